@@ -1,0 +1,1 @@
+"""The door: Python API, command line and xarray engine."""

@@ -1,0 +1,201 @@
+"""Captures: one delta stack per variable, append-only, every chunk verified when it is read.
+
+The index of a slab has one row of five integers per step and chunk:
+
+``base``      step whose chunk this one is read against: itself for a key
+``coding``    0 key, n > 0 delta at the end of a chain of n, -1 unchanged since ``base``
+``status``    trusted, suspect or missing, as judged at the capture
+``digest``    two columns: content hash of the chunk at its address
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.delta import delta_pays, digest, ordered, restored
+from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.grid import Index
+from gnomon.storage.location import Location
+from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.slab import Slab
+
+__all__ = [
+    "COLUMNS",
+    "DIGEST",
+    "MAX_CHAIN",
+    "STATUS",
+    "UNCHANGED",
+    "CaptureStack",
+    "EncodedChunk",
+    "Held",
+    "encode_chunk",
+]
+
+COLUMNS = ["base", "coding", "status", "digest_high", "digest_low"]
+BASE, CODING, STATUS, DIGEST = 0, 1, 2, slice(3, 5)
+UNCHANGED = -1
+MAX_CHAIN = 16
+"""Deltas that a read may have to add up before the next one is stored as a key."""
+
+CACHE_BYTES = 2**26
+"""Decoded chunks that a stack keeps, so that reading step after step decodes each chain once."""
+
+Row = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A chunk as the capture before left it: what the next one is compared with."""
+
+    values: NDArray[np.generic]
+    """The chunk's values."""
+    digest: NDArray[np.int64]
+    """Its two digest columns."""
+    holder: int
+    """The step that holds its bytes."""
+    chain: int
+    """Deltas that the holder needs below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChunk:
+    """One chunk of one step, as it goes into a slab."""
+
+    row: Row
+    """Its five index columns."""
+    residual: NDArray[np.signedinteger] | None
+    """Integers to store; None for an unchanged chunk."""
+    held: Held
+    """The chunk for the step that follows."""
+
+
+def encode_chunk(
+    variable: str, index: Index, step: int, values: NDArray[np.generic], previous: Held | None
+) -> EncodedChunk:
+    """Return the smallest of unchanged, key and delta for a chunk of capture number `step`."""
+    found = np.frombuffer(digest(variable, index, values), "<i8")
+    row = np.array([step, 0, 0, *found], np.int64)
+    if previous is not None and np.array_equal(previous.digest, found):
+        row[[BASE, CODING]] = previous.holder, UNCHANGED
+        return EncodedChunk(row, None, previous)
+    key = ordered(values)
+    if previous is not None and previous.chain < MAX_CHAIN:
+        delta = key - ordered(previous.values)
+        if delta_pays(key, delta):
+            chain = previous.chain + 1
+            row[[BASE, CODING]] = previous.holder, chain
+            return EncodedChunk(row, delta, Held(values, found, step, chain))
+    return EncodedChunk(row, key, Held(values, found, step, 0))
+
+
+@dataclass(slots=True)
+class CaptureStack:
+    """All captures of one variable, open for reading."""
+
+    location: Location
+    """Where the repository lives."""
+    variable: Variable
+    """The variable."""
+    steps: tuple[CapturedStep, ...]
+    """Every capture, by number."""
+    roots: Mapping[str, str]
+    """Per slab id, the root of this variable's index."""
+    verdicts: Mapping[tuple[int, Index], int] = field(default_factory=dict)
+    """Later judgements: status by (step, chunk)."""
+    _slabs: dict[str, Slab] = field(default_factory=dict)
+    _recent: OrderedDict[Index, tuple[int, NDArray[np.generic]]] = field(
+        default_factory=OrderedDict
+    )
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Return the index rows (*chunk grid, 5) of a step, verified."""
+        slab, local = self._slab(step)
+        rows: NDArray[np.int64] = slab.index()[local]
+        return rows
+
+    def status(self, step: int) -> NDArray[np.int64]:
+        """Return the status (*chunk grid) of every chunk of a step, verdicts included."""
+        status = self.rows(step)[..., STATUS].copy()
+        for (judged, index), verdict in self.verdicts.items():
+            if judged == step:
+                status[index] = verdict
+        return status
+
+    def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
+        """Return a chunk exactly as it was captured.
+
+        Raises
+        ------
+        Integrity
+            Stored bytes are not what was written; names variable, chunk, step and file.
+        """
+        row = self.rows(step)[index]
+        holder = int(row[BASE]) if row[CODING] == UNCHANGED else step
+        values = self._holder(holder, index)
+        if holder != step and not np.array_equal(self.rows(holder)[index][DIGEST], row[DIGEST]):
+            raise Integrity(
+                f"{self.variable.name} chunk {index} of step {step} refers to step {holder}, "
+                "whose digest differs; the repository is inconsistent, run 'gnomon check'"
+            )
+        return values
+
+    def held(self, step: int, index: Index) -> Held:
+        """Return a chunk as the base of the capture that follows."""
+        row = self.rows(step)[index]
+        holder = int(row[BASE]) if row[CODING] == UNCHANGED else step
+        chain = int(self.rows(holder)[index][CODING])
+        return Held(self.chunk(step, index), row[DIGEST], holder, chain)
+
+    def file(self, step: int, index: Index) -> str:
+        """Return the stored object that holds a chunk's own bytes."""
+        slab, local = self._slab(step)
+        return slab.file("residual", self.variable.grid, (local,), index)
+
+    def _holder(self, step: int, index: Index) -> NDArray[np.generic]:
+        recent = self._recent.get(index)
+        if recent is not None and recent[0] == step:
+            return recent[1]
+        values = self._decode(step, index)
+        values.flags.writeable = False
+        self._recent[index] = (step, values)
+        self._recent.move_to_end(index)
+        if len(self._recent) * max(1, values.nbytes) > CACHE_BYTES:
+            self._recent.popitem(last=False)
+        return values
+
+    def _decode(self, step: int, index: Index) -> NDArray[np.generic]:
+        row = self.rows(step)[index]
+        base = int(row[BASE])
+        prior = ordered(self._holder(base, index)) if row[CODING] > 0 else None
+        slab, local = self._slab(step)
+        cells = self.variable.grid.cells(index)
+        try:
+            stored = slab.read("residual", (local, *cells))
+        except Integrity as error:
+            raise Integrity(f"{self._address(step, index)}: {error}") from error
+        integers = stored if prior is None else stored + prior
+        values = restored(np.asarray(integers), self.variable.numpy_dtype)
+        found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+        if not np.array_equal(found, row[DIGEST]):
+            raise Integrity(
+                f"{self._address(step, index)}: digest {found.tobytes().hex()[:12]} found, "
+                f"{row[DIGEST].tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                "restore it from a copy of the repository"
+            )
+        return values
+
+    def _address(self, step: int, index: Index) -> str:
+        return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"
+
+    def _slab(self, step: int) -> tuple[Slab, int]:
+        if not 0 <= step < len(self.steps):
+            raise NotFound(f"step {step} was never captured; there are {len(self.steps)}")
+        captured = self.steps[step]
+        if captured.slab not in self._slabs:
+            path = f"captures/{captured.slab}/{self.variable.folder}"
+            roots = {"index": self.roots[captured.slab]}
+            self._slabs[captured.slab] = Slab(self.location, path, roots)
+        return self._slabs[captured.slab], captured.local

@@ -1,0 +1,88 @@
+"""Lossless coding of a chunk against a base, as integers that compress well.
+
+A value of any fixed-width type maps to a signed integer of its width, floats in such a way that
+the order of the numbers is kept; two states are then subtracted modulo 2^width.  Every bit comes
+back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
+"""
+
+import numpy as np
+import xxhash
+from numcodecs.pcodec import PCodec
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs.numcodecs import PCodec as PCodecSerializer
+
+__all__ = ["codecs", "delta_pays", "digest", "is_supported", "ordered", "residual_dtype", "restored"]
+
+GAIN = 0.8
+"""A delta is kept only when it takes at most this share of the bytes of a key."""
+SAMPLE = 8192
+"""Values of a chunk that are compressed both ways to choose between key and delta."""
+
+
+def is_supported(dtype: np.dtype[np.generic]) -> bool:
+    """Tell whether chunks of this type can be stored: numbers, booleans, datetimes."""
+    return dtype.kind in "biufMm" and dtype.itemsize in (1, 2, 4, 8)
+
+
+def residual_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.signedinteger]:
+    """Return the signed integer type of the same width."""
+    return np.dtype(f"<i{dtype.itemsize}")
+
+
+def ordered(values: NDArray[np.generic]) -> NDArray[np.signedinteger]:
+    """Map values to signed integers of the same width, one to one, order kept for floats.
+
+    For floats the bits are read as sign and magnitude and turned to two's complement.
+    """
+    bits = np.asarray(values, order="C").view(residual_dtype(values.dtype))
+    return _flip_magnitude(bits) if values.dtype.kind == "f" else bits
+
+
+def restored(integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Return the values that :func:`ordered` mapped to these integers."""
+    bits = _flip_magnitude(integers) if dtype.kind == "f" else integers
+    return np.asarray(bits, order="C").view(dtype)
+
+
+def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    mask = np.iinfo(bits.dtype).max
+    return np.where(bits < 0, bits ^ bits.dtype.type(mask), bits)
+
+
+def delta_pays(key: NDArray[np.signedinteger], delta: NDArray[np.signedinteger]) -> bool:
+    """Tell whether the delta is enough smaller than the key, judged on a sample of the chunk."""
+    middle = max(0, (key.size - SAMPLE) // 2)
+    part = slice(middle, middle + SAMPLE)
+    size = _compressed_size(delta.reshape(-1)[part])
+    return size <= GAIN * _compressed_size(key.reshape(-1)[part])
+
+
+def _compressed_size(values: NDArray[np.signedinteger]) -> int:
+    codec = Zstd(level=3) if values.dtype.itemsize == 1 else PCodec(level=8)
+    return len(codec.encode(np.ascontiguousarray(values)))
+
+
+def codecs(dtype: np.dtype[np.generic]) -> dict[str, object]:
+    """Return the Zarr codec arguments for integer arrays of this type.
+
+    pcodec where it accepts the width, zstd for 8 bits; a checksum ends each pipeline.
+    """
+    checksum: BytesBytesCodec = Crc32cCodec()
+    if dtype.itemsize == 1:
+        return {"compressors": [ZstdCodec(level=3), checksum]}
+    return {"serializer": PCodecSerializer(level=8), "compressors": [checksum]}
+
+
+def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:
+    """Return the 16-byte content hash of a chunk at its address.
+
+    Hashed are the variable, the chunk index, the type, the shape and the bytes, so that a chunk
+    that is swapped with another, or stale, is as visible as a flipped bit.
+    """
+    data = np.asarray(values, order="C")
+    state = xxhash.xxh3_128(f"{variable}\0{index}\0{data.dtype.str}\0{data.shape}\0".encode())
+    state.update(data.reshape(-1).view(np.uint8))
+    return state.digest()

@@ -1,0 +1,250 @@
+"""From a live dataset to the settings of a repository: what is captured, on which grid."""
+
+from dataclasses import dataclass, replace
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gnomon.storage.delta import is_supported
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.model import Kind, SourceSpec, Variable
+from gnomon.storage.times import decode
+
+__all__ = ["Description", "choose_chunks", "describe"]
+
+MIN_CHUNKS = 16
+"""A small field is split at least this far, so that damage has a place."""
+MIN_CELLS = 256
+"""No chunk is split below this many cells for the sake of `MIN_CHUNKS`."""
+MAX_CHUNK_BYTES = 2**22
+"""Larger source chunks are split."""
+SHARD_BYTES = 2**24
+"""Chunks are grouped into stored objects of about this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What init found in a source."""
+
+    spec: SourceSpec
+    """The source, with kind and time dimension filled in."""
+    variables: tuple[Variable, ...]
+    """Captured at each step."""
+    frame: tuple[str, ...]
+    """Variables that do not change: stored once."""
+    skipped: dict[str, str]
+    """Variables that are not protected, and why."""
+
+
+def describe(
+    dataset: xr.Dataset,
+    spec: SourceSpec,
+    *,
+    kind: Kind | None = None,
+    names: tuple[str, ...] = (),
+    chunks: dict[str, int] | None = None,
+) -> Description:
+    """Return what of an undecoded dataset is captured, and how.
+
+    Parameters
+    ----------
+    kind
+        ``append`` or ``state``; None: append if a dimension has a time coordinate.
+    names
+        Variables to protect; empty: every numeric one that can change.
+    chunks
+        Cells of a chunk by dimension, where the default is not wanted.
+
+    Raises
+    ------
+    NotFound
+        A named variable is not in the source.
+    InvalidInput
+        A named variable is not numeric, or nothing is left to protect.
+    """
+    time = spec.time or _find_time(dataset)
+    kind = kind or ("append" if time is not None else "state")
+    if kind == "append":
+        _require_time(dataset, time)
+    spec = replace(spec, kind=kind, time=time if kind == "append" else None)
+    moving = [str(n) for n in dataset.variables if _moves(dataset, str(n), spec)]
+    _check_names(dataset, names, moving)
+    skipped = {
+        n: f"type {dataset[n].dtype} is not numeric"
+        for n in moving
+        if not is_supported(dataset[n].dtype)
+    }
+    kept = [n for n in moving if n not in skipped and (not names or _belongs(dataset, n, names))]
+    unnamed = {n: "not named" for n in moving if n not in kept and n not in skipped}
+    variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
+    if not any(v.forecast for v in variables):
+        raise InvalidInput(
+            "the source has no numeric variable that changes with time; "
+            "name one with --variable, or the time dimension with --time"
+        )
+    frame = tuple(str(n) for n in dataset.variables if str(n) not in moving and n != spec.time)
+    return Description(spec, variables, frame, skipped | unnamed)
+
+
+def _find_time(dataset: xr.Dataset) -> str | None:
+    for name in map(str, dataset.dims):
+        if name in dataset.variables and dataset.variables[name].dims == (name,):
+            attributes = dataset.variables[name].attrs
+            if " since " in str(attributes.get("units", "")):
+                return name
+    return None
+
+
+def _require_time(dataset: xr.Dataset, time: str | None) -> None:
+    if time is None:
+        raise InvalidInput(
+            "the source has no time dimension with CF units ('... since ...'); "
+            "name it with --time, or use --kind state for a field that is overwritten in place"
+        )
+    if time not in dataset.dims or time not in dataset.variables:
+        raise NotFound(f"the source has no dimension {time!r} with a coordinate of that name")
+    attributes = dataset.variables[time].attrs
+    units = str(attributes.get("units", ""))
+    if " since " not in units:
+        raise InvalidInput(
+            f"the time coordinate {time!r} has units {units!r}; "
+            "give it CF units such as 'hours since 2000-01-01'"
+        )
+    sample = np.asarray(dataset.variables[time].values)
+    decode(sample[:1], units, str(attributes.get("calendar", "standard")))
+
+
+def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec) -> bool:
+    """Tell whether a variable can differ between captures."""
+    if spec.kind == "append":
+        return spec.time in dataset[name].dims and name != spec.time
+    described = str(dataset.attrs.get("coordinates", "")).split()
+    described += [c for v in dataset.variables.values() for c in _named(v.attrs, "coordinates")]
+    bounds = [b for v in dataset.variables.values() for b in _named(v.attrs, "bounds")]
+    mappings = [m for v in dataset.variables.values() for m in _named(v.attrs, "grid_mapping")]
+    fixed = {*described, *bounds, *mappings, *map(str, dataset.coords)}
+    return name not in fixed
+
+
+def _named(attributes: dict[Any, Any], key: str) -> list[str]:
+    return str(attributes.get(key, "")).split()
+
+
+def _check_names(dataset: xr.Dataset, names: tuple[str, ...], moving: list[str]) -> None:
+    for name in names:
+        if name not in dataset.variables:
+            there = ", ".join(map(str, dataset.data_vars))
+            raise NotFound(f"the source has no variable {name!r}; it has {there}")
+        if not is_supported(dataset[name].dtype):
+            raise InvalidInput(
+                f"{name} has type {dataset[name].dtype}; only numbers, booleans and datetimes "
+                "can be captured"
+            )
+        if name not in moving:
+            raise InvalidInput(
+                f"{name} does not change with time in this source; name one that does: "
+                f"{', '.join(moving)}"
+            )
+
+
+def _belongs(dataset: xr.Dataset, name: str, names: tuple[str, ...]) -> bool:
+    """Tell whether a variable is named, or accompanies the dataset's time axis."""
+    return name in names or not _is_predictable(dataset, name)
+
+
+def _is_predictable(dataset: xr.Dataset, name: str) -> bool:
+    variable = dataset.variables[name]
+    auxiliary = {
+        n
+        for v in dataset.variables.values()
+        for key in ("bounds", "coordinates", "climatology", "ancillary_variables")
+        for n in _named(v.attrs, key)
+    } | set(map(str, dataset.coords))
+    is_time = " since " in str(variable.attrs.get("units", "")) or variable.dtype.kind in "mM"
+    return name not in auxiliary and not is_time
+
+
+def _variable(
+    dataset: xr.Dataset,
+    name: str,
+    spec: SourceSpec,
+    names: tuple[str, ...],
+    chunks: dict[str, int],
+) -> Variable:
+    array = dataset.variables[name]
+    dims = tuple(str(d) for d in array.dims if d != spec.time)
+    shape = tuple(dataset.sizes[d] for d in dims)
+    if 0 in shape:
+        raise InvalidInput(f"{name} has no cells: its shape is {shape}")
+    preferred = array.encoding.get("preferred_chunks") or {}
+    source_chunks = tuple(int(preferred.get(d, n)) for d, n in zip(dims, shape, strict=True))
+    chosen = choose_chunks(shape, source_chunks, array.dtype.itemsize)
+    for dim in chunks:
+        if dim not in dataset.dims:
+            raise InvalidInput(f"--chunk names {dim!r}; the source has {', '.join(map(str, dataset.dims))}")
+        if chunks[dim] < 1:
+            raise InvalidInput(f"--chunk {dim}={chunks[dim]} must be at least 1")
+    chosen = tuple(min(chunks.get(d, c), n) for d, c, n in zip(dims, chosen, shape, strict=True))
+    return Variable(
+        name=name,
+        dims=dims,
+        shape=shape,
+        dtype=array.dtype.newbyteorder("<").str,
+        chunks=chosen,
+        shards=_choose_shards(shape, chosen, array.dtype.itemsize),
+        attributes={str(k): v for k, v in array.attrs.items()},
+        forecast=name in names or _is_predictable(dataset, name),
+        cyclic=tuple(_is_cyclic(dataset, d) for d in dims),
+        time_axis=list(map(str, array.dims)).index(spec.time) if spec.time in array.dims else 0,
+    )
+
+
+def choose_chunks(
+    shape: tuple[int, ...], source: tuple[int, ...], itemsize: int
+) -> tuple[int, ...]:
+    """Return chunks that divide the source's: small enough to place damage, not smaller.
+
+    Halving keeps every chunk inside one chunk of the source, which is how damage arrives.
+    """
+    chunks = [min(c, n) for c, n in zip(source, shape, strict=True)]
+
+    def too_large() -> bool:
+        count = prod(ceil(n / c) for n, c in zip(shape, chunks, strict=True))
+        cells = prod(chunks)
+        few = count < MIN_CHUNKS and cells >= 2 * MIN_CELLS
+        return cells > 1 and (few or cells * itemsize > MAX_CHUNK_BYTES)
+
+    while too_large():
+        longest = max(range(len(chunks)), key=lambda axis: chunks[axis])
+        chunks[longest] = ceil(chunks[longest] / 2)
+    return tuple(chunks)
+
+
+def _choose_shards(
+    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int
+) -> tuple[int, ...]:
+    shards = list(chunks)
+    for axis in reversed(range(len(shape))):
+        room = SHARD_BYTES // max(1, prod(shards) * itemsize)
+        count = ceil(shape[axis] / chunks[axis])
+        shards[axis] = chunks[axis] * max(1, min(count, room))
+        if room < count:
+            break
+    return tuple(shards)
+
+
+def _is_cyclic(dataset: xr.Dataset, dim: str) -> bool:
+    """Tell whether a dimension is longitude around the whole globe."""
+    if dim not in dataset.variables or dataset.variables[dim].dims != (dim,):
+        return False
+    coordinate = dataset.variables[dim]
+    named = coordinate.attrs.get("standard_name") == "longitude" or str(
+        coordinate.attrs.get("units", "")
+    ).startswith(("degrees_east", "degree_east"))
+    if not named or coordinate.size < 4:
+        return False
+    values = np.asarray(coordinate.values, np.float64)
+    step = float(np.median(np.diff(values)))
+    return bool(abs(abs(step) * values.size - 360.0) < 0.5 * abs(step))

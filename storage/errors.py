@@ -1,0 +1,69 @@
+"""The errors of Gnomon, by what a handler would do about them.
+
+::
+
+    GnomonError          1   something failed
+    ├── InvalidInput     2   the caller asked for something that cannot be; change the request
+    ├── NotFound         3   a source, repository, variable, time or object is not there
+    ├── Conflict         4   somebody else was first, or a target exists; read again or choose another
+    ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
+    ├── Unavailable      6   a store did not answer; try again later
+    └── Format           7   written by a newer Gnomon, or not by Gnomon at all
+
+The number is the exit code of the command line.  Every text says what was found, what was
+expected and what to do next, in one line.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "Conflict",
+    "Format",
+    "GnomonError",
+    "Integrity",
+    "InvalidInput",
+    "NotFound",
+    "Unavailable",
+]
+
+
+class GnomonError(Exception):
+    """Root of all errors that Gnomon raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidInput(GnomonError, ValueError):
+    """The request cannot be met as it stands."""
+
+    exit_code = 2
+
+
+class NotFound(GnomonError, LookupError):
+    """What was named is not there."""
+
+    exit_code = 3
+
+
+class Conflict(GnomonError):
+    """Another writer was first, or the target exists."""
+
+    exit_code = 4
+
+
+class Integrity(GnomonError):
+    """Stored bytes are not what was written."""
+
+    exit_code = 5
+
+
+class Unavailable(GnomonError):
+    """A store or a service did not answer."""
+
+    exit_code = 6
+
+
+class Format(GnomonError):
+    """The repository is of a format that this version cannot read."""
+
+    exit_code = 7

@@ -1,0 +1,308 @@
+"""What a repository is made of, as frozen values that know their JSON.
+
+``Settings`` is ``gnomon.json``: fixed at init, never changed.  ``CapturedStep`` and ``Shadow`` are
+what the log records say was captured and predicted.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.attributes import attributes_from_json, attributes_to_json
+from gnomon.storage.errors import Format
+from gnomon.storage.grid import Grid
+
+__all__ = [
+    "FORMAT",
+    "MISSING",
+    "SUSPECT",
+    "TRUSTED",
+    "CapturedStep",
+    "Settings",
+    "Shadow",
+    "SourceSpec",
+    "Variable",
+]
+
+FORMAT = 1
+"""Version of the repository format that this program writes, and the newest that it reads."""
+
+TRUSTED, SUSPECT, MISSING = 0, 1, 2
+"""Status of a captured chunk."""
+
+Kind = Literal["append", "state"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """How the live dataset is opened."""
+
+    url: str
+    """Path or URL."""
+    kind: Kind
+    """``append`` (has a time dimension) or ``state`` (overwritten in place)."""
+    time: str | None = None
+    """Name of the time dimension of an append source."""
+    engine: str | None = None
+    """xarray engine; None lets xarray decide."""
+    group: str | None = None
+    """Group within the file or store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One captured variable, as it stands in the source, undecoded."""
+
+    name: str
+    """Name in the source."""
+    dims: tuple[str, ...]
+    """Dimensions of one state: without time."""
+    shape: tuple[int, ...]
+    """Cells of one state along each dimension."""
+    dtype: str
+    """NumPy type string, little endian."""
+    chunks: tuple[int, ...]
+    """Cells of a chunk along each dimension."""
+    shards: tuple[int, ...]
+    """Cells of a shard along each dimension."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Raw attributes, packing included."""
+    forecast: bool = True
+    """Whether it is predicted; bounds, times and the like are only captured."""
+    cyclic: tuple[bool, ...] = ()
+    """Per dimension, whether it wraps around the globe."""
+    time_axis: int = 0
+    """Position of the time dimension in the source's variable."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the variable's folder, which no hostile name can leave."""
+        return "v-" + quote(self.name, safe="").replace(".", "%2E").replace("%", "=")
+
+    @property
+    def grid(self) -> Grid:
+        """The chunk grid of one state."""
+        return Grid(self.shape, self.chunks, self.shards)
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.generic]:
+        """The type as NumPy has it."""
+        return np.dtype(self.dtype)
+
+    @property
+    def categorical(self) -> bool:
+        """Whether values are labels, between which nothing lies."""
+        return self.numpy_dtype.kind == "b" or "flag_values" in self.attributes
+
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Return the declared valid range in physical units; None where there is none."""
+        low = self.attributes.get("valid_min")
+        high = self.attributes.get("valid_max")
+        if "valid_range" in self.attributes:
+            low, high = np.asarray(self.attributes["valid_range"]).ravel()[:2]
+        if low is None and high is None and self.numpy_dtype.kind == "b":
+            return 0.0, 1.0
+        return self._unpack_bound(low), self._unpack_bound(high)
+
+    def _unpack_bound(self, bound: Any) -> float | None:
+        # CF 2.5.1: the valid range of packed data is given in packed values.
+        return None if bound is None else float(bound) * self._scale + self._offset
+
+    @property
+    def _scale(self) -> float:
+        return float(np.asarray(self.attributes.get("scale_factor", 1.0)).ravel()[0])
+
+    @property
+    def _offset(self) -> float:
+        return float(np.asarray(self.attributes.get("add_offset", 0.0)).ravel()[0])
+
+    def _fills(self) -> NDArray[np.generic]:
+        found = [
+            np.asarray(self.attributes[name]).ravel()
+            for name in ("_FillValue", "missing_value")
+            if name in self.attributes
+        ]
+        kept = [f.astype(self.numpy_dtype) for f in found if f.dtype.kind in "biuf"]
+        return np.concatenate([*kept, np.empty(0, self.numpy_dtype)])
+
+    def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return raw values as float64 in the variable's units, NaN where they are missing."""
+        if str(self.attributes.get("_Unsigned", "")).lower() == "true":
+            unsigned = np.dtype(f"<u{raw.dtype.itemsize}")
+            values = raw.view(unsigned).astype(np.float64)
+        else:
+            values = raw.astype(np.float64)
+        if self._scale != 1.0 or self._offset != 0.0:
+            values = values * self._scale + self._offset
+        fills = self._fills()
+        if fills.size:
+            values[np.isin(raw, fills)] = np.nan
+        return values
+
+    def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:
+        """Return values in the variable's units as raw values; NaN becomes the fill value.
+
+        Integers are rounded and clipped to the range of the type.  Without a fill value, NaN in
+        an integer variable becomes 0; its provenance says that it is missing.
+        """
+        dtype = self.numpy_dtype
+        missing = np.isnan(values)
+        fills = self._fills()
+        if dtype.kind == "f":
+            fill = fills[0] if fills.size else dtype.type(np.nan)
+            raw = ((values - self._offset) / self._scale).astype(dtype)
+        elif dtype.kind == "b":
+            fill = dtype.type(False)
+            raw = np.nan_to_num(values) >= 0.5
+        else:
+            fill = fills[0] if fills.size else dtype.type(0)
+            limits = np.iinfo(dtype)
+            low, high = float(limits.min), np.nextafter(float(limits.max), 0.0)
+            high = float(limits.max) if dtype.itemsize < 8 else float(high)
+            packed = np.rint(np.nan_to_num((values - self._offset) / self._scale))
+            raw = np.clip(packed, low, high).astype(dtype)
+        return np.where(missing, fill, raw).astype(dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**asdict(self), "attributes": attributes_to_json(self.attributes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Variable":
+        """Read the JSON form."""
+        lists = {n: tuple(data[n]) for n in ("dims", "shape", "chunks", "shards", "cyclic")}
+        return cls(**{**data, **lists, "attributes": attributes_from_json(data["attributes"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``gnomon.json``: what is fixed when a repository is made."""
+
+    source: SourceSpec
+    """The live dataset."""
+    variables: tuple[Variable, ...]
+    """What is captured at each step."""
+    created_at: str
+    """Wall-clock time of init, ISO 8601, UTC."""
+    frame: str
+    """Folder with the coordinates and other variables that do not change."""
+    frame_entries: dict[str, dict[str, Any]]
+    """Per frame variable: dims, attributes, file, hash."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Global attributes of the source."""
+    dims: dict[str, int] = field(default_factory=dict)
+    """Size of every dimension but time."""
+    time_attributes: dict[str, Any] = field(default_factory=dict)
+    """Raw attributes of the time coordinate (append)."""
+    time_dtype: str = "<i8"
+    """Raw type of the time coordinate (append)."""
+    leads: int = 6
+    """How many capture intervals ahead are predicted."""
+    periods_s: tuple[float, ...] | None = None
+    """Seasonal periods in seconds if the user gave them; None means found from the data."""
+    tolerances: dict[str, float] = field(default_factory=dict)
+    """Per variable, the error that the user can live with, in its units."""
+    interval_s: float | None = None
+    """Capture interval if the user gave it; None means found from the captures."""
+
+    @property
+    def calendar(self) -> str:
+        """CF calendar of the captures' valid times."""
+        return str(self.time_attributes.get("calendar", "proleptic_gregorian"))
+
+    @property
+    def time_units(self) -> str:
+        """CF units of the raw time coordinate."""
+        return str(self.time_attributes.get("units", "microseconds since 1970-01-01"))
+
+    def variable(self, name: str) -> Variable:
+        """Return a captured variable by name."""
+        return next(v for v in self.variables if v.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        data: dict[str, Any] = {n: getattr(self, n) for n in self.__dataclass_fields__}
+        frame = {
+            n: {**e, "attributes": attributes_to_json(e["attributes"])}
+            for n, e in self.frame_entries.items()
+        }
+        return data | {
+            "format": FORMAT,
+            "source": asdict(self.source),
+            "variables": [v.to_json() for v in self.variables],
+            "frame_entries": frame,
+            "attributes": attributes_to_json(self.attributes),
+            "time_attributes": attributes_to_json(self.time_attributes),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Settings":
+        """Read the JSON form.
+
+        Raises
+        ------
+        Format
+            The repository is newer than this program, or not a repository.
+        """
+        version = data.get("format")
+        if version != FORMAT:
+            raise Format(
+                f"the repository has format {version!r}, this program reads {FORMAT}; "
+                "upgrade gnomon"
+            )
+        fields = {n: data[n] for n in cls.__dataclass_fields__}
+        frame = {
+            n: {**e, "attributes": attributes_from_json(e["attributes"])}
+            for n, e in data["frame_entries"].items()
+        }
+        periods = data["periods_s"]
+        return cls(
+            **fields
+            | {
+                "source": SourceSpec(**data["source"]),
+                "variables": tuple(Variable.from_json(v) for v in data["variables"]),
+                "frame_entries": frame,
+                "attributes": attributes_from_json(data["attributes"]),
+                "time_attributes": attributes_from_json(data["time_attributes"]),
+                "periods_s": None if periods is None else tuple(periods),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedStep:
+    """One captured state."""
+
+    step: int
+    """Number of the capture, from 0."""
+    instant: int
+    """Valid time, microseconds since 1970 in the dataset's calendar."""
+    slab: str
+    """Id of the commit's folder under ``captures/``."""
+    local: int
+    """Position in the slab."""
+    sequence: int
+    """Log record that holds it."""
+    captured_at: str
+    """Wall-clock time of the capture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """The predicted states made at one reference time."""
+
+    id: str
+    """Folder under ``shadows/``."""
+    step: int
+    """The last captured step that it knows: its reference."""
+    reference: int
+    """Reference time, an instant."""
+    instants: tuple[int, ...]
+    """Valid times of leads 1..H."""
+    variables: dict[str, dict[str, Any]]
+    """Per variable: root of the slab, confidence and expected error per lead."""
+    sequence: int
+    """Log record that holds it."""

@@ -1,0 +1,165 @@
+"""The live dataset: opened by path or URL, undecoded, and compared with what init saw.
+
+Anything that xarray opens: Zarr, Icechunk, NetCDF, GRIB where cfgrib is installed.  Values stay as
+they are stored (no masking, no scaling, no decoding of times), so that a capture is exact.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
+from gnomon.storage.model import Settings, SourceSpec, Variable
+from gnomon.storage.times import decode
+
+__all__ = ["check_unchanged", "instants", "native", "open_source", "read_state"]
+
+
+def open_source(spec: SourceSpec) -> xr.Dataset:
+    """Open the source, undecoded and lazy.
+
+    Raises
+    ------
+    NotFound
+        There is no such path, or nothing in it that xarray can open.
+    """
+    local = "://" not in spec.url or spec.url.startswith("file://")
+    path = Path(spec.url.removeprefix("file://"))
+    if local and not path.exists():
+        raise NotFound(f"source {spec.url} does not exist; check the path")
+    options: dict[str, Any] = {"decode_cf": False, "cache": False}
+    if spec.group is not None:
+        options["group"] = spec.group
+    target: Any = spec.url
+    engine = spec.engine or (_guess_engine(path) if local else None)
+    if engine == "icechunk":
+        target, engine = _icechunk_store(path), "zarr"
+    if engine == "zarr":
+        options["consolidated"] = None if target is spec.url else False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return xr.open_dataset(target, engine=engine, **options)
+    except GnomonError:
+        raise
+    except (OSError, PermissionError) as error:
+        raise Unavailable(f"source {spec.url} cannot be read: {_one_line(error)}") from error
+    except Exception as error:  # xarray engines raise whatever their libraries raise
+        raise NotFound(
+            f"source {spec.url} is nothing that xarray can open ({_one_line(error)}); "
+            "name the engine with --engine, or install the package that reads it"
+        ) from error
+
+
+def _guess_engine(path: Path) -> str | None:
+    if path.is_dir():
+        if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
+            return "zarr"
+        if (path / "snapshots").is_dir() and (path / "manifests").is_dir():
+            return "icechunk"
+        if (path / "gnomon.json").exists():
+            raise InvalidInput(
+                f"{path} is a Gnomon repository, not a source; give the dataset that it protects"
+            )
+    return None
+
+
+def _icechunk_store(path: Path) -> Any:
+    try:
+        import icechunk
+    except ImportError as error:
+        raise InvalidInput(
+            f"{path} is an Icechunk repository; install the icechunk package to read it"
+        ) from error
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    return repository.readonly_session("main").store
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the values little endian and contiguous, bits otherwise unchanged."""
+    return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
+
+
+def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
+    """Return the valid times of an append source.
+
+    Raises
+    ------
+    InvalidInput
+        The time coordinate is gone, or its units or calendar changed since init.
+    """
+    name = settings.source.time
+    assert name is not None
+    if name not in dataset.variables:
+        raise InvalidInput(f"the source lost its time coordinate {name!r} since init")
+    time = dataset.variables[name]
+    now = (str(time.attrs.get("units")), str(time.attrs.get("calendar", settings.calendar)))
+    units, calendar = now
+    if calendar != settings.calendar:
+        raise InvalidInput(
+            f"the source's calendar is {calendar!r}, it was {settings.calendar!r} at init; "
+            "init a new repository for the changed source"
+        )
+    return decode(np.asarray(time.values), units, calendar)
+
+
+def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
+    """Refuse a source whose variables, grid or types are not what they were at init.
+
+    Raises
+    ------
+    InvalidInput
+        Names the first difference.
+    """
+    advice = "restore the source's structure, or init a new repository for it"
+    for variable in settings.variables:
+        if variable.name not in dataset.variables:
+            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {advice}")
+        found = dataset.variables[variable.name]
+        dims = tuple(d for d in found.dims if d != settings.source.time)
+        shape = tuple(dataset.sizes[str(d)] for d in dims)
+        dtype = found.dtype.newbyteorder("<").str
+        for what, now, before in (
+            ("dimensions", dims, variable.dims),
+            ("shape", shape, variable.shape),
+            ("type", dtype, variable.dtype),
+        ):
+            if now != before:
+                raise InvalidInput(
+                    f"{variable.name} has {what} {now}, at init it had {before}; {advice}"
+                )
+
+
+def read_state(
+    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
+) -> NDArray[np.generic]:
+    """Return a region of one state, undecoded.
+
+    Parameters
+    ----------
+    position
+        Index along time of an append source; None for a state source.
+    cells
+        Slices along the variable's own dimensions.
+    """
+    where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
+    array = dataset[variable.name]
+    if position is not None:
+        time = array.dims[variable.time_axis]
+        where[str(time)] = position
+    try:
+        values = array.isel(where).transpose(*variable.dims).values
+    except Exception as error:  # xarray engines raise whatever their libraries raise
+        raise Unavailable(
+            f"source: {variable.name} at time index {position} cannot be read ({_one_line(error)}); "
+            "nothing was captured, check the source and run again"
+        ) from error
+    return native(np.asarray(values))

@@ -1,0 +1,105 @@
+"""Instants: exact times in any CF calendar, as integer microseconds.
+
+An instant is a number of microseconds since 1970-01-01 in the dataset's own calendar, so that
+differences are exact and 30 February exists where the calendar has it.
+"""
+
+import re
+from collections.abc import Sequence
+
+import cftime
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import InvalidInput
+
+__all__ = ["EPOCH", "SECOND", "decode", "encode", "format_instant", "parse", "period"]
+
+EPOCH = "microseconds since 1970-01-01"
+SECOND = 1_000_000
+_PATTERN = re.compile(
+    r"(?P<year>-?\d{1,6})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d)"
+    r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?Z?)?)?)?"
+)
+
+
+def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.int64]:
+    """Return the instants of raw time values with CF units.
+
+    Raises
+    ------
+    InvalidInput
+        The units or the calendar are not CF, or a value is missing.
+    """
+    if raw.size == 0:
+        return np.empty(raw.shape, np.int64)
+    try:
+        coder = xr.coders.CFDatetimeCoder(use_cftime=True)
+        variable = xr.Variable(("time",), raw, {"units": units, "calendar": calendar})
+        dates = coder.decode(variable).values
+        numbers = cftime.date2num(dates, EPOCH, calendar=calendar)
+        instants = np.asarray(numbers)
+        if not np.isfinite(instants.astype(np.float64)).all():
+            raise ValueError("a time value is missing")
+        return instants.astype(np.int64)
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InvalidInput(
+            f"times with units {units!r} and calendar {calendar!r} cannot be decoded ({reason}); "
+            "give the time coordinate CF units such as 'hours since 2000-01-01'"
+        ) from error
+
+
+def encode(instants: Sequence[int], units: str, calendar: str, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Return instants as raw time values in CF units, for times that were never in the source.
+
+    An integer type that cannot hold a value exactly becomes float64.
+    """
+    dates = [cftime.num2date(i, EPOCH, calendar=calendar) for i in instants]
+    numbers = np.asarray(cftime.date2num(dates, units, calendar=calendar))
+    cast = numbers.astype(dtype)
+    return cast if np.array_equal(cast.astype(np.float64), numbers.astype(np.float64)) else numbers
+
+
+def format_instant(instant: int, calendar: str) -> str:
+    """Return an instant as ISO 8601."""
+    return str(cftime.num2date(instant, EPOCH, calendar=calendar).isoformat())
+
+
+def parse(text: str, calendar: str) -> int:
+    """Return the instant at which a (possibly partial) ISO 8601 time begins."""
+    return period(text, calendar)[0]
+
+
+def period(text: str, calendar: str) -> tuple[int, int]:
+    """Return the first instant of a (possibly partial) ISO 8601 time, and the one after its last.
+
+    ``2010-09`` is the whole of September, ``2010-09-16T12`` one hour.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"cannot read the time {text!r}; write it as 2010-09-16T12:00")
+    found = {name: int(value) for name, value in match.groupdict().items() if value is not None}
+    if "fraction" in found:
+        found["fraction"] = int(match["fraction"].ljust(6, "0"))
+    fields = [found.get(n, 1 if n in ("month", "day") else 0) for n in match.groupdict()]
+    year, month = fields[:2]
+    try:
+        start = _instant(fields, calendar)
+        if "month" not in found:
+            stop = _instant([year + 1, 1, 1, 0, 0, 0, 0], calendar)
+        elif "day" not in found:
+            stop = _instant([year + month // 12, month % 12 + 1, 1, 0, 0, 0, 0], calendar)
+        else:
+            size = {"hour": 86400, "minute": 3600, "second": 60, "fraction": 1}
+            seconds = next((s for n, s in size.items() if n not in found), 0)
+            stop = start + (seconds * SECOND or 1)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not a date of the calendar {calendar!r}: {error}") from error
+    return start, stop
+
+
+def _instant(fields: Sequence[int], calendar: str) -> int:
+    date = cftime.datetime(*fields, calendar=calendar)
+    return int(cftime.date2num(date, EPOCH, calendar=calendar))
