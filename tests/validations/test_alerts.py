@@ -1,0 +1,129 @@
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.validations.alerts import (
+    Alert,
+    AlertAction,
+    FileAlert,
+    LogAlert,
+    WebhookAlert,
+    alert_of,
+    emit,
+)
+from gnomon.validations.incidents import Incident
+
+INCIDENT = Incident("t2m", "2026-01-01", ("0/0", "0/1"), ("plausible",), "critical", "a replay")
+ALERT = alert_of(INCIDENT)
+
+
+class Channel(HTTPServer):
+    """Keeps what is posted to ``/secret``, fails at ``/broken`` and redirects at ``/moved``."""
+
+    received: list[dict[str, Any]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Channel
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/secret":
+            self.server.received.append(json.loads(body))
+        self.send_response({"/secret": 200, "/moved": 302}.get(self.path, 500))
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with Channel(("127.0.0.1", 0), _Handler) as server:
+        server.received = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _url(channel: Channel, path: str) -> str:
+    return f"http://127.0.0.1:{channel.server_port}{path}"
+
+
+def test_an_alert_says_what_where_and_why() -> None:
+    assert ALERT.severity == "critical"
+    assert ALERT.title == "t2m at 2026-01-01: a replay"
+    assert ALERT.text == "critical: 2 chunks (0/0, 0/1)\nviolated: plausible"
+    assert Incident.from_json(ALERT.incident) == INCIDENT
+
+
+def test_an_alert_does_not_list_a_thousand_chunks() -> None:
+    chunks = tuple(str(number) for number in range(1000))
+    alert = alert_of(Incident("t2m", "2026-01-01", chunks, ("moving",), "warning", "stale"))
+    assert "9 and 990 more" in alert.text
+
+
+def test_a_webhook_gets_text_and_incident(channel: Channel) -> None:
+    assert emit([ALERT], [WebhookAlert(_url(channel, "/secret"))]) == []
+    (body,) = channel.received
+    assert body["text"] == f"*{ALERT.title}*\n{ALERT.text}"
+    assert Incident.from_json(body["incident"]) == INCIDENT
+
+
+def test_a_file_gets_a_line_for_each_alert(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "alerts.jsonl"
+    assert emit([ALERT, ALERT], [FileAlert(path)]) == []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [ALERT.to_json()] * 2
+
+
+def test_the_log_gets_the_severity(caplog: pytest.LogCaptureFixture) -> None:
+    warning = Alert("warning", "late", "", {})
+    assert emit([ALERT, warning], [LogAlert()]) == []
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+    assert ALERT.title in caplog.text
+
+
+def test_a_failing_action_stops_nothing_and_tells_no_secret(
+    channel: Channel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def __call__(self, alert: Alert) -> None:
+            raise RuntimeError("out of order")
+
+    actions: list[AlertAction] = [
+        Broken(),
+        WebhookAlert(_url(channel, "/broken-token")),
+        WebhookAlert(_url(channel, "/moved")),
+        WebhookAlert(_url(channel, "/bad token")),
+        FileAlert(tmp_path),
+        WebhookAlert(_url(channel, "/secret")),
+    ]
+    failures = emit([ALERT], actions)
+    assert len(failures) == 5
+    assert len(channel.received) == 1
+    assert failures[0].error == "out of order"
+    assert "500" in failures[1].error
+    assert "redirects" in failures[2].error
+    assert {failure.title for failure in failures} == {ALERT.title}
+    assert "token" not in caplog.text + str(failures)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "hooks.example.org/x", "https:///x"])
+def test_a_webhook_is_http(url: str) -> None:
+    with pytest.raises(InvalidInput, match="http"):
+        WebhookAlert(url)

@@ -1,0 +1,1 @@
+"""What must hold: the checks on captures and predictions, what they found, and whom to tell."""

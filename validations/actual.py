@@ -1,0 +1,154 @@
+"""What must hold for a capture: the suite over the table of its chunks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gnomon.validations.context import Context
+from gnomon.validations.expectations import Expectation, Validation
+from gnomon.validations.false_discovery import q_values
+from gnomon.validations.suite import validate
+from gnomon.validations.table import ACTUAL, checked
+
+__all__ = ["ALPHA", "actual_expectations", "validate_actual"]
+
+ALPHA = 0.001
+"""Rate of false discoveries among the chunks that are called implausible."""
+
+NEGLIGIBLE = 1e-6
+"""Departures up to this fraction of the spread of the values are not worth an alarm."""
+
+
+_EXPECTATIONS = (
+    Expectation(
+        "plausible",
+        "q_value",
+        "critical",
+        "The values are further from the forecast than its error allows.",
+        minimum=ALPHA,
+    ),
+    Expectation(
+        "not_replayed",
+        "replayed",
+        "critical",
+        "The chunk is a bit-for-bit copy of an older capture: old data was ingested again.",
+        flag=False,
+    ),
+    Expectation(
+        "not_newly_constant",
+        "newly_constant",
+        "critical",
+        "All cells became equal: a fill value or a default was written over the data.",
+        flag=False,
+    ),
+    Expectation(
+        "no_new_infinities",
+        "infinite_count",
+        "critical",
+        "Cells became infinite: a division or an overflow went wrong upstream.",
+        maximum=0,
+    ),
+    Expectation(
+        "not_mostly_lost",
+        "missing_change",
+        "critical",
+        "More than half of the cells that had values lost them.",
+        maximum=0.5,
+    ),
+    Expectation(
+        "not_below_range",
+        "below_minimum",
+        "critical",
+        "Values are below the smallest that the variable is declared to take.",
+        maximum=0,
+    ),
+    Expectation(
+        "not_above_range",
+        "above_maximum",
+        "critical",
+        "Values are above the largest that the variable is declared to take.",
+        maximum=0,
+    ),
+    Expectation(
+        "same_metadata",
+        "metadata_changed",
+        "critical",
+        "Units or other attributes are not those the repository was made with.",
+        flag=False,
+    ),
+    Expectation(
+        "moving",
+        "stalled",
+        "warning",
+        "The chunk usually changes and did not: the source may not have been updated.",
+        flag=False,
+    ),
+    Expectation(
+        "hardly_lost",
+        "missing_change",
+        "warning",
+        "More than a tenth of the cells that had values lost them.",
+        maximum=0.1,
+    ),
+)
+
+
+def actual_expectations(alpha: float = ALPHA) -> tuple[Expectation, ...]:
+    """Return the suite for captures, the critical expectations first."""
+    plausible, *others = _EXPECTATIONS
+    return (replace(plausible, minimum=alpha), *others)
+
+
+def validate_actual(
+    frame: pd.DataFrame, *, alpha: float = ALPHA, context: Context | None = None
+) -> Validation:
+    """Return what is wrong with a capture, from one validation of all its chunks.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns as in :data:`gnomon.validations.table.ACTUAL`; rows may be of several variables
+        and times, which share the control of false discoveries.
+    alpha : float
+        Rate of false discoveries among the chunks that are called implausible.
+    context : Context, optional
+        Where to run; default: in memory, without Data Docs.
+
+    Raises
+    ------
+    InvalidInput
+        The frame is not such a table.
+
+    Notes
+    -----
+    The q-value is that of Benjamini and Hochberg over all rows with a p-value.  Where the
+    forecast was nearly exact before (a constant field, say) its standard error is tiny, and
+    departures that mean nothing get tiny p-values.  Such a p-value is set to 1 before the
+    q-values are computed: that keeps it valid, so the rate stays controlled, and it cannot pull
+    other chunks over the threshold.
+    """
+    table = checked(frame, ACTUAL)
+    p_values = np.where(_negligible(table), 1.0, table["p_value"].to_numpy())
+    derived = table.assign(
+        q_value=q_values(np.where(np.isnan(table["p_value"]), np.nan, p_values)),
+        newly_constant=table["constant"] & ~table["was_constant"],
+        stalled=table["unchanged"] & (table["valid_count"] > 0) & ~table["constant"],
+    )
+    return validate("actual", derived, actual_expectations(alpha), context)
+
+
+def _negligible(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which departures are too small to matter, whatever their p-value.
+
+    The measure is the spread of the chunk or of all chunks of the variable, whichever is larger
+    (a constant chunk has none of its own), or the rounding of single precision.
+    """
+    spread = table["spread"].fillna(0.0)
+    overall = np.sqrt((spread**2).groupby(table["variable"]).transform("mean"))
+    size = table[["minimum", "maximum"]].abs().max(axis=1).fillna(0.0)
+    rounding = float(np.finfo(np.float32).eps) * size
+    floor = np.maximum(NEGLIGIBLE * np.maximum(spread, overall), rounding)
+    negligible: NDArray[np.bool_] = (table["departure_rms"] <= floor).to_numpy(dtype=np.bool_)
+    return negligible

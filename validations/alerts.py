@@ -1,0 +1,194 @@
+"""Tells people and programs about incidents; a channel that fails never stops an update.
+
+The Prefect events of a run are sent by the flows, not from here.
+"""
+
+import json
+import logging
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.validations.expectations import Severity
+from gnomon.validations.incidents import Incident
+
+__all__ = [
+    "Alert",
+    "AlertAction",
+    "AlertFailure",
+    "FileAlert",
+    "LogAlert",
+    "WebhookAlert",
+    "alert_of",
+    "emit",
+]
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_CHUNKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What is told about one incident."""
+
+    severity: Severity
+    """Of the incident."""
+    title: str
+    """One line: what happened to which variable, when."""
+    text: str
+    """A few lines: where, what was violated, what to do."""
+    incident: Mapping[str, Any]
+    """The incident as JSON values."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return strict JSON values."""
+        return {
+            "severity": self.severity,
+            "title": self.title,
+            "text": self.text,
+            "incident": dict(self.incident),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFailure:
+    """An alert that one action could not pass on."""
+
+    action: str
+    """The action, as it prints."""
+    title: str
+    """Title of the alert."""
+    error: str
+    """What went wrong."""
+
+
+class AlertAction(Protocol):
+    """Passes an alert on; raises if it cannot."""
+
+    def __call__(self, alert: Alert) -> None:
+        """Pass the alert on."""
+
+
+class LogAlert:
+    """Writes alerts to the log: critical ones as errors, others as warnings."""
+
+    def __repr__(self) -> str:
+        return "LogAlert()"
+
+    def __call__(self, alert: Alert) -> None:
+        """Write the alert to the log."""
+        level = logging.ERROR if alert.severity == "critical" else logging.WARNING
+        logger.log(
+            level, "alert severity=%s title=%r text=%r", alert.severity, alert.title, alert.text
+        )
+
+
+class FileAlert:
+    """Appends alerts to a file, one JSON object a line.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it and its folder are made with the first alert.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"FileAlert({str(self._path)!r})"
+
+    def __call__(self, alert: Alert) -> None:
+        """Append the alert."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(alert.to_json(), allow_nan=False) + "\n"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+class WebhookAlert:
+    """Posts alerts as JSON; the key ``text`` is what Slack and its kin show.
+
+    Parameters
+    ----------
+    url : str
+        An http or https address.  Webhook addresses are secrets: only the host is ever printed.
+    timeout_s : float
+        Seconds to wait for the server.
+
+    Raises
+    ------
+    InvalidInput
+        The address is not http or https.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidInput(
+                f"a webhook has an http or https address, found scheme {parts.scheme!r}; change it"
+            )
+        self._url = url
+        self._host = parts.hostname
+        self._timeout_s = timeout_s
+
+    def __repr__(self) -> str:
+        return f"WebhookAlert({self._host!r})"
+
+    def __call__(self, alert: Alert) -> None:
+        """Post the alert.
+
+        Raises
+        ------
+        Unavailable
+            The server did not take it.
+        """
+        body = {**alert.to_json(), "text": f"*{alert.title}*\n{alert.text}"}
+        try:
+            request = urllib.request.Request(
+                self._url,
+                data=json.dumps(body, allow_nan=False).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+                if response.geturl() != self._url:  # urllib follows a redirect, without the body
+                    raise OSError("it redirects elsewhere")
+        except (OSError, HTTPException, ValueError) as error:
+            reason = str(error) if isinstance(error, OSError) else type(error).__name__
+            raise Unavailable(
+                f"the webhook at {self._host} did not take the alert ({reason}); "
+                "check the address and the server"
+            ) from None
+
+
+def alert_of(incident: Incident) -> Alert:
+    """Return what is told about an incident."""
+    count = len(incident.chunks)
+    places = ", ".join(incident.chunks[:_SHOWN_CHUNKS])
+    if count > _SHOWN_CHUNKS:
+        places += f" and {count - _SHOWN_CHUNKS} more"
+    title = f"{incident.variable} at {incident.valid_time}: {incident.suspected_cause}"
+    text = (
+        f"{incident.severity}: {count} {'chunk' if count == 1 else 'chunks'} ({places})\n"
+        f"violated: {', '.join(incident.expectations)}"
+    )
+    return Alert(incident.severity, title, text, incident.to_json())
+
+
+def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:
+    """Give every alert to every action and return what failed; never raises for an action."""
+    failures = []
+    for alert in alerts:
+        for action in actions:
+            try:
+                action(alert)
+            except Exception as error:
+                failures.append(AlertFailure(repr(action), alert.title, str(error)))
+                logger.warning("alert not sent action=%r error=%s", action, error)
+    return failures

@@ -1,0 +1,162 @@
+"""Groups what a validation found into incidents: touching chunks that went wrong together."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from gnomon.storage.errors import Format
+from gnomon.validations.causes import UNKNOWN, UNUSABLE, Statistics, suspected_cause
+from gnomon.validations.expectations import Finding, Severity, Validation
+
+__all__ = ["Incident", "group_incidents"]
+
+VERSION = 1
+
+_Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Touching chunks of one variable at one time that went wrong together."""
+
+    variable: str
+    """Name of the variable."""
+    valid_time: str
+    """Time the state is of, ISO 8601."""
+    chunks: tuple[str, ...]
+    """Places in the chunk grid, as in ``0/3``, in the order of the grid."""
+    expectations: tuple[str, ...]
+    """Names of all expectations that one of them violates, sorted."""
+    severity: Severity
+    """The worst finding of each chunk has this severity."""
+    suspected_cause: str
+    """The cause that most of the chunks suggest; a guess."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return strict JSON values."""
+        return {
+            "version": VERSION,
+            "variable": self.variable,
+            "valid_time": self.valid_time,
+            "chunks": list(self.chunks),
+            "expectations": list(self.expectations),
+            "severity": self.severity,
+            "suspected_cause": self.suspected_cause,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Incident":
+        """Read back what :meth:`to_json` returned.
+
+        Raises
+        ------
+        Format
+            Another version, or not an incident.
+        """
+        fields = dict(data)
+        if (version := fields.pop("version", None)) != VERSION:
+            raise Format(
+                f"the incident has version {version}, this program reads {VERSION}; upgrade gnomon"
+            )
+        try:
+            fields["chunks"] = tuple(fields["chunks"])
+            fields["expectations"] = tuple(fields["expectations"])
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise Format(f"this is not an incident ({error}); validate the table again") from error
+
+
+def group_incidents(validation: Validation, frame: pd.DataFrame) -> tuple[Incident, ...]:
+    """Return the incidents of a validation: critical ones first, then the larger.
+
+    Chunks belong to one incident if they are of the same variable, valid time and severity, and
+    a path of chunks that share a face in the chunk grid leads from one to the other.
+
+    Parameters
+    ----------
+    validation : Validation
+        What was found.
+    frame : DataFrame
+        The table that was validated, of a capture or a shadow.
+    """
+    findings: dict[_Place, list[Finding]] = defaultdict(list)
+    for finding in validation.findings:
+        findings[finding.variable, finding.valid_time, finding.chunk].append(finding)
+    statistics = _statistics(frame, findings)
+    fields: dict[tuple[str, str, Severity], dict[tuple[int, ...], _Place]] = defaultdict(dict)
+    for place, found in findings.items():
+        fields[place[0], place[1], _worst(found)][_index(place[2])] = place
+    incidents = [
+        _incident(severity, [chunks[index] for index in group], findings, statistics)
+        for (_, _, severity), chunks in fields.items()
+        for group in _touching(set(chunks))
+    ]
+    return tuple(sorted(incidents, key=lambda one: (one.severity != "critical", -len(one.chunks))))
+
+
+def _incident(
+    severity: Severity,
+    places: list[_Place],
+    findings: Mapping[_Place, list[Finding]],
+    statistics: Mapping[_Place, Statistics],
+) -> Incident:
+    violated = {place: {finding.expectation for finding in findings[place]} for place in places}
+    causes = Counter(
+        suspected_cause(violated[place], statistics.get(place, UNKNOWN))
+        if findings[place][0].lead is None
+        else UNUSABLE
+        for place in places
+    )
+    return Incident(
+        variable=places[0][0],
+        valid_time=places[0][1],
+        chunks=tuple(place[2] for place in places),
+        expectations=tuple(sorted(set().union(*violated.values()))),
+        severity=severity,
+        suspected_cause=causes.most_common(1)[0][0],
+    )
+
+
+def _statistics(frame: pd.DataFrame, wanted: Mapping[_Place, object]) -> dict[_Place, Statistics]:
+    """Return the statistics of the captured chunks that are wanted; none for a shadow."""
+    if "departure_mean" not in frame.columns:
+        return {}
+    places = zip(frame["variable"], frame["valid_time"], frame["chunk"], strict=True)
+    values = zip(frame["mean"], frame["departure_mean"], frame["spread"], strict=True)
+    return {
+        place: Statistics(*numbers)
+        for place, numbers in zip(places, values, strict=True)
+        if place in wanted
+    }
+
+
+def _worst(findings: list[Finding]) -> Severity:
+    return "critical" if any(one.severity == "critical" for one in findings) else "warning"
+
+
+def _index(chunk: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in chunk.split("/")) if chunk else ()
+
+
+def _touching(indices: set[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Yield the groups of chunks that share faces, each in the order of the grid; empties it."""
+    for first in sorted(indices):
+        if first not in indices:
+            continue
+        indices.remove(first)
+        group, frontier = [first], [first]
+        while frontier:
+            near = indices.intersection(_neighbours(frontier.pop()))
+            indices -= near
+            group.extend(near)
+            frontier.extend(near)
+        yield sorted(group)
+
+
+def _neighbours(index: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for axis, position in enumerate(index):
+        for step in (-1, 1):
+            yield (*index[:axis], position + step, *index[axis + 1 :])
