@@ -1,0 +1,1 @@
+"""When, in which order, and what to do on failure."""

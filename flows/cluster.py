@@ -1,0 +1,62 @@
+"""Where the chunks of a step are worked on: threads of this process, or Dask workers."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gnomon.flows.settings import Settings
+from gnomon.tasks.work import Mapper
+
+if TYPE_CHECKING:
+    from prefect_dask import DaskTaskRunner
+
+__all__ = ["dask_mapper", "task_runner", "thread_mapper"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def thread_mapper(
+    workers: int, progress: Callable[[int, int], None] | None = None
+) -> Mapper:
+    """Return a mapper on threads of this process.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of items done and their total.
+    """
+
+    def mapper(function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+        results: list[B] = []
+        with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
+            for result in pool.map(function, items):
+                results.append(result)
+                if progress is not None:
+                    progress(len(results), len(items))
+        return results
+
+    return mapper
+
+
+def dask_mapper(function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+    """Work on all items as one Dask graph; for use inside a Prefect task on a Dask worker."""
+    import dask
+    from prefect_dask import get_dask_client
+
+    graph = [dask.delayed(function, pure=False)(item) for item in items]
+    with get_dask_client() as client:
+        return list(client.gather(client.compute(graph)))
+
+
+def task_runner(settings: Settings) -> "DaskTaskRunner[Any]":
+    """Return the task runner of a flow: an existing scheduler, or a cluster for the run.
+
+    Two threads to a worker: one may wait in a step while the other works on its chunks.
+    """
+    from prefect_dask import DaskTaskRunner
+
+    if settings.scheduler is not None:
+        return DaskTaskRunner(address=settings.scheduler)
+    options = {"n_workers": settings.workers, "threads_per_worker": 2, "dashboard_address": None}
+    return DaskTaskRunner(cluster_kwargs=options)

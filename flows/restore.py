@@ -1,0 +1,63 @@
+"""The restore: write the best state of a time to a new dataset, verified."""
+
+from typing import Any
+
+import dask
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect_dask import get_dask_client
+
+from gnomon.flows.cluster import task_runner
+from gnomon.flows.settings import Settings
+from gnomon.storage.repository import Repository
+from gnomon.tasks.points import RestorePoint, find_instant, points
+from gnomon.tasks.restore import Restored, choose
+from gnomon.tasks.restore import restore as write
+
+__all__ = ["restore"]
+
+
+@task(name="choose restore point", tags=["gnomon"], persist_result=False)
+def _choose(repository: str, at: str, kind: str | None, accept_predicted: bool) -> RestorePoint:
+    opened = Repository.open(repository)
+    found = points(opened, find_instant(opened, at))
+    return choose(found, kind, accept_predicted=accept_predicted)
+
+
+@task(name="write and verify", tags=["gnomon"], persist_result=False)
+def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
+    with get_dask_client(), dask.config.set({"distributed.worker.daemon": False}):
+        return write(Repository.open(repository), point, target, plain=plain)
+
+
+@flow(name="gnomon-restore", task_runner=task_runner(Settings()), persist_result=False)
+def restore(
+    repository: str,
+    at: str,
+    target: str,
+    kind: str | None = None,
+    accept_predicted: bool = False,
+    plain: bool = False,
+) -> dict[str, Any]:
+    """Restore the state of a time into a new Zarr store or NetCDF file.
+
+    Parameters
+    ----------
+    repository
+        Path or URL of the repository.
+    at
+        Time of the state, ISO 8601.
+    target
+        New path, ending in ``.zarr`` or ``.nc``.
+    kind
+        Take this kind of restore point; default: the best.
+    accept_predicted
+        Allow a state with estimated cells.
+    plain
+        Leave out standard errors and provenance; captured states only.
+    """
+    point = _choose.submit(repository, at, kind, accept_predicted).result()
+    done = _write.submit(repository, point, target, plain).result()
+    text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
+    create_markdown_artifact(markdown=text, key="gnomon-restore")
+    return done.to_json()

@@ -1,0 +1,49 @@
+"""When the next update is due: before the confidence would fall below its target."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Due", "next_due"]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When to capture next, and why."""
+
+    lead: int
+    """Capture intervals from the reference time."""
+    valid_time: str
+    """The same as a time, ISO 8601."""
+    reason: str
+    """Why not sooner or later."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def next_due(
+    confidence: Sequence[float], valid_times: Sequence[str], *, target: float, incidents: int
+) -> Due:
+    """Return the longest lead whose confidence, and that of all before, meets the target.
+
+    Parameters
+    ----------
+    confidence
+        Of the dataset at leads 1..H.
+    valid_times
+        Of the same leads.
+    incidents
+        Open incidents; with any, the next capture is due at once.
+    """
+    if incidents:
+        word = "incident is" if incidents == 1 else "incidents are"
+        return Due(1, valid_times[0], f"{incidents} {word} open")
+    lead = 0
+    while lead < len(confidence) and confidence[lead] >= target:
+        lead += 1
+    if lead == 0:
+        return Due(1, valid_times[0], f"confidence {confidence[0]:.2f} is below {target:.2f} at once")
+    reason = f"confidence {confidence[lead - 1]:.2f} at lead {lead} still meets {target:.2f}"
+    return Due(lead, valid_times[lead - 1], reason)

@@ -1,0 +1,275 @@
+"""The steps of a cycle as plain functions of plain values, for any runner.
+
+Each opens the repository at its newest commit, does one thing and returns values that pickle.
+Those that work on chunks take a mapper, which says where the chunks are worked on.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from gnomon.flows.schedule import Due, next_due
+from gnomon.flows.settings import Settings
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.grid import Index
+from gnomon.storage.model import SUSPECT
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import format_instant
+from gnomon.tasks.capture import Capture, CapturePlan, commit_capture, plan_capture
+from gnomon.tasks.capture import capture as capture_chunks
+from gnomon.tasks.features import MIN_CAPTURES, Features
+from gnomon.tasks.features import features as find_features
+from gnomon.tasks.forecast import Learnt
+from gnomon.tasks.forecast import forecast as learn_chunks
+from gnomon.tasks.materialize import Shadowed, commit_shadow
+from gnomon.tasks.materialize import materialize as predict_chunks
+from gnomon.tasks.work import Mapper
+
+__all__ = [
+    "Judgement",
+    "capture",
+    "check_actual",
+    "check_prediction",
+    "features",
+    "forecast",
+    "is_shadowed",
+    "keep_capture",
+    "keep_shadow",
+    "materialize",
+    "next_update",
+    "plan",
+]
+
+KEPT_FINDINGS = 200
+"""Findings that a log record keeps in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a check found, as plain values."""
+
+    suspect: tuple[tuple[str, int, Index], ...]
+    """Refused chunks: variable, position in the plan, chunk index."""
+    incidents: tuple[dict[str, Any], ...]
+    """Incidents as JSON."""
+    findings: tuple[dict[str, Any], ...]
+    """Findings as JSON, the first of them."""
+    rows: int
+    """Chunks that were checked."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a log record keeps."""
+        return {
+            "rows": self.rows,
+            "findings": list(self.findings),
+            "incidents": list(self.incidents),
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def plan(url: str, now: int | None = None, until: int | None = None) -> CapturePlan | None:
+    """Find what the source holds that was never captured."""
+    return plan_capture(Repository.open(url), now=now, until=until)
+
+
+def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
+    """Read and write the new states; commits nothing yet."""
+    repository = Repository.open(url).at(planned.sequence)
+    found = capture_chunks(repository, planned, mapper)
+    if not repository.steps:
+        for variable in repository.settings.variables:
+            valid = found.statistics[variable.name]["valid_count"]
+            if variable.forecast and not valid.any():
+                raise InvalidInput(
+                    f"{variable.name} has no valid value in any of {valid.shape[0]} states; "
+                    "leave it out: name the others with --variable in 'gnomon init'"
+                )
+    return found
+
+
+def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
+    """Validate the captured chunks, alert, and say which are suspect."""
+    from gnomon.validations.actual import validate_actual
+    from gnomon.validations.alerts import alert_of, emit
+    from gnomon.validations.context import open_context
+    from gnomon.validations.expectations import suspect_chunks
+    from gnomon.validations.incidents import group_incidents
+    from gnomon.validations.table import actual_frame
+
+    repository = Repository.open(url)
+    calendar = repository.settings.calendar
+    times = [format_instant(i, calendar) for i in found.plan.instants]
+    frame = actual_frame(_long(found.statistics, times))
+    context = open_context(settings.docs, run_name=f"{times[-1]}-capture")
+    validation = validate_actual(frame, alpha=settings.alpha, context=context)
+    incidents = group_incidents(validation, frame)
+    emit([alert_of(i) for i in incidents if i.severity == "critical"], _actions(settings))
+    suspect = tuple(
+        (variable, times.index(time), tuple(int(n) for n in chunk.split("/") if n))
+        for variable, time, chunk in sorted(suspect_chunks(validation))
+    )
+    return Judgement(
+        suspect,
+        tuple(i.to_json() for i in incidents),
+        tuple(f.to_json() for f in validation.findings[:KEPT_FINDINGS]),
+        validation.rows,
+    )
+
+
+def _actions(settings: Settings) -> list[Any]:
+    from gnomon.validations.alerts import FileAlert, LogAlert, WebhookAlert
+
+    actions: list[Any] = [LogAlert()]
+    if settings.alerts is not None:
+        actions.append(FileAlert(settings.alerts))
+    if settings.webhook is not None:
+        actions.append(WebhookAlert(settings.webhook))
+    return actions
+
+
+def _long(
+    statistics: dict[str, dict[str, np.ndarray[Any, Any]]],
+    times: list[str],
+    *,
+    leads: bool = False,
+    drop: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return columns with one row per variable, time and chunk."""
+    parts: dict[str, list[Any]] = {}
+    for name, columns in statistics.items():
+        first = next(iter(columns.values()))
+        chunks = ["/".join(map(str, i)) for i in np.ndindex(first.shape[1:])]
+        rows = len(chunks)
+        labels: dict[str, Any] = {
+            "variable": np.full(len(times) * rows, name, dtype=object),
+            "valid_time": np.repeat(np.array(times, dtype=object), rows),
+            "chunk": np.tile(np.array(chunks, dtype=object), len(times)),
+        }
+        if leads:
+            labels["lead"] = np.repeat(np.arange(1, len(times) + 1), rows)
+        for column, values in {**labels, **columns}.items():
+            if column not in drop:
+                parts.setdefault(column, []).append(np.asarray(values).ravel())
+    return {c: _typed(c, np.concatenate(v)) for c, v in parts.items()}
+
+
+_INTEGERS = {
+    "cells",
+    "valid_count",
+    "infinite_count",
+    "below_minimum",
+    "above_maximum",
+    "missing",
+    "out_of_bounds",
+}
+_FLAGS = {"constant", "was_constant", "unchanged", "replayed", "metadata_changed"}
+
+
+def _typed(column: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if column in _INTEGERS:
+        return values.astype(np.int64)
+    return values.astype(bool) if column in _FLAGS else values
+
+
+def keep_capture(url: str, found: Capture, judgement: Judgement) -> int:
+    """Commit a capture; returns the sequence of its record."""
+    repository = Repository.open(url)
+    kept = commit_capture(
+        repository,
+        found,
+        set(judgement.suspect),
+        report=judgement.to_json(),
+        committed_at=_now(),
+    )
+    return kept.records[-1].sequence
+
+
+def is_shadowed(url: str) -> bool:
+    """Tell whether the newest capture, and the newest verdict, are in a shadow already."""
+    repository = Repository.open(url)
+    record = repository.forecaster
+    later = repository.records[record.sequence + 1 :] if record else repository.records
+    return not any(r.kind in ("capture", "verdict") for r in later)
+
+
+def features(url: str, refit: str | None, *, mapper: Mapper) -> dict[str, Features]:
+    """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
+    return find_features(Repository.open(url), refit=refit, mapper=mapper)
+
+
+def forecast(url: str, found: dict[str, Features], *, mapper: Mapper) -> Learnt:
+    """Bring the forecaster up to the newest capture.
+
+    What history itself did not believe becomes a verdict: suspect from now on.
+    """
+    repository = Repository.open(url)
+    learnt = learn_chunks(repository, found, mapper)
+    chunks = [
+        {"variable": name, "step": step, "chunk": list(index), "status": SUSPECT, "p_value": p}
+        for name, gated in learnt.gated.items()
+        for step, index, p in gated
+    ]
+    if chunks:
+        reason = "departs from the chunk's own history beyond belief"
+        repository.commit("verdict", {"chunks": chunks, "reason": reason}, _now())
+    return learnt
+
+
+def materialize(url: str, learnt: Learnt, *, mapper: Mapper) -> Shadowed:
+    """Write the shadow; commits nothing yet."""
+    return predict_chunks(Repository.open(url), learnt, mapper)
+
+
+def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement:
+    """Validate the predicted chunks."""
+    from gnomon.validations.context import open_context
+    from gnomon.validations.prediction import validate_prediction
+    from gnomon.validations.table import prediction_frame
+
+    calendar = Repository.open(url).settings.calendar
+    times = [format_instant(i, calendar) for i in found.instants]
+    frame = prediction_frame(_long(found.statistics, times, leads=True, drop=("predicted",)))
+    reference = format_instant(found.reference, calendar)
+    context = open_context(settings.docs, run_name=f"{reference}-shadow")
+    validation = validate_prediction(frame, context=context)
+    critical = [f for f in validation.findings if f.severity == "critical"]
+    if critical:
+        worst = critical[0]
+        raise InvalidInput(
+            f"the prediction of {worst.variable} chunk {worst.chunk} at lead {worst.lead} is "
+            f"unusable: {worst.expectation} is {worst.observed}, expected {worst.expected}; "
+            "no shadow was kept, run 'gnomon update --refit'"
+        )
+    findings = tuple(f.to_json() for f in validation.findings[:KEPT_FINDINGS])
+    return Judgement((), (), findings, validation.rows)
+
+
+def next_update(url: str, found: Shadowed, incidents: int, settings: Settings) -> Due:
+    """Decide when the next update is due."""
+    calendar = Repository.open(url).settings.calendar
+    confidence = np.min([e["confidence"] for e in found.variables.values()], axis=0)
+    times = [format_instant(i, calendar) for i in found.instants]
+    return next_due(
+        [float(c) for c in confidence], times, target=settings.target_confidence, incidents=incidents
+    )
+
+
+def keep_shadow(url: str, found: Shadowed, judgement: Judgement, due: Due) -> int:
+    """Commit a shadow; returns the sequence of its record."""
+    report = judgement.to_json() | {"due": due.to_json()}
+    kept = commit_shadow(Repository.open(url), found, report=report, committed_at=_now())
+    return kept.records[-1].sequence
+
+
+def forecast_excuse(url: str) -> str:
+    """Say why there is nothing to forecast from."""
+    count = len(Repository.open(url).steps)
+    if count < MIN_CAPTURES:
+        word = "capture" if count == 1 else "captures"
+        return f"no forecast yet: {count} {word}, at least {MIN_CAPTURES} are needed"
+    return "no forecast: no variable has enough valid values"

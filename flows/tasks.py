@@ -1,0 +1,58 @@
+"""The steps as Prefect tasks: retries, names and tags, one task per step."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from prefect import Task, task
+from prefect.client.schemas.objects import State, TaskRun
+
+from gnomon.flows import steps
+from gnomon.flows.cluster import dask_mapper
+from gnomon.storage.errors import Conflict, Unavailable
+
+__all__ = ["call_as_task"]
+
+R = TypeVar("R")
+
+ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
+"""Steps that work on chunks, and so take a mapper."""
+
+
+async def _is_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Retry what may go away by itself: a store that did not answer, a writer who was first."""
+    failure = await state.result(raise_on_failure=False)  # type: ignore[misc]
+    return isinstance(failure, Conflict | Unavailable)
+
+
+def _with_dask(step: Callable[..., R]) -> Callable[..., R]:
+    @wraps(step)
+    def on_workers(*arguments: Any) -> R:
+        return step(*arguments, mapper=dask_mapper)
+
+    # The wrapped signature would make Prefect ask for the mapper as an argument.
+    del on_workers.__wrapped__  # type: ignore[attr-defined]
+    return on_workers
+
+
+def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
+    return task(
+        _with_dask(step) if step in ON_CHUNKS else step,
+        name=step.__name__.replace("_", " "),
+        tags=["gnomon"],
+        retries=2,
+        retry_delay_seconds=[2, 10],
+        retry_condition_fn=_is_transient,
+        persist_result=False,
+    )
+
+
+_TASKS: dict[Callable[..., Any], Task[Any, Any]] = {}
+
+
+def call_as_task(step: Callable[..., R], /, *arguments: Any) -> R:
+    """Run a step as a Prefect task on a Dask worker and return its result."""
+    if step not in _TASKS:
+        _TASKS[step] = _as_task(step)
+    result: R = _TASKS[step].submit(*arguments).result()
+    return result

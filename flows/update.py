@@ -1,0 +1,59 @@
+"""The scheduled update: capture what is new, check it, renew the shadow."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.events import emit_event
+
+from gnomon.flows.cluster import task_runner
+from gnomon.flows.cycle import UpdateReport, run_cycle
+from gnomon.flows.settings import Settings
+from gnomon.flows.tasks import call_as_task
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import parse
+
+__all__ = ["report_run", "update"]
+
+
+@flow(name="gnomon-update", task_runner=task_runner(Settings()), persist_result=False)
+def update(
+    repository: str, time: str | None = None, refit: bool = False, settings: Settings | None = None
+) -> dict[str, Any]:
+    """Bring a repository up to date with its source.
+
+    Parameters
+    ----------
+    repository
+        Path or URL of the repository.
+    time
+        Valid time of a state source, ISO 8601; not used for append sources.
+    refit
+        Learn everything anew.
+    settings
+        What the run may be told; default: from the environment.
+    """
+    calendar = Repository.open(repository).settings.calendar
+    report = run_cycle(
+        repository,
+        settings or Settings(),
+        call_as_task,
+        now=None if time is None else parse(time, calendar),
+        refit="asked for" if refit else None,
+    )
+    report_run(report)
+    return report.to_json()
+
+
+def report_run(report: UpdateReport) -> None:
+    """Tell Prefect what a cycle did: an event per incident, a table of confidences."""
+    for incident in report.incidents:
+        resource = {"prefect.resource.id": f"gnomon.repository.{report.repository}"}
+        emit_event("gnomon.capture.suspect", resource=resource, payload=incident)
+    rows = [
+        {"variable": name, "lead": lead, "confidence": round(confidence, 3)}
+        for name, confidences in report.confidence.items()
+        for lead, confidence in enumerate(confidences, start=1)
+    ]
+    if rows:
+        create_table_artifact(table=rows, key="gnomon-confidence", description=report.message)

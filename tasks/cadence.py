@@ -1,0 +1,141 @@
+"""Cadence: the regular grid of times on which captures fall, and the next ones will.
+
+Forecasting counts captures in slots: consecutive integers on the cadence.  Most datasets have a
+fixed interval; monthly and annual ones follow the calendar, whose months differ in length.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cftime
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.times import EPOCH, SECOND
+
+__all__ = ["Cadence", "identify_cadence", "year_seconds"]
+
+_MONTHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A grid of instants.
+
+    With ``months == 0``, slot k is at ``anchor + k * interval``.  Otherwise slot k is in the
+    month ``k * months`` after that of the anchor, at ``fraction`` of its length plus ``offset``.
+    """
+
+    calendar: str
+    """CF calendar."""
+    anchor: int
+    """Instant of slot 0."""
+    interval: int
+    """Microseconds between slots; the mean for calendar months."""
+    months: int = 0
+    """Calendar months between slots, or 0 for a fixed interval."""
+    fraction: float = 0.0
+    """Position in the month as a share of its length."""
+    offset: int = 0
+    """Position in the month as microseconds from its start."""
+
+    def slot(self, instant: int) -> int:
+        """Return the nearest slot."""
+        if self.months == 0:
+            return round((instant - self.anchor) / self.interval)
+        guess = round((instant - self.anchor) / self.interval)
+        return min(
+            (guess - 1, guess, guess + 1), key=lambda slot: abs(self.instant(slot) - instant)
+        )
+
+    def instant(self, slot: int) -> int:
+        """Return the time of a slot."""
+        if self.months == 0:
+            return self.anchor + slot * self.interval
+        start, length = _month(_month_number(self.anchor, self.calendar) + slot * self.months, self.calendar)
+        return start + round(self.fraction * length) + self.offset
+
+    @property
+    def interval_s(self) -> float:
+        """Mean interval in seconds."""
+        return self.interval / SECOND
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Cadence":
+        """Read the JSON form."""
+        return cls(**data)
+
+
+def identify_cadence(
+    instants: NDArray[np.int64], calendar: str, interval_s: float | None = None
+) -> Cadence:
+    """Return the cadence of increasing capture times.
+
+    Parameters
+    ----------
+    instants
+        int64 (T,), strictly increasing.
+    interval_s
+        Interval if the user gave it; else the median interval.
+
+    Raises
+    ------
+    InvalidInput
+        Fewer than two times and no interval.
+    """
+    if interval_s is not None:
+        return Cadence(calendar, int(instants[0]), round(interval_s * SECOND))
+    if instants.size < 2:
+        raise InvalidInput("one capture has no interval; capture once more, or give --interval")
+    steps = np.diff(instants)
+    fixed = int(np.median(steps))
+    if not np.all(steps % fixed == 0):
+        monthly = _monthly(instants, calendar)
+        if monthly is not None:
+            return monthly
+    return Cadence(calendar, int(instants[0]), fixed)
+
+
+def _monthly(instants: NDArray[np.int64], calendar: str) -> Cadence | None:
+    numbers = np.array([_month_number(int(i), calendar) for i in instants])
+    steps = np.diff(numbers)
+    months = int(np.median(steps))
+    if months < 1 or np.any(steps % months) or np.any(steps < 1):
+        return None
+    starts, lengths = np.array([_month(int(n), calendar) for n in numbers]).T
+    fractions = (instants - starts) / lengths
+    offsets = instants - starts
+    mean = round(float(np.mean(np.diff(instants) / steps)) * months)
+    if np.ptp(fractions) * 30 * 86400 * SECOND <= np.ptp(offsets):
+        return Cadence(calendar, int(instants[0]), mean, months, fraction=float(np.median(fractions)))
+    return Cadence(calendar, int(instants[0]), mean, months, offset=int(np.median(offsets)))
+
+
+def _month_number(instant: int, calendar: str) -> int:
+    date = cftime.num2date(instant, EPOCH, calendar=calendar)
+    return int(date.year * _MONTHS + date.month - 1)
+
+
+def _month(number: int, calendar: str) -> tuple[int, int]:
+    start, stop = (
+        int(
+            cftime.date2num(
+                cftime.datetime(n // _MONTHS, n % _MONTHS + 1, 1, calendar=calendar),
+                EPOCH,
+                calendar=calendar,
+            )
+        )
+        for n in (number, number + 1)
+    )
+    return start, stop - start
+
+
+def year_seconds(calendar: str) -> float:
+    """Return the mean length of a year in seconds."""
+    days = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
+    return 86400.0 * days.get(calendar, 365.2425)

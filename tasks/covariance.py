@@ -1,0 +1,270 @@
+"""Covariance of a standardised departure field on a grid, and the optimal interpolation it gives.
+
+The correlation of two cells is the sum of leading modes of the past (which may tie distant
+places) and a stationary, anisotropic Matern part; all variances are relative to the field's own
+mean square, which is taken as 1. Nothing here knows which cells are damaged or how well a
+covariance does: that is for `gnomon.tasks.inpainting` to find out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.spatial.distance import cdist
+
+Floats = NDArray[np.float64]
+
+_LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+_MOST_FIELDS, _MOST_MODE_CELLS, _BATCH = 12, 20_000, 4096
+_SMALLEST_LENGTH, _JITTER = 0.3, 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Covariance:
+    """A covariance model of unit variance.
+
+    Parameters
+    ----------
+    lengths : tuple of float
+        Correlation length of each axis, in cells; > 0.
+    smooth : bool
+        Matern 3/2 (once differentiable) instead of Matern 1/2 (exponential).
+    nugget : float
+        Share of the stationary part that is not shared with any other cell, in [0, 1].
+    rank : int
+        How many leading modes of the past carry the large scales; 0 for none.
+    """
+
+    lengths: tuple[float, ...]
+    smooth: bool = False
+    nugget: float = 0.05
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Leading modes of past fields, to be evaluated at any cells.
+
+    Parameters
+    ----------
+    fields : ndarray of float64, shape (T, n cells)
+        Past standardised fields; unknown values are 0.
+    combination : ndarray of float64, shape (T, T)
+        Column j turns the fields into mode j, so that covariance = sum of mode x mode.
+    shares : ndarray of float64, shape (T,)
+        Cumulated share of the variance that modes 0..j explain; at most 1.
+    """
+
+    fields: Floats
+    combination: Floats
+    shares: Floats
+
+    def at(self, cells: NDArray[np.intp], rank: int) -> Floats:
+        """Return the loadings of the leading modes, shape (n, rank), of unit mean variance share.
+
+        Parameters
+        ----------
+        cells : ndarray of intp, shape (n,)
+            Flat cell numbers.
+        rank : int
+            Number of modes.
+        """
+        return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank])
+
+
+def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
+    """Return the modes of past fields, scaled to a mean variance of 1 over the known cells.
+
+    Parameters
+    ----------
+    fields : ndarray of float64, shape (T, n cells)
+        Standardised past fields about zero; NaN where unknown.
+    known : ndarray of bool, shape (n cells,)
+        Cells that are intact now; they set the scale.
+
+    Notes
+    -----
+    Empirical orthogonal functions (Lorenz 1956) from the T x T Gram matrix over at most 20,000
+    evenly spread cells. The mean is not removed: a departure's expectation is zero.
+    """
+    filled = np.where(np.isfinite(fields), fields, 0.0)
+    intact = np.flatnonzero(known)
+    stride = max(1, -(-filled.shape[1] // _MOST_MODE_CELLS))
+    thinned = filled[:, ::stride]
+    values, vectors = np.linalg.eigh(thinned @ thinned.T)
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    power = float(np.mean(filled[:, intact] ** 2)) * len(filled)
+    if not power > 0.0:
+        return Modes(filled, np.zeros_like(vectors), np.zeros(len(values)))
+    shares = np.minimum(np.cumsum(values) / values.sum(), 1.0)
+    return Modes(filled, vectors / np.sqrt(power), shares)
+
+
+def embed(
+    cells: NDArray[np.intp], shape: tuple[int, ...], cyclic: tuple[bool, ...], lengths: Floats
+) -> Floats:
+    """Return coordinates whose Euclidean distance is in correlation lengths, shape (n, dims').
+
+    Parameters
+    ----------
+    cells : ndarray of intp, shape (n,)
+        Flat cell numbers in C order.
+    shape, cyclic, lengths
+        Of each axis: number of cells, whether it wraps, correlation length in cells.
+
+    Notes
+    -----
+    A cyclic axis becomes a circle, so a covariance that is valid in every dimension stays valid.
+    """
+    columns: list[Floats] = []
+    for index, size, wraps, length in zip(
+        np.unravel_index(cells, shape), shape, cyclic, lengths, strict=True
+    ):
+        if wraps:
+            angle, radius = 2.0 * np.pi * index / size, size / (2.0 * np.pi * length)
+            columns += [radius * np.cos(angle), radius * np.sin(angle)]
+        else:
+            columns.append(index / length)
+    return np.stack(columns, axis=1)
+
+
+def correlate(distance: Floats, *, smooth: bool) -> Floats:
+    """Return the Matern correlation (3/2 if smooth, else 1/2) at distances in lengths.
+
+    Parameters
+    ----------
+    distance : ndarray of float64, any shape
+        Distances divided by the correlation length, >= 0.
+    smooth : bool
+        Which of the two; both fall to about 1/e at distance 1 (Matern 1960; Stein 1999).
+    """
+    if not smooth:
+        return np.asarray(np.exp(-distance))
+    scaled = distance * 2.146
+    return np.asarray((1.0 + scaled) * np.exp(-scaled))
+
+
+def measure_lengths(
+    field: Floats, history: Floats | None, cyclic: tuple[bool, ...]
+) -> tuple[float, ...]:
+    """Return the distance, in cells, over which correlation falls to 1/e, for each axis.
+
+    Parameters
+    ----------
+    field : ndarray of float64, shape (*dims)
+        Standardised departures about zero; NaN where unknown.
+    history : ndarray of float64, shape (T, *dims), or None
+        Past fields of the same kind; up to 12 of them help.
+    cyclic : tuple of bool
+        Whether each axis wraps.
+    """
+    samples = [field[np.newaxis]]
+    if history is not None and len(history):
+        samples.append(history[:: -(-len(history) // _MOST_FIELDS)])
+    found = []
+    for axis in range(field.ndim):
+        curves = [_autocorrelation(sample, axis + 1, cyclic[axis]) for sample in samples]
+        valid = np.sum([np.isfinite(curve) for curve in curves], axis=0)
+        total = np.nansum(curves, axis=0)
+        found.append(_fall_to_1_over_e(np.where(valid > 0, total / np.maximum(valid, 1), np.nan)))
+    return tuple(found)
+
+
+def _autocorrelation(fields: Floats, axis: int, wraps: bool) -> Floats:
+    """Return the correlation about zero along one axis at each of the lags, NaN if unknown."""
+    curve = np.full(len(_LAGS), np.nan)
+    size = fields.shape[axis]
+    for i, lag in enumerate(_LAGS):
+        if lag > (size // 2 if wraps else size - 1):
+            break
+        first = np.moveaxis(fields, axis, -1)
+        second = np.roll(first, -lag, axis=-1)
+        if not wraps:
+            first, second = first[..., :-lag], second[..., :-lag]
+        both = np.isfinite(first) & np.isfinite(second)
+        left, right = first[both], second[both]
+        power = np.sqrt(np.sum(left**2) * np.sum(right**2))
+        if left.size >= 10 and power > 0.0:
+            curve[i] = np.sum(left * right) / power
+    return curve
+
+
+def _fall_to_1_over_e(curve: Floats) -> float:
+    """Return the lag at which a correlation curve crosses 1/e, extrapolated if it never does."""
+    usable = np.isfinite(curve)
+    if not usable.any():
+        return 1.0
+    lags, values = np.array(_LAGS, dtype=float)[usable], np.clip(curve[usable], 1e-6, 0.9999)
+    below = np.flatnonzero(values < np.exp(-1.0))
+    at = int(below[0]) if below.size else len(lags) - 1
+    if not below.size or at == 0:
+        return max(float(-lags[at] / np.log(values[at])), _SMALLEST_LENGTH)
+    share = np.log(values[at - 1]) + 1.0
+    return float(
+        lags[at - 1]
+        + (lags[at] - lags[at - 1]) * share / (np.log(values[at - 1]) - np.log(values[at]))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where some cells are, as the covariance sees them.
+
+    Parameters
+    ----------
+    position : ndarray of float64, shape (n, dims')
+        Coordinates in correlation lengths, from `embed`.
+    loading : ndarray of float64, shape (n, modes)
+        Loadings of the leading modes, from `Modes.at`; zero columns for none.
+    """
+
+    position: Floats
+    loading: Floats
+
+
+def interpolate(
+    values: Floats, observed: Places, wanted: Places, covariance: Covariance, share: float
+) -> tuple[Floats, Floats]:
+    """Return the optimal interpolations, shape (k, n wanted), and their error variance, (n wanted,).
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (k, n observed)
+        Departures about zero, of k fields; finite.
+    observed, wanted : Places
+        Cells known and cells asked for; no cell may be in both.
+    covariance : Covariance
+        Shape of the covariance; its lengths are already in the coordinates.
+    share : float
+        Part of the variance that the loadings explain, in [0, 1).
+
+    Notes
+    -----
+    Simple kriging with known zero mean (Gandin 1963): mean = C_wo C_oo^-1 z, variance =
+    c_ww - C_wo C_oo^-1 C_ow. Wanted cells go in batches, so memory is bounded.
+    """
+    rest = 1.0 - share
+    matrix = _covary(observed, observed, covariance, rest)
+    matrix[np.diag_indices_from(matrix)] += rest * covariance.nugget + _JITTER * len(matrix)
+    factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    gain = cho_solve(factor, values.T, check_finite=False)
+    count = len(wanted.position)
+    mean, variance = np.empty((len(values), count)), np.empty(count)
+    for start in range(0, count, _BATCH):
+        part = slice(start, start + _BATCH)
+        batch = Places(wanted.position[part], wanted.loading[part])
+        cross = _covary(observed, batch, covariance, rest)
+        mean[:, part] = gain.T @ cross
+        solved = solve_triangular(
+            factor[0], cross, lower=True, overwrite_b=True, check_finite=False
+        )
+        prior = rest + np.sum(batch.loading**2, axis=1)
+        variance[part] = prior - np.sum(solved**2, axis=0)
+    return mean, np.maximum(variance, 1e-4)
+
+
+def _covary(left: Places, right: Places, covariance: Covariance, rest: float) -> Floats:
+    """Return the covariance of two sets of cells without the nugget, shape (n left, n right)."""
+    near = correlate(cdist(left.position, right.position), smooth=covariance.smooth)
+    return np.asarray(rest * (1.0 - covariance.nugget) * near + left.loading @ right.loading.T)

@@ -1,0 +1,169 @@
+"""Features: what the captures say of a variable before it is forecast.
+
+At a refit a bounded sample of cells is read over a bounded window of captures; seasonal periods,
+EOF modes and the orders that pmdarima identifies on them become the forecaster's specification.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.model import TRUSTED, Settings, Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import SECOND
+from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
+from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.forecasting import Specification, identify
+from gnomon.tasks.work import Mapper, serial
+
+__all__ = ["Features", "features", "refit_reason", "window"]
+
+MIN_CAPTURES = 3
+"""Captures below which nothing is forecast."""
+MAX_WINDOW = 512
+"""Captures that a refit reads at most."""
+WINDOW_BYTES = 2**28
+"""Memory that one chunk's window may take, as float64."""
+SAMPLE_CHUNKS = 16
+SAMPLE_CELLS = 64
+"""Cells of each sampled chunk whose histories are looked at."""
+GROWTH = 1.5
+"""A refit is due when the captures have grown by this factor since the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """How a variable will be forecast."""
+
+    specification: Specification
+    """Periods, orders, bounds and tolerance."""
+    cadence: Cadence
+    """The grid of capture times."""
+    refit: str | None
+    """Why everything is learnt anew; None: the state rolls forward."""
+    refit_captures: int
+    """How many captures there were at the last refit."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "specification": self.specification.to_json(),
+            "cadence": self.cadence.to_json(),
+            "refit": self.refit,
+            "refit_captures": self.refit_captures,
+        }
+
+
+def refit_reason(repository: Repository, name: str) -> str | None:
+    """Return why a variable must be learnt anew, or None if its state can roll forward."""
+    record = repository.forecaster
+    if record is None or name not in record.body["forecaster"]:
+        return "first forecast"
+    before = int(record.body["forecaster"][name]["refit_captures"])
+    now = len(repository.steps)
+    if now >= max(before * GROWTH, before + 8):
+        return f"captures grew from {before} to {now}"
+    known = int(record.body["step"])
+    changed = [r for r in repository.records[record.sequence :] if r.kind == "verdict"]
+    if any(int(c["step"]) <= known for r in changed for c in r.body["chunks"]):
+        return "a verdict changed what was learnt"
+    return None
+
+
+def window(repository: Repository, variable: Variable) -> range:
+    """Return the numbers of the captures that a refit reads."""
+    steps = len(repository.steps)
+    chunk = 8 * int(np.prod(variable.chunks))
+    return range(max(0, steps - min(MAX_WINDOW, max(32, WINDOW_BYTES // chunk))), steps)
+
+
+def features(
+    repository: Repository, *, refit: str | None = None, mapper: Mapper = serial
+) -> dict[str, Features]:
+    """Return how each variable will be forecast; empty while there are too few captures.
+
+    Parameters
+    ----------
+    refit
+        Reason to learn anew; None: only if it is due.
+    """
+    if len(repository.steps) < MIN_CAPTURES:
+        return {}
+    names = [v.name for v in repository.settings.variables if v.forecast]
+    jobs = [(repository.location.url, repository.records[-1].sequence, n, refit) for n in names]
+    found = mapper(_features_of, jobs)
+    return {n: f for n, f in zip(names, found, strict=True) if f is not None}
+
+
+def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
+    url, sequence, name, wanted = job
+    repository = Repository.open(url).at(sequence)
+    reason = wanted or refit_reason(repository, name)
+    if reason is None:
+        return _roll_forward(repository, name)
+    settings, variable = repository.settings, repository.settings.variable(name)
+    numbers = window(repository, variable)
+    times = np.array([repository.steps[s].instant for s in numbers], np.int64)
+    cadence = identify_cadence(times, settings.calendar, settings.interval_s)
+    kept = _distinct_slots(cadence, times)
+    captures = repository.captures(name)
+    sample = _sample(captures, [numbers[int(k)] for k in kept])
+    if np.isfinite(sample).sum(axis=0).max(initial=0) < MIN_CAPTURES:
+        return None
+    specification = identify(
+        times[kept] / SECOND,
+        sample,
+        interval_s=cadence.interval_s,
+        leads=settings.leads,
+        year_s=year_seconds(settings.calendar),
+        periods_s=settings.periods_s,
+        bounds=variable.bounds(),
+        tolerance=_tolerance(repository, settings, name),
+        categorical=variable.categorical,
+    )
+    return Features(specification, cadence, reason, len(repository.steps))
+
+
+def _roll_forward(repository: Repository, name: str) -> Features | None:
+    found = forecaster_of(repository, name)
+    record = repository.forecaster
+    if found is None or record is None:
+        return None
+    before = int(record.body["forecaster"][name]["refit_captures"])
+    return Features(found[0], found[1], None, before)
+
+
+def _tolerance(repository: Repository, settings: Settings, name: str) -> float | None:
+    """Return the user's tolerance, or the one fixed at the first fit; None to find it."""
+    if name in settings.tolerances:
+        return settings.tolerances[name]
+    found = forecaster_of(repository, name)
+    return None if found is None else found[0].tolerance
+
+
+def _distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return positions of the captures that open a new slot; a second one in it is not learnt."""
+    slots = np.array([cadence.slot(int(t)) for t in times])
+    highest = np.maximum.accumulate(slots)
+    return np.flatnonzero(np.concatenate([[True], slots[1:] > highest[:-1]]))
+
+
+def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
+    """Return histories (step, cell) of cells spread over the variable; suspect chunks are NaN."""
+    grid = captures.variable.grid
+    indices = list(grid.indices())
+    chosen = indices[:: max(1, len(indices) // SAMPLE_CHUNKS)][:SAMPLE_CHUNKS]
+    columns = []
+    for index in chosen:
+        cells = int(np.prod([s.stop - s.start for s in grid.cells(index)]))
+        picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
+        history = np.full((len(steps), picked.size), np.nan)
+        for k, step in enumerate(steps):
+            if captures.status(step)[index] == TRUSTED:
+                values = captures.variable.to_physical(captures.chunk(step, index)).ravel()[picked]
+                history[k] = np.where(np.isfinite(values), values, np.nan)
+        columns.append(history)
+    return np.concatenate(columns, axis=1)

@@ -1,0 +1,266 @@
+"""Geometry of damaged regions: their groups, surroundings, look-alikes and nearest intact cells.
+
+Pure index arithmetic on grids whose axes may wrap. Cells are flat numbers in C order.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+Cells = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+_MOST_GROUPS, _MOST_NEAR, _MOST_PROBES = 16, 20_000, 500
+_SHIFTS = {1: 8, 2: 5, 3: 3}
+_FEWEST_COPIES, _FEWEST_LEFT = 3, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The shape of a grid and which of its axes wrap.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Cells along each axis.
+    cyclic : tuple of bool
+        Whether each axis wraps.
+    """
+
+    shape: tuple[int, ...]
+    cyclic: tuple[bool, ...]
+
+
+def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[Cells]:
+    """Return the damaged cells of each group of connected regions, at most 16 groups.
+
+    Parameters
+    ----------
+    damaged : ndarray of bool, shape (*dims)
+        Damaged cells; diagonal neighbours are connected.
+    cyclic : tuple of bool
+        Whether each axis wraps, so that a region may cross the seam.
+
+    Notes
+    -----
+    When there are more than 16 regions, those with neighbouring centres are grouped.
+    """
+    regions, count = label(damaged, structure=np.ones((3,) * damaged.ndim))
+    pairs = [np.zeros((0, 2), dtype=np.intp)]
+    for axis in (a for a, wraps in enumerate(cyclic) if wraps):
+        ends = np.take(regions, [0, -1], axis=axis)
+        seam = np.moveaxis(ends, axis, -1).reshape(-1, 2)
+        pairs.append(seam[(seam > 0).all(axis=1)] - 1)
+    first, second = np.concatenate(pairs).T
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    _, joined = connected_components(links, directed=False)
+    cells = np.flatnonzero(damaged)
+    member = _merge_near(joined[regions.ravel()[cells] - 1], cells, damaged.shape)
+    order = np.argsort(member, kind="stable")
+    return np.split(cells[order], np.flatnonzero(np.diff(member[order])) + 1)
+
+
+def _merge_near(member: Cells, cells: Cells, shape: tuple[int, ...]) -> Cells:
+    """Return coarser group numbers per cell, so that there are at most 16 groups."""
+    _, member = np.unique(member, return_inverse=True)
+    counts = np.bincount(member)
+    index = np.unravel_index(cells, shape)
+    centre = np.stack([np.bincount(member, weights=i) / counts for i in index], axis=1)
+    tiles, split = np.arange(len(counts)), 16
+    while len(np.unique(tiles)) > _MOST_GROUPS:
+        split //= 2
+        corner = np.floor(centre * split / np.array(shape)).astype(np.intp)
+        tiles = np.ravel_multi_index(tuple(corner.T), (split,) * len(shape))
+    return np.asarray(tiles[member], dtype=np.intp)
+
+
+def surround(cells: Cells, grid: Grid, most_cells: int) -> tuple[tuple[Cells, ...], Grid]:
+    """Return the index along each axis of a box around the cells, and the box's own grid.
+
+    Parameters
+    ----------
+    cells : ndarray of intp, shape (n,)
+        The damaged region.
+    grid : Grid
+        The whole grid.
+    most_cells : int
+        Bound on the size of the box, where the region itself allows it.
+
+    Notes
+    -----
+    A cyclic axis is turned so that the region never crosses the seam of the box; it stays
+    cyclic only when the box holds all of it.
+    """
+    spans = [
+        _span(np.unique(index), size, wraps)
+        for index, size, wraps in zip(
+            np.unravel_index(cells, grid.shape), grid.shape, grid.cyclic, strict=True
+        )
+    ]
+    limits = np.array(grid.shape, dtype=float)
+    extents = np.array([extent for _, extent in spans], dtype=float)
+    reach = 64.0
+    while np.prod(np.minimum(limits, extents * (1 + reach) + 8 * reach)) > most_cells:
+        reach *= 0.8
+        if reach < 0.1:
+            break
+    axes = []
+    for (start, extent), size, wraps in zip(spans, grid.shape, grid.cyclic, strict=True):
+        margin = int(np.ceil((extent * reach + 8 * reach) / 2))
+        if wraps:
+            wide = min(size, extent + 2 * margin)
+            axes.append((start - (wide - extent) // 2 + np.arange(wide)) % size)
+        else:
+            axes.append(np.arange(max(0, start - margin), min(size, start + extent + margin)))
+    whole = [len(index) == size for index, size in zip(axes, grid.shape, strict=True)]
+    kept = tuple(bool(w and c) for w, c in zip(whole, grid.cyclic, strict=True))
+    return tuple(axes), Grid(tuple(len(index) for index in axes), kept)
+
+
+def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
+    """Return the start and extent of the shortest run that holds all used indices."""
+    if not wraps:
+        return int(used[0]), int(used[-1] - used[0] + 1)
+    gaps = np.diff(used, append=used[0] + size)
+    widest = int(np.argmax(gaps))
+    return int(used[(widest + 1) % len(used)]), int(size - gaps[widest] + 1)
+
+
+def copy_hole(hole: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cells]:
+    """Return intact regions that have the shape of the hole: its translated copies.
+
+    Parameters
+    ----------
+    hole : ndarray of intp, shape (n,)
+        Cells to be estimated.
+    known : ndarray of bool, shape (*dims)
+        Intact cells; a copy is cut down to them, and at least half of it must be intact.
+    grid : Grid
+        The grid; the hole must not cross a seam.
+    wanted : int
+        How many copies to return at most.
+
+    Notes
+    -----
+    Copies that touch the same edges of the grid as the hole, and that are whole, come first. A
+    hole too large to be copied at least three times is halved in size until it can be.
+    """
+    points = np.stack(np.unravel_index(hole, grid.shape), axis=1)
+    while True:
+        copies = _translate(points, known, grid, wanted)
+        extent = points.max(axis=0) - points.min(axis=0)
+        if len(copies) >= _FEWEST_COPIES or not extent.any():
+            return copies
+        corner = points.min(axis=0)
+        points = np.unique(corner + (points - corner) // 2, axis=0)
+
+
+def _translate(points: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cells]:
+    """Return the best translated copies of the points as flat intact cells."""
+    probes = points[:: -(-len(points) // _MOST_PROBES)]
+    low, high = points.min(axis=0), points.max(axis=0)
+    touched = _touches(low, high, grid)
+    found = []
+    for number, shift in enumerate(product(*_shifts(low, high, grid))):
+        offset = np.array(shift)
+        fraction = known.ravel()[_place(probes + offset, grid)].sum() / len(probes)
+        if fraction >= 0.5:
+            unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
+            spread = (number * 0.6180339887) % 1.0
+            found.append((unlike, -round(fraction, 1), spread, shift))
+    copies = []
+    for *_, shift in sorted(found)[:wanted]:
+        cells = _place(points + np.array(shift), grid)
+        cells = cells[known.ravel()[cells]]
+        if cells.size and known.sum() - cells.size >= max(cells.size, _FEWEST_LEFT):
+            copies.append(cells)
+    return copies
+
+
+def _shifts(low: Cells, high: Cells, grid: Grid) -> list[list[int]]:
+    """Return the shifts to try along each axis: half extents, and flush with both edges."""
+    most = _SHIFTS.get(len(grid.shape), 2)
+    choices = []
+    for a, b, size, wraps in zip(low, high, grid.shape, grid.cyclic, strict=True):
+        step = max(1, (int(b - a) + 1) // 2)
+        reach = min(most, size // step)
+        steps = {k * step for k in range(-reach, reach + 1)}
+        choices.append(sorted(steps if wraps else steps | {int(-a), int(size - 1 - b)}))
+    return choices
+
+
+def _touches(low: Cells, high: Cells, grid: Grid) -> Mask:
+    """Return which edges a box touches or crosses, shape (2 * dims,); none of a cyclic axis."""
+    last = np.array(grid.shape) - 1
+    closed = ~np.array(grid.cyclic)
+    return np.concatenate([(low <= 0) & closed, (high >= last) & closed])
+
+
+def _place(points: Cells, grid: Grid) -> Cells:
+    """Return flat numbers of the points that are on the grid, wrapped where it is cyclic."""
+    shape = np.array(grid.shape)
+    wrapped = np.where(np.array(grid.cyclic), points % shape, points)
+    inside = ((wrapped >= 0) & (wrapped < shape)).all(axis=1)
+    return np.asarray(np.ravel_multi_index(tuple(wrapped[inside].T), grid.shape))
+
+
+def pick_observers(
+    known: Cells, hole: Cells, grid: Grid, lengths: tuple[float, ...], most: int
+) -> Cells:
+    """Return at most `most` intact cells that tell about the hole: dense near it, sparse far off.
+
+    Parameters
+    ----------
+    known, hole : ndarray of intp, shape (n,)
+        Intact cells to choose from; cells that will be estimated.
+    grid : Grid
+        The grid.
+    lengths : tuple of float
+        Correlation length of each axis in cells, the unit of near and far.
+    most : int
+        Bound on the number returned.
+
+    Notes
+    -----
+    A cell's chance falls with its distance; ties are spread evenly over the grid by an additive
+    recurrence (Roberts 2018), so the choice is deterministic and leaves no clumps.
+    """
+    if len(known) <= most:
+        return known
+    scale = np.array(lengths)
+    points = np.stack(np.unravel_index(known, grid.shape), axis=1)
+    even = points @ _recurrence(len(grid.shape)) % 1.0
+    afar = np.argpartition(even, most // 6)[: most // 6]
+    region = np.stack(np.unravel_index(hole, grid.shape), axis=1)
+    near = np.argsort(_box_distance(points, region, grid, scale), kind="stable")[:_MOST_NEAR]
+    circle = [size / s if w else 0.0 for size, s, w in zip(grid.shape, scale, grid.cyclic)]
+    distance, _ = cKDTree(region / scale, boxsize=circle).query(points[near] / scale)
+    key = even[near] * (0.1 + distance) ** 2
+    chosen = near[np.argpartition(key, min(most, len(key) - 1))[: most - len(afar)]]
+    return np.asarray(known[np.union1d(chosen, afar)])
+
+
+def _recurrence(dims: int) -> NDArray[np.float64]:
+    """Return the steps of the additive recurrence with the most even spread in so many dims."""
+    root = 2.0
+    for _ in range(40):
+        root = (1.0 + root) ** (1.0 / (dims + 1))
+    return np.asarray(root ** -np.arange(1.0, dims + 1))
+
+
+def _box_distance(
+    points: Cells, region: Cells, grid: Grid, scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the scaled distance of each point to the bounding box of the region."""
+    low, high = region.min(axis=0), region.max(axis=0)
+    away = np.abs(points - (low + high) / 2.0)
+    shape = np.array(grid.shape)
+    away = np.where(np.array(grid.cyclic), np.minimum(away, shape - away), away)
+    outside = np.maximum(away - (high - low) / 2.0, 0.0) / scale
+    return np.asarray(np.sqrt(np.sum(outside**2, axis=1)))

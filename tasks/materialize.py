@@ -1,0 +1,221 @@
+"""Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from gnomon.storage.forecaster import ForecasterState
+from gnomon.storage.grid import Block
+from gnomon.storage.model import Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
+from gnomon.storage.slab import create_index, create_residual
+from gnomon.storage.times import SECOND
+from gnomon.tasks.features import MIN_CAPTURES, Features
+from gnomon.tasks.forecast import Learnt
+from gnomon.tasks.forecasting import Forecast, State, unpack
+from gnomon.tasks.forecasting import forecast as predict
+from gnomon.tasks.trusted import last_trusted
+from gnomon.tasks.work import Mapper
+
+__all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize"]
+
+PREDICTION_STATISTICS = (
+    "predicted",
+    "cells",
+    "missing",
+    "out_of_bounds",
+    "standard_error_minimum",
+    "standard_error_mean",
+    "confidence",
+    "change_rms",
+    "usual_change",
+)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """A shadow, written but not yet committed."""
+
+    learnt: Learnt
+    """The state that it was made from."""
+    reference: int
+    """Reference time, an instant."""
+    instants: tuple[int, ...]
+    """Valid times of leads 1..H."""
+    variables: dict[str, dict[str, Any]]
+    """Per variable: roots, and confidence and expected error per lead."""
+    statistics: dict[str, dict[str, NDArray[np.float64]]]
+    """By variable: columns (lead, *chunk grid) of the prediction table."""
+
+
+def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shadowed:
+    """Predict every chunk at every lead and write the shadow."""
+    reference = repository.steps[learnt.step].instant
+    first = next(iter(learnt.features.values()))
+    slot = first.cadence.slot(reference)
+    leads = range(1, first.specification.leads + 1)
+    instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
+    pinned = (repository.location.url, repository.records[-1].sequence)
+    variables: dict[str, dict[str, Any]] = {}
+    statistics: dict[str, dict[str, Floats]] = {}
+    for name, features in learnt.features.items():
+        variable = repository.settings.variable(name)
+        grid = variable.grid
+        path = f"shadows/{learnt.id}/{variable.folder}"
+        for part, dtype in (("change", "<i4"), ("error", "i1")):
+            create_residual(
+                repository.location,
+                f"{path}/{part}",
+                lead=len(leads),
+                grid=grid,
+                dtype=np.dtype(dtype),
+            )
+        blocks = list(grid.blocks())
+        job = partial(_materialize_block, pinned, learnt, name, instants)
+        index = np.zeros((len(leads), *grid.counts, len(INDEX_COLUMNS)), np.int64)
+        score = np.zeros((len(leads), *grid.counts, len(SCORE_COLUMNS)))
+        columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
+        for block, result in zip(blocks, mapper(job, blocks), strict=True):
+            index[:, *block.chunks], score[:, *block.chunks] = result[:2]
+            for column, values in result[2].items():
+                columns[column][:, *block.chunks] = values
+        roots = {
+            "index": create_index(repository.location, f"{path}/index", index, INDEX_COLUMNS),
+            "score": create_index(repository.location, f"{path}/score", score, SCORE_COLUMNS),
+        }
+        variables[name] = {"roots": roots} | _summary(columns, score, features)
+        statistics[name] = columns
+    return Shadowed(learnt, reference, instants, variables, statistics)
+
+
+def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
+    """Return what a list of restore points says of a variable, per lead."""
+    axes = tuple(range(1, score.ndim - 1))
+    cells = columns["predicted"]
+    total = np.maximum(cells.sum(axis=axes), 1.0)
+    square = np.nan_to_num(score[..., 3]) ** 2
+    # NaN confidence belongs to chunks where nothing is predicted, all land for instance.
+    known = np.where(np.isfinite(score[..., 2]), cells, 0.0)
+    share = (np.nan_to_num(score[..., 2]) * known).sum(axis=axes) / np.maximum(known.sum(axis=axes), 1.0)
+    return {
+        "confidence": [round(float(c), 6) for c in share],
+        "expected_rmse": [float(e) for e in np.sqrt((square * cells).sum(axis=axes) / total)],
+        "tolerance": features.specification.tolerance,
+    }
+
+
+def _materialize_block(
+    pinned: tuple[str, int], learnt: Learnt, name: str, instants: tuple[int, ...], block: Block
+) -> tuple[NDArray[np.int64], Floats, dict[str, Floats]]:
+    """Predict and write one block; runs on a worker."""
+    repository = Repository.open(pinned[0]).at(pinned[1])
+    variable = repository.settings.variable(name)
+    captures = repository.captures(name)
+    spec = learnt.features[name].specification
+    stored = ForecasterState(repository.location, variable, learnt.id, learnt.roots[name])
+    store = repository.location.zarr_store(read_only=False)
+    path = f"shadows/{learnt.id}/{variable.folder}"
+    targets = [zarr.open_array(store, path=f"{path}/{p}", mode="r+") for p in ("change", "error")]
+    leads = len(instants)
+    shape = tuple(s.stop - s.start for s in block.cells)
+    written = [np.zeros((leads, *shape), t.dtype) for t in targets]
+    index_rows = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
+    scores = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
+    table = {n: np.zeros((leads, *block.grid)) for n in PREDICTION_STATISTICS}
+    times_s = np.array(instants) / SECOND
+    for index, local, cells in variable.grid.inner(block):
+        state = unpack(spec, *stored.chunk(index))
+        trusted = last_trusted(captures, index, learnt.step + 1)
+        base_step, base = trusted if trusted is not None else (-1, None)
+        predicted = _predict(learnt.features[name], state, times_s)
+        chunk_shape = tuple(s.stop - s.start for s in cells)
+        for k in range(leads):
+            mean = predicted.mean[k].reshape(chunk_shape)
+            error = predicted.standard_error[k].reshape(chunk_shape)
+            confidence, expected = float(predicted.confidence[k]), float(predicted.expected_rmse[k])
+            chunk = quantise(name, (k, *index), mean, error, base, base_step, confidence, expected)
+            written[0][(k, *cells)] = chunk.change
+            written[1][(k, *cells)] = chunk.error.view(np.int8)
+            index_rows[(k, *local)] = chunk.index
+            scores[(k, *local)] = chunk.score
+            row = _statistics(variable, mean, error, base, confidence)
+            row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
+            for column, value in row.items():
+                table[column][(k, *local)] = value
+    for target, values in zip(targets, written, strict=True):
+        for k in range(leads):
+            target[k, *block.cells] = values[k]
+    return index_rows, scores, table
+
+
+def _predict(features: Features, state: State, times_s: Floats) -> Forecast:
+    """Return the forecast of a chunk; NaN where too little of it was ever learnt."""
+    if state.captures >= MIN_CAPTURES:
+        return predict(features.specification, state, times_s)
+    nothing = np.full((times_s.size, state.shift.shape[-1]), np.nan)
+    unknown = np.full(times_s.size, np.nan)
+    return Forecast(nothing, nothing, unknown, unknown, np.zeros((times_s.size, 1)))
+
+
+def _statistics(
+    variable: Variable, mean: Floats, error: Floats, base: Floats | None, confidence: float
+) -> dict[str, float]:
+    known = np.isfinite(mean)
+    held = np.isfinite(base) if base is not None else np.zeros(mean.shape, bool)
+    low, high = variable.bounds()
+    outside = np.zeros(mean.shape, bool)
+    if low is not None:
+        outside |= mean < low
+    if high is not None:
+        outside |= mean > high
+    both = known & held
+    change = mean[both] - base[both] if base is not None else np.empty(0)
+    return {
+        "cells": float(mean.size),
+        "predicted": float(known.sum()),
+        "missing": float((held & ~known).sum()),
+        "out_of_bounds": float(outside.sum()),
+        "standard_error_minimum": float(error[known].min()) if known.any() else np.nan,
+        "standard_error_mean": float(error[known].mean()) if known.any() else np.nan,
+        "confidence": confidence,
+        "change_rms": float(np.sqrt(np.mean(change**2))) if change.size else np.nan,
+    }
+
+
+def commit_shadow(
+    repository: Repository,
+    found: Shadowed,
+    *,
+    report: dict[str, Any],
+    committed_at: str,
+) -> Repository:
+    """Put the log record that makes a shadow and its forecaster state real."""
+    learnt = found.learnt
+    ledger = {}
+    for name, columns in found.statistics.items():
+        folder = repository.settings.variable(name).folder
+        table = np.stack(list(columns.values()), -1)
+        key = f"prediction-{folder}"
+        path = f"ledger/{learnt.id}/{key}"
+        ledger[key] = {"root": create_index(repository.location, path, table, list(columns))}
+    forecaster = {
+        name: features.to_json() | {"root": learnt.roots[name]}
+        for name, features in learnt.features.items()
+    }
+    body = {
+        "id": learnt.id,
+        "step": learnt.step,
+        "reference": found.reference,
+        "instants": list(found.instants),
+        "variables": found.variables,
+        "forecaster": forecaster,
+        "ledger": ledger,
+        "report": report,
+    }
+    return repository.commit("shadow", body, committed_at)

@@ -1,0 +1,237 @@
+"""Restore points: every way to answer "give me the dataset at time T", best first.
+
+The order is: captured exactly and trusted; healed; captured but suspect; forecast; the last
+capture before.  Each comes with the error to expect and the confidence to be within tolerance.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.grid import Index
+from gnomon.storage.model import SUSPECT, Shadow
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import format_instant, period
+from gnomon.tasks.cadence import Cadence
+from gnomon.tasks.expectation import forecaster_of
+
+__all__ = ["PointKind", "RestorePoint", "find_instant", "points", "suspects"]
+
+PointKind = Literal["captured", "healed", "suspect", "forecast", "last_capture"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """One candidate state for a time."""
+
+    kind: PointKind
+    """Where it comes from; ``suspect`` is a capture with suspect chunks, as it was captured."""
+    valid_time: str
+    """Time that the state is of, ISO 8601."""
+    instant: int
+    """The same as an instant."""
+    step: int | None
+    """Captured step it is based on; None for a forecast."""
+    shadow: str | None
+    """Shadow it takes predictions from; None for a capture."""
+    lead: int
+    """Capture intervals between the newest knowledge and the valid time; 0 if captured."""
+    expected_error: dict[str, float | None]
+    """Per variable: expected RMSE in its units; 0 if captured; None if unknown until computed."""
+    confidence: float | None
+    """Expected share of chunks within tolerance; None if unknown until computed."""
+    suspect_chunks: int
+    """Suspect chunks in the captured step."""
+    predicted: bool
+    """Whether any cell is an estimate."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:
+    """Return the suspect chunks of a captured step by variable; empty if it is trusted."""
+    found: dict[str, list[Index]] = {}
+    for variable in repository.settings.variables:
+        status = repository.captures(variable.name).status(step)
+        chunks = [tuple(map(int, index)) for index in np.argwhere(status == SUSPECT)]
+        if chunks:
+            found[variable.name] = chunks
+    return found
+
+
+def find_instant(repository: Repository, text: str) -> int:
+    """Return the captured or predicted time that a (possibly partial) ISO 8601 time names.
+
+    Raises
+    ------
+    InvalidInput
+        The text names several of them.
+    NotFound
+        It names none; the message says which times there are.
+    """
+    calendar = repository.settings.calendar
+    start, stop = period(text, calendar)
+    captured = [s.instant for s in repository.steps if start <= s.instant < stop]
+    newest = repository.shadows[-1].instants if repository.shadows else ()
+    cadence = _cadence(repository)
+    known = {cadence.slot(s.instant) for s in repository.steps} if cadence else set()
+    ahead = [i for i in newest if cadence is None or cadence.slot(i) not in known]
+    predicted = [i for i in ahead if start <= i < stop]
+    if not captured and not predicted and cadence is not None:
+        near = [i for i in (*(s.instant for s in repository.steps), *ahead)]
+        predicted = [
+            i for i in near if cadence.slot(i) == cadence.slot(start)
+            and 2 * abs(i - start) <= cadence.interval
+        ][:1]
+    found = [*captured, *predicted]
+    if len(found) > 1:
+        raise InvalidInput(
+            f"{text!r} names {len(found)} states, from {format_instant(found[0], calendar)} to "
+            f"{format_instant(found[-1], calendar)}; name one of them"
+        )
+    if not found:
+        raise NotFound(f"there is no state at {text!r}; {_range(repository, ahead)}")
+    return found[0]
+
+
+def _range(repository: Repository, ahead: list[int]) -> str:
+    calendar = repository.settings.calendar
+    if not repository.steps:
+        return "nothing was captured yet, run 'gnomon update'"
+    first, last = (format_instant(repository.steps[k].instant, calendar) for k in (0, -1))
+    captured = f"{len(repository.steps)} captures from {first} to {last}"
+    if not ahead:
+        reason = (
+            "1 capture, a forecast needs at least 3"
+            if len(repository.steps) == 1
+            else "no shadow beyond them"
+        )
+        return f"{captured}, {reason}"
+    return f"{captured}, shadows until {format_instant(ahead[-1], calendar)}"
+
+
+def _cadence(repository: Repository) -> Cadence | None:
+    for variable in repository.settings.variables:
+        found = forecaster_of(repository, variable.name)
+        if found is not None:
+            return found[1]
+    return None
+
+
+def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
+    """Return every restore point for a valid time, best first."""
+    step = next((s.step for s in repository.steps if s.instant == instant), None)
+    cadence = _cadence(repository)
+    found: list[RestorePoint] = []
+    forecast = _forecast(repository, instant, step, cadence)
+    if step is not None:
+        doubted = suspects(repository, step)
+        count = sum(map(len, doubted.values()))
+        if count and forecast is not None:
+            found.append(_point(repository, "healed", instant, step=step, like=forecast, doubts=count))
+        found.append(
+            _point(repository, "suspect" if count else "captured", instant, step=step, doubts=count)
+        )
+    if forecast is not None:
+        found.append(forecast)
+    before = [s for s in repository.steps if s.instant < instant]
+    if before:
+        found.append(_last_capture(repository, instant, before[-1].step, cadence))
+    return tuple(found)
+
+
+def _point(
+    repository: Repository,
+    kind: PointKind,
+    instant: int,
+    *,
+    step: int,
+    like: RestorePoint | None = None,
+    doubts: int = 0,
+) -> RestorePoint:
+    names = [v.name for v in repository.settings.variables if v.forecast]
+    exact = kind == "captured"
+    return RestorePoint(
+        kind,
+        format_instant(instant, repository.settings.calendar),
+        instant,
+        step,
+        None if like is None else like.shadow,
+        0 if like is None else like.lead,
+        dict.fromkeys(names, 0.0 if exact else None),
+        1.0 if exact else None,
+        doubts,
+        kind == "healed",
+    )
+
+
+def _forecast(
+    repository: Repository, instant: int, step: int | None, cadence: Cadence | None
+) -> RestorePoint | None:
+    """Return the forecast with the shortest lead that knew nothing of the time itself."""
+    shadow, lead = _shadow_for(repository, instant, step, cadence)
+    if shadow is None:
+        return None
+    calendar = repository.settings.calendar
+    summary = shadow.variables
+    return RestorePoint(
+        "forecast",
+        format_instant(shadow.instants[lead - 1], calendar),
+        shadow.instants[lead - 1],
+        None,
+        shadow.id,
+        lead,
+        {n: float(e["expected_rmse"][lead - 1]) for n, e in summary.items()},
+        min(float(e["confidence"][lead - 1]) for e in summary.values()),
+        0,
+        True,
+    )
+
+
+def _shadow_for(
+    repository: Repository, instant: int, step: int | None, cadence: Cadence | None
+) -> tuple[Shadow | None, int]:
+    for shadow in reversed(repository.shadows):
+        if step is not None and shadow.step >= step:
+            continue
+        if shadow.reference >= instant:
+            continue
+        for lead, predicted in enumerate(shadow.instants, start=1):
+            same_slot = cadence is not None and cadence.slot(predicted) == cadence.slot(instant)
+            if predicted == instant or same_slot:
+                return shadow, lead
+    return None, 0
+
+
+def _last_capture(
+    repository: Repository, instant: int, step: int, cadence: Cadence | None
+) -> RestorePoint:
+    """Return the state before: what a system without forecasts would restore."""
+    captured = repository.steps[step]
+    lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
+    errors: dict[str, float | None] = {}
+    for variable in repository.settings.variables:
+        found = forecaster_of(repository, variable.name)
+        if variable.forecast:
+            # A random walk's error grows with the root of the lead.
+            errors[variable.name] = (
+                None if found is None else found[0].tolerance * max(1, lead) ** 0.5
+            )
+    return RestorePoint(
+        "last_capture",
+        format_instant(captured.instant, repository.settings.calendar),
+        captured.instant,
+        step,
+        None,
+        lead,
+        errors,
+        None,
+        sum(map(len, suspects(repository, step).values())),
+        False,
+    )
+
+

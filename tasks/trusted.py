@@ -1,0 +1,34 @@
+"""The last trusted capture of a chunk: what changes are counted from."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.grid import Index
+from gnomon.storage.model import TRUSTED
+
+__all__ = ["SEARCH", "last_trusted"]
+
+SEARCH = 64
+"""How many captures back a trusted one is looked for, so that the cost does not grow with age."""
+
+
+def last_trusted(
+    captures: CaptureStack, index: Index, before: int
+) -> tuple[int, NDArray[np.float64]] | None:
+    """Return number and physical values of the newest trusted capture of a chunk.
+
+    Parameters
+    ----------
+    before
+        Only captures with a smaller number are considered.
+
+    Returns
+    -------
+    tuple or None
+        None if none of the last `SEARCH` captures of the chunk is trusted.
+    """
+    for step in range(before - 1, max(-1, before - 1 - SEARCH), -1):
+        if captures.status(step)[index] == TRUSTED:
+            return step, captures.variable.to_physical(captures.chunk(step, index))
+    return None
