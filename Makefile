@@ -43,8 +43,8 @@ test-slow: $(STAMP)  ## run the tests marked slow
 	@$(PYTEST) $(PARALLEL) -m slow $(ARGS)
 
 check: $(STAMP)  ## formatting, lint, types, and which floor imports which
-	@$(BIN)/ruff format --check --quiet || { echo 'Not formatted: run `make format`.'; exit 1; }
-	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --output-format concise || { echo 'Not formatted: run `make format`.'; exit 1; }
+	@$(BIN)/ruff check --output-format concise
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 

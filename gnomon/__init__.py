@@ -1,1 +1,25 @@
-"""The door: Python API, command line and xarray engine."""
+"""The door: Python API, command line and xarray engine.
+
+>>> import gnomon
+>>> repository = gnomon.create("sst.gnomon", "sst.zarr")  # doctest: +SKIP
+>>> repository.update()  # doctest: +SKIP
+>>> repository.points("2010-09")  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnomon.repository import GnomonRepository, create, open
+
+__all__ = ["GnomonRepository", "__version__", "create", "open"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that `import gnomon` and `gnomon --help` stay quick.
+    if name in ("GnomonRepository", "create", "open"):
+        from gnomon import repository
+
+        return getattr(repository, name)
+    raise AttributeError(f"module 'gnomon' has no attribute {name!r}")

@@ -24,7 +24,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import encode
 
-__all__ = ["PROVENANCE", "Patch", "Plane", "is_predicted", "open_view", "plane_chunk", "raw_dataset"]
+__all__ = ["PROVENANCE", "Patch", "Plane", "is_predicted", "open_view", "plane_chunk", "raw_dataset", "reading_store"]
 
 PROVENANCE = {
     "captured": 0,
@@ -78,8 +78,7 @@ def raw_dataset(repository: Repository, planes: tuple[Plane, ...], *, plain: boo
     plain
         Leave out standard errors and provenance; only for planes that were captured.
     """
-    sequence = repository.records[-1].sequence
-    store = _build(repository, planes, plain, (repository.location.url, sequence, planes, plain))
+    store = reading_store(repository, planes, plain=plain)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return xr.open_dataset(
@@ -90,6 +89,14 @@ def raw_dataset(repository: Repository, planes: tuple[Plane, ...], *, plain: boo
             chunks=None,
             cache=False,
         )
+
+
+def reading_store(
+    repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False
+) -> ReadingStore:
+    """Return planes as a read-only Zarr store."""
+    sequence = repository.records[-1].sequence
+    return _build(repository, planes, plain, (repository.location.url, sequence, planes, plain))
 
 
 def open_view(url: str, sequence: int, planes: tuple[Plane, ...], plain: bool) -> ReadingStore:

@@ -1,0 +1,360 @@
+"""The command line: thin commands over the Python API.
+
+Everything heavy is imported inside the commands, so that ``gnomon --help`` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gnomon.flows.settings import Settings
+    from gnomon.repository import Progress
+
+__all__ = ["main"]
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
+3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
+repository; 6 a store did not answer, try again; 7 the repository is of a newer format.
+"""
+
+app = typer.Typer(
+    name="gnomon",
+    help="Captures of large array datasets, their predicted future states, and their restoration.",
+    epilog=EXIT_CODES.replace("\n", " "),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Place = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Path or URL of the repository.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+At = Annotated[str, typer.Option("--at", help="Time of the state, as in 2010-09-16T12:00 or 2010-09.")]
+Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
+Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
+Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
+Accept = Annotated[
+    bool, typer.Option("--accept-predicted", help="Allow a state with estimated cells.")
+]
+Kind = Annotated[
+    str | None, typer.Option(help="Kind of restore point, as 'points' lists them; else the best.")
+]
+
+
+def main() -> None:
+    """Run the command line; every failure is one line and an exit code."""
+    import warnings
+
+    from gnomon.storage.errors import GnomonError
+
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        app()
+    except GnomonError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing half-done was kept, run the command again", 130)
+    except Exception as error:
+        if os.environ.get("GNOMON_DEBUG"):
+            raise
+        text = " ".join(str(error).split())[:300]
+        _fail(f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"gnomon: error: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def _settings(docs: Path | None, alerts: Path | None, workers: int | None) -> "Settings":
+    from gnomon.flows.settings import Settings
+
+    given = {"docs": docs, "alerts": alerts, "workers": workers}
+    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator["Progress | None"]:
+    """Give a progress callback, drawn on a terminal only."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from gnomon.report import progress_bar
+
+    with progress_bar() as callback:
+        yield callback
+
+
+def _pairs(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
+    """Read options such as ``--chunk latitude=90``."""
+    from gnomon.storage.errors import InvalidInput
+
+    found = {}
+    for value in values:
+        name, separator, number = value.partition("=")
+        try:
+            found[name] = kind(number)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
+    return found
+
+
+@app.command()
+def init(
+    repository: Place,
+    source: Annotated[str, typer.Argument(help="Path or URL of the dataset to protect.")],
+    variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
+    kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
+    time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
+    engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
+    group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
+    chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
+    leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
+    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
+    interval: Annotated[float | None, typer.Option(help="Capture interval in hours.")] = None,
+    tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Make a repository for a dataset; captures nothing yet."""
+    from gnomon.repository import create
+    from gnomon.storage.errors import InvalidInput
+
+    if kind not in (None, "append", "state"):
+        raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
+    made = create(
+        repository,
+        source if "://" in source else str(Path(source).expanduser().absolute()),
+        kind=kind,  # type: ignore[arg-type]
+        variables=variable,
+        time=time,
+        engine=engine,
+        group=group,
+        chunks=_pairs(chunk, "--chunk", int),
+        leads=leads,
+        periods_s=[p * 86400.0 for p in period] or None,
+        interval_s=None if interval is None else interval * 3600.0,
+        tolerances=_pairs(tolerance, "--tolerance", float),
+    )
+    if as_json:
+        _print_json(made.status() | {"skipped": made.skipped})
+        return
+    from gnomon import report
+
+    report.print_status(made.status())
+    for name, reason in made.skipped.items():
+        report.note(f"not protected: {name} ({reason})")
+    report.note("next: gnomon update " + repository)
+
+
+@app.command()
+def update(
+    repository: Place,
+    time: Annotated[str | None, typer.Option(help="Valid time of a state source; now if not given.")] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Learn everything anew.")] = False,
+    flow: Flow = False,
+    docs: Docs = None,
+    alerts: Alerts = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Capture what is new in the source, check it, and renew the shadow."""
+    settings = _settings(docs, alerts, workers)
+    if flow:
+        from gnomon.runs import run_update
+
+        result = run_update(repository, time=time, refit=refit, settings=settings)
+    else:
+        from gnomon.repository import open
+
+        with _progress(shown=not as_json) as progress:
+            done = open(repository).update(time, refit=refit, settings=settings, progress=progress)
+        result = done.to_json()
+    _show_update(result, as_json)
+
+
+@app.command()
+def backfill(
+    repository: Place,
+    until: Annotated[str | None, typer.Option(help="Capture nothing later than this time.")] = None,
+    flow: Flow = False,
+    docs: Docs = None,
+    alerts: Alerts = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Capture the history of an append source, then make the first shadow."""
+    settings = _settings(docs, alerts, workers)
+    if flow:
+        from gnomon.runs import run_backfill
+
+        result = run_backfill(repository, until=until, settings=settings)
+    else:
+        from gnomon.repository import open
+
+        with _progress(shown=not as_json) as progress:
+            done = open(repository).backfill(until, settings=settings, progress=progress)
+        result = done.to_json()
+    _show_update(result, as_json)
+
+
+def _show_update(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(result)
+        return
+    from gnomon import report
+
+    report.print_update(result)
+
+
+@app.command()
+def status(repository: Place, as_json: Json = False) -> None:
+    """Show source, captures, shadow, open incidents and the next due time."""
+    from gnomon.repository import open
+
+    found = open(repository).status()
+    if as_json:
+        _print_json(found)
+        return
+    from gnomon import report
+
+    report.print_status(found)
+
+
+@app.command()
+def points(repository: Place, at: At, as_json: Json = False) -> None:
+    """List every way to give the dataset at a time, best first."""
+    from gnomon.repository import open
+
+    opened = open(repository)
+    found = [
+        opened.explain(at, kind="healed") if p.kind == "healed" else p for p in opened.points(at)
+    ]
+    if as_json:
+        _print_json([p.to_json() for p in found])
+        return
+    from gnomon import report
+
+    report.print_points(found)
+
+
+@app.command()
+def restore(
+    repository: Place,
+    at: At,
+    target: Annotated[str, typer.Option("--to", help="New path, ending in .zarr or .nc.")],
+    kind: Kind = None,
+    accept_predicted: Accept = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
+    ] = False,
+    flow: Flow = False,
+    as_json: Json = False,
+) -> None:
+    """Write the state of a time to a new dataset, and verify what was written."""
+    if flow:
+        from gnomon.runs import run_restore
+
+        result = run_restore(
+            repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
+        )
+    else:
+        from gnomon.repository import open
+
+        with _progress(shown=not as_json) as progress:
+            done = open(repository).restore(
+                at,
+                target,
+                kind=kind,
+                accept_predicted=accept_predicted,
+                plain=plain,
+                progress=progress,
+            )
+        result = done.to_json()
+    if as_json:
+        _print_json(result)
+        return
+    from gnomon import report
+
+    report.print_restored(result)
+
+
+@app.command()
+def check(
+    repository: Place,
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every chunk.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Verify the repository; exit code 5 if anything is damaged."""
+    from gnomon.repository import open
+
+    with _progress(shown=not as_json) as progress:
+        found = open(repository).check(read_data=read_data, progress=progress)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from gnomon import report
+
+        report.print_check(found)
+    if found.problems:
+        raise typer.Exit(5)
+
+
+@app.command()
+def anomalies(
+    repository: Place,
+    accept: Annotated[str | None, typer.Option(help="Time whose suspect chunks are true after all.")] = None,
+    reject: Annotated[str | None, typer.Option(help="Time whose chunks are not to be trusted.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Judge only this variable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what the checks found wrong with captures, or judge it."""
+    from gnomon.repository import open
+
+    opened = open(repository)
+    judged = 0
+    if accept is not None:
+        judged += opened.judge(accept, accept=True, variable=variable)
+    if reject is not None:
+        judged += opened.judge(reject, accept=False, variable=variable)
+    found = opened.anomalies()
+    if as_json:
+        _print_json({"judged": judged, "anomalies": found})
+        return
+    from gnomon import report
+
+    if accept is not None or reject is not None:
+        report.note(f"{judged} chunks judged; the next 'gnomon update' learns accordingly")
+    report.print_anomalies(found)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="New folder for what the demo writes.")] = Path("demo-output"),
+    as_json: Json = False,
+) -> None:
+    """Protect four years of sea surface temperature, damage a month, find it, heal it."""
+    from gnomon.demo import run_demo
+
+    result = run_demo(folder, quiet=as_json)
+    if as_json:
+        _print_json(result)
+
+
+if __name__ == "__main__":
+    main()

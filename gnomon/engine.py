@@ -1,0 +1,60 @@
+"""The xarray engine: ``xr.open_dataset("sst.gnomon", engine="gnomon", at="2010-09")``."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint, StoreBackendEntrypoint, ZarrStore
+
+__all__ = ["GnomonBackendEntrypoint"]
+
+
+class GnomonBackendEntrypoint(BackendEntrypoint):
+    """Opens a restore point of a repository, lazily."""
+
+    description = "Open a restore point of a Gnomon repository"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "mask_and_scale",
+        "decode_times",
+        "concat_characters",
+        "decode_coords",
+        "use_cftime",
+        "decode_timedelta",
+        "at",
+        "kind",
+        "accept_predicted",
+        "plain",
+    )
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Tell whether this is the folder of a repository."""
+        if not isinstance(filename_or_obj, str | os.PathLike):
+            return False
+        return (Path(filename_or_obj) / "gnomon.json").is_file()
+
+    def open_dataset(  # type: ignore[override]
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        at: str | None = None,
+        kind: str | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+        **decoding: Any,
+    ) -> xr.Dataset:
+        """Open the state of a time; without `at`, all captured states of an append source."""
+        from gnomon.repository import open
+
+        repository = open(os.fspath(filename_or_obj))
+        store = repository.reading_store(
+            at, kind=kind, accept_predicted=accept_predicted, plain=plain
+        )
+        zarr_store = ZarrStore.open_group(store, mode="r", consolidated=False)
+        return StoreBackendEntrypoint().open_dataset(
+            zarr_store, drop_variables=drop_variables, **decoding
+        )

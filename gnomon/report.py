@@ -1,0 +1,178 @@
+"""What people see: tables and progress bars on the terminal."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from gnomon.repository import Progress as Callback
+    from gnomon.storage.check import CheckReport
+    from gnomon.tasks.points import RestorePoint
+
+__all__ = [
+    "note",
+    "print_anomalies",
+    "print_check",
+    "print_points",
+    "print_restored",
+    "print_status",
+    "print_table",
+    "print_update",
+    "progress_bar",
+]
+
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+_SHOWN = 20
+
+
+def note(text: str) -> None:
+    """Print one line."""
+    _out.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator["Callback"]:
+    """Draw a bar on standard error, and give the callback that moves it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def move(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield move
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print a table; None is a dash, floats have three significant digits."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*[_text(value) for value in row])
+    _out.print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("[", r"\[")
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """Print what `GnomonRepository.status` returned."""
+    due = found["due"]
+    rows: list[tuple[str, object]] = [
+        ("repository", found["repository"]),
+        ("source", f"{found['source']} ({found['kind']})"),
+        ("captures", f"{found['captures']}, {found['first']} to {found['last']}"
+         if found["captures"] else "none yet"),
+        ("shadow", f"{found['shadow'][0]} to {found['shadow'][-1]}" if found["shadow"] else "none yet"),
+        ("open incidents", found["open_incidents"]),
+        ("next update due", f"{due['valid_time']} ({due['reason']})" if due else "after a capture"),
+    ]
+    print_table(("", ""), rows)
+    header = ("variable", "shape", "chunks", "units", "tolerance", "expected error", "confidence")
+    print_table(
+        header,
+        [
+            (
+                name,
+                " x ".join(map(str, v["shape"])),
+                " x ".join(map(str, v["chunks"])),
+                v.get("units", ""),
+                v.get("tolerance"),
+                v["expected_rmse"][0] if "expected_rmse" in v else None,
+                v["confidence"][0] if "confidence" in v else None,
+            )
+            for name, v in found["variables"].items()
+        ],
+    )
+
+
+def print_update(result: dict[str, Any]) -> None:
+    """Print what an update did."""
+    captured = result["captured"]
+    if captured:
+        span = captured[0] if len(captured) == 1 else f"{captured[0]} to {captured[-1]}"
+        note(f"captured {len(captured)}: {span}; suspect chunks: {result['suspect_chunks']}")
+    if result["late"]:
+        note(f"left out {result['late']} new times that are older than the last capture")
+    for incident in result["incidents"]:
+        note(_incident(incident))
+    for name, reason in result["refit"].items():
+        note(f"learnt {name} anew: {reason}")
+    if result["doubted"]:
+        note(f"{result['doubted']} chunks of older captures are suspect now (see 'anomalies')")
+    for name, confidence in result["confidence"].items():
+        note(f"confidence of {name} by lead: " + " ".join(f"{c:.2f}" for c in confidence))
+    if result["due"]:
+        note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
+    else:
+        note(result["message"])
+
+
+def _incident(found: dict[str, Any]) -> str:
+    chunks = ", ".join(found["chunks"][:_SHOWN])
+    return (
+        f"{found['severity']}: {found['variable']} at {found['valid_time']}, chunks {chunks}: "
+        f"{found['suspected_cause']} ({', '.join(found['expectations'])})"
+    )
+
+
+def print_points(found: Sequence["RestorePoint"]) -> None:
+    """Print restore points, best first."""
+    rows: list[tuple[object, ...]] = []
+    for point in found:
+        errors = [
+            f"{name} {'-' if error is None else f'{error:.3g}'}"
+            for name, error in point.expected_error.items()
+        ]
+        state = f"{point.suspect_chunks} suspect chunks" if point.suspect_chunks else "trusted"
+        rows.append(
+            (
+                point.kind,
+                point.valid_time,
+                point.lead,
+                ", ".join(errors),
+                point.confidence,
+                "predicted" if point.kind == "forecast" else state,
+                "--accept-predicted" if point.predicted else "",
+            )
+        )
+    header = ("kind", "valid time", "lead", "expected error", "confidence", "state", "needs")
+    print_table(header, rows)
+
+
+def print_restored(result: dict[str, Any]) -> None:
+    """Print what a restore wrote."""
+    point = result["point"]
+    note(
+        f"restored the {point['kind']} state of {point['valid_time']} to {result['target']}; "
+        f"{result['chunks']} chunks verified"
+    )
+    if point["predicted"]:
+        note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
+
+
+def print_check(found: "CheckReport") -> None:
+    """Print what a check read and found."""
+    read = f"{found.chunks} chunks read" if found.data_read else "chunk data not read (--read-data)"
+    note(f"{found.records} log records, {found.slabs} slabs verified; {read}")
+    for problem in found.problems:
+        note(f"damaged: {problem.part} {problem.where}: {problem.error}")
+    note(f"{len(found.problems)} problems" if found.problems else "no problems")
+
+
+def print_anomalies(found: Sequence[dict[str, Any]]) -> None:
+    """Print incidents, oldest first."""
+    if not found:
+        note("no anomalies")
+    for incident in found:
+        state = "open" if incident["open"] else "closed"
+        note(f"{state:6} {_incident(incident)}")

@@ -1,0 +1,448 @@
+"""The Python API: make a repository, keep it up to date, look at it, restore from it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gnomon.flows import steps
+from gnomon.flows.cluster import thread_mapper
+from gnomon.flows.cycle import UpdateReport, run_cycle
+from gnomon.flows.settings import Settings
+from gnomon.storage import model
+from gnomon.storage.check import CheckReport, check
+from gnomon.storage.describe import Description, describe
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.reader import ReadingStore
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import open_source, read_state
+from gnomon.storage.times import format_instant, parse, period
+from gnomon.storage.view import Plane, raw_dataset, reading_store
+from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
+from gnomon.tasks.restore import Restored, choose, planes, restore
+from gnomon.tasks.work import Mapper
+
+__all__ = ["GnomonRepository", "create", "open"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and how much there is."""
+
+_ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
+
+
+def create(
+    path: str,
+    source: str,
+    *,
+    kind: model.Kind | None = None,
+    variables: Sequence[str] = (),
+    time: str | None = None,
+    engine: str | None = None,
+    group: str | None = None,
+    chunks: Mapping[str, int] | None = None,
+    leads: int = 6,
+    periods_s: Sequence[float] | None = None,
+    interval_s: float | None = None,
+    tolerances: Mapping[str, float] | None = None,
+) -> "GnomonRepository":
+    """Make a repository for a source; captures nothing yet.
+
+    Parameters
+    ----------
+    path
+        Where the repository will live: an empty or new folder, or an object-store URL.
+    source
+        Path or URL of the dataset to protect; anything that xarray opens.
+    kind
+        ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
+    variables
+        What to protect; default: every numeric variable that changes with time.
+    time, engine, group
+        Name of the time dimension, xarray engine, and group; default: found.
+    chunks
+        Cells of a chunk by dimension; default: the source's, split if it has few.
+    leads
+        How many capture intervals ahead are predicted.
+    periods_s
+        Seasonal periods in seconds; default: day and year where the data can show them.
+    interval_s
+        Capture interval in seconds; default: found from the captures.
+    tolerances
+        By variable, the RMSE that you can live with, in its units; default: the usual change
+        over one capture interval.
+
+    Raises
+    ------
+    NotFound
+        There is no such source or variable.
+    InvalidInput
+        The source has nothing that can be protected, or an option makes no sense.
+    Conflict
+        The place of the repository is not empty.
+    """
+    if leads < 1:
+        raise InvalidInput(f"leads is {leads}; it must be at least 1")
+    spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    with open_source(spec) as dataset:
+        found = describe(
+            dataset, spec, kind=kind, names=tuple(variables), chunks=dict(chunks or {})
+        )
+        _refuse_empty(dataset, found)
+        forecast = {v.name for v in found.variables if v.forecast}
+        for name, tolerance in (tolerances or {}).items():
+            if name not in forecast:
+                raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
+            if not tolerance > 0:
+                raise InvalidInput(f"tolerance of {name} is {tolerance}; it must be above 0")
+        coordinate = dataset.variables[found.spec.time] if found.spec.time else None
+        settings = model.Settings(
+            source=found.spec,
+            variables=found.variables,
+            created_at="",
+            frame="",
+            frame_entries={},
+            attributes={str(k): v for k, v in dataset.attrs.items()},
+            dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
+            time_attributes={} if coordinate is None else dict(coordinate.attrs),
+            time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
+            leads=leads,
+            periods_s=None if periods_s is None else tuple(periods_s),
+            tolerances=dict(tolerances or {}),
+            interval_s=interval_s,
+        )
+        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
+        made = Repository.create(path, settings, frame, _utc())
+    return GnomonRepository(made, found.skipped)
+
+
+def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
+    """Refuse a variable that is all missing at the first, middle and last time."""
+    size = dataset.sizes[found.spec.time] if found.spec.time else 1
+    if size == 0:
+        return
+    positions = sorted({0, size // 2, size - 1}) if found.spec.time else [None]
+    for variable in found.variables:
+        if variable.forecast and not any(
+            np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
+            for p in positions
+            for b in variable.grid.blocks()
+        ):
+            raise InvalidInput(
+                f"{variable.name} is all missing in this source; "
+                "leave it out: name the others with --variable"
+            )
+
+
+def open(path: str) -> "GnomonRepository":
+    """Open an existing repository at its newest commit.
+
+    Raises
+    ------
+    NotFound
+        There is no repository.
+    Format
+        It was written by a newer Gnomon.
+    Integrity
+        Its settings or log are damaged.
+    """
+    return GnomonRepository(Repository.open(path))
+
+
+def _utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class GnomonRepository:
+    """A repository: the captures of one source, and their shadow.
+
+    Made by :func:`create` and :func:`open`.
+    """
+
+    def __init__(self, repository: Repository, skipped: Mapping[str, str] | None = None) -> None:
+        self._repository = repository
+        self.skipped = dict(skipped or {})
+        """Variables of the source that are not protected, and why; known after `create` only."""
+
+    def __repr__(self) -> str:
+        names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)
+        count = len(self._repository.steps)
+        return f"<GnomonRepository {self.path}: {count} captures of {names}>"
+
+    @property
+    def path(self) -> str:
+        """Where it lives."""
+        return self._repository.location.url
+
+    @property
+    def stored(self) -> Repository:
+        """The storage below, pinned to the commit that this object sees."""
+        return self._repository
+
+    def update(
+        self,
+        time: str | None = None,
+        *,
+        until: str | None = None,
+        refit: bool = False,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> UpdateReport:
+        """Capture what is new in the source, check it, and renew the shadow.
+
+        Parameters
+        ----------
+        time
+            Valid time of a state source, ISO 8601; default: now.
+        until
+            Capture no later time than this (or its whole period, if partial).
+        refit
+            Learn everything anew.
+        settings
+            Docs, alerts, workers; default: from the environment.
+        progress
+            Called as the work goes on.
+        """
+        settings = settings or Settings()
+        calendar = self._repository.settings.calendar
+        now = None
+        if self._repository.settings.source.kind == "state":
+            now = parse(time or _utc().removesuffix("+00:00"), calendar)
+        elif time is not None:
+            raise InvalidInput("an append source brings its own times; leave out --time")
+
+        def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
+            if step not in _ON_CHUNKS:
+                return step(*arguments)
+            return step(*arguments, mapper=_mapper(step.__name__, settings.workers, progress))
+
+        last = None if until is None else period(until, calendar)[1] - 1
+        report = run_cycle(
+            self.path, settings, call, now=now, until=last, refit="asked for" if refit else None
+        )
+        self._repository = self._repository.refresh()
+        return report
+
+    def backfill(self, until: str | None = None, **options: Any) -> UpdateReport:
+        """Capture the history of an append source; takes the options of :meth:`update`."""
+        if self._repository.settings.source.kind == "state":
+            raise InvalidInput(
+                "a state source holds only its present state; there is nothing to backfill, "
+                "use 'gnomon update'"
+            )
+        return self.update(until=until, **options)
+
+    def points(self, at: str) -> tuple[RestorePoint, ...]:
+        """Return every way to give the dataset at a time, best first.
+
+        Raises
+        ------
+        NotFound
+            There is no state at that time; the message says which there are.
+        InvalidInput
+            The time names several states.
+        """
+        return points(self._repository, find_instant(self._repository, at))
+
+    def dataset(
+        self,
+        at: str,
+        *,
+        kind: str | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+        decode: bool = True,
+    ) -> xr.Dataset:
+        """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
+
+        Parameters
+        ----------
+        at
+            Time, ISO 8601, as partial as is unique: ``2010-09``.
+        kind
+            Kind of restore point; default: the best.
+        accept_predicted
+            Allow estimated cells, which ``<var>_provenance`` marks.
+        plain
+            Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
+        decode
+            Decode CF times, scales and missing values; else values are as stored.
+        """
+        shown, _ = self._planes(at, kind, accept_predicted)
+        raw = raw_dataset(self._repository, shown, plain=plain)
+        return xr.decode_cf(raw) if decode else raw
+
+    def history(self, *, decode: bool = True) -> xr.Dataset:
+        """Return all captured states of an append source as one lazy dataset, exactly."""
+        raw = raw_dataset(self._repository, self._history(), plain=True)
+        return xr.decode_cf(raw) if decode else raw
+
+    def reading_store(
+        self,
+        at: str | None = None,
+        *,
+        kind: str | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+    ) -> ReadingStore:
+        """Return the state of a time, or all captured states, as a read-only Zarr store."""
+        if at is None:
+            return reading_store(self._repository, self._history(), plain=plain)
+        shown, _ = self._planes(at, kind, accept_predicted)
+        return reading_store(self._repository, shown, plain=plain)
+
+    def _history(self) -> tuple[Plane, ...]:
+        if self._repository.settings.source.kind == "state":
+            raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
+        ordered = sorted(self._repository.steps, key=lambda s: s.instant)
+        return tuple(Plane(s.instant, step=s.step) for s in ordered)
+
+    def explain(self, at: str, *, kind: str | None = None) -> RestorePoint:
+        """Return a restore point with its error and confidence computed, healing if it must."""
+        return self._planes(at, kind, accept_predicted=True)[1]
+
+    def restore(
+        self,
+        at: str,
+        target: str,
+        *,
+        kind: str | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+        progress: Progress | None = None,
+    ) -> Restored:
+        """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
+
+        Raises
+        ------
+        Conflict
+            The target exists.
+        InvalidInput
+            The best answer holds predictions, and those were not accepted.
+        """
+        found = self.points(at)
+        point = choose(found, kind, accept_predicted=accept_predicted)
+        return restore(self._repository, point, target, plain=plain, progress=progress)
+
+    def check(self, *, read_data: bool = False, progress: Progress | None = None) -> CheckReport:
+        """Verify the repository, and with `read_data` every byte it may ever return."""
+        return check(self._repository, read_data=read_data, progress=progress)
+
+    def anomalies(self) -> list[dict[str, Any]]:
+        """Return every incident, oldest first, each with whether it is still open.
+
+        An incident is open while one of its chunks is suspect.
+        """
+        calendar = self._repository.settings.calendar
+        times = {format_instant(s.instant, calendar): s.step for s in self._repository.steps}
+        found = []
+        for record in self._repository.records:
+            for incident in record.body.get("report", {}).get("incidents", []):
+                step = times[incident["valid_time"]]
+                still = {"/".join(map(str, i)) for i in self._suspects(step, incident["variable"])}
+                is_open = incident["severity"] == "critical" and bool(still & set(incident["chunks"]))
+                found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
+            if record.kind == "verdict" and "judged_by" not in record.body:
+                found += self._doubted(record.body, record.committed_at)
+        return found
+
+    def _doubted(self, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
+        calendar = self._repository.settings.calendar
+        groups: dict[tuple[str, int], list[str]] = {}
+        for entry in body["chunks"]:
+            key = (entry["variable"], entry["step"])
+            groups.setdefault(key, []).append("/".join(map(str, entry["chunk"])))
+        return [
+            {
+                "variable": variable,
+                "valid_time": format_instant(self._repository.steps[step].instant, calendar),
+                "chunks": chunks,
+                "expectations": ["plausible"],
+                "severity": "critical",
+                "suspected_cause": body["reason"],
+                "open": bool(self._suspects(step, variable)),
+                "recorded_at": recorded_at,
+            }
+            for (variable, step), chunks in groups.items()
+        ]
+
+    def _suspects(self, step: int, variable: str) -> list[tuple[int, ...]]:
+        return suspects(self._repository, step).get(variable, [])
+
+    def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
+        """Accept the suspect chunks of a capture as true, or reject its trusted ones.
+
+        Returns how many chunks were judged.  The next update learns accordingly.
+
+        Parameters
+        ----------
+        accept
+            True: suspect chunks become trusted.  False: all chunks become suspect.
+        variable
+            Only of this variable.
+        """
+        instant = find_instant(self._repository, at)
+        step = next((s.step for s in self._repository.steps if s.instant == instant), None)
+        if step is None:
+            raise NotFound(f"{at!r} was not captured; only captures can be judged")
+        status = model.TRUSTED if accept else model.SUSPECT
+        chunks = []
+        for found in self._repository.settings.variables:
+            if variable in (None, found.name):
+                now = self._repository.captures(found.name).status(step)
+                chunks += [
+                    {"variable": found.name, "step": step, "chunk": list(map(int, i)), "status": status}
+                    for i in np.argwhere(now != status)
+                ]
+        if chunks:
+            word = "accepted" if accept else "rejected"
+            body = {"chunks": chunks, "reason": f"{word} by a person", "judged_by": "person"}
+            self._repository = self._repository.commit("verdict", body, _utc())
+        return len(chunks)
+
+    def status(self) -> dict[str, Any]:
+        """Return a summary: source, captures, shadow, open incidents, next due time."""
+        stored = self._repository
+        calendar = stored.settings.calendar
+        latest = stored.shadows[-1] if stored.shadows else None
+        report = stored.records[latest.sequence].body["report"] if latest else {}
+        variables: dict[str, Any] = {}
+        for variable in stored.settings.variables:
+            found: dict[str, Any] = {
+                "shape": list(variable.shape),
+                "dtype": variable.dtype,
+                "chunks": list(variable.chunks),
+                "forecast": variable.forecast,
+            }
+            if latest is not None and variable.name in latest.variables:
+                summary = latest.variables[variable.name]
+                found |= {n: summary[n] for n in ("confidence", "expected_rmse", "tolerance")}
+                found["units"] = str(variable.attributes.get("units", ""))
+            variables[variable.name] = found
+        times = [format_instant(s.instant, calendar) for s in stored.steps]
+        return {
+            "repository": self.path,
+            "source": stored.settings.source.url,
+            "kind": stored.settings.source.kind,
+            "commits": len(stored.records),
+            "captures": len(times),
+            "first": min(times, default=None),
+            "last": max(times, default=None),
+            "variables": variables,
+            "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
+            "open_incidents": sum(a["open"] for a in self.anomalies()),
+            "due": report.get("due"),
+        }
+
+    def _planes(
+        self, at: str, kind: str | None, accept_predicted: bool
+    ) -> tuple[tuple[Plane, ...], RestorePoint]:
+        point = choose(self.points(at), kind, accept_predicted=accept_predicted)
+        return planes(self._repository, point)
+
+
+def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:
+    if progress is None:
+        return thread_mapper(workers)
+    return thread_mapper(workers, lambda done, total: progress(name, done, total))

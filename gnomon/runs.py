@@ -1,0 +1,80 @@
+"""Flows run from here: with the API that Prefect is configured for, or one of its own for the run."""
+
+import os
+from contextlib import contextmanager
+from typing import Any, TYPE_CHECKING
+from collections.abc import Iterator
+
+if TYPE_CHECKING:
+    from gnomon.flows.settings import Settings
+
+__all__ = ["local_cluster", "prepare", "run_backfill", "run_restore", "run_update"]
+
+
+def prepare() -> None:
+    """Set what Prefect reads from the environment when it is first imported."""
+    defaults = {
+        # A fresh home can need more than the default 20 s.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "DO_NOT_TRACK": "1",
+        # Two processes with as many BLAS threads as cores slow each other down.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[str]:
+    """Start a Dask cluster on this machine and give its address, for several flows to share."""
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {"threads_per_worker": 2, "dashboard_address": None}
+    with LocalCluster(n_workers=workers, **options) as cluster:
+        yield str(cluster.scheduler_address)
+
+
+def run_update(
+    repository: str, *, time: str | None, refit: bool, settings: "Settings"
+) -> dict[str, Any]:
+    """Run the update flow."""
+    prepare()
+    from gnomon.flows.cluster import task_runner
+    from gnomon.flows.update import update
+
+    flow = update.with_options(task_runner=task_runner(settings))
+    result: dict[str, Any] = flow(repository, time=time, refit=refit, settings=settings)
+    return result
+
+
+def run_backfill(repository: str, *, until: str | None, settings: "Settings") -> dict[str, Any]:
+    """Run the backfill flow."""
+    prepare()
+    from gnomon.flows.backfill import backfill
+    from gnomon.flows.cluster import task_runner
+
+    flow = backfill.with_options(task_runner=task_runner(settings))
+    result: dict[str, Any] = flow(repository, until=until, settings=settings)
+    return result
+
+
+def run_restore(
+    repository: str,
+    at: str,
+    target: str,
+    *,
+    kind: str | None,
+    accept_predicted: bool,
+    plain: bool,
+) -> dict[str, Any]:
+    """Run the restore flow."""
+    prepare()
+    from gnomon.flows.restore import restore
+
+    result: dict[str, Any] = restore(
+        repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
+    )
+    return result
