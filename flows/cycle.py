@@ -98,8 +98,7 @@ def run_cycle(
     learnt = call(steps.forecast, url, features)
     shadowed = call(steps.materialize, url, learnt)
     verdict = call(steps.check_prediction, url, shadowed, settings)
-    critical = sum(i["severity"] == "critical" for i in report.incidents)
-    due = call(steps.next_update, url, shadowed, critical, settings)
+    due = call(steps.next_update, url, shadowed, settings)
     call(steps.keep_shadow, url, shadowed, verdict, due)
     report.refit = {n: f.refit for n, f in features.items() if f.refit}
     report.doubted = sum(map(len, learnt.gated.values()))

@@ -24,7 +24,7 @@ class Due:
 
 
 def next_due(
-    confidence: Sequence[float], valid_times: Sequence[str], *, target: float, incidents: int
+    confidence: Sequence[float], valid_times: Sequence[str], *, target: float, suspects: int
 ) -> Due:
     """Return the longest lead whose confidence, and that of all before, meets the target.
 
@@ -34,12 +34,12 @@ def next_due(
         Of the dataset at leads 1..H.
     valid_times
         Of the same leads.
-    incidents
-        Open incidents; with any, the next capture is due at once.
+    suspects
+        Suspect chunks of the newest capture; with any, the next one is due at once.
     """
-    if incidents:
-        word = "incident is" if incidents == 1 else "incidents are"
-        return Due(1, valid_times[0], f"{incidents} {word} open")
+    if suspects:
+        word = "chunk is" if suspects == 1 else "chunks are"
+        return Due(1, valid_times[0], f"{suspects} {word} suspect in the newest capture")
     lead = 0
     while lead < len(confidence) and confidence[lead] >= target:
         lead += 1

@@ -25,6 +25,7 @@ from gnomon.tasks.forecast import Learnt
 from gnomon.tasks.forecast import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
+from gnomon.tasks.points import suspects
 from gnomon.tasks.work import Mapper
 
 __all__ = [
@@ -249,13 +250,15 @@ def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement
     return Judgement((), (), findings, validation.rows)
 
 
-def next_update(url: str, found: Shadowed, incidents: int, settings: Settings) -> Due:
-    """Decide when the next update is due."""
-    calendar = Repository.open(url).settings.calendar
+def next_update(url: str, found: Shadowed, settings: Settings) -> Due:
+    """Decide when the next update is due; at once while the newest capture is suspect."""
+    repository = Repository.open(url)
+    calendar = repository.settings.calendar
+    doubts = sum(map(len, suspects(repository, found.learnt.step).values()))
     confidence = np.min([e["confidence"] for e in found.variables.values()], axis=0)
     times = [format_instant(i, calendar) for i in found.instants]
     return next_due(
-        [float(c) for c in confidence], times, target=settings.target_confidence, incidents=incidents
+        [float(c) for c in confidence], times, target=settings.target_confidence, suspects=doubts
     )
 
 

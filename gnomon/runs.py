@@ -8,7 +8,7 @@ from collections.abc import Iterator
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
 
-__all__ = ["local_cluster", "prepare", "run_backfill", "run_restore", "run_update"]
+__all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 
 
 def prepare() -> None:
@@ -28,6 +28,30 @@ def prepare() -> None:
 
 
 @contextmanager
+def prefect_api() -> Iterator[None]:
+    """Make sure that there is one Prefect API for this process and its Dask workers.
+
+    Without a configured one, every worker process would start a temporary server of its own.
+    """
+    prepare()
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    server = SubprocessASGIServer()
+    server.start(timeout=120)
+    os.environ["PREFECT_API_URL"] = server.api_url
+    try:
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        server.stop()
+
+
+@contextmanager
 def local_cluster(workers: int) -> Iterator[str]:
     """Start a Dask cluster on this machine and give its address, for several flows to share."""
     from distributed import LocalCluster
@@ -41,23 +65,23 @@ def run_update(
     repository: str, *, time: str | None, refit: bool, settings: "Settings"
 ) -> dict[str, Any]:
     """Run the update flow."""
-    prepare()
-    from gnomon.flows.cluster import task_runner
-    from gnomon.flows.update import update
+    with prefect_api():
+        from gnomon.flows.cluster import task_runner
+        from gnomon.flows.update import update
 
-    flow = update.with_options(task_runner=task_runner(settings))
-    result: dict[str, Any] = flow(repository, time=time, refit=refit, settings=settings)
+        flow = update.with_options(task_runner=task_runner(settings))
+        result: dict[str, Any] = flow(repository, time=time, refit=refit, settings=settings)
     return result
 
 
 def run_backfill(repository: str, *, until: str | None, settings: "Settings") -> dict[str, Any]:
     """Run the backfill flow."""
-    prepare()
-    from gnomon.flows.backfill import backfill
-    from gnomon.flows.cluster import task_runner
+    with prefect_api():
+        from gnomon.flows.backfill import backfill
+        from gnomon.flows.cluster import task_runner
 
-    flow = backfill.with_options(task_runner=task_runner(settings))
-    result: dict[str, Any] = flow(repository, until=until, settings=settings)
+        flow = backfill.with_options(task_runner=task_runner(settings))
+        result: dict[str, Any] = flow(repository, until=until, settings=settings)
     return result
 
 
@@ -71,10 +95,10 @@ def run_restore(
     plain: bool,
 ) -> dict[str, Any]:
     """Run the restore flow."""
-    prepare()
-    from gnomon.flows.restore import restore
+    with prefect_api():
+        from gnomon.flows.restore import restore
 
-    result: dict[str, Any] = restore(
-        repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
-    )
+        result: dict[str, Any] = restore(
+            repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
+        )
     return result

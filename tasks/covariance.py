@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 _MOST_FIELDS, _MOST_MODE_CELLS, _BATCH = 12, 20_000, 4096
-_SMALLEST_LENGTH, _JITTER = 0.3, 1e-8
+_SMALLEST_LENGTH, _JITTER, _MOST_SHARE = 0.3, 1e-8, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,16 @@ class Covariance:
         Share of the stationary part that is not shared with any other cell, in [0, 1].
     rank : int
         How many leading modes of the past carry the large scales; 0 for none.
+    reach : float
+        Distance, in correlation lengths, over which what the modes say fades; inf to keep what
+        they say of distant places.
     """
 
     lengths: tuple[float, ...]
     smooth: bool = False
     nugget: float = 0.05
     rank: int = 0
+    reach: float = np.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +64,23 @@ class Modes:
     combination: Floats
     shares: Floats
 
+    def explain(self, rank: int) -> float:
+        """Return the share of the variance given to so many leading modes, in [0, 0.9]."""
+        return min(float(self.shares[:rank][-1]), _MOST_SHARE) if rank else 0.0
+
     def at(self, cells: NDArray[np.intp], rank: int) -> Floats:
-        """Return the loadings of the leading modes, shape (n, rank), of unit mean variance share.
+        """Return the loadings of the leading modes, shape (n, rank).
 
         Parameters
         ----------
         cells : ndarray of intp, shape (n,)
             Flat cell numbers.
         rank : int
-            Number of modes.
+            Number of modes; all of them if there are fewer.
         """
-        return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank])
+        share = self.explain(rank)
+        factor = np.sqrt(share / self.shares[:rank][-1]) if share > 0.0 else 0.0
+        return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank] * factor)
 
 
 def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
@@ -79,7 +89,7 @@ def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
     Parameters
     ----------
     fields : ndarray of float64, shape (T, n cells)
-        Standardised past fields about zero; NaN where unknown.
+        Standardised past fields about zero; finite, 0 where unknown.
     known : ndarray of bool, shape (n cells,)
         Cells that are intact now; they set the scale.
 
@@ -88,17 +98,15 @@ def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
     Empirical orthogonal functions (Lorenz 1956) from the T x T Gram matrix over at most 20,000
     evenly spread cells. The mean is not removed: a departure's expectation is zero.
     """
-    filled = np.where(np.isfinite(fields), fields, 0.0)
-    intact = np.flatnonzero(known)
-    stride = max(1, -(-filled.shape[1] // _MOST_MODE_CELLS))
-    thinned = filled[:, ::stride]
+    stride = max(1, -(-fields.shape[1] // _MOST_MODE_CELLS))
+    thinned = fields[:, ::stride]
     values, vectors = np.linalg.eigh(thinned @ thinned.T)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    power = float(np.mean(filled[:, intact] ** 2)) * len(filled)
-    if not power > 0.0:
-        return Modes(filled, np.zeros_like(vectors), np.zeros(len(values)))
+    power = float(np.sum(fields[:, known] ** 2)) / max(1, np.count_nonzero(known))
+    if not (power > 0.0 and values[0] > 0.0):
+        return Modes(fields, np.zeros_like(vectors), np.zeros(len(values)))
     shares = np.minimum(np.cumsum(values) / values.sum(), 1.0)
-    return Modes(filled, vectors / np.sqrt(power), shares)
+    return Modes(fields, vectors / np.sqrt(power), shares)
 
 
 def embed(
@@ -242,7 +250,8 @@ def interpolate(
     Notes
     -----
     Simple kriging with known zero mean (Gandin 1963): mean = C_wo C_oo^-1 z, variance =
-    c_ww - C_wo C_oo^-1 C_ow. Wanted cells go in batches, so memory is bounded.
+    c_ww - C_wo C_oo^-1 C_ow. Modes are localised by a Schur product with a Gaussian taper
+    (Houtekamer and Mitchell 2001). Wanted cells go in batches, so memory is bounded.
     """
     rest = 1.0 - share
     matrix = _covary(observed, observed, covariance, rest)
@@ -266,5 +275,9 @@ def interpolate(
 
 def _covary(left: Places, right: Places, covariance: Covariance, rest: float) -> Floats:
     """Return the covariance of two sets of cells without the nugget, shape (n left, n right)."""
-    near = correlate(cdist(left.position, right.position), smooth=covariance.smooth)
-    return np.asarray(rest * (1.0 - covariance.nugget) * near + left.loading @ right.loading.T)
+    distance = cdist(left.position, right.position)
+    large = left.loading @ right.loading.T
+    if np.isfinite(covariance.reach):
+        large *= np.exp(-((distance / covariance.reach) ** 2))
+    near = correlate(distance, smooth=covariance.smooth)
+    return np.asarray(rest * (1.0 - covariance.nugget) * near + large)

@@ -31,8 +31,9 @@ Mask = NDArray[np.bool_]
 _FEWEST_KNOWN, _FEWEST_COPIES, _FEWEST_SCORED = 10, 3, 200
 _MOST_SCORED, _MOST_TRIAL_OBSERVERS, _MOST_OBSERVERS = 300, 400, 1200
 _MOST_CELLS, _MOST_PAIRS, _ALL_OBSERVERS = 250_000, 100_000_000, 8_000
-_MOST_PAST, _LEARN_FROM, _COMPLETE = 10, 4, 0.95
-_STRETCHES, _NUGGETS, _RANKS = (0.5, 1.0, 2.0, 4.0), (0.002, 0.05, 0.3), (4, 16)
+_MOST_TRIED, _COMPLETE = 10, 0.95
+_STRETCHES, _NUGGETS = (0.5, 1.0, 2.0, 4.0), (0.002, 0.05, 0.3)
+_RANKS = ((4, np.inf), (16, np.inf), (64, 6.0), (64, 3.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,12 @@ class _Patch:
     grid: Grid
     lengths: tuple[float, ...]
     """Correlation length of each axis, cells."""
-    modes: Modes | None
-    past: Floats
-    """Past standardised fields to try the hole on, scaled as the present, shape (k, n)."""
+    modes: Modes
+    """Modes of all the past."""
+    older: Modes
+    """Modes of the past before `tried`."""
+    tried: Floats
+    """Latest past fields to try the hole on, standardised, of the present's size, shape (k, n)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,29 +202,32 @@ def _cut(
     past = np.zeros((0, *local.shape))
     if history is not None and len(history):
         past = history[(slice(None), *box)] / np.where(scale > 0.0, scale, np.nan)
-    kept, tried = _split(past.reshape(len(past), anomaly.size), anomaly.ravel())
+    lengths = measure_lengths(anomaly, past, local.cyclic)
+    past = past.reshape(len(past), anomaly.size)
+    older = len(past) - min(_MOST_TRIED, len(past) // 4)
+    tried = _match(past[older:], anomaly.ravel())
+    fields = np.nan_to_num(past, copy=False)
     patch = _Patch(
         anomaly=anomaly.ravel(),
         scale=scale.ravel(),
         hole=np.flatnonzero(np.isin(numbers, hole)),
         known=np.flatnonzero(intact),
         grid=local,
-        lengths=measure_lengths(anomaly, past, local.cyclic),
-        modes=find_modes(kept, intact.ravel()) if len(kept) else None,
-        past=tried,
+        lengths=lengths,
+        modes=find_modes(fields, intact.ravel()),
+        older=find_modes(fields[:older], intact.ravel()),
+        tried=tried,
     )
     return patch, numbers.ravel()
 
 
-def _split(past: Floats, present: Floats) -> tuple[Floats, Floats]:
-    """Return past fields to learn modes from, and others to try, scaled to the present's size."""
+def _match(past: Floats, present: Floats) -> Floats:
+    """Return the past fields known where the present is, scaled to its root mean square."""
     known = np.isfinite(present)
-    every = max(_LEARN_FROM, -(-len(past) // _MOST_PAST))
-    tried = np.arange(len(past)) % every == every - 1
-    fields = past[tried & (np.isfinite(past[:, known]).mean(axis=1) > _COMPLETE)]
-    size = np.sqrt(np.nanmean(fields[:, known] ** 2, axis=1, keepdims=True))
-    fields = fields[size[:, 0] > 0.0] * (np.sqrt(np.mean(present[known] ** 2)) / size[size > 0.0, np.newaxis])
-    return past[~tried], fields
+    complete = np.isfinite(past[:, known]).mean(axis=1) > _COMPLETE
+    size = np.sqrt(np.nanmean(past[complete][:, known] ** 2, axis=1))
+    fields = past[complete][size > 0.0] / size[size > 0.0, np.newaxis]
+    return np.asarray(fields * np.sqrt(np.mean(present[known] ** 2)))
 
 
 def _judge(patch: _Patch, observers: int) -> _Verdict | None:
@@ -234,12 +241,12 @@ def _judge(patch: _Patch, observers: int) -> _Verdict | None:
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
     best = Covariance(patch.lengths)
     for refine in (_vary_shape, _vary_nugget, _vary_rank):
-        choices = refine(best, patch.modes)
+        choices = refine(best, len(patch.older.shares))
         best = min(choices, key=lambda c: _score(patch, trials, c).healed)
     return _score(patch, _plan(patch, hidden, observers), best)
 
 
-def _vary_shape(start: Covariance, modes: Modes | None) -> list[Covariance]:
+def _vary_shape(start: Covariance, past: int) -> list[Covariance]:
     """Return the model with other lengths and smoothness."""
     return [
         replace(start, lengths=tuple(length * stretch for length in start.lengths), smooth=smooth)
@@ -247,25 +254,28 @@ def _vary_shape(start: Covariance, modes: Modes | None) -> list[Covariance]:
     ]
 
 
-def _vary_nugget(start: Covariance, modes: Modes | None) -> list[Covariance]:
+def _vary_nugget(start: Covariance, past: int) -> list[Covariance]:
     """Return the model with other nuggets."""
     return [replace(start, nugget=nugget) for nugget in _NUGGETS]
 
 
-def _vary_rank(start: Covariance, modes: Modes | None) -> list[Covariance]:
+def _vary_rank(start: Covariance, past: int) -> list[Covariance]:
     """Return the model without and with modes of the past, its local part then also shorter."""
-    most = 0 if modes is None else len(modes.shares)
-    ranks = {min(rank, most) for rank in _RANKS} - {0}
     shorter = replace(start, lengths=tuple(length / 2.0 for length in start.lengths))
-    return [start, *(replace(c, rank=r) for r in sorted(ranks) for c in (start, shorter))]
+    return [start] + [
+        replace(model, rank=min(rank, past), reach=reach)
+        for rank, reach in _RANKS
+        for model in (start, shorter)
+        if past
+    ]
 
 
 def _plan(patch: _Patch, hidden: list[Cells], observers: int) -> list[_Trial]:
     """Return trials: each hidden region of the present, and the hole itself in past fields."""
     now = patch.anomaly[np.newaxis]
     trials = [(np.setdiff1d(patch.known, cells), cells, now) for cells in hidden]
-    if len(patch.past):
-        trials.append((patch.known, patch.hole, patch.past))
+    if len(patch.tried):
+        trials.append((patch.known, patch.hole, patch.tried))
     return [
         _Trial(
             cells[:: -(-len(cells) // _MOST_SCORED)],
@@ -276,25 +286,24 @@ def _plan(patch: _Patch, hidden: list[Cells], observers: int) -> list[_Trial]:
     ]
 
 
-def _estimate(patch: _Patch, trial: _Trial, covariance: Covariance) -> tuple[Floats, Floats]:
+def _estimate(
+    patch: _Patch, trial: _Trial, covariance: Covariance, modes: Modes
+) -> tuple[Floats, Floats]:
     """Return the estimates, shape (k, wanted), and their relative error variance, (wanted,)."""
-    places, share = [], 0.0
-    for cells in (trial.observers, trial.wanted):
-        position = embed(cells, patch.grid.shape, patch.grid.cyclic, covariance.lengths)
-        loading = np.zeros((len(cells), 0))
-        if covariance.rank and patch.modes is not None:
-            share = min(float(patch.modes.shares[covariance.rank - 1]), 0.97)
-            loading = patch.modes.at(cells, covariance.rank)
-        places.append(Places(position, loading))
+    grid, rank = patch.grid, covariance.rank
+    observed, wanted = (
+        Places(embed(cells, grid.shape, grid.cyclic, covariance.lengths), modes.at(cells, rank))
+        for cells in (trial.observers, trial.wanted)
+    )
     values = np.nan_to_num(trial.fields[:, trial.observers])
-    return interpolate(values, *places, covariance, share)
+    return interpolate(values, observed, wanted, covariance, modes.explain(rank))
 
 
 def _score(patch: _Patch, trials: list[_Trial], covariance: Covariance) -> _Verdict:
     """Return how a covariance does on trials whose truth is known, with the weight it earns."""
     truths, guesses, variances, scales = [], [], [], []
     for trial in trials:
-        means, variance = _estimate(patch, trial, covariance)
+        means, variance = _estimate(patch, trial, covariance, patch.older)
         for truth, mean in zip(trial.fields[:, trial.wanted], means, strict=True):
             seen = np.isfinite(truth)
             truths.append(truth[seen])
@@ -361,7 +370,7 @@ def _fill(patch: _Patch, verdict: _Verdict, observers: int) -> tuple[Floats, Flo
     most = int(np.clip(_MOST_PAIRS // len(patch.hole), 200, observers))
     chosen = pick_observers(patch.known, patch.hole, patch.grid, patch.lengths, most)
     now = _Trial(patch.hole, chosen, patch.anomaly[np.newaxis])
-    (mean,), variance = _estimate(patch, now, verdict.covariance)
+    (mean,), variance = _estimate(patch, now, verdict.covariance, patch.modes)
     relative = np.sqrt(_soften(variance, verdict.weight)) * verdict.inflation
     scale = patch.scale[patch.hole]
     return verdict.weight * mean * scale, np.minimum(relative, verdict.ceiling) * scale

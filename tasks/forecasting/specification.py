@@ -1,0 +1,124 @@
+"""What a forecaster is told once per refit, and never learns by itself.
+
+It does not choose the values: `gnomon.tasks.forecasting.orders.identify` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import InvalidInput
+
+FORMAT_VERSION = 1
+
+type Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """Form of the model of one variable, fixed between refits.
+
+    Raises
+    ------
+    InvalidInput
+        If a value is out of its range, or `periods_s` and `harmonics` differ in length.
+    """
+
+    periods_s: tuple[float, ...]
+    """Seasonal periods in seconds, each > 0; empty when there is no season."""
+    harmonics: tuple[int, ...]
+    """Number of sine and cosine pairs of each period, each >= 1."""
+    order: tuple[int, int]
+    """(p, d): p autoregressive terms on the anomalies after d differences, d 0 or 1."""
+    leads: int
+    """H, number of slots ahead that are predicted, >= 1."""
+    origin_s: float
+    """Time, in seconds, at which the phase of every harmonic is zero."""
+    minimum: float | None
+    """Least possible value in the variable's units; predictions are clipped. None: no bound."""
+    maximum: float | None
+    """Greatest possible value in the variable's units; predictions are clipped. None: no bound."""
+    tolerance: float
+    """Chunk RMSE in the variable's units that the user can live with, >= 0."""
+    categorical: bool = False
+    """Whether values are labels: then the forecast is the last capture."""
+
+    def __post_init__(self) -> None:
+        if len(self.periods_s) != len(self.harmonics):
+            raise InvalidInput(
+                f"found {len(self.periods_s)} periods and {len(self.harmonics)} harmonics, "
+                "expected one number of harmonics per period"
+            )
+        if any(not period > 0 for period in self.periods_s) or any(n < 1 for n in self.harmonics):
+            raise InvalidInput("periods_s must be > 0 and harmonics >= 1")
+        if self.order[0] < 0 or self.order[1] not in (0, 1):
+            raise InvalidInput(f"found order {self.order}, expected p >= 0 and d 0 or 1")
+        if self.leads < 1:
+            raise InvalidInput(f"found {self.leads} leads, expected at least 1")
+        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
+            raise InvalidInput(f"found tolerance {self.tolerance}, expected a finite value >= 0")
+
+    @property
+    def terms(self) -> int:
+        """K, number of columns of the harmonic regression, the intercept included."""
+        return 1 + 2 * sum(self.harmonics)
+
+    @property
+    def memory(self) -> int:
+        """P = p + d, number of past anomalies in the autoregressive recursion (at least 1)."""
+        return max(1, sum(self.order))
+
+    @property
+    def recent(self) -> int:
+        """L, number of last values that the state keeps (at least 2)."""
+        return max(2, sum(self.order) + 1)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON types; `from_json` restores an equal value."""
+        return {"version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> Specification:
+        """Specification from the output of `to_json`, before or after a trip through JSON.
+
+        Raises
+        ------
+        InvalidInput
+            If the version is not known, or a field is missing, unknown or of the wrong kind.
+        """
+        fields = dict(document)
+        version = fields.pop("version", None)
+        if version != FORMAT_VERSION:
+            raise InvalidInput(f"found version {version}, expected {FORMAT_VERSION}: update gnomon")
+        try:
+            for name, kind in (("periods_s", float), ("harmonics", int), ("order", int)):
+                items = fields[name]
+                if not isinstance(items, list | tuple):
+                    raise TypeError(f"{name} is not a list")
+                fields[name] = tuple(kind(item) for item in items)
+            return cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
+        except (KeyError, TypeError) as error:
+            raise InvalidInput(f"not a specification: {error}") from error
+
+
+def clip(spec: Specification, values: Array) -> Array:
+    """Values within the bounds of the variable; NaN stays NaN.
+
+    Parameters
+    ----------
+    spec : Specification
+    values : float64, any shape, variable's units
+
+    Returns
+    -------
+    float64, shape of `values`
+        The argument itself when the variable has no bounds.
+    """
+    if spec.minimum is None and spec.maximum is None:
+        return values
+    return np.clip(values, spec.minimum, spec.maximum)
