@@ -2,23 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 from gnomon.flows.settings import Settings
 from gnomon.tasks.work import Mapper
 
 if TYPE_CHECKING:
-    from prefect_dask import DaskTaskRunner
+    from prefect.futures import PrefectFuture
+    from prefect.task_runners import TaskRunner
 
 __all__ = ["dask_mapper", "task_runner", "thread_mapper"]
 
-A = TypeVar("A")
-B = TypeVar("B")
 
-
-def thread_mapper(
-    workers: int, progress: Callable[[int, int], None] | None = None
-) -> Mapper:
+def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = None) -> Mapper:
     """Return a mapper on threads of this process.
 
     Parameters
@@ -27,7 +23,7 @@ def thread_mapper(
         Called with the number of items done and their total.
     """
 
-    def mapper(function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+    def mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
         results: list[B] = []
         with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
             for result in pool.map(function, items):
@@ -39,24 +35,28 @@ def thread_mapper(
     return mapper
 
 
-def dask_mapper(function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+def dask_mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
     """Work on all items as one Dask graph; for use inside a Prefect task on a Dask worker."""
-    import dask
-    from prefect_dask import get_dask_client
+    from dask.delayed import delayed
+    from prefect_dask.utils import get_dask_client
 
-    graph = [dask.delayed(function, pure=False)(item) for item in items]
+    graph = [delayed(function, pure=False)(item) for item in items]
     with get_dask_client() as client:
-        return list(client.gather(client.compute(graph)))
+        return list(client.gather(client.compute(graph)))  # type: ignore[no-untyped-call]
 
 
-def task_runner(settings: Settings) -> "DaskTaskRunner[Any]":
+def task_runner(settings: Settings) -> "TaskRunner[PrefectFuture[Any]]":
     """Return the task runner of a flow: an existing scheduler, or a cluster for the run.
 
     Two threads to a worker: one may wait in a step while the other works on its chunks.
     """
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
-    if settings.scheduler is not None:
-        return DaskTaskRunner(address=settings.scheduler)
     options = {"n_workers": settings.workers, "threads_per_worker": 2, "dashboard_address": None}
-    return DaskTaskRunner(cluster_kwargs=options)
+    runner = (
+        DaskTaskRunner(address=settings.scheduler)
+        if settings.scheduler is not None
+        else DaskTaskRunner(cluster_kwargs=options)
+    )
+    # prefect-dask does not declare what it is to the type checker.
+    return cast("TaskRunner[PrefectFuture[Any]]", runner)

@@ -6,7 +6,7 @@ step is a task and the chunks of a step are one Dask graph.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from gnomon.flows import steps
 from gnomon.flows.settings import Settings
@@ -15,13 +15,13 @@ from gnomon.storage.times import format_instant
 
 __all__ = ["Call", "UpdateReport", "run_cycle"]
 
-R = TypeVar("R")
-
 
 class Call(Protocol):
     """Runs one step and returns its result."""
 
-    def __call__(self, step: Callable[..., R], /, *arguments: Any) -> R: ...
+    def __call__[R](self, step: Callable[..., R], /, *arguments: Any) -> R:
+        """Run a step."""
+        ...
 
 
 @dataclass(slots=True)
@@ -79,13 +79,15 @@ def run_cycle(
     report = UpdateReport(url)
     calendar = Repository.open(url).settings.calendar
     while (planned := call(steps.plan, url, now, until)) is not None:
+        report.late = planned.late
+        if not planned.instants:
+            break
         found = call(steps.capture, url, planned)
         judgement = call(steps.check_actual, url, found, settings)
         call(steps.keep_capture, url, found, judgement)
         report.captured += [format_instant(i, calendar) for i in planned.instants]
         report.suspect_chunks += len(judgement.suspect)
         report.incidents += judgement.incidents
-        report.late = planned.late
         if not planned.remaining:
             break
     if not refit and steps.is_shadowed(url):

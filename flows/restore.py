@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import dask
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
-from prefect_dask import get_dask_client
+from prefect_dask.utils import get_dask_client
 
 from gnomon.flows.cluster import task_runner
 from gnomon.flows.settings import Settings
@@ -26,7 +25,7 @@ def _choose(repository: str, at: str, kind: str | None, accept_predicted: bool) 
 
 @task(name="write and verify", tags=["gnomon"], persist_result=False)
 def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
-    with get_dask_client(), dask.config.set({"distributed.worker.daemon": False}):
+    with get_dask_client():
         return write(Repository.open(repository), point, target, plain=plain)
 
 

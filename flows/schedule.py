@@ -44,6 +44,8 @@ def next_due(
     while lead < len(confidence) and confidence[lead] >= target:
         lead += 1
     if lead == 0:
-        return Due(1, valid_times[0], f"confidence {confidence[0]:.2f} is below {target:.2f} at once")
+        return Due(
+            1, valid_times[0], f"confidence {confidence[0]:.2f} is below {target:.2f} at once"
+        )
     reason = f"confidence {confidence[lead - 1]:.2f} at lead {lead} still meets {target:.2f}"
     return Due(lead, valid_times[lead - 1], reason)

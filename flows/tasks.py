@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
-from prefect import Task, task
+from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
 from gnomon.flows import steps
@@ -13,30 +13,28 @@ from gnomon.storage.errors import Conflict, Unavailable
 
 __all__ = ["call_as_task"]
 
-R = TypeVar("R")
-
 ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
 """Steps that work on chunks, and so take a mapper."""
 
 
-async def _is_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+async def _is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Retry what may go away by itself: a store that did not answer, a writer who was first."""
-    failure = await state.result(raise_on_failure=False)  # type: ignore[misc]
+    failure = await state.aresult(raise_on_failure=False)
     return isinstance(failure, Conflict | Unavailable)
 
 
-def _with_dask(step: Callable[..., R]) -> Callable[..., R]:
+def _with_dask[R](step: Callable[..., R]) -> Callable[..., R]:
     @wraps(step)
     def on_workers(*arguments: Any) -> R:
         return step(*arguments, mapper=dask_mapper)
 
     # The wrapped signature would make Prefect ask for the mapper as an argument.
-    del on_workers.__wrapped__  # type: ignore[attr-defined]
+    del on_workers.__wrapped__
     return on_workers
 
 
 def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
-    return task(
+    return Task(
         _with_dask(step) if step in ON_CHUNKS else step,
         name=step.__name__.replace("_", " "),
         tags=["gnomon"],
@@ -50,7 +48,7 @@ def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
 _TASKS: dict[Callable[..., Any], Task[Any, Any]] = {}
 
 
-def call_as_task(step: Callable[..., R], /, *arguments: Any) -> R:
+def call_as_task[R](step: Callable[..., R], /, *arguments: Any) -> R:
     """Run a step as a Prefect task on a Dask worker and return its result."""
     if step not in _TASKS:
         _TASKS[step] = _as_task(step)

@@ -9,7 +9,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnomon.repository import GnomonRepository, create, open
+    from gnomon.repository import GnomonRepository, create
+    from gnomon.repository import open_repository as open
 
 __all__ = ["GnomonRepository", "__version__", "create", "open"]
 
@@ -18,8 +19,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use, so that `import gnomon` and `gnomon --help` stay quick.
-    if name in ("GnomonRepository", "create", "open"):
+    if name in __all__:
         from gnomon import repository
 
-        return getattr(repository, name)
+        return getattr(repository, "open_repository" if name == "open" else name)
     raise AttributeError(f"module 'gnomon' has no attribute {name!r}")

@@ -37,7 +37,9 @@ app = typer.Typer(
 
 Place = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Path or URL of the repository.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-At = Annotated[str, typer.Option("--at", help="Time of the state, as in 2010-09-16T12:00 or 2010-09.")]
+At = Annotated[
+    str, typer.Option("--at", help="Time of the state, as in 2010-09-16T12:00 or 2010-09.")
+]
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
@@ -165,7 +167,9 @@ def init(
 @app.command()
 def update(
     repository: Place,
-    time: Annotated[str | None, typer.Option(help="Valid time of a state source; now if not given.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Valid time of a state source; now if not given.")
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Learn everything anew.")] = False,
     flow: Flow = False,
     docs: Docs = None,
@@ -180,10 +184,12 @@ def update(
 
         result = run_update(repository, time=time, refit=refit, settings=settings)
     else:
-        from gnomon.repository import open
+        from gnomon.repository import open_repository
 
         with _progress(shown=not as_json) as progress:
-            done = open(repository).update(time, refit=refit, settings=settings, progress=progress)
+            done = open_repository(repository).update(
+                time, refit=refit, settings=settings, progress=progress
+            )
         result = done.to_json()
     _show_update(result, as_json)
 
@@ -205,10 +211,10 @@ def backfill(
 
         result = run_backfill(repository, until=until, settings=settings)
     else:
-        from gnomon.repository import open
+        from gnomon.repository import open_repository
 
         with _progress(shown=not as_json) as progress:
-            done = open(repository).backfill(until, settings=settings, progress=progress)
+            done = open_repository(repository).backfill(until, settings=settings, progress=progress)
         result = done.to_json()
     _show_update(result, as_json)
 
@@ -225,9 +231,9 @@ def _show_update(result: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def status(repository: Place, as_json: Json = False) -> None:
     """Show source, captures, shadow, open incidents and the next due time."""
-    from gnomon.repository import open
+    from gnomon.repository import open_repository
 
-    found = open(repository).status()
+    found = open_repository(repository).status()
     if as_json:
         _print_json(found)
         return
@@ -239,9 +245,9 @@ def status(repository: Place, as_json: Json = False) -> None:
 @app.command()
 def points(repository: Place, at: At, as_json: Json = False) -> None:
     """List every way to give the dataset at a time, best first."""
-    from gnomon.repository import open
+    from gnomon.repository import open_repository
 
-    opened = open(repository)
+    opened = open_repository(repository)
     found = [
         opened.explain(at, kind="healed") if p.kind == "healed" else p for p in opened.points(at)
     ]
@@ -274,10 +280,10 @@ def restore(
             repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
         )
     else:
-        from gnomon.repository import open
+        from gnomon.repository import open_repository
 
         with _progress(shown=not as_json) as progress:
-            done = open(repository).restore(
+            done = open_repository(repository).restore(
                 at,
                 target,
                 kind=kind,
@@ -297,14 +303,16 @@ def restore(
 @app.command()
 def check(
     repository: Place,
-    read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every chunk.")] = False,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read and verify every chunk.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Verify the repository; exit code 5 if anything is damaged."""
-    from gnomon.repository import open
+    from gnomon.repository import open_repository
 
     with _progress(shown=not as_json) as progress:
-        found = open(repository).check(read_data=read_data, progress=progress)
+        found = open_repository(repository).check(read_data=read_data, progress=progress)
     if as_json:
         _print_json(found.to_json())
     else:
@@ -318,15 +326,19 @@ def check(
 @app.command()
 def anomalies(
     repository: Place,
-    accept: Annotated[str | None, typer.Option(help="Time whose suspect chunks are true after all.")] = None,
-    reject: Annotated[str | None, typer.Option(help="Time whose chunks are not to be trusted.")] = None,
+    accept: Annotated[
+        str | None, typer.Option(help="Time whose suspect chunks are true after all.")
+    ] = None,
+    reject: Annotated[
+        str | None, typer.Option(help="Time whose chunks are not to be trusted.")
+    ] = None,
     variable: Annotated[str | None, typer.Option(help="Judge only this variable.")] = None,
     as_json: Json = False,
 ) -> None:
     """List what the checks found wrong with captures, or judge it."""
-    from gnomon.repository import open
+    from gnomon.repository import open_repository
 
-    opened = open(repository)
+    opened = open_repository(repository)
     judged = 0
     if accept is not None:
         judged += opened.judge(accept, accept=True, variable=variable)
@@ -345,7 +357,9 @@ def anomalies(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="New folder for what the demo writes.")] = Path("demo-output"),
+    folder: Annotated[Path, typer.Option(help="New folder for what the demo writes.")] = Path(
+        "demo-output"
+    ),
     as_json: Json = False,
 ) -> None:
     """Protect four years of sea surface temperature, damage a month, find it, heal it."""

@@ -36,7 +36,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
             return False
         return (Path(filename_or_obj) / "gnomon.json").is_file()
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -48,9 +48,9 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         **decoding: Any,
     ) -> xr.Dataset:
         """Open the state of a time; without `at`, all captured states of an append source."""
-        from gnomon.repository import open
+        from gnomon.repository import open_repository
 
-        repository = open(os.fspath(filename_or_obj))
+        repository = open_repository(os.fspath(filename_or_obj))
         store = repository.reading_store(
             at, kind=kind, accept_predicted=accept_predicted, plain=plain
         )

@@ -38,7 +38,12 @@ def note(text: str) -> None:
 @contextmanager
 def progress_bar() -> Iterator["Callback"]:
     """Draw a bar on standard error, and give the callback that moves it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
@@ -70,9 +75,16 @@ def print_status(found: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
         ("repository", found["repository"]),
         ("source", f"{found['source']} ({found['kind']})"),
-        ("captures", f"{found['captures']}, {found['first']} to {found['last']}"
-         if found["captures"] else "none yet"),
-        ("shadow", f"{found['shadow'][0]} to {found['shadow'][-1]}" if found["shadow"] else "none yet"),
+        (
+            "captures",
+            f"{found['captures']}, {found['first']} to {found['last']}"
+            if found["captures"]
+            else "none yet",
+        ),
+        (
+            "shadow",
+            f"{found['shadow'][0]} to {found['shadow'][-1]}" if found["shadow"] else "none yet",
+        ),
         ("open incidents", found["open_incidents"]),
         ("next update due", f"{due['valid_time']} ({due['reason']})" if due else "after a capture"),
     ]

@@ -24,7 +24,7 @@ from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
 from gnomon.tasks.restore import Restored, choose, planes, restore
 from gnomon.tasks.work import Mapper
 
-__all__ = ["GnomonRepository", "create", "open"]
+__all__ = ["GnomonRepository", "create", "open_repository"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
@@ -135,7 +135,7 @@ def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
             )
 
 
-def open(path: str) -> "GnomonRepository":
+def open_repository(path: str) -> "GnomonRepository":
     """Open an existing repository at its newest commit.
 
     Raises
@@ -157,7 +157,7 @@ def _utc() -> str:
 class GnomonRepository:
     """A repository: the captures of one source, and their shadow.
 
-    Made by :func:`create` and :func:`open`.
+    Made by :func:`gnomon.create` and :func:`gnomon.open`.
     """
 
     def __init__(self, repository: Repository, skipped: Mapping[str, str] | None = None) -> None:
@@ -341,7 +341,9 @@ class GnomonRepository:
             for incident in record.body.get("report", {}).get("incidents", []):
                 step = times[incident["valid_time"]]
                 still = {"/".join(map(str, i)) for i in self._suspects(step, incident["variable"])}
-                is_open = incident["severity"] == "critical" and bool(still & set(incident["chunks"]))
+                is_open = incident["severity"] == "critical" and bool(
+                    still & set(incident["chunks"])
+                )
                 found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
             if record.kind == "verdict" and "judged_by" not in record.body:
                 found += self._doubted(record.body, record.committed_at)
@@ -392,7 +394,12 @@ class GnomonRepository:
             if variable in (None, found.name):
                 now = self._repository.captures(found.name).status(step)
                 chunks += [
-                    {"variable": found.name, "step": step, "chunk": list(map(int, i)), "status": status}
+                    {
+                        "variable": found.name,
+                        "step": step,
+                        "chunk": list(map(int, i)),
+                        "status": status,
+                    }
                     for i in np.argwhere(now != status)
                 ]
         if chunks:

@@ -1,9 +1,9 @@
-"""Flows run from here: with the API that Prefect is configured for, or one of its own for the run."""
+"""Flows run from here, with the API that Prefect is configured for or a temporary one."""
 
 import os
-from contextlib import contextmanager
-from typing import Any, TYPE_CHECKING
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -57,7 +57,7 @@ def local_cluster(workers: int) -> Iterator[str]:
     from distributed import LocalCluster
 
     options: dict[str, Any] = {"threads_per_worker": 2, "dashboard_address": None}
-    with LocalCluster(n_workers=workers, **options) as cluster:
+    with LocalCluster(n_workers=workers, **options) as cluster:  # type: ignore[no-untyped-call]
         yield str(cluster.scheduler_address)
 
 
