@@ -1,6 +1,6 @@
 """Measure healing on real data: hide a block of late states and estimate it from the rest.
 
-Usage: python benchmarks/heal.py SOURCE --variable V [--trials N] [--json]
+Usage: python benchmarks/heal.py SOURCE --variable V [--trials N] [--block N N] [--json]
 
 The forecast is a damped anomaly about a harmonic climatology, both from earlier times only.
 """
@@ -54,7 +54,9 @@ def forecast_next(past: Floats, regressors: Floats) -> tuple[Floats, Floats, Flo
     """
     shape = past.shape[1:]
     flat = past.reshape(len(past), -1)
-    filled = np.where(np.isfinite(flat), flat, np.nanmean(flat, axis=0))
+    usable = np.isfinite(flat).any(axis=0)
+    mean = np.nanmean(np.where(usable, flat, 0.0), axis=0)
+    filled = np.where(np.isfinite(flat), flat, np.where(usable, mean, np.nan))
     gain, *_ = np.linalg.lstsq(regressors[:-1], filled, rcond=None)
     anomaly = filled - regressors[:-1] @ gain
     damping = (anomaly[1:] * anomaly[:-1]).sum(0) / np.maximum((anomaly[:-1] ** 2).sum(0), 1e-30)
@@ -65,30 +67,33 @@ def forecast_next(past: Floats, regressors: Floats) -> tuple[Floats, Floats, Flo
     return expected.reshape(shape), error.reshape(shape), errors.reshape(-1, *shape)
 
 
-def hide_block(shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Return a block of 1/8 of the longest axis by all or half of the others, somewhere."""
+def hide_block(
+    shape: tuple[int, ...], extents: list[int] | None, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return a block somewhere; by default 1/8 of the longest axis by all or half the others."""
     block = np.zeros(shape, dtype=bool)
     longest = int(np.argmax(shape))
     box = []
     for axis, size in enumerate(shape):
         extent = max(1, size // 8 if axis == longest else size // int(generator.integers(1, 3)))
+        extent = extents[axis] if extents else extent
         start = int(generator.integers(0, size - extent + 1))
         box.append(slice(start, start + extent))
     block[tuple(box)] = True
     return block
 
 
-def measure(values: xr.DataArray, trials: int) -> Result:
+def measure(values: xr.DataArray, trials: int, extents: list[int] | None = None) -> Result:
     """Return the errors over trials spread evenly over the last 30 % of times."""
     regressors = build_regressors(values["time"])
     data = values.values.astype(np.float64).reshape(values.shape)
     cyclic = [_wraps(values[dim]) for dim in values.dims[1:]]
     generator = np.random.default_rng(20240229)
     late = np.linspace(0.7 * len(data), len(data) - 1, trials).astype(int)
-    rows, truths, healed_errors = [], [], []
+    rows = []
     for now in late:
         forecast, error, errors = forecast_next(data[:now], regressors[: now + 1])
-        block = hide_block(data.shape[1:], generator)
+        block = hide_block(data.shape[1:], extents, generator)
         truth = data[now] - forecast
         result = inpaint(
             np.where(block, np.nan, truth), error, block,
@@ -138,11 +143,12 @@ def main() -> None:
     parser.add_argument("source", help="anything xarray opens")
     parser.add_argument("--variable", required=True, help="variable with a time dimension")
     parser.add_argument("--trials", type=int, default=30, help="states to damage (default 30)")
+    parser.add_argument("--block", type=int, nargs="+", help="extent of the block on each axis")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with xr.open_dataset(arguments.source) as dataset:
         variable = dataset[arguments.variable]
-        result = measure(variable.transpose("time", ...), arguments.trials)
+        result = measure(variable.transpose("time", ...), arguments.trials, arguments.block)
     if arguments.json:
         print(json.dumps(asdict(result)))
     else:

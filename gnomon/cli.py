@@ -61,12 +61,18 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
-        app()
+        # Not standalone: Typer's own way to say what is wrong takes several lines.
+        sys.exit(app(standalone_mode=False))
     except GnomonError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted; nothing half-done was kept, run the command again", 130)
     except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's usage errors; their module is private
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()  # type: ignore[attr-defined]
+                sys.exit(2)
+            _fail(f"{' '.join(error.format_message().split())} See --help.", 2)
         if os.environ.get("GNOMON_DEBUG"):
             raise
         text = " ".join(str(error).split())[:300]

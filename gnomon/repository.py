@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from gnomon.storage import model
 from gnomon.storage.check import CheckReport, check
 from gnomon.storage.describe import Description, describe
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.location import Location
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source, read_state
@@ -82,8 +85,7 @@ def create(
     Conflict
         The place of the repository is not empty.
     """
-    if leads < 1:
-        raise InvalidInput(f"leads is {leads}; it must be at least 1")
+    _check_options(path, source, leads, periods_s, interval_s)
     spec = model.SourceSpec(source, kind or "append", time, engine, group)
     with open_source(spec) as dataset:
         found = describe(
@@ -115,6 +117,26 @@ def create(
         frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
         made = Repository.create(path, settings, frame, _utc())
     return GnomonRepository(made, found.skipped)
+
+
+def _check_options(
+    path: str,
+    source: str,
+    leads: int,
+    periods_s: Sequence[float] | None,
+    interval_s: float | None,
+) -> None:
+    if leads < 1:
+        raise InvalidInput(f"leads is {leads}; it must be at least 1")
+    if interval_s is not None and not 0 < interval_s < inf:
+        raise InvalidInput(f"the interval is {interval_s} s; it must be above 0")
+    for period_s in periods_s or ():
+        if not 0 < period_s < inf:
+            raise InvalidInput(f"a period is {period_s} s; it must be above 0")
+    place = Location(path).path
+    if place is not None and "://" not in source and Path(source).is_dir():
+        if place.resolve().is_relative_to(Path(source).resolve()):
+            raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
 def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
@@ -388,6 +410,9 @@ class GnomonRepository:
         step = next((s.step for s in self._repository.steps if s.instant == instant), None)
         if step is None:
             raise NotFound(f"{at!r} was not captured; only captures can be judged")
+        names = [v.name for v in self._repository.settings.variables]
+        if variable is not None and variable not in names:
+            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
         status = model.TRUSTED if accept else model.SUSPECT
         chunks = []
         for found in self._repository.settings.variables:

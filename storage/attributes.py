@@ -1,12 +1,14 @@
 """Attributes as JSON that gives back the exact value and type: NumPy scalars, NaN and all."""
 
+import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-__all__ = ["attributes_from_json", "attributes_to_json"]
+__all__ = ["attributes_from_json", "attributes_to_json", "plain_attributes"]
 
 
 def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:
@@ -20,24 +22,30 @@ def attributes_from_json(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_json(value: Any, name: str) -> Any:
-    if isinstance(value, float):
-        value = np.float64(value) if not np.isfinite(value) else value
     if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-        if array.dtype.kind in "biufc":
-            data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-            shape = None if isinstance(value, np.generic) else list(array.shape)
-            return {"dtype": data.dtype.str, "shape": shape, "hex": data.tobytes().hex()}
-        return _to_json(array.tolist(), name)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
+        return _array_to_json(value, name)
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"float": struct.pack("<d", value).hex()}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
     if isinstance(value, list | tuple):
         return [_to_json(item, name) for item in value]
     if isinstance(value, dict):
         return {"map": {str(key): _to_json(item, name) for key, item in value.items()}}
-    raise InvalidInput(
-        f"attribute {name!r} holds a {type(value).__name__}; use text, numbers or lists of them"
-    )
+    if value is not None and not isinstance(value, str | bool | int | float):
+        raise InvalidInput(
+            f"attribute {name!r} holds a {type(value).__name__}; use text, numbers or lists of them"
+        )
+    return value
+
+
+def _array_to_json(value: NDArray[Any] | np.generic, name: str) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufcMm":
+        return _to_json(array.tolist(), name)
+    data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    shape = None if isinstance(value, np.generic) else list(array.shape)
+    return {"dtype": data.dtype.str, "shape": shape, "hex": data.tobytes().hex()}
 
 
 def _from_json(value: Any) -> Any:
@@ -45,7 +53,30 @@ def _from_json(value: Any) -> Any:
         return [_from_json(item) for item in value]
     if isinstance(value, dict) and "map" in value:
         return {key: _from_json(item) for key, item in value["map"].items()}
+    if isinstance(value, dict) and "float" in value:
+        return struct.unpack("<d", bytes.fromhex(value["float"]))[0]
+    if isinstance(value, dict) and "bytes" in value:
+        return bytes.fromhex(value["bytes"])
     if isinstance(value, dict):
         array = np.frombuffer(bytes.fromhex(value["hex"]), np.dtype(value["dtype"]))
         return array[0] if value["shape"] is None else array.reshape(value["shape"]).copy()
+    return value
+
+
+def plain_attributes(attributes: dict[Any, Any]) -> dict[str, Any]:
+    """Return attributes in the JSON types that Zarr metadata can hold; NumPy types are lost."""
+    return {str(name): _plain(value) for name, value in attributes.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "cMm":
+        return _plain(value.astype(str))
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return plain_attributes(value)
     return value

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.delta import delta_pays, digest, ordered, restored
+from gnomon.storage.delta import (
+    added,
+    delta_pays,
+    digest,
+    ordered,
+    residual_dtype,
+    restored,
+    subtracted,
+)
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
@@ -83,7 +91,7 @@ def encode_chunk(
         return EncodedChunk(row, None, previous)
     key = ordered(values)
     if previous is not None and previous.chain < MAX_CHAIN:
-        delta = key - ordered(previous.values)
+        delta = subtracted(key, ordered(previous.values))
         if delta_pays(key, delta):
             chain = previous.chain + 1
             row[[BASE, CODING]] = previous.holder, chain
@@ -105,6 +113,7 @@ class CaptureStack:
     """Per slab id, the root of this variable's index."""
     verdicts: Mapping[tuple[int, Index], int] = field(default_factory=dict)
     """Later judgements: status by (step, chunk)."""
+    _judged: dict[int, dict[Index, int]] | None = None
     _slabs: dict[str, Slab] = field(default_factory=dict)
     _recent: OrderedDict[Index, tuple[int, NDArray[np.generic]]] = field(
         default_factory=OrderedDict
@@ -118,10 +127,14 @@ class CaptureStack:
 
     def status(self, step: int) -> NDArray[np.int64]:
         """Return the status (*chunk grid) of every chunk of a step, verdicts included."""
+        if self._judged is None:
+            judged: dict[int, dict[Index, int]] = {}
+            for (number, index), verdict in self.verdicts.items():
+                judged.setdefault(number, {})[index] = verdict
+            self._judged = judged
         status = self.rows(step)[..., STATUS].copy()
-        for (judged, index), verdict in self.verdicts.items():
-            if judged == step:
-                status[index] = verdict
+        for index, verdict in self._judged.get(step, {}).items():
+            status[index] = verdict
         return status
 
     def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
@@ -160,24 +173,28 @@ class CaptureStack:
             return recent[1]
         values = self._decode(step, index)
         values.flags.writeable = False
+        # Threads share a stack: each of these calls is atomic, and another may have come between.
+        self._recent.pop(index, None)
         self._recent[index] = (step, values)
-        self._recent.move_to_end(index)
-        if len(self._recent) * max(1, values.nbytes) > CACHE_BYTES:
-            self._recent.popitem(last=False)
+        while len(self._recent) * values.nbytes > CACHE_BYTES:
+            try:
+                self._recent.popitem(last=False)
+            except KeyError:
+                break
         return values
 
     def _decode(self, step: int, index: Index) -> NDArray[np.generic]:
         row = self.rows(step)[index]
-        base = int(row[BASE])
-        prior = ordered(self._holder(base, index)) if row[CODING] > 0 else None
-        slab, local = self._slab(step)
-        cells = self.variable.grid.cells(index)
-        try:
-            stored = slab.read("residual", (local, *cells))
-        except Integrity as error:
-            raise Integrity(f"{self._address(step, index)}: {error}") from error
-        integers = stored if prior is None else stored + prior
-        values = restored(np.asarray(integers), self.variable.numpy_dtype)
+        integers = self._residual(step, index)
+        if row[CODING] > 0:
+            base = int(row[BASE])
+            if base >= step:
+                raise Integrity(
+                    f"{self._address(step, index)} refers forward to step {base}; "
+                    "the repository is inconsistent, restore it from a copy"
+                )
+            integers = added(integers, ordered(self._holder(base, index)))
+        values = restored(integers, self.variable.numpy_dtype)
         found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
         if not np.array_equal(found, row[DIGEST]):
             raise Integrity(
@@ -186,6 +203,19 @@ class CaptureStack:
                 "restore it from a copy of the repository"
             )
         return values
+
+    def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
+        slab, local = self._slab(step)
+        cells = self.variable.grid.cells(index)
+        try:
+            return slab.read(
+                "residual",
+                (local, *cells),
+                shape=tuple(c.stop - c.start for c in cells),
+                dtype=residual_dtype(self.variable.numpy_dtype),
+            )
+        except Integrity as error:
+            raise Integrity(f"{self._address(step, index)}: {error}") from error
 
     def _address(self, step: int, index: Index) -> str:
         return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"

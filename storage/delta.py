@@ -5,16 +5,29 @@ the order of the numbers is kept; two states are then subtracted modulo 2^width.
 back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
 """
 
+from typing import Literal, TypedDict
+
 import numpy as np
 import xxhash
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.abc.codec import BytesBytesCodec
+from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.codecs.numcodecs import PCodec as PCodecSerializer
 
-__all__ = ["codecs", "delta_pays", "digest", "is_supported", "ordered", "residual_dtype", "restored"]
+__all__ = [
+    "Codecs",
+    "added",
+    "codecs",
+    "delta_pays",
+    "digest",
+    "is_supported",
+    "ordered",
+    "residual_dtype",
+    "restored",
+    "subtracted",
+]
 
 GAIN = 0.8
 """A delta is kept only when it takes at most this share of the bytes of a key."""
@@ -41,7 +54,9 @@ def ordered(values: NDArray[np.generic]) -> NDArray[np.signedinteger]:
     return _flip_magnitude(bits) if values.dtype.kind == "f" else bits
 
 
-def restored(integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+def restored(
+    integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]
+) -> NDArray[np.generic]:
     """Return the values that :func:`ordered` mapped to these integers."""
     bits = _flip_magnitude(integers) if dtype.kind == "f" else integers
     return np.asarray(bits, order="C").view(dtype)
@@ -50,6 +65,22 @@ def restored(integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]) -
 def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     mask = np.iinfo(bits.dtype).max
     return np.where(bits < 0, bits ^ bits.dtype.type(mask), bits)
+
+
+def subtracted(
+    key: NDArray[np.signedinteger], base: NDArray[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """Return key - base modulo 2^width."""
+    with np.errstate(over="ignore"):  # NumPy warns where both have no dimensions
+        return np.asarray(key - base)
+
+
+def added(
+    delta: NDArray[np.signedinteger], base: NDArray[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """Return base + delta modulo 2^width: undoes :func:`subtracted`."""
+    with np.errstate(over="ignore"):
+        return np.asarray(delta + base)
 
 
 def delta_pays(key: NDArray[np.signedinteger], delta: NDArray[np.signedinteger]) -> bool:
@@ -65,15 +96,21 @@ def _compressed_size(values: NDArray[np.signedinteger]) -> int:
     return len(codec.encode(np.ascontiguousarray(values)))
 
 
-def codecs(dtype: np.dtype[np.generic]) -> dict[str, object]:
+class Codecs(TypedDict):
+    """Codec arguments of ``zarr.create_array``."""
+
+    serializer: ArrayBytesCodec | Literal["auto"]
+    compressors: tuple[BytesBytesCodec, ...]
+
+
+def codecs(dtype: np.dtype[np.generic]) -> Codecs:
     """Return the Zarr codec arguments for integer arrays of this type.
 
     pcodec where it accepts the width, zstd for 8 bits; a checksum ends each pipeline.
     """
-    checksum: BytesBytesCodec = Crc32cCodec()
     if dtype.itemsize == 1:
-        return {"compressors": [ZstdCodec(level=3), checksum]}
-    return {"serializer": PCodecSerializer(level=8), "compressors": [checksum]}
+        return {"serializer": "auto", "compressors": (ZstdCodec(level=3), Crc32cCodec())}
+    return {"serializer": PCodecSerializer(level=8), "compressors": (Crc32cCodec(),)}
 
 
 def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:

@@ -69,6 +69,8 @@ def describe(
     if kind == "append":
         _require_time(dataset, time)
     spec = replace(spec, kind=kind, time=time if kind == "append" else None)
+    _check_chunks(dataset, chunks or {})
+    _check_servable(dataset)
     moving = [str(n) for n in dataset.variables if _moves(dataset, str(n), spec)]
     _check_names(dataset, names, moving)
     skipped = {
@@ -120,9 +122,13 @@ def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec) -> bool:
     """Tell whether a variable can differ between captures."""
     if spec.kind == "append":
         return spec.time in dataset[name].dims and name != spec.time
+    if _is_time(dataset.variables[name]):
+        return True  # the valid time of a field that is overwritten, and its bounds, move with it
     described = str(dataset.attrs.get("coordinates", "")).split()
     described += [c for v in dataset.variables.values() for c in _named(v.attrs, "coordinates")]
-    bounds = [b for v in dataset.variables.values() for b in _named(v.attrs, "bounds")]
+    bounds = [
+        b for v in dataset.variables.values() if not _is_time(v) for b in _named(v.attrs, "bounds")
+    ]
     mappings = [m for v in dataset.variables.values() for m in _named(v.attrs, "grid_mapping")]
     fixed = {*described, *bounds, *mappings, *map(str, dataset.coords)}
     return name not in fixed
@@ -149,6 +155,32 @@ def _check_names(dataset: xr.Dataset, names: tuple[str, ...], moving: list[str])
             )
 
 
+def _check_chunks(dataset: xr.Dataset, chunks: dict[str, int]) -> None:
+    for dim, size in chunks.items():
+        if dim not in dataset.dims:
+            raise InvalidInput(
+                f"--chunk names {dim!r}; the source has {', '.join(map(str, dataset.dims))}"
+            )
+        if size < 1:
+            raise InvalidInput(f"--chunk {dim}={size} must be at least 1")
+
+
+def _check_servable(dataset: xr.Dataset) -> None:
+    """Refuse names that no Zarr hierarchy can hold."""
+    for name in map(str, dataset.variables):
+        if name in ("", ".", "..", "zarr.json") or "/" in name or not _is_text(name):
+            raise InvalidInput(
+                f"the source has a variable named {name!r}, which Zarr cannot hold; rename it"
+            )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _belongs(dataset: xr.Dataset, name: str, names: tuple[str, ...]) -> bool:
     """Tell whether a variable is named, or accompanies the dataset's time axis."""
     return name in names or not _is_predictable(dataset, name)
@@ -162,8 +194,11 @@ def _is_predictable(dataset: xr.Dataset, name: str) -> bool:
         for key in ("bounds", "coordinates", "climatology", "ancillary_variables")
         for n in _named(v.attrs, key)
     } | set(map(str, dataset.coords))
-    is_time = " since " in str(variable.attrs.get("units", "")) or variable.dtype.kind in "mM"
-    return name not in auxiliary and not is_time
+    return name not in auxiliary and not _is_time(variable)
+
+
+def _is_time(variable: xr.Variable) -> bool:
+    return " since " in str(variable.attrs.get("units", "")) or variable.dtype.kind in "mM"
 
 
 def _variable(
@@ -181,11 +216,6 @@ def _variable(
     preferred = array.encoding.get("preferred_chunks") or {}
     source_chunks = tuple(int(preferred.get(d, n)) for d, n in zip(dims, shape, strict=True))
     chosen = choose_chunks(shape, source_chunks, array.dtype.itemsize)
-    for dim in chunks:
-        if dim not in dataset.dims:
-            raise InvalidInput(f"--chunk names {dim!r}; the source has {', '.join(map(str, dataset.dims))}")
-        if chunks[dim] < 1:
-            raise InvalidInput(f"--chunk {dim}={chunks[dim]} must be at least 1")
     chosen = tuple(min(chunks.get(d, c), n) for d, c, n in zip(dims, chosen, shape, strict=True))
     return Variable(
         name=name,
@@ -195,9 +225,9 @@ def _variable(
         chunks=chosen,
         shards=_choose_shards(shape, chosen, array.dtype.itemsize),
         attributes={str(k): v for k, v in array.attrs.items()},
-        forecast=name in names or _is_predictable(dataset, name),
+        forecast=array.dtype.kind in "biuf" and (name in names or _is_predictable(dataset, name)),
         cyclic=tuple(_is_cyclic(dataset, d) for d in dims),
-        time_axis=list(map(str, array.dims)).index(spec.time) if spec.time in array.dims else 0,
+        time_axis=array.dims.index(spec.time) if spec.time in array.dims else 0,
     )
 
 

@@ -5,7 +5,7 @@
     GnomonError          1   something failed
     ├── InvalidInput     2   the caller asked for something that cannot be; change the request
     ├── NotFound         3   a source, repository, variable, time or object is not there
-    ├── Conflict         4   somebody else was first, or a target exists; read again or choose another
+    ├── Conflict         4   another was first, or a target exists; read again or choose another
     ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
     ├── Unavailable      6   a store did not answer; try again later
     └── Format           7   written by a newer Gnomon, or not by Gnomon at all

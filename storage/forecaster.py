@@ -28,7 +28,7 @@ def create_state(
     location: Location, path: str, grid: Grid, rows: int, columns: int
 ) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Make the empty arrays ``cells`` and ``shared``."""
-    codecs = {"compressors": [ZstdCodec(level=1), Crc32cCodec()]}
+    compressors = (ZstdCodec(level=1), Crc32cCodec())
     store = location.zarr_store(read_only=False)
     per_shard = tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
     cells = zarr.create_array(
@@ -39,7 +39,7 @@ def create_state(
         dtype=np.float64,
         fill_value=0.0,
         config={"write_empty_chunks": True},
-        **codecs,
+        compressors=compressors,
     )
     shared = zarr.create_array(
         store,
@@ -49,14 +49,15 @@ def create_state(
         dtype=np.float64,
         fill_value=0.0,
         config={"write_empty_chunks": True},
-        **codecs,
+        compressors=compressors,
     )
     return cells, shared
 
 
 def state_digest(variable: str, index: Index, cells: Floats, shared: Floats) -> NDArray[np.int64]:
     """Return the two digest columns of one chunk's state."""
-    both = np.concatenate([cells.ravel(), shared.ravel()])
+    # The number of cells stands in front: another split of the same numbers is another state.
+    both = np.concatenate([[float(cells.size)], cells.ravel(), shared.ravel()])
     return np.frombuffer(digest(variable, index, both), "<i8")
 
 
@@ -74,19 +75,36 @@ class ForecasterState:
     """Root of the index, from the log record."""
     _slab: Slab | None = field(default=None)
 
-    def chunk(self, index: Index) -> tuple[Floats, Floats]:
-        """Return ``cells`` (row, cell) and ``shared`` (column) of a chunk, verified."""
+    @property
+    def slab(self) -> Slab:
+        """The stored arrays."""
         if self._slab is None:
             path = f"forecaster/{self.id}/{self.variable.folder}"
             self._slab = Slab(self.location, path, {"index": self.root})
-        expected = self._slab.index()[index]
+        return self._slab
+
+    def chunk(self, index: Index) -> tuple[Floats, Floats]:
+        """Return ``cells`` (row, cell) and ``shared`` (column) of a chunk, verified.
+
+        Raises
+        ------
+        Integrity
+            Stored bytes are not what was written.
+        """
+        expected = self.slab.index()[index]
         where = (slice(None), *self.variable.grid.cells(index))
-        cells = np.asarray(self._slab.read("cells", where), np.float64)
-        cells = cells.reshape(cells.shape[0], -1)
-        shared = np.asarray(self._slab.read("shared", index), np.float64)
+        try:
+            cells = np.asarray(self.slab.read_any("cells", where), np.float64)
+            cells = cells.reshape(cells.shape[0], -1)
+            shared = np.asarray(self.slab.read_any("shared", index), np.float64)
+        except Integrity as error:
+            raise Integrity(
+                f"forecaster state of {self.variable.name} chunk {index}: {error}; "
+                "run 'gnomon update --refit' to learn it anew"
+            ) from error
         if not np.array_equal(state_digest(self.variable.name, index, cells, shared), expected):
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index} is damaged "
-                f"({self._slab.path}); run 'gnomon update --refit' to learn it anew"
+                f"({self.slab.path}); run 'gnomon update --refit' to learn it anew"
             )
         return cells, shared

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, MemoryStore, from_url
 from zarr.storage import ObjectStore
 
-from gnomon.storage.errors import Conflict, InvalidInput, NotFound, Unavailable
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 
 __all__ = ["Location"]
 
@@ -35,6 +41,8 @@ class Location:
     __slots__ = ("_objects", "path", "url")
 
     def __init__(self, url: str) -> None:
+        if not url or "\0" in url:
+            raise InvalidInput(f"{url!r} is not a path or URL; name the repository's folder")
         self.path: Path | None = None
         scheme = url.partition("://")[0] if "://" in url else ""
         if scheme == "memory":
@@ -71,11 +79,14 @@ class Location:
 
     def is_vacant(self) -> bool:
         """Tell whether nothing at all is stored here."""
-        if self.path is not None:
+        if self.path is None:
+            return not self.list("")
+        try:
             return not self.path.exists() or (
                 self.path.is_dir() and next(self.path.iterdir(), None) is None
             )
-        return not self.list("")
+        except OSError as error:
+            raise self.unavailable("", error) from error
 
     def create(self, name: str, data: bytes) -> None:
         """Store a new object, or raise :class:`Conflict` if the name is taken.
@@ -86,19 +97,30 @@ class Location:
             obstore.put(self.objects, name, data, mode="create")
         except AlreadyExistsError as error:
             raise Conflict(f"{name} exists already in {self.url}") from error
+        except ValueError as error:
+            raise InvalidInput(f"{name!r} is not a name of an object: {error}") from error
         except (BaseError, OSError) as error:
-            raise self._unavailable(name, error) from error
+            raise self.unavailable(name, error) from error
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of an object, or raise :class:`NotFound`."""
+        """Return the bytes of an object, or raise :class:`NotFound`.
+
+        A name that would leave the location is refused as :class:`Integrity`: it came from a
+        repository that was tampered with.
+        """
         if self.path is not None and not self.path.is_dir():
             raise NotFound(f"{self.url} is not a folder")
         try:
             return bytes(obstore.get(self.objects, name).bytes())
         except FileNotFoundError as error:
             raise NotFound(f"{name} is missing in {self.url}") from error
+        except ValueError as error:
+            raise Integrity(f"{name!r} is not a name of an object in {self.url}") from error
         except (BaseError, OSError) as error:
-            raise self._unavailable(name, error) from error
+            if self.is_outage(error):
+                raise self.unavailable(name, error) from error
+            reason = " ".join(str(error).split())[:160]
+            raise Integrity(f"{name} in {self.url} cannot be read: {reason}") from error
 
     def list(self, prefix: str) -> list[str]:
         """Return the sorted names of all objects under a prefix."""
@@ -108,7 +130,7 @@ class Location:
             pages = obstore.list(self.objects, prefix or None)
             return sorted(str(item["path"]) for page in pages for item in page)
         except (BaseError, OSError) as error:
-            raise self._unavailable(prefix, error) from error
+            raise self.unavailable(prefix, error) from error
 
     def flush(self, prefix: str) -> None:
         """Force everything under a prefix to the disk (local folders; others are durable)."""
@@ -117,18 +139,36 @@ class Location:
         top = self.path / prefix
         paths = [top] if top.is_file() else [Path(d) / f for d, _, fs in os.walk(top) for f in fs]
         folders = {folder for path in paths for folder in _folders(path, self.path)}
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(_fsync, paths))
-            list(pool.map(_fsync, folders))
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(_fsync, paths))
+                list(pool.map(_fsync, folders))
+        except OSError as error:
+            raise Unavailable(
+                f"{self.url}: {prefix} could not be forced to the disk: {error}; "
+                "check the disk and its free space"
+            ) from error
 
-    def _unavailable(self, name: str, error: Exception) -> Unavailable:
-        reason = "permission denied" if isinstance(error, PermissionDeniedError) else str(error)
-        text = " ".join(reason.split())[:300]
+    def is_outage(self, error: Exception) -> bool:
+        """Tell whether a read failed because the store did not answer, not because of damage.
+
+        On a local disk everything but a refused permission counts as damage.
+        """
+        if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError):
+            return True
+        absent = isinstance(error, FileNotFoundError | NotFoundError)
+        return self.path is None and not absent and isinstance(error, BaseError | OSError)
+
+    def unavailable(self, name: str, error: Exception) -> Unavailable:
+        """Return the error that says that the store did not answer."""
+        refused = isinstance(error, PermissionError | PermissionDeniedError)
+        text = "permission denied" if refused else " ".join(str(error).split())[:300]
         return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; nothing was changed")
 
 
 def _folders(path: Path, top: Path) -> list[Path]:
-    return [parent for parent in path.parents if parent == top or top in parent.parents]
+    inside = [parent for parent in path.parents if parent == top or top in parent.parents]
+    return [*inside, top.parent] if os.access(top.parent, os.R_OK) else inside
 
 
 def _fsync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commit log: one small JSON record per commit, put if absent, chained by hash.
 
-A record names its predecessor by the SHA-256 of its bytes; the first names ``gnomon.json``.
+A record names its predecessor by the SHA-256 of its bytes; the first names ``gnomon.json``.  Its
+last field is the hash of the bytes before it, so that the newest record is protected as well.
 The put of a record is the commit point: before it, readers see the old state; after it, the new.
 The log knows nothing of what its records mean.
 """
@@ -16,6 +17,11 @@ from gnomon.storage.location import Location
 __all__ = ["Log", "Record", "content_hash"]
 
 VERSION = 1
+SEAL_BYTES = len(',"sha256":""}') + 64
+
+
+def _seal(head: bytes) -> bytes:
+    return f',"sha256":"{content_hash(head)}"}}'.encode()
 
 
 def content_hash(data: bytes) -> str:
@@ -50,7 +56,9 @@ class Record:
             "committed_at": self.committed_at,
             "body": self.body,
         }
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        head = text.removesuffix("}").encode()
+        return head + _seal(head)
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> "Record":
@@ -65,6 +73,11 @@ class Record:
         if version != VERSION:
             raise Format(
                 f"{name} has record version {version}, this program reads {VERSION}; upgrade gnomon"
+            )
+        if data[-SEAL_BYTES:] != _seal(data[:-SEAL_BYTES]):
+            raise Integrity(
+                f"{name} was changed after it was written (its own hash differs); "
+                "restore it from a copy of the repository"
             )
         try:
             return cls(
@@ -104,30 +117,37 @@ class Log:
         Integrity
             A record is missing, damaged, or does not follow from the one before it.
         """
-        names = self._location.list("log/")
-        for sequence, name in enumerate(names):
-            if name != _name(sequence):
-                raise Integrity(
-                    f"found {name} where {_name(sequence)} was expected; "
-                    "restore the missing record from a copy of the repository"
-                )
-        if len(names) < len(known):
-            raise Integrity(f"{_name(len(names))} was read before and is now missing")
+        length = self._length()
+        if length < len(known):
+            raise Integrity(f"{_name(length)} was read before and is now missing")
         records = list(known)
-        for sequence in range(len(known), len(names)):
+        for sequence in range(len(known), length):
             name = _name(sequence)
             try:
                 record = Record.from_json(self._location.read(name), name)
             except NotFound as error:
-                raise Integrity(f"{name} disappeared while the log was read") from error
+                raise Integrity(
+                    f"{name} is missing; restore it from a copy of the repository"
+                ) from error
             parent = records[-1].digest if records else self._genesis
+            before = _name(sequence - 1) if records else "gnomon.json"
             if record.sequence != sequence or record.parent != parent:
                 raise Integrity(
-                    f"{name} does not follow from the record before it (parent {record.parent[:12]}"
-                    f", expected {parent[:12]}); one of the two was changed after it was written"
+                    f"{name} does not follow from {before} (parent {record.parent[:12]}, expected "
+                    f"{parent[:12]}); one of the two was changed after it was written"
                 )
             records.append(record)
         return tuple(records)
+
+    def _length(self) -> int:
+        """Return one more than the newest record's number; a listing may miss older ones."""
+        length = 0
+        for name in self._location.list("log/"):
+            stem = name.removeprefix("log/").removesuffix(".json")
+            if not (stem.isascii() and stem.isdigit()) or name != _name(int(stem)):
+                raise Integrity(f"found {name}, which is not a log record; move it elsewhere")
+            length = max(length, int(stem) + 1)
+        return length
 
     def append(
         self, records: tuple[Record, ...], kind: str, body: dict[str, Any], committed_at: str

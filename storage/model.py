@@ -4,6 +4,7 @@
 what the log records say was captured and predicted.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
-from gnomon.storage.errors import Format
+from gnomon.storage.errors import Format, NotFound
 from gnomon.storage.grid import Grid
+from gnomon.storage.packing import Packing
 
 __all__ = [
     "FORMAT",
@@ -25,10 +27,14 @@ __all__ = [
     "Shadow",
     "SourceSpec",
     "Variable",
+    "check_format",
 ]
 
 FORMAT = 1
 """Version of the repository format that this program writes, and the newest that it reads."""
+
+LONGEST_NAME = 120
+"""Characters of a folder's name that come from the variable's name."""
 
 TRUSTED, SUSPECT, MISSING = 0, 1, 2
 """Status of a captured chunk."""
@@ -80,7 +86,11 @@ class Variable:
     @property
     def folder(self) -> str:
         """Name of the variable's folder, which no hostile name can leave."""
-        return "v-" + quote(self.name, safe="").replace(".", "%2E").replace("%", "=")
+        text = quote(self.name, safe="").replace(".", "%2E").replace("%", "=")
+        if len(text) > LONGEST_NAME:  # most file systems take 255 bytes
+            mark = hashlib.sha256(self.name.encode()).hexdigest()[:32]
+            text = f"{text[: LONGEST_NAME - 34]}=_{mark}"
+        return f"v-{text}"
 
     @property
     def grid(self) -> Grid:
@@ -97,74 +107,22 @@ class Variable:
         """Whether values are labels, between which nothing lies."""
         return self.numpy_dtype.kind == "b" or "flag_values" in self.attributes
 
+    @property
+    def packing(self) -> Packing:
+        """How raw values stand for numbers in the variable's units."""
+        return Packing(self.numpy_dtype, self.attributes)
+
     def bounds(self) -> tuple[float | None, float | None]:
         """Return the declared valid range in physical units; None where there is none."""
-        low = self.attributes.get("valid_min")
-        high = self.attributes.get("valid_max")
-        if "valid_range" in self.attributes:
-            low, high = np.asarray(self.attributes["valid_range"]).ravel()[:2]
-        if low is None and high is None and self.numpy_dtype.kind == "b":
-            return 0.0, 1.0
-        return self._unpack_bound(low), self._unpack_bound(high)
-
-    def _unpack_bound(self, bound: Any) -> float | None:
-        # CF 2.5.1: the valid range of packed data is given in packed values.
-        return None if bound is None else float(bound) * self._scale + self._offset
-
-    @property
-    def _scale(self) -> float:
-        return float(np.asarray(self.attributes.get("scale_factor", 1.0)).ravel()[0])
-
-    @property
-    def _offset(self) -> float:
-        return float(np.asarray(self.attributes.get("add_offset", 0.0)).ravel()[0])
-
-    def _fills(self) -> NDArray[np.generic]:
-        found = [
-            np.asarray(self.attributes[name]).ravel()
-            for name in ("_FillValue", "missing_value")
-            if name in self.attributes
-        ]
-        kept = [f.astype(self.numpy_dtype) for f in found if f.dtype.kind in "biuf"]
-        return np.concatenate([*kept, np.empty(0, self.numpy_dtype)])
+        return self.packing.bounds()
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return raw values as float64 in the variable's units, NaN where they are missing."""
-        if str(self.attributes.get("_Unsigned", "")).lower() == "true":
-            unsigned = np.dtype(f"<u{raw.dtype.itemsize}")
-            values = raw.view(unsigned).astype(np.float64)
-        else:
-            values = raw.astype(np.float64)
-        if self._scale != 1.0 or self._offset != 0.0:
-            values = values * self._scale + self._offset
-        fills = self._fills()
-        if fills.size:
-            values[np.isin(raw, fills)] = np.nan
-        return values
+        return self.packing.to_physical(raw)
 
     def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:
-        """Return values in the variable's units as raw values; NaN becomes the fill value.
-
-        Integers are rounded and clipped to the range of the type.  Without a fill value, NaN in
-        an integer variable becomes 0; its provenance says that it is missing.
-        """
-        dtype = self.numpy_dtype
-        missing = np.isnan(values)
-        fills = self._fills()
-        if dtype.kind == "f":
-            fill = fills[0] if fills.size else dtype.type(np.nan)
-            raw = ((values - self._offset) / self._scale).astype(dtype)
-        elif dtype.kind == "b":
-            fill = dtype.type(False)
-            raw = np.nan_to_num(values) >= 0.5
-        else:
-            fill = fills[0] if fills.size else dtype.type(0)
-            limits = np.iinfo(dtype)
-            low, high = float(limits.min), np.nextafter(float(limits.max), 0.0)
-            high = float(limits.max) if dtype.itemsize < 8 else float(high)
-            packed = np.rint(np.nan_to_num((values - self._offset) / self._scale))
-            raw = np.clip(packed, low, high).astype(dtype)
-        return np.where(missing, fill, raw).astype(dtype)
+        """Return values in the variable's units as raw values; NaN becomes the fill value."""
+        return self.packing.from_physical(values)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -211,7 +169,9 @@ class Settings:
     @property
     def calendar(self) -> str:
         """CF calendar of the captures' valid times."""
-        return str(self.time_attributes.get("calendar", "proleptic_gregorian"))
+        # CF 4.4.1: a time coordinate that names no calendar has the standard one.
+        default = "standard" if "units" in self.time_attributes else "proleptic_gregorian"
+        return str(self.time_attributes.get("calendar", default))
 
     @property
     def time_units(self) -> str:
@@ -219,8 +179,12 @@ class Settings:
         return str(self.time_attributes.get("units", "microseconds since 1970-01-01"))
 
     def variable(self, name: str) -> Variable:
-        """Return a captured variable by name."""
-        return next(v for v in self.variables if v.name == name)
+        """Return a captured variable by name, or raise :class:`NotFound`."""
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        there = ", ".join(v.name for v in self.variables)
+        raise NotFound(f"the repository has no variable {name!r}; it has {there}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -247,12 +211,7 @@ class Settings:
         Format
             The repository is newer than this program, or not a repository.
         """
-        version = data.get("format")
-        if version != FORMAT:
-            raise Format(
-                f"the repository has format {version!r}, this program reads {FORMAT}; "
-                "upgrade gnomon"
-            )
+        check_format(data)
         fields = {n: data[n] for n in cls.__dataclass_fields__}
         frame = {
             n: {**e, "attributes": attributes_from_json(e["attributes"])}
@@ -269,6 +228,15 @@ class Settings:
                 "time_attributes": attributes_from_json(data["time_attributes"]),
                 "periods_s": None if periods is None else tuple(periods),
             }
+        )
+
+
+def check_format(data: dict[str, Any]) -> None:
+    """Refuse settings of another format."""
+    version = data.get("format")
+    if version != FORMAT:
+        raise Format(
+            f"the repository has format {version!r}, this program reads {FORMAT}; upgrade gnomon"
         )
 
 

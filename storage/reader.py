@@ -6,8 +6,10 @@ Dask and Zarr read it without knowing what is behind.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,35 +31,40 @@ __all__ = ["ChunkFunction", "ComputedArray", "ReadingStore"]
 ChunkFunction = Callable[[Index], NDArray[Any]]
 """From a chunk index of a served array to the cells of that chunk, cut off at the edges."""
 
+
 # A pool of our own: computing a chunk calls Zarr's synchronous API, which would deadlock on the
 # pool that Zarr's event loop uses for itself.
-_POOL = ThreadPoolExecutor(4, thread_name_prefix="gnomon-read")
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="gnomon-read")
+
+
+# A forked process has the pool, but none of its threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 class ComputedArray:
     """One served array: its full chunk shape, its chunk counts, and how a chunk is computed."""
 
-    __slots__ = ("chunks", "compute", "counts", "dtype", "fill")
+    __slots__ = ("chunks", "compute", "counts", "dtype")
 
     def __init__(
         self,
         chunks: Index,
         counts: Index,
         dtype: np.dtype[Any],
-        fill: Any,
         compute: ChunkFunction,
     ) -> None:
         self.chunks = chunks
         self.counts = counts
         self.dtype = dtype
-        self.fill = fill
         self.compute = compute
 
     def encoded(self, index: Index) -> bytes:
         """Return the bytes of a whole chunk, edge chunks padded to full size."""
         cells = self.compute(index)
         if cells.shape != self.chunks:
-            padded = np.full(self.chunks, self.fill, self.dtype)
+            padded = np.zeros(self.chunks, self.dtype)
             padded[tuple(slice(n) for n in cells.shape)] = cells
             cells = padded
         return np.ascontiguousarray(cells, self.dtype).tobytes()
@@ -74,6 +81,8 @@ class ReadingStore(Store):
         The computed arrays by name.
     recipe
         A function and its arguments that rebuild this store in another process.
+    attributes
+        Exact attributes by array, which the JSON of Zarr metadata cannot all hold.
     """
 
     supports_writes = False
@@ -85,11 +94,13 @@ class ReadingStore(Store):
         template: MemoryStore,
         arrays: dict[str, ComputedArray],
         recipe: tuple[Callable[..., "ReadingStore"], tuple[Any, ...]],
+        attributes: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(read_only=True)
         self._template = template
         self._arrays = arrays
         self._recipe = recipe
+        self.attributes = dict(attributes or {})
 
     def __reduce__(self) -> tuple[Callable[..., "ReadingStore"], tuple[Any, ...]]:
         return self._recipe
@@ -111,10 +122,11 @@ class ReadingStore(Store):
         if array is None:
             return None
         parts = rest.split("/") if rest else []
-        if not all(part.isdigit() for part in parts) or len(parts) != len(array.counts):
+        if not all(p.isascii() and p.isdigit() for p in parts) or len(parts) != len(array.counts):
             return None
         index = tuple(int(part) for part in parts)
-        return (array, index) if all(i < n for i, n in zip(index, array.counts)) else None
+        inside = all(i < n for i, n in zip(index, array.counts, strict=True))
+        return (array, index) if inside else None
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -125,7 +137,7 @@ class ReadingStore(Store):
             return await self._template.get(key, prototype, byte_range)
         array, index = found
         loop = asyncio.get_running_loop()
-        data = await loop.run_in_executor(_POOL, array.encoded, index)
+        data = await loop.run_in_executor(_pool(), array.encoded, index)
         return prototype.buffer.from_bytes(_cut(data, byte_range))
 
     async def get_partial_values(
@@ -163,14 +175,27 @@ class ReadingStore(Store):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names directly under a prefix."""
+        """Yield the names directly under a prefix; chunks elsewhere are not enumerated."""
         top = prefix.rstrip("/")
-        start = f"{top}/" if top else ""
-        seen = set()
-        async for key in self.list_prefix(start):
-            seen.add(key.removeprefix(start).split("/")[0])
-        for name in sorted(seen):
-            yield name
+        seen = {name async for name in self._template.list_dir(top)}
+        name, _, rest = f"{top}/".partition("/c/")
+        if top in self._arrays:
+            seen.add("c")
+        elif name in self._arrays:
+            seen |= _chunk_names(self._arrays[name].counts, rest.rstrip("/"))
+        for found in sorted(seen):
+            yield found
+
+
+def _chunk_names(counts: Index, above: str) -> set[str]:
+    """Return the names one level below a part of a chunk's key."""
+    parts = above.split("/") if above else []
+    inside = all(
+        p.isascii() and p.isdigit() and int(p) < n for p, n in zip(parts, counts, strict=False)
+    )
+    if not inside or len(parts) >= len(counts):
+        return set()
+    return set(map(str, range(counts[len(parts)])))
 
 
 def _cut(data: bytes, byte_range: ByteRequest | None) -> bytes:

@@ -17,11 +17,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.errors import Conflict, Format, Integrity, InvalidInput, NotFound
+from gnomon.storage.errors import Conflict, GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.log import Log, Record, content_hash
-from gnomon.storage.model import CapturedStep, Settings, Shadow
+from gnomon.storage.model import CapturedStep, Settings, Shadow, check_format
 from gnomon.storage.shadows import ShadowStack
 
 __all__ = ["Repository", "fresh_id"]
@@ -48,7 +48,9 @@ class Repository:
     """The log up to the commit that this object is pinned to."""
 
     @classmethod
-    def create(cls, url: str, settings: Settings, frame: xr.Dataset, created_at: str) -> "Repository":
+    def create(
+        cls, url: str, settings: Settings, frame: xr.Dataset, created_at: str
+    ) -> "Repository":
         """Make a repository in a place that is empty.
 
         Parameters
@@ -60,18 +62,26 @@ class Repository:
         ------
         Conflict
             There is something already.
+        InvalidInput
+            An attribute or coordinate cannot be stored, or the store overwrites what it should
+            refuse to.
         """
         location = Location(url)
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
         folder = f"frame/{secrets.token_hex(6)}"
-        entries = {
-            str(name): _store_frame(location, f"{folder}/{number}", variable)
-            for number, (name, variable) in enumerate(frame.variables.items())
-        }
+        files: dict[str, bytes] = {}
+        entries: dict[str, dict[str, Any]] = {}
+        for number, (name, variable) in enumerate(frame.variables.items()):
+            entry, stored = _encode_frame(str(name), f"{folder}/{number}", variable)
+            entries[str(name)] = entry
+            files[entry["file"]] = stored
         settings = replace(settings, frame=folder, frame_entries=entries, created_at=created_at)
         data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
+        for file, stored in files.items():
+            location.create(file, stored)
         location.create(SETTINGS, data)
+        _probe(location, data)
         location.flush("")
         return cls(location, settings, content_hash(data), ()).commit("init", {}, created_at)
 
@@ -96,23 +106,24 @@ class Repository:
                 f"{location.url} is not a Gnomon repository (no {SETTINGS}); "
                 "make one with 'gnomon init'"
             ) from error
+        genesis = content_hash(data)
         try:
-            settings = Settings.from_json(json.loads(data))
-        except Format:
+            content = json.loads(data)
+            check_format(content)
+            records = Log(location, genesis).read()
+            if not records:
+                raise Integrity(
+                    f"{location.url} has settings but no log; init was interrupted, "
+                    "remove the folder and init again"
+                )
+            return cls(location, Settings.from_json(content), genesis, records)
+        except GnomonError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Integrity(
                 f"{location.url}/{SETTINGS} is damaged ({type(error).__name__}); "
                 "restore it from a copy of the repository"
             ) from error
-        genesis = content_hash(data)
-        records = Log(location, genesis).read()
-        if not records:
-            raise Integrity(
-                f"{location.url} has settings but no log; init was interrupted, "
-                "remove the folder and init again"
-            )
-        return cls(location, settings, genesis, records)
 
     def refresh(self) -> "Repository":
         """Return this repository at its newest commit."""
@@ -193,15 +204,17 @@ class Repository:
     # What is stored ----------------------------------------------------------------------------
 
     def captures(self, name: str) -> CaptureStack:
-        """Return the captures of a variable."""
+        """Return the captures of a variable, or raise :class:`NotFound`."""
+        variable = self.settings.variable(name)
         roots = {
             str(r.body["id"]): str(r.body["variables"][name]["root"]) for r in self._of("capture")
         }
-        variable = self.settings.variable(name)
         verdicts = self._verdicts.get(name, {})
         return CaptureStack(self.location, variable, self.steps, roots, verdicts)
 
-    def shadow(self, name: str, shadow: Shadow, captures: CaptureStack | None = None) -> ShadowStack:
+    def shadow(
+        self, name: str, shadow: Shadow, captures: CaptureStack | None = None
+    ) -> ShadowStack:
         """Return the predictions of a variable in one shadow."""
         stack = captures or self.captures(name)
         return ShadowStack(self.location, self.settings.variable(name), shadow, stack)
@@ -219,25 +232,39 @@ class Repository:
         )
 
 
-def _store_frame(location: Location, name: str, variable: xr.Variable) -> dict[str, Any]:
+def _probe(location: Location, data: bytes) -> None:
+    """Refuse a store that overwrites: two writers would lose commits in silence."""
+    try:
+        location.create(SETTINGS, data)
+    except Conflict:
+        return
+    raise InvalidInput(
+        f"{location.url} does not honour put-if-absent, so commits could be lost; use a store that "
+        "does (S3 with conditional writes, GCS, Azure, a local folder)"
+    )
+
+
+def _encode_frame(name: str, stem: str, variable: xr.Variable) -> tuple[dict[str, Any], bytes]:
     values = np.asarray(variable.values)
     if values.dtype.kind in "OT":
         texts = values.ravel().tolist()
+        wrong = next((text for text in texts if not isinstance(text, str)), None)
         if not all(isinstance(text, str) for text in texts):
             raise InvalidInput(
-                f"a coordinate holds {type(texts[0]).__name__} objects; "
-                "only numbers and text can be stored"
+                f"{name} holds {type(wrong).__name__} objects; only numbers and text can be "
+                "stored: leave it out of the source, or convert it"
             )
-        file, data = f"{name}.json", json.dumps({"shape": values.shape, "texts": texts}).encode()
+        content = {"shape": values.shape, "texts": texts}
+        file, data = f"{stem}.json", json.dumps(content).encode()
     else:
         buffer = io.BytesIO()
         little = np.asarray(values, values.dtype.newbyteorder("<"), order="C")
         np.save(buffer, little, allow_pickle=False)
-        file, data = f"{name}.npy", buffer.getvalue()
-    location.create(file, data)
+        file, data = f"{stem}.npy", buffer.getvalue()
     attributes = {str(k): v for k, v in variable.attrs.items()}
     dims = [str(d) for d in variable.dims]
-    return {"dims": dims, "attributes": attributes, "file": file, "hash": content_hash(data)}
+    entry = {"dims": dims, "attributes": attributes, "file": file, "hash": content_hash(data)}
+    return entry, data
 
 
 def _load_frame(location: Location, entry: dict[str, Any]) -> NDArray[Any]:
@@ -255,5 +282,3 @@ def _load_frame(location: Location, entry: dict[str, Any]) -> NDArray[Any]:
         content = json.loads(data)
         return np.array(content["texts"], dtype=object).reshape(content["shape"])
     return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
-
-

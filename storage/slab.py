@@ -95,9 +95,27 @@ class Slab:
             self._arrays[key] = values
         return self._arrays[key]  # type: ignore[no-any-return]
 
-    def read(self, name: str, where: tuple[Any, ...]) -> NDArray[Any]:
-        """Return a region of a large array, *not yet verified*: the caller has the digest."""
+    def read_any(self, name: str, where: tuple[Any, ...]) -> NDArray[Any]:
+        """Return a region of an array of any shape and type, *not yet verified*."""
         return np.asarray(self._read(name, where))
+
+    def read(
+        self, name: str, where: tuple[Any, ...], *, shape: Index, dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        """Return a region of a large array, *not yet verified*: the caller has the digest.
+
+        Raises
+        ------
+        Integrity
+            It cannot be read, or is not of the expected shape and type.
+        """
+        values = self.read_any(name, where)
+        if values.shape != shape or values.dtype != dtype:
+            raise Integrity(
+                f"{self.path}/{name} holds {values.dtype} {values.shape} where {dtype} {shape} "
+                "was written; its zarr.json is damaged, restore it from a copy of the repository"
+            )
+        return values
 
     def file(self, name: str, grid: Grid, lead: Index, index: Index) -> str:
         """Return the stored object that holds a chunk."""
@@ -115,5 +133,9 @@ class Slab:
         except GnomonError:
             raise
         except Exception as error:  # codecs raise whatever damaged bytes make them raise
+            if self.location.is_outage(error):
+                raise self.location.unavailable(path, error) from error
             reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise Integrity(f"{path} cannot be read: {reason}") from error
+            raise Integrity(
+                f"{path} cannot be read: {reason}; restore it from a copy of the repository"
+            ) from error

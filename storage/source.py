@@ -34,12 +34,13 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
     options: dict[str, Any] = {"decode_cf": False, "cache": False}
     if spec.group is not None:
         options["group"] = spec.group
-    target: Any = spec.url
+    target: Any = str(path) if local else spec.url
     engine = spec.engine or (_guess_engine(path) if local else None)
     if engine == "icechunk":
+        if not local:
+            raise InvalidInput(f"{spec.url} is remote; only local Icechunk repositories are read")
         target, engine = _icechunk_store(path), "zarr"
-    if engine == "zarr":
-        options["consolidated"] = None if target is spec.url else False
+        options["consolidated"] = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,14 +58,14 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
 
 def _guess_engine(path: Path) -> str | None:
     if path.is_dir():
-        if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
-            return "zarr"
-        if (path / "snapshots").is_dir() and (path / "manifests").is_dir():
-            return "icechunk"
         if (path / "gnomon.json").exists():
             raise InvalidInput(
                 f"{path} is a Gnomon repository, not a source; give the dataset that it protects"
             )
+        if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
+            return "zarr"
+        if (path / "snapshots").is_dir() and (path / "manifests").is_dir():
+            return "icechunk"
     return None
 
 
@@ -101,14 +102,22 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
     if name not in dataset.variables:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init")
     time = dataset.variables[name]
-    now = (str(time.attrs.get("units")), str(time.attrs.get("calendar", settings.calendar)))
-    units, calendar = now
-    if calendar != settings.calendar:
-        raise InvalidInput(
-            f"the source's calendar is {calendar!r}, it was {settings.calendar!r} at init; "
-            "init a new repository for the changed source"
-        )
-    return decode(np.asarray(time.values), units, calendar)
+    # Raw times are served with the units of init: others would shift them in silence.
+    for what, found, before in (
+        ("units", str(time.attrs.get("units")), settings.time_units),
+        ("calendar", _calendar(time.attrs), _calendar(settings.time_attributes)),
+        ("type", time.dtype.newbyteorder("<").str, settings.time_dtype),
+    ):
+        if found != before:
+            raise InvalidInput(
+                f"the {what} of the source's time coordinate {name!r} is {found!r}, it was "
+                f"{before!r} at init; restore it, or init a new repository for the changed source"
+            )
+    return decode(np.asarray(time.values), settings.time_units, settings.calendar)
+
+
+def _calendar(attributes: dict[Any, Any]) -> str:
+    return str(attributes.get("calendar", "standard")).lower().replace("gregorian", "standard")
 
 
 def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
@@ -126,16 +135,27 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
         found = dataset.variables[variable.name]
         dims = tuple(d for d in found.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)
+        time = settings.source.time
+        axis = found.dims.index(time) if time in found.dims else None
         dtype = found.dtype.newbyteorder("<").str
         for what, now, before in (
             ("dimensions", dims, variable.dims),
             ("shape", shape, variable.shape),
             ("type", dtype, variable.dtype),
+            ("time axis", axis, variable.time_axis if time is not None else None),
+            ("packing", _packing(found.attrs), _packing(variable.attributes)),
         ):
             if now != before:
                 raise InvalidInput(
                     f"{variable.name} has {what} {now}, at init it had {before}; {advice}"
                 )
+
+
+def _packing(attributes: dict[Any, Any]) -> dict[str, str]:
+    """Return what gives raw values their meaning: a capture is served with that of init."""
+    names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
+    there = {n: np.asarray(attributes[n]) for n in names if n in attributes}
+    return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
 
 
 def read_state(
@@ -159,7 +179,7 @@ def read_state(
         values = array.isel(where).transpose(*variable.dims).values
     except Exception as error:  # xarray engines raise whatever their libraries raise
         raise Unavailable(
-            f"source: {variable.name} at time index {position} cannot be read ({_one_line(error)}); "
-            "nothing was captured, check the source and run again"
+            f"source: {variable.name} at time index {position} cannot be read "
+            f"({_one_line(error)}); nothing was captured, check the source and run again"
         ) from error
     return native(np.asarray(values))

@@ -5,6 +5,7 @@ differences are exact and 30 February exists where the calendar has it.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 
 import cftime
@@ -35,14 +36,15 @@ def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.in
     if raw.size == 0:
         return np.empty(raw.shape, np.int64)
     try:
+        if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+            raise ValueError("a time value is missing")
         coder = xr.coders.CFDatetimeCoder(use_cftime=True)
         variable = xr.Variable(("time",), raw, {"units": units, "calendar": calendar})
         dates = coder.decode(variable).values
-        numbers = cftime.date2num(dates, EPOCH, calendar=calendar)
-        instants = np.asarray(numbers)
-        if not np.isfinite(instants.astype(np.float64)).all():
-            raise ValueError("a time value is missing")
-        return instants.astype(np.int64)
+        numbers = np.asarray(cftime.date2num(dates, EPOCH, calendar=calendar))
+        if numbers.dtype.kind not in "iu":
+            raise OverflowError("too far from 1970 for 64-bit microseconds")
+        return numbers.astype(np.int64)
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InvalidInput(
@@ -51,7 +53,9 @@ def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.in
         ) from error
 
 
-def encode(instants: Sequence[int], units: str, calendar: str, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+def encode(
+    instants: Sequence[int], units: str, calendar: str, dtype: np.dtype[np.generic]
+) -> NDArray[np.generic]:
     """Return instants as raw time values in CF units, for times that were never in the source.
 
     An integer type that cannot hold a value exactly becomes float64.
@@ -95,11 +99,18 @@ def period(text: str, calendar: str) -> tuple[int, int]:
             size = {"hour": 86400, "minute": 3600, "second": 60, "fraction": 1}
             seconds = next((s for n, s in size.items() if n not in found), 0)
             stop = start + (seconds * SECOND or 1)
-    except ValueError as error:
-        raise InvalidInput(f"{text!r} is not a date of the calendar {calendar!r}: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{text!r} is not a date of the calendar {calendar!r}: {error}"
+        ) from error
     return start, stop
 
 
 def _instant(fields: Sequence[int], calendar: str) -> int:
-    date = cftime.datetime(*fields, calendar=calendar)
-    return int(cftime.date2num(date, EPOCH, calendar=calendar))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of years 0, which CF does not have
+        date = cftime.datetime(*fields, calendar=calendar)
+        instant = int(cftime.date2num(date, EPOCH, calendar=calendar))
+    if not -(2**63) <= instant < 2**63:
+        raise OverflowError("too far from 1970 for 64-bit microseconds")
+    return instant

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
+from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.errors import NotFound
 from gnomon.storage.grid import Index
@@ -22,9 +23,19 @@ from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
+from gnomon.storage.template import ServedArray, create_computed, create_fixed
 from gnomon.storage.times import encode
 
-__all__ = ["PROVENANCE", "Patch", "Plane", "is_predicted", "open_view", "plane_chunk", "raw_dataset", "reading_store"]
+__all__ = [
+    "PROVENANCE",
+    "Patch",
+    "Plane",
+    "is_predicted",
+    "open_view",
+    "plane_chunk",
+    "raw_dataset",
+    "reading_store",
+]
 
 PROVENANCE = {
     "captured": 0,
@@ -70,7 +81,9 @@ def is_predicted(planes: tuple[Plane, ...]) -> bool:
     return any(plane.step is None or plane.patches for plane in planes)
 
 
-def raw_dataset(repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False) -> xr.Dataset:
+def raw_dataset(
+    repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False
+) -> xr.Dataset:
     """Return planes as an undecoded, lazy dataset laid out like the source.
 
     Parameters
@@ -81,7 +94,7 @@ def raw_dataset(repository: Repository, planes: tuple[Plane, ...], *, plain: boo
     store = reading_store(repository, planes, plain=plain)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return xr.open_dataset(
+        dataset = xr.open_dataset(
             store,  # type: ignore[arg-type]
             engine="zarr",
             consolidated=False,
@@ -89,6 +102,11 @@ def raw_dataset(repository: Repository, planes: tuple[Plane, ...], *, plain: boo
             chunks=None,
             cache=False,
         )
+    # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
+    for name, attributes in store.attributes.items():
+        dataset.variables[name].attrs = dict(attributes)
+    dataset.attrs = dict(repository.settings.attributes)
+    return dataset
 
 
 def reading_store(
@@ -110,31 +128,29 @@ def _build(
 ) -> ReadingStore:
     settings = repository.settings
     predicted = is_predicted(planes)
-    template = xr.Dataset(attrs=settings.attributes)
-    time = settings.source.time
-    if time is not None:
+    memory = MemoryStore()
+    zarr.create_group(memory, attributes=plain_attributes(settings.attributes))
+    fixed = dict(repository.frame.variables)
+    if settings.source.time is not None:
         attributes = dict(settings.time_attributes)
         if predicted:
             attributes.pop("bounds", None)
-        template[time] = xr.Variable((time,), _raw_times(repository, planes), attributes)
-    for name, variable in repository.frame.variables.items():
-        template[name] = variable
+        dims = (settings.source.time,)
+        fixed[dims[0]] = xr.Variable(dims, _raw_times(repository, planes), attributes)
+    exact: dict[str, dict[str, Any]] = {}
+    for name, variable in fixed.items():
+        exact[str(name)] = dict(variable.attrs)
+        create_fixed(memory, str(name), variable)
     arrays: dict[str, ComputedArray] = {}
-    encoding: dict[str, Any] = {}
-    for variable in settings.variables:
-        if predicted and not variable.forecast:
+    for captured in settings.variables:
+        if predicted and not captured.forecast:
             continue
-        extras = variable.forecast and not plain
-        for served in _Served(repository, variable, planes).arrays(extras=extras):
-            name, values, computed = served
-            template[name] = values
-            arrays[name] = computed
-            encoding[name] = {"chunks": computed.chunks, "compressors": (), "filters": ()}
-    memory = MemoryStore()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        template.to_zarr(memory, compute=False, encoding=encoding, zarr_format=3, consolidated=False)
-    return ReadingStore(memory, arrays, (open_view, recipe))
+        extras = captured.forecast and not plain
+        for served in _Served(repository, captured, planes).arrays(extras=extras):
+            arrays[served.name] = served.computed
+            exact[served.name] = served.attributes
+            create_computed(memory, served)
+    return ReadingStore(memory, arrays, (open_view, recipe), exact)
 
 
 def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any]:
@@ -161,7 +177,11 @@ def plane_chunk(
     variable = captures.variable
     patch = plane.patches.get((variable.name, index))
     if patch is not None:
-        return variable.from_physical(patch.values), patch.standard_error, patch.provenance
+        raw = variable.from_physical(patch.values)
+        captured = patch.provenance == PROVENANCE["captured"]
+        if plane.step is not None and captured.any():
+            raw = np.where(captured, captures.chunk(plane.step, index), raw)
+        return raw, patch.standard_error, patch.provenance
     if plane.step is not None:
         raw = captures.chunk(plane.step, index)
         error = np.where(np.isnan(variable.to_physical(raw)), np.nan, 0.0)
@@ -191,7 +211,7 @@ class _Served:
             if p.shadow is not None
         }
 
-    def arrays(self, *, extras: bool) -> list[tuple[str, xr.Variable, ComputedArray]]:
+    def arrays(self, *, extras: bool) -> list[ServedArray]:
         variable = self.variable
         attributes = dict(variable.attributes)
         if not extras:
@@ -218,7 +238,7 @@ class _Served:
 
     def _array(
         self, name: str, part: int, dtype: np.dtype[Any], attributes: dict[str, Any]
-    ) -> tuple[str, xr.Variable, ComputedArray]:
+    ) -> ServedArray:
         grid = self.variable.grid
         shape, chunks, counts = list(grid.shape), list(grid.chunks), list(grid.counts)
         dims = list(self.variable.dims)
@@ -236,9 +256,8 @@ class _Served:
             cells = self._chunk(self.planes[index[axis]], inner, part)
             return np.expand_dims(cells.astype(dtype, copy=False), axis)
 
-        empty = da.zeros(shape, dtype=dtype, chunks=tuple(chunks))
-        computed = ComputedArray(tuple(chunks), tuple(counts), dtype, dtype.type(0), compute)
-        return name, xr.Variable(dims, empty, attributes), computed
+        computed = ComputedArray(tuple(chunks), tuple(counts), dtype, compute)
+        return ServedArray(name, tuple(dims), tuple(shape), attributes, computed)
 
     def _chunk(self, plane: Plane, index: Index, part: int) -> NDArray[Any]:
         shadow = self.shadows[plane.shadow] if plane.shadow is not None else None

@@ -17,6 +17,7 @@ from gnomon.storage.times import EPOCH, SECOND
 __all__ = ["Cadence", "identify_cadence", "year_seconds"]
 
 _MONTHS = 12
+_SHORTEST_MONTH = 28 * 86400 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ class Cadence:
         """Return the time of a slot."""
         if self.months == 0:
             return self.anchor + slot * self.interval
-        start, length = _month(_month_number(self.anchor, self.calendar) + slot * self.months, self.calendar)
+        start, length = _month(
+            _month_number(self.anchor, self.calendar) + slot * self.months, self.calendar
+        )
         return start + round(self.fraction * length) + self.offset
 
     @property
@@ -93,12 +96,18 @@ def identify_cadence(
     if instants.size < 2:
         raise InvalidInput("one capture has no interval; capture once more, or give --interval")
     steps = np.diff(instants)
-    fixed = int(np.median(steps))
-    if not np.all(steps % fixed == 0):
-        monthly = _monthly(instants, calendar)
-        if monthly is not None:
-            return monthly
-    return Cadence(calendar, int(instants[0]), fixed)
+    # The lower median is one of the steps; a mean of two of them would be no step at all.
+    middle = int(np.sort(steps)[(steps.size - 1) // 2])
+    fixed = Cadence(calendar, int(instants[0]), middle)
+    monthly = _monthly(instants, calendar) if middle >= _SHORTEST_MONTH else None
+    if monthly is None or (_misses(fixed, instants) == 0 and _misses(monthly, instants) > 0):
+        return fixed
+    return monthly
+
+
+def _misses(cadence: Cadence, instants: NDArray[np.int64]) -> int:
+    """Return how far the captures are from their slots, in microseconds, together."""
+    return sum(abs(cadence.instant(cadence.slot(int(i))) - int(i)) for i in instants)
 
 
 def _monthly(instants: NDArray[np.int64], calendar: str) -> Cadence | None:
@@ -112,7 +121,9 @@ def _monthly(instants: NDArray[np.int64], calendar: str) -> Cadence | None:
     offsets = instants - starts
     mean = round(float(np.mean(np.diff(instants) / steps)) * months)
     if np.ptp(fractions) * 30 * 86400 * SECOND <= np.ptp(offsets):
-        return Cadence(calendar, int(instants[0]), mean, months, fraction=float(np.median(fractions)))
+        return Cadence(
+            calendar, int(instants[0]), mean, months, fraction=float(np.median(fractions))
+        )
     return Cadence(calendar, int(instants[0]), mean, months, offset=int(np.median(offsets)))
 
 
@@ -137,5 +148,11 @@ def _month(number: int, calendar: str) -> tuple[int, int]:
 
 def year_seconds(calendar: str) -> float:
     """Return the mean length of a year in seconds."""
-    days = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
+    days = {
+        "360_day": 360.0,
+        "noleap": 365.0,
+        "365_day": 365.0,
+        "all_leap": 366.0,
+        "366_day": 366.0,
+    }
     return 86400.0 * days.get(calendar, 365.2425)

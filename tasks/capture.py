@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import COLUMNS, DIGEST, STATUS, CaptureStack, Held, encode_chunk
+from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
 from gnomon.storage.delta import residual_dtype
 from gnomon.storage.errors import Conflict, InvalidInput
 from gnomon.storage.grid import Block, Index
@@ -22,6 +22,7 @@ from gnomon.storage.slab import create_index, create_residual
 from gnomon.storage.source import check_unchanged, instants, native, open_source, read_state
 from gnomon.storage.times import format_instant
 from gnomon.tasks.expectation import Expectation
+from gnomon.tasks.features import MIN_CAPTURES
 from gnomon.tasks.statistics import STATISTICS, chunk_statistics, repeats
 from gnomon.tasks.trusted import last_trusted
 from gnomon.tasks.work import Mapper
@@ -73,6 +74,8 @@ def plan_capture(
 ) -> CapturePlan | None:
     """Find the states of the source that were never captured; None if there are none.
 
+    A plan without instants has nothing to capture and only says that there are late times.
+
     Parameters
     ----------
     now
@@ -94,42 +97,69 @@ def plan_capture(
             for v in settings.variables
             if _text(dataset[v.name].attrs) != _text(v.attributes)
         )
-        last = repository.steps[-1].instant if repository.steps else None
         if settings.source.kind == "state":
-            if now is None:
-                raise InvalidInput("a state source needs the time of the capture; give --time")
-            if last is not None and now <= last:
-                raise InvalidInput(
-                    f"the time {format_instant(now, settings.calendar)} is not after the last "
-                    f"capture {format_instant(last, settings.calendar)}"
-                )
-            times, positions, raw, late = [now], None, b"", 0
+            times, late = _time_of_state(repository, now), 0
+            positions, raw = None, b""
         else:
             found = instants(dataset, settings)
-            if np.unique(found).size != found.size:
-                raise InvalidInput("the source holds a time twice; remove the duplicate")
-            order = np.argsort(found, kind="stable")
-            order = order[found[order] <= until] if until is not None else order
-            fresh = order[found[order] > last] if last is not None else order
-            known = {step.instant for step in repository.steps}
-            late = sum(int(found[k]) not in known for k in order[: order.size - fresh.size])
-            times = [int(found[k]) for k in fresh]
-            positions = [int(k) for k in fresh]
-            raw_values = np.asarray(dataset.variables[settings.source.time].values)[fresh]
-            raw = native(raw_values[:MAX_STEPS].astype(settings.time_dtype)).tobytes()
-    if not times:
+            order, late = _fresh(repository, found, until)
+            times = [int(found[k]) for k in order]
+            positions = tuple(map(int, order[:MAX_STEPS]))
+            raw_times = np.asarray(dataset.variables[settings.source.time].values)
+            raw = native(raw_times[order[:MAX_STEPS]].astype(settings.time_dtype)).tobytes()
+    if not times and not late:
         return None
     return CapturePlan(
         repository.location.url,
         repository.records[-1].sequence,
         fresh_id(len(repository.records)),
         tuple(times[:MAX_STEPS]),
-        None if positions is None else tuple(positions[:MAX_STEPS]),
+        positions,
         raw,
         late,
         max(0, len(times) - MAX_STEPS),
         changed,
     )
+
+
+def _time_of_state(repository: Repository, now: int | None) -> list[int]:
+    """Return the time of a state source's capture; none to finish a run that stopped after it."""
+    if now is None:
+        raise InvalidInput("a state source needs the time of the capture; give --time")
+    last = repository.steps[-1].instant if repository.steps else None
+    if last is None or now > last:
+        return [now]
+    if now == last and _is_unfinished(repository):
+        return []
+    calendar = repository.settings.calendar
+    raise InvalidInput(
+        f"the time {format_instant(now, calendar)} is not after the last "
+        f"capture {format_instant(last, calendar)}"
+    )
+
+
+def _fresh(
+    repository: Repository, found: NDArray[np.int64], until: int | None
+) -> tuple[NDArray[np.intp], int]:
+    """Return positions of the new times in order, and how many unknown older ones there are."""
+    if np.unique(found).size != found.size:
+        raise InvalidInput("the source holds a time twice; remove the duplicate")
+    order = np.argsort(found, kind="stable")
+    if until is not None:
+        order = order[found[order] <= until]
+    if not repository.steps:
+        return order, 0
+    last = repository.steps[-1].instant
+    known = {step.instant for step in repository.steps}
+    late = sum(int(found[k]) not in known for k in order[found[order] <= last])
+    return order[found[order] > last], late
+
+
+def _is_unfinished(repository: Repository) -> bool:
+    """Tell whether a run stopped after the newest capture, before its shadow."""
+    record = repository.forecaster
+    known = -1 if record is None else int(record.body["step"])
+    return known < len(repository.steps) - 1 and len(repository.steps) >= MIN_CAPTURES
 
 
 def _text(attributes: dict[Any, Any]) -> dict[str, str]:
@@ -170,7 +200,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         blocks = list(grid.blocks())
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
-        columns = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
+        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
         for block, (found, table) in zip(blocks, results, strict=True):
             rows[variable.name][:, *block.chunks] = found
             for name, values in table.items():
@@ -213,7 +243,8 @@ def _capture_block(
                 watched[index].held = encoded.held
                 for column, value in found.items():
                     table[column][(k, *local)] = value
-            target[k, *block.cells] = residual
+            where: tuple[Any, ...] = (k, *block.cells)
+            target[where] = residual
     return rows, table
 
 
@@ -241,7 +272,10 @@ class _Watched:
     ) -> dict[str, float]:
         values = variable.to_physical(raw)
         departures = {} if expectation is None else expectation.meet(index, instant, values)
-        found = chunk_statistics(values, self.trusted, variable.bounds()) | departures
+        found = chunk_statistics(
+            values, self.trusted, variable.bounds(), categorical=variable.categorical
+        )
+        found |= departures
         if not found.get("p_value", 1.0) < Expectation.GATE:
             self.trusted = values
         return found
@@ -271,7 +305,9 @@ def commit_capture(
     """
     plan = found.plan
     if repository.records[-1].sequence != plan.sequence:
-        raise Conflict("another writer committed meanwhile; nothing of this run was kept, run again")
+        raise Conflict(
+            "another writer committed meanwhile; nothing of this run was kept, run again"
+        )
     variables, ledger = {}, {}
     for name, rows in found.rows.items():
         folder = repository.settings.variable(name).folder
@@ -280,18 +316,14 @@ def commit_capture(
             if variable == name:
                 rows[(position, *index, STATUS)] = SUSPECT
         path = f"captures/{plan.id}/{folder}/index"
-        judged = int((rows[..., STATUS] == SUSPECT).sum())
-        digests = np.ascontiguousarray(rows[..., DIGEST])
         variables[name] = {
             "root": create_index(repository.location, path, rows, COLUMNS),
-            "suspect": judged,
+            "suspect": int((rows[..., STATUS] == SUSPECT).sum()),
             "changed": int((rows[..., 1] >= 0).sum()),
-            "chunks": int(np.prod(digests.shape[:-1])),
+            "chunks": int(np.prod(rows.shape[:-1])),
         }
-        table = np.stack([np.asarray(c, np.float64) for c in found.statistics[name].values()], -1)
-        path = f"ledger/{plan.id}/actual-{folder}"
-        columns = list(found.statistics[name])
-        ledger[f"actual-{folder}"] = {"root": create_index(repository.location, path, table, columns)}
+        key = f"actual-{folder}"
+        ledger[key] = {"root": _write_ledger(repository, plan, key, found.statistics[name])}
     body = {
         "id": plan.id,
         "instants": list(plan.instants),
@@ -301,3 +333,10 @@ def commit_capture(
         "report": report,
     }
     return repository.commit("capture", body, committed_at)
+
+
+def _write_ledger(
+    repository: Repository, plan: CapturePlan, key: str, columns: dict[str, NDArray[Any]]
+) -> str:
+    table = np.stack([np.asarray(c, np.float64) for c in columns.values()], -1)
+    return create_index(repository.location, f"ledger/{plan.id}/{key}", table, list(columns))

@@ -5,12 +5,14 @@ EOF modes and the orders that pmdarima identifies on them become the forecaster'
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.grid import Index
 from gnomon.storage.model import TRUSTED, Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
@@ -151,13 +153,24 @@ def _distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.in
     return np.flatnonzero(np.concatenate([[True], slots[1:] > highest[:-1]]))
 
 
+def _sample_chunks(captures: CaptureStack, step: int) -> list[Index]:
+    """Return chunks spread over the variable; those with values, unless there are none."""
+    indices = list(captures.variable.grid.indices())
+    if len(indices) > SAMPLE_CHUNKS:
+        # In an order that spreads from the start, so that few are read where all have values.
+        stride = len(indices) // SAMPLE_CHUNKS
+        spread = [index for k in range(stride) for index in indices[k::stride]]
+        to_physical = captures.variable.to_physical
+        valid = (i for i in spread if np.isfinite(to_physical(captures.chunk(step, i))).any())
+        return list(islice(valid, SAMPLE_CHUNKS)) or spread[:SAMPLE_CHUNKS]
+    return indices
+
+
 def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
     """Return histories (step, cell) of cells spread over the variable; suspect chunks are NaN."""
     grid = captures.variable.grid
-    indices = list(grid.indices())
-    chosen = indices[:: max(1, len(indices) // SAMPLE_CHUNKS)][:SAMPLE_CHUNKS]
     columns = []
-    for index in chosen:
+    for index in _sample_chunks(captures, steps[-1]):
         cells = int(np.prod([s.stop - s.start for s in grid.cells(index)]))
         picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
         history = np.full((len(steps), picked.size), np.nan)

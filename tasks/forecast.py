@@ -32,6 +32,8 @@ class Learnt:
 
     id: str
     """Folder of the commit to be."""
+    sequence: int
+    """The commit that it was learnt from."""
     step: int
     """The last captured step that the state knows."""
     features: dict[str, Features]
@@ -63,7 +65,8 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
         columns = ["digest_high", "digest_low"]
         roots[name] = create_index(repository.location, f"{path}/index", digests, columns)
         gated[name] = tuple(refused)
-    return Learnt(commit, len(repository.steps) - 1, dict(found), roots, gated)
+    sequence = repository.records[-1].sequence
+    return Learnt(commit, sequence, len(repository.steps) - 1, dict(found), roots, gated)
 
 
 def _forecast_block(
@@ -82,9 +85,10 @@ def _forecast_block(
     doubts: list[tuple[int, Index, float]] = []
     before = None if features.refit else forecaster_of(repository, name)
     known = int(repository.forecaster.body["step"]) if repository.forecaster else -1
+    accepted = _accepted(repository, name)
     for index, local, _ in variable.grid.inner(block):
         if before is None:
-            state, refused = _learn_chunk(repository, captures, features, index)
+            state, refused = _learn_chunk(repository, captures, features, index, accepted)
             doubts += [(step, index, p) for step, p in refused]
         else:
             state = _roll_chunk(repository, captures, features, index, before[2], known)
@@ -102,11 +106,28 @@ def _values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def _accepted(repository: Repository, name: str) -> set[tuple[int, Index]]:
+    """Return the chunks, as (step, index), that a person holds for true, believable or not."""
+    found: set[tuple[int, Index]] = set()
+    for record in repository.records:
+        if record.kind == "verdict" and "judged_by" in record.body:
+            for entry in record.body["chunks"]:
+                if entry["variable"] == name:
+                    key = (int(entry["step"]), tuple(entry["chunk"]))
+                    (found.add if entry["status"] == TRUSTED else found.discard)(key)
+    return found
+
+
 def _learn_chunk(
-    repository: Repository, captures: CaptureStack, features: Features, index: Index
+    repository: Repository,
+    captures: CaptureStack,
+    features: Features,
+    index: Index,
+    accepted: set[tuple[int, Index]],
 ) -> tuple[State, list[tuple[int, float]]]:
     numbers = window(repository, captures.variable)
-    steps, slots = [], []
+    steps: list[int] = []
+    slots: list[int] = []
     for step in numbers:
         slot = features.cadence.slot(repository.steps[step].instant)
         if not slots or slot > slots[-1]:
@@ -115,12 +136,13 @@ def _learn_chunk(
     times_s = np.array([repository.steps[s].instant for s in steps]) / SECOND
     values = np.stack([_values(captures, s, index) for s in steps])
     trusted = np.array([captures.status(s)[index] == TRUSTED for s in steps])
+    gates = np.array([0.0 if (s, index) in accepted else Expectation.GATE for s in steps])
     spec, numbered = features.specification, np.array(slots)
-    state, p_values = learn(spec, numbered, times_s, values, trusted, gate=Expectation.GATE)
+    state, p_values = learn(spec, numbered, times_s, values, trusted, gate=gates)
     refused = [
         (step, float(p))
-        for step, p, ok in zip(steps, p_values, trusted, strict=True)
-        if ok and p < Expectation.GATE
+        for step, p, gate, ok in zip(steps, p_values, gates, trusted, strict=True)
+        if ok and p < gate
     ]
     return state, refused
 
@@ -145,5 +167,3 @@ def _roll_chunk(
             values = np.full_like(values, np.nan)
         state = roll(spec, state, slot, instant / SECOND, values)
     return state
-
-

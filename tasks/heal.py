@@ -22,7 +22,7 @@ from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.climatology import features as regressors
 from gnomon.tasks.inpainting import inpaint
 
-__all__ = ["Healed", "heal"]
+__all__ = ["Healed", "chance_within", "heal"]
 
 WHOLE_CELLS = 2**22
 """A field up to this size is healed as a whole; of a larger one, the surroundings are used."""
@@ -73,7 +73,7 @@ def heal(
         variable = repository.settings.variable(name)
         captures = repository.captures(name)
         if name not in shadow.variables:
-            patches |= {(name, index): _missing(captures, step, index) for index in indices}
+            patches |= {(name, index): _missing(captures, index) for index in indices}
             continue
         predicted = repository.shadow(name, shadow, captures)
         for group in _groups(variable, indices):
@@ -83,12 +83,21 @@ def heal(
         pooled = np.concatenate([s[np.isfinite(s)].ravel() for s in squares])
         errors[name] = float(np.sqrt(pooled.mean())) if pooled.size else 0.0
         tolerance = float(shadow.variables[name]["tolerance"])
-        within = sum(_confidence(s, tolerance) for s in squares)
-        shares.append((variable.grid.size - len(indices) + within) / variable.grid.size)
+        chances = [chance_within(s, tolerance) for s in squares]
+        shares.append(1 - (len(indices) - sum(chances)) / variable.grid.size)
     return Healed(patches, errors, float(min(shares, default=0.0)))
 
 
-def _confidence(squares: Floats, tolerance: float) -> float:
+def chance_within(squares: Floats, tolerance: float) -> float:
+    """Return the probability that the RMSE of an estimated chunk is within the tolerance.
+
+    Parameters
+    ----------
+    squares
+        Squared standard errors of the cells; NaN where masked.
+    tolerance
+        In the units of the standard errors.
+    """
     known = squares[np.isfinite(squares)]
     if not known.size:
         return 1.0
@@ -98,7 +107,7 @@ def _confidence(squares: Floats, tolerance: float) -> float:
     return float(norm.cdf(np.log(tolerance / expected) / LOG_SPREAD))
 
 
-def _missing(captures: CaptureStack, step: int, index: Index) -> Patch:
+def _missing(captures: CaptureStack, index: Index) -> Patch:
     """Return a chunk of which nothing is known: a variable that is captured but not forecast."""
     shape = tuple(s.stop - s.start for s in captures.variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
@@ -139,9 +148,7 @@ class _Region:
 
     def _cells(self, index: Index) -> tuple[slice, ...]:
         cells = self.variable.grid.cells(index)
-        return tuple(
-            slice(s.start - a, s.stop - a) for s, a in zip(cells, self.start, strict=True)
-        )
+        return tuple(slice(s.start - a, s.stop - a) for s, a in zip(cells, self.start, strict=True))
 
     def _captured(self, captures: CaptureStack, step: int) -> Floats:
         """Return a captured field, NaN where a chunk is not trusted."""
@@ -190,9 +197,7 @@ class _Region:
             patches[name, index] = Patch(values[cells], errors[cells], flags)
         return patches
 
-    def _history(
-        self, repository: Repository, captures: CaptureStack, step: int
-    ) -> Floats | None:
+    def _history(self, repository: Repository, captures: CaptureStack, step: int) -> Floats | None:
         """Return past anomalies (step, *dims): captures without their seasonal cycle."""
         found = forecaster_of(repository, self.variable.name)
         size = 8 * int(np.prod(self.shape))

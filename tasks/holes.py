@@ -1,4 +1,4 @@
-"""Geometry of damaged regions: their groups, surroundings, look-alikes and nearest intact cells.
+"""Geometry of damaged regions: their groups, their surroundings, and intact look-alikes.
 
 Pure index arithmetic on grids whose axes may wrap. Cells are flat numbers in C order.
 """
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_MOST_GROUPS, _MOST_NEAR, _MOST_PROBES = 16, 20_000, 500
+_MOST_HOLES, _MOST_GROUPS, _FINEST_SPLIT = 100, 16, 128
+_MOST_PROBES = 500
 _SHIFTS = {1: 8, 2: 5, 3: 3}
 _FEWEST_COPIES, _FEWEST_LEFT = 3, 10
 
@@ -37,8 +37,8 @@ class Grid:
     cyclic: tuple[bool, ...]
 
 
-def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[Cells]:
-    """Return the damaged cells of each group of connected regions, at most 16 groups.
+def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[list[Cells]]:
+    """Return at most 16 groups of neighbouring holes, each a list of holes, each of damaged cells.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[Cells]:
 
     Notes
     -----
-    When there are more than 16 regions, those with neighbouring centres are grouped.
+    A hole is one connected region; when there are more than 100, those with neighbouring centres
+    count as one.
     """
     regions, count = label(damaged, structure=np.ones((3,) * damaged.ndim))
     pairs = [np.zeros((0, 2), dtype=np.intp)]
@@ -61,19 +62,25 @@ def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[Cells]:
     links = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     _, joined = connected_components(links, directed=False)
     cells = np.flatnonzero(damaged)
-    member = _merge_near(joined[regions.ravel()[cells] - 1], cells, damaged.shape)
+    hole = _merge_near(joined[regions.ravel()[cells] - 1], cells, damaged.shape, _MOST_HOLES)
+    group = _merge_near(hole, cells, damaged.shape, _MOST_GROUPS)
+    return [_partition(cells[group == g], hole[group == g]) for g in np.unique(group)]
+
+
+def _partition(cells: Cells, member: Cells) -> list[Cells]:
+    """Return the cells of each member, in the order of the members' numbers."""
     order = np.argsort(member, kind="stable")
     return np.split(cells[order], np.flatnonzero(np.diff(member[order])) + 1)
 
 
-def _merge_near(member: Cells, cells: Cells, shape: tuple[int, ...]) -> Cells:
-    """Return coarser group numbers per cell, so that there are at most 16 groups."""
+def _merge_near(member: Cells, cells: Cells, shape: tuple[int, ...], most: int) -> Cells:
+    """Return coarser numbers per cell: tiles of members' centres, so that at most `most` remain."""
     _, member = np.unique(member, return_inverse=True)
     counts = np.bincount(member)
     index = np.unravel_index(cells, shape)
     centre = np.stack([np.bincount(member, weights=i) / counts for i in index], axis=1)
-    tiles, split = np.arange(len(counts)), 16
-    while len(np.unique(tiles)) > _MOST_GROUPS:
+    tiles, split = np.arange(len(counts)), _FINEST_SPLIT
+    while len(np.unique(tiles)) > most:
         split //= 2
         corner = np.floor(centre * split / np.array(shape)).astype(np.intp)
         tiles = np.ravel_multi_index(tuple(corner.T), (split,) * len(shape))
@@ -173,9 +180,9 @@ def _translate(points: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cell
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
             spread = (number * 0.6180339887) % 1.0
-            found.append((unlike, -round(fraction, 1), spread, shift))
+            found.append((round(unlike + 4.0 * (1.0 - fraction)), spread, shift))
     copies = []
-    for *_, shift in sorted(found)[:wanted]:
+    for _, _, shift in sorted(found)[:wanted]:
         cells = _place(points + np.array(shift), grid)
         cells = cells[known.ravel()[cells]]
         if cells.size and known.sum() - cells.size >= max(cells.size, _FEWEST_LEFT):
@@ -208,59 +215,3 @@ def _place(points: Cells, grid: Grid) -> Cells:
     wrapped = np.where(np.array(grid.cyclic), points % shape, points)
     inside = ((wrapped >= 0) & (wrapped < shape)).all(axis=1)
     return np.asarray(np.ravel_multi_index(tuple(wrapped[inside].T), grid.shape))
-
-
-def pick_observers(
-    known: Cells, hole: Cells, grid: Grid, lengths: tuple[float, ...], most: int
-) -> Cells:
-    """Return at most `most` intact cells that tell about the hole: dense near it, sparse far off.
-
-    Parameters
-    ----------
-    known, hole : ndarray of intp, shape (n,)
-        Intact cells to choose from; cells that will be estimated.
-    grid : Grid
-        The grid.
-    lengths : tuple of float
-        Correlation length of each axis in cells, the unit of near and far.
-    most : int
-        Bound on the number returned.
-
-    Notes
-    -----
-    A cell's chance falls with its distance; ties are spread evenly over the grid by an additive
-    recurrence (Roberts 2018), so the choice is deterministic and leaves no clumps.
-    """
-    if len(known) <= most:
-        return known
-    scale = np.array(lengths)
-    points = np.stack(np.unravel_index(known, grid.shape), axis=1)
-    even = points @ _recurrence(len(grid.shape)) % 1.0
-    afar = np.argpartition(even, most // 6)[: most // 6]
-    region = np.stack(np.unravel_index(hole, grid.shape), axis=1)
-    near = np.argsort(_box_distance(points, region, grid, scale), kind="stable")[:_MOST_NEAR]
-    circle = [size / s if w else 0.0 for size, s, w in zip(grid.shape, scale, grid.cyclic)]
-    distance, _ = cKDTree(region / scale, boxsize=circle).query(points[near] / scale)
-    key = even[near] * (0.1 + distance) ** 2
-    chosen = near[np.argpartition(key, min(most, len(key) - 1))[: most - len(afar)]]
-    return np.asarray(known[np.union1d(chosen, afar)])
-
-
-def _recurrence(dims: int) -> NDArray[np.float64]:
-    """Return the steps of the additive recurrence with the most even spread in so many dims."""
-    root = 2.0
-    for _ in range(40):
-        root = (1.0 + root) ** (1.0 / (dims + 1))
-    return np.asarray(root ** -np.arange(1.0, dims + 1))
-
-
-def _box_distance(
-    points: Cells, region: Cells, grid: Grid, scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the scaled distance of each point to the bounding box of the region."""
-    low, high = region.min(axis=0), region.max(axis=0)
-    away = np.abs(points - (low + high) / 2.0)
-    shape = np.array(grid.shape)
-    away = np.where(np.array(grid.cyclic), np.minimum(away, shape - away), away)
-    outside = np.maximum(away - (high - low) / 2.0, 0.0) / scale
-    return np.asarray(np.sqrt(np.sum(outside**2, axis=1)))

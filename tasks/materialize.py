@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from gnomon.storage.errors import Conflict
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Block
 from gnomon.storage.model import Variable
@@ -102,7 +103,9 @@ def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> d
     square = np.nan_to_num(score[..., 3]) ** 2
     # NaN confidence belongs to chunks where nothing is predicted, all land for instance.
     known = np.where(np.isfinite(score[..., 2]), cells, 0.0)
-    share = (np.nan_to_num(score[..., 2]) * known).sum(axis=axes) / np.maximum(known.sum(axis=axes), 1.0)
+    share = (np.nan_to_num(score[..., 2]) * known).sum(axis=axes) / np.maximum(
+        known.sum(axis=axes), 1.0
+    )
     return {
         "confidence": [round(float(c), 6) for c in share],
         "expected_rmse": [float(e) for e in np.sqrt((square * cells).sum(axis=axes) / total)],
@@ -136,12 +139,13 @@ def _materialize_block(
         predicted = _predict(learnt.features[name], state, times_s)
         chunk_shape = tuple(s.stop - s.start for s in cells)
         for k in range(leads):
+            where: tuple[Any, ...] = (k, *cells)
             mean = predicted.mean[k].reshape(chunk_shape)
             error = predicted.standard_error[k].reshape(chunk_shape)
             confidence, expected = float(predicted.confidence[k]), float(predicted.expected_rmse[k])
             chunk = quantise(name, (k, *index), mean, error, base, base_step, confidence, expected)
-            written[0][(k, *cells)] = chunk.change
-            written[1][(k, *cells)] = chunk.error.view(np.int8)
+            written[0][where] = chunk.change
+            written[1][where] = chunk.error.view(np.int8)
             index_rows[(k, *local)] = chunk.index
             scores[(k, *local)] = chunk.score
             row = _statistics(variable, mean, error, base, confidence)
@@ -149,8 +153,7 @@ def _materialize_block(
             for column, value in row.items():
                 table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
-        for k in range(leads):
-            target[k, *block.cells] = values[k]
+        target[(slice(None), *block.cells)] = values
     return index_rows, scores, table
 
 
@@ -195,8 +198,19 @@ def commit_shadow(
     report: dict[str, Any],
     committed_at: str,
 ) -> Repository:
-    """Put the log record that makes a shadow and its forecaster state real."""
+    """Put the log record that makes a shadow and its forecaster state real.
+
+    Raises
+    ------
+    Conflict
+        Another writer captured, judged or forecast since this state was learnt.
+    """
     learnt = found.learnt
+    later = repository.records[learnt.sequence + 1 :]
+    if any(r.kind != "verdict" or "judged_by" in r.body for r in later):
+        raise Conflict(
+            "another writer committed meanwhile; the shadow was not kept, run 'gnomon update' again"
+        )
     ledger = {}
     for name, columns in found.statistics.items():
         folder = repository.settings.variable(name).folder

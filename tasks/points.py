@@ -76,35 +76,46 @@ def find_instant(repository: Repository, text: str) -> int:
     calendar = repository.settings.calendar
     start, stop = period(text, calendar)
     captured = [s.instant for s in repository.steps if start <= s.instant < stop]
-    newest = repository.shadows[-1].instants if repository.shadows else ()
+    predicted = _predicted(repository, start, stop)
+    found = [*captured, *(i for i in predicted if start <= i < stop)]
     cadence = _cadence(repository)
-    known = {cadence.slot(s.instant) for s in repository.steps} if cadence else set()
-    ahead = [i for i in newest if cadence is None or cadence.slot(i) not in known]
-    predicted = [i for i in ahead if start <= i < stop]
-    if not captured and not predicted and cadence is not None:
-        near = [i for i in (*(s.instant for s in repository.steps), *ahead)]
-        predicted = [
-            i for i in near if cadence.slot(i) == cadence.slot(start)
-            and 2 * abs(i - start) <= cadence.interval
-        ][:1]
-    found = [*captured, *predicted]
+    if not found and cadence is not None:
+        near = [s.instant for s in repository.steps if abs(s.instant - start) <= cadence.interval]
+        same = [i for i in (*near, *predicted) if cadence.slot(i) == cadence.slot(start)]
+        found = sorted(same, key=lambda i: abs(i - start))[:1]
     if len(found) > 1:
         raise InvalidInput(
-            f"{text!r} names {len(found)} states, from {format_instant(found[0], calendar)} to "
-            f"{format_instant(found[-1], calendar)}; name one of them"
+            f"{text!r} names {len(found)} states, from {format_instant(min(found), calendar)} to "
+            f"{format_instant(max(found), calendar)}; name one of them"
         )
     if not found:
-        raise NotFound(f"there is no state at {text!r}; {_range(repository, ahead)}")
+        raise NotFound(f"there is no state at {text!r}; {_range(repository)}")
     return found[0]
 
 
-def _range(repository: Repository, ahead: list[int]) -> str:
+def _predicted(repository: Repository, start: int, stop: int) -> list[int]:
+    """Return the times near a period that were predicted and never captured, one per slot."""
+    cadence = _cadence(repository)
+    if cadence is None:
+        return []
+    low, high = start - cadence.interval, stop + cadence.interval
+    known = {cadence.slot(s.instant) for s in repository.steps if low <= s.instant <= high}
+    found: dict[int, int] = {}
+    for shadow in repository.shadows:
+        for instant in shadow.instants:
+            if low <= instant <= high and cadence.slot(instant) not in known:
+                found[cadence.slot(instant)] = instant
+    return [found[slot] for slot in sorted(found)]
+
+
+def _range(repository: Repository) -> str:
     calendar = repository.settings.calendar
     if not repository.steps:
         return "nothing was captured yet, run 'gnomon update'"
     first, last = (format_instant(repository.steps[k].instant, calendar) for k in (0, -1))
     captured = f"{len(repository.steps)} captures from {first} to {last}"
-    if not ahead:
+    ahead = repository.shadows[-1].instants if repository.shadows else ()
+    if not ahead or ahead[-1] <= repository.steps[-1].instant:
         reason = (
             "1 capture, a forecast needs at least 3"
             if len(repository.steps) == 1
@@ -132,7 +143,9 @@ def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
         doubted = suspects(repository, step)
         count = sum(map(len, doubted.values()))
         if count and forecast is not None:
-            found.append(_point(repository, "healed", instant, step=step, like=forecast, doubts=count))
+            found.append(
+                _point(repository, "healed", instant, step=step, like=forecast, doubts=count)
+            )
         found.append(
             _point(repository, "suspect" if count else "captured", instant, step=step, doubts=count)
         )
@@ -233,5 +246,3 @@ def _last_capture(
         sum(map(len, suspects(repository, step).values())),
         False,
     )
-
-

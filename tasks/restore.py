@@ -23,6 +23,9 @@ from gnomon.tasks.points import RestorePoint, suspects
 
 __all__ = ["Restored", "choose", "planes", "restore"]
 
+_NOT_IN_NETCDF = ("f2", "M8", "m8")
+"""Types, by kind and bytes, that NetCDF would store as another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -40,7 +43,9 @@ class Restored:
         return {"target": self.target, "point": self.point.to_json(), "chunks": self.chunks}
 
 
-def choose(found: tuple[RestorePoint, ...], kind: str | None, *, accept_predicted: bool) -> RestorePoint:
+def choose(
+    found: tuple[RestorePoint, ...], kind: str | None, *, accept_predicted: bool
+) -> RestorePoint:
     """Return the best restore point that the user accepts.
 
     Raises
@@ -69,9 +74,7 @@ def choose(found: tuple[RestorePoint, ...], kind: str | None, *, accept_predicte
     return best
 
 
-def planes(
-    repository: Repository, point: RestorePoint
-) -> tuple[tuple[Plane, ...], RestorePoint]:
+def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
     """Return what to serve for a restore point, and the point with what healing found."""
     if point.kind == "forecast":
         return (Plane(point.instant, shadow=point.shadow, lead=point.lead),), point
@@ -81,15 +84,14 @@ def planes(
     shadow = _shadow(repository, point.shadow)
     doubted = suspects(repository, point.step)
     healed = heal(repository, point.step, shadow, point.lead, doubted)
-    errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
-    told = replace(
-        point, expected_error=errors | healed.expected_error, confidence=healed.confidence
-    )
+    errors: dict[str, float | None] = {**dict.fromkeys(point.expected_error, 0.0)}
+    errors.update(healed.expected_error)
+    told = replace(point, expected_error=errors, confidence=healed.confidence)
     return (Plane(point.instant, step=point.step, patches=healed.patches),), told
 
 
-def _shadow(repository: Repository, id: str | None) -> Shadow:
-    return next(s for s in repository.shadows if s.id == id)
+def _shadow(repository: Repository, name: str | None) -> Shadow:
+    return next(s for s in repository.shadows if s.id == name)
 
 
 def restore(
@@ -113,13 +115,7 @@ def restore(
     Integrity
         What was written is not what was read.
     """
-    path = Path(target)
-    if "://" in target:
-        raise InvalidInput(f"cannot restore to {target!r}; give a local path ending in .zarr or .nc")
-    if path.exists():
-        raise Conflict(f"{target} exists already; choose a new target")
-    if not path.absolute().parent.is_dir():
-        raise NotFound(f"the folder {path.absolute().parent} does not exist; make it first")
+    path = _check_target(repository, target)
     shown, point = planes(repository, point)
     if plain and is_predicted(shown):
         raise InvalidInput("a predicted state cannot be restored plain: its cells must stay marked")
@@ -128,8 +124,10 @@ def restore(
     try:
         _write(dataset, partial, repository)
         chunks = _verify(repository, dataset, partial, shown, progress)
+        if os.path.lexists(path):
+            raise Conflict(f"{target} appeared meanwhile; choose a new target")
         os.rename(partial, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
         raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
     finally:
         if partial.is_dir():
@@ -138,22 +136,54 @@ def restore(
     return Restored(target, point, chunks)
 
 
+def _check_target(repository: Repository, target: str) -> Path:
+    path = Path(target).expanduser()
+    if "://" in target or path.suffix not in (".zarr", ".nc"):
+        raise InvalidInput(
+            f"cannot restore to {target!r}; give a local path ending in .zarr or .nc"
+        )
+    if os.path.lexists(path):
+        raise Conflict(f"{target} exists already; choose a new target")
+    if not path.absolute().parent.is_dir():
+        raise NotFound(f"the folder {path.absolute().parent} does not exist; make it first")
+    place = repository.location.path
+    if place is not None and path.resolve().is_relative_to(place.resolve()):
+        raise InvalidInput(f"{target} is inside the repository; choose a target elsewhere")
+    for variable in repository.settings.variables:
+        dtype = variable.numpy_dtype
+        if path.suffix == ".nc" and f"{dtype.kind}{dtype.itemsize}" in _NOT_IN_NETCDF:
+            raise InvalidInput(
+                f"{variable.name} has type {variable.dtype}, which NetCDF cannot hold exactly; "
+                "restore to a path ending in .zarr"
+            )
+    return path
+
+
 def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
-    time = repository.settings.source.time
-    encoding: dict[str, Any] = {}
+    time = str(repository.settings.source.time)
+    # Without this, xarray would add fill values that the source does not have.
+    encoding: dict[str, dict[str, Any]] = {
+        str(name): {} if "_FillValue" in values.attrs else {"_FillValue": None}
+        for name, values in dataset.variables.items()
+    }
     chunks: dict[str, dict[str, int]] = {}
     for variable in repository.settings.variables:
         sizes = dict(zip(variable.dims, variable.shards, strict=True))
-        for name in (variable.name, f"{variable.name}_standard_error", f"{variable.name}_provenance"):
+        for name in (
+            variable.name,
+            f"{variable.name}_standard_error",
+            f"{variable.name}_provenance",
+        ):
             if name in dataset:
                 inner = dict(zip(variable.dims, variable.chunks, strict=True)) | {time: 1}
-                encoding[name] = {"chunks": tuple(inner[d] for d in dataset[name].dims)}
+                if path.suffix != ".nc":
+                    encoding[name]["chunks"] = tuple(inner[str(d)] for d in dataset[name].dims)
                 chunks[name] = sizes
     lazy = dataset.assign({name: dataset[name].chunk(sizes) for name, sizes in chunks.items()})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if path.suffix == ".nc":
-            lazy.to_netcdf(path)
+            lazy.to_netcdf(path, encoding=encoding)
         else:
             lazy.to_zarr(path, encoding=encoding, zarr_format=3, mode="w-")
 
@@ -180,10 +210,14 @@ def _verify(
                 for index in variable.grid.indices():
                     cells = variable.grid.cells(index)
                     values = native(np.asarray(found[cells].values))
+                    if variable.numpy_dtype.kind == "b":
+                        values = values.astype(bool)  # bytes in NetCDF
                     if plane.step is not None and (variable.name, index) not in plane.patches:
                         expected = captures.rows(plane.step)[index][3:].tobytes()
                     else:
-                        expected = digest(variable.name, index, native(np.asarray(made[cells].values)))
+                        expected = digest(
+                            variable.name, index, native(np.asarray(made[cells].values))
+                        )
                     if digest(variable.name, index, values) != expected:
                         raise Integrity(
                             f"{variable.name} chunk {index} was not written to {path.name} as it "

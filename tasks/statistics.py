@@ -33,12 +33,18 @@ WINDOW = 64
 """Captures among which a repeated chunk is looked for."""
 LIVELY = 0.9
 """Share of distinct states above which a chunk counts as one that changes."""
+USUAL = 0.1
+"""Share of cells that had a value before, above which it is no fill value."""
 
 Floats = NDArray[np.float64]
 
 
 def chunk_statistics(
-    values: Floats, before: Floats | None, bounds: tuple[float | None, float | None]
+    values: Floats,
+    before: Floats | None,
+    bounds: tuple[float | None, float | None],
+    *,
+    categorical: bool = False,
 ) -> dict[str, float]:
     """Return the statistics of one chunk.
 
@@ -50,6 +56,8 @@ def chunk_statistics(
         The last trusted capture of the chunk; None for none.
     bounds
         Declared valid range; None for an open end.
+    categorical
+        Whether values are labels; a chunk of one label is nothing new.
     """
     found = dict.fromkeys(STATISTICS, np.nan)
     finite = values[np.isfinite(values)]
@@ -61,7 +69,7 @@ def chunk_statistics(
         "constant": float(_is_constant(finite)),
         "below_minimum": 0.0 if low is None else float((finite < low).sum()),
         "above_maximum": 0.0 if high is None else float((finite > high).sum()),
-        "was_constant": 0.0,
+        "was_constant": float(categorical or _is_usual_constant(finite, before, bounds)),
         "infinite_count": float(infinite.sum()),
     }
     if finite.size:
@@ -74,13 +82,28 @@ def chunk_statistics(
     if before is not None:
         known = np.isfinite(before)
         both = known & np.isfinite(values)
-        found["was_constant"] = float(_is_constant(before[known]))
         found["infinite_count"] = float((infinite & ~np.isinf(before)).sum())
         if known.any():
             found["missing_change"] = float((known & np.isnan(values)).sum() / known.sum())
         if both.any():
             found["change_rms"] = float(np.sqrt(np.mean((values[both] - before[both]) ** 2)))
     return found
+
+
+def _is_usual_constant(
+    finite: Floats, before: Floats | None, bounds: tuple[float | None, float | None]
+) -> bool:
+    """Tell whether the chunk was constant before, or its constant is no sign of damage.
+
+    That is a declared bound (no ice, all cloud), or a value that cells often had (no rain).
+    """
+    if before is None:
+        return True
+    known = before[np.isfinite(before)]
+    if _is_constant(known) or not _is_constant(finite):
+        return _is_constant(known)
+    at_bound = any(b is not None and np.isclose(finite[0], b) for b in bounds)
+    return at_bound or bool(np.mean(known == finite[0]) >= USUAL if known.size else False)
 
 
 def _is_constant(finite: Floats) -> bool:

@@ -5,20 +5,19 @@ the built-in ``map`` in a notebook, threads in the command line, a Dask graph in
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 __all__ = ["Mapper", "serial"]
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 class Mapper(Protocol):
     """Applies a picklable function to every item and returns the results in order."""
 
-    def __call__(self, function: Callable[[A], B], items: Sequence[A], /) -> list[B]: ...
+    def __call__[A, B](self, function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+        """Return the function's result for every item."""
+        ...
 
 
-def serial(function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+def serial[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
     """Apply the function one item after the other."""
     return [function(item) for item in items]

@@ -11,8 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+from pathlib import Path
+
 import hypothesis
 import pytest
+
+from tests.cases import Case, damage, grow
 
 # two workers share two cores with a server: the time of one example says nothing
 hypothesis.settings.register_profile("gnomon", deadline=None, print_blob=True)
@@ -25,3 +29,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("prefect") is not None:
             item.add_marker(pytest.mark.xdist_group("prefect"))
+
+
+@pytest.fixture(scope="session")
+def _grown(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    with pytest.MonkeyPatch.context() as patch:
+        return grow(tmp_path_factory.mktemp("grown"), patch)
+
+
+@pytest.fixture(scope="session")
+def _damaged(_grown: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("damaged")
+        patch.chdir(folder)
+        return damage(_grown.copy(folder))
+
+
+@pytest.fixture
+def grown(_grown: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """Return a copy of a repository with 24 days captured, and its source."""
+    monkeypatch.chdir(tmp_path)
+    return _grown.copy(tmp_path)
+
+
+@pytest.fixture
+def damaged(_damaged: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """Return a copy of the same with a 25th day of which one chunk is suspect."""
+    monkeypatch.chdir(tmp_path)
+    return _damaged.copy(tmp_path)

@@ -24,7 +24,7 @@ def learn(
     values: Array,
     trusted: NDArray[np.bool_],
     *,
-    gate: float,
+    gate: float | Array,
 ) -> tuple[State, Array]:
     """State after a window of captures, and the p-value of each one's departures.
 
@@ -39,8 +39,8 @@ def learn(
         NaN where missing.
     trusted : bool, (T,)
         False: the capture is tested, but never learnt.
-    gate : float
-        A capture with a smaller p-value is not learnt; 0 learns every trusted capture.
+    gate : float, or float64 (T,)
+        A capture with a smaller p-value is not learnt; 0 learns it if it is trusted.
 
     Returns
     -------
@@ -57,12 +57,13 @@ def learn(
     """
     state = start(spec, values.shape[1])
     p_values = np.full(len(slots), np.nan)
+    gates = np.broadcast_to(gate, len(slots))
     run: list[int] = []
     for t, (slot, time_s) in enumerate(zip(slots, times_s, strict=True)):
         p_values[t] = departures(spec, state, int(slot), float(time_s), values[t]).p_value
         if not trusted[t] or not np.isfinite(values[t]).any():
             continue
-        if not p_values[t] < gate:
+        if not p_values[t] < gates[t]:
             run = []
             state = roll(spec, state, int(slot), float(time_s), values[t])
             continue

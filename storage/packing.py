@@ -1,0 +1,113 @@
+"""Packed values and their physical meaning: scale, offset, fill value, valid range (CF 8.1, 2.5.1).
+
+Captures are exact and undecoded; only what is predicted goes through these functions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Packing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How the raw values of one variable stand for numbers in its units."""
+
+    dtype: np.dtype[np.generic]
+    """Raw type, little endian."""
+    attributes: Mapping[str, Any]
+    """Raw attributes."""
+
+    @property
+    def scale(self) -> float:
+        """``scale_factor``, or 1."""
+        return self._number("scale_factor", 1.0)
+
+    @property
+    def offset(self) -> float:
+        """``add_offset``, or 0."""
+        return self._number("add_offset", 0.0)
+
+    @property
+    def counted(self) -> np.dtype[np.generic]:
+        """The type that raw bits are read as: unsigned where ``_Unsigned`` says so."""
+        unsigned = str(self.attributes.get("_Unsigned", "")).lower() == "true"
+        if unsigned and self.dtype.kind == "i":
+            return np.dtype(f"<u{self.dtype.itemsize}")
+        return self.dtype
+
+    def _number(self, name: str, default: float) -> float:
+        return float(np.asarray(self.attributes.get(name, default)).ravel()[0])
+
+    def fills(self) -> NDArray[np.generic]:
+        """Return the raw values that mean missing."""
+        found = [
+            np.asarray(self.attributes[name]).ravel()
+            for name in ("_FillValue", "missing_value")
+            if name in self.attributes
+        ]
+        kept = [f for f in found if f.dtype.kind in "biuf"]
+        if self.dtype.kind != "f":  # NaN is no integer
+            kept = [f[np.isfinite(f)] for f in kept]
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = [f.astype(self.dtype) for f in kept]
+        return np.concatenate([*cast, np.empty(0, self.dtype)])
+
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Return the declared valid range in physical units; None where there is none."""
+        low, high = self._bound("valid_min", 0), self._bound("valid_max", 0)
+        if "valid_range" in self.attributes:
+            low, high = self._bound("valid_range", 0), self._bound("valid_range", 1)
+        if low is None and high is None and self.dtype.kind == "b":
+            return 0.0, 1.0
+        return (high, low) if self.scale < 0 else (low, high)
+
+    def _bound(self, name: str, position: int) -> float | None:
+        # CF 2.5.1: the valid range of packed data is given in packed values.
+        try:
+            raw = float(np.asarray(self.attributes[name]).ravel()[position])
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+        return raw * self.scale + self.offset
+
+    def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return raw values as float64 in the variable's units, NaN where they are missing."""
+        values = np.asarray(raw.view(self.counted).astype(np.float64))
+        if self.scale != 1.0 or self.offset != 0.0:
+            values = np.asarray(values * self.scale + self.offset)
+        fills = self.fills()
+        if fills.size:
+            values[np.isin(raw, fills)] = np.nan
+        if raw.dtype.kind in "mM":
+            values[np.isnat(raw)] = np.nan
+        return values
+
+    def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:
+        """Return values in the variable's units as raw values; NaN becomes the fill value.
+
+        Integers are rounded and clipped to the range of the type.  Without a fill value, NaN in
+        an integer variable becomes 0; its provenance says that it is missing.
+        """
+        missing = np.isnan(values)
+        fills = self.fills()
+        if self.dtype.kind == "f":
+            fill = fills[0] if fills.size else np.asarray(np.nan, self.dtype)
+            with np.errstate(over="ignore"):
+                raw = np.asarray((values - self.offset) / self.scale).astype(self.dtype)
+        else:
+            fill = fills[0] if fills.size else np.zeros((), self.dtype)
+            raw = self._whole(np.nan_to_num((values - self.offset) / self.scale))
+        return np.asarray(np.where(missing, fill, raw).astype(self.dtype))
+
+    def _whole(self, packed: NDArray[np.float64]) -> NDArray[np.generic]:
+        if self.dtype.kind == "b":
+            return np.asarray(packed >= 0.5)
+        limits = np.iinfo(self.counted.str)
+        # The largest 64-bit integers are no float64: the next one below is.
+        exact = float(limits.max) if limits.bits < 64 else np.nextafter(float(limits.max), 0.0)
+        whole = np.clip(np.rint(packed), float(limits.min), exact)
+        return np.asarray(whole.astype(self.counted)).view(self.dtype)

@@ -1,0 +1,259 @@
+"""Judge covariances by hiding intact cells and estimating them from the others.
+
+What is hidden has the shape of the hole: its translated copies in the present field, and the hole
+itself in past fields, of which only older ones may then serve as knowledge.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.tasks.covariance import Covariance, Places, embed, interpolate
+from gnomon.tasks.holes import Cells, Grid, copy_hole
+from gnomon.tasks.modes import Modes
+from gnomon.tasks.observers import pick_observers
+
+Floats = NDArray[np.float64]
+
+_FEWEST_KNOWN, _FEWEST_COPIES, _FEWEST_SCORED = 10, 3, 200
+_MOST_SCORED, _MOST_TRIAL_OBSERVERS, _LEAST_GAIN = 300, 400, 0.01
+_STRETCHES, _NUGGETS = (0.5, 1.0, 2.0, 4.0), (0.002, 0.05, 0.3)
+_RANKS = ((4, np.inf), (16, np.inf), (64, 6.0), (64, 3.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Neighbouring holes and their surroundings; cells are flat numbers of this patch."""
+
+    anomaly: Floats
+    """Departure / standard error, shape (n,); NaN where unknown."""
+    scale: Floats
+    """Standard error of the forecast, data units, shape (n,)."""
+    holes: tuple[Cells, ...]
+    """Cells to estimate, by hole, the largest hole first."""
+    known: Cells
+    """Intact cells, ascending."""
+    grid: Grid
+    lengths: tuple[float, ...]
+    """Correlation length of each axis, cells."""
+    modes: Modes
+    """Modes of all the past."""
+    older: Modes
+    """Modes of the past before `tried`."""
+    tried: Floats
+    """Latest past fields to try the hole on, standardised, of the present's size, shape (k, n)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Cells to estimate from observers, in one or several fields."""
+
+    wanted: Cells
+    observers: Cells
+    fields: Floats
+    """Standardised fields, shape (k, n); NaN where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What hiding intact regions said about one covariance."""
+
+    covariance: Covariance
+    weight: float
+    inflation: float
+    """Ratio of actual to predicted relative error."""
+    ceiling: float
+    """The largest standard error allowed, in standard errors of the forecast."""
+    healed: float
+    """Sum of squared errors of the healed estimate in hidden cells."""
+    forecast: float
+    """The same of the forecast alone."""
+    count: int
+    """Hidden cells scored."""
+
+
+def judge(patch: Patch, observers: int) -> Verdict | None:
+    """Return the covariance that heals copies of the hole best; None if too few can be hidden.
+
+    Parameters
+    ----------
+    patch : Patch
+        Holes and surroundings; the largest hole is the one that is copied.
+    observers : int
+        Bound on the intact cells that an estimate uses.
+
+    Notes
+    -----
+    A search in turn over lengths and smoothness, nugget, and modes, with few observers; the
+    winner is scored again with all of them.
+    """
+    wanted = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
+    mask = np.zeros(patch.grid.shape, dtype=bool)
+    mask.ravel()[patch.known] = True
+    hidden = copy_hole(patch.holes[0], mask, patch.grid, wanted)
+    if len(patch.known) < _FEWEST_KNOWN or len(hidden) < _FEWEST_COPIES:
+        return None
+    trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
+    best = Covariance(patch.lengths)
+    for models in (_vary_shape, _vary_nugget, partial(_vary_rank, len(patch.older.shares))):
+        best = min(models(best), key=lambda model: _score(patch, trials, model).healed)
+    return _score(patch, _plan(patch, hidden, observers), best)
+
+
+def _vary_shape(start: Covariance) -> list[Covariance]:
+    """Return the model with other lengths and smoothness."""
+    return [
+        replace(start, lengths=tuple(length * stretch for length in start.lengths), smooth=smooth)
+        for stretch, smooth in product(_STRETCHES, (False, True))
+    ]
+
+
+def _vary_nugget(start: Covariance) -> list[Covariance]:
+    """Return the model with other nuggets."""
+    return [replace(start, nugget=nugget) for nugget in _NUGGETS]
+
+
+def _vary_rank(past: int, start: Covariance) -> list[Covariance]:
+    """Return the model without and with modes of the past, its local part then also shorter."""
+    shorter = replace(start, lengths=tuple(length / 2.0 for length in start.lengths))
+    return [start] + [
+        replace(model, rank=min(rank, past), reach=reach)
+        for rank, reach in _RANKS
+        for model in (start, shorter)
+        if past
+    ]
+
+
+def _plan(patch: Patch, hidden: list[Cells], observers: int) -> list[Trial]:
+    """Return trials: each hidden region of the present, and the hole itself in past fields."""
+    now = patch.anomaly[np.newaxis]
+    trials = [(_exclude(patch.known, cells), cells, now) for cells in hidden]
+    if len(patch.tried):
+        trials.append((patch.known, patch.holes[0], patch.tried))
+    return [
+        Trial(
+            cells[:: -(-len(cells) // _MOST_SCORED)],
+            pick_observers(seen, cells, patch.grid, patch.lengths, observers),
+            fields,
+        )
+        for seen, cells, fields in trials
+    ]
+
+
+def _exclude(cells: Cells, taken: Cells) -> Cells:
+    """Return the cells that are not taken, in the same order."""
+    out = np.zeros(max(cells.max(), taken.max()) + 1, dtype=bool)
+    out[taken] = True
+    return cells[~out[cells]]
+
+
+def estimate(
+    patch: Patch, trial: Trial, covariance: Covariance, modes: Modes
+) -> tuple[Floats, Floats]:
+    """Return the estimates of a trial's fields and their error variance, both standardised.
+
+    Parameters
+    ----------
+    patch : Patch
+        Where the trial's cells lie.
+    trial : Trial
+        k fields; n cells wanted.
+    covariance : Covariance
+        The model.
+    modes : Modes
+        Modes of the past that the model may use.
+
+    Returns
+    -------
+    mean : ndarray of float64, shape (k, n)
+    variance : ndarray of float64, shape (n,)
+        Relative to the field's mean square.
+    """
+    grid, rank = patch.grid, covariance.rank
+    observed, wanted = (
+        Places(embed(cells, grid.shape, grid.cyclic, covariance.lengths), modes.at(cells, rank))
+        for cells in (trial.observers, trial.wanted)
+    )
+    values = np.nan_to_num(trial.fields[:, trial.observers])
+    return interpolate(values, observed, wanted, covariance, modes.explain(rank))
+
+
+def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict:
+    """Return how a covariance does on trials whose truth is known, with the weight it earns."""
+    rows = [row for trial in trials for row in _compare(patch, trial, covariance)]
+    sums = np.array([(d @ d, d @ p, p @ p) for d, p in ((t * s, g * s) for t, g, _, s in rows)])
+    weight, without = _weigh(sums)
+    healed = sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2]
+    excess = np.array([np.mean((t - weight * g) ** 2 / soften(v, weight)) for t, g, v, _ in rows])
+    size = np.mean([np.mean(t**2) for t, *_ in rows])
+    doubt = np.std(excess, ddof=1) / np.sqrt(len(rows))
+    return Verdict(
+        covariance=covariance,
+        weight=weight if _earned(sums[:, 0], healed) else 0.0,
+        inflation=float(np.sqrt(excess.mean() + doubt)),
+        ceiling=float(max(1.0, np.sqrt(size))),
+        healed=float(healed.sum()),
+        forecast=float(sums[:, 0].sum()),
+        count=sum(len(t) for t, *_ in rows),
+    )
+
+
+def _earned(forecast: Floats, healed: Floats) -> bool:
+    """Return whether healing gains more than 1 % and more than the gain's standard error."""
+    gain = forecast - healed
+    doubt = float(np.std(gain, ddof=1)) * np.sqrt(len(gain))
+    return bool(gain.sum() > max(doubt, _LEAST_GAIN * forecast.sum()))
+
+
+def _compare(
+    patch: Patch, trial: Trial, covariance: Covariance
+) -> list[tuple[Floats, Floats, Floats, Floats]]:
+    """Return truth, estimate, relative variance and scale of each field's cells of known truth."""
+    means, variance = estimate(patch, trial, covariance, patch.older)
+    rows = []
+    for truth, mean in zip(trial.fields[:, trial.wanted], means, strict=True):
+        seen = np.isfinite(truth)
+        if seen.any():
+            rows.append((truth[seen], mean[seen], variance[seen], patch.scale[trial.wanted][seen]))
+    return rows
+
+
+def _weigh(sums: Floats) -> tuple[float, Floats]:
+    """Return the weight shrunk by its own uncertainty, and the weight without each trial.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (trials, 3)
+        Sums of truth^2, truth x estimate and estimate^2.
+
+    Notes
+    -----
+    Least squares, with the jackknife variance (Tukey 1958) of the weight in a positive-part
+    shrinkage (James and Stein 1961): a weight that chance could explain becomes 0.
+    """
+    rest = sums.sum(axis=0) - sums
+    usable = rest[:, 2] > 0.0
+    without = np.divide(rest[:, 1], rest[:, 2], out=np.zeros(len(sums)), where=usable)
+    total = sums.sum(axis=0)
+    if not total[2] > 0.0:
+        return 0.0, np.clip(without, 0.0, 1.0)
+    weight = float(np.clip(total[1] / total[2], 0.0, 1.0))
+    variance = float(np.sum((without - without.mean()) ** 2)) * (len(sums) - 1) / len(sums)
+    shrunk = weight * max(0.0, 1.0 - variance / weight**2) if weight > 0.0 else 0.0
+    return shrunk, np.clip(without, 0.0, 1.0)
+
+
+def soften(variance: Floats, weight: float) -> Floats:
+    """Return the relative error variance when only a share of the interpolation is used.
+
+    Parameters
+    ----------
+    variance : ndarray of float64, any shape
+        Relative error variance of the interpolation.
+    weight : float
+        The share, in [0, 1].
+    """
+    return np.asarray(variance + (1.0 - weight) ** 2 * np.maximum(1.0 - variance, 0.0))

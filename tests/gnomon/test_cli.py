@@ -1,0 +1,350 @@
+"""The command line: every command, and every mistake in one line that changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gnomon import cli
+from tests import sources
+from tests.cases import HISTORY, Case
+
+NEXT = "2001-01-25"
+COMMANDS = [
+    "init",
+    "update",
+    "backfill",
+    "status",
+    "points",
+    "restore",
+    "check",
+    "anomalies",
+    "demo",
+]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process; returns exit code, output and errors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["gnomon", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def strict(text: str) -> Any:
+    """Read JSON, and refuse what is none: NaN, Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_whole_life(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = sources.temperature(14)
+    data.sst.values[13, :4, :4] += 30
+    source, place = str(tmp_path / "source.zarr"), str(tmp_path / "r")
+    sources.write(source, data, 0, 12)
+
+    def call(*arguments: str) -> Any:
+        code, out, err = run(capsys, *arguments, "--json")
+        assert (code, err) == (0, ""), err
+        return strict(out)
+
+    chunks = ("--chunk", "lat=4", "--chunk", "lon=4")
+    made = call("init", place, source, *chunks, "--leads", "3", "--tolerance", "sst=0.5")
+    assert (made["captures"], made["due"]) == (0, None)
+    assert len(call("backfill", place, "--until", "2001-01-11")["captured"]) == 11
+    assert call("update", place)["captured"] == ["2001-01-12T00:00:00"]
+    sources.write(source, data, 12, 14)
+    report = call("update", place, "--docs", str(tmp_path / "docs"))
+    assert report["suspect_chunks"] == 1
+    assert call("status", place)["variables"]["sst"]["tolerance"] == 0.5
+    found = call("points", place, "--at", "2001-01-14")
+    assert [p["kind"] for p in found] == ["healed", "suspect", "forecast", "last_capture"]
+    assert found[0]["confidence"] is not None
+    target = str(tmp_path / "x.nc")
+    done = call("restore", place, "--at", "2001-01-14", "--to", target, "--accept-predicted")
+    assert (done["point"]["kind"], done["target"]) == ("healed", target)
+    assert call("check", place, "--read-data")["problems"] == []
+    assert call("anomalies", place)["anomalies"][0]["open"] is True
+    assert call("anomalies", place, "--accept", "2001-01-14")["judged"] == 1
+    assert call("update", place)["refit"] == {"sst": "a verdict changed what was learnt"}
+
+
+def test_what_people_see(capsys: pytest.CaptureFixture[str], damaged: Case) -> None:
+    for arguments, expected in {
+        ("status", "repository"): ("25, 2001-01-01T00:00:00 to 2001-01-25T00:00:00", "sst"),
+        ("points", "repository", "--at", NEXT): ("healed", "suspect", "--accept-predicted"),
+        ("check", "repository"): ("no problems", "--read-data"),
+        ("anomalies", "repository"): ("open", "chunks 0/1"),
+        ("anomalies", "repository", "--reject", "2001-01-24", "--variable", "sst"): ("6 chunks",),
+        ("restore", "repository", "--at", "2001-01-05", "--to", "x.zarr"): ("7 chunks verified",),
+        ("update", "repository"): ("learnt sst anew", "next update due"),
+    }.items():
+        code, out, err = run(capsys, *arguments)
+        assert (code, err) == (0, "")
+        for text in expected:
+            assert text in out, (arguments, text, out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, err = run(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert "--json" in out
+
+
+def test_help_lists_the_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(command in out for command in COMMANDS)
+    assert "Exit codes" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["prefect", "great_expectations", "distributed", "pmdarima", "matplotlib"]
+    heavy += ["xarray", "zarr", "pandas", "scipy", "dask"]
+    program = (
+        "import sys; from gnomon import cli; sys.argv = ['gnomon', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        f"print('HEAVY', [m for m in {heavy} if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+# Mistakes: arguments, exit code, and what the line says. ---------------------------------------
+
+MISTAKES: dict[str, tuple[list[str], int, str]] = {
+    "no source": (["init", "new", "nowhere.zarr"], 3, "does not exist"),
+    "a file that is no dataset": (["init", "new", "notes.txt"], 3, "xarray"),
+    "an empty folder": (["init", "new", "empty"], 3, "xarray"),
+    "a repository as source": (["init", "new", "repository"], 2, "is a Gnomon repository"),
+    "a place that is not empty": (["init", "full", "source.zarr"], 4, "not empty"),
+    "a repository there already": (["init", "repository", "source.zarr"], 4, "not empty"),
+    "a source inside the repository": (["init", ".", "source.zarr"], 4, "not empty"),
+    "a repository inside the source": (["init", "source.zarr/r", "source.zarr"], 2, "inside"),
+    "no such variable": (["init", "new", "source.zarr", "--variable", "salt"], 3, "sst"),
+    "text": (["init", "new", "text.zarr", "--variable", "name"], 2, "name"),
+    "nothing numeric": (["init", "new", "text.zarr"], 2, "no numeric variable"),
+    "all missing": (["init", "new", "missing.zarr"], 2, "all missing"),
+    "units of time": (["init", "new", "units.zarr"], 2, "units"),
+    "no time": (["init", "new", "notime.zarr", "--kind", "append"], 2, "--time"),
+    "no such time": (["init", "new", "source.zarr", "--time", "t"], 3, "'t'"),
+    "kind": (["init", "new", "source.zarr", "--kind", "stream"], 2, "append or state"),
+    "engine": (["init", "new", "source.zarr", "--engine", "nonsense"], 3, "engine"),
+    "group": (["init", "new", "source.zarr", "--group", "no/such"], 3, "source.zarr"),
+    "chunk": (["init", "new", "source.zarr", "--chunk", "lat"], 2, "NAME=NUMBER"),
+    "chunk number": (["init", "new", "source.zarr", "--chunk", "lat=many"], 2, "NAME=NUMBER"),
+    "chunk of nothing": (["init", "new", "source.zarr", "--chunk", "depth=3"], 2, "depth"),
+    "chunk of zero": (["init", "new", "source.zarr", "--chunk", "lat=0"], 2, "at least 1"),
+    "leads": (["init", "new", "source.zarr", "--leads", "0"], 2, "leads"),
+    "leads in words": (["init", "new", "source.zarr", "--leads", "some"], 2, "leads"),
+    "interval": (["init", "new", "source.zarr", "--interval", "0"], 2, "interval"),
+    "period": (["init", "new", "source.zarr", "--period", "-3"], 2, "period"),
+    "tolerance": (["init", "new", "source.zarr", "--tolerance", "sst=-1"], 2, "above 0"),
+    "tolerance of nothing": (["init", "new", "source.zarr", "--tolerance", "x=1"], 3, "'x'"),
+    "not a number": (["init", "new", "source.zarr", "--tolerance", "sst=nan"], 2, "above 0"),
+    "no repository": (["status", "nowhere"], 3, "gnomon init"),
+    "a source as repository": (["update", "source.zarr"], 3, "gnomon init"),
+    "a newer format": (["status", "newer"], 7, "upgrade"),
+    "a damaged log": (["status", "broken"], 5, "log"),
+    "time of an append source": (["update", "repository", "--time", "2001"], 2, "--time"),
+    "until": (["backfill", "repository", "--until", "soon"], 2, "soon"),
+    "at": (["points", "repository", "--at", "yesterday"], 2, "yesterday"),
+    "at no date": (["points", "repository", "--at", "2001-02-31"], 2, "2001-02-31"),
+    "at many": (["points", "repository", "--at", "2001"], 2, "name one"),
+    "at nothing": (["points", "repository", "--at", "1999-01-01"], 3, "24 captures"),
+    "restore nothing": (["restore", "repository", "--at", "2030", "--to", "x.zarr"], 3, "no state"),
+    "restore onto": (["restore", "repository", "--at", "2001-01-05", "--to", "full"], 2, ".zarr"),
+    "target exists": (
+        ["restore", "repository", "--at", "2001-01-05", "--to", "source.zarr"],
+        4,
+        "exists",
+    ),
+    "predicted": (
+        ["restore", "repository", "--at", NEXT, "--to", "x.zarr"],
+        2,
+        "--accept-predicted",
+    ),
+    "predicted and plain": (
+        ["restore", "repository", "--at", NEXT, "--to", "x.nc", "--accept-predicted", "--plain"],
+        2,
+        "plain",
+    ),
+    "no such kind": (
+        ["restore", "repository", "--at", "2001-01-05", "--to", "x.nc", "--kind", "magic"],
+        3,
+        "magic",
+    ),
+    "judge what was not captured": (["anomalies", "repository", "--accept", NEXT], 3, "captured"),
+    "judge no variable": (
+        ["anomalies", "repository", "--accept", "2001-01-05", "--variable", "salt"],
+        3,
+        "salt",
+    ),
+    "no argument": (["update"], 2, "REPOSITORY"),
+    "no such option": (["status", "repository", "--verbose"], 2, "--verbose"),
+    "no such command": (["destroy", "repository"], 2, "destroy"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistaken(
+    _grown: Case, tmp_path_factory: pytest.TempPathFactory
+) -> Case:
+    """A folder with a good repository and much that is not."""
+    folder = tmp_path_factory.mktemp("mistaken")
+    case = _grown.copy(folder)
+    (folder / "empty").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full" / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("hello")
+    data = _grown.data.isel(time=slice(0, 4))
+    names = np.array(["a", "b", "c", "d"], dtype="U1")
+    sources.overwrite(folder / "text.zarr", xr.Dataset({"name": ("time", names)}, data.coords))
+    sources.overwrite(folder / "missing.zarr", data[["sst"]] * np.nan)
+    time = ("time", data.time.values, {"units": "moons since the flood"})
+    sources.overwrite(folder / "units.zarr", data[["sst"]].assign_coords(time=time))
+    sources.overwrite(folder / "notime.zarr", data[["sst"]].isel(time=0, drop=True))
+    for name in ("newer", "broken"):
+        _grown.copy(folder / name)
+        (folder / name / "repository").rename(folder / f"{name}.r")
+        (folder / f"{name}.r").rename(folder / name / "r")
+    settings = folder / "newer" / "r" / "gnomon.json"
+    settings.write_text(settings.read_text().replace('"format": 1', '"format": 2'))
+    record = sorted((folder / "broken" / "r" / "log").iterdir())[1]
+    record.write_text(record.read_text().replace("capture", "captive", 1))
+    return case
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+    mistaken: Case,
+    mistake: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments, expected, text = MISTAKES[mistake]
+    moved = [f"{a}/r" if a in ("newer", "broken") else a for a in arguments]
+    monkeypatch.chdir(mistaken.folder)
+    check_refusal(capsys, mistaken.folder, moved, expected, text)
+
+
+def check_refusal(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    arguments: list[str],
+    expected: int,
+    text: str,
+) -> None:
+    before = sources.listing(folder)
+    code, out, err = run(capsys, *arguments)
+    assert err.startswith("gnomon: error: "), err
+    assert err.count("\n") == 1, err
+    assert text in err
+    assert code == expected, err
+    assert out == ""
+    assert sources.listing(folder) == before
+
+
+def _other_grid(data: xr.Dataset) -> xr.Dataset:
+    return data.isel(lat=slice(0, 6))
+
+
+def _other_type(data: xr.Dataset) -> xr.Dataset:
+    return data.assign(sst=data.sst.astype("f8"))
+
+
+def _other_coordinate(data: xr.Dataset) -> xr.Dataset:
+    return data.assign_coords(lat=data.lat + 1)
+
+
+def _no_variable(data: xr.Dataset) -> xr.Dataset:
+    return data.drop_vars("sst")
+
+
+def _no_time(data: xr.Dataset) -> xr.Dataset:
+    return data.isel(time=0, drop=True)
+
+
+def _other_calendar(data: xr.Dataset) -> xr.Dataset:
+    attributes = dict(data.time.attrs, calendar="360_day")
+    return data.assign_coords(time=("time", data.time.values, attributes))
+
+
+def _other_order(data: xr.Dataset) -> xr.Dataset:
+    return data.transpose("lat", "time", "lon", ...)
+
+
+CHANGES: dict[str, tuple[Callable[[xr.Dataset], xr.Dataset], str]] = {
+    "grid": (_other_grid, "shape"),
+    "type": (_other_type, "type"),
+    "coordinate": (_other_coordinate, "'lat'"),
+    "variable": (_no_variable, "'sst'"),
+    "time": (_no_time, "time"),
+    "calendar": (_other_calendar, "calendar"),
+    "order": (_other_order, "sst"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_source_that_changed_is_refused(
+    capsys: pytest.CaptureFixture[str], grown: Case, change: str
+) -> None:
+    make, text = CHANGES[change]
+    changed = make(grown.data.isel(time=slice(0, HISTORY + 1)))
+    sources.overwrite(grown.source, changed)
+    check_refusal(capsys, grown.folder, ["update", "repository"], 2, text)
+
+
+def test_a_single_capture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, place = tmp_path / "source.zarr", str(tmp_path / "r")
+    sources.write(source, sources.temperature(1))
+    assert run(capsys, "init", place, str(source))[0] == 0
+    code, out, err = run(capsys, "update", place)
+    assert (code, err) == (0, "")
+    assert "1 capture, at least 3 are needed" in out
+    arguments = ["restore", place, "--at", "2001-01-02", "--to", str(tmp_path / "x.zarr")]
+    check_refusal(capsys, tmp_path, arguments, 3, "1 capture")
+    assert run(capsys, "restore", place, "--at", "2001-01-01", *arguments[4:])[0] == 0
+
+
+def test_damage_in_the_repository(capsys: pytest.CaptureFixture[str], grown: Case) -> None:
+    (chunk, *_) = sorted((grown.place / "captures").rglob("sst*/residual/c/9/**/*[0-9]")) or sorted(
+        p for p in (grown.place / "captures").rglob("*") if "residual/c/9/" in str(p) and p.is_file()
+    )
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(bytes(data))
+    arguments = ["restore", "repository", "--at", "2001-01-10", "--to", "x.zarr"]
+    before = sources.listing(grown.folder)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (5, "")
+    assert err.startswith("gnomon: error: ")
+    assert err.count("\n") == 1
+    code, out, _ = run(capsys, "check", "repository", "--read-data", "--json")
+    assert code == 5
+    assert strict(out)["problems"]
+    assert sources.listing(grown.folder) == before

@@ -1,0 +1,300 @@
+"""Small sources and repositories for the tests, made through the public parts of the floors."""
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gnomon.storage.captures import COLUMNS, CaptureStack, Held, encode_chunk
+from gnomon.storage.delta import residual_dtype
+from gnomon.storage.describe import describe
+from gnomon.storage.errors import GnomonError
+from gnomon.storage.forecaster import ForecasterState, create_state, state_digest
+from gnomon.storage.grid import Grid
+from gnomon.storage.location import Location
+from gnomon.storage.model import CapturedStep, Kind, Settings, SourceSpec, Variable
+from gnomon.storage.repository import Repository, fresh_id
+from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
+from gnomon.storage.slab import create_index, create_residual
+from gnomon.storage.source import open_source
+from gnomon.storage.view import Plane, raw_dataset
+from gnomon.tasks.capture import capture, commit_capture, plan_capture
+from gnomon.tasks.work import serial
+
+HOUR = 3_600_000_000
+WHEN = "2020-01-01T00:00:00+00:00"
+
+
+def weather(steps: int = 4, *, first: int = 0) -> xr.Dataset:
+    """Return a small undecoded dataset: a field with land, a packed one, a mask."""
+    y, x = np.mgrid[0:6, 0:10].astype(np.float32)
+    time = np.arange(first, first + steps)
+    field = np.stack([np.sin(x / 3 + k) * 4 + y for k in time]).astype(np.float32)
+    field[:, 0, :3] = np.nan
+    packed = np.rint(field[:, :, ::-1] * 50).astype(np.float32)
+    packed = np.where(np.isnan(packed), -32768, packed).astype(np.int16)
+    wet = np.broadcast_to((x + y > 5).astype(np.uint8), field.shape).copy()
+    dims = ("time", "y", "x")
+    scale = {"scale_factor": 0.02, "add_offset": 1.0, "_FillValue": -32768}
+    return xr.Dataset(
+        {
+            "t": (dims, field, {"units": "K", "standard_name": "air_temperature"}),
+            "p": (dims, packed, {"units": "hPa", **scale}),
+            "wet": (dims, wet, {"flag_values": [0, 1], "flag_meanings": "dry wet"}),
+        },
+        coords={
+            "time": ("time", time, {"units": "hours since 2000-01-01", "calendar": "standard"}),
+            "y": ("y", np.arange(6.0), {"units": "degrees_north"}),
+            "x": ("x", np.arange(10.0), {"units": "degrees_east"}),
+        },
+        attrs={"title": "weather", "version": 3},
+    )
+
+
+def write_zarr(dataset: xr.Dataset, path: Path, **options: Any) -> Path:
+    """Write an undecoded dataset as a Zarr store."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.to_zarr(path, consolidated=False, **options)
+    return path
+
+
+def make_repository(
+    url: str | Path,
+    source: str | Path,
+    *,
+    kind: Kind | None = None,
+    names: tuple[str, ...] = (),
+    chunks: dict[str, int] | None = None,
+    engine: str | None = None,
+) -> Repository:
+    """Make a repository for a source, as init does."""
+    spec = SourceSpec(str(source), kind or "append", None, engine)
+    with open_source(spec) as dataset:
+        found = describe(dataset, spec, kind=kind, names=names, chunks=chunks)
+        time = dataset.variables[found.spec.time] if found.spec.time else None
+        settings = Settings(
+            source=found.spec,
+            variables=found.variables,
+            created_at="",
+            frame="",
+            frame_entries={},
+            attributes={str(k): v for k, v in dataset.attrs.items()},
+            time_attributes={} if time is None else dict(time.attrs),
+            time_dtype="<i8" if time is None else time.dtype.newbyteorder("<").str,
+        )
+        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
+        return Repository.create(str(url), settings, frame, WHEN)
+
+
+def capture_new(
+    repository: Repository, *, now: int | None = None, until: int | None = None
+) -> Repository:
+    """Capture what is new in the source, as an update does, without judging it."""
+    plan = plan_capture(repository, now=now, until=until)
+    assert plan is not None
+    found = capture(repository, plan, serial)
+    return commit_capture(repository, found, set(), report={}, committed_at=WHEN)
+
+
+def captured(url: str | Path, source: str | Path, **options: Any) -> Repository:
+    """Make a repository and capture everything that the source holds."""
+    return capture_new(make_repository(url, source, **options))
+
+
+def add_shadow(repository: Repository, leads: int = 2) -> Repository:
+    """Commit a made-up shadow of every forecast variable, and a made-up state."""
+    folder = fresh_id(len(repository.records))
+    last = repository.steps[-1]
+    rng = np.random.default_rng(7)
+    variables: dict[str, Any] = {}
+    forecaster: dict[str, Any] = {}
+    for variable in repository.settings.variables:
+        if variable.forecast:
+            roots = _write_shadow(repository, variable, folder, leads, rng)
+            variables[variable.name] = {"roots": roots, "confidence": [0.5] * leads}
+            root = _write_state(repository, variable, folder, rng)
+            forecaster[variable.name] = {"root": root}
+    body = {
+        "id": folder,
+        "step": last.step,
+        "reference": last.instant,
+        "instants": [last.instant + (k + 1) * HOUR for k in range(leads)],
+        "variables": variables,
+        "forecaster": forecaster,
+    }
+    return repository.commit("shadow", body, WHEN)
+
+
+def _write_shadow(
+    repository: Repository, variable: Variable, folder: str, leads: int, rng: np.random.Generator
+) -> dict[str, str]:
+    grid, path = variable.grid, f"shadows/{folder}/{variable.folder}"
+    last = repository.steps[-1].step
+    stack = repository.captures(variable.name)
+    arrays = {
+        part: create_residual(
+            repository.location, f"{path}/{part}", lead=leads, grid=grid, dtype=np.dtype(dtype)
+        )
+        for part, dtype in (("change", "<i4"), ("error", "i1"))
+    }
+    rows = np.zeros((leads, *grid.counts, len(INDEX_COLUMNS)), np.int64)
+    scores = np.zeros((leads, *grid.counts, len(SCORE_COLUMNS)))
+    for k in range(leads):
+        change = np.zeros(grid.shape, np.int32)
+        error = np.zeros(grid.shape, np.int8)
+        for index in grid.indices():
+            cells = grid.cells(index)
+            base = variable.to_physical(stack.chunk(last, index))
+            mean = base + rng.normal(size=base.shape)
+            sigma = np.where(np.isnan(base), np.nan, rng.uniform(0.5, 2.0, base.shape))
+            made = quantise(variable.name, (k, *index), mean, sigma, base, last, 0.5, 1.0)
+            change[cells], error[cells] = made.change, made.error.view(np.int8)
+            rows[(k, *index)], scores[(k, *index)] = made.index, made.score
+        arrays["change"][k] = change
+        arrays["error"][k] = error
+    location = repository.location
+    return {
+        "index": create_index(location, f"{path}/index", rows, INDEX_COLUMNS),
+        "score": create_index(location, f"{path}/score", scores, SCORE_COLUMNS),
+    }
+
+
+def _write_state(
+    repository: Repository, variable: Variable, folder: str, rng: np.random.Generator
+) -> str:
+    grid, path = variable.grid, f"forecaster/{folder}/{variable.folder}"
+    cells, shared = create_state(repository.location, path, grid, 2, 3)
+    numbers = rng.normal(size=(2, *grid.shape))
+    cells[...] = numbers
+    few = rng.normal(size=(*grid.counts, 3))
+    shared[...] = few
+    rows = np.zeros((*grid.counts, 2), np.int64)
+    for index in grid.indices():
+        part = numbers[(slice(None), *grid.cells(index))].reshape(2, -1)
+        rows[index] = state_digest(variable.name, index, part, few[index])
+    return create_index(repository.location, f"{path}/index", rows, ["high", "low"])
+
+
+def store_stack(
+    location: Location, variable: Variable, states: list[Any], *, per_slab: int = 1000
+) -> CaptureStack:
+    """Store states of one variable in slabs of `per_slab` steps and open them for reading."""
+    grid: Grid = variable.grid
+    held: dict[Any, Held] = {}
+    steps: list[CapturedStep] = []
+    roots: dict[str, str] = {}
+    for first in range(0, len(states), per_slab):
+        part = states[first : first + per_slab]
+        slab = f"s{first:03d}"
+        path = f"captures/{slab}/{variable.folder}"
+        dtype = residual_dtype(variable.numpy_dtype)
+        array = create_residual(
+            location, f"{path}/residual", lead=len(part), grid=grid, dtype=dtype
+        )
+        rows = np.zeros((len(part), *grid.counts, len(COLUMNS)), np.int64)
+        for k, state in enumerate(part):
+            residual = np.zeros(grid.shape, dtype)
+            for index in grid.indices():
+                chunk = np.asarray(state[grid.cells(index)], order="C")
+                made = encode_chunk(variable.name, index, first + k, chunk, held.get(index))
+                held[index], rows[(k, *index)] = made.held, made.row
+                if made.residual is not None:
+                    residual[grid.cells(index)] = made.residual
+            array[k] = residual
+            steps.append(CapturedStep(first + k, (first + k) * HOUR, slab, k, 0, WHEN))
+        roots[slab] = create_index(location, f"{path}/index", rows, COLUMNS)
+    return CaptureStack(location, variable, tuple(steps), roots)
+
+
+def planes_of(repository: Repository) -> tuple[Plane, ...]:
+    """Return every captured state."""
+    return tuple(Plane(s.instant, step=s.step) for s in repository.steps)
+
+
+def history(repository: Repository) -> xr.Dataset:
+    """Return every captured state of an append source, undecoded."""
+    return raw_dataset(repository, planes_of(repository), plain=True)
+
+
+def assert_identical(found: xr.Dataset, wanted: xr.Dataset) -> None:
+    """Demand the same variables, dims, types, bits and attributes."""
+    assert set(found.variables) == set(wanted.variables)
+    assert same_attributes(found.attrs, wanted.attrs)
+    for name in wanted.variables:
+        a, b = found.variables[name], wanted.variables[name]
+        assert a.dims == b.dims, name
+        assert same_attributes(a.attrs, b.attrs), (name, a.attrs, b.attrs)
+        x, y = np.asarray(a.values), np.asarray(b.values)
+        assert x.shape == y.shape, name
+        if y.dtype.kind in "OT":
+            assert x.tolist() == y.tolist(), name
+        else:
+            assert x.dtype == y.dtype.newbyteorder("<"), name
+            assert x.tobytes() == y.astype(x.dtype).tobytes(), name
+
+
+def same_attributes(a: dict[Any, Any], b: dict[Any, Any]) -> bool:
+    """Tell whether attributes have the same names, types and bits."""
+
+    def form(value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            array = np.asarray(value)
+            return type(value).__name__, array.dtype.newbyteorder("<").str, repr(array.tolist())
+        return type(value).__name__, repr(value)
+
+    return {k: form(v) for k, v in a.items()} == {k: form(v) for k, v in b.items()}
+
+
+def everything(url: str | Path) -> dict[str, Any]:
+    """Read all that a repository may ever return, or raise."""
+    repository = Repository.open(str(url))
+    found: dict[str, Any] = {
+        "records": [(r.kind, r.body) for r in repository.records],
+        "settings": repository.settings.to_json(),
+    }
+    for name, variable in history(repository).variables.items():
+        found[f"captured {name}"] = variable.values.tobytes()
+    for shadow in repository.shadows:
+        for name in shadow.variables:
+            stack = repository.shadow(name, shadow)
+            for lead in range(1, len(shadow.instants) + 1):
+                for index in stack.variable.grid.indices():
+                    parts = stack.chunk(lead, index)
+                    found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
+    newest = repository.forecaster
+    for name, entry in newest.body["forecaster"].items() if newest else ():
+        variable = repository.settings.variable(name)
+        state = ForecasterState(
+            repository.location, variable, str(newest.body["id"]) if newest else "", entry["root"]
+        )
+        for index in variable.grid.indices():
+            found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]
+    return found
+
+
+def attempt(url: str | Path) -> dict[str, Any] | GnomonError:
+    """Return everything, or the error that was raised on purpose."""
+    try:
+        return everything(url)
+    except GnomonError as error:
+        return error
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return every file below a folder, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """Return a copy that may be damaged."""
+    return Path(shutil.copytree(folder, target))
+
+
+def undecoded(source: str | Path, steps: int | None = None) -> xr.Dataset:
+    """Return the source, or its first steps, as it is stored."""
+    dataset = open_source(SourceSpec(str(source), "append")).load()
+    return dataset if steps is None else dataset.isel(time=slice(steps))

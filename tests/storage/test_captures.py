@@ -1,0 +1,162 @@
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gnomon.storage.captures import MAX_CHAIN, UNCHANGED, encode_chunk
+from gnomon.storage.errors import NotFound
+from gnomon.storage.location import Location
+from gnomon.storage.model import SUSPECT, TRUSTED, Variable
+from tests.storage.building import files_of, store_stack
+from tests.storage.strategies import DTYPES, dtypes, grids, special_values, values
+
+slow_to_draw = settings(max_examples=25, suppress_health_check=list(HealthCheck))
+
+
+def variable_of(dtype: Any, grid: Any) -> Variable:
+    dims = tuple(f"d{k}" for k in range(len(grid.shape)))
+    return Variable("v", dims, grid.shape, np.dtype(dtype).str, grid.chunks, grid.shards)
+
+
+def whole(stack: Any, step: Any) -> np.ndarray:
+    grid = stack.variable.grid
+    out = np.empty(grid.shape, stack.variable.numpy_dtype)
+    for index in grid.indices():
+        out[grid.cells(index)] = stack.chunk(step, index)
+    return out
+
+
+@slow_to_draw
+@given(st.data(), dtypes, grids())
+def test_states_come_back_bit_for_bit(data: Any, dtype: Any, grid: Any) -> None:
+    kept = data.draw(values(dtype, grid.shape))
+    states = [kept, data.draw(values(dtype, grid.shape)), kept, kept]
+    location = Location(f"memory://captures-{id(states)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        stack = store_stack(location, variable_of(dtype, grid), states, per_slab=3)
+        for step in data.draw(st.permutations(range(4))):
+            assert whole(stack, step).tobytes() == states[step].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_special_values_survive_every_coding(dtype: Any, tmp_path: Any) -> None:
+    """Key, delta on a close state, unchanged, and a chain that is broken by a new key."""
+    grid = grids_line(400)
+    special = special_values(dtype)
+    smooth = (np.arange(400) % 90).astype(residual_like(dtype)).view(dtype)
+    states = []
+    for k in range(5):
+        state = smooth.copy()
+        state[k : k + special.size] = special
+        states += [state, state]
+    stack = store_stack(Location(str(tmp_path)), variable_of(dtype, grid), states, per_slab=4)
+    for step, state in enumerate(states):
+        assert whole(stack, step).tobytes() == state.tobytes()
+    codings = {int(stack.rows(k)[0][1]) for k in range(10)}
+    assert UNCHANGED in codings
+    assert 0 in codings
+
+
+def grids_line(n: int) -> Any:
+    from gnomon.storage.grid import Grid
+
+    return Grid((n,), (n,), (n,))
+
+
+def residual_like(dtype: Any) -> Any:
+    return np.dtype("u1") if dtype.kind == "b" else np.dtype(f"<u{dtype.itemsize}")
+
+
+def test_a_chain_is_bounded_and_exact(tmp_path: Any) -> None:
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=2000).cumsum()
+    states = [
+        (base + k * 1e-3 + rng.normal(size=2000) * 1e-7).astype("<f8") for k in range(MAX_CHAIN + 5)
+    ]
+    grid = grids_line(2000)
+    stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), states, per_slab=3)
+    codings = [int(stack.rows(k)[0][1]) for k in range(len(states))]
+    assert codings == [*range(MAX_CHAIN + 1), 0, 1, 2, 3]
+    assert whole(stack, len(states) - 1).tobytes() == states[-1].tobytes()
+    fresh = store_stack(Location("memory://chain"), variable_of("<f8", grid), states)
+    assert whole(fresh, MAX_CHAIN).tobytes() == states[MAX_CHAIN].tobytes()
+
+
+def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> None:
+    grid = grids_line(600)
+    states = [np.arange(600.0) + k for k in (0, 0, 1, 1, 2)]
+    stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), states, per_slab=2)
+    held = stack.held(4, (0,))
+    assert held.values.tobytes() == states[4].tobytes()
+    assert held.holder == 4
+    again = encode_chunk("v", (0,), 5, states[4], held)
+    assert again.residual is None
+    assert again.row[0] == held.holder
+
+
+def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
+    from gnomon.storage.grid import Grid
+
+    grid = Grid((40, 40), (20, 20), (40, 40))
+    rng = np.random.default_rng(2)
+    first = rng.normal(size=grid.shape).astype("<f4")
+    second = first.copy()
+    second[:20, :20] += 1
+    for name, states in {"a": [first, first, first], "b": [first, second]}.items():
+        store_stack(Location(str(tmp_path / name)), variable_of("<f4", grid), states)
+    data = [p for p in files_of(tmp_path / "a") if "residual/c" in str(p)]
+    assert [p.parts[-3] for p in data] == ["0"], "steps 1 and 2 must have no object"
+    sizes = {
+        p.parts[-3]: p.stat().st_size for p in files_of(tmp_path / "b") if "residual/c" in str(p)
+    }
+    assert sizes["1"] < 0.45 * sizes["0"], "one chunk of four changed"
+
+
+def test_a_shard_is_one_object(tmp_path: Any) -> None:
+    from gnomon.storage.grid import Grid
+
+    grid = Grid((40, 30), (10, 10), (20, 30))
+    state = np.random.default_rng(3).normal(size=grid.shape)
+    stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), [state])
+    data = [p.relative_to(tmp_path) for p in files_of(tmp_path) if "residual/c" in str(p)]
+    assert len(data) == 2
+    named = {stack.file(0, index) for index in grid.indices()}
+    assert named == {str(p) for p in data}
+
+
+def test_verdicts_override_what_the_capture_said(tmp_path: Any) -> None:
+    grid = grids_line(10)
+    states = [np.arange(10.0), np.arange(10.0) + 1]
+    stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), states)
+    stack.verdicts = {(1, (0,)): SUSPECT}
+    assert stack.status(0).tolist() == [TRUSTED]
+    assert stack.status(1).tolist() == [SUSPECT]
+
+
+def test_steps_that_were_never_captured_are_not_found(tmp_path: Any) -> None:
+    stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grids_line(4)), [np.zeros(4)])
+    for step in (-1, 1):
+        with pytest.raises(NotFound):
+            stack.chunk(step, (0,))
+
+
+def test_threads_may_share_a_stack(tmp_path: Any, monkeypatch: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gnomon.storage import captures
+    from gnomon.storage.grid import Grid
+
+    monkeypatch.setattr(captures, "CACHE_BYTES", 300)
+    grid = Grid((64,), (8,), (64,))
+    rng = np.random.default_rng(4)
+    states = [rng.integers(0, 9, 64).astype("<i4") for _ in range(6)]
+    stack = store_stack(Location(str(tmp_path)), variable_of("<i4", grid), states)
+    jobs = [(k, i) for k in range(6) for i in grid.indices()] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda job: stack.chunk(*job), jobs))
+    for (step, index), chunk in zip(jobs, found, strict=True):
+        assert chunk.tobytes() == states[step][grid.cells(index)].tobytes()

@@ -1,0 +1,76 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnomon.storage.delta import (
+    added,
+    digest,
+    is_supported,
+    ordered,
+    residual_dtype,
+    restored,
+    subtracted,
+)
+from tests.storage.strategies import DTYPES, dtype_and_values, dtypes, special_values, values
+
+
+@given(dtype_and_values())
+def test_ordered_is_undone_bit_for_bit(array: Any) -> None:
+    found = restored(ordered(array), array.dtype)
+    assert found.dtype == array.dtype
+    assert found.shape == array.shape
+    assert found.tobytes() == array.tobytes()
+
+
+@given(st.data(), dtypes)
+def test_a_difference_is_undone_bit_for_bit(data: Any, dtype: Any) -> None:
+    shape = data.draw(st.sampled_from([(), (1,), (5,), (2, 3)]))
+    one, other = data.draw(values(dtype, shape)), data.draw(values(dtype, shape))
+    delta = subtracted(ordered(one), ordered(other))
+    assert delta.dtype == residual_dtype(dtype)
+    assert restored(added(delta, ordered(other)), dtype).tobytes() == one.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
+def test_ordered_keeps_the_order_of_floats(dtype: Any) -> None:
+    everything = np.concatenate([special_values(np.dtype(dtype)), np.linspace(-9, 9, 99)])
+    numbers = np.sort(everything.astype(dtype)[~np.isnan(everything.astype(dtype))])
+    mapped = ordered(numbers)
+    rising = numbers[:-1] < numbers[1:]
+    assert (mapped[:-1] < mapped[1:])[rising].all()
+    zeros = ordered(np.array([-0.0, 0.0], dtype))
+    assert zeros[0] < zeros[1]
+
+
+def test_ordered_is_one_to_one() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view("<f2")
+    assert np.unique(ordered(every)).size == 2**16
+
+
+@given(dtype_and_values())
+def test_a_digest_sees_every_bit(array: Any) -> None:
+    before = digest("v", (0, 1), array)
+    raw = bytearray(array.tobytes())
+    raw[len(raw) // 2] ^= 1
+    changed = np.frombuffer(bytes(raw), np.uint8).view(array.dtype).reshape(array.shape)
+    assert digest("v", (0, 1), changed) != before
+
+
+def test_a_digest_belongs_to_an_address() -> None:
+    array = np.arange(6.0)
+    found = {
+        digest("v", (0,), array),
+        digest("w", (0,), array),
+        digest("v", (1,), array),
+        digest("v", (0,), array.reshape(2, 3)),
+        digest("v", (0,), array.view("<i8")),
+    }
+    assert len(found) == 5
+
+
+def test_what_is_supported() -> None:
+    assert all(map(is_supported, DTYPES))
+    assert not any(is_supported(np.dtype(t)) for t in ("O", "U3", "S2", "c8", "V4"))

@@ -1,0 +1,93 @@
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnomon.storage.packing import Packing
+from tests.storage.strategies import dtype_and_values
+
+
+def packing(dtype: Any, **attributes: Any) -> Packing:
+    return Packing(np.dtype(dtype), attributes)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", "<u2", "<i4", "<u4"])
+@given(scale=st.sampled_from([1.0, 0.01, -0.5, 8.0]), offset=st.sampled_from([0.0, 273.15, -5.0]))
+def test_packed_integers_survive_a_round_trip(dtype: Any, scale: Any, offset: Any) -> None:
+    limits = np.iinfo(dtype)
+    raw = np.linspace(limits.min, limits.max, 301).astype(dtype)
+    kept = packing(dtype, scale_factor=scale, add_offset=offset)
+    assert np.array_equal(kept.from_physical(kept.to_physical(raw)), raw)
+
+
+@given(dtype_and_values())
+def test_any_raw_values_have_a_physical_meaning(raw: Any) -> None:
+    kept = packing(raw.dtype, scale_factor=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="overflow")
+        found = kept.to_physical(raw)
+    assert found.dtype == np.float64
+    assert found.shape == raw.shape
+
+
+def test_fill_values_are_missing_and_come_back() -> None:
+    kept = packing("<i2", _FillValue=np.int16(-32768), missing_value=-1, scale_factor=0.1)
+    raw = np.array([-32768, -1, 5], "<i2")
+    assert np.isnan(kept.to_physical(raw)).tolist() == [True, True, False]
+    assert kept.from_physical(np.array([np.nan, 0.5])).tolist() == [-32768, 5]
+
+
+def test_values_beyond_the_type_are_clipped() -> None:
+    found = packing("u1").from_physical(np.array([-3.0, 300.0, 12.4, np.nan]))
+    assert found.tolist() == [0, 255, 12, 0]
+    big = packing("<i8").from_physical(np.array([1e30, -1e30, np.inf]))
+    assert big[0] == big[2] > 2**62
+    assert big[1] == -(2**63)
+
+
+def test_a_nan_fill_of_integers_means_nothing() -> None:
+    kept = packing("<i4", _FillValue=np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = kept.to_physical(np.array([0, -(2**31)], "<i4"))
+    assert np.isfinite(found).all()
+
+
+def test_unsigned_packing_reads_and_writes_the_upper_half() -> None:
+    kept = packing("i1", _Unsigned="true", scale_factor=1.0, _FillValue=np.int8(-1))
+    raw = np.array([0, 127, -128, -2, -1], "i1")
+    assert kept.to_physical(raw)[:4].tolist() == [0, 127, 128, 254]
+    assert np.isnan(kept.to_physical(raw)[4])
+    assert kept.from_physical(kept.to_physical(raw)).tobytes() == raw.tobytes()
+
+
+def test_scalars_are_arrays_of_no_dimensions() -> None:
+    kept = packing("<i2", scale_factor=0.1, _FillValue=7)
+    assert np.isnan(kept.to_physical(np.array(7, "<i2")))
+    assert kept.from_physical(np.array(0.5)).shape == ()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "bounds"),
+    [
+        ({}, (None, None)),
+        ({"valid_min": 0}, (0.0, None)),
+        ({"valid_range": np.array([0, 100], "<i2"), "scale_factor": 0.1}, (0.0, 10.0)),
+        ({"valid_range": [0, 100], "scale_factor": -1.0}, (-100.0, 0.0)),
+        ({"valid_max": 5, "scale_factor": -2.0}, (-10.0, None)),
+        ({"valid_range": [1]}, (1.0, None)),
+        ({"valid_min": "none known"}, (None, None)),
+    ],
+)
+def test_bounds(attributes: Any, bounds: Any) -> None:
+    assert packing("<i2", **attributes).bounds() == pytest.approx(bounds)
+
+
+def test_booleans_are_between_0_and_1() -> None:
+    kept = packing("?")
+    assert kept.bounds() == (0.0, 1.0)
+    assert kept.from_physical(np.array([0.2, 0.7, np.nan])).tolist() == [False, True, False]

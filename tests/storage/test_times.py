@@ -1,0 +1,119 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.times import SECOND, decode, encode, format_instant, parse, period
+
+CALENDARS = [
+    "standard",
+    "gregorian",
+    "proleptic_gregorian",
+    "noleap",
+    "365_day",
+    "all_leap",
+    "366_day",
+    "360_day",
+    "julian",
+]
+YEAR = 366 * 86400 * SECOND
+instants = st.integers(-300 * YEAR, 600 * YEAR)
+calendars = st.sampled_from(CALENDARS)
+
+
+@given(instants, calendars)
+def test_a_formatted_instant_is_parsed_back(instant: Any, calendar: Any) -> None:
+    assert parse(format_instant(instant, calendar), calendar) == instant
+
+
+@given(instants, calendars, st.sampled_from([4, 7, 10, 13, 16, 19]))
+def test_a_period_holds_its_instant(instant: Any, calendar: Any, size: Any) -> None:
+    text = format_instant(instant, calendar)[:size]
+    start, stop = period(text, calendar)
+    assert start <= instant < stop
+    assert parse(text, calendar) == start
+    following = format_instant(stop, calendar)[:size]
+    assert following > text
+    assert parse(following, calendar) == stop
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5), calendars)
+def test_whole_hours_decode_and_encode_exactly(hours: Any, calendar: Any) -> None:
+    units = "hours since 1900-01-01"
+    raw = np.array(hours, "<i4")
+    found = decode(raw, units, calendar)
+    assert (np.diff(found) == np.diff(hours) * 3600 * SECOND).all()
+    again = encode(found.tolist(), units, calendar, np.dtype("<i4"))
+    assert again.dtype == raw.dtype
+    assert again.tolist() == hours
+
+
+def test_what_an_integer_cannot_hold_becomes_a_float() -> None:
+    half = parse("2000-01-01T12:00", "standard")
+    found = encode([half], "days since 2000-01-01", "standard", np.dtype("<i4"))
+    assert found.dtype.kind == "f"
+    assert found.tolist() == [0.5]
+
+
+def test_calendars_have_their_own_days() -> None:
+    assert period("2001-02-30", "360_day")[1] == parse("2001-03-01", "360_day")
+    assert parse("2001-02-29", "all_leap") + 86400 * SECOND == parse("2001-03-01", "all_leap")
+    for calendar in ("standard", "noleap"):
+        with pytest.raises(InvalidInput, match="not a date"):
+            parse("2001-02-30", calendar)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2010-9",
+        "2010-13",
+        "2010-00",
+        "2010-01-01T25",
+        "2010-01-01T00:61",
+        "999999",
+    ],
+)
+def test_nonsense_is_refused(text: Any) -> None:
+    with pytest.raises(InvalidInput):
+        period(text, "standard")
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_read_or_refused(text: Any) -> None:
+    try:
+        start, stop = period(text, "standard")
+    except InvalidInput:
+        return
+    assert start < stop
+
+
+@pytest.mark.parametrize(
+    ("units", "calendar"),
+    [
+        ("hours", "standard"),
+        ("hours since yesterday", "standard"),
+        ("fortnights since 2000-01-01", "standard"),
+        ("months since 2000-01-01", "standard"),
+        ("hours since 2000-01-01", "mayan"),
+        ("", "standard"),
+    ],
+)
+def test_units_that_cannot_be_decoded_are_refused(units: Any, calendar: Any) -> None:
+    with pytest.raises(InvalidInput, match="cannot be decoded"):
+        decode(np.array([0, 1]), units, calendar)
+
+
+@pytest.mark.parametrize("raw", [np.array([0.0, np.nan]), np.array(["a"]), np.array([1e300])])
+def test_values_that_are_no_times_are_refused(raw: Any) -> None:
+    with pytest.raises(InvalidInput, match="cannot be decoded"):
+        decode(raw, "days since 2000-01-01", "standard")
+
+
+def test_no_times_are_no_instants() -> None:
+    assert decode(np.empty(0), "nonsense", "mayan").size == 0

@@ -1,0 +1,231 @@
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gnomon.storage.errors import (
+    Conflict,
+    GnomonError,
+    Integrity,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from gnomon.storage.slab import Slab
+from gnomon.storage.view import PROVENANCE
+from gnomon.tasks import restore as module
+from tests import sources
+from tests.cases import HISTORY, Case
+
+NEXT = "2001-01-25"
+ENDINGS = pytest.mark.parametrize("ending", [".zarr", ".nc"])
+
+
+def test_endings_are_read_by_xarray(grown: Case) -> None:
+    for ending in (".zarr", ".nc"):
+        target = grown.folder / f"restored{ending}"
+        grown.open().restore("2001-01-10", str(target))
+        with xr.open_dataset(target) as found, xr.open_dataset(grown.source) as source:
+            expected = source.isel(time=slice(9, 10)).load()
+            xr.testing.assert_identical(found.sst.drop_attrs(), expected.sst.drop_attrs())
+
+
+@ENDINGS
+def test_a_captured_state_comes_back_bit_for_bit(grown: Case, ending: str) -> None:
+    target = grown.folder / f"restored{ending}"
+    done = grown.open().restore("2001-01-10", str(target), plain=True)
+    assert done.point.kind == "captured"
+    assert done.chunks == 6 + 1
+    source = sources.raw(grown.source).isel(time=slice(9, 10))
+    found = sources.raw(target)
+    assert set(found.variables) == set(source.variables)
+    for name, variable in source.variables.items():
+        assert sources.bits(found[name].values) == sources.bits(variable.values), name
+        assert found[name].dims == variable.dims
+        sources.assert_same_attributes(found[name].attrs, variable.attrs)
+    assert found.attrs == source.attrs
+
+
+@ENDINGS
+def test_provenance_and_errors_stand_beside_the_values(grown: Case, ending: str) -> None:
+    target = grown.folder / f"restored{ending}"
+    grown.open().restore("2001-01-10", str(target))
+    found = sources.raw(target)
+    assert found.sst.attrs["ancillary_variables"].split() == [
+        "sst_standard_error",
+        "sst_provenance",
+    ]
+    flags = found.sst_provenance.attrs
+    assert flags["standard_name"] == "status_flag"
+    assert list(np.asarray(flags["flag_values"])) == list(PROVENANCE.values())
+    assert flags["flag_meanings"].split() == list(PROVENANCE)
+    assert found.sst_provenance.dtype == np.uint8
+    error = found.sst_standard_error
+    assert error.attrs["units"] == "K"
+    assert error.attrs["standard_name"] == "sea_surface_temperature standard_error"
+    assert (found.sst_provenance.values == PROVENANCE["captured"]).all()
+    land = np.isnan(found.sst.values)
+    assert np.isnan(error.values[land]).all()
+    assert (error.values[~land] == 0).all()
+
+
+@ENDINGS
+def test_a_forecast_is_marked_in_every_cell(grown: Case, ending: str) -> None:
+    target = grown.folder / f"restored{ending}"
+    done = grown.open().restore(NEXT, str(target), accept_predicted=True)
+    assert done.point.kind == "forecast"
+    found = sources.raw(target)
+    land = np.isnan(grown.data.sst.values[0])
+    provenance = found.sst_provenance.values[0]
+    assert (provenance[~land] == PROVENANCE["forecast"]).all()
+    assert (provenance[land] == PROVENANCE["missing"]).all()
+    assert (found.sst_standard_error.values[0][~land] > 0).all()
+    assert np.isnan(found.sst.values[0][land]).all()
+    assert found.time.values.tolist() == [HISTORY]
+    # What was never predicted is not there, nor referred to.
+    assert "time_bnds" not in found.variables
+    assert "bounds" not in found.time.attrs
+    with xr.open_dataset(target) as decoded:
+        assert str(decoded.time.values[0])[:10] == NEXT
+
+
+@ENDINGS
+def test_a_healed_state_keeps_its_intact_cells_bit_for_bit(damaged: Case, ending: str) -> None:
+    target = damaged.folder / f"healed{ending}"
+    done = damaged.open().restore(NEXT, str(target), accept_predicted=True)
+    assert (done.point.kind, done.point.suspect_chunks) == ("healed", 1)
+    found = sources.raw(target)
+    captured = sources.raw(damaged.source).sst.values[HISTORY]
+    hole = np.zeros(sources.SHAPE, bool)
+    hole[0:4, 4:8] = True
+    assert sources.bits(found.sst.values[0][~hole]) == sources.bits(captured[~hole])
+    provenance = found.sst_provenance.values[0]
+    assert (provenance[~hole] == PROVENANCE["captured"]).all()
+    estimated = (PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"])
+    assert np.isin(provenance[hole], estimated).all()
+    truth = damaged.data.sst.values[HISTORY]
+    error = np.sqrt(np.mean((found.sst.values[0][hole] - truth[hole]) ** 2))
+    assert error < 2
+    stated = done.point.expected_error["sst"]
+    assert stated is not None
+    assert error < 4 * stated
+    assert done.point.confidence is not None
+    assert 0 < done.point.confidence <= 1
+
+
+def test_a_predicted_state_is_never_restored_plain(damaged: Case) -> None:
+    before = sources.listing(damaged.folder)
+    with pytest.raises(InvalidInput, match="plain"):
+        damaged.open().restore(NEXT, "x.zarr", accept_predicted=True, plain=True)
+    with pytest.raises(InvalidInput, match="plain"):
+        damaged.open().restore("2001-01-26", "x.zarr", accept_predicted=True, plain=True)
+    assert sources.listing(damaged.folder) == before
+
+
+def test_the_suspect_capture_itself_comes_back_by_name(damaged: Case) -> None:
+    damaged.open().restore(NEXT, "x.zarr", kind="suspect", plain=True)
+    captured = sources.raw(damaged.source).sst.values[HISTORY]
+    assert sources.bits(sources.raw("x.zarr").sst.values[0]) == sources.bits(captured)
+
+
+def test_the_last_capture_comes_back_under_its_own_time(grown: Case) -> None:
+    done = grown.open().restore(NEXT, "x.zarr", kind="last_capture")
+    assert done.point.valid_time == "2001-01-24T00:00:00"
+    assert sources.raw("x.zarr").time.values.tolist() == [HISTORY - 1]
+
+
+@ENDINGS
+def test_a_target_that_exists_is_left_alone(grown: Case, ending: str) -> None:
+    target = grown.folder / f"there{ending}"
+    target.write_text("mine")
+    with pytest.raises(Conflict, match="exists"):
+        grown.open().restore("2001-01-10", str(target))
+    assert target.read_text() == "mine"
+    (grown.folder / f"link{ending}").symlink_to("nowhere")
+    with pytest.raises(Conflict, match="exists"):
+        grown.open().restore("2001-01-10", str(grown.folder / f"link{ending}"))
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("s3://bucket/x.zarr", InvalidInput),
+        ("x.txt", InvalidInput),
+        ("x", InvalidInput),
+        ("no/such/folder/x.zarr", NotFound),
+        ("repository/captures/x.zarr", InvalidInput),
+        ("repository/../repository/x.nc", InvalidInput),
+    ],
+)
+def test_a_target_that_cannot_be(grown: Case, target: str, error: type[GnomonError]) -> None:
+    before = sources.listing(grown.folder)
+    with pytest.raises(error):
+        grown.open().restore("2001-01-10", target)
+    assert sources.listing(grown.folder) == before
+
+
+@ENDINGS
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_failing_disk_leaves_nothing_behind(
+    grown: Case, ending: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = "to_netcdf" if ending == ".nc" else "to_zarr"
+    true = getattr(xr.Dataset, writer)
+
+    def fail(dataset: xr.Dataset, path: Any, **options: Any) -> None:
+        if str(path).endswith(f".partial{ending}"):
+            true(dataset, path, **options)
+            raise failure
+        return true(dataset, path, **options)
+
+    before = sources.listing(grown.folder)
+    monkeypatch.setattr(xr.Dataset, writer, fail)
+    expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else Unavailable
+    with pytest.raises(expected):
+        grown.open().restore("2001-01-10", f"x{ending}")
+    assert sources.listing(grown.folder) == before
+
+
+@ENDINGS
+def test_what_was_written_wrong_is_noticed(
+    grown: Case, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = module._write
+
+    def wrong(dataset: xr.Dataset, path: Path, repository: Any) -> None:
+        changed = dataset.load().copy(deep=True)
+        changed.sst.values[0, 0, 0] = np.nextafter(changed.sst.values[0, 0, 0], np.float32(0))
+        true(changed, path, repository)
+
+    before = sources.listing(grown.folder)
+    monkeypatch.setattr(module, "_write", wrong)
+    with pytest.raises(Integrity, match=r"sst chunk \(0, 0\)"):
+        grown.open().restore("2001-01-10", f"x{ending}")
+    assert sources.listing(grown.folder) == before
+
+
+def test_a_damaged_repository_is_never_restored_in_silence(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = Slab.read
+
+    def flipped(slab: Slab, name: str, where: Any, **expected: Any) -> Any:
+        values = true(slab, name, where, **expected).copy()
+        values.reshape(-1)[0] ^= 1
+        return values
+
+    before = sources.listing(grown.folder)
+    monkeypatch.setattr(Slab, "read", flipped)
+    with pytest.raises(Integrity, match="sst chunk"):
+        grown.open().restore("2001-01-10", "x.zarr")
+    assert sources.listing(grown.folder) == before
+
+
+def test_all_captures_are_served_exactly(damaged: Case) -> None:
+    source, found = sources.raw(damaged.source), damaged.open().history(decode=False).load()
+    assert sources.bits(found.sst.values) == sources.bits(source.sst.values)
+    assert sources.bits(found.time_bnds.values) == sources.bits(source.time_bnds.values)
+    assert sources.bits(found.time.values) == sources.bits(source.time.values)
