@@ -134,9 +134,9 @@ def _check_options(
         if not 0 < period_s < inf:
             raise InvalidInput(f"a period is {period_s} s; it must be above 0")
     place = Location(path).path
-    if place is not None and "://" not in source and Path(source).is_dir():
-        if place.resolve().is_relative_to(Path(source).resolve()):
-            raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
+    inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
+    if inside and Path(source).is_dir():
+        raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
 def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:

@@ -153,24 +153,16 @@ def _exclude(cells: Cells, taken: Cells) -> Cells:
 def estimate(
     patch: Patch, trial: Trial, covariance: Covariance, modes: Modes
 ) -> tuple[Floats, Floats]:
-    """Return the estimates of a trial's fields and their error variance, both standardised.
+    """Return a trial's k estimates of n cells, (k, n), and their relative variance, (n,).
 
     Parameters
     ----------
-    patch : Patch
-        Where the trial's cells lie.
-    trial : Trial
-        k fields; n cells wanted.
+    patch, trial : Patch, Trial
+        Where the cells lie; observers, n cells wanted, and k standardised fields.
     covariance : Covariance
         The model.
     modes : Modes
         Modes of the past that the model may use.
-
-    Returns
-    -------
-    mean : ndarray of float64, shape (k, n)
-    variance : ndarray of float64, shape (n,)
-        Relative to the field's mean square.
     """
     grid, rank = patch.grid, covariance.rank
     observed, wanted = (
@@ -247,13 +239,5 @@ def _weigh(sums: Floats) -> tuple[float, Floats]:
 
 
 def soften(variance: Floats, weight: float) -> Floats:
-    """Return the relative error variance when only a share of the interpolation is used.
-
-    Parameters
-    ----------
-    variance : ndarray of float64, any shape
-        Relative error variance of the interpolation.
-    weight : float
-        The share, in [0, 1].
-    """
+    """Return the relative error variance when only a share (0..1) of the estimate is used."""
     return np.asarray(variance + (1.0 - weight) ** 2 * np.maximum(1.0 - variance, 0.0))

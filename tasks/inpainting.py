@@ -77,7 +77,8 @@ def inpaint(
     -----
     Optimal interpolation (Gandin 1963) of standardised departures with a covariance of leading
     empirical orthogonal functions (Kaplan et al. 1998) plus a Matern part. Its form, and a weight
-    in [0, 1], minimise the error in hidden copies of the hole, leaving one copy out. The error
+    in [0, 1], minimise the error in hidden copies of the hole, leaving one copy out; it
+    is 0 unless the gain exceeds 1 % and its own standard error. The error
     bar is the posterior one times the ratio of actual to predicted error in the copies, and at
     most the forecast's own, unless its errors in the copies exceed it. When the past holds four
     fields or more, the hole itself is also tried in the latest quarter of them.

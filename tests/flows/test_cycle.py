@@ -33,7 +33,9 @@ def captures(repository: GnomonRepository) -> bytes:
         for step in stored.steps:
             found += sources.bits(np.array(step.instant)) + sources.bits(stack.status(step.step))
             found += sources.bits(stack.rows(step.step))
-            found += b"".join(sources.bits(stack.chunk(step.step, i)) for i in variable.grid.indices())
+            found += b"".join(
+                sources.bits(stack.chunk(step.step, i)) for i in variable.grid.indices()
+            )
     return found
 
 
@@ -266,9 +268,7 @@ def test_rejecting_makes_the_next_update_forget(grown: Case) -> None:
     assert forecasts(grown.open())[0, 0] == before[0, 0]
 
 
-def test_the_future_does_not_leak_into_forecasts_made_before(
-    grown: Case, grown_twin: Case
-) -> None:
+def test_the_future_does_not_leak_into_forecasts_made_before(grown: Case, grown_twin: Case) -> None:
     """Two sources that agree until a day have the same forecasts until that day."""
     other = grown_twin.data.copy(deep=True)
     other.sst.values[HISTORY + 2 :] += np.float32(0.7)

@@ -17,7 +17,9 @@ FIRST = 12
 GRID = ("time", "lat", "lon")
 
 
-def series(values: NDArray[np.generic], dims: tuple[str, ...] = GRID, **attributes: object) -> xr.Dataset:
+def series(
+    values: NDArray[np.generic], dims: tuple[str, ...] = GRID, **attributes: object
+) -> xr.Dataset:
     days = ("time", np.arange(COUNT, dtype="i4"), {"units": "days since 2001-01-01"})
     return xr.Dataset({"x": (dims, values, attributes)}, coords={"time": days})
 
@@ -167,9 +169,7 @@ def check_forecast(repository: gnomon.GnomonRepository, data: xr.Dataset, day: i
             assert np.isin(predicted[name].values, data[name].values).all()
 
 
-def check_restore(
-    repository: gnomon.GnomonRepository, folder: Path, written: xr.Dataset
-) -> None:
+def check_restore(repository: gnomon.GnomonRepository, folder: Path, written: xr.Dataset) -> None:
     exact = written.isel(time=slice(4, 5))
     endings = (".zarr",) if written.x.dtype == np.float16 else (".zarr", ".nc")
     for ending in endings:

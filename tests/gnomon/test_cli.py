@@ -211,9 +211,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.fixture(scope="module")
-def mistaken(
-    _grown: Case, tmp_path_factory: pytest.TempPathFactory
-) -> Case:
+def mistaken(_grown: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A folder with a good repository and much that is not."""
     folder = tmp_path_factory.mktemp("mistaken")
     case = _grown.copy(folder)
@@ -333,7 +331,9 @@ def test_a_single_capture(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 
 def test_damage_in_the_repository(capsys: pytest.CaptureFixture[str], grown: Case) -> None:
     (chunk, *_) = sorted((grown.place / "captures").rglob("sst*/residual/c/9/**/*[0-9]")) or sorted(
-        p for p in (grown.place / "captures").rglob("*") if "residual/c/9/" in str(p) and p.is_file()
+        p
+        for p in (grown.place / "captures").rglob("*")
+        if "residual/c/9/" in str(p) and p.is_file()
     )
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 1

@@ -267,11 +267,11 @@ def everything(url: str | Path) -> dict[str, Any]:
                     found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
     newest = repository.forecaster
     for name, entry in newest.body["forecaster"].items() if newest else ():
-        variable = repository.settings.variable(name)
+        captured = repository.settings.variable(name)
         state = ForecasterState(
-            repository.location, variable, str(newest.body["id"]) if newest else "", entry["root"]
+            repository.location, captured, str(newest.body["id"]) if newest else "", entry["root"]
         )
-        for index in variable.grid.indices():
+        for index in captured.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]
     return found
 

@@ -1,3 +1,4 @@
+import itertools
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from tests.storage.building import files_of, store_stack
 from tests.storage.strategies import DTYPES, dtypes, grids, special_values, values
 
+fresh = itertools.count()
 slow_to_draw = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
@@ -34,7 +36,7 @@ def whole(stack: Any, step: Any) -> np.ndarray:
 def test_states_come_back_bit_for_bit(data: Any, dtype: Any, grid: Any) -> None:
     kept = data.draw(values(dtype, grid.shape))
     states = [kept, data.draw(values(dtype, grid.shape)), kept, kept]
-    location = Location(f"memory://captures-{id(states)}")
+    location = Location(f"memory://captures-{next(fresh)}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         stack = store_stack(location, variable_of(dtype, grid), states, per_slab=3)

@@ -201,7 +201,7 @@ def test_an_index_that_was_edited_with_its_checksum_is_refused(
     for path in (scratch / "captures").rglob("index"):
         original = copy_of(path, scratch.parent / "index-backup")
         array = zarr.open_array(path, mode="r+")
-        values = array[...]
+        values = np.array(array[...])
         values[(0,) * (values.ndim - 1) + (2,)] = 1
         array[...] = values
         found = attempt(scratch)

@@ -50,7 +50,8 @@ def source(repository: Repository) -> xr.Dataset:
 
 
 def test_zarr_reads_every_cell(repository: Repository, source: xr.Dataset) -> None:
-    group = zarr.open_group(reading_store(repository, planes_of(repository), plain=True), mode="r")
+    store = reading_store(repository, planes_of(repository), plain=True)
+    group: Any = zarr.open_group(store, mode="r")
     assert sorted(group.array_keys()) == sorted(map(str, source.variables))
     for name in ("t", "p", "wet"):
         found = np.asarray(group[name][...])
@@ -80,16 +81,14 @@ def test_a_dataset_travels_to_another_process(repository: Repository, source: xr
 
 
 def test_a_pickled_store_is_pinned_to_its_commit(tmp_path: Path) -> None:
-    source = write_zarr(weather(2), tmp_path / "source.zarr")
+    source = write_zarr(weather(2)[["t", "wet"]], tmp_path / "source.zarr")
     first = captured(tmp_path / "r", source)
     pickled = pickle.dumps(reading_store(first, planes_of(first)))
-    more = weather(2, first=2)
-    for variable in more.variables.values():
-        variable.attrs.clear()
+    more = weather(2, first=2)[["t", "wet"]].drop_attrs()
     write_zarr(more, source, append_dim="time")
     capture_new(first)
-    store: Any = pickle.loads(pickled)
-    assert zarr.open_group(store, mode="r")["t"].shape[0] == 2
+    group: Any = zarr.open_group(pickle.loads(pickled), mode="r")
+    assert group["t"].shape[0] == 2
 
 
 def test_listings(repository: Repository) -> None:
@@ -147,7 +146,7 @@ def test_a_restore_point_is_read_only(repository: Repository) -> None:
     with pytest.raises(PermissionError):
         asyncio.run(store.delete("t/zarr.json"))
     with pytest.raises(ValueError, match=r"read.only"):
-        zarr.open_group(store, mode="r+")["t"][...] = 0
+        zarr.open_group(store, mode="r+")
 
 
 @pytest.mark.parametrize("name", ["c", "x.y", "a b", "\u00fc"])
@@ -159,7 +158,8 @@ def test_arrays_without_dimensions_and_odd_names(name: str, dtype: str) -> None:
     zarr.create_array(memory, name=name, shape=(), dtype=dtype, compressors=None, filters=None)
     computed = ComputedArray((), (), np.dtype(dtype), lambda index: value)
     store = ReadingStore(memory, {name: computed}, (ReadingStore, ()))
-    assert np.asarray(zarr.open_group(store, mode="r")[name][...]).tobytes() == value.tobytes()
+    group: Any = zarr.open_group(store, mode="r")
+    assert np.asarray(group[name][...]).tobytes() == value.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["?", "<i2", "<f2", "<M8[s]", "<m8[h]"])

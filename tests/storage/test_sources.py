@@ -105,7 +105,7 @@ def test_zarr_written_without_xarray(zarr_format: Any, tmp_path: Path) -> None:
 
     def add(name: str, values: Any, dims: list[str], dtype: Any = None, **options: Any) -> Any:
         values = np.asarray(values)
-        named = {"dimension_names": dims} if zarr_format == 3 else {}
+        named: dict[str, Any] = {"dimension_names": dims} if zarr_format == 3 else {}
         array = group.create_array(
             name, shape=values.shape, dtype=dtype or values.dtype, **named, **options
         )
