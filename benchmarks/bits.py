@@ -4,6 +4,7 @@ Every step along the first dimension is one chunk; values are taken undecoded.
 """
 
 import argparse
+import itertools
 import json
 
 import numpy as np
@@ -19,7 +20,7 @@ from gnomon.storage.source import native
 def measure(fields: NDArray[np.generic]) -> dict[str, float]:
     """Return bits per value by coding; fields is (step, ...)."""
     keys = [ordered(field) for field in fields]
-    deltas = [b - a for a, b in zip(keys[:-1], keys[1:], strict=True)]
+    deltas = [b - a for a, b in itertools.pairwise(keys)]
     unsigned = np.dtype(f"<u{fields.dtype.itemsize}")
     pcodec = PCodec(level=8)
     parts = {
@@ -30,7 +31,9 @@ def measure(fields: NDArray[np.generic]) -> dict[str, float]:
         "delta": (deltas, pcodec),
     }
     return {
-        name: float(np.mean([8 * len(codec.encode(np.ascontiguousarray(c))) / c.size for c in chunks]))
+        name: float(
+            np.mean([8 * len(codec.encode(np.ascontiguousarray(c))) / c.size for c in chunks])
+        )
         for name, (chunks, codec) in parts.items()
     }
 

@@ -283,7 +283,13 @@ def restore(
         from gnomon.runs import run_restore
 
         result = run_restore(
-            repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
+            repository,
+            at,
+            target,
+            kind=kind,
+            accept_predicted=accept_predicted,
+            plain=plain,
+            settings=_settings(None, None, None),
         )
     else:
         from gnomon.repository import open_repository

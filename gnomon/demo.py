@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from gnomon.flows.settings import Settings
 from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, create, open_repository
 from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, run_update
-from gnomon.storage.errors import Conflict, NotFound
+from gnomon.storage.errors import Conflict, GnomonError, NotFound
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks.heal import chance_within
 from gnomon.tasks.points import RestorePoint
@@ -102,9 +102,23 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         at = found["captured"][-1]
         move("heal and restore", last + 1)
         target = str(folder / "healed.zarr")
-        if found["suspect_chunks"]:
-            run_restore(str(place), at, target, kind=None, accept_predicted=True, plain=False)
-    result = _report(open_repository(str(place)), data, at, folder, say)
+        if not found["suspect_chunks"]:
+            raise GnomonError(f"the damage was not found; look at the checks in {folder / 'docs'}")
+        restored = run_restore(
+            str(place),
+            at,
+            target,
+            kind=None,
+            accept_predicted=True,
+            plain=False,
+            settings=settings,
+        )
+    repository = open_repository(str(place))
+    points = [
+        RestorePoint(**restored["point"]) if point.kind == "healed" else point
+        for point in repository.points(at)
+    ]
+    result = _report(repository, data, points, folder, say)
     return result | {
         "false_alarms": false_alarms,
         "incidents": found["incidents"],
@@ -158,11 +172,14 @@ def _progress(total: int, quiet: bool) -> Iterator[Any]:
 
 
 def _report(
-    repository: GnomonRepository, data: xr.Dataset, at: str, folder: Path, say: Any
+    repository: GnomonRepository,
+    data: xr.Dataset,
+    points: Sequence[RestorePoint],
+    folder: Path,
+    say: Any,
 ) -> dict[str, Any]:
     """Print what was found and how well it was healed; draw the picture."""
     truth = data[VARIABLE].values[-1]
-    points = repository.points(at)
     with xr.open_dataset(folder / "healed.zarr", engine="zarr") as healed:
         rows, picture, intact = score(repository, points, healed.isel(time=0).load(), truth)
     path = plot_heal(picture, folder / "healed.png")
@@ -180,7 +197,7 @@ def _report(
 
 def score(
     repository: GnomonRepository,
-    points: tuple[RestorePoint, ...],
+    points: Sequence[RestorePoint],
     restored: xr.Dataset,
     truth: NDArray[np.float32],
 ) -> tuple[list[Row], Heal, bool]:

@@ -93,12 +93,15 @@ def run_restore(
     kind: str | None,
     accept_predicted: bool,
     plain: bool,
+    settings: "Settings",
 ) -> dict[str, Any]:
     """Run the restore flow."""
     with prefect_api():
+        from gnomon.flows.cluster import task_runner
         from gnomon.flows.restore import restore
 
-        result: dict[str, Any] = restore(
+        flow = restore.with_options(task_runner=task_runner(settings))
+        result: dict[str, Any] = flow(
             repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
         )
     return result

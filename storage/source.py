@@ -5,6 +5,7 @@ they are stored (no masking, no scaling, no decoding of times), so that a captur
 """
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailab
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.times import decode
 
-__all__ = ["check_unchanged", "instants", "native", "open_source", "read_state"]
+__all__ = [
+    "check_unchanged",
+    "instants",
+    "native",
+    "open_source",
+    "read_state",
+    "refuse_predicted",
+]
 
 
 def open_source(spec: SourceSpec) -> xr.Dataset:
@@ -156,6 +164,30 @@ def _packing(attributes: dict[Any, Any]) -> dict[str, str]:
     names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
     there = {n: np.asarray(attributes[n]) for n in names if n in attributes}
     return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
+
+
+def refuse_predicted(
+    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
+) -> None:
+    """Refuse a region of a source that is itself a restored dataset with estimated cells.
+
+    Raises
+    ------
+    InvalidInput
+        ``<var>_provenance`` marks a cell as predicted: it must never be captured as data.
+    """
+    marks = f"{variable.name}_provenance"
+    if marks not in dataset.variables:
+        return
+    meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
+    if meanings[:1] != ["captured"]:
+        return
+    found = read_state(dataset, replace(variable, name=marks), position, cells)
+    if found.any():
+        raise InvalidInput(
+            f"the source marks {int((found != 0).sum())} cells of {variable.name} as predicted "
+            f"({marks}); predictions are never captured as data, restore from a measured copy"
+        )
 
 
 def read_state(

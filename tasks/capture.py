@@ -19,7 +19,14 @@ from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository, fresh_id
 from gnomon.storage.slab import create_index, create_residual
-from gnomon.storage.source import check_unchanged, instants, native, open_source, read_state
+from gnomon.storage.source import (
+    check_unchanged,
+    instants,
+    native,
+    open_source,
+    read_state,
+    refuse_predicted,
+)
 from gnomon.storage.times import format_instant
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.features import MIN_CAPTURES
@@ -231,6 +238,7 @@ def _capture_block(
     with open_source(repository.settings.source) as dataset:
         for k, instant in enumerate(plan.instants):
             position = None if plan.positions is None else plan.positions[k]
+            refuse_predicted(dataset, variable, position, block.cells)
             raw = read_state(dataset, variable, position, block.cells)
             residual = np.zeros(raw.shape, target.dtype)
             for index, local, cells in chunks:

@@ -178,6 +178,8 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
                 inner = dict(zip(variable.dims, variable.chunks, strict=True)) | {time: 1}
                 if path.suffix != ".nc":
                     encoding[name]["chunks"] = tuple(inner[str(d)] for d in dataset[name].dims)
+                    # A chunk that equals the fill value by number may differ from it in its bits.
+                    encoding[name]["write_empty_chunks"] = True
                 chunks[name] = sizes
     lazy = dataset.assign({name: dataset[name].chunk(sizes) for name, sizes in chunks.items()})
     with warnings.catch_warnings():

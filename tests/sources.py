@@ -91,7 +91,8 @@ def overwrite(path: Path | str, dataset: xr.Dataset) -> None:
 def raw(path: Path | str) -> xr.Dataset:
     """Return a dataset undecoded, in memory."""
     engine = "netcdf4" if str(path).endswith(".nc") else "zarr"
-    with xr.open_dataset(path, engine=engine, decode_cf=False) as found:
+    options: dict[str, Any] = {} if engine == "netcdf4" else {"consolidated": False}
+    with xr.open_dataset(path, engine=engine, decode_cf=False, **options) as found:
         return found.load()
 
 

@@ -15,10 +15,7 @@ from gnomon.storage import errors
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-COMMANDS = {
-    name: command
-    for name, command in typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
-}
+COMMANDS = dict(typer.main.get_command(cli.app).commands.items())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

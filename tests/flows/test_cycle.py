@@ -253,7 +253,7 @@ def test_accepting_makes_the_next_update_learn(damaged: Case) -> None:
     assert report.doubted == 0
     assert (damaged.open().stored.captures("sst").status(HISTORY) == TRUSTED).all()
     assert before[DAMAGED] != after[DAMAGED]
-    assert [p.kind for p in damaged.open().points(NEXT)][0] == "captured"
+    assert damaged.open().points(NEXT)[0].kind == "captured"
     assert damaged.open().update().message == "nothing new in the source"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ GRID = ("time", "lat", "lon")
 
 
 def series(
-    values: NDArray[np.generic], dims: tuple[str, ...] = GRID, **attributes: object
+    values: NDArray[np.generic], dims: tuple[str, ...] = GRID, **attributes: Any
 ) -> xr.Dataset:
     days = ("time", np.arange(COUNT, dtype="i4"), {"units": "days since 2001-01-01"})
     return xr.Dataset({"x": (dims, values, attributes)}, coords={"time": days})
@@ -40,7 +41,11 @@ def nan_payloads() -> xr.Dataset:
 def packed() -> xr.Dataset:
     values = np.rint(sources.noise(COUNT, sources.SHAPE) * 100).astype("i2")
     values[:, :2, :2] = -32767
-    attributes = {"scale_factor": 0.01, "add_offset": 280.0, "_FillValue": np.int16(-32767)}
+    attributes: dict[str, Any] = {
+        "scale_factor": 0.01,
+        "add_offset": 280.0,
+        "_FillValue": np.int16(-32767),
+    }
     return series(values, **attributes)
 
 
@@ -58,7 +63,7 @@ def packed_bounds() -> xr.Dataset:
 
 def labels() -> xr.Dataset:
     values = (sources.noise(COUNT, sources.SHAPE) > 0).astype("i1") * 2 + 1
-    flags = {"flag_values": np.array([1, 3], "i1"), "flag_meanings": "dry wet"}
+    flags: dict[str, Any] = {"flag_values": np.array([1, 3], "i1"), "flag_meanings": "dry wet"}
     return series(values.astype("i1"), **flags)
 
 
@@ -206,7 +211,10 @@ def test_monthly_captures_in_other_calendars(calendar: str, tmp_path: Path) -> N
 def test_a_real_dataset(tmp_path: Path) -> None:
     path = pytest.importorskip("iris_sample_data").path
     repository = gnomon.create(
-        str(tmp_path / "r"), f"{path}/ostia_monthly.nc", variables=["surface_temperature"]
+        str(tmp_path / "r"),
+        f"{path}/ostia_monthly.nc",
+        variables=["surface_temperature"],
+        chunks={"latitude": 18, "longitude": 108},
     )
     assert repository.backfill("2009-12").suspect_chunks == 0
     report = repository.update(until="2010-02")

@@ -69,7 +69,7 @@ def ran_on_workers(address: str) -> dict[int, set[str]]:
     from distributed import Client
 
     with Client(address) as client:  # type: ignore[no-untyped-call]
-        return dict(client.run(_ran).values())  # type: ignore[no-untyped-call]
+        return dict(client.run(_ran).values())
 
 
 def _ran(dask_worker: Any) -> tuple[int, set[str]]:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -40,7 +42,7 @@ def test_a_prediction_must_be_accepted(grown: Case) -> None:
 
 
 def test_a_healed_state_and_a_kind_by_name(damaged: Case) -> None:
-    options = {"engine": GnomonBackendEntrypoint, "at": NEXT}
+    options: dict[str, Any] = {"engine": GnomonBackendEntrypoint, "at": NEXT}
     healed = xr.open_dataset(damaged.place, accept_predicted=True, **options)
     suspect = xr.open_dataset(damaged.place, kind="suspect", **options)
     assert suspect.sst.values[0, 0, 5] - healed.sst.values[0, 0, 5] > 10

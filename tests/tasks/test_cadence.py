@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import cftime
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
 DAY = 86400 * SECOND
 
 
-def instants(dates: list[tuple[int, ...]], calendar: str = "standard") -> NDArray[np.int64]:
+def instants(dates: Sequence[tuple[int, ...]], calendar: str = "standard") -> NDArray[np.int64]:
     found = [cftime.datetime(*date, calendar=calendar) for date in dates]
     return np.array([cftime.date2num(d, EPOCH, calendar=calendar) for d in found], np.int64)
 

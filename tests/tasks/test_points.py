@@ -85,13 +85,13 @@ def test_a_time_names_the_state_of_its_slot(grown: Case, text: str, day: int) ->
 
 @pytest.mark.parametrize("text", ["2001-01", "2001"])
 def test_a_time_that_names_several_states_is_refused(grown: Case, text: str) -> None:
-    with pytest.raises(InvalidInput, match="names 30 states, from 2001-01-01.* to 2001-01-30"):
+    with pytest.raises(InvalidInput, match=r"names 30 states, from 2001-01-01.* to 2001-01-30"):
         find_instant(grown.open().stored, text)
 
 
 @pytest.mark.parametrize("text", ["2000-12-31T06", "2000", "2001-01-31T13", "2050-01-01"])
 def test_a_time_without_a_state_says_which_there_are(grown: Case, text: str) -> None:
-    with pytest.raises(NotFound, match="24 captures from 2001-01-01.* until 2001-01-30"):
+    with pytest.raises(NotFound, match=r"24 captures from 2001-01-01.* until 2001-01-30"):
         find_instant(grown.open().stored, text)
 
 

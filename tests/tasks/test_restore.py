@@ -175,7 +175,7 @@ def test_a_failing_disk_leaves_nothing_behind(
     writer = "to_netcdf" if ending == ".nc" else "to_zarr"
     true = getattr(xr.Dataset, writer)
 
-    def fail(dataset: xr.Dataset, path: Any, **options: Any) -> None:
+    def fail(dataset: xr.Dataset, path: Any, **options: Any) -> Any:
         if str(path).endswith(f".partial{ending}"):
             true(dataset, path, **options)
             raise failure
