@@ -16,14 +16,14 @@ from gnomon.tasks.restore import restore as write
 __all__ = ["restore"]
 
 
-@task(name="choose restore point", tags=["gnomon"], persist_result=False)
+@task(name="choose restore point", persist_result=False)
 def _choose(repository: str, at: str, kind: str | None, accept_predicted: bool) -> RestorePoint:
     opened = Repository.open(repository)
     found = points(opened, find_instant(opened, at))
     return choose(found, kind, accept_predicted=accept_predicted)
 
 
-@task(name="write and verify", tags=["gnomon"], persist_result=False)
+@task(name="write and verify", persist_result=False)
 def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
     with get_dask_client():
         return write(Repository.open(repository), point, target, plain=plain)

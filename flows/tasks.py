@@ -37,7 +37,6 @@ def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
     return Task(
         _with_dask(step) if step in ON_CHUNKS else step,
         name=step.__name__.replace("_", " "),
-        tags=["gnomon"],
         retries=2,
         retry_delay_seconds=[2, 10],
         retry_condition_fn=_is_transient,
