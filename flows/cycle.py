@@ -65,7 +65,8 @@ def run_cycle(
 ) -> UpdateReport:
     """Capture what is new in the source, then bring the shadow up to date.
 
-    Runs that are repeated, or resumed after a crash, do only what is missing.
+    Runs that are repeated, or resumed after a crash, do only what is missing.  Planning and
+    commits are done here, by one process: workers only ever write what no record names yet.
 
     Parameters
     ----------
@@ -78,13 +79,13 @@ def run_cycle(
     """
     report = UpdateReport(url)
     calendar = Repository.open(url).settings.calendar
-    while (planned := call(steps.plan, url, now, until)) is not None:
+    while (planned := steps.plan(url, now, until)) is not None:
         report.late = planned.late
         if not planned.instants:
             break
         found = call(steps.capture, url, planned)
         judgement = call(steps.check_actual, url, found, settings)
-        call(steps.keep_capture, url, found, judgement)
+        steps.keep_capture(url, found, judgement)
         report.captured += [format_instant(i, calendar) for i in planned.instants]
         report.suspect_chunks += len(judgement.suspect)
         report.incidents += judgement.incidents
@@ -101,7 +102,7 @@ def run_cycle(
     shadowed = call(steps.materialize, url, learnt)
     verdict = call(steps.check_prediction, url, shadowed, settings)
     due = call(steps.next_update, url, shadowed, settings)
-    call(steps.keep_shadow, url, shadowed, verdict, due)
+    steps.keep_shadow(url, shadowed, verdict, due)
     report.refit = {n: f.refit for n, f in features.items() if f.refit}
     report.doubted = sum(map(len, learnt.gated.values()))
     report.confidence = {n: e["confidence"] for n, e in shadowed.variables.items()}

@@ -1,4 +1,7 @@
-"""The steps as Prefect tasks: retries, names and tags, one task per step."""
+"""The steps as Prefect tasks: names and retries, one task per step.
+
+No tags: for a tag, every task run asks the server for a concurrency slot, which doubles its time.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from gnomon.flows import steps
 from gnomon.flows.cluster import dask_mapper
-from gnomon.storage.errors import Conflict, Unavailable
+from gnomon.storage.errors import Unavailable
 
 __all__ = ["call_as_task"]
 
@@ -18,9 +21,9 @@ ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
 
 
 async def _is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what may go away by itself: a store that did not answer, a writer who was first."""
+    """Retry what may go away by itself: a store that did not answer."""
     failure = await state.aresult(raise_on_failure=False)
-    return isinstance(failure, Conflict | Unavailable)
+    return isinstance(failure, Unavailable)
 
 
 def _with_dask[R](step: Callable[..., R]) -> Callable[..., R]:

@@ -22,6 +22,8 @@ MAX_CHUNK_BYTES = 2**22
 """Larger source chunks are split."""
 SHARD_BYTES = 2**24
 """Chunks are grouped into stored objects of about this size."""
+MIN_SHARDS = 4
+"""Fields are cut into at least this many, where the chunks allow it, for workers to share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +258,9 @@ def _choose_shards(
     shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int
 ) -> tuple[int, ...]:
     shards = list(chunks)
+    limit = min(SHARD_BYTES, prod(shape) * itemsize // MIN_SHARDS)
     for axis in reversed(range(len(shape))):
-        room = SHARD_BYTES // max(1, prod(shards) * itemsize)
+        room = limit // max(1, prod(shards) * itemsize)
         count = ceil(shape[axis] / chunks[axis])
         shards[axis] = chunks[axis] * max(1, min(count, room))
         if room < count:
