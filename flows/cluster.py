@@ -36,23 +36,30 @@ def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = No
 
 
 def dask_mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
-    """Work on all items as one Dask graph; for use inside a Prefect task on a Dask worker."""
+    """Work on all items as one Dask graph; for use inside a Prefect task on a Dask worker.
+
+    While it waits, the task gives its place on the worker away: a cluster of a single thread
+    would wait for itself for ever.
+    """
     from dask.delayed import delayed
+    from distributed import rejoin, secede
     from prefect_dask.utils import get_dask_client
 
     graph = [delayed(function, pure=False)(item) for item in items]
     with get_dask_client() as client:
-        return list(client.gather(client.compute(graph)))  # type: ignore[no-untyped-call]
+        futures = client.compute(graph)  # type: ignore[no-untyped-call]
+        secede()  # type: ignore[no-untyped-call]
+        try:
+            return list(client.gather(futures))  # type: ignore[no-untyped-call]
+        finally:
+            rejoin()  # type: ignore[no-untyped-call]
 
 
 def task_runner(settings: Settings) -> "TaskRunner[PrefectFuture[Any]]":
-    """Return the task runner of a flow: an existing scheduler, or a cluster for the run.
-
-    Two threads to a worker: one may wait in a step while the other works on its chunks.
-    """
+    """Return the task runner of a flow: an existing scheduler, or a cluster for the run."""
     from prefect_dask.task_runners import DaskTaskRunner
 
-    options = {"n_workers": settings.workers, "threads_per_worker": 2, "dashboard_address": None}
+    options = {"n_workers": settings.workers, "threads_per_worker": 1, "dashboard_address": None}
     runner = (
         DaskTaskRunner(address=settings.scheduler)
         if settings.scheduler is not None

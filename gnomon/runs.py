@@ -56,7 +56,7 @@ def local_cluster(workers: int) -> Iterator[str]:
     """Start a Dask cluster on this machine and give its address, for several flows to share."""
     from distributed import LocalCluster
 
-    options: dict[str, Any] = {"threads_per_worker": 2, "dashboard_address": None}
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(n_workers=workers, **options) as cluster:  # type: ignore[no-untyped-call]
         yield str(cluster.scheduler_address)
 
