@@ -46,7 +46,7 @@ def learn(
     -------
     state : State
     p_values : float64, (T,)
-        NaN where there was not enough history.
+        NaN where there was not enough history, and where a run was learnt after all.
 
     Notes
     -----
@@ -77,6 +77,7 @@ def learn(
             continue
         if offset is not None:
             state = rebase(state, offset)
+        p_values[run] = np.nan
         for kept in run:
             state = roll(spec, state, int(slots[kept]), float(times_s[kept]), values[kept])
         run = []

@@ -11,7 +11,6 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import Conflict
 from gnomon.storage.view import PROVENANCE
 
-
 HISTORY = 50
 
 
