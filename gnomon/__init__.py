@@ -9,7 +9,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnomon.repository import GnomonRepository, create
+    from gnomon.creation import create
+    from gnomon.repository import GnomonRepository
     from gnomon.repository import open_repository as open
 
 __all__ = ["GnomonRepository", "__version__", "create", "open"]
@@ -19,6 +20,10 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use, so that `import gnomon` and `gnomon --help` stay quick.
+    if name == "create":
+        from gnomon.creation import create
+
+        return create
     if name in __all__:
         from gnomon import repository
 

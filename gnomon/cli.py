@@ -140,7 +140,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Make a repository for a dataset; captures nothing yet."""
-    from gnomon.repository import create
+    from gnomon.creation import create
     from gnomon.storage.errors import InvalidInput
 
     if kind not in (None, "append", "state"):

@@ -1,9 +1,7 @@
-"""The Python API: make a repository, keep it up to date, look at it, restore from it."""
+"""The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from math import inf
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,146 +13,21 @@ from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.storage import model
 from gnomon.storage.check import CheckReport, check
-from gnomon.storage.describe import Description, describe
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.location import Location
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import open_source, read_state
 from gnomon.storage.times import format_instant, parse, period
 from gnomon.storage.view import Plane, raw_dataset, reading_store
 from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
 from gnomon.tasks.restore import Restored, choose, planes, restore
 from gnomon.tasks.work import Mapper
 
-__all__ = ["GnomonRepository", "create", "open_repository"]
+__all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
 
 _ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
-
-
-def create(
-    path: str,
-    source: str,
-    *,
-    kind: model.Kind | None = None,
-    variables: Sequence[str] = (),
-    time: str | None = None,
-    engine: str | None = None,
-    group: str | None = None,
-    chunks: Mapping[str, int] | None = None,
-    leads: int = 6,
-    periods_s: Sequence[float] | None = None,
-    interval_s: float | None = None,
-    tolerances: Mapping[str, float] | None = None,
-) -> "GnomonRepository":
-    """Make a repository for a source; captures nothing yet.
-
-    Parameters
-    ----------
-    path
-        Where the repository will live: an empty or new folder, or an object-store URL.
-    source
-        Path or URL of the dataset to protect; anything that xarray opens.
-    kind
-        ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
-    variables
-        What to protect; default: every numeric variable that changes with time.
-    time, engine, group
-        Name of the time dimension, xarray engine, and group; default: found.
-    chunks
-        Cells of a chunk by dimension; default: the source's, split if it has few.
-    leads
-        How many capture intervals ahead are predicted.
-    periods_s
-        Seasonal periods in seconds; default: day and year where the data can show them.
-    interval_s
-        Capture interval in seconds; default: found from the captures.
-    tolerances
-        By variable, the RMSE that you can live with, in its units; default: the usual change
-        over one capture interval.
-
-    Raises
-    ------
-    NotFound
-        There is no such source or variable.
-    InvalidInput
-        The source has nothing that can be protected, or an option makes no sense.
-    Conflict
-        The place of the repository is not empty.
-    """
-    _check_options(path, source, leads, periods_s, interval_s)
-    spec = model.SourceSpec(source, kind or "append", time, engine, group)
-    with open_source(spec) as dataset:
-        found = describe(
-            dataset, spec, kind=kind, names=tuple(variables), chunks=dict(chunks or {})
-        )
-        _refuse_empty(dataset, found)
-        forecast = {v.name for v in found.variables if v.forecast}
-        for name, tolerance in (tolerances or {}).items():
-            if name not in forecast:
-                raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
-            if not tolerance > 0:
-                raise InvalidInput(f"tolerance of {name} is {tolerance}; it must be above 0")
-        coordinate = dataset.variables[found.spec.time] if found.spec.time else None
-        settings = model.Settings(
-            source=found.spec,
-            variables=found.variables,
-            created_at="",
-            frame="",
-            frame_entries={},
-            attributes={str(k): v for k, v in dataset.attrs.items()},
-            dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
-            time_attributes={} if coordinate is None else dict(coordinate.attrs),
-            time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
-            leads=leads,
-            periods_s=None if periods_s is None else tuple(periods_s),
-            tolerances=dict(tolerances or {}),
-            interval_s=interval_s,
-        )
-        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
-        made = Repository.create(path, settings, frame, _utc())
-    return GnomonRepository(made, found.skipped)
-
-
-def _check_options(
-    path: str,
-    source: str,
-    leads: int,
-    periods_s: Sequence[float] | None,
-    interval_s: float | None,
-) -> None:
-    if leads < 1:
-        raise InvalidInput(f"leads is {leads}; it must be at least 1")
-    if interval_s is not None and not 0 < interval_s < inf:
-        raise InvalidInput(f"the interval is {interval_s} s; it must be above 0")
-    for period_s in periods_s or ():
-        if not 0 < period_s < inf:
-            raise InvalidInput(f"a period is {period_s} s; it must be above 0")
-    place = Location(path).path
-    inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
-    if inside and Path(source).is_dir():
-        raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
-
-
-def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
-    """Refuse a variable that is all missing at the first, middle and last time."""
-    size = dataset.sizes[found.spec.time] if found.spec.time else 1
-    if size == 0:
-        return
-    positions = sorted({0, size // 2, size - 1}) if found.spec.time else [None]
-    for variable in found.variables:
-        if variable.forecast and not any(
-            np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
-            for p in positions
-            for b in variable.grid.blocks()
-        ):
-            raise InvalidInput(
-                f"{variable.name} is all missing in this source; "
-                "leave it out: name the others with --variable"
-            )
 
 
 def open_repository(path: str) -> "GnomonRepository":
@@ -172,7 +45,8 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-def _utc() -> str:
+def utc() -> str:
+    """Return the wall-clock time, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -230,7 +104,7 @@ class GnomonRepository:
         calendar = self._repository.settings.calendar
         now = None
         if self._repository.settings.source.kind == "state":
-            now = parse(time or _utc().removesuffix("+00:00"), calendar)
+            now = parse(time or utc().removesuffix("+00:00"), calendar)
         elif time is not None:
             raise InvalidInput("an append source brings its own times; leave out --time")
 
@@ -430,7 +304,7 @@ class GnomonRepository:
         if chunks:
             word = "accepted" if accept else "rejected"
             body = {"chunks": chunks, "reason": f"{word} by a person", "judged_by": "person"}
-            self._repository = self._repository.commit("verdict", body, _utc())
+            self._repository = self._repository.commit("verdict", body, utc())
         return len(chunks)
 
     def status(self) -> dict[str, Any]:

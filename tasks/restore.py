@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -130,9 +131,7 @@ def restore(
     except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
         raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        _discard(partial)
     return Restored(target, point, chunks)
 
 
@@ -157,6 +156,20 @@ def _check_target(repository: Repository, target: str) -> Path:
                 "restore to a path ending in .zarr"
             )
     return path
+
+
+def _discard(path: Path) -> None:
+    """Remove what a failed write left; threads that have not heard of the failure may add to it."""
+    gone = 0
+    for _ in range(100):
+        gone = 0 if path.exists() else gone + 1
+        if gone > 1:
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        time.sleep(0.05)
 
 
 def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:

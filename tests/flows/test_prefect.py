@@ -31,9 +31,9 @@ def server() -> Iterator[None]:
 def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A backfill, an update with damage, and a restore, each as a flow on one Dask cluster."""
     from gnomon import runs
+    from gnomon.creation import create
     from gnomon.flows import update as module
     from gnomon.flows.settings import Settings
-    from gnomon.repository import create
 
     folder = tmp_path_factory.mktemp("flows")
     source, place = folder / "source.zarr", str(folder / "r")
@@ -97,7 +97,7 @@ def test_work_ran_on_dask_workers(life: dict[str, Any]) -> None:
 
 
 def test_flows_come_to_the_same_as_plain_functions(life: dict[str, Any], tmp_path: Path) -> None:
-    from gnomon.repository import create
+    from gnomon.creation import create
     from tests.flows.test_cycle import captures, forecasts
 
     source = tmp_path / "source.zarr"

@@ -229,3 +229,14 @@ def test_all_captures_are_served_exactly(damaged: Case) -> None:
     assert sources.bits(found.sst.values) == sources.bits(source.sst.values)
     assert sources.bits(found.time_bnds.values) == sources.bits(source.time_bnds.values)
     assert sources.bits(found.time.values) == sources.bits(source.time.values)
+
+
+def test_a_failed_restore_leaves_nothing_however_its_threads_end(grown: Case) -> None:
+    chunks = sorted(p for p in (grown.place / "captures").rglob("*") if "residual/c/9/" in str(p))
+    chunk = next(p for p in chunks if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    before = sources.listing(grown.folder)
+    for _ in range(8):
+        with pytest.raises(Integrity):
+            grown.open().restore("2001-01-10", "x.zarr")
+    assert sources.listing(grown.folder) == before

@@ -1,0 +1,140 @@
+"""Making a repository: what is protected, with options checked before anything is kept."""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from gnomon.repository import GnomonRepository, utc
+from gnomon.storage import model
+from gnomon.storage.describe import Description, describe
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.location import Location
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import open_source, read_state
+
+__all__ = ["create"]
+
+
+def create(
+    path: str,
+    source: str,
+    *,
+    kind: model.Kind | None = None,
+    variables: Sequence[str] = (),
+    time: str | None = None,
+    engine: str | None = None,
+    group: str | None = None,
+    chunks: Mapping[str, int] | None = None,
+    leads: int = 6,
+    periods_s: Sequence[float] | None = None,
+    interval_s: float | None = None,
+    tolerances: Mapping[str, float] | None = None,
+) -> GnomonRepository:
+    """Make a repository for a source; captures nothing yet.
+
+    Parameters
+    ----------
+    path
+        Where the repository will live: an empty or new folder, or an object-store URL.
+    source
+        Path or URL of the dataset to protect; anything that xarray opens.
+    kind
+        ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
+    variables
+        What to protect; default: every numeric variable that changes with time.
+    time, engine, group
+        Name of the time dimension, xarray engine, and group; default: found.
+    chunks
+        Cells of a chunk by dimension; default: the source's, split if it has few.
+    leads
+        How many capture intervals ahead are predicted.
+    periods_s
+        Seasonal periods in seconds; default: day and year where the data can show them.
+    interval_s
+        Capture interval in seconds; default: found from the captures.
+    tolerances
+        By variable, the RMSE that you can live with, in its units; default: the usual change
+        over one capture interval.
+
+    Raises
+    ------
+    NotFound
+        There is no such source or variable.
+    InvalidInput
+        The source has nothing that can be protected, or an option makes no sense.
+    Conflict
+        The place of the repository is not empty.
+    """
+    _check_options(path, source, leads, periods_s, interval_s)
+    spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    with open_source(spec) as dataset:
+        found = describe(
+            dataset, spec, kind=kind, names=tuple(variables), chunks=dict(chunks or {})
+        )
+        _refuse_empty(dataset, found)
+        forecast = {v.name for v in found.variables if v.forecast}
+        for name, tolerance in (tolerances or {}).items():
+            if name not in forecast:
+                raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
+            if not tolerance > 0:
+                raise InvalidInput(f"tolerance of {name} is {tolerance}; it must be above 0")
+        coordinate = dataset.variables[found.spec.time] if found.spec.time else None
+        settings = model.Settings(
+            source=found.spec,
+            variables=found.variables,
+            created_at="",
+            frame="",
+            frame_entries={},
+            attributes={str(k): v for k, v in dataset.attrs.items()},
+            dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
+            time_attributes={} if coordinate is None else dict(coordinate.attrs),
+            time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
+            leads=leads,
+            periods_s=None if periods_s is None else tuple(periods_s),
+            tolerances=dict(tolerances or {}),
+            interval_s=interval_s,
+        )
+        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
+        made = Repository.create(path, settings, frame, utc())
+    return GnomonRepository(made, found.skipped)
+
+
+def _check_options(
+    path: str,
+    source: str,
+    leads: int,
+    periods_s: Sequence[float] | None,
+    interval_s: float | None,
+) -> None:
+    if leads < 1:
+        raise InvalidInput(f"leads is {leads}; it must be at least 1")
+    if interval_s is not None and not 0 < interval_s < inf:
+        raise InvalidInput(f"the interval is {interval_s} s; it must be above 0")
+    for period_s in periods_s or ():
+        if not 0 < period_s < inf:
+            raise InvalidInput(f"a period is {period_s} s; it must be above 0")
+    place = Location(path).path
+    inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
+    if inside and Path(source).is_dir():
+        raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
+
+
+def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
+    """Refuse a variable that is all missing at the first, middle and last time."""
+    size = dataset.sizes[found.spec.time] if found.spec.time else 1
+    if size == 0:
+        return
+    positions = sorted({0, size // 2, size - 1}) if found.spec.time else [None]
+    for variable in found.variables:
+        if variable.forecast and not any(
+            np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
+            for p in positions
+            for b in variable.grid.blocks()
+        ):
+            raise InvalidInput(
+                f"{variable.name} is all missing in this source; "
+                "leave it out: name the others with --variable"
+            )
