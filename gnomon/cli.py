@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``gnomon --help`` answ
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,8 +76,22 @@ def main() -> None:
             _fail(f"{' '.join(error.format_message().split())} See --help.", 2)
         if os.environ.get("GNOMON_DEBUG"):
             raise
+        if (failure := _store_failure(error)) is not None:
+            _fail(f"a store failed: {failure}; nothing was committed, mend it and run again", 6)
         text = " ".join(str(error).split())[:300]
         _fail(f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1)
+
+
+def _store_failure(error: Exception) -> str | None:
+    """Return why a store did not take or give bytes, in its own words; None for other errors."""
+    from obstore.exceptions import BaseError
+
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if not isinstance(error, BaseError):
+        return None
+    said = re.search(r'message: "([^"]+)"', str(error))
+    return said[1] if said else " ".join(str(error).split())[:200]
 
 
 def _fail(text: str, code: int) -> None:

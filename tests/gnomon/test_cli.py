@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from obstore.exceptions import GenericError
 
 from gnomon import cli
 from tests import sources
@@ -348,3 +349,33 @@ def test_damage_in_the_repository(capsys: pytest.CaptureFixture[str], grown: Cas
     assert code == 5
     assert strict(out)["problems"]
     assert sources.listing(grown.folder) == before
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(28, "No space left on device"),
+        GenericError('Generic { source: Os { code: 28, message: "No space left on device" } }'),
+    ],
+    ids=["operating system", "object store"],
+)
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    capsys: pytest.CaptureFixture[str],
+    grown: Case,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+) -> None:
+    grown.arrive(HISTORY, HISTORY + 1)
+    before = sources.listing(grown.place)
+
+    def fail(*_arguments: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gnomon.flows.steps.capture", fail)
+        code, out, err = run(capsys, "update", "repository")
+    assert (code, out) == (6, "")
+    assert err.startswith("gnomon: error: a store failed: No space left on device;")
+    assert err.count("\n") == 1
+    assert sources.listing(grown.place) == before
+    assert run(capsys, "update", "repository")[0] == 0
