@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import gnomon
 from gnomon.storage.errors import (
     Conflict,
     GnomonError,
@@ -240,3 +241,16 @@ def test_a_failed_restore_leaves_nothing_however_its_threads_end(grown: Case) ->
         with pytest.raises(Integrity):
             grown.open().restore("2001-01-10", "x.zarr")
     assert sources.listing(grown.folder) == before
+
+
+def test_a_restored_prediction_is_never_captured_as_data(grown: Case) -> None:
+    stored = grown.open()
+    ahead = stored.status()["shadow"][0]
+    stored.restore(ahead, "predicted.zarr", accept_predicted=True)
+    copy = gnomon.create("copy", "predicted.zarr", variables=["sst"])
+    with pytest.raises(InvalidInput, match="predictions are never captured"):
+        copy.update()
+    assert copy.status()["captures"] == 0
+    stored.restore("2001-01-10", "captured.zarr")
+    exact = gnomon.create("exact", "captured.zarr", variables=["sst"])
+    assert exact.update().captured == ["2001-01-10T00:00:00"]
