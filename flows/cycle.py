@@ -37,7 +37,9 @@ class UpdateReport:
     incidents: list[dict[str, Any]] = field(default_factory=list)
     """What they have in common."""
     late: int = 0
-    """New times older than the last capture, left out."""
+    """New captures that are older than the newest."""
+    revised: int = 0
+    """Captures that the source had changed, and that were captured again."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -62,6 +64,7 @@ def run_cycle(
     now: int | None = None,
     until: int | None = None,
     refit: str | None = None,
+    compare: int | None = 0,
 ) -> UpdateReport:
     """Capture what is new in the source, then bring the shadow up to date.
 
@@ -76,17 +79,23 @@ def run_cycle(
         Capture no later time.
     refit
         A reason to learn everything anew.
+    compare
+        How many captures are compared with the source, which may have changed them; None: all.
     """
     report = UpdateReport(url)
     calendar = Repository.open(url).settings.calendar
-    while (planned := steps.plan(url, now, until)) is not None:
-        report.late = planned.late
+    revised = call(steps.revisions, url, compare) if compare != 0 else ()
+    while (planned := steps.plan(url, now, until, revised)) is not None:
         if not planned.instants:
             break
         found = call(steps.capture, url, planned)
         judgement = call(steps.check_actual, url, found, settings)
         steps.keep_capture(url, found, judgement)
         report.captured += [format_instant(i, calendar) for i in planned.instants]
+        report.late += planned.late
+        done = {step for step in planned.revises if step is not None}
+        report.revised += len(done)
+        revised = tuple(step for step in revised if step not in done)
         report.suspect_chunks += len(judgement.suspect)
         report.incidents += judgement.incidents
         if not planned.remaining:

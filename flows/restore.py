@@ -9,7 +9,7 @@ from prefect_dask.utils import get_dask_client
 from gnomon.flows.cluster import task_runner
 from gnomon.flows.settings import Settings
 from gnomon.storage.repository import Repository
-from gnomon.tasks.points import RestorePoint, find_instant, points
+from gnomon.tasks.points import RestorePoint, locate, points
 from gnomon.tasks.restore import Restored, choose
 from gnomon.tasks.restore import restore as write
 
@@ -17,16 +17,17 @@ __all__ = ["restore"]
 
 
 @task(name="choose restore point", persist_result=False)
-def _choose(repository: str, at: str, kind: str | None, accept_predicted: bool) -> RestorePoint:
-    opened = Repository.open(repository)
-    found = points(opened, find_instant(opened, at))
-    return choose(found, kind, accept_predicted=accept_predicted)
+def _choose(
+    repository: str, at: str, kind: str | None, accept_predicted: bool, capture: int | None
+) -> RestorePoint:
+    found = points(*locate(Repository.open(repository), at))
+    return choose(found, kind, accept_predicted=accept_predicted, capture=capture)
 
 
 @task(name="write and verify", persist_result=False)
 def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
     with get_dask_client():
-        return write(Repository.open(repository), point, target, plain=plain)
+        return write(Repository.open(repository).in_era(point.era), point, target, plain=plain)
 
 
 @flow(name="gnomon-restore", task_runner=task_runner(Settings()), persist_result=False)
@@ -37,6 +38,7 @@ def restore(
     kind: str | None = None,
     accept_predicted: bool = False,
     plain: bool = False,
+    capture: int | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time into a new Zarr store or NetCDF file.
 
@@ -54,8 +56,10 @@ def restore(
         Allow a state with estimated cells.
     plain
         Leave out standard errors and provenance; captured states only.
+    capture
+        Number of the capture to take, where a time has several.
     """
-    point = _choose.submit(repository, at, kind, accept_predicted).result()
+    point = _choose.submit(repository, at, kind, accept_predicted, capture).result()
     done = _write.submit(repository, point, target, plain).result()
     text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
     create_markdown_artifact(markdown=text, key="gnomon-restore")

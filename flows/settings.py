@@ -18,6 +18,9 @@ class Settings(BaseSettings):
     docs: Path | None = Field(None, description="folder of the Data Docs; none are written without")
     alerts: Path | None = Field(None, description="file that alerts are appended to, JSON lines")
     webhook: str | None = Field(None, description="URL that alerts are posted to (Slack's form)")
+    compare: int = Field(
+        2, ge=-1, description="captures compared with the source at each update; -1: all"
+    )
     alpha: float = Field(0.001, gt=0, lt=1, description="rate of false discoveries of damage")
     target_confidence: float = Field(
         0.8, gt=0, lt=1, description="confidence below which the next update is due"

@@ -17,7 +17,7 @@ from gnomon.storage.grid import Index
 from gnomon.storage.model import SUSPECT
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
-from gnomon.tasks.capture import Capture, CapturePlan, commit_capture, plan_capture
+from gnomon.tasks.capture import Capture, commit_capture
 from gnomon.tasks.capture import capture as capture_chunks
 from gnomon.tasks.features import MIN_CAPTURES, Features
 from gnomon.tasks.features import features as find_features
@@ -25,10 +25,13 @@ from gnomon.tasks.forecast import Learnt
 from gnomon.tasks.forecast import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
+from gnomon.tasks.plan import CapturePlan, plan_capture
 from gnomon.tasks.points import suspects
+from gnomon.tasks.revisions import find_revisions
 from gnomon.tasks.work import Mapper
 
 __all__ = [
+    "ON_CHUNKS",
     "Judgement",
     "capture",
     "check_actual",
@@ -41,9 +44,10 @@ __all__ = [
     "materialize",
     "next_update",
     "plan",
+    "revisions",
 ]
 
-KEPT_FINDINGS = 200
+KEPT_FINDINGS = 20
 """Findings that a log record keeps in full."""
 
 
@@ -73,16 +77,26 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def plan(url: str, now: int | None = None, until: int | None = None) -> CapturePlan | None:
-    """Find what the source holds that was never captured."""
-    return plan_capture(Repository.open(url), now=now, until=until)
+def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]:
+    """Find captures that the source has changed since: the newest, and others drawn by lot."""
+    return find_revisions(Repository.open(url), mapper, count=count, rng=np.random.default_rng())
+
+
+def plan(
+    url: str,
+    now: int | None = None,
+    until: int | None = None,
+    revised: tuple[int, ...] = (),
+) -> CapturePlan | None:
+    """Find what the source holds that was never captured, or was changed since."""
+    return plan_capture(Repository.open(url), now=now, until=until, revised=revised)
 
 
 def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
     """Read and write the new states; commits nothing yet."""
     repository = Repository.open(url).at(planned.sequence)
     found = capture_chunks(repository, planned, mapper)
-    if not repository.steps:
+    if not repository.captured:
         for variable in repository.settings.variables:
             valid = found.statistics[variable.name]["valid_count"]
             if variable.forecast and not valid.any():
@@ -168,7 +182,7 @@ _INTEGERS = {
     "missing",
     "out_of_bounds",
 }
-_FLAGS = {"constant", "was_constant", "unchanged", "replayed", "metadata_changed"}
+_FLAGS = {"constant", "was_constant", "unchanged", "replayed", "metadata_changed", "revised"}
 
 
 def _typed(column: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -271,8 +285,12 @@ def keep_shadow(url: str, found: Shadowed, judgement: Judgement, due: Due) -> in
 
 def forecast_excuse(url: str) -> str:
     """Say why there is nothing to forecast from."""
-    count = len(Repository.open(url).steps)
+    count = len(Repository.open(url).timeline)
     if count < MIN_CAPTURES:
         word = "capture" if count == 1 else "captures"
         return f"no forecast yet: {count} {word}, at least {MIN_CAPTURES} are needed"
     return "no forecast: no variable has enough valid values"
+
+
+ON_CHUNKS = {revisions, capture, features, forecast, materialize}
+"""Steps that work on chunks, and so take a mapper."""

@@ -16,9 +16,6 @@ from gnomon.storage.errors import Unavailable
 
 __all__ = ["call_as_task"]
 
-ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
-"""Steps that work on chunks, and so take a mapper."""
-
 
 async def _is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Retry what may go away by itself: a store that did not answer."""
@@ -38,7 +35,7 @@ def _with_dask[R](step: Callable[..., R]) -> Callable[..., R]:
 
 def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
     return Task(
-        _with_dask(step) if step in ON_CHUNKS else step,
+        _with_dask(step) if step in steps.ON_CHUNKS else step,
         name=step.__name__.replace("_", " "),
         retries=2,
         retry_delay_seconds=[2, 10],

@@ -34,12 +34,14 @@ def update(
         What the run may be told; default: from the environment.
     """
     calendar = Repository.open(repository).settings.calendar
+    settings = settings or Settings()
     report = run_cycle(
         repository,
-        settings or Settings(),
+        settings,
         call_as_task,
         now=None if time is None else parse(time, calendar),
         refit="asked for" if refit else None,
+        compare=None if settings.compare < 0 else settings.compare,
     )
     report_run(report)
     return report.to_json()

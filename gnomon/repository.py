@@ -18,7 +18,7 @@ from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant, parse, period
 from gnomon.storage.view import Plane, raw_dataset, reading_store
-from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
+from gnomon.tasks.points import RestorePoint, find_instant, locate, points, suspects
 from gnomon.tasks.restore import Restored, choose, planes, restore
 from gnomon.tasks.work import Mapper
 
@@ -26,8 +26,6 @@ __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
-
-_ON_CHUNKS = {steps.capture, steps.features, steps.forecast, steps.materialize}
 
 
 def open_repository(path: str) -> "GnomonRepository":
@@ -63,7 +61,7 @@ class GnomonRepository:
 
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)
-        count = len(self._repository.steps)
+        count = len(self._repository.timeline)
         return f"<GnomonRepository {self.path}: {count} captures of {names}>"
 
     @property
@@ -82,6 +80,7 @@ class GnomonRepository:
         *,
         until: str | None = None,
         refit: bool = False,
+        compare: int | None = None,
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> UpdateReport:
@@ -95,6 +94,9 @@ class GnomonRepository:
             Capture no later time than this (or its whole period, if partial).
         refit
             Learn everything anew.
+        compare
+            How many captures are compared with the source, which may have changed them since;
+            -1: all.  Default: from the settings.
         settings
             Docs, alerts, workers; default: from the environment.
         progress
@@ -109,13 +111,20 @@ class GnomonRepository:
             raise InvalidInput("an append source brings its own times; leave out --time")
 
         def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
-            if step not in _ON_CHUNKS:
+            if step not in steps.ON_CHUNKS:
                 return step(*arguments)
             return step(*arguments, mapper=_mapper(step.__name__, settings.workers, progress))
 
         last = None if until is None else period(until, calendar)[1] - 1
+        wanted = settings.compare if compare is None else compare
         report = run_cycle(
-            self.path, settings, call, now=now, until=last, refit="asked for" if refit else None
+            self.path,
+            settings,
+            call,
+            now=now,
+            until=last,
+            refit="asked for" if refit else None,
+            compare=None if wanted < 0 else wanted,
         )
         self._repository = self._repository.refresh()
         return report
@@ -139,13 +148,14 @@ class GnomonRepository:
         InvalidInput
             The time names several states.
         """
-        return points(self._repository, find_instant(self._repository, at))
+        return points(*locate(self._repository, at))
 
     def dataset(
         self,
         at: str,
         *,
         kind: str | None = None,
+        capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
         decode: bool = True,
@@ -158,6 +168,8 @@ class GnomonRepository:
             Time, ISO 8601, as partial as is unique: ``2010-09``.
         kind
             Kind of restore point; default: the best.
+        capture
+            Number of the capture to take, where a time has several; `points` shows them.
         accept_predicted
             Allow estimated cells, which ``<var>_provenance`` marks.
         plain
@@ -165,8 +177,8 @@ class GnomonRepository:
         decode
             Decode CF times, scales and missing values; else values are as stored.
         """
-        shown, _ = self._planes(at, kind, accept_predicted)
-        raw = raw_dataset(self._repository, shown, plain=plain)
+        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
+        raw = raw_dataset(seen, shown, plain=plain)
         return xr.decode_cf(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
@@ -179,24 +191,24 @@ class GnomonRepository:
         at: str | None = None,
         *,
         kind: str | None = None,
+        capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
     ) -> ReadingStore:
         """Return the state of a time, or all captured states, as a read-only Zarr store."""
         if at is None:
             return reading_store(self._repository, self._history(), plain=plain)
-        shown, _ = self._planes(at, kind, accept_predicted)
-        return reading_store(self._repository, shown, plain=plain)
+        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
+        return reading_store(seen, shown, plain=plain)
 
     def _history(self) -> tuple[Plane, ...]:
         if self._repository.settings.source.kind == "state":
             raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
-        ordered = sorted(self._repository.steps, key=lambda s: s.instant)
-        return tuple(Plane(s.instant, step=s.step) for s in ordered)
+        return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
 
     def explain(self, at: str, *, kind: str | None = None) -> RestorePoint:
         """Return a restore point with its error and confidence computed, healing if it must."""
-        return self._planes(at, kind, accept_predicted=True)[1]
+        return self._planes(at, kind, accept_predicted=True)[2]
 
     def restore(
         self,
@@ -204,6 +216,7 @@ class GnomonRepository:
         target: str,
         *,
         kind: str | None = None,
+        capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
         progress: Progress | None = None,
@@ -217,9 +230,10 @@ class GnomonRepository:
         InvalidInput
             The best answer holds predictions, and those were not accepted.
         """
-        found = self.points(at)
-        point = choose(found, kind, accept_predicted=accept_predicted)
-        return restore(self._repository, point, target, plain=plain, progress=progress)
+        seen, instant = locate(self._repository, at)
+        found = points(seen, instant)
+        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
+        return restore(seen, point, target, plain=plain, progress=progress)
 
     def check(self, *, read_data: bool = False, progress: Progress | None = None) -> CheckReport:
         """Verify the repository, and with `read_data` every byte it may ever return."""
@@ -231,7 +245,7 @@ class GnomonRepository:
         An incident is open while one of its chunks is suspect.
         """
         calendar = self._repository.settings.calendar
-        times = {format_instant(s.instant, calendar): s.step for s in self._repository.steps}
+        times = {format_instant(s.instant, calendar): s.step for s in self._repository.captured}
         found = []
         for record in self._repository.records:
             for incident in record.body.get("report", {}).get("incidents", []):
@@ -254,7 +268,7 @@ class GnomonRepository:
         return [
             {
                 "variable": variable,
-                "valid_time": format_instant(self._repository.steps[step].instant, calendar),
+                "valid_time": format_instant(self._repository.captured[step].instant, calendar),
                 "chunks": chunks,
                 "expectations": ["plausible"],
                 "severity": "critical",
@@ -281,9 +295,11 @@ class GnomonRepository:
             Only of this variable.
         """
         instant = find_instant(self._repository, at)
-        step = next((s.step for s in self._repository.steps if s.instant == instant), None)
-        if step is None:
+        versions = self._repository.state.versions(instant)
+        if not versions:
             raise NotFound(f"{at!r} was not captured; only captures can be judged")
+        # The newest version is what a person sees in the source.
+        step = max(version.step for version in versions)
         names = [v.name for v in self._repository.settings.variables]
         if variable is not None and variable not in names:
             raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
@@ -326,7 +342,7 @@ class GnomonRepository:
                 found |= {n: summary[n] for n in ("confidence", "expected_rmse", "tolerance")}
                 found["units"] = str(variable.attributes.get("units", ""))
             variables[variable.name] = found
-        times = [format_instant(s.instant, calendar) for s in stored.steps]
+        times = [format_instant(s.instant, calendar) for s in stored.timeline]
         return {
             "repository": self.path,
             "source": stored.settings.source.url,
@@ -342,10 +358,12 @@ class GnomonRepository:
         }
 
     def _planes(
-        self, at: str, kind: str | None, accept_predicted: bool
-    ) -> tuple[tuple[Plane, ...], RestorePoint]:
-        point = choose(self.points(at), kind, accept_predicted=accept_predicted)
-        return planes(self._repository, point)
+        self, at: str, kind: str | None, accept_predicted: bool, capture: int | None = None
+    ) -> tuple[Repository, tuple[Plane, ...], RestorePoint]:
+        seen, instant = locate(self._repository, at)
+        found = points(seen, instant)
+        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
+        return seen, *planes(seen, point)
 
 
 def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:

@@ -9,8 +9,9 @@ The index of a slab has one row of five integers per step and chunk:
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Slab
 
 __all__ = [
@@ -51,15 +53,18 @@ MAX_CHAIN = 16
 CACHE_BYTES = 2**26
 """Decoded chunks that a stack keeps, so that reading step after step decodes each chain once."""
 
+INDEX_BYTES = 2**26
+"""Opened indices that a stack keeps, beside the last few."""
+
 Row = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A chunk as the capture before left it: what the next one is compared with."""
+    """A chunk as an earlier capture left it: what a new one is compared with."""
 
-    values: NDArray[np.generic]
-    """The chunk's values."""
+    values: Callable[[], NDArray[np.generic]]
+    """Gives the chunk's values; they are read only if the new ones differ."""
     digest: NDArray[np.int64]
     """Its two digest columns."""
     holder: int
@@ -79,6 +84,11 @@ class EncodedChunk:
     held: Held
     """The chunk for the step that follows."""
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the chunk is what it was."""
+        return bool(self.row[CODING] == UNCHANGED)
+
 
 def encode_chunk(
     variable: str, index: Index, step: int, values: NDArray[np.generic], previous: Held | None
@@ -90,13 +100,14 @@ def encode_chunk(
         row[[BASE, CODING]] = previous.holder, UNCHANGED
         return EncodedChunk(row, None, previous)
     key = ordered(values)
+    chain = 0
     if previous is not None and previous.chain < MAX_CHAIN:
-        delta = subtracted(key, ordered(previous.values))
+        delta = subtracted(key, ordered(previous.values()))
         if delta_pays(key, delta):
             chain = previous.chain + 1
             row[[BASE, CODING]] = previous.holder, chain
-            return EncodedChunk(row, delta, Held(values, found, step, chain))
-    return EncodedChunk(row, key, Held(values, found, step, 0))
+            key = delta
+    return EncodedChunk(row, key, Held(lambda: values, found, step, chain))
 
 
 @dataclass(slots=True)
@@ -109,8 +120,8 @@ class CaptureStack:
     """The variable."""
     steps: tuple[CapturedStep, ...]
     """Every capture, by number."""
-    roots: Mapping[str, str]
-    """Per slab id, the root of this variable's index."""
+    slabs: Mapping[str, Mapping[str, str]]
+    """Per slab id and variable, the root of the index."""
     verdicts: Mapping[tuple[int, Index], int] = field(default_factory=dict)
     """Later judgements: status by (step, chunk)."""
     _judged: dict[int, dict[Index, int]] | None = None
@@ -137,6 +148,11 @@ class CaptureStack:
             status[index] = verdict
         return status
 
+    def status_of(self, step: int, index: Index) -> int:
+        """Return the status of one chunk, verdicts included."""
+        verdict = self.verdicts.get((step, index))
+        return int(self.rows(step)[index][STATUS]) if verdict is None else verdict
+
     def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
         """Return a chunk exactly as it was captured.
 
@@ -160,12 +176,12 @@ class CaptureStack:
         row = self.rows(step)[index]
         holder = int(row[BASE]) if row[CODING] == UNCHANGED else step
         chain = int(self.rows(holder)[index][CODING])
-        return Held(self.chunk(step, index), row[DIGEST], holder, chain)
+        return Held(partial(self.chunk, step, index), row[DIGEST], holder, chain)
 
     def file(self, step: int, index: Index) -> str:
         """Return the stored object that holds a chunk's own bytes."""
         slab, local = self._slab(step)
-        return slab.file("residual", self.variable.grid, (local,), index)
+        return self._shards(slab).name(local, index)
 
     def _holder(self, step: int, index: Index) -> NDArray[np.generic]:
         recent = self._recent.get(index)
@@ -206,16 +222,14 @@ class CaptureStack:
 
     def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
         slab, local = self._slab(step)
-        cells = self.variable.grid.cells(index)
         try:
-            return slab.read(
-                "residual",
-                (local, *cells),
-                shape=tuple(c.stop - c.start for c in cells),
-                dtype=residual_dtype(self.variable.numpy_dtype),
-            )
+            return self._shards(slab).chunk(local, index)
         except Integrity as error:
             raise Integrity(f"{self._address(step, index)}: {error}") from error
+
+    def _shards(self, slab: Slab) -> Shards:
+        variable = self.variable
+        return slab.shards("residual", variable.grid, residual_dtype(variable.numpy_dtype))
 
     def _address(self, step: int, index: Index) -> str:
         return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"
@@ -224,8 +238,18 @@ class CaptureStack:
         if not 0 <= step < len(self.steps):
             raise NotFound(f"step {step} was never captured; there are {len(self.steps)}")
         captured = self.steps[step]
-        if captured.slab not in self._slabs:
+        slab = self._slabs.get(captured.slab)
+        if slab is None:
             path = f"captures/{captured.slab}/{self.variable.folder}"
-            roots = {"index": self.roots[captured.slab]}
-            self._slabs[captured.slab] = Slab(self.location, path, roots)
-        return self._slabs[captured.slab], captured.local
+            roots = {"index": self.slabs[captured.slab][self.variable.name]}
+            slab = self._slabs[captured.slab] = Slab(self.location, path, roots)
+            self._drop_slabs()
+        return slab, captured.local
+
+    def _drop_slabs(self) -> None:
+        """Forget the indices that were opened first, so that memory does not grow with history."""
+        while len(self._slabs) > 8 and sum(s.nbytes for s in [*self._slabs.values()]) > INDEX_BYTES:
+            try:
+                self._slabs.pop(next(iter(self._slabs)))
+            except (KeyError, StopIteration, RuntimeError):  # another thread's turn
+                return

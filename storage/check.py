@@ -1,178 +1,336 @@
 """Check: reads and reports, never mends.
 
-Opening a repository has verified the log's hash chain already.  Here the roots of every slab and,
-on request, every stored chunk are verified as well; each problem names its file.
+Always verified: settings, log, checkpoints and their copies, that every object is there in its
+size, and every index against its root.  On request the stored bytes of all objects or of a part
+of them, and of all: that every chunk decodes to what was captured.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import batched
 from typing import Any
 
+from gnomon.storage.batch import object_hash
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.errors import GnomonError
-from gnomon.storage.forecaster import ForecasterState
+from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.inventory import Inventory, take_inventory, unreferenced
+from gnomon.storage.log import (
+    COPIES,
+    SPAN,
+    checkpoint_name,
+    content_hash,
+    read_checkpoint,
+    record_name,
+)
 from gnomon.storage.model import Variable
-from gnomon.storage.repository import Repository
+from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.slab import Slab
+from gnomon.storage.subset import Subset, remember, select
 
 __all__ = ["CheckReport", "Problem", "check"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being read, how much is done, and how much there is."""
 
+BATCH_BYTES = 2**25
+"""Chunks are decoded through all captures in batches of about this size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is not as it was written."""
 
-    part: str
-    """``frame``, ``captures``, ``shadows``, ``forecaster`` or ``ledger``."""
+    file: str
+    """The damaged object, by its name in the repository."""
     where: str
-    """Variable, and step or lead."""
+    """What it holds: variable, and step or lead."""
     error: str
     """What was found and expected."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckReport:
     """What a check read and found."""
 
-    records: int
-    """Log records verified."""
-    slabs: int
-    """Slabs verified: one per variable and commit, of captures, shadow, state and ledger."""
-    chunks: int
-    """Chunks read and verified."""
-    data_read: bool
-    """Whether chunk data was read; if not, only structure was verified."""
-    problems: tuple[Problem, ...]
+    records: int = 0
+    """Log records verified, with their copies."""
+    objects: int = 0
+    """Objects that the repository should hold, beside its log."""
+    nbytes: int = 0
+    """Their bytes."""
+    objects_read: int = 0
+    """Of these, how many were read and compared with what was written."""
+    nbytes_read: int = 0
+    """Their bytes."""
+    chunks: int = 0
+    """Chunks decoded and verified by digest."""
+    unreferenced: int = 0
+    """Objects that no commit speaks of: left by a crash, or being written just now."""
+    unreferenced_nbytes: int = 0
+    """Their bytes; 'gnomon prune' frees those that are dead."""
+    problems: tuple[Problem, ...] = ()
     """What is damaged."""
+
+    @property
+    def data_read(self) -> bool:
+        """Whether every stored byte was read."""
+        return self.objects_read == self.objects
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return asdict(self)
+        return asdict(self) | {"data_read": self.data_read}
 
 
 def check(
-    repository: Repository, *, read_data: bool = False, progress: Progress | None = None
+    repository: Repository,
+    *,
+    read_data: bool = False,
+    subset: Subset | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
-    """Verify a repository, and with `read_data` every byte that it may ever return."""
-    jobs = list(_jobs(repository, read_data))
-    problems: list[Problem] = []
-    chunks = 0
-    for done, job in enumerate(jobs):
-        if progress is not None:
-            progress(f"{job.part} {job.where}", done, len(jobs))
-        for error in job.run():
-            if error is None:
-                chunks += 1
-            else:
-                problems.append(Problem(job.part, job.where, error))
-    if progress is not None:
-        progress("done", len(jobs), len(jobs))
-    slabs = len({job.slab for job in jobs} - {""})
-    return CheckReport(len(repository.records), slabs, chunks, read_data, tuple(problems))
+    """Verify a repository, and with `read_data` every byte that it may ever return.
+
+    Writers may go on meanwhile: what they commit later is not looked at.
+
+    Parameters
+    ----------
+    subset
+        Read only this part of the stored bytes; nothing is decoded then.
+    """
+    while True:
+        report = _Check(repository, read_data, subset, progress or _silent).run()
+        newer = repository.refresh()
+        pruned = any(r.kind == "prune" for r in newer.records[len(repository.records) :])
+        if not pruned or not report.problems:
+            return report
+        repository = newer  # what was missing was pruned while it was looked for
 
 
-Run = Callable[[], Iterator[str | None]]
-"""Yields None per verified chunk, and a text per problem."""
+def _silent(_what: str, _done: int, _total: int) -> None:
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One thing to verify."""
+class _Check:
+    """One run of a check."""
 
-    part: str
-    where: str
-    slab: str
-    """Folder of the slab that is read; empty for the frame."""
-    run: Run
+    def __init__(
+        self,
+        repository: Repository,
+        read_data: bool,
+        subset: Subset | None,
+        progress: Progress,
+    ) -> None:
+        self.repository = repository
+        self.location = repository.location
+        self.read_data = read_data
+        self.subset = subset
+        self.progress = progress
+        self.report = CheckReport()
+        self.problems: list[Problem] = []
+        self.named: set[str] = set()
 
+    def run(self) -> CheckReport:
+        self._log()
+        inventory = take_inventory(self.repository)
+        for name, error in inventory.damaged.items():
+            self._problem(name, "manifest", error)
+        there = self.location.sizes("")
+        self._structure(inventory, there)
+        for name in unreferenced(self.repository, there):
+            self.report.unreferenced += 1
+            self.report.unreferenced_nbytes += there[name]
+        if self.read_data or self.subset is not None:
+            self._bytes(inventory, there)
+        for era in range(len(self.repository.eras)):
+            self._meaning(self.repository.in_era(era))
+        self.progress("done", 1, 1)
+        self.report.problems = tuple(self.problems)
+        return self.report
 
-def _attempt(action: Callable[[], object], *, counts: bool) -> Iterator[str | None]:
-    try:
-        action()
-    except GnomonError as error:
-        yield str(error)
-    else:
-        if counts:
-            yield None
+    def _problem(self, file: str, where: str, error: str) -> None:
+        """Report a file, once: the first thing that is found wrong with it says most."""
+        if file not in self.named:
+            self.named.add(file)
+            self.problems.append(Problem(file, where, error))
 
+    # What vouches for itself -------------------------------------------------------------------
 
-def _jobs(repository: Repository, read_data: bool) -> Iterator[_Job]:
-    def frame() -> Iterator[str | None]:
-        yield from _attempt(lambda: repository.frame, counts=False)
+    def _log(self) -> None:
+        genesis = self.repository.genesis
+        for name in (SETTINGS, COPIES + SETTINGS):
+            self._same(name, "settings", lambda d: content_hash(d) == genesis)
+        records = self.repository.records
+        self.report.records = len(records)
+        for record in records:
+            if record.sequence % 64 == 0:
+                self.progress("log", record.sequence, len(records))
+            stored = record.to_json()
+            for prefix in ("", COPIES):
+                name = prefix + record_name(record.sequence)
+                self._same(name, f"{record.kind} record", lambda d, s=stored: d == s)  # type: ignore[misc]
+        for start in range(0, len(records) - SPAN + 1, SPAN):
+            name = checkpoint_name(start)
+            span = records[start : start + SPAN]
+            self._same(name, "checkpoint", partial(_holds, name=name, records=span))
 
-    yield _Job("frame", "coordinates", "", frame)
-    for variable in repository.settings.variables:
-        yield from _variable_jobs(repository, variable, read_data)
-    for record in repository.records:
-        for table, entry in record.body.get("ledger", {}).items():
-            path = f"ledger/{record.body['id']}"
-            slab = Slab(repository.location, path, {table: entry["root"]})
-            where = f"{table} {record.body['id']}"
-            yield _Job("ledger", where, f"{path}/{table}", _ledger(slab, table))
+    def _same(self, name: str, where: str, is_right: Callable[[bytes], bool]) -> None:
+        try:
+            right = is_right(self.location.read(name))
+            error = f"{name} was changed after it was written; run 'gnomon repair'"
+        except NotFound:
+            right, error = False, f"{name} is missing; run 'gnomon repair'"
+        except Integrity as failure:
+            right, error = False, str(failure)
+        if not right:
+            self._problem(name, where, error)
 
+    # What the manifests vouch for --------------------------------------------------------------
 
-def _variable_jobs(repository: Repository, variable: Variable, read_data: bool) -> Iterator[_Job]:
-    name, folder = variable.name, variable.folder
-    stack = repository.captures(name)
-    for captured in stack.steps:
-        run = _captures(stack, captured.step, read_data)
-        path = f"captures/{captured.slab}/{folder}"
-        yield _Job("captures", f"{name} step {captured.step}", path, run)
-    for shadow in repository.shadows:
-        if name in shadow.variables:
-            opened = repository.shadow(name, shadow, stack)
-            path = f"shadows/{shadow.id}/{folder}"
-            yield _Job("shadows", f"{name} {shadow.id}", path, _shadow(opened, read_data))
-    newest = repository.forecaster
-    if newest is not None and name in newest.body["forecaster"]:
-        folder_id, root = str(newest.body["id"]), str(newest.body["forecaster"][name]["root"])
-        state = ForecasterState(repository.location, variable, folder_id, root)
-        yield _Job(
-            "forecaster",
-            f"{name} {folder_id}",
-            f"forecaster/{folder_id}/{folder}",
-            _state(state, read_data),
-        )
+    def _structure(self, inventory: Inventory, there: dict[str, int]) -> None:
+        for name, (size, _) in inventory.objects.items():
+            found = there.get(name)
+            if found is None:
+                self._problem(name, "object", f"{name} is missing; run 'gnomon repair'")
+            elif found != size:
+                error = f"{name} has {found} bytes, {size} were written; run 'gnomon repair'"
+                self._problem(name, "object", error)
+        for state in self.repository.eras:
+            for variable, entry in state.settings.frame_entries.items():
+                name, expected = str(entry["file"]), entry["hash"]
+                self._same(name, variable, lambda d, e=expected: content_hash(d) == e)  # type: ignore[misc]
+        self.report.objects = len(inventory.objects)
+        self.report.nbytes = sum(size for size, _ in inventory.objects.values())
 
+    def _bytes(self, inventory: Inventory, there: dict[str, int]) -> None:
+        sizes = {name: size for name, (size, _) in inventory.objects.items()}
+        chosen = sorted(sizes)
+        if self.subset is not None:
+            chosen = select(self.subset, sizes, self.location)
+        for done, name in enumerate(chosen):
+            if done % 16 == 0:
+                self.progress("stored bytes", done, len(chosen))
+            if name in there:
+                expected = inventory.objects[name][1]
+                self._same(name, "object", lambda d, e=expected: object_hash(d) == e)  # type: ignore[misc]
+            self.report.objects_read += 1
+            self.report.nbytes_read += sizes[name]
+        if self.subset is not None and chosen:
+            remember(self.subset, chosen[-1], self.location)
 
-def _captures(stack: CaptureStack, step: int, read_data: bool) -> Run:
-    def run() -> Iterator[str | None]:
-        failed = list(_attempt(lambda: stack.rows(step), counts=False))
-        yield from failed
-        if read_data and not failed:
-            for index in stack.variable.grid.indices():
-                yield from _attempt(partial(stack.chunk, step, index), counts=True)
+    # What the digests vouch for ----------------------------------------------------------------
 
-    return run
+    def _meaning(self, repository: Repository) -> None:
+        variables = repository.settings.variables
+        for number, variable in enumerate(variables):
+            self.progress(f"chunks of {variable.name}", number, len(variables))
+            stack = repository.captures(variable.name)
+            self._captures(repository, stack)
+            for shadow in repository.shadows:
+                if variable.name in shadow.variables:
+                    self._shadow(repository.shadow(variable.name, shadow, stack))
+            newest = repository.forecaster
+            if newest is not None and variable.name in newest.body["forecaster"]:
+                self._state(repository, variable)
+        for record in repository.records:
+            folder = record.body.get("id")
+            if folder in repository.state.folders and record.kind in ("capture", "shadow"):
+                prefix = {"capture": "actual", "shadow": "prediction"}[record.kind]
+                for name, entry in record.body["variables"].items():
+                    key = f"{prefix}-{repository.settings.variable(name).folder}"
+                    slab = Slab(self.location, f"ledger/{folder}", {key: entry["ledger"]})
+                    self._attempt(f"ledger/{folder}/{key}", "statistics", partial(slab.table, key))
 
+    def _attempt(self, path: str, where: str, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except Integrity as error:
+            # A damaged object below this path may have been named already.
+            if not any(name.startswith(path) for name in self.named):
+                self._problem(path, where, str(error))
+            return False
+        return True
 
-def _shadow(stack: ShadowStack, read_data: bool) -> Run:
-    def run() -> Iterator[str | None]:
-        failed = list(_attempt(lambda: (stack.slab.index(), stack.scores()), counts=False))
-        yield from failed
-        if read_data and not failed:
+    def _captures(self, repository: Repository, stack: CaptureStack) -> None:
+        variable = stack.variable
+        slabs = {s.slab for s in repository.state.kept}
+        broken = set()
+        for slab in sorted(slabs):
+            path = f"captures/{slab}/{variable.folder}"
+            opened = Slab(self.location, path, {"index": stack.slabs[slab][variable.name]})
+            good = [
+                self._attempt(f"{prefix}{path}/index", f"index of {variable.name}", table)
+                for prefix in ("", COPIES)
+                for table in (partial(opened.table, "index", prefix=prefix),)
+            ]
+            if not any(good):
+                broken.add(slab)
+        if not self.read_data:
+            return
+        steps = [s for s in repository.state.captured if not s.forgotten and s.slab not in broken]
+        cells = max(1, variable.grid.size and _nbytes(variable))
+        for indices in batched(variable.grid.indices(), max(1, BATCH_BYTES // cells)):
+            for captured in steps:
+                self._chunks(
+                    (partial(stack.chunk, captured.step, index) for index in indices),
+                    (partial(stack.file, captured.step, index) for index in indices),
+                    f"{variable.name} step {captured.step}",
+                )
+
+    def _chunks(
+        self,
+        reads: Iterable[Callable[[], object]],
+        files: Iterable[Callable[[], str]],
+        where: str,
+    ) -> None:
+        for read, file in zip(reads, files, strict=True):
+            try:
+                read()
+                self.report.chunks += 1
+            except GnomonError as error:
+                # The file of a chunk lower in the chain is named by its own step.
+                if file() not in self.named and not self._explained(str(error)):
+                    self._problem(file(), where, str(error))
+
+    def _explained(self, error: str) -> bool:
+        return any(name in error for name in self.named)
+
+    def _shadow(self, stack: ShadowStack) -> None:
+        path = f"shadows/{stack.shadow.id}/{stack.variable.folder}"
+        where = f"shadow of {stack.variable.name}"
+        good = [
+            self._attempt(f"{path}/{name}", where, partial(stack.slab.table, name))
+            for name in ("index", "score")
+        ]
+        if self.read_data and all(good):
             for lead in range(1, len(stack.shadow.instants) + 1):
-                for index in stack.variable.grid.indices():
-                    yield from _attempt(partial(stack.chunk, lead, index), counts=True)
+                for indices in batched(stack.variable.grid.indices(), 1024):
+                    self._chunks(
+                        (partial(stack.chunk, lead, index) for index in indices),
+                        (partial(stack.file, lead, index) for index in indices),
+                        f"{where} at lead {lead}",
+                    )
 
-    return run
+    def _state(self, repository: Repository, variable: Variable) -> None:
+        state = repository.forecaster_state(variable.name)
+        path = f"forecaster/{state.id}/{variable.folder}"
+        where = f"forecaster state of {variable.name}"
+        if self._attempt(f"{path}/index", where, state.index) and self.read_data:
+            for indices in batched(variable.grid.indices(), 1024):
+                self._chunks(
+                    (partial(state.chunk, index) for index in indices),
+                    (partial(state.file, index) for index in indices),
+                    where,
+                )
 
 
-def _state(state: ForecasterState, read_data: bool) -> Run:
-    def run() -> Iterator[str | None]:
-        failed = list(_attempt(state.slab.index, counts=False))
-        yield from failed
-        if read_data and not failed:
-            for index in state.variable.grid.indices():
-                yield from _attempt(partial(state.chunk, index), counts=True)
-
-    return run
+def _nbytes(variable: Variable) -> int:
+    cells = 1
+    for n in variable.chunks:
+        cells *= n
+    return cells * variable.numpy_dtype.itemsize
 
 
-def _ledger(slab: Slab, table: str) -> Run:
-    return lambda: _attempt(lambda: slab.index(table), counts=False)
+def _holds(data: bytes, *, name: str, records: tuple[Any, ...]) -> bool:
+    return list(read_checkpoint(data, name)) == list(records)

@@ -1,10 +1,11 @@
 """The forecaster's recursive state, as two arrays per variable whose meaning storage ignores.
 
-``cells`` (row, *dims) holds rows of numbers per cell, ``shared`` (*chunk grid, column) numbers per
+``cells`` (row, *dims) holds rows of numbers per cell, ``shared`` (column, *chunk grid) numbers per
 chunk, ``index`` (*chunk grid, 2) the digest of both.
 """
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,46 +13,71 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from gnomon.storage.batch import Batch
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Variable
+from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Slab
 
-__all__ = ["ForecasterState", "create_state", "state_digest"]
+__all__ = ["ForecasterState", "create_state", "state_digest", "state_grid"]
+
+STATE_BYTES = 2**26
+"""Size of a stored object of the state, about; more only where a single chunk needs it."""
 
 Floats = NDArray[np.float64]
 
 
-def create_state(
-    location: Location, path: str, grid: Grid, rows: int, columns: int
-) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Make the empty arrays ``cells`` and ``shared``."""
-    compressors = (ZstdCodec(level=1), Crc32cCodec())
-    store = location.zarr_store(read_only=False)
+def state_grid(grid: Grid, rows: int) -> Grid:
+    """Return the grid on which the state is written: shards small enough for its many rows.
+
+    They divide the variable's own shards, and are what one worker takes in one go.
+    """
+    shards = list(grid.chunks)
+    for axis in reversed(range(len(shards))):
+        whole = grid.shards[axis] // grid.chunks[axis]
+        room = STATE_BYTES // max(1, 8 * rows * prod(shards))
+        count = max(n for n in range(1, whole + 1) if whole % n == 0 and n <= max(1, room))
+        shards[axis] *= count
+        if count < whole:
+            break
+    return Grid(grid.shape, grid.chunks, tuple(shards))
+
+
+def shared_grid(grid: Grid) -> Grid:
+    """Return the grid of the numbers per chunk: one stored chunk for each shard of the state."""
     per_shard = tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
-    cells = zarr.create_array(
-        store,
-        name=f"{path}/cells",
-        shape=(rows, *grid.shape),
-        chunks=(rows, *grid.chunks),
-        dtype=np.float64,
-        fill_value=0.0,
-        config={"write_empty_chunks": True},
-        compressors=compressors,
-    )
-    shared = zarr.create_array(
-        store,
-        name=f"{path}/shared",
-        shape=(*grid.counts, columns),
-        chunks=(*per_shard, columns),
-        dtype=np.float64,
-        fill_value=0.0,
-        config={"write_empty_chunks": True},
-        compressors=compressors,
-    )
-    return cells, shared
+    return Grid(grid.counts, per_shard, per_shard)
+
+
+def create_state(
+    batch: Batch, path: str, grid: Grid, rows: int, columns: int
+) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Make the empty arrays ``cells`` (row, *dims) and ``shared`` (column, *chunk grid).
+
+    Parameters
+    ----------
+    grid
+        As `state_grid` returns it.
+    """
+    few = shared_grid(grid)
+    made = []
+    for name, part, first in (("cells", grid, rows), ("shared", few, columns)):
+        array = zarr.create_array(
+            batch.store(),
+            name=f"{path}/{name}",
+            shape=(first, *part.shape),
+            chunks=(first, *part.chunks),
+            shards=(first, *part.shards) if part.shards != part.chunks else None,
+            dtype=np.float64,
+            fill_value=0.0,
+            config={"write_empty_chunks": True},
+            compressors=(ZstdCodec(level=1), Crc32cCodec()),
+        )
+        made.append(array)
+    return made[0], made[1]
 
 
 def state_digest(variable: str, index: Index, cells: Floats, shared: Floats) -> NDArray[np.int64]:
@@ -73,15 +99,30 @@ class ForecasterState:
     """Folder under ``forecaster/``."""
     root: str
     """Root of the index, from the log record."""
-    _slab: Slab | None = field(default=None)
+    rows: int
+    """Rows of ``cells``."""
+    columns: int
+    """Numbers per chunk."""
+    _opened: tuple[Slab, Shards, Shards] | None = field(default=None)
 
-    @property
-    def slab(self) -> Slab:
-        """The stored arrays."""
-        if self._slab is None:
+    def index(self) -> NDArray[Any]:
+        """Return the digests (*chunk grid, 2), verified."""
+        return self._open()[0].index()
+
+    def _open(self) -> tuple[Slab, Shards, Shards]:
+        if self._opened is None:
             path = f"forecaster/{self.id}/{self.variable.folder}"
-            self._slab = Slab(self.location, path, {"index": self.root})
-        return self._slab
+            slab = Slab(self.location, path, {"index": self.root})
+            double = np.dtype("<f8")
+            grid = state_grid(self.variable.grid, self.rows)
+            cells = Shards(self.location, f"{path}/cells", grid, double, self.rows)
+            few = Shards(self.location, f"{path}/shared", shared_grid(grid), double, self.columns)
+            self._opened = slab, cells, few
+        return self._opened
+
+    def file(self, index: Index) -> str:
+        """Return the stored object that holds the cells of a chunk."""
+        return self._open()[1].name(0, index)
 
     def chunk(self, index: Index) -> tuple[Floats, Floats]:
         """Return ``cells`` (row, cell) and ``shared`` (column) of a chunk, verified.
@@ -91,12 +132,15 @@ class ForecasterState:
         Integrity
             Stored bytes are not what was written.
         """
-        expected = self.slab.index()[index]
-        where = (slice(None), *self.variable.grid.cells(index))
+        slab, all_cells, all_shared = self._open()
+        expected = slab.index()[index]
+        per_shard = all_shared.grid.chunks
         try:
-            cells = np.asarray(self.slab.read_any("cells", where), np.float64)
-            cells = cells.reshape(cells.shape[0], -1)
-            shared = np.asarray(self.slab.read_any("shared", index), np.float64)
+            cells = all_cells.chunk(0, index).reshape(self.rows, -1)
+            outer = tuple(i // n for i, n in zip(index, per_shard, strict=True))
+            inner = (i % n for i, n in zip(index, per_shard, strict=True))
+            where: tuple[Any, ...] = (slice(None), *inner)
+            shared = all_shared.chunk(0, outer)[where]
         except Integrity as error:
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index}: {error}; "
@@ -105,6 +149,6 @@ class ForecasterState:
         if not np.array_equal(state_digest(self.variable.name, index, cells, shared), expected):
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index} is damaged "
-                f"({self.slab.path}); run 'gnomon update --refit' to learn it anew"
+                f"({slab.path}); run 'gnomon update --refit' to learn it anew"
             )
         return cells, shared

@@ -1,11 +1,14 @@
 """Where a repository lives: a local folder, an object-store prefix, or memory.
 
-Objects are read, listed and created here; nothing is ever overwritten.  Zarr arrays go through
-:meth:`Location.zarr_store`, log records through :meth:`Location.create`, which is put-if-absent.
+Objects are created, read, listed and removed here, and nowhere else; nothing is ever overwritten,
+but by a repair.  :meth:`Location.create` is put-if-absent, and the commit log relies on it.
 """
 
 import os
+import secrets
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,6 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 from obstore.store import LocalStore, MemoryStore, from_url
-from zarr.storage import ObjectStore
 
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 
@@ -26,6 +28,9 @@ __all__ = ["Location"]
 
 _MEMORY: dict[str, MemoryStore] = {}
 """The ``memory://name`` stores of this process."""
+
+RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+"""How long an object store is asked again before it counts as gone."""
 
 
 class Location:
@@ -53,9 +58,9 @@ class Location:
             self.url = str(self.path)
             self._objects = None
         else:
-            self.url = url
+            self.url = url.rstrip("/")
             try:
-                self._objects = from_url(url)
+                self._objects = from_url(self.url, retry_config=RETRIES)
             except (BaseError, ValueError) as error:
                 raise InvalidInput(f"cannot open {url!r} as an object store: {error}") from error
 
@@ -73,10 +78,6 @@ class Location:
                 raise InvalidInput(f"cannot use {self.path} as a folder: {error}") from error
         return self._objects
 
-    def zarr_store(self, *, read_only: bool = True) -> ObjectStore[Any]:
-        """Return this location as a Zarr store."""
-        return ObjectStore(self.objects, read_only=read_only)
-
     def is_vacant(self) -> bool:
         """Tell whether nothing at all is stored here."""
         if self.path is None:
@@ -88,31 +89,122 @@ class Location:
         except OSError as error:
             raise self.unavailable("", error) from error
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(self, name: str, data: bytes, *, durable: bool = False) -> None:
         """Store a new object, or raise :class:`Conflict` if the name is taken.
 
         The put is atomic: of several writers one wins, and a reader sees all of it or nothing.
+        An object that is there already with these very bytes was put by this caller, and only the
+        reply was lost: it counts as stored.
+
+        Parameters
+        ----------
+        durable
+            On a local disk, return only when the object would survive a power failure.  Others
+            are forced to the disk together, by :meth:`flush`.
         """
         try:
-            obstore.put(self.objects, name, data, mode="create")
-        except AlreadyExistsError as error:
-            raise Conflict(f"{name} exists already in {self.url}") from error
+            if durable and self.path is not None:
+                self._create_durable(self._inside(name), data)
+            else:
+                obstore.put(self.objects, name, data, mode="create", use_multipart=False)
+        except (AlreadyExistsError, FileExistsError) as error:
+            if not self._holds(name, data):
+                raise Conflict(f"{name} exists already in {self.url}") from error
         except ValueError as error:
             raise InvalidInput(f"{name!r} is not a name of an object: {error}") from error
         except (BaseError, OSError) as error:
-            raise self.unavailable(name, error) from error
+            # The reply may be lost and the object stored.
+            if self.path is not None or not self._holds(name, data):
+                raise self.unavailable(name, error) from error
 
-    def read(self, name: str) -> bytes:
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.read(name) == data
+        except (NotFound, Integrity, Unavailable):
+            return False
+
+    def _create_durable(self, path: Path, data: bytes) -> None:
+        """Write beside the name, force to the disk, then link: the name never shows half of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Names that end in '#' and digits are what the object store calls unfinished, and skips.
+        beside = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
+        try:
+            with open(beside, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        for folder in _folders(path, self.path or path):
+            _fsync(folder)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Overwrite an object, for a repair; a reader sees the old bytes or the new."""
+        try:
+            obstore.put(self.objects, name, data)
+        except (BaseError, OSError, ValueError) as error:
+            raise self.unavailable(name, error) from error
+        self.flush([name])
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove objects; one that is gone already is no error."""
+        for name in names:
+            try:
+                if self.path is not None:
+                    self._inside(name).unlink(missing_ok=True)
+                else:
+                    obstore.delete(self.objects, name)
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise self.unavailable(name, error) from error
+
+    def _inside(self, name: str) -> Path:
+        """Return the path of an object, refusing what leads out of the folder."""
+        assert self.path is not None
+        path = self.path / name
+        if not path.parent.resolve().is_relative_to(self.path.resolve()) or ".." in path.parts:
+            raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
+        return path
+
+    def remove_empty_folders(self) -> None:
+        """Remove folders that hold nothing (local folders; others have none)."""
+        if self.path is None:
+            return
+        for folder, _, _ in os.walk(self.path, topdown=False):
+            if Path(folder) != self.path:
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    continue
+
+    def read(self, name: str, part: tuple[int, int] | None = None) -> bytes:
         """Return the bytes of an object, or raise :class:`NotFound`.
 
         A name that would leave the location is refused as :class:`Integrity`: it came from a
         repository that was tampered with.
+
+        Parameters
+        ----------
+        part
+            First byte and number of bytes, if not all are wanted.
         """
-        if self.path is not None and not self.path.is_dir():
-            raise NotFound(f"{self.url} is not a folder")
+        if self.path is not None:
+            return self._asked(name, lambda: self._read_file(name, part))
+        if part is not None:
+            start, length = part
+            return self._asked(
+                name,
+                lambda: obstore.get_range(self.objects, name, start=start, length=length),
+            )
+        return self._asked(name, lambda: obstore.get(self.objects, name).bytes())
+
+    def _asked(self, name: str, ask: Callable[[], Any]) -> bytes:
+        """Return the bytes that the store gives, its failures told apart."""
         try:
-            return bytes(obstore.get(self.objects, name).bytes())
-        except FileNotFoundError as error:
+            return bytes(ask())
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFound(f"{name} is missing in {self.url}") from error
         except ValueError as error:
             raise Integrity(f"{name!r} is not a name of an object in {self.url}") from error
@@ -122,22 +214,47 @@ class Location:
             reason = " ".join(str(error).split())[:160]
             raise Integrity(f"{name} in {self.url} cannot be read: {reason}") from error
 
-    def list(self, prefix: str) -> list[str]:
-        """Return the sorted names of all objects under a prefix."""
+    def _read_file(self, name: str, part: tuple[int, int] | None) -> bytes:
+        if ".." in name.split("/") or name.startswith("/"):
+            raise ValueError(name)
+        with open(f"{self.path}/{name}", "rb") as file:
+            if part is None:
+                return file.read()
+            file.seek(part[0])
+            return file.read(part[1])
+
+    def read_end(self, name: str, length: int) -> bytes:
+        """Return the last bytes of an object, or raise :class:`NotFound`."""
+        if self.path is not None:
+            try:
+                size = os.stat(f"{self.path}/{name}").st_size
+            except OSError:
+                return self.read(name)
+            return self.read(name, (max(0, size - length), length))
+        return self._asked(
+            name,
+            lambda: obstore.get(self.objects, name, options={"range": {"suffix": length}}).bytes(),
+        )
+
+    def list(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """Return the sorted names of all objects under a prefix, if wanted only later ones."""
+        return sorted(self.sizes(prefix, after=after))
+
+    def sizes(self, prefix: str, *, after: str | None = None) -> dict[str, int]:
+        """Return the size in bytes of all objects under a prefix."""
         if self.path is not None and not self.path.is_dir():
-            return []
+            return {}
         try:
-            pages = obstore.list(self.objects, prefix or None)
-            return sorted(str(item["path"]) for page in pages for item in page)
+            pages = obstore.list(self.objects, prefix or None, offset=after)
+            return {str(item["path"]): int(item["size"]) for page in pages for item in page}
         except (BaseError, OSError) as error:
             raise self.unavailable(prefix, error) from error
 
-    def flush(self, prefix: str) -> None:
-        """Force everything under a prefix to the disk (local folders; others are durable)."""
+    def flush(self, names: Iterable[str]) -> None:
+        """Force objects to the disk (local folders; others are durable)."""
         if self.path is None:
             return
-        top = self.path / prefix
-        paths = [top] if top.is_file() else [Path(d) / f for d, _, fs in os.walk(top) for f in fs]
+        paths = [self.path / name for name in names]
         folders = {folder for path in paths for folder in _folders(path, self.path)}
         try:
             with ThreadPoolExecutor(8) as pool:
@@ -145,7 +262,7 @@ class Location:
                 list(pool.map(_fsync, folders))
         except OSError as error:
             raise Unavailable(
-                f"{self.url}: {prefix} could not be forced to the disk: {error}; "
+                f"{self.url}: what was written could not be forced to the disk: {error}; "
                 "check the disk and its free space"
             ) from error
 

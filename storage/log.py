@@ -3,20 +3,50 @@
 A record names its predecessor by the SHA-256 of its bytes; the first names ``gnomon.json``.  Its
 last field is the hash of the bytes before it, so that the newest record is protected as well.
 The put of a record is the commit point: before it, readers see the old state; after it, the new.
-The log knows nothing of what its records mean.
+
+Before a commit is acknowledged a second copy of its record is put under ``copies/``: it bears
+witness that the record was there, and mends it.  Every `SPAN` records are rolled up into one
+checkpoint, so that opening a long log reads few objects.  The log knows nothing of what its
+records mean.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+import logging
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from gnomon.storage.errors import Conflict, Format, Integrity, NotFound
+from gnomon.storage.errors import Conflict, Format, GnomonError, Integrity, NotFound
 from gnomon.storage.location import Location
 
-__all__ = ["Log", "Record", "content_hash"]
+__all__ = [
+    "COPIES",
+    "SPAN",
+    "Log",
+    "Record",
+    "checkpoint_name",
+    "content_hash",
+    "read_checkpoint",
+    "record_name",
+    "write_checkpoint",
+]
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
+SPAN = 256
+"""Records in a checkpoint."""
+COPIES = "copies/"
+"""Prefix of the second copies of small objects that nothing can be read without."""
+CHECKPOINT_BYTES = 2**28
+"""A checkpoint that unpacks to more is not ours."""
+GZIP = 31
+"""zlib's window bits for the gzip format."""
 SEAL_BYTES = len(',"sha256":""}') + 64
 
 
@@ -38,11 +68,13 @@ class Record:
     parent: str
     """Hash of the record before, or of ``gnomon.json`` for the first."""
     kind: str
-    """What was committed: ``init``, ``capture``, ``shadow`` or ``verdict``."""
+    """What was committed: ``init``, ``capture``, ``shadow``, ``verdict`` and so on."""
     committed_at: str
     """Wall-clock time of the writer, ISO 8601, UTC."""
     body: dict[str, Any]
     """What the kind needs."""
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Drawn by the writer, so that it knows its own record again."""
     digest: str = ""
     """Hash of this record's own bytes."""
 
@@ -54,6 +86,7 @@ class Record:
             "parent": self.parent,
             "kind": self.kind,
             "committed_at": self.committed_at,
+            "nonce": self.nonce,
             "body": self.body,
         }
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -86,6 +119,7 @@ class Record:
                 str(fields["kind"]),
                 str(fields["committed_at"]),
                 dict(fields["body"]),
+                str(fields["nonce"]),
                 content_hash(data),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -112,41 +146,109 @@ class Log:
     def read(self, known: tuple[Record, ...] = ()) -> tuple[Record, ...]:
         """Return all records in order, reading only those that follow `known`.
 
+        A record that is damaged or gone is taken from its copy, with a warning.
+
         Raises
         ------
         Integrity
-            A record is missing, damaged, or does not follow from the one before it.
+            A record is missing or damaged and has no copy, or does not follow from the one
+            before it.
         """
-        length = self._length()
-        if length < len(known):
-            raise Integrity(f"{_name(length)} was read before and is now missing")
         records = list(known)
-        for sequence in range(len(known), length):
-            name = _name(sequence)
+        if not known:
+            self._read_checkpoints(records)
+        start = len(records)
+        length = self._length(start)
+        if start == length:
+            return tuple(records)
+        with ThreadPoolExecutor(8) as pool:
+            for record in pool.map(self._read_one, range(start, length)):
+                self._follow(records, record, record_name(record.sequence))
+        return tuple(records)
+
+    def extend(self, known: tuple[Record, ...]) -> tuple[Record, ...]:
+        """Return all records, `known` of which were read and verified before.
+
+        Looks at the last known and the next names only, so that its cost does not grow.
+
+        Raises
+        ------
+        Integrity
+            A record that was read before is gone.
+        """
+        records = list(known)
+        if self._read_one(len(known) - 1).digest != known[-1].digest:
+            raise Integrity(f"{record_name(len(known) - 1)} is not what it was when it was read")
+        while True:
+            sequence = len(records)
             try:
-                record = Record.from_json(self._location.read(name), name)
-            except NotFound as error:
+                data = self._location.read(record_name(sequence))
+            except NotFound:
+                try:
+                    self._location.read(COPIES + record_name(sequence))
+                except NotFound:
+                    return tuple(records)
+                data = b""
+            name = record_name(sequence)
+            record = self._read_one(sequence) if not data else self._parsed(data, name, sequence)
+            self._follow(records, record, name)
+
+    def _parsed(self, data: bytes, name: str, sequence: int) -> Record:
+        try:
+            return Record.from_json(data, name)
+        except Integrity:
+            return self._read_one(sequence)
+
+    def _read_checkpoints(self, records: list[Record]) -> None:
+        """Read as many records as checkpoints hold without a gap."""
+        there = set(self._location.list("checkpoints/"))
+        while (name := checkpoint_name(len(records))) in there:
+            try:
+                found = list(read_checkpoint(self._location.read(name), name))
+                for record in found:
+                    self._follow(records, record, name)
+            except (NotFound, Integrity) as error:
+                del records[len(records) // SPAN * SPAN :]
+                logger.warning("%s; the records themselves were read, run 'gnomon repair'", error)
+                return
+
+    def _read_one(self, sequence: int) -> Record:
+        name = record_name(sequence)
+        try:
+            return Record.from_json(self._location.read(name), name)
+        except (NotFound, Integrity) as error:
+            try:
+                record = Record.from_json(self._location.read(COPIES + name), COPIES + name)
+            except GnomonError:
+                if isinstance(error, Integrity):
+                    raise error from None
                 raise Integrity(
                     f"{name} is missing; restore it from a copy of the repository"
                 ) from error
-            parent = records[-1].digest if records else self._genesis
-            before = _name(sequence - 1) if records else "gnomon.json"
-            if record.sequence != sequence or record.parent != parent:
-                raise Integrity(
-                    f"{name} does not follow from {before} (parent {record.parent[:12]}, expected "
-                    f"{parent[:12]}); one of the two was changed after it was written"
-                )
-            records.append(record)
-        return tuple(records)
+            logger.warning("%s is damaged or gone; its copy was read, run 'gnomon repair'", name)
+            return record
 
-    def _length(self) -> int:
-        """Return one more than the newest record's number; a listing may miss older ones."""
-        length = 0
-        for name in self._location.list("log/"):
-            stem = name.removeprefix("log/").removesuffix(".json")
-            if not (stem.isascii() and stem.isdigit()) or name != _name(int(stem)):
-                raise Integrity(f"found {name}, which is not a log record; move it elsewhere")
-            length = max(length, int(stem) + 1)
+    def _follow(self, records: list[Record], record: Record, name: str) -> None:
+        parent = records[-1].digest if records else self._genesis
+        before = record_name(len(records) - 1) if records else "gnomon.json"
+        if record.sequence != len(records) or record.parent != parent:
+            raise Integrity(
+                f"{name} does not follow from {before} (parent {record.parent[:12]}, expected "
+                f"{parent[:12]}); one of the two was changed after it was written"
+            )
+        records.append(record)
+
+    def _length(self, start: int) -> int:
+        """Return one more than the newest record's number, as records and copies bear witness."""
+        length = start
+        for prefix in ("log/", f"{COPIES}log/"):
+            after = prefix + record_name(start - 1).removeprefix("log/") if start else None
+            for name in self._location.list(prefix, after=after):
+                stem = name.removeprefix(prefix).removesuffix(".json")
+                sequence = int(stem) if stem.isascii() and stem.isdigit() else -1
+                if sequence < 0 or name != prefix + record_name(sequence).removeprefix("log/"):
+                    raise Integrity(f"found {name}, which is not a log record; move it elsewhere")
+                length = max(length, sequence + 1)
         return length
 
     def append(
@@ -160,18 +262,73 @@ class Log:
             Another writer was first; nothing was changed.
         """
         parent = records[-1].digest if records else self._genesis
+        if records:
+            self._witness(records[-1])
         record = Record(len(records), parent, kind, committed_at, body)
         data = record.to_json()
-        name = _name(record.sequence)
+        name = record_name(record.sequence)
         try:
-            self._location.create(name, data)
+            self._location.create(name, data, durable=True)
         except Conflict as error:
             raise Conflict(
                 f"another writer committed {name} first; nothing of this run was kept, run it again"
             ) from error
-        self._location.flush(name)
-        return Record.from_json(data, name)
+        made = Record.from_json(data, name)
+        self._location.create(COPIES + name, data, durable=True)
+        if (made.sequence + 1) % SPAN == 0:
+            self.roll_up((*records, made))
+        return made
+
+    def _witness(self, record: Record) -> None:
+        """Put the copy of a record whose writer was stopped before it could."""
+        name = COPIES + record_name(record.sequence)
+        try:
+            self._location.read(name)
+        except NotFound:
+            self._location.create(name, record.to_json(), durable=True)
+        except Integrity:
+            return
+
+    def roll_up(self, records: tuple[Record, ...]) -> None:
+        """Write the checkpoints that are missing; one that a crash left out is made up for."""
+        there = set(self._location.list("checkpoints/"))
+        for start in range(0, len(records) - SPAN + 1, SPAN):
+            if (name := checkpoint_name(start)) not in there:
+                data = write_checkpoint(records[start : start + SPAN])
+                with suppress(Conflict):  # another writer's, packed by another release of zlib
+                    self._location.create(name, data, durable=True)
 
 
-def _name(sequence: int) -> str:
+def record_name(sequence: int) -> str:
+    """Return the name of a record's object."""
     return f"log/{sequence:020d}.json"
+
+
+def checkpoint_name(start: int) -> str:
+    """Return the name of the checkpoint whose first record is `start`."""
+    return f"checkpoints/{start:020d}.jsonl.gz"
+
+
+def write_checkpoint(records: Iterable[Record]) -> bytes:
+    """Return a checkpoint's bytes: the records' own bytes, one to a line, in gzip."""
+    packer = zlib.compressobj(6, wbits=GZIP)
+    return packer.compress(b"\n".join(r.to_json() for r in records)) + packer.flush()
+
+
+def read_checkpoint(data: bytes, name: str) -> Iterator[Record]:
+    """Yield the records of a checkpoint, each verified.
+
+    Raises
+    ------
+    Integrity
+        The bytes are not what was written.
+    """
+    try:
+        unpacker = zlib.decompressobj(wbits=GZIP)
+        lines = unpacker.decompress(data, CHECKPOINT_BYTES)
+    except zlib.error as error:
+        raise Integrity(f"{name} was changed after it was written ({error})") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise Integrity(f"{name} was changed after it was written (its length differs)")
+    for line in lines.split(b"\n"):
+        yield Record.from_json(line, name)

@@ -30,7 +30,7 @@ __all__ = [
     "check_format",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the repository format that this program writes, and the newest that it reads."""
 
 LONGEST_NAME = 120
@@ -148,7 +148,7 @@ class Settings:
     frame: str
     """Folder with the coordinates and other variables that do not change."""
     frame_entries: dict[str, dict[str, Any]]
-    """Per frame variable: dims, attributes, file, hash."""
+    """Per frame variable: dims, attributes, dtype, shape, file, hash."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """Global attributes of the source."""
     dims: dict[str, int] = field(default_factory=dict)
@@ -234,6 +234,11 @@ class Settings:
 def check_format(data: dict[str, Any]) -> None:
     """Refuse settings of another format."""
     version = data.get("format")
+    if version == 1:
+        raise Format(
+            "the repository has format 1, of a program before its first release; "
+            "make a new one with 'gnomon init'"
+        )
     if version != FORMAT:
         raise Format(
             f"the repository has format {version!r}, this program reads {FORMAT}; upgrade gnomon"
@@ -245,7 +250,7 @@ class CapturedStep:
     """One captured state."""
 
     step: int
-    """Number of the capture, from 0."""
+    """Number of the capture, from 0, in the order of capture."""
     instant: int
     """Valid time, microseconds since 1970 in the dataset's calendar."""
     slab: str
@@ -253,9 +258,19 @@ class CapturedStep:
     local: int
     """Position in the slab."""
     sequence: int
-    """Log record that holds it."""
+    """Log record of the capture."""
     captured_at: str
     """Wall-clock time of the capture."""
+    raw_time: bytes = b""
+    """The time as it stood in an append source."""
+    revises: int | None = None
+    """An earlier capture of the same time, which the source has changed since."""
+    suspects: int = 0
+    """Chunks that are suspect, by what has been judged so far."""
+    forgotten: bool = False
+    """Whether it was given up; its bytes stay until the next prune."""
+    tags: tuple[str, ...] = ()
+    """Names that a person gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +289,5 @@ class Shadow:
     """Per variable: root of the slab, confidence and expected error per lead."""
     sequence: int
     """Log record that holds it."""
+    bases: tuple[int, ...] = ()
+    """Captured steps that its changes are counted from."""

@@ -4,48 +4,58 @@ Opening reads ``gnomon.json`` and the log.  A repository object never changes; a
 new one.  Readers therefore see one commit, whatever writers do meanwhile.
 """
 
-import io
 import json
-import secrets
-from collections.abc import Iterable
+import logging
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.errors import Conflict, GnomonError, Integrity, InvalidInput, NotFound
-from gnomon.storage.grid import Index
+from gnomon.storage.errors import (
+    Conflict,
+    Format,
+    GnomonError,
+    Integrity,
+    InvalidInput,
+    NotFound,
+)
+from gnomon.storage.forecaster import ForecasterState
+from gnomon.storage.frame import encode_frame, load_frame
 from gnomon.storage.location import Location
-from gnomon.storage.log import Log, Record, content_hash
+from gnomon.storage.log import COPIES, Log, Record, content_hash
 from gnomon.storage.model import CapturedStep, Settings, Shadow, check_format
 from gnomon.storage.shadows import ShadowStack
+from gnomon.storage.state import State, fold
 
-__all__ = ["Repository", "fresh_id"]
+__all__ = ["SETTINGS", "Repository"]
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = "gnomon.json"
 
-
-def fresh_id(sequence: int) -> str:
-    """Return a name for the folder of a commit that no other writer will choose."""
-    return f"{sequence:08d}-{secrets.token_hex(6)}"
+_OPENED: "OrderedDict[tuple[str, str], Repository]" = OrderedDict()
+"""The repositories that this process opened last: their records are verified and never change."""
+_REMEMBERED = 8
 
 
 @dataclass(frozen=True)
 class Repository:
-    """One repository at one commit."""
+    """One repository at one commit, and one of its eras."""
 
     location: Location
     """Where it lives."""
-    settings: Settings
-    """What was fixed at init."""
     genesis: str
     """Hash of ``gnomon.json``."""
     records: tuple[Record, ...] = field(repr=False)
     """The log up to the commit that this object is pinned to."""
+    eras: tuple[State, ...] = field(repr=False)
+    """What the records add up to, by era."""
+    era: int = 0
+    """The era that is looked at."""
 
     @classmethod
     def create(
@@ -69,25 +79,19 @@ class Repository:
         location = Location(url)
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
-        folder = f"frame/{secrets.token_hex(6)}"
-        files: dict[str, bytes] = {}
-        entries: dict[str, dict[str, Any]] = {}
-        for number, (name, variable) in enumerate(frame.variables.items()):
-            entry, stored = _encode_frame(str(name), f"{folder}/{number}", variable)
-            entries[str(name)] = entry
-            files[entry["file"]] = stored
-        settings = replace(settings, frame=folder, frame_entries=entries, created_at=created_at)
+        settings, files = encode_frame(replace(settings, created_at=created_at), frame)
         data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
-        for file, stored in files.items():
-            location.create(file, stored)
         location.create(SETTINGS, data)
-        _probe(location, data)
-        location.flush("")
-        return cls(location, settings, content_hash(data), ()).commit("init", {}, created_at)
+        _probe(location)
+        for file, stored in {**files, COPIES + SETTINGS: data}.items():
+            location.create(file, stored)
+        location.flush([*files, SETTINGS, COPIES + SETTINGS])
+        made = cls(location, content_hash(data), (), (State(settings),))
+        return made.commit("init", {}, created_at)
 
     @classmethod
     def open(cls, url: str) -> "Repository":
-        """Open a repository at its newest commit.
+        """Open a repository at its newest commit, and in its present era.
 
         Raises
         ------
@@ -100,117 +104,146 @@ class Repository:
         """
         location = Location(url)
         try:
-            data = location.read(SETTINGS)
+            return cls._open(location, SETTINGS)
+        except (NotFound, Integrity, Format) as error:
+            try:
+                found = cls._open(location, COPIES + SETTINGS)
+            except GnomonError:
+                raise error from None
+            logger.warning(
+                "%s is damaged or gone; its copy was read, run 'gnomon repair'", SETTINGS
+            )
+            return found
+
+    @classmethod
+    def _open(cls, location: Location, name: str) -> "Repository":
+        try:
+            data = location.read(name)
         except NotFound as error:
             raise NotFound(
                 f"{location.url} is not a Gnomon repository (no {SETTINGS}); "
                 "make one with 'gnomon init'"
             ) from error
         genesis = content_hash(data)
+        known = _OPENED.get((location.url, genesis))
+        if known is not None:
+            return known.refresh()
         try:
             content = json.loads(data)
             check_format(content)
-            records = Log(location, genesis).read()
-            if not records:
-                raise Integrity(
-                    f"{location.url} has settings but no log; init was interrupted, "
-                    "remove the folder and init again"
-                )
-            return cls(location, Settings.from_json(content), genesis, records)
-        except GnomonError:
-            raise
+            settings = Settings.from_json(content)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise Integrity(
-                f"{location.url}/{SETTINGS} is damaged ({type(error).__name__}); "
+                f"{location.url}/{name} is damaged ({type(error).__name__}); "
                 "restore it from a copy of the repository"
             ) from error
+        records = Log(location, genesis).read()
+        if not records:
+            raise Integrity(
+                f"{location.url} has settings but no log; init was interrupted, "
+                "remove the folder and init again"
+            )
+        return cls(location, genesis, (), (State(settings),))._followed_by(records)
 
     def refresh(self) -> "Repository":
-        """Return this repository at its newest commit."""
-        records = Log(self.location, self.genesis).read(self.records)
-        return replace(self, records=records)
+        """Return this repository at its newest commit, and in its present era."""
+        records = Log(self.location, self.genesis).extend(self.records)
+        return self._followed_by(records[len(self.records) :])
+
+    def _followed_by(self, records: tuple[Record, ...]) -> "Repository":
+        """Return this repository after further records, in its present era."""
+        made = self
+        if records or self.era != len(self.eras) - 1:
+            eras = fold(self.eras, records)
+            made = replace(self, records=(*self.records, *records), eras=eras, era=len(eras) - 1)
+        key = (self.location.url, self.genesis)
+        known = _OPENED.get(key)
+        if known is None or len(known.records) <= len(made.records):
+            _OPENED[key] = made
+        while len(_OPENED) > _REMEMBERED:
+            _OPENED.popitem(last=False)
+        return made
 
     def at(self, sequence: int) -> "Repository":
-        """Return this repository as it was after a commit."""
-        return replace(self, records=self.records[: sequence + 1])
+        """Return this repository as it was after a commit, in the era of that time."""
+        if sequence == self.records[-1].sequence:
+            return self
+        records = self.records[: sequence + 1]
+        eras = fold((State(self.eras[0].settings),), records)
+        return replace(self, records=records, eras=eras, era=len(eras) - 1)
 
-    def commit(self, kind: str, body: dict[str, Any], committed_at: str) -> "Repository":
+    def in_era(self, era: int) -> "Repository":
+        """Return this repository with an older era in view."""
+        return replace(self, era=era)
+
+    def commit(
+        self, kind: str, body: dict[str, Any], committed_at: str, batch: Batch | None = None
+    ) -> "Repository":
         """Append a record and return the repository that includes it.
+
+        Parameters
+        ----------
+        batch
+            What was written for this commit; it is forced to the disk first.
 
         Raises
         ------
         Conflict
             Another writer committed since this object was opened.
         """
-        for group in ("captures", "shadows", "forecaster", "ledger"):
-            if "id" in body:
-                self.location.flush(f"{group}/{body['id']}")
+        if batch is not None:
+            first = sequence_of(batch.id)
+            if first is None or any(r.kind == "prune" for r in self.records[first:]):
+                raise Conflict(
+                    "the repository was pruned meanwhile; nothing of this run was kept, "
+                    "run it again"
+                )
+            body = {**body, "id": batch.id, "manifest": batch.seal()}
+        body = {**body, "era": self.era} if self.era != len(self.eras) - 1 else body
         record = Log(self.location, self.genesis).append(self.records, kind, body, committed_at)
-        return replace(self, records=(*self.records, record))
+        after = self._followed_by((record,))
+        return after if kind == "era" else replace(after, era=self.era)
 
     # What the log says -----------------------------------------------------------------------
 
-    def _of(self, kind: str) -> Iterable[Record]:
-        return (r for r in self.records if r.kind == kind)
+    @property
+    def state(self) -> State:
+        """What the era in view holds."""
+        return self.eras[self.era]
 
-    @cached_property
-    def steps(self) -> tuple[CapturedStep, ...]:
-        """Every captured state in order of its number."""
-        found: list[CapturedStep] = []
-        for record in self._of("capture"):
-            slab = str(record.body["id"])
-            for local, instant in enumerate(record.body["instants"]):
-                found.append(
-                    CapturedStep(
-                        len(found),
-                        int(instant),
-                        slab,
-                        local,
-                        record.sequence,
-                        record.committed_at,
-                    )
-                )
-        return tuple(found)
+    @property
+    def settings(self) -> Settings:
+        """What was fixed when the era began."""
+        return self.state.settings
 
-    @cached_property
+    @property
+    def captured(self) -> tuple[CapturedStep, ...]:
+        """Every capture by number, forgotten ones too."""
+        return self.state.captured
+
+    @property
+    def timeline(self) -> tuple[CapturedStep, ...]:
+        """One kept capture per valid time, in order of time."""
+        return self.state.timeline
+
+    @property
     def shadows(self) -> tuple[Shadow, ...]:
-        """Every shadow, oldest first."""
-        return tuple(
-            Shadow(
-                str(r.body["id"]),
-                int(r.body["step"]),
-                int(r.body["reference"]),
-                tuple(r.body["instants"]),
-                dict(r.body["variables"]),
-                r.sequence,
-            )
-            for r in self._of("shadow")
-        )
+        """Every shadow that is still there, oldest first."""
+        return self.state.shadows
 
-    @cached_property
+    @property
     def forecaster(self) -> Record | None:
         """The record with the newest forecaster state, or None."""
-        return next((r for r in reversed(self.records) if r.kind == "shadow"), None)
-
-    @cached_property
-    def _verdicts(self) -> dict[str, dict[tuple[int, Index], int]]:
-        found: dict[str, dict[tuple[int, Index], int]] = {}
-        for record in self._of("verdict"):
-            for entry in record.body["chunks"]:
-                key = (int(entry["step"]), tuple(entry["chunk"]))
-                found.setdefault(entry["variable"], {})[key] = int(entry["status"])
-        return found
+        return self.state.forecaster
 
     # What is stored ----------------------------------------------------------------------------
 
     def captures(self, name: str) -> CaptureStack:
         """Return the captures of a variable, or raise :class:`NotFound`."""
-        variable = self.settings.variable(name)
-        roots = {
-            str(r.body["id"]): str(r.body["variables"][name]["root"]) for r in self._of("capture")
-        }
-        verdicts = self._verdicts.get(name, {})
-        return CaptureStack(self.location, variable, self.steps, roots, verdicts)
+        state = self.state
+        variable = state.settings.variable(name)
+        verdicts = state.verdicts.get(name, {})
+        return CaptureStack(self.location, variable, state.captured, state.slabs, verdicts)
 
     def shadow(
         self, name: str, shadow: Shadow, captures: CaptureStack | None = None
@@ -219,66 +252,34 @@ class Repository:
         stack = captures or self.captures(name)
         return ShadowStack(self.location, self.settings.variable(name), shadow, stack)
 
+    def forecaster_state(self, name: str) -> ForecasterState:
+        """Return the newest forecaster state of a variable, or raise :class:`NotFound`."""
+        record = self.forecaster
+        if record is None or name not in record.body["forecaster"]:
+            raise NotFound(f"{name!r} has no forecaster state; run 'gnomon update'")
+        entry = record.body["forecaster"][name]
+        return ForecasterState(
+            self.location,
+            self.settings.variable(name),
+            str(record.body["id"]),
+            str(entry["root"]),
+            int(entry["rows"]),
+            int(entry["columns"]),
+        )
+
     @cached_property
     def frame(self) -> xr.Dataset:
         """The undecoded variables that do not change, verified."""
-        return xr.Dataset(
-            {
-                name: xr.Variable(
-                    tuple(entry["dims"]), _load_frame(self.location, entry), entry["attributes"]
-                )
-                for name, entry in self.settings.frame_entries.items()
-            }
-        )
+        return load_frame(self.location, self.settings)
 
 
-def _probe(location: Location, data: bytes) -> None:
+def _probe(location: Location) -> None:
     """Refuse a store that overwrites: two writers would lose commits in silence."""
     try:
-        location.create(SETTINGS, data)
+        location.create(SETTINGS, b"a second writer")
     except Conflict:
         return
     raise InvalidInput(
         f"{location.url} does not honour put-if-absent, so commits could be lost; use a store that "
         "does (S3 with conditional writes, GCS, Azure, a local folder)"
     )
-
-
-def _encode_frame(name: str, stem: str, variable: xr.Variable) -> tuple[dict[str, Any], bytes]:
-    values = np.asarray(variable.values)
-    if values.dtype.kind in "OT":
-        texts = values.ravel().tolist()
-        wrong = next((text for text in texts if not isinstance(text, str)), None)
-        if not all(isinstance(text, str) for text in texts):
-            raise InvalidInput(
-                f"{name} holds {type(wrong).__name__} objects; only numbers and text can be "
-                "stored: leave it out of the source, or convert it"
-            )
-        content = {"shape": values.shape, "texts": texts}
-        file, data = f"{stem}.json", json.dumps(content).encode()
-    else:
-        buffer = io.BytesIO()
-        little = np.asarray(values, values.dtype.newbyteorder("<"), order="C")
-        np.save(buffer, little, allow_pickle=False)
-        file, data = f"{stem}.npy", buffer.getvalue()
-    attributes = {str(k): v for k, v in variable.attrs.items()}
-    dims = [str(d) for d in variable.dims]
-    entry = {"dims": dims, "attributes": attributes, "file": file, "hash": content_hash(data)}
-    return entry, data
-
-
-def _load_frame(location: Location, entry: dict[str, Any]) -> NDArray[Any]:
-    file = str(entry["file"])
-    try:
-        data = location.read(file)
-    except NotFound as error:
-        raise Integrity(f"{file} is missing; restore it from a copy of the repository") from error
-    if content_hash(data) != entry["hash"]:
-        raise Integrity(
-            f"{file}: hash {content_hash(data)[:12]} found, {entry['hash'][:12]} expected; "
-            "restore it from a copy of the repository"
-        )
-    if file.endswith(".json"):
-        content = json.loads(data)
-        return np.array(content["texts"], dtype=object).reshape(content["shape"])
-    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))

@@ -20,11 +20,19 @@ from gnomon.storage.location import Location
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.slab import Slab
 
-__all__ = ["INDEX_COLUMNS", "SCORE_COLUMNS", "QuantisedChunk", "ShadowStack", "quantise"]
+__all__ = [
+    "INDEX_COLUMNS",
+    "NO_BASE",
+    "SCORE_COLUMNS",
+    "QuantisedChunk",
+    "ShadowStack",
+    "quantise",
+]
 
 INDEX_COLUMNS = ["base", "digest_high", "digest_low"]
 SCORE_COLUMNS = ["quantum", "error_scale", "confidence", "expected_rmse"]
 NO_BASE = -1
+"""Base of a chunk that was never captured well."""
 _NOTHING = np.iinfo(np.int32).min
 _PER_OCTAVE = 8.0
 _UNKNOWN, _ZERO, _SMALLEST, _LARGEST = 0, 1, 2, 255
@@ -155,6 +163,11 @@ class ShadowStack:
         """Return quantum, error scale, confidence, expected RMSE per (lead, *chunk grid)."""
         return np.asarray(self.slab.index("score"), np.float64)
 
+    def file(self, lead: int, index: Index) -> str:
+        """Return the stored object that holds the predicted change of a chunk."""
+        grid = self.variable.grid
+        return self.slab.shards("change", grid, np.dtype("<i4")).name(lead - 1, index)
+
     def chunk(self, lead: int, index: Index) -> tuple[Floats, Floats]:
         """Return prediction and standard error of a chunk at lead 1..H, in physical units.
 
@@ -168,23 +181,22 @@ class ShadowStack:
         address = (lead - 1, *index)
         row = self.slab.index()[address]
         score = self.scores()[address]
-        cells = self.variable.grid.cells(index)
-        where, shape = (lead - 1, *cells), tuple(c.stop - c.start for c in cells)
+        shape = tuple(c.stop - c.start for c in self.variable.grid.cells(index))
         name = f"shadow of {self.variable.name} chunk {index} at lead {lead}"
+        parts = {
+            "change": self.slab.shards("change", self.variable.grid, np.dtype("<i4")),
+            "error": self.slab.shards("error", self.variable.grid, np.dtype("i1")),
+        }
         try:
-            change = self.slab.read("change", where, shape=shape, dtype=np.dtype("<i4"))
-            error = self.slab.read("error", where, shape=shape, dtype=np.dtype("i1"))
+            change, error = (shards.chunk(lead - 1, index) for shards in parts.values())
         except Integrity as failure:
             raise Integrity(f"{name}: {failure}") from failure
         error = error.view(np.uint8)
         found = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
         if not np.array_equal(found, row[1:]):
-            files = (
-                self.slab.file(part, self.variable.grid, (lead - 1,), index)
-                for part in ("change", "error")
-            )
+            files = " or ".join(shards.name(lead - 1, index) for shards in parts.values())
             raise Integrity(
-                f"{name} ({' or '.join(files)}): digest differs from what was written; "
+                f"{name} ({files}): digest differs from what was written; "
                 "run 'gnomon update --refit' to make a new shadow"
             )
         base = None

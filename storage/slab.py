@@ -6,6 +6,7 @@ record, so that from the record every stored byte can be verified.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,21 +14,27 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import ObjectStore
 
+from gnomon.storage.batch import Batch
 from gnomon.storage.delta import codecs
-from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.grid import Grid, Index
+from gnomon.storage.errors import Integrity
+from gnomon.storage.grid import Grid
 from gnomon.storage.location import Location
+from gnomon.storage.log import COPIES
+from gnomon.storage.shards import Shards, read_whole
 
-__all__ = ["Slab", "create_index", "create_residual", "root"]
+__all__ = ["Slab", "create_index", "create_residual", "create_table", "root"]
+
+logger = logging.getLogger(__name__)
 
 
 def create_residual(
-    location: Location, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
 ) -> zarr.Array[Any]:
     """Make an empty array (lead, *dims) for integers, chunked like the variable."""
     return zarr.create_array(
-        location.zarr_store(read_only=False),
+        batch.store(),
         name=path,
         shape=(lead, *grid.shape),
         chunks=(1, *grid.chunks),
@@ -39,10 +46,24 @@ def create_residual(
     )
 
 
-def create_index(location: Location, path: str, values: NDArray[Any], columns: list[str]) -> str:
+def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
     """Store a small array whole, as one object, and return its root."""
+    _write_whole(batch.store(), path, values, columns)
+    return root(values)
+
+
+def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
+    """Store a table without which data cannot be read, and a copy of it; return its root."""
+    for place in (path, COPIES + path):
+        _write_whole(batch.store(), place, values, columns)
+    return root(values)
+
+
+def _write_whole(
+    store: ObjectStore[Any], path: str, values: NDArray[Any], columns: list[str]
+) -> None:
     array = zarr.create_array(
-        location.zarr_store(read_only=False),
+        store,
         name=path,
         shape=values.shape,
         chunks=tuple(max(1, n) for n in values.shape),
@@ -53,7 +74,6 @@ def create_index(location: Location, path: str, values: NDArray[Any], columns: l
         config={"write_empty_chunks": True},
     )
     array[...] = values
-    return root(values)
 
 
 def root(values: NDArray[Any]) -> str:
@@ -73,69 +93,48 @@ class Slab:
     """Folder of the slab, such as ``captures/<id>/<variable>``."""
     roots: dict[str, str]
     """Per index array, the root that the log record gives."""
-    _arrays: dict[str, Any] = field(default_factory=dict)
+    _tables: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _shards: dict[str, Shards] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its tables take."""
+        return sum(table.nbytes for table in [*self._tables.values()])
 
     def index(self, name: str = "index") -> NDArray[Any]:
-        """Return a small array, verified.
+        """Return a small array, verified; from its copy, if there is one and it is damaged.
 
         Raises
         ------
         Integrity
             It is missing, unreadable, or not what was committed.
         """
-        key = f"#{name}"
-        if key not in self._arrays:
-            values = np.asarray(self._read(name, (Ellipsis,)))
-            found = root(values)
-            if found != self.roots[name]:
-                raise Integrity(
-                    f"{self.path}/{name}: root {found[:12]} found, {self.roots[name][:12]} "
-                    "expected; the file was changed after it was written"
-                )
-            self._arrays[key] = values
-        return self._arrays[key]  # type: ignore[no-any-return]
+        if name not in self._tables:
+            try:
+                values = self.table(name)
+            except Integrity as error:
+                try:
+                    values = self.table(name, prefix=COPIES)
+                except Integrity:
+                    raise error from None
+                logger.warning("%s; its copy was read, run 'gnomon repair'", error)
+            self._tables[name] = values
+        return self._tables[name]
 
-    def read_any(self, name: str, where: tuple[Any, ...]) -> NDArray[Any]:
-        """Return a region of an array of any shape and type, *not yet verified*."""
-        return np.asarray(self._read(name, where))
-
-    def read(
-        self, name: str, where: tuple[Any, ...], *, shape: Index, dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        """Return a region of a large array, *not yet verified*: the caller has the digest.
-
-        Raises
-        ------
-        Integrity
-            It cannot be read, or is not of the expected shape and type.
-        """
-        values = self.read_any(name, where)
-        if values.shape != shape or values.dtype != dtype:
+    def table(self, name: str, *, prefix: str = "") -> NDArray[Any]:
+        """Return a small array as stored at one place, verified."""
+        path = f"{prefix}{self.path}/{name}"
+        values = read_whole(self.location, path)
+        found = root(values)
+        if found != self.roots[name]:
             raise Integrity(
-                f"{self.path}/{name} holds {values.dtype} {values.shape} where {dtype} {shape} "
-                "was written; its zarr.json is damaged, restore it from a copy of the repository"
+                f"{path}: root {found[:12]} found, {self.roots[name][:12]} "
+                "expected; the file was changed after it was written"
             )
         return values
 
-    def file(self, name: str, grid: Grid, lead: Index, index: Index) -> str:
-        """Return the stored object that holds a chunk."""
-        per_shard = [s // c for s, c in zip(grid.shards, grid.chunks, strict=True)]
-        parts = [*lead, *(i // n for i, n in zip(index, per_shard, strict=True))]
-        return f"{self.path}/{name}/c/{'/'.join(map(str, parts))}"
-
-    def _read(self, name: str, where: tuple[Any, ...]) -> Any:
-        path = f"{self.path}/{name}"
-        try:
-            if name not in self._arrays:
-                store = self.location.zarr_store()
-                self._arrays[name] = zarr.open_array(store, path=path, mode="r", zarr_format=3)
-            return self._arrays[name][where]
-        except GnomonError:
-            raise
-        except Exception as error:  # codecs raise whatever damaged bytes make them raise
-            if self.location.is_outage(error):
-                raise self.location.unavailable(path, error) from error
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise Integrity(
-                f"{path} cannot be read: {reason}; restore it from a copy of the repository"
-            ) from error
+    def shards(self, name: str, grid: Grid, dtype: np.dtype[Any]) -> Shards:
+        """Return a large array for reading, *not verified*: the caller has the digests."""
+        if name not in self._shards:
+            self._shards[name] = Shards(self.location, f"{self.path}/{name}", grid, dtype)
+        return self._shards[name]

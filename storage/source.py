@@ -5,6 +5,7 @@ they are stored (no masking, no scaling, no decoding of times), so that a captur
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from gnomon.storage.times import decode
 
 __all__ = [
     "check_unchanged",
+    "chunk_sizes",
     "instants",
     "native",
     "open_source",
     "read_state",
+    "read_states",
     "refuse_predicted",
 ]
 
@@ -167,7 +170,10 @@ def _packing(attributes: dict[Any, Any]) -> dict[str, str]:
 
 
 def refuse_predicted(
-    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
+    dataset: xr.Dataset,
+    variable: Variable,
+    positions: Sequence[int] | None,
+    cells: tuple[slice, ...],
 ) -> None:
     """Refuse a region of a source that is itself a restored dataset with estimated cells.
 
@@ -182,7 +188,7 @@ def refuse_predicted(
     meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
     if meanings[:1] != ["captured"]:
         return
-    found = read_state(dataset, replace(variable, name=marks), position, cells)
+    found = read_states(dataset, replace(variable, name=marks), positions, cells)
     if found.any():
         raise InvalidInput(
             f"the source marks {int((found != 0).sum())} cells of {variable.name} as predicted "
@@ -190,28 +196,56 @@ def refuse_predicted(
         )
 
 
-def read_state(
-    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
+def read_states(
+    dataset: xr.Dataset,
+    variable: Variable,
+    positions: Sequence[int] | None,
+    cells: tuple[slice, ...],
 ) -> NDArray[np.generic]:
-    """Return a region of one state, undecoded.
+    """Return a region (state, *dims) of several states, undecoded.
 
     Parameters
     ----------
-    position
-        Index along time of an append source; None for a state source.
+    positions
+        Indices along time of an append source; None for the one state of a state source.
     cells
         Slices along the variable's own dimensions.
     """
     where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
     array = dataset[variable.name]
-    if position is not None:
-        time = array.dims[variable.time_axis]
-        where[str(time)] = position
+    dims: tuple[Any, ...] = variable.dims
+    if positions is not None:
+        time = str(array.dims[variable.time_axis])
+        first, last = positions[0], positions[-1]
+        run = list(positions) == list(range(first, last + 1))
+        where[time] = slice(first, last + 1) if run else list(positions)
+        dims = (time, *variable.dims)
     try:
-        values = array.isel(where).transpose(*variable.dims).values
+        values = np.asarray(array.isel(where).transpose(*dims).values)
     except Exception as error:  # xarray engines raise whatever their libraries raise
         raise Unavailable(
-            f"source: {variable.name} at time index {position} cannot be read "
+            f"source: {variable.name} at time indices {positions} cannot be read "
             f"({_one_line(error)}); nothing was captured, check the source and run again"
         ) from error
-    return native(np.asarray(values))
+    return native(values if positions is not None else values[np.newaxis])
+
+
+def read_state(
+    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
+) -> NDArray[np.generic]:
+    """Return a region of one state, undecoded; see :func:`read_states`."""
+    positions = None if position is None else [position]
+    return native(read_states(dataset, variable, positions, cells)[0])
+
+
+def chunk_sizes(dataset: xr.Dataset, variable: Variable) -> tuple[int, tuple[int, ...]]:
+    """Return how the source is chunked: steps, and cells along the variable's own dimensions.
+
+    A source that tells no chunks can be read in pieces of any size: 1.
+    """
+    array = dataset.variables[variable.name]
+    preferred = array.encoding.get("preferred_chunks") or {}
+    along = [min(int(preferred.get(d, 1)), dataset.sizes[str(d)]) for d in variable.dims]
+    own = set(variable.dims)
+    steps = next((int(n) for d, n in preferred.items() if d not in own), 1)
+    return steps, tuple(along)

@@ -113,14 +113,16 @@ def reading_store(
     repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False
 ) -> ReadingStore:
     """Return planes as a read-only Zarr store."""
-    sequence = repository.records[-1].sequence
-    return _build(repository, planes, plain, (repository.location.url, sequence, planes, plain))
+    pinned = repository.location.url, repository.records[-1].sequence, repository.era
+    return _build(repository, planes, plain, (*pinned, planes, plain))
 
 
-def open_view(url: str, sequence: int, planes: tuple[Plane, ...], plain: bool) -> ReadingStore:
-    """Rebuild a reading store in another process, pinned to the same commit."""
-    repository = Repository.open(url).at(sequence)
-    return _build(repository, planes, plain, (url, sequence, planes, plain))
+def open_view(
+    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool
+) -> ReadingStore:
+    """Rebuild a reading store in another process, pinned to the same commit and era."""
+    repository = Repository.open(url).at(sequence).in_era(era)
+    return _build(repository, planes, plain, (url, sequence, era, planes, plain))
 
 
 def _build(
@@ -159,9 +161,7 @@ def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any
     raw = []
     for plane in planes:
         if plane.step is not None:
-            step = repository.steps[plane.step]
-            stored = bytes.fromhex(repository.records[step.sequence].body["raw_times"])
-            raw.append(np.frombuffer(stored, dtype)[step.local])
+            raw.append(np.frombuffer(repository.captured[plane.step].raw_time, dtype)[0])
         else:
             raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
     return np.array(raw)

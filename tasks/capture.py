@@ -4,64 +4,36 @@ Workers read one block of the source, write its residuals and return the index r
 statistics; nothing is captured before :func:`commit_capture` has put the log record.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
 from gnomon.storage.delta import residual_dtype
-from gnomon.storage.errors import Conflict, InvalidInput
-from gnomon.storage.grid import Block, Index
+from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
-from gnomon.storage.repository import Repository, fresh_id
-from gnomon.storage.slab import create_index, create_residual
-from gnomon.storage.source import (
-    check_unchanged,
-    instants,
-    native,
-    open_source,
-    read_state,
-    refuse_predicted,
-)
-from gnomon.storage.times import format_instant
+from gnomon.storage.repository import Repository
+from gnomon.storage.slab import create_index, create_residual, create_table
+from gnomon.storage.source import chunk_sizes, open_source, read_states, refuse_predicted
 from gnomon.tasks.expectation import Expectation
-from gnomon.tasks.features import MIN_CAPTURES
-from gnomon.tasks.statistics import STATISTICS, chunk_statistics, repeats
-from gnomon.tasks.trusted import last_trusted
+from gnomon.tasks.ledger import read_ledger
+from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.statistics import STATISTICS, chunk_statistics, repeats, unchanged_statistics
+from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
-__all__ = ["Capture", "CapturePlan", "capture", "commit_capture", "plan_capture"]
+__all__ = ["Capture", "capture", "commit_capture"]
 
-MAX_STEPS = 512
-"""Steps of one commit at most; a longer history takes several."""
-
-
-@dataclass(frozen=True, slots=True)
-class CapturePlan:
-    """What one commit will capture."""
-
-    url: str
-    """The repository."""
-    sequence: int
-    """The commit that it is pinned to."""
-    id: str
-    """Folder of the new slab."""
-    instants: tuple[int, ...]
-    """Valid times of the new states."""
-    positions: tuple[int, ...] | None
-    """Their indices along time in the source; None for a state source."""
-    raw_times: bytes
-    """Their raw values; empty for a state source."""
-    late: int
-    """New times in the source that are older than the last capture, and so are left out."""
-    remaining: int
-    """New times that are left for the next commit."""
-    metadata_changed: tuple[str, ...]
-    """Variables whose attributes differ from those at init."""
+SPAN_BYTES = 2**27
+"""Of a source that is chunked along time, as much of a block is read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,219 +46,198 @@ class Capture:
     """Index rows (step, *chunk grid, 5) by variable."""
     statistics: dict[str, dict[str, NDArray[Any]]]
     """By variable: columns (step, *chunk grid) of the actual table."""
-
-
-def plan_capture(
-    repository: Repository, *, now: int | None = None, until: int | None = None
-) -> CapturePlan | None:
-    """Find the states of the source that were never captured; None if there are none.
-
-    A plan without instants has nothing to capture and only says that there are late times.
-
-    Parameters
-    ----------
-    now
-        Valid time of a state source, an instant; not used for append sources.
-    until
-        Take no later valid time than this.
-
-    Raises
-    ------
-    InvalidInput
-        The source is not what it was at init, or its times are not increasing.
-    """
-    settings = repository.settings
-    with open_source(settings.source) as dataset:
-        check_unchanged(dataset, settings)
-        _check_frame(repository, dataset)
-        changed = tuple(
-            v.name
-            for v in settings.variables
-            if _text(dataset[v.name].attrs) != _text(v.attributes)
-        )
-        if settings.source.kind == "state":
-            times, late = _time_of_state(repository, now), 0
-            positions, raw = None, b""
-        else:
-            found = instants(dataset, settings)
-            order, late = _fresh(repository, found, until)
-            times = [int(found[k]) for k in order]
-            positions = tuple(map(int, order[:MAX_STEPS]))
-            raw_times = np.asarray(dataset.variables[settings.source.time].values)
-            raw = native(raw_times[order[:MAX_STEPS]].astype(settings.time_dtype)).tobytes()
-    if not times and not late:
-        return None
-    return CapturePlan(
-        repository.location.url,
-        repository.records[-1].sequence,
-        fresh_id(len(repository.records)),
-        tuple(times[:MAX_STEPS]),
-        positions,
-        raw,
-        late,
-        max(0, len(times) - MAX_STEPS),
-        changed,
-    )
-
-
-def _time_of_state(repository: Repository, now: int | None) -> list[int]:
-    """Return the time of a state source's capture; none to finish a run that stopped after it."""
-    if now is None:
-        raise InvalidInput("a state source needs the time of the capture; give --time")
-    last = repository.steps[-1].instant if repository.steps else None
-    if last is None or now > last:
-        return [now]
-    if now == last and _is_unfinished(repository):
-        return []
-    calendar = repository.settings.calendar
-    raise InvalidInput(
-        f"the time {format_instant(now, calendar)} is not after the last "
-        f"capture {format_instant(last, calendar)}"
-    )
-
-
-def _fresh(
-    repository: Repository, found: NDArray[np.int64], until: int | None
-) -> tuple[NDArray[np.intp], int]:
-    """Return positions of the new times in order, and how many unknown older ones there are."""
-    if np.unique(found).size != found.size:
-        raise InvalidInput("the source holds a time twice; remove the duplicate")
-    order = np.argsort(found, kind="stable")
-    if until is not None:
-        order = order[found[order] <= until]
-    if not repository.steps:
-        return order, 0
-    last = repository.steps[-1].instant
-    known = {step.instant for step in repository.steps}
-    late = sum(int(found[k]) not in known for k in order[found[order] <= last])
-    return order[found[order] > last], late
-
-
-def _is_unfinished(repository: Repository) -> bool:
-    """Tell whether a run stopped after the newest capture, before its shadow."""
-    record = repository.forecaster
-    known = -1 if record is None else int(record.body["step"])
-    return known < len(repository.steps) - 1 and len(repository.steps) >= MIN_CAPTURES
-
-
-def _text(attributes: dict[Any, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in attributes.items()}
-
-
-def _check_frame(repository: Repository, dataset: Any) -> None:
-    for name, kept in repository.frame.variables.items():
-        if name not in dataset.variables:
-            raise InvalidInput(f"the source lost {name!r} since init; init a new repository for it")
-        now = np.asarray(dataset.variables[name].values)
-        before = np.asarray(kept.values)
-        same = now.shape == before.shape and (
-            now.tolist() == before.tolist()
-            if before.dtype == object
-            else native(now).tobytes() == before.tobytes()
-        )
-        if not same:
-            raise InvalidInput(
-                f"{name!r} of the source differs from what it was at init (the grid changed?); "
-                "restore it, or init a new repository for the changed source"
-            )
+    entries: dict[str, Entry]
+    """The objects that were written."""
 
 
 def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
     """Read the planned states, write their residuals and return statistics to be judged."""
     rows: dict[str, NDArray[np.int64]] = {}
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
+    batch = Batch(repository.location, plan.id)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_residual(
-            repository.location,
+            batch,
             f"captures/{plan.id}/{variable.folder}/residual",
             lead=steps,
             grid=grid,
             dtype=residual_dtype(variable.numpy_dtype),
         )
-        blocks = list(grid.blocks())
+        with open_source(repository.settings.source) as dataset:
+            _, along = chunk_sizes(dataset, variable)
+        blocks = list(reading_grid(grid, along).blocks())
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
-        for block, (found, table) in zip(blocks, results, strict=True):
+        for block, (found, table, entries) in zip(blocks, results, strict=True):
+            batch.merge(entries)
             rows[variable.name][:, *block.chunks] = found
             for name, values in table.items():
                 columns[name][:, *block.chunks] = values
-        columns |= repeats(repository.captures(variable.name), rows[variable.name])
+        numbers = [s.step for s in repository.timeline]
+        columns |= repeats(repository.captures(variable.name), numbers, rows[variable.name])
         columns["metadata_changed"] = np.full(
             (steps, *grid.counts), variable.name in plan.metadata_changed
         )
+        columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
-    return Capture(plan, rows, statistics)
+    return Capture(plan, rows, statistics, batch.entries)
+
+
+def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
+    """Return a grid whose blocks hold whole shards and, where those are larger, source chunks.
+
+    A chunk of the source can only be read whole; a worker should not read it twice.
+    """
+    blocks = tuple(
+        shard * ceil(chunk / shard) for shard, chunk in zip(grid.shards, source_chunks, strict=True)
+    )
+    return Grid(grid.shape, grid.chunks, blocks)
+
+
+def _revised(
+    repository: Repository, plan: CapturePlan, name: str, rows: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which chunks the source has changed since they were captured, and were trusted."""
+    revised = np.zeros(rows.shape[:-1], bool)
+    captures = repository.captures(name)
+    for k, before in enumerate(plan.revises):
+        if before is not None:
+            differs = (captures.rows(before)[..., 3:] != rows[k][..., 3:]).any(axis=-1)
+            revised[k] = differs & (captures.status(before) == TRUSTED)
+    return revised
 
 
 def _capture_block(
     plan: CapturePlan, name: str, block: Block
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]], dict[str, Entry]]:
     """Capture one block of one variable; runs on a worker."""
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
-    captures = repository.captures(name)
-    expectation = Expectation.of(repository, variable)
+    batch = Batch(repository.location, plan.id)
     path = f"captures/{plan.id}/{variable.folder}/residual"
-    target = zarr.open_array(repository.location.zarr_store(read_only=False), path=path, mode="r+")
-    first = len(repository.steps)
-    chunks = list(variable.grid.inner(block))
-    watched = {i: _Watched.start(captures, i, first) for i, _, _ in chunks}
+    target = zarr.open_array(batch.store(), path=path, mode="r+")
+    work = _Work.on(repository, plan, variable)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
-    table = {n: np.zeros((len(plan.instants), *block.grid)) for n in STATISTICS}
+    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
     with open_source(repository.settings.source) as dataset:
-        for k, instant in enumerate(plan.instants):
-            position = None if plan.positions is None else plan.positions[k]
-            refuse_predicted(dataset, variable, position, block.cells)
-            raw = read_state(dataset, variable, position, block.cells)
-            residual = np.zeros(raw.shape, target.dtype)
-            for index, local, cells in chunks:
-                chunk = np.asarray(raw[cells], order="C")
-                encoded = encode_chunk(name, index, first + k, chunk, watched[index].held)
-                rows[(k, *local)] = encoded.row
-                if encoded.residual is not None:
-                    residual[cells] = encoded.residual
-                found = watched[index].measure(variable, expectation, index, instant, chunk)
-                watched[index].held = encoded.held
-                for column, value in found.items():
-                    table[column][(k, *local)] = value
-            where: tuple[Any, ...] = (k, *block.cells)
-            target[where] = residual
-    return rows, table
+        steps, _ = chunk_sizes(dataset, variable)
+        for span in _spans(plan, steps, block, variable.numpy_dtype.itemsize):
+            positions = None if plan.positions is None else [plan.positions[k] for k in span]
+            refuse_predicted(dataset, variable, positions, block.cells)
+            states = read_states(dataset, variable, positions, block.cells)
+            for k, raw in zip(span, states, strict=True):
+                residual, changed = np.zeros(raw.shape, target.dtype), False
+                for index, local, cells in variable.grid.inner(block):
+                    chunk = np.asarray(raw[cells], order="C")
+                    row, integers, found = work.take(k, index, chunk)
+                    rows[(k, *local)] = row
+                    if integers is not None:
+                        residual[cells], changed = integers, True
+                    for column, value in found.items():
+                        table[column][(k, *local)] = value
+                if changed:
+                    where: tuple[Any, ...] = (k, *block.cells)
+                    target[where] = residual
+    return rows, table, batch.entries
 
 
-class _Watched:
-    """One chunk as the steps of a commit go by."""
+def _spans(plan: CapturePlan, steps: int, block: Block, itemsize: int) -> Iterator[list[int]]:
+    """Yield numbers of planned states that are read together: those of one source chunk."""
+    if plan.positions is None:
+        yield [0]
+        return
+    size = prod(s.stop - s.start for s in block.cells) * itemsize
+    most = max(1, min(steps, SPAN_BYTES // max(1, size)))
+    span: list[int] = []
+    for k, position in enumerate(plan.positions):
+        if span and (len(span) == most or position // steps != plan.positions[span[0]] // steps):
+            yield span
+            span = []
+        span.append(k)
+    if span:
+        yield span
 
-    def __init__(self, held: Held | None, trusted: NDArray[np.float64] | None) -> None:
-        self.held = held
-        self.trusted = trusted
+
+@dataclass(slots=True)
+class _Work:
+    """What a worker knows of its chunks as the states of a commit go by."""
+
+    repository: Repository
+    plan: CapturePlan
+    variable: Variable
+    captures: CaptureStack
+    expectation: Expectation | None
+    first: int
+    """Number of the first new capture."""
+    held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
+    """The newest chunk of this commit, and its number."""
+    trusted: dict[Index, NDArray[np.float64] | None] = field(default_factory=dict)
+    """The last trusted values of a chunk."""
+    ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    """Statistics of earlier captures by number; empty where they are damaged."""
 
     @classmethod
-    def start(cls, captures: CaptureStack, index: Index, first: int) -> "_Watched":
-        if first == 0:
-            return cls(None, None)
-        trusted = last_trusted(captures, index, first)
-        return cls(captures.held(first - 1, index), None if trusted is None else trusted[1])
+    def on(cls, repository: Repository, plan: CapturePlan, variable: Variable) -> "_Work":
+        captures = repository.captures(variable.name)
+        expectation = Expectation.of(repository, variable)
+        return cls(repository, plan, variable, captures, expectation, len(repository.captured))
 
-    def measure(
-        self,
-        variable: Variable,
-        expectation: Expectation | None,
-        index: Index,
-        instant: int,
-        raw: NDArray[np.generic],
-    ) -> dict[str, float]:
+    def take(
+        self, k: int, index: Index, raw: NDArray[np.generic]
+    ) -> tuple[NDArray[np.int64], NDArray[np.signedinteger] | None, dict[str, float]]:
+        """Return index row, residual and statistics of a chunk of the k-th planned state."""
+        step, base = self.first + k, self.plan.bases[k]
+        encoded = encode_chunk(self.variable.name, index, step, raw, self._base(base, index))
+        found = None
+        if encoded.is_unchanged and base is not None and base < self.first:
+            found = self._as_before(base, index)
+        if found is None:
+            found = self._measure(k, index, raw)
+        self.held[index] = (step, encoded.held)
+        return encoded.row, encoded.residual, found
+
+    def _base(self, base: int | None, index: Index) -> Held | None:
+        if base is None:
+            return None
+        if base < self.first:
+            return self.captures.held(base, index)
+        return self.held[index][1]
+
+    def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
+        """Return the statistics of a chunk that is what it was; None if they must be measured."""
+        if index in self.trusted or self.captures.status_of(base, index) != TRUSTED:
+            return None
+        if base not in self.ledgers:
+            try:
+                self.ledgers[base] = read_ledger(self.repository, self.variable, base)
+            except Integrity:
+                self.ledgers[base] = {}
+        before = {name: float(values[index]) for name, values in self.ledgers[base].items()}
+        return unchanged_statistics(before) if before else None
+
+    def _measure(self, k: int, index: Index, raw: NDArray[np.generic]) -> dict[str, float]:
+        instant, variable = self.plan.instants[k], self.variable
         values = variable.to_physical(raw)
-        departures = {} if expectation is None else expectation.meet(index, instant, values)
+        departures: dict[str, float] = {}
+        if self.expectation is not None and self.plan.revises[k] is None:
+            departures = self.expectation.meet(index, instant, values)
+        before = self._trusted(index, instant)
         found = chunk_statistics(
-            values, self.trusted, variable.bounds(), categorical=variable.categorical
+            values, before, variable.bounds(), categorical=variable.categorical
         )
         found |= departures
         if not found.get("p_value", 1.0) < Expectation.GATE:
-            self.trusted = values
+            self.trusted[index] = values
         return found
+
+    def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
+        if index not in self.trusted:
+            numbers = self.repository.state.before(instant, SEARCH)
+            found = last_trusted(self.captures, index, numbers)
+            self.trusted[index] = None if found is None else found[1]
+        return self.trusted[index]
 
 
 def commit_capture(
@@ -316,35 +267,34 @@ def commit_capture(
         raise Conflict(
             "another writer committed meanwhile; nothing of this run was kept, run again"
         )
-    variables, ledger = {}, {}
+    batch = Batch(repository.location, plan.id, dict(found.entries))
+    variables = {}
+    suspects = np.zeros(len(plan.instants), np.int64)
     for name, rows in found.rows.items():
         folder = repository.settings.variable(name).folder
         rows[..., STATUS] = TRUSTED
         for variable, position, index in suspect:
             if variable == name:
                 rows[(position, *index, STATUS)] = SUSPECT
-        path = f"captures/{plan.id}/{folder}/index"
+        doubted = (rows[..., STATUS] == SUSPECT).reshape(len(rows), -1).sum(axis=1)
+        suspects += doubted
+        columns = found.statistics[name]
+        table = np.stack([np.asarray(c, np.float64) for c in columns.values()], -1)
         variables[name] = {
-            "root": create_index(repository.location, path, rows, COLUMNS),
-            "suspect": int((rows[..., STATUS] == SUSPECT).sum()),
+            "root": create_index(batch, f"captures/{plan.id}/{folder}/index", rows, COLUMNS),
+            "ledger": create_table(
+                batch, f"ledger/{plan.id}/actual-{folder}", table, list(columns)
+            ),
+            "suspect": int(doubted.sum()),
             "changed": int((rows[..., 1] >= 0).sum()),
             "chunks": int(np.prod(rows.shape[:-1])),
         }
-        key = f"actual-{folder}"
-        ledger[key] = {"root": _write_ledger(repository, plan, key, found.statistics[name])}
     body = {
-        "id": plan.id,
         "instants": list(plan.instants),
         "raw_times": plan.raw_times.hex(),
+        "revises": {str(k): s for k, s in enumerate(plan.revises) if s is not None},
+        "suspects": suspects.tolist(),
         "variables": variables,
-        "ledger": ledger,
         "report": report,
     }
-    return repository.commit("capture", body, committed_at)
-
-
-def _write_ledger(
-    repository: Repository, plan: CapturePlan, key: str, columns: dict[str, NDArray[Any]]
-) -> str:
-    table = np.stack([np.asarray(c, np.float64) for c in columns.values()], -1)
-    return create_index(repository.location, f"ledger/{plan.id}/{key}", table, list(columns))
+    return repository.commit("capture", body, committed_at, batch)

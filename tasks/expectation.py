@@ -25,11 +25,10 @@ def forecaster_of(
     if record is None or name not in record.body["forecaster"]:
         return None
     entry = record.body["forecaster"][name]
-    variable = repository.settings.variable(name)
     return (
         Specification.from_json(entry["specification"]),
         Cadence.from_json(entry["cadence"]),
-        ForecasterState(repository.location, variable, record.body["id"], entry["root"]),
+        repository.forecaster_state(name),
     )
 
 

@@ -65,21 +65,24 @@ def refit_reason(repository: Repository, name: str) -> str | None:
     if record is None or name not in record.body["forecaster"]:
         return "first forecast"
     before = int(record.body["forecaster"][name]["refit_captures"])
-    now = len(repository.steps)
+    now = len(repository.timeline)
     if now >= max(before * GROWTH, before + 8):
         return f"captures grew from {before} to {now}"
-    known = int(record.body["step"])
+    known = repository.captured[int(record.body["step"])]
+    if repository.timeline[-1].instant < known.instant:
+        return "the newest capture that was learnt was forgotten"
     changed = [r for r in repository.records[record.sequence :] if r.kind == "verdict"]
-    if any(int(c["step"]) <= known for r in changed for c in r.body["chunks"]):
+    steps = (repository.captured[int(c["step"])] for r in changed for c in r.body["chunks"])
+    if any(step.instant <= known.instant for step in steps):
         return "a verdict changed what was learnt"
     return None
 
 
-def window(repository: Repository, variable: Variable) -> range:
-    """Return the numbers of the captures that a refit reads."""
-    steps = len(repository.steps)
+def window(repository: Repository, variable: Variable) -> list[int]:
+    """Return the numbers of the captures that a refit reads, in order of time."""
     chunk = 8 * int(np.prod(variable.chunks))
-    return range(max(0, steps - min(MAX_WINDOW, max(32, WINDOW_BYTES // chunk))), steps)
+    count = min(MAX_WINDOW, max(32, WINDOW_BYTES // chunk))
+    return [s.step for s in repository.timeline[-count:]]
 
 
 def features(
@@ -92,7 +95,7 @@ def features(
     refit
         Reason to learn anew; None: only if it is due.
     """
-    if len(repository.steps) < MIN_CAPTURES:
+    if len(repository.timeline) < MIN_CAPTURES:
         return {}
     names = [v.name for v in repository.settings.variables if v.forecast]
     jobs = [(repository.location.url, repository.records[-1].sequence, n, refit) for n in names]
@@ -108,7 +111,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
         return _roll_forward(repository, name)
     settings, variable = repository.settings, repository.settings.variable(name)
     numbers = window(repository, variable)
-    times = np.array([repository.steps[s].instant for s in numbers], np.int64)
+    times = np.array([repository.captured[s].instant for s in numbers], np.int64)
     cadence = identify_cadence(times, settings.calendar, settings.interval_s)
     kept = _distinct_slots(cadence, times)
     captures = repository.captures(name)
@@ -126,7 +129,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
         tolerance=_tolerance(repository, settings, name),
         categorical=variable.categorical,
     )
-    return Features(specification, cadence, reason, len(repository.steps))
+    return Features(specification, cadence, reason, len(repository.timeline))
 
 
 def _roll_forward(repository: Repository, name: str) -> Features | None:
@@ -175,7 +178,7 @@ def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
         picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
         history = np.full((len(steps), picked.size), np.nan)
         for k, step in enumerate(steps):
-            if captures.status(step)[index] == TRUSTED:
+            if captures.status_of(step, index) == TRUSTED:
                 values = captures.variable.to_physical(captures.chunk(step, index)).ravel()[picked]
                 history[k] = np.where(np.isfinite(values), values, np.nan)
         columns.append(history)

@@ -201,12 +201,12 @@ class _Region:
         """Return past anomalies (step, *dims): captures without their seasonal cycle."""
         found = forecaster_of(repository, self.variable.name)
         size = 8 * int(np.prod(self.shape))
-        count = min(HISTORY_STEPS, HISTORY_BYTES // size, step)
-        if found is None or count < 3:
+        count = min(HISTORY_STEPS, HISTORY_BYTES // size)
+        steps = repository.state.before(repository.captured[step].instant, count)
+        if found is None or len(steps) < 3:
             return None
-        steps = range(step - count, step)
         fields = np.stack([self._captured(captures, s) for s in steps])
-        times_s = np.array([repository.steps[s].instant for s in steps]) / SECOND
+        times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
         return _anomalies(fields, times_s, found[0])
 
 

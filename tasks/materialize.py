@@ -8,19 +8,20 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.errors import Conflict
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Block
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.slab import create_index, create_residual
+from gnomon.storage.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
+from gnomon.storage.slab import create_residual, create_table
 from gnomon.storage.times import SECOND
 from gnomon.tasks.features import MIN_CAPTURES, Features
 from gnomon.tasks.forecast import Learnt
 from gnomon.tasks.forecasting import Forecast, State, unpack
 from gnomon.tasks.forecasting import forecast as predict
-from gnomon.tasks.trusted import last_trusted
+from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
 __all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize"]
@@ -53,29 +54,31 @@ class Shadowed:
     """Per variable: roots, and confidence and expected error per lead."""
     statistics: dict[str, dict[str, NDArray[np.float64]]]
     """By variable: columns (lead, *chunk grid) of the prediction table."""
+    bases: tuple[int, ...]
+    """Captured steps that the changes are counted from."""
+    entries: dict[str, Entry]
+    """The objects that were written, the forecaster's state included."""
 
 
 def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shadowed:
     """Predict every chunk at every lead and write the shadow."""
-    reference = repository.steps[learnt.step].instant
+    reference = repository.captured[learnt.step].instant
     first = next(iter(learnt.features.values()))
     slot = first.cadence.slot(reference)
     leads = range(1, first.specification.leads + 1)
     instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
     pinned = (repository.location.url, repository.records[-1].sequence)
+    batch = Batch(repository.location, learnt.id, dict(learnt.entries))
     variables: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Floats]] = {}
+    bases: set[int] = set()
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
         path = f"shadows/{learnt.id}/{variable.folder}"
         for part, dtype in (("change", "<i4"), ("error", "i1")):
             create_residual(
-                repository.location,
-                f"{path}/{part}",
-                lead=len(leads),
-                grid=grid,
-                dtype=np.dtype(dtype),
+                batch, f"{path}/{part}", lead=len(leads), grid=grid, dtype=np.dtype(dtype)
             )
         blocks = list(grid.blocks())
         job = partial(_materialize_block, pinned, learnt, name, instants)
@@ -86,13 +89,16 @@ def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shado
             index[:, *block.chunks], score[:, *block.chunks] = result[:2]
             for column, values in result[2].items():
                 columns[column][:, *block.chunks] = values
+            batch.merge(result[3])
+        bases |= set(map(int, np.unique(index[..., 0])))
         roots = {
-            "index": create_index(repository.location, f"{path}/index", index, INDEX_COLUMNS),
-            "score": create_index(repository.location, f"{path}/score", score, SCORE_COLUMNS),
+            "index": create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
+            "score": create_table(batch, f"{path}/score", score, SCORE_COLUMNS),
         }
         variables[name] = {"roots": roots} | _summary(columns, score, features)
         statistics[name] = columns
-    return Shadowed(learnt, reference, instants, variables, statistics)
+    kept = tuple(sorted(bases - {NO_BASE}))
+    return Shadowed(learnt, reference, instants, variables, statistics, kept, batch.entries)
 
 
 def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
@@ -115,16 +121,20 @@ def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> d
 
 def _materialize_block(
     pinned: tuple[str, int], learnt: Learnt, name: str, instants: tuple[int, ...], block: Block
-) -> tuple[NDArray[np.int64], Floats, dict[str, Floats]]:
+) -> tuple[NDArray[np.int64], Floats, dict[str, Floats], dict[str, Entry]]:
     """Predict and write one block; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     spec = learnt.features[name].specification
-    stored = ForecasterState(repository.location, variable, learnt.id, learnt.roots[name])
-    store = repository.location.zarr_store(read_only=False)
+    stored = ForecasterState(repository.location, variable, learnt.id, **learnt.states[name])
+    batch = Batch(repository.location, learnt.id)
     path = f"shadows/{learnt.id}/{variable.folder}"
-    targets = [zarr.open_array(store, path=f"{path}/{p}", mode="r+") for p in ("change", "error")]
+    targets = [
+        zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+")
+        for part in ("change", "error")
+    ]
+    numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
     shape = tuple(s.stop - s.start for s in block.cells)
     written = [np.zeros((leads, *shape), t.dtype) for t in targets]
@@ -134,8 +144,8 @@ def _materialize_block(
     times_s = np.array(instants) / SECOND
     for index, local, cells in variable.grid.inner(block):
         state = unpack(spec, *stored.chunk(index))
-        trusted = last_trusted(captures, index, learnt.step + 1)
-        base_step, base = trusted if trusted is not None else (-1, None)
+        trusted = last_trusted(captures, index, numbers)
+        base_step, base = trusted if trusted is not None else (NO_BASE, None)
         predicted = _predict(learnt.features[name], state, times_s)
         chunk_shape = tuple(s.stop - s.start for s in cells)
         for k in range(leads):
@@ -154,7 +164,7 @@ def _materialize_block(
                 table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
         target[(slice(None), *block.cells)] = values
-    return index_rows, scores, table
+    return index_rows, scores, table, batch.entries
 
 
 def _predict(features: Features, state: State, times_s: Floats) -> Forecast:
@@ -211,25 +221,22 @@ def commit_shadow(
         raise Conflict(
             "another writer committed meanwhile; the shadow was not kept, run 'gnomon update' again"
         )
+    batch = Batch(repository.location, learnt.id, dict(found.entries))
     ledger = {}
     for name, columns in found.statistics.items():
-        folder = repository.settings.variable(name).folder
+        key = f"prediction-{repository.settings.variable(name).folder}"
         table = np.stack(list(columns.values()), -1)
-        key = f"prediction-{folder}"
-        path = f"ledger/{learnt.id}/{key}"
-        ledger[key] = {"root": create_index(repository.location, path, table, list(columns))}
+        ledger[name] = create_table(batch, f"ledger/{learnt.id}/{key}", table, list(columns))
     forecaster = {
-        name: features.to_json() | {"root": learnt.roots[name]}
-        for name, features in learnt.features.items()
+        name: features.to_json() | learnt.states[name] for name, features in learnt.features.items()
     }
     body = {
-        "id": learnt.id,
         "step": learnt.step,
         "reference": found.reference,
         "instants": list(found.instants),
-        "variables": found.variables,
+        "bases": list(found.bases),
+        "variables": {n: e | {"ledger": ledger[n]} for n, e in found.variables.items()},
         "forecaster": forecaster,
-        "ledger": ledger,
         "report": report,
     }
-    return repository.commit("shadow", body, committed_at)
+    return repository.commit("shadow", body, committed_at, batch)

@@ -17,9 +17,9 @@ from gnomon.storage.times import format_instant, period
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.expectation import forecaster_of
 
-__all__ = ["PointKind", "RestorePoint", "find_instant", "points", "suspects"]
+__all__ = ["PointKind", "RestorePoint", "find_instant", "locate", "points", "suspects"]
 
-PointKind = Literal["captured", "healed", "suspect", "forecast", "last_capture"]
+PointKind = Literal["captured", "healed", "suspect", "forecast", "revision", "last_capture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class RestorePoint:
     """One candidate state for a time."""
 
     kind: PointKind
-    """Where it comes from; ``suspect`` is a capture with suspect chunks, as it was captured."""
+    """Where it comes from; ``suspect`` is a capture with suspect chunks, as it was captured;
+    ``revision`` another version of it, before or after the source changed it."""
     valid_time: str
     """Time that the state is of, ISO 8601."""
     instant: int
@@ -46,6 +47,10 @@ class RestorePoint:
     """Suspect chunks in the captured step."""
     predicted: bool
     """Whether any cell is an estimate."""
+    era: int = 0
+    """The era of the repository that it belongs to."""
+    tags: tuple[str, ...] = ()
+    """Names that a person gave the capture."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -75,12 +80,14 @@ def find_instant(repository: Repository, text: str) -> int:
     """
     calendar = repository.settings.calendar
     start, stop = period(text, calendar)
-    captured = [s.instant for s in repository.steps if start <= s.instant < stop]
+    captured = [s.instant for s in repository.timeline if start <= s.instant < stop]
     predicted = _predicted(repository, start, stop)
     found = [*captured, *(i for i in predicted if start <= i < stop)]
     cadence = _cadence(repository)
     if not found and cadence is not None:
-        near = [s.instant for s in repository.steps if abs(s.instant - start) <= cadence.interval]
+        near = [
+            s.instant for s in repository.timeline if abs(s.instant - start) <= cadence.interval
+        ]
         same = [i for i in (*near, *predicted) if cadence.slot(i) == cadence.slot(start)]
         found = sorted(same, key=lambda i: abs(i - start))[:1]
     if len(found) > 1:
@@ -93,13 +100,35 @@ def find_instant(repository: Repository, text: str) -> int:
     return found[0]
 
 
+def locate(repository: Repository, text: str) -> tuple[Repository, int]:
+    """Return the newest era that knows the time which a text names, and that time.
+
+    Raises
+    ------
+    InvalidInput
+        The text names several times.
+    NotFound
+        No era knows it.
+    """
+    try:
+        return repository, find_instant(repository, text)
+    except NotFound:
+        for era in reversed(range(repository.era)):
+            older = repository.in_era(era)
+            try:
+                return older, find_instant(older, text)
+            except NotFound:
+                continue
+        raise
+
+
 def _predicted(repository: Repository, start: int, stop: int) -> list[int]:
     """Return the times near a period that were predicted and never captured, one per slot."""
     cadence = _cadence(repository)
     if cadence is None:
         return []
     low, high = start - cadence.interval, stop + cadence.interval
-    known = {cadence.slot(s.instant) for s in repository.steps if low <= s.instant <= high}
+    known = {cadence.slot(s.instant) for s in repository.timeline if low <= s.instant <= high}
     found: dict[int, int] = {}
     for shadow in repository.shadows:
         for instant in shadow.instants:
@@ -109,16 +138,16 @@ def _predicted(repository: Repository, start: int, stop: int) -> list[int]:
 
 
 def _range(repository: Repository) -> str:
-    calendar = repository.settings.calendar
-    if not repository.steps:
+    calendar, timeline = repository.settings.calendar, repository.timeline
+    if not timeline:
         return "nothing was captured yet, run 'gnomon update'"
-    first, last = (format_instant(repository.steps[k].instant, calendar) for k in (0, -1))
-    captured = f"{len(repository.steps)} captures from {first} to {last}"
+    first, last = (format_instant(timeline[k].instant, calendar) for k in (0, -1))
+    captured = f"{len(timeline)} captures from {first} to {last}"
     ahead = repository.shadows[-1].instants if repository.shadows else ()
-    if not ahead or ahead[-1] <= repository.steps[-1].instant:
+    if not ahead or ahead[-1] <= timeline[-1].instant:
         reason = (
             "1 capture, a forecast needs at least 3"
-            if len(repository.steps) == 1
+            if len(timeline) == 1
             else "no shadow beyond them"
         )
         return f"{captured}, {reason}"
@@ -135,25 +164,22 @@ def _cadence(repository: Repository) -> Cadence | None:
 
 def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
     """Return every restore point for a valid time, best first."""
-    step = next((s.step for s in repository.steps if s.instant == instant), None)
+    versions = repository.state.versions(instant)
+    step = versions[0].step if versions else None
     cadence = _cadence(repository)
     found: list[RestorePoint] = []
-    forecast = _forecast(repository, instant, step, cadence)
+    forecast = _forecast(repository, instant, cadence)
     if step is not None:
-        doubted = suspects(repository, step)
-        count = sum(map(len, doubted.values()))
+        count = versions[0].suspects
         if count and forecast is not None:
-            found.append(
-                _point(repository, "healed", instant, step=step, like=forecast, doubts=count)
-            )
-        found.append(
-            _point(repository, "suspect" if count else "captured", instant, step=step, doubts=count)
-        )
+            found.append(_point(repository, "healed", instant, step=step, like=forecast))
+        found.append(_point(repository, "suspect" if count else "captured", instant, step=step))
     if forecast is not None:
         found.append(forecast)
-    before = [s for s in repository.steps if s.instant < instant]
+    found += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
+    before = repository.state.before(instant, 1)
     if before:
-        found.append(_last_capture(repository, instant, before[-1].step, cadence))
+        found.append(_last_capture(repository, instant, before[0], cadence))
     return tuple(found)
 
 
@@ -164,9 +190,9 @@ def _point(
     *,
     step: int,
     like: RestorePoint | None = None,
-    doubts: int = 0,
 ) -> RestorePoint:
     names = [v.name for v in repository.settings.variables if v.forecast]
+    captured = repository.captured[step]
     exact = kind == "captured"
     return RestorePoint(
         kind,
@@ -177,16 +203,16 @@ def _point(
         0 if like is None else like.lead,
         dict.fromkeys(names, 0.0 if exact else None),
         1.0 if exact else None,
-        doubts,
+        captured.suspects,
         kind == "healed",
+        repository.era,
+        captured.tags,
     )
 
 
-def _forecast(
-    repository: Repository, instant: int, step: int | None, cadence: Cadence | None
-) -> RestorePoint | None:
+def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> RestorePoint | None:
     """Return the forecast with the shortest lead that knew nothing of the time itself."""
-    shadow, lead = _shadow_for(repository, instant, step, cadence)
+    shadow, lead = _shadow_for(repository, instant, cadence)
     if shadow is None:
         return None
     calendar = repository.settings.calendar
@@ -202,15 +228,14 @@ def _forecast(
         min(float(e["confidence"][lead - 1]) for e in summary.values()),
         0,
         True,
+        repository.era,
     )
 
 
 def _shadow_for(
-    repository: Repository, instant: int, step: int | None, cadence: Cadence | None
+    repository: Repository, instant: int, cadence: Cadence | None
 ) -> tuple[Shadow | None, int]:
     for shadow in reversed(repository.shadows):
-        if step is not None and shadow.step >= step:
-            continue
         if shadow.reference >= instant:
             continue
         for lead, predicted in enumerate(shadow.instants, start=1):
@@ -224,7 +249,7 @@ def _last_capture(
     repository: Repository, instant: int, step: int, cadence: Cadence | None
 ) -> RestorePoint:
     """Return the state before: what a system without forecasts would restore."""
-    captured = repository.steps[step]
+    captured = repository.captured[step]
     lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
     errors: dict[str, float | None] = {}
     for variable in repository.settings.variables:
@@ -243,6 +268,8 @@ def _last_capture(
         lead,
         errors,
         None,
-        sum(map(len, suspects(repository, step).values())),
+        captured.suspects,
         False,
+        repository.era,
+        captured.tags,
     )

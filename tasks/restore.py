@@ -45,7 +45,11 @@ class Restored:
 
 
 def choose(
-    found: tuple[RestorePoint, ...], kind: str | None, *, accept_predicted: bool
+    found: tuple[RestorePoint, ...],
+    kind: str | None,
+    *,
+    accept_predicted: bool,
+    capture: int | None = None,
 ) -> RestorePoint:
     """Return the best restore point that the user accepts.
 
@@ -56,6 +60,13 @@ def choose(
     InvalidInput
         The best one holds predictions, and those were not accepted.
     """
+    if capture is not None:
+        versions = ("captured", "suspect", "revision")
+        there = ", ".join(str(p.step) for p in found if p.kind in versions) or "none"
+        found = tuple(p for p in found if p.kind in versions and p.step == capture)
+        if not found:
+            raise NotFound(f"capture {capture} is not one of this time; there is {there}")
+        kind = found[0].kind
     if kind is not None:
         there = ", ".join(dict.fromkeys(p.kind for p in found)) or "nothing"
         found = tuple(p for p in found if p.kind == kind)

@@ -1,11 +1,13 @@
 """Chunk statistics: how a captured chunk compares with the one before, as plain numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import DIGEST, CaptureStack
 
-__all__ = ["STATISTICS", "chunk_statistics", "repeats"]
+__all__ = ["STATISTICS", "chunk_statistics", "repeats", "unchanged_statistics"]
 
 STATISTICS = (
     "cells",
@@ -31,6 +33,8 @@ STATISTICS = (
 
 WINDOW = 64
 """Captures among which a repeated chunk is looked for."""
+WINDOW_BYTES = 2**26
+"""Memory that their digests may take."""
 LIVELY = 0.9
 """Share of distinct states above which a chunk counts as one that changes."""
 USUAL = 0.1
@@ -110,13 +114,39 @@ def _is_constant(finite: Floats) -> bool:
     return bool(finite.size > 1 and np.ptp(finite) == 0)
 
 
-def repeats(captures: CaptureStack, rows: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+def unchanged_statistics(before: dict[str, float]) -> dict[str, float]:
+    """Return the statistics of a chunk that is bit for bit its last trusted capture.
+
+    Parameters
+    ----------
+    before
+        The statistics of that capture.
+    """
+    nothing = ("departure_mean", "departure_rms", "departure_maximum", "standardised_rms")
+    valid = before["valid_count"] > 0
+    return (
+        before
+        | dict.fromkeys((*nothing, "p_value"), np.nan)
+        | {
+            "missing_change": 0.0 if valid else np.nan,
+            "change_rms": 0.0 if valid else np.nan,
+            "infinite_count": 0.0,
+            "was_constant": before["constant"],
+        }
+    )
+
+
+def repeats(
+    captures: CaptureStack, steps: Sequence[int], rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.bool_]]:
     """Tell for new index rows which chunks repeat an earlier state of theirs.
 
     Parameters
     ----------
     captures
         The captures before.
+    steps
+        Their numbers, in order of time.
     rows
         int64 (step, *chunk grid, 5), the new index rows.
 
@@ -126,24 +156,27 @@ def repeats(captures: CaptureStack, rows: NDArray[np.int64]) -> dict[str, NDArra
         ``unchanged``: a chunk that usually changes has the digest of the capture before.
         ``replayed``: it has the digest of an older one.  Both bool (step, *chunk grid).
     """
-    start = max(0, len(captures.steps) - WINDOW)
-    before = [captures.rows(s)[..., DIGEST] for s in range(start, len(captures.steps))]
+    window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
+    before = [captures.rows(step)[..., DIGEST] for step in steps[-window:]]
     unchanged = np.zeros(rows.shape[:-1], bool)
     replayed = np.zeros(rows.shape[:-1], bool)
-    history = [np.ascontiguousarray(d).view("V16")[..., 0] for d in before]
+    # Of 128 random bits 64 are enough to tell a few states of one chunk apart.
+    history = [d[..., 0] for d in before]
     for k in range(rows.shape[0]):
-        now = np.ascontiguousarray(rows[k, ..., DIGEST]).view("V16")[..., 0]
+        now = rows[k, ..., DIGEST][..., 0]
         if len(history) >= 2:
-            past = np.stack(history[-WINDOW:])
-            lively = _distinct(past) >= LIVELY * past.shape[0]
-            unchanged[k] = lively & (past[-1] == now)
-            replayed[k] = lively & ~unchanged[k] & (past[:-1] == now).any(axis=0)
+            past = np.stack(history[-window:])
+            again = (past == now).any(axis=0)
+            if again.any():
+                lively = _distinct(past[:, again]) >= LIVELY * past.shape[0]
+                stuck = past[-1][again] == now[again]
+                unchanged[k][again] = lively & stuck
+                replayed[k][again] = lively & ~stuck
         history.append(now)
     return {"unchanged": unchanged, "replayed": replayed}
 
 
-def _distinct(past: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return how many different digests each chunk has had."""
-    flat = past.reshape(past.shape[0], -1)
-    counts = [np.unique(flat[:, chunk]).size for chunk in range(flat.shape[1])]
-    return np.array(counts, np.int64).reshape(past.shape[1:])
+def _distinct(past: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many different digests each chunk has had; (step, chunk) in."""
+    ordered = np.sort(past, axis=0)
+    return np.asarray(1 + (ordered[1:] != ordered[:-1]).sum(axis=0), np.int64)

@@ -1,5 +1,7 @@
 """The last trusted capture of a chunk: what changes are counted from."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,21 +16,21 @@ SEARCH = 64
 
 
 def last_trusted(
-    captures: CaptureStack, index: Index, before: int
+    captures: CaptureStack, index: Index, steps: Sequence[int]
 ) -> tuple[int, NDArray[np.float64]] | None:
     """Return number and physical values of the newest trusted capture of a chunk.
 
     Parameters
     ----------
-    before
-        Only captures with a smaller number are considered.
+    steps
+        Numbers of the captures to choose from, in order of time.
 
     Returns
     -------
     tuple or None
-        None if none of the last `SEARCH` captures of the chunk is trusted.
+        None if none of the last `SEARCH` of them is trusted.
     """
-    for step in range(before - 1, max(-1, before - 1 - SEARCH), -1):
-        if captures.status(step)[index] == TRUSTED:
+    for step in reversed(steps[-SEARCH:]):
+        if captures.status_of(step, index) == TRUSTED:
             return step, captures.variable.to_physical(captures.chunk(step, index))
     return None

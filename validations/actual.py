@@ -37,6 +37,13 @@ _EXPECTATIONS = (
         flag=False,
     ),
     Expectation(
+        "not_revised",
+        "revised",
+        "critical",
+        "The source changed the chunk after it was captured.",
+        flag=False,
+    ),
+    Expectation(
         "not_newly_constant",
         "newly_constant",
         "critical",

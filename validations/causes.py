@@ -18,6 +18,7 @@ UNEXPLAINED = "values far from what was expected"
 
 _CLEAR = (
     ("not_replayed", "replay: old data was ingested again"),
+    ("not_revised", "revision: the source was changed after it was captured"),
     ("not_newly_constant", "constant fill: all cells became equal"),
     ("not_mostly_lost", "missing block: most cells that had values lost them"),
     ("no_new_infinities", "overflow: cells became infinite"),

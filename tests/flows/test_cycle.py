@@ -30,7 +30,7 @@ def captures(repository: GnomonRepository) -> bytes:
     found = b""
     for variable in stored.settings.variables:
         stack = stored.captures(variable.name)
-        for step in stored.steps:
+        for step in stored.captured:
             found += sources.bits(np.array(step.instant)) + sources.bits(stack.status(step.step))
             found += sources.bits(stack.rows(step.step))
             found += b"".join(
@@ -160,7 +160,7 @@ def test_a_run_that_dies_is_completed_by_the_next(
     assert grown.open().check(read_data=True).problems == ()
     grown.open().update()
     repository = grown.open()
-    assert len(repository.stored.steps) == HISTORY + 1
+    assert len(repository.stored.captured) == HISTORY + 1
     assert kinds(repository) == ["init", "capture", "shadow", "capture", "shadow"]
     assert (captures(repository), forecasts(repository)) == undisturbed
 
@@ -314,7 +314,7 @@ def test_late_steps_are_left_out_and_told(grown: Case) -> None:
     sources.overwrite(grown.source, grown.data.isel(time=slice(0, 13)))
     report = made.update()
     assert (report.captured, report.late) == (["2001-01-13T00:00:00"], 2)
-    assert len(gnomon.open(place).stored.steps) == 11
+    assert len(gnomon.open(place).stored.captured) == 11
 
 
 def test_a_source_out_of_order_is_captured_in_order(grown: Case) -> None:

@@ -125,7 +125,7 @@ def test_a_run_that_dies_is_completed_at_the_same_time(
     report = made.update(date(2))
     assert report.captured == []
     assert report.refit == {"sst": "first forecast"}
-    assert len(made.stored.steps) == 3
+    assert len(made.stored.captured) == 3
     # Now that it is complete, the same time is an error again, not a capture left out in silence.
     with pytest.raises(InvalidInput, match="not after"):
         made.update(date(2))

@@ -8,20 +8,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import COLUMNS, CaptureStack, Held, encode_chunk
 from gnomon.storage.delta import residual_dtype
 from gnomon.storage.describe import describe
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.forecaster import ForecasterState, create_state, state_digest
+from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Grid
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Kind, Settings, SourceSpec, Variable
-from gnomon.storage.repository import Repository, fresh_id
+from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.slab import create_index, create_residual
+from gnomon.storage.slab import create_index, create_residual, create_table
 from gnomon.storage.source import open_source
 from gnomon.storage.view import Plane, raw_dataset
-from gnomon.tasks.capture import capture, commit_capture, plan_capture
+from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial
 
 HOUR = 3_600_000_000
@@ -107,38 +109,46 @@ def captured(url: str | Path, source: str | Path, **options: Any) -> Repository:
 
 def add_shadow(repository: Repository, leads: int = 2) -> Repository:
     """Commit a made-up shadow of every forecast variable, and a made-up state."""
-    folder = fresh_id(len(repository.records))
-    last = repository.steps[-1]
+    batch = Batch(repository.location, fresh_id(len(repository.records)))
+    last = repository.timeline[-1]
     rng = np.random.default_rng(7)
     variables: dict[str, Any] = {}
     forecaster: dict[str, Any] = {}
     for variable in repository.settings.variables:
         if variable.forecast:
-            roots = _write_shadow(repository, variable, folder, leads, rng)
-            variables[variable.name] = {"roots": roots, "confidence": [0.5] * leads}
-            root = _write_state(repository, variable, folder, rng)
-            forecaster[variable.name] = {"root": root}
+            roots = _write_shadow(repository, variable, batch, leads, rng)
+            ledger = create_table(
+                batch,
+                f"ledger/{batch.id}/prediction-{variable.folder}",
+                np.zeros((leads, *variable.grid.counts, 1)),
+                ["cells"],
+            )
+            variables[variable.name] = {
+                "roots": roots,
+                "confidence": [0.5] * leads,
+                "ledger": ledger,
+            }
+            root = _write_state(variable, batch, rng)
+            forecaster[variable.name] = {"root": root, "rows": 2, "columns": 3}
     body = {
-        "id": folder,
         "step": last.step,
         "reference": last.instant,
         "instants": [last.instant + (k + 1) * HOUR for k in range(leads)],
+        "bases": [last.step],
         "variables": variables,
         "forecaster": forecaster,
     }
-    return repository.commit("shadow", body, WHEN)
+    return repository.commit("shadow", body, WHEN, batch)
 
 
 def _write_shadow(
-    repository: Repository, variable: Variable, folder: str, leads: int, rng: np.random.Generator
+    repository: Repository, variable: Variable, batch: Batch, leads: int, rng: np.random.Generator
 ) -> dict[str, str]:
-    grid, path = variable.grid, f"shadows/{folder}/{variable.folder}"
-    last = repository.steps[-1].step
+    grid, path = variable.grid, f"shadows/{batch.id}/{variable.folder}"
+    last = repository.timeline[-1].step
     stack = repository.captures(variable.name)
     arrays = {
-        part: create_residual(
-            repository.location, f"{path}/{part}", lead=leads, grid=grid, dtype=np.dtype(dtype)
-        )
+        part: create_residual(batch, f"{path}/{part}", lead=leads, grid=grid, dtype=np.dtype(dtype))
         for part, dtype in (("change", "<i4"), ("error", "i1"))
     }
     rows = np.zeros((leads, *grid.counts, len(INDEX_COLUMNS)), np.int64)
@@ -156,27 +166,25 @@ def _write_shadow(
             rows[(k, *index)], scores[(k, *index)] = made.index, made.score
         arrays["change"][k] = change
         arrays["error"][k] = error
-    location = repository.location
     return {
-        "index": create_index(location, f"{path}/index", rows, INDEX_COLUMNS),
-        "score": create_index(location, f"{path}/score", scores, SCORE_COLUMNS),
+        "index": create_table(batch, f"{path}/index", rows, INDEX_COLUMNS),
+        "score": create_table(batch, f"{path}/score", scores, SCORE_COLUMNS),
     }
 
 
-def _write_state(
-    repository: Repository, variable: Variable, folder: str, rng: np.random.Generator
-) -> str:
-    grid, path = variable.grid, f"forecaster/{folder}/{variable.folder}"
-    cells, shared = create_state(repository.location, path, grid, 2, 3)
+def _write_state(variable: Variable, batch: Batch, rng: np.random.Generator) -> str:
+    grid, path = variable.grid, f"forecaster/{batch.id}/{variable.folder}"
+    cells, shared = create_state(batch, path, state_grid(grid, 2), 2, 3)
     numbers = rng.normal(size=(2, *grid.shape))
     cells[...] = numbers
-    few = rng.normal(size=(*grid.counts, 3))
+    few = rng.normal(size=(3, *grid.counts))
     shared[...] = few
     rows = np.zeros((*grid.counts, 2), np.int64)
     for index in grid.indices():
         part = numbers[(slice(None), *grid.cells(index))].reshape(2, -1)
-        rows[index] = state_digest(variable.name, index, part, few[index])
-    return create_index(repository.location, f"{path}/index", rows, ["high", "low"])
+        place: tuple[Any, ...] = (slice(None), *index)
+        rows[index] = state_digest(variable.name, index, part, few[place])
+    return create_table(batch, f"{path}/index", rows, ["high", "low"])
 
 
 def store_stack(
@@ -186,15 +194,13 @@ def store_stack(
     grid: Grid = variable.grid
     held: dict[Any, Held] = {}
     steps: list[CapturedStep] = []
-    roots: dict[str, str] = {}
+    slabs: dict[str, dict[str, str]] = {}
     for first in range(0, len(states), per_slab):
         part = states[first : first + per_slab]
-        slab = f"s{first:03d}"
-        path = f"captures/{slab}/{variable.folder}"
+        batch = Batch(location, f"s{first:03d}")
+        path = f"captures/{batch.id}/{variable.folder}"
         dtype = residual_dtype(variable.numpy_dtype)
-        array = create_residual(
-            location, f"{path}/residual", lead=len(part), grid=grid, dtype=dtype
-        )
+        array = create_residual(batch, f"{path}/residual", lead=len(part), grid=grid, dtype=dtype)
         rows = np.zeros((len(part), *grid.counts, len(COLUMNS)), np.int64)
         for k, state in enumerate(part):
             residual = np.zeros(grid.shape, dtype)
@@ -205,14 +211,15 @@ def store_stack(
                 if made.residual is not None:
                     residual[grid.cells(index)] = made.residual
             array[k] = residual
-            steps.append(CapturedStep(first + k, (first + k) * HOUR, slab, k, 0, WHEN))
-        roots[slab] = create_index(location, f"{path}/index", rows, COLUMNS)
-    return CaptureStack(location, variable, tuple(steps), roots)
+            steps.append(CapturedStep(first + k, (first + k) * HOUR, batch.id, k, 0, WHEN))
+        root = create_index(batch, f"{path}/index", rows, COLUMNS)
+        slabs[batch.id] = {variable.name: root}
+    return CaptureStack(location, variable, tuple(steps), slabs)
 
 
 def planes_of(repository: Repository) -> tuple[Plane, ...]:
     """Return every captured state."""
-    return tuple(Plane(s.instant, step=s.step) for s in repository.steps)
+    return tuple(Plane(s.instant, step=s.step) for s in repository.timeline)
 
 
 def history(repository: Repository) -> xr.Dataset:
@@ -266,12 +273,9 @@ def everything(url: str | Path) -> dict[str, Any]:
                     parts = stack.chunk(lead, index)
                     found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
     newest = repository.forecaster
-    for name, entry in newest.body["forecaster"].items() if newest else ():
-        captured = repository.settings.variable(name)
-        state = ForecasterState(
-            repository.location, captured, str(newest.body["id"]) if newest else "", entry["root"]
-        )
-        for index in captured.grid.indices():
+    for name in newest.body["forecaster"] if newest else ():
+        state = repository.forecaster_state(name)
+        for index in state.variable.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]
     return found
 

@@ -93,7 +93,7 @@ def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> Non
     states = [np.arange(600.0) + k for k in (0, 0, 1, 1, 2)]
     stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), states, per_slab=2)
     held = stack.held(4, (0,))
-    assert held.values.tobytes() == states[4].tobytes()
+    assert held.values().tobytes() == states[4].tobytes()
     assert held.holder == 4
     again = encode_chunk("v", (0,), 5, states[4], held)
     assert again.residual is None

@@ -13,7 +13,8 @@ import pytest
 from gnomon.storage.check import check
 from gnomon.storage.errors import Conflict, InvalidInput
 from gnomon.storage.repository import Repository
-from gnomon.tasks.capture import capture, commit_capture, plan_capture
+from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests.storage.building import (
     WHEN,
@@ -38,7 +39,7 @@ def test_slabs_without_a_record_are_not_seen(tmp_path: Path) -> None:
     found = capture(repository, plan, serial)  # and here the writer dies
     assert found.rows
     reopened = Repository.open(str(tmp_path / "r"))
-    assert len(reopened.steps) == 2
+    assert len(reopened.captured) == 2
     assert check(reopened, read_data=True).problems == ()
     assert_identical(history(reopened), undecoded(source, 2))
     assert_identical(history(capture_new(reopened)), undecoded(source, 4))
@@ -62,7 +63,7 @@ def test_a_record_that_cannot_be_put_changes_nothing(
         patch.setattr(Location, "create", full)
         with pytest.raises(Conflict):
             commit_capture(repository, found, set(), report={}, committed_at=WHEN)
-    assert Repository.open(str(tmp_path / "r")).steps == ()
+    assert Repository.open(str(tmp_path / "r")).captured == ()
     assert_identical(history(capture_new(repository.refresh())), undecoded(source, 3))
 
 
@@ -85,8 +86,8 @@ from tests.storage.building import HOUR, capture_new
 
 repository = Repository.open(sys.argv[1])
 print("ready", flush=True)
-while len(repository.steps) < 60:
-    until = 946_684_800_000_000 + len(repository.steps) * HOUR
+while len(repository.captured) < 60:
+    until = 946_684_800_000_000 + len(repository.captured) * HOUR
     repository = capture_new(repository, until=until)
     print(repository.records[-1].sequence, flush=True)
 """
@@ -115,8 +116,8 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
         repository = Repository.open(url)
         assert len(repository.records) > max(acknowledged, default=0)
         assert check(repository, read_data=True).problems == ()
-        if repository.steps:
-            assert_identical(history(repository), undecoded(source, len(repository.steps)))
+        if repository.captured:
+            assert_identical(history(repository), undecoded(source, len(repository.captured)))
     done = capture_new(Repository.open(url))
     assert_identical(history(done), undecoded(source, 60))
     assert check(done, read_data=True).problems == ()

@@ -175,7 +175,7 @@ def test_the_second_writer_gets_a_conflict(empty_repository: str) -> None:
 
 def test_a_pinned_repository_stays_where_it_is(repository_path: Path) -> None:
     repository = Repository.open(str(repository_path))
-    assert len(repository.at(1).steps) == 2
-    assert len(repository.steps) == 4
+    assert len(repository.at(1).captured) == 2
+    assert len(repository.captured) == 4
     with pytest.raises(NotFound, match="no variable"):
         repository.captures("nonsense")

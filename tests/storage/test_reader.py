@@ -206,7 +206,7 @@ def test_a_patched_chunk_keeps_what_was_captured(repository: Repository) -> None
     estimated[1:3] = True
     about = np.where(estimated, PROVENANCE["interpolated"], PROVENANCE["captured"])
     patch = Patch(np.full(raw.shape, 2.0), np.ones(raw.shape), about.astype(np.uint8))
-    plane = Plane(repository.steps[3].instant, step=3, patches={("p", (0, 0)): patch})
+    plane = Plane(repository.captured[3].instant, step=3, patches={("p", (0, 0)): patch})
     assert is_predicted((plane,))
     dataset = raw_dataset(repository, (plane,))
     found = dataset["p"].values[0, :4, :5]
@@ -227,7 +227,7 @@ def test_a_repository_in_memory(tmp_path: Path) -> None:
     repository = captured(f"memory://{tmp_path}", source)
     assert_identical(history(repository), undecoded(source))
     again = Repository.open(f"memory://{tmp_path}")
-    assert len(again.steps) == 3
+    assert len(again.captured) == 3
     assert pickle.loads(pickle.dumps(history(again)))["t"].load().size
 
 

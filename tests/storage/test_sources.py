@@ -180,7 +180,7 @@ def test_calendars(calendar: str | None, tmp_path: Path) -> None:
     source = write_zarr(dataset, tmp_path / "s.zarr")
     repository = captured(tmp_path / "r", source)
     assert_exact(repository, undecoded(source))
-    second = format_instant(repository.steps[1].instant, repository.settings.calendar)
+    second = format_instant(repository.captured[1].instant, repository.settings.calendar)
     assert second[:10] == {"noleap": "2000-03-01"}.get(str(calendar), "2000-02-29")
     xr.testing.assert_identical(
         xr.decode_cf(history(repository)).load(), xr.decode_cf(undecoded(source))

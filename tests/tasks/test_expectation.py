@@ -21,7 +21,7 @@ def chunk(case: Case, day: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float
 
 
 def instant(case: Case, day: int) -> int:
-    return case.open().stored.steps[0].instant + day * DAY
+    return case.open().stored.captured[0].instant + day * DAY
 
 
 def test_before_the_first_forecast_nothing_is_expected(grown: Case) -> None:
@@ -69,10 +69,10 @@ def test_land_is_not_compared(grown: Case) -> None:
 
 def test_a_suspect_chunk_is_no_base(damaged: Case) -> None:
     captures = damaged.open().stored.captures("sst")
-    passed_over = last_trusted(captures, DAMAGED, HISTORY + 1)
-    newest = last_trusted(captures, (0, 0), HISTORY + 1)
+    passed_over = last_trusted(captures, DAMAGED, range(HISTORY + 1))
+    newest = last_trusted(captures, (0, 0), range(HISTORY + 1))
     assert passed_over is not None
     assert newest is not None
     assert (passed_over[0], newest[0]) == (HISTORY - 1, HISTORY)
     assert sources.bits(newest[1]) == sources.bits(chunk(damaged, HISTORY))
-    assert last_trusted(captures, (0, 0), 0) is None
+    assert last_trusted(captures, (0, 0), []) is None

@@ -80,7 +80,7 @@ def test_the_next_forecast_comes_from_the_newest_shadow(damaged: Case) -> None:
 )
 def test_a_time_names_the_state_of_its_slot(grown: Case, text: str, day: int) -> None:
     stored = grown.open().stored
-    assert find_instant(stored, text) == stored.steps[0].instant + day * DAY
+    assert find_instant(stored, text) == stored.captured[0].instant + day * DAY
 
 
 @pytest.mark.parametrize("text", ["2001-01", "2001"])
@@ -105,7 +105,7 @@ def test_a_slot_that_was_skipped_is_answered_by_an_older_shadow(grown: Case) -> 
     grown.arrive(HISTORY + 2, HISTORY + 3)
     grown.open().update()
     stored = grown.open().stored
-    assert [s.instant // DAY for s in stored.steps[-2:]] == [11346, 11349]
+    assert [s.instant // DAY for s in stored.captured[-2:]] == [11346, 11349]
     found = points(stored, find_instant(stored, NEXT))
     assert [(p.kind, p.lead) for p in found] == [("forecast", 1), ("last_capture", 1)]
     assert found[0].shadow == stored.shadows[0].id

@@ -15,7 +15,7 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
-from gnomon.storage.slab import Slab
+from gnomon.storage.shards import Shards
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks import restore as module
 from tests import sources
@@ -211,15 +211,15 @@ def test_what_was_written_wrong_is_noticed(
 def test_a_damaged_repository_is_never_restored_in_silence(
     grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = Slab.read
+    true = Shards.chunk
 
-    def flipped(slab: Slab, name: str, where: Any, **expected: Any) -> Any:
-        values = true(slab, name, where, **expected).copy()
+    def flipped(shards: Shards, lead: int, index: Any) -> Any:
+        values = true(shards, lead, index).copy()
         values.reshape(-1)[0] ^= 1
         return values
 
     before = sources.listing(grown.folder)
-    monkeypatch.setattr(Slab, "read", flipped)
+    monkeypatch.setattr(Shards, "chunk", flipped)
     with pytest.raises(Integrity, match="sst chunk"):
         grown.open().restore("2001-01-10", "x.zarr")
     assert sources.listing(grown.folder) == before

@@ -29,6 +29,7 @@ def sound_actual(rows: int = 6) -> pd.DataFrame:
         "was_constant": no,
         "unchanged": no,
         "replayed": no,
+        "revised": no,
         "change_rms": ones,
         "departure_mean": ones * 0.1,
         "departure_rms": ones * 0.5,

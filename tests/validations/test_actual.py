@@ -13,6 +13,7 @@ from tests.validations.tables import TIME, sound_actual, spoiled
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
     "plausible": ({"p_value": 1e-6}, 1e-5),
     "not_replayed": ({"replayed": True}, True),
+    "not_revised": ({"revised": True}, True),
     "not_newly_constant": ({"constant": True}, True),
     "no_new_infinities": ({"infinite_count": 3}, 3),
     "not_mostly_lost": ({"missing_change": 0.6}, 0.6),

@@ -1,0 +1,131 @@
+"""A batch: everything that one commit writes, with the size and the hash of every object.
+
+Workers write Zarr arrays through :meth:`Batch.store`; what they wrote comes back as entries, plain
+values that are merged into the batch of the commit.  The entries go into one *manifest* per
+commit, so that a check can hold every stored byte against what was written, without decoding it.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import obstore
+import xxhash
+from obstore.exceptions import AlreadyExistsError, BaseError
+from zarr.core.buffer import Buffer
+from zarr.storage import ObjectStore
+
+from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.location import Location
+
+__all__ = ["Batch", "Entry", "fresh_id", "load_manifest", "object_hash", "sequence_of"]
+
+Entry = tuple[int, str]
+"""Size of an object in bytes, and its XXH3-128 hash in hexadecimal."""
+
+
+def fresh_id(sequence: int) -> str:
+    """Return a name for the folder of a commit that no other writer will choose.
+
+    It begins with the number of the log record that will name it: once the log is longer, a
+    folder that no record names is dead for certain.
+    """
+    return f"{sequence:08d}-{secrets.token_hex(6)}"
+
+
+def sequence_of(folder: str) -> int | None:
+    """Return the number of the record that a folder was made for; None for a foreign name."""
+    number, separator, rest = folder.partition("-")
+    fits = separator and rest and number.isascii() and number.isdigit()
+    return int(number) if fits else None
+
+
+def object_hash(data: bytes | bytearray | memoryview) -> str:
+    """Return the hash of an object's bytes that a manifest keeps."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit writes."""
+
+    location: Location
+    """Where the repository lives."""
+    id: str
+    """Name of the commit's folders."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Every object written so far."""
+
+    def store(self) -> ObjectStore[Any]:
+        """Return a Zarr store that writes objects once and keeps their entries here."""
+        return _WriteOnce(self.location, self.entries)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store an object."""
+        self.location.create(name, data)
+        self.entries[name] = (len(data), object_hash(data))
+
+    def merge(self, entries: Mapping[str, Entry]) -> None:
+        """Take in what a worker wrote."""
+        self.entries.update(entries)
+
+    @property
+    def manifest(self) -> str:
+        """Name of the manifest."""
+        return f"manifests/{self.id}.json"
+
+    def seal(self) -> str:
+        """Write the manifest and its copy, force everything to the disk, return its SHA-256."""
+        lines = json.dumps(self.entries, sort_keys=True, separators=(",", ":"), indent=0)
+        data = lines.encode()
+        for name in (self.manifest, f"copies/{self.manifest}"):
+            self.location.create(name, data)
+        self.location.flush([*self.entries, self.manifest, f"copies/{self.manifest}"])
+        return hashlib.sha256(data).hexdigest()
+
+
+def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
+    """Read a manifest back, verified against the hash in its log record.
+
+    Raises
+    ------
+    Integrity
+        It is not what was written.
+    """
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise Integrity(
+            f"{name}: hash {found[:12]} found, {expected[:12]} expected; the file was changed "
+            "after it was written, run 'gnomon repair'"
+        )
+    return {str(k): (int(v[0]), str(v[1])) for k, v in json.loads(data).items()}
+
+
+class _WriteOnce(ObjectStore[Any]):
+    """A Zarr store for a fresh folder: objects are created, never changed, and noted."""
+
+    def __init__(self, location: Location, entries: dict[str, Entry]) -> None:
+        super().__init__(location.objects, read_only=False)
+        self._location = location
+        self._entries = entries
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Create an object."""
+        data = value.as_buffer_like()
+        try:
+            await obstore.put_async(self.store, key, data, mode="create", use_multipart=False)
+        except AlreadyExistsError as error:
+            if self._location.read(key) != bytes(data):
+                raise Conflict(f"{key} exists already in {self._location.url}") from error
+        except (BaseError, OSError) as error:
+            raise self._location.unavailable(key, error) from error
+        self._entries[key] = (len(value), object_hash(data))
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Do nothing: Zarr asks for it only to mark the folders above an array as groups."""
+
+    async def delete(self, key: str) -> None:
+        """Do nothing: Zarr asks for it where a chunk is all zero, and nothing is there."""

@@ -1,0 +1,95 @@
+"""The frame: coordinates and other variables that do not change, stored once, exactly.
+
+Numbers are kept as their bytes, text as JSON; type, shape and hash stand in the settings.
+"""
+
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.location import Location
+from gnomon.storage.log import content_hash
+from gnomon.storage.model import Settings
+
+__all__ = ["encode_frame", "load_frame"]
+
+
+def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[str, bytes]]:
+    """Return the settings that name the frame, and the files to be stored.
+
+    Raises
+    ------
+    InvalidInput
+        A variable holds objects that are not text.
+    """
+    folder = f"frame/{secrets.token_hex(6)}"
+    files: dict[str, bytes] = {}
+    entries: dict[str, dict[str, Any]] = {}
+    for number, (name, variable) in enumerate(frame.variables.items()):
+        values = np.asarray(variable.values)
+        data = _text(str(name), values) if values.dtype.kind in "OT" else _bytes(values)
+        file = f"{folder}/{number}"
+        entries[str(name)] = {
+            "dims": [str(d) for d in variable.dims],
+            "attributes": {str(k): v for k, v in variable.attrs.items()},
+            "dtype": "text" if values.dtype.kind in "OT" else values.dtype.newbyteorder("<").str,
+            "shape": list(values.shape),
+            "file": file,
+            "hash": content_hash(data),
+        }
+        files[file] = data
+    return replace(settings, frame=folder, frame_entries=entries), files
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return np.asarray(values, values.dtype.newbyteorder("<"), order="C").tobytes()
+
+
+def _text(name: str, values: NDArray[Any]) -> bytes:
+    texts = values.ravel().tolist()
+    wrong = next((text for text in texts if not isinstance(text, str)), "")
+    if not isinstance(wrong, str):
+        raise InvalidInput(
+            f"{name} holds {type(wrong).__name__} objects; only numbers and text can be "
+            "stored: leave it out of the source, or convert it"
+        )
+    return json.dumps(texts).encode()
+
+
+def load_frame(location: Location, settings: Settings) -> xr.Dataset:
+    """Return the undecoded variables that do not change, verified.
+
+    Raises
+    ------
+    Integrity
+        A file is missing, or not what was written.
+    """
+    return xr.Dataset(
+        {
+            name: xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
+            for name, entry in settings.frame_entries.items()
+        }
+    )
+
+
+def _load(location: Location, entry: dict[str, Any]) -> NDArray[Any]:
+    file = str(entry["file"])
+    try:
+        data = location.read(file)
+    except NotFound as error:
+        raise Integrity(f"{file} is missing; run 'gnomon repair'") from error
+    if content_hash(data) != entry["hash"]:
+        raise Integrity(
+            f"{file}: hash {content_hash(data)[:12]} found, {entry['hash'][:12]} expected; "
+            "the file was changed after it was written, run 'gnomon repair'"
+        )
+    shape = tuple(map(int, entry["shape"]))
+    if entry["dtype"] == "text":
+        return np.array(json.loads(data), dtype=object).reshape(shape)
+    return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(shape)

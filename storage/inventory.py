@@ -1,0 +1,92 @@
+"""The inventory: every object that a repository should hold, with its size and hash.
+
+It is read from the manifests of the commits; what was pruned since is left out.  Log records,
+their copies and checkpoints are not in it: they vouch for themselves.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gnomon.storage.batch import Entry, load_manifest
+from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.location import Location
+from gnomon.storage.log import COPIES
+from gnomon.storage.repository import Repository
+from gnomon.storage.state import State
+
+__all__ = ["Inventory", "take_inventory"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What a repository should hold."""
+
+    objects: dict[str, Entry] = field(default_factory=dict)
+    """Size and hash by name."""
+    manifests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 by name, of manifests and their copies."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """What is wrong with a manifest, by name."""
+
+
+def take_inventory(repository: Repository) -> Inventory:
+    """Return what the repository should hold, reading every manifest and its copy."""
+    found = Inventory()
+    for state in repository.eras:
+        for folder, sequence in state.folders.items():
+            name = f"manifests/{folder}.json"
+            expected = str(repository.records[sequence].body["manifest"])
+            entries: dict[str, Entry] | None = None
+            for place in (name, COPIES + name):
+                found.manifests[place] = expected
+                try:
+                    entries = _read(repository.location, place, expected)
+                except Integrity as error:
+                    found.damaged[place] = str(error)
+            if entries is None:
+                continue
+            found.objects |= {n: e for n, e in entries.items() if is_expected(state, folder, n)}
+    return found
+
+
+def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:
+    try:
+        return load_manifest(location.read(name), expected, name)
+    except NotFound as error:
+        raise Integrity(f"{name} is missing; run 'gnomon repair'") from error
+
+
+def is_expected(state: State, folder: str, name: str) -> bool:
+    """Tell whether an object of a commit was not pruned."""
+    group, _, rest = name.partition("/")
+    if group == "captures":
+        # <id>/<variable>/residual/c/<local>/...
+        parts = rest.split("/")
+        if len(parts) > 4 and parts[2:4] == ["residual", "c"]:
+            return (folder, int(parts[4])) in state.places
+    if group == "forecaster":
+        return folder in state.forecasters
+    return True
+
+
+def folder_of(name: str) -> str | None:
+    """Return the commit whose object a name is; None for log, settings and the like."""
+    parts = name.removeprefix(COPIES).split("/")
+    if parts[0] == "manifests" and len(parts) == 2:
+        return parts[1].removesuffix(".json")
+    return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
+
+
+_GROUPS = ("captures", "shadows", "forecaster", "ledger")
+
+
+def unreferenced(repository: Repository, there: dict[str, int]) -> Iterator[str]:
+    """Yield the objects of `there` that no commit speaks of: left by a crash, or being written."""
+    folders = {folder for state in repository.eras for folder in state.folders}
+    for name in there:
+        folder = folder_of(name)
+        if folder is not None and folder not in folders:
+            yield name

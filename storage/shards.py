@@ -1,0 +1,155 @@
+"""Reading stored arrays of integers chunk by chunk, without trusting a byte of them.
+
+The arrays are plain Zarr v3 (sharding, pcodec or zstd, crc32c) and are written by Zarr.  They are
+read here directly: Zarr's own reader takes milliseconds for a chunk, believes the sizes that
+stand in the files, and makes zeros of what is missing.  Every buffer has the size that the
+variable's grid declares, whatever a damaged or hostile file says.
+"""
+
+import json
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs.pcodec import PCodec
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.grid import Grid, Index
+from gnomon.storage.location import Location
+
+__all__ = ["Shards", "read_whole"]
+
+_ABSENT = np.iinfo(np.uint64).max
+_CHECKSUM = 4
+"""Bytes of a crc32c."""
+_LARGEST = 2**34
+"""Bytes of a small array that is read whole; none that this program writes comes near."""
+
+
+def _checked(data: bytes, name: str) -> memoryview:
+    """Return what stands before a checksum, verified."""
+    view = memoryview(data)
+    found = google_crc32c.value(bytes(view[:-_CHECKSUM])) if len(data) > _CHECKSUM else None
+    if found != int.from_bytes(view[-_CHECKSUM:], "little"):
+        raise Integrity(f"{name} was changed after it was written (its checksum differs)")
+    return view[:-_CHECKSUM]
+
+
+def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -> None:
+    """Decompress into a buffer, never beyond it."""
+    codec = PCodec(level=8) if pcodec else Zstd()
+    try:
+        codec.decode(bytes(packed), out=out)
+    except Exception as error:  # codecs raise whatever damaged bytes make them raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise Integrity(f"{name} cannot be unpacked: {reason}") from error
+
+
+def read_whole(location: Location, path: str) -> NDArray[Any]:
+    """Return a small array that is stored as one object; its values are *not yet verified*.
+
+    Raises
+    ------
+    Integrity
+        It is missing, damaged, or not such an array.
+    """
+    try:
+        about = json.loads(location.read(f"{path}/zarr.json"))
+        shape = tuple(map(int, about["shape"]))
+        dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
+        name = f"{path}/c/{'/'.join('0' * len(shape))}"
+        if min(shape, default=1) < 0 or prod(shape) * dtype.itemsize > _LARGEST:
+            raise ValueError(f"shape {shape}")
+        values = np.empty(shape, dtype)
+        if values.size:
+            flat = values.reshape(-1).view(np.uint8)
+            _unpack(_checked(location.read(name), name), flat, name, pcodec=False)
+    except NotFound as error:
+        raise Integrity(f"{error}; run 'gnomon repair'") from error
+    except GnomonError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Integrity(f"{path}/zarr.json is damaged ({error}); run 'gnomon repair'") from error
+    return values
+
+
+@dataclass(slots=True)
+class Shards:
+    """An array (lead, *dims) of numbers, open for reading.
+
+    One object holds a shard of one lead.  Where the variable's shards are its chunks, the object
+    is a chunk; else its last bytes say where each chunk is.
+    """
+
+    location: Location
+    """Where the repository lives."""
+    path: str
+    """Folder of the array."""
+    grid: Grid
+    """Chunks and shards of the variable."""
+    dtype: np.dtype[Any]
+    """Type of the numbers: integers, or float64."""
+    rows: int | None = None
+    """Length of the first axis, where a chunk holds all of it; None: one lead to a chunk."""
+    _directories: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+
+    def name(self, lead: int, index: Index) -> str:
+        """Return the stored object that holds a chunk."""
+        per_shard = self._per_shard
+        parts = [lead, *(i // n for i, n in zip(index, per_shard, strict=True))]
+        return f"{self.path}/c/{'/'.join(map(str, parts))}"
+
+    @property
+    def _per_shard(self) -> Index:
+        pairs = zip(self.grid.shards, self.grid.chunks, strict=True)
+        return tuple(s // c for s, c in pairs)
+
+    def chunk(self, lead: int, index: Index) -> NDArray[Any]:
+        """Return a chunk, cut off at the edge of the array; its values are *not yet verified*.
+
+        Zarr stores no chunk of integers that is all zero.
+
+        Raises
+        ------
+        Integrity
+            It is damaged.
+        """
+        name = self.name(lead, index)
+        cells = self.grid.cells(index)
+        rows = () if self.rows is None else (self.rows,)
+        whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
+        packed = self._packed(name, index, whole.nbytes)
+        if packed is not None:
+            pcodec = self.dtype.kind == "i" and self.dtype.itemsize > 1
+            out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
+            _unpack(_checked(packed, name), out, name, pcodec=pcodec)
+        where: tuple[Any, ...] = (..., *(slice(c.stop - c.start) for c in cells))
+        return np.asarray(whole[where])
+
+    def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:
+        try:
+            if self.grid.shards == self.grid.chunks:
+                return self.location.read(name)
+            inner = tuple(i % n for i, n in zip(index, self._per_shard, strict=True))
+            start, length = map(int, self._directory(name)[inner])
+            if start == length == _ABSENT:
+                return None
+            limit = 2 * nbytes + 4096
+            if length > limit:
+                raise Integrity(f"{name} holds a chunk of {length} bytes, at most {limit} fit")
+            return self.location.read(name, (start, length))
+        except NotFound:
+            return None
+
+    def _directory(self, name: str) -> NDArray[np.uint64]:
+        """Return where the chunks of a shard start and how long they are."""
+        if name not in self._directories:
+            size = 16 * prod(self._per_shard) + _CHECKSUM
+            data = self.location.read_end(name, size)
+            where = np.frombuffer(_checked(data, name), "<u8").reshape(*self._per_shard, 2)
+            self._directories[name] = where
+        return self._directories[name]

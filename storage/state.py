@@ -1,0 +1,293 @@
+"""The state of a repository: what its log records add up to.
+
+:func:`fold` goes through the records once; a state is never changed, so readers keep the one they
+were opened with.  An *era* begins with ``init``, or where the source has changed its grid or
+types and the user wanted to go on: each era has settings and captures of its own.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from gnomon.storage.errors import Integrity
+from gnomon.storage.grid import Index
+from gnomon.storage.log import Record
+from gnomon.storage.model import SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
+
+__all__ = ["State", "fold"]
+
+Place = tuple[str, int]
+"""Slab and position in it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What one era holds after some record."""
+
+    settings: Settings
+    """What is captured, and on which grid."""
+    captured: tuple[CapturedStep, ...] = ()
+    """Every capture by number, forgotten ones too."""
+    slabs: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By slab: the root of the index of each variable."""
+    shadows: tuple[Shadow, ...] = ()
+    """Every shadow that is still there, oldest first."""
+    forecaster: Record | None = None
+    """The record with the newest forecaster state."""
+    verdicts: dict[str, dict[tuple[int, Index], int]] = field(default_factory=dict)
+    """By variable: the status of (step, chunk), where it was judged later."""
+    accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
+    """By variable: (step, chunk) that a person holds for true, believable or not."""
+    places: frozenset[Place] = frozenset()
+    """Where captures were written that were not pruned since; stale ones too."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Commits whose folders were not pruned, with the number of their record."""
+    forecasters: frozenset[str] = frozenset()
+    """Commits whose forecaster state was not pruned; only the newest is ever read."""
+
+    @cached_property
+    def kept(self) -> tuple[CapturedStep, ...]:
+        """The captures that were not forgotten, by valid time, then by number."""
+        kept = (s for s in self.captured if not s.forgotten)
+        return tuple(sorted(kept, key=lambda s: (s.instant, s.step)))
+
+    @cached_property
+    def timeline(self) -> tuple[CapturedStep, ...]:
+        """One kept capture per valid time, in order: what is learnt from, and restored first.
+
+        Of several versions of a time it is the one with the fewest suspect chunks, and of equals
+        the newest.
+        """
+        found: dict[int, CapturedStep] = {}
+        for step in self.kept:
+            before = found.get(step.instant)
+            if before is None or step.suspects <= before.suspects:
+                found[step.instant] = step
+        return tuple(found.values())
+
+    @cached_property
+    def _instants(self) -> list[int]:
+        return [s.instant for s in self.timeline]
+
+    def before(self, instant: int, count: int) -> list[int]:
+        """Return the numbers of the last `count` captures before a time, in order."""
+        stop = bisect_left(self._instants, instant)
+        return [s.step for s in self.timeline[max(0, stop - count) : stop]]
+
+    def versions(self, instant: int) -> tuple[CapturedStep, ...]:
+        """Return every kept capture of a valid time, the one on the timeline first."""
+        there = [s for s in self.kept if s.instant == instant]
+        return tuple(sorted(there, key=lambda s: (s.suspects, -s.step)))
+
+    @cached_property
+    def live_places(self) -> frozenset[Place]:
+        """Where the bytes of the kept captures are."""
+        return frozenset((s.slab, s.local) for s in self.kept)
+
+    @cached_property
+    def live_shadows(self) -> tuple[Shadow, ...]:
+        """The shadows that a prune leaves: the newest, and those that kept captures still need."""
+        numbers = {s.step for s in self.kept}
+        instants = {s.instant for s in self.kept}
+
+        def is_live(shadow: Shadow) -> bool:
+            readable = numbers.issuperset(shadow.bases)
+            return readable and bool(instants.intersection(shadow.instants))
+
+        newest = self.shadows[-1:]
+        return (*(s for s in self.shadows[:-1] if is_live(s)), *newest)
+
+    @cached_property
+    def live_folders(self) -> frozenset[str]:
+        """The commits of which a prune leaves something."""
+        newest = {str(self.forecaster.body["id"])} if self.forecaster else set()
+        slabs = {slab for slab, _ in self.live_places}
+        return frozenset(slabs | {s.id for s in self.live_shadows} | newest)
+
+
+def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...]:
+    """Return the state of every era after further records, the present one last.
+
+    Raises
+    ------
+    Integrity
+        A record does not hold what its kind needs.
+    """
+    done = list(eras[:-1])
+    folding = _Folding.of(eras[-1])
+    for record in records:
+        try:
+            if record.kind == "era":
+                done.append(folding.state())
+                folding = _Folding(Settings.from_json(record.body["settings"]))
+            else:
+                era = int(record.body.get("era", len(done)))
+                if era == len(done):
+                    folding.take(record)
+                else:
+                    past = _Folding.of(done[era])
+                    past.take(record)
+                    done[era] = past.state()
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Integrity(
+                f"log record {record.sequence} ({record.kind}) does not hold what it should "
+                f"({type(error).__name__}: {error}); the repository was tampered with"
+            ) from error
+    return (*done, folding.state())
+
+
+class _Folding:
+    """A state in the making."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._captured: list[CapturedStep] = []
+        self._slabs: dict[str, dict[str, str]] = {}
+        self._shadows: list[Shadow] = []
+        self._forecaster: Record | None = None
+        self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
+        self._accepted: dict[str, set[tuple[int, Index]]] = {}
+        self._places: set[Place] = set()
+        self._folders: dict[str, int] = {}
+        self._forecasters: set[str] = set()
+
+    @classmethod
+    def of(cls, state: State) -> "_Folding":
+        """Return a state to go on from."""
+        made = cls(state.settings)
+        made._captured = list(state.captured)
+        made._slabs = dict(state.slabs)
+        made._shadows = list(state.shadows)
+        made._forecaster = state.forecaster
+        made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
+        made._accepted = {n: set(v) for n, v in state.accepted.items()}
+        made._places = set(state.places)
+        made._folders = dict(state.folders)
+        made._forecasters = set(state.forecasters)
+        return made
+
+    def state(self) -> State:
+        return State(
+            self._settings,
+            tuple(self._captured),
+            self._slabs,
+            tuple(self._shadows),
+            self._forecaster,
+            self._verdicts,
+            {name: frozenset(chunks) for name, chunks in self._accepted.items()},
+            frozenset(self._places),
+            dict(self._folders),
+            frozenset(self._forecasters),
+        )
+
+    def take(self, record: Record) -> None:
+        """Add what a record says; kinds that say nothing of the state are passed over."""
+        if "id" in record.body:
+            self._folders[_text(record.body["id"])] = record.sequence
+        match record.kind:
+            case "capture":
+                self._capture(record)
+            case "shadow":
+                self._shadow(record)
+            case "verdict":
+                self._verdict(record.body)
+            case "rewrite":
+                self._rewrite(record.body)
+            case "forget":
+                for step in map(int, record.body["steps"]):
+                    self._change(step, forgotten=True)
+            case "tag":
+                self._tag(record.body)
+            case "prune":
+                self._prune()
+
+    def _capture(self, record: Record) -> None:
+        body = record.body
+        slab = _text(body["id"])
+        self._slabs[slab] = {n: str(e["root"]) for n, e in body["variables"].items()}
+        raw = bytes.fromhex(body["raw_times"])
+        suspects = list(map(int, body["suspects"]))
+        count = len(body["instants"])
+        width = len(raw) // count if count else 0
+        revised = {int(k): int(v) for k, v in body.get("revises", {}).items()}
+        for local, instant in enumerate(body["instants"]):
+            self._captured.append(
+                CapturedStep(
+                    len(self._captured),
+                    int(instant),
+                    slab,
+                    local,
+                    record.sequence,
+                    record.committed_at,
+                    raw[local * width : (local + 1) * width],
+                    revised.get(local),
+                    suspects[local],
+                )
+            )
+            self._places.add((slab, local))
+
+    def _shadow(self, record: Record) -> None:
+        body = record.body
+        self._shadows.append(
+            Shadow(
+                _text(body["id"]),
+                int(body["step"]),
+                int(body["reference"]),
+                tuple(map(int, body["instants"])),
+                dict(body["variables"]),
+                record.sequence,
+                tuple(map(int, body["bases"])),
+            )
+        )
+        self._forecaster = record
+        self._forecasters.add(_text(body["id"]))
+
+    def _verdict(self, body: dict[str, Any]) -> None:
+        by_person = "judged_by" in body
+        for entry in body["chunks"]:
+            key = (int(entry["step"]), tuple(map(int, entry["chunk"])))
+            status, name = int(entry["status"]), str(entry["variable"])
+            self._verdicts.setdefault(name, {})[key] = status
+            # Only changes are recorded: what becomes trusted was suspect, and the reverse.
+            count = self._captured[key[0]].suspects + (1 if status == SUSPECT else -1)
+            self._change(key[0], suspects=max(0, count))
+            if by_person:
+                known = self._accepted.setdefault(name, set())
+                (known.add if status == TRUSTED else known.discard)(key)
+
+    def _rewrite(self, body: dict[str, Any]) -> None:
+        slab = _text(body["id"])
+        self._slabs[slab] = {n: str(e["root"]) for n, e in body["variables"].items()}
+        for local, step in enumerate(map(int, body["steps"])):
+            self._change(step, slab=slab, local=local)
+            self._places.add((slab, local))
+
+    def _tag(self, body: dict[str, Any]) -> None:
+        for step in map(int, body["steps"]):
+            tags = dict.fromkeys(self._captured[step].tags)
+            tags |= dict.fromkeys(map(str, body.get("add", [])))
+            for tag in body.get("remove", []):
+                tags.pop(tag, None)
+            self._change(step, tags=tuple(tags))
+
+    def _prune(self) -> None:
+        state = self.state()
+        self._places = set(state.live_places)
+        self._shadows = list(state.live_shadows)
+        self._forecasters &= {str(self._forecaster.body["id"])} if self._forecaster else set()
+        self._folders = {f: n for f, n in self._folders.items() if f in state.live_folders}
+
+    def _change(self, step: int, **fields: Any) -> None:
+        if step < 0:
+            raise IndexError(f"step {step}")
+        self._captured[step] = replace(self._captured[step], **fields)
+
+
+def _text(name: object) -> str:
+    """Return the name of a commit's folder, which must be a plain name."""
+    text = str(name)
+    if not text or "/" in text or "\\" in text or text.startswith("."):
+        raise ValueError(f"{text!r} is not the name of a folder")
+    return text

@@ -1,0 +1,34 @@
+"""The ledger: the chunk statistics that a capture left behind."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.model import Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.slab import Slab
+from gnomon.tasks.statistics import STATISTICS
+
+__all__ = ["read_ledger"]
+
+
+def read_ledger(
+    repository: Repository, variable: Variable, step: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return the columns (*chunk grid) of a captured step's statistics, verified.
+
+    Raises
+    ------
+    Integrity
+        They are damaged or gone.
+    """
+    captured = repository.captured[step]
+    record = repository.records[captured.sequence]
+    entry = record.body["variables"][variable.name]
+    key = f"actual-{variable.folder}"
+    slab = Slab(repository.location, f"ledger/{record.body['id']}", {key: entry["ledger"]})
+    position = captured.local if captured.slab == record.body["id"] else None
+    if position is None:
+        first = next(s.step for s in repository.captured if s.sequence == captured.sequence)
+        position = step - first
+    table = slab.index(key)[position]
+    return {name: table[..., k] for k, name in enumerate(STATISTICS)}

@@ -1,0 +1,232 @@
+"""Plan: which states of the source one commit will capture, and against what they are coded."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.batch import fresh_id
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.model import CapturedStep, Settings
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import check_unchanged, instants, native, open_source
+from gnomon.storage.times import format_instant
+from gnomon.tasks.features import MIN_CAPTURES
+
+__all__ = ["CapturePlan", "check_frame", "plan_capture", "raw_times_of"]
+
+MAX_STEPS = 512
+"""Steps of one commit at most; a longer history takes several."""
+MAX_ROWS = 2**19
+"""Index rows of one commit, steps times chunks, at most, unless one step has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """What one commit will capture."""
+
+    url: str
+    """The repository."""
+    sequence: int
+    """The commit that it is pinned to."""
+    id: str
+    """Folder of the new slab."""
+    instants: tuple[int, ...]
+    """Valid times of the new states."""
+    positions: tuple[int, ...] | None
+    """Their indices along time in the source; None for a state source."""
+    raw_times: bytes
+    """Their raw values; empty for a state source."""
+    bases: tuple[int | None, ...]
+    """The capture, by number, that each is coded against; None for the first of all."""
+    revises: tuple[int | None, ...]
+    """The capture of the same time that each replaces; None for a new time."""
+    late: int
+    """How many are older than the newest capture."""
+    remaining: int
+    """New times that are left for the next commit."""
+    metadata_changed: tuple[str, ...]
+    """Variables whose attributes differ from those at init."""
+
+
+def plan_capture(
+    repository: Repository,
+    *,
+    now: int | None = None,
+    until: int | None = None,
+    revised: tuple[int, ...] = (),
+) -> CapturePlan | None:
+    """Find the states of the source that were never captured; None if there are none.
+
+    A plan without states is one for a run that stopped after its capture, before its shadow.
+
+    Parameters
+    ----------
+    now
+        Valid time of a state source, an instant; not used for append sources.
+    until
+        Take no later valid time than this.
+    revised
+        Captures, by number, that the source has changed since: they are captured again.
+
+    Raises
+    ------
+    InvalidInput
+        The source is not what it was at init, or it holds a time twice.
+    """
+    settings = repository.settings
+    with open_source(settings.source) as dataset:
+        check_unchanged(dataset, settings)
+        check_frame(repository, dataset)
+        changed = tuple(
+            v.name
+            for v in settings.variables
+            if _text(dataset[v.name].attrs) != _text(v.attributes)
+        )
+        if settings.source.kind == "state":
+            times = _time_of_state(repository, now)
+            if not times and not _is_unfinished(repository):
+                return None
+            return _plan(repository, times, [None] * len(times), None, b"", 0, changed)
+        found = instants(dataset, settings)
+        again = {repository.captured[s].instant: s for s in revised}
+        order = _fresh(repository, found, until, again)
+        if not order.size:
+            return None
+        taken = order[: _limit(settings)]
+        raw = raw_times_of(dataset, settings)[taken].tobytes()
+    times = [int(found[k]) for k in taken]
+    revises = [again.get(t) for t in times]
+    left = order.size - taken.size
+    return _plan(repository, times, revises, tuple(map(int, taken)), raw, left, changed)
+
+
+def _plan(
+    repository: Repository,
+    times: list[int],
+    revises: list[int | None],
+    positions: tuple[int, ...] | None,
+    raw: bytes,
+    remaining: int,
+    changed: tuple[str, ...],
+) -> CapturePlan:
+    newest = repository.timeline[-1].instant if repository.timeline else None
+    late = sum(
+        newest is not None and t < newest and r is None for t, r in zip(times, revises, strict=True)
+    )
+    return CapturePlan(
+        repository.location.url,
+        repository.records[-1].sequence,
+        fresh_id(len(repository.records)),
+        tuple(times),
+        positions,
+        raw,
+        _bases(repository.timeline, len(repository.captured), times, revises),
+        tuple(revises),
+        late,
+        remaining,
+        changed,
+    )
+
+
+def _bases(
+    timeline: tuple[CapturedStep, ...],
+    first: int,
+    times: list[int],
+    revises: list[int | None],
+) -> tuple[int | None, ...]:
+    """Return the state nearest before each new one, old or new; else the nearest after."""
+    known = [s.instant for s in timeline]
+    bases: list[int | None] = []
+    for k, (time, revised) in enumerate(zip(times, revises, strict=True)):
+        place = bisect_left(known, time)
+        if revised is not None:
+            bases.append(revised)
+        elif k and (not place or times[k - 1] >= known[place - 1]):
+            bases.append(first + k - 1)
+        else:
+            bases.append(timeline[max(0, place - 1)].step if timeline else None)
+    return tuple(bases)
+
+
+def _limit(settings: Settings) -> int:
+    chunks = sum(v.grid.size for v in settings.variables)
+    return max(1, min(MAX_STEPS, MAX_ROWS // max(1, chunks)))
+
+
+def raw_times_of(dataset: Any, settings: Settings) -> NDArray[Any]:
+    """Return the time coordinate of an append source as it is stored."""
+    raw = np.asarray(dataset.variables[settings.source.time].values)
+    return native(raw.astype(settings.time_dtype))
+
+
+def _time_of_state(repository: Repository, now: int | None) -> list[int]:
+    """Return the time of a state source's capture; none to finish a run that stopped after it."""
+    if now is None:
+        raise InvalidInput("a state source needs the time of the capture; give --time")
+    last = repository.timeline[-1].instant if repository.timeline else None
+    if last is None or now > last:
+        return [now]
+    if now == last and _is_unfinished(repository):
+        return []
+    calendar = repository.settings.calendar
+    raise InvalidInput(
+        f"the time {format_instant(now, calendar)} is not after the last "
+        f"capture {format_instant(last, calendar)}"
+    )
+
+
+def _fresh(
+    repository: Repository, found: NDArray[np.int64], until: int | None, again: dict[int, int]
+) -> NDArray[np.intp]:
+    """Return positions of the times to capture, in order of time."""
+    if np.unique(found).size != found.size:
+        raise InvalidInput("the source holds a time twice; remove the duplicate")
+    order = np.argsort(found, kind="stable")
+    if until is not None:
+        order = order[found[order] <= until]
+    known = np.array([s.instant for s in repository.captured], np.int64)
+    fresh = ~np.isin(found[order], known) | np.isin(found[order], list(again))
+    return order[fresh]
+
+
+def _is_unfinished(repository: Repository) -> bool:
+    """Tell whether a run stopped after the newest capture, before its shadow."""
+    record = repository.forecaster
+    known = -1 if record is None else int(record.body["step"])
+    newest = repository.timeline[-1].step
+    return known < newest and len(repository.timeline) >= MIN_CAPTURES
+
+
+def _text(attributes: dict[Any, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in attributes.items()}
+
+
+def check_frame(repository: Repository, dataset: Any) -> None:
+    """Refuse a source whose coordinates are not what they were at init.
+
+    Raises
+    ------
+    InvalidInput
+        Names the coordinate.
+    """
+    for name, kept in repository.frame.variables.items():
+        if name not in dataset.variables:
+            raise InvalidInput(f"the source lost {name!r} since init; {_NEW_ERA}")
+        now = np.asarray(dataset.variables[name].values)
+        before = np.asarray(kept.values)
+        same = now.shape == before.shape and (
+            now.tolist() == before.tolist()
+            if before.dtype == object
+            else native(now).tobytes() == before.tobytes()
+        )
+        if not same:
+            raise InvalidInput(
+                f"{name!r} of the source differs from what it was at init (the grid changed?); "
+                f"{_NEW_ERA}"
+            )
+
+
+_NEW_ERA = "restore it, or run 'gnomon update --new-era' to go on with the source as it is now"

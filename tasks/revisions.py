@@ -1,0 +1,86 @@
+"""Revisions: captured states that the source has changed since.
+
+An update does not read history again; it looks at the newest capture, where revisions are most
+common, and at a few older ones drawn by lot, so that over many updates all are looked at.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from gnomon.storage.captures import DIGEST
+from gnomon.storage.delta import digest
+from gnomon.storage.grid import Block
+from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import chunk_sizes, instants, open_source, read_state
+from gnomon.tasks.capture import reading_grid
+from gnomon.tasks.work import Mapper
+
+__all__ = ["find_revisions"]
+
+
+def find_revisions(
+    repository: Repository, mapper: Mapper, *, count: int | None, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Return the numbers of captures that the source no longer holds as they were captured.
+
+    A capture whose time is gone from the source is no revision, and of several versions of a
+    time the newest one counts.  A state source holds no captured states.
+
+    Parameters
+    ----------
+    count
+        How many captures are compared, the newest and others drawn by lot; None: all.
+    """
+    if repository.settings.source.kind == "state" or count == 0:
+        return ()
+    newest = {step.instant: step for step in repository.state.kept}
+    with open_source(repository.settings.source) as dataset:
+        times = instants(dataset, repository.settings)
+    positions = {int(t): k for k, t in enumerate(times) if int(t) in newest}
+    steps = [newest[t] for t in sorted(positions)]
+    if count is not None and len(steps) > count:
+        drawn = rng.choice(len(steps) - 1, count - 1, replace=False)
+        steps = [*(steps[k] for k in sorted(drawn)), steps[-1]]
+    changed: set[int] = set()
+    for variable in repository.settings.variables:
+        left = [s for s in steps if s.step not in changed]
+        changed |= _changed(repository, variable, left, positions, mapper)
+    return tuple(sorted(changed))
+
+
+def _changed(
+    repository: Repository,
+    variable: Variable,
+    steps: list[CapturedStep],
+    positions: dict[int, int],
+    mapper: Mapper,
+) -> set[int]:
+    with open_source(repository.settings.source) as dataset:
+        _, along = chunk_sizes(dataset, variable)
+    blocks = list(reading_grid(variable.grid, along).blocks())
+    pinned = (repository.location.url, repository.records[-1].sequence)
+    wanted = [(s.step, positions[s.instant]) for s in steps]
+    results = mapper(partial(_changed_in_block, pinned, variable.name, wanted), blocks)
+    return set().union(*results)
+
+
+def _changed_in_block(
+    pinned: tuple[str, int], name: str, wanted: list[tuple[int, int]], block: Block
+) -> set[int]:
+    """Return which of the captures differ from the source in one block; runs on a worker."""
+    repository = Repository.open(pinned[0]).at(pinned[1])
+    variable = repository.settings.variable(name)
+    captures = repository.captures(name)
+    changed = set()
+    with open_source(repository.settings.source) as dataset:
+        for step, position in wanted:
+            raw = read_state(dataset, variable, position, block.cells)
+            rows = captures.rows(step)
+            for index, _, cells in variable.grid.inner(block):
+                chunk = np.asarray(raw[cells], order="C")
+                if digest(name, index, chunk) != rows[index][DIGEST].tobytes():
+                    changed.add(step)
+                    break
+    return changed
