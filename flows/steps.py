@@ -12,6 +12,7 @@ import numpy as np
 
 from gnomon.flows.schedule import Due, next_due
 from gnomon.flows.settings import Settings
+from gnomon.storage.era import begin_era
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.grid import Index
 from gnomon.storage.model import SUSPECT
@@ -42,6 +43,7 @@ __all__ = [
     "keep_capture",
     "keep_shadow",
     "materialize",
+    "new_era",
     "next_update",
     "plan",
     "revisions",
@@ -75,6 +77,11 @@ class Judgement:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_era(url: str) -> int:
+    """Describe the source anew; returns the number of the new era."""
+    return begin_era(Repository.open(url), _now()).era
 
 
 def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 
+from gnomon.flows import steps
 from gnomon.flows.cluster import task_runner
 from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
@@ -18,7 +19,11 @@ __all__ = ["report_run", "update"]
 
 @flow(name="gnomon-update", task_runner=task_runner(Settings()), persist_result=False)
 def update(
-    repository: str, time: str | None = None, refit: bool = False, settings: Settings | None = None
+    repository: str,
+    time: str | None = None,
+    refit: bool = False,
+    settings: Settings | None = None,
+    new_era: bool = False,
 ) -> dict[str, Any]:
     """Bring a repository up to date with its source.
 
@@ -32,7 +37,11 @@ def update(
         Learn everything anew.
     settings
         What the run may be told; default: from the environment.
+    new_era
+        Go on with a source whose grid, types or variables have changed.
     """
+    if new_era:
+        steps.new_era(repository)
     calendar = Repository.open(repository).settings.calendar
     settings = settings or Settings()
     report = run_cycle(

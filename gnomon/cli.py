@@ -3,44 +3,24 @@
 Everything heavy is imported inside the commands, so that ``gnomon --help`` answers at once.
 """
 
-import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnomon import cli_maintenance as _joined
+from gnomon.console import At, Json, Place, app, print_json, progress_of
+
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
-    from gnomon.repository import Progress
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
-EXIT_CODES = """
-Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
-3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository is of a newer format.
-"""
+assert _joined  # its commands are part of the application
 
-app = typer.Typer(
-    name="gnomon",
-    help="Captures of large array datasets, their predicted future states, and their restoration.",
-    epilog=EXIT_CODES.replace("\n", " "),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Place = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Path or URL of the repository.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-At = Annotated[
-    str, typer.Option("--at", help="Time of the state, as in 2010-09-16T12:00 or 2010-09.")
-]
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
@@ -99,27 +79,13 @@ def _fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False, default=str))
-
-
-def _settings(docs: Path | None, alerts: Path | None, workers: int | None) -> "Settings":
+def _settings(
+    docs: Path | None, alerts: Path | None, workers: int | None, compare: int | None = None
+) -> "Settings":
     from gnomon.flows.settings import Settings
 
-    given = {"docs": docs, "alerts": alerts, "workers": workers}
+    given = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator["Progress | None"]:
-    """Give a progress callback, drawn on a terminal only."""
-    if not shown or not sys.stderr.isatty():
-        yield None
-        return
-    from gnomon.report import progress_bar
-
-    with progress_bar() as callback:
-        yield callback
 
 
 def _pairs(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
@@ -175,7 +141,7 @@ def init(
         tolerances=_pairs(tolerance, "--tolerance", float),
     )
     if as_json:
-        _print_json(made.status() | {"skipped": made.skipped})
+        print_json(made.status() | {"skipped": made.skipped})
         return
     from gnomon import report
 
@@ -192,6 +158,13 @@ def update(
         str | None, typer.Option(help="Valid time of a state source; now if not given.")
     ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Learn everything anew.")] = False,
+    new_era: Annotated[
+        bool, typer.Option("--new-era", help="Go on with a source whose grid or types changed.")
+    ] = False,
+    compare: Annotated[
+        int | None,
+        typer.Option(min=-1, help="Captures to compare with the source for revisions; -1: all."),
+    ] = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -199,17 +172,17 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Capture what is new in the source, check it, and renew the shadow."""
-    settings = _settings(docs, alerts, workers)
+    settings = _settings(docs, alerts, workers, compare)
     if flow:
         from gnomon.runs import run_update
 
-        result = run_update(repository, time=time, refit=refit, settings=settings)
+        result = run_update(repository, time=time, refit=refit, new_era=new_era, settings=settings)
     else:
         from gnomon.repository import open_repository
 
-        with _progress(shown=not as_json) as progress:
+        with progress_of(shown=not as_json) as progress:
             done = open_repository(repository).update(
-                time, refit=refit, settings=settings, progress=progress
+                time, refit=refit, new_era=new_era, settings=settings, progress=progress
             )
         result = done.to_json()
     _show_update(result, as_json)
@@ -234,7 +207,7 @@ def backfill(
     else:
         from gnomon.repository import open_repository
 
-        with _progress(shown=not as_json) as progress:
+        with progress_of(shown=not as_json) as progress:
             done = open_repository(repository).backfill(until, settings=settings, progress=progress)
         result = done.to_json()
     _show_update(result, as_json)
@@ -242,7 +215,7 @@ def backfill(
 
 def _show_update(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     from gnomon import report
 
@@ -256,7 +229,7 @@ def status(repository: Place, as_json: Json = False) -> None:
 
     found = open_repository(repository).status()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from gnomon import report
 
@@ -273,7 +246,7 @@ def points(repository: Place, at: At, as_json: Json = False) -> None:
         opened.explain(at, kind="healed") if p.kind == "healed" else p for p in opened.points(at)
     ]
     if as_json:
-        _print_json([p.to_json() for p in found])
+        print_json([p.to_json() for p in found])
         return
     from gnomon import report
 
@@ -286,6 +259,9 @@ def restore(
     at: At,
     target: Annotated[str, typer.Option("--to", help="New path, ending in .zarr or .nc.")],
     kind: Kind = None,
+    capture: Annotated[
+        int | None, typer.Option(help="Number of the capture, where a time has several.")
+    ] = None,
     accept_predicted: Accept = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
@@ -302,6 +278,7 @@ def restore(
             at,
             target,
             kind=kind,
+            capture=capture,
             accept_predicted=accept_predicted,
             plain=plain,
             settings=_settings(None, None, None),
@@ -309,45 +286,23 @@ def restore(
     else:
         from gnomon.repository import open_repository
 
-        with _progress(shown=not as_json) as progress:
+        with progress_of(shown=not as_json) as progress:
             done = open_repository(repository).restore(
                 at,
                 target,
                 kind=kind,
+                capture=capture,
                 accept_predicted=accept_predicted,
                 plain=plain,
                 progress=progress,
             )
         result = done.to_json()
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     from gnomon import report
 
     report.print_restored(result)
-
-
-@app.command()
-def check(
-    repository: Place,
-    read_data: Annotated[
-        bool, typer.Option("--read-data", help="Read and verify every chunk.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Verify the repository; exit code 5 if anything is damaged."""
-    from gnomon.repository import open_repository
-
-    with _progress(shown=not as_json) as progress:
-        found = open_repository(repository).check(read_data=read_data, progress=progress)
-    if as_json:
-        _print_json(found.to_json())
-    else:
-        from gnomon import report
-
-        report.print_check(found)
-    if found.problems:
-        raise typer.Exit(5)
 
 
 @app.command()
@@ -373,7 +328,7 @@ def anomalies(
         judged += opened.judge(reject, accept=False, variable=variable)
     found = opened.anomalies()
     if as_json:
-        _print_json({"judged": judged, "anomalies": found})
+        print_json({"judged": judged, "anomalies": found})
         return
     from gnomon import report
 
@@ -394,7 +349,7 @@ def demo(
 
     result = run_demo(folder, quiet=as_json)
     if as_json:
-        _print_json(result)
+        print_json(result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import xarray as xr
 
 from gnomon.repository import GnomonRepository, utc
 from gnomon.storage import model
-from gnomon.storage.describe import Description, describe
+from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
@@ -70,36 +70,30 @@ def create(
     """
     _check_options(path, source, leads, periods_s, interval_s)
     spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    wanted = model.Settings(
+        source=spec,
+        variables=(),
+        created_at="",
+        frame="",
+        frame_entries={},
+        leads=leads,
+        periods_s=None if periods_s is None else tuple(periods_s),
+        tolerances=dict(tolerances or {}),
+        interval_s=interval_s,
+        names=tuple(variables),
+        chunk_sizes=dict(chunks or {}),
+    )
     with open_source(spec) as dataset:
-        found = describe(
-            dataset, spec, kind=kind, names=tuple(variables), chunks=dict(chunks or {})
-        )
-        _refuse_empty(dataset, found)
-        forecast = {v.name for v in found.variables if v.forecast}
+        settings, frame, skipped = settings_of(dataset, wanted, kind=kind)
+        _refuse_empty(dataset, settings)
+        forecast = {v.name for v in settings.variables if v.forecast}
         for name, tolerance in (tolerances or {}).items():
             if name not in forecast:
                 raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
             if not tolerance > 0:
                 raise InvalidInput(f"tolerance of {name} is {tolerance}; it must be above 0")
-        coordinate = dataset.variables[found.spec.time] if found.spec.time else None
-        settings = model.Settings(
-            source=found.spec,
-            variables=found.variables,
-            created_at="",
-            frame="",
-            frame_entries={},
-            attributes={str(k): v for k, v in dataset.attrs.items()},
-            dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
-            time_attributes={} if coordinate is None else dict(coordinate.attrs),
-            time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
-            leads=leads,
-            periods_s=None if periods_s is None else tuple(periods_s),
-            tolerances=dict(tolerances or {}),
-            interval_s=interval_s,
-        )
-        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
         made = Repository.create(path, settings, frame, utc())
-    return GnomonRepository(made, found.skipped)
+    return GnomonRepository(made, skipped)
 
 
 def _check_options(
@@ -122,12 +116,12 @@ def _check_options(
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
-def _refuse_empty(dataset: xr.Dataset, found: Description) -> None:
+def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
     """Refuse a variable that is all missing at the first, middle and last time."""
-    size = dataset.sizes[found.spec.time] if found.spec.time else 1
+    size = dataset.sizes[found.source.time] if found.source.time else 1
     if size == 0:
         return
-    positions = sorted({0, size // 2, size - 1}) if found.spec.time else [None]
+    positions = sorted({0, size // 2, size - 1}) if found.source.time else [None]
     for variable in found.variables:
         if variable.forecast and not any(
             np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()

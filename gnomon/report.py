@@ -11,13 +11,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from gnomon.repository import Progress as Callback
-    from gnomon.storage.check import CheckReport
     from gnomon.tasks.points import RestorePoint
 
 __all__ = [
     "note",
     "print_anomalies",
-    "print_check",
     "print_points",
     "print_restored",
     "print_status",
@@ -170,34 +168,6 @@ def print_restored(result: dict[str, Any]) -> None:
     )
     if point["predicted"]:
         note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
-
-
-def print_check(found: "CheckReport") -> None:
-    """Print what a check read and found, and what it did not read."""
-    note(f"{found.records} log records, {found.objects} objects ({size(found.nbytes)}) are there")
-    if found.data_read:
-        note(f"all stored bytes read, {found.chunks} chunks decoded and verified")
-    else:
-        left = found.objects - found.objects_read
-        rest = size(found.nbytes - found.nbytes_read)
-        note(f"{size(found.nbytes_read)} of stored bytes read; not read: {left} objects ({rest})")
-    if found.unreferenced:
-        note(
-            f"{found.unreferenced} objects ({size(found.unreferenced_nbytes)}) belong to no "
-            "commit: a run is writing them or was stopped, 'gnomon prune' removes dead ones"
-        )
-    for problem in found.problems:
-        note(f"damaged: {problem.file} ({problem.where}): {problem.error}")
-    note(f"{len(found.problems)} problems" if found.problems else "no problems")
-
-
-def size(nbytes: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(nbytes) < 1024:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.1f} TiB"
 
 
 def print_anomalies(found: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,6 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from gnomon.flows import steps
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
+from gnomon.maintenance import Maintenance, Progress, utc
 from gnomon.storage import model
-from gnomon.storage.check import CheckReport, check
+from gnomon.storage.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
@@ -23,9 +23,6 @@ from gnomon.tasks.restore import Restored, choose, planes, restore
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and how much there is."""
 
 
 def open_repository(path: str) -> "GnomonRepository":
@@ -43,12 +40,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-def utc() -> str:
-    """Return the wall-clock time, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class GnomonRepository:
+class GnomonRepository(Maintenance):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -80,6 +72,7 @@ class GnomonRepository:
         *,
         until: str | None = None,
         refit: bool = False,
+        new_era: bool = False,
         compare: int | None = None,
         settings: Settings | None = None,
         progress: Progress | None = None,
@@ -94,6 +87,9 @@ class GnomonRepository:
             Capture no later time than this (or its whole period, if partial).
         refit
             Learn everything anew.
+        new_era
+            Go on with a source whose grid, types or variables have changed; what was captured
+            before stays as it is.
         compare
             How many captures are compared with the source, which may have changed them since;
             -1: all.  Default: from the settings.
@@ -103,6 +99,8 @@ class GnomonRepository:
             Called as the work goes on.
         """
         settings = settings or Settings()
+        if new_era:
+            self._repository = begin_era(self._repository, utc())
         calendar = self._repository.settings.calendar
         now = None
         if self._repository.settings.source.kind == "state":
@@ -234,10 +232,6 @@ class GnomonRepository:
         found = points(seen, instant)
         point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
         return restore(seen, point, target, plain=plain, progress=progress)
-
-    def check(self, *, read_data: bool = False, progress: Progress | None = None) -> CheckReport:
-        """Verify the repository, and with `read_data` every byte it may ever return."""
-        return check(self._repository, read_data=read_data, progress=progress)
 
     def anomalies(self) -> list[dict[str, Any]]:
         """Return every incident, oldest first, each with whether it is still open.

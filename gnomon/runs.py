@@ -62,7 +62,12 @@ def local_cluster(workers: int) -> Iterator[str]:
 
 
 def run_update(
-    repository: str, *, time: str | None, refit: bool, settings: "Settings"
+    repository: str,
+    *,
+    time: str | None,
+    refit: bool,
+    settings: "Settings",
+    new_era: bool = False,
 ) -> dict[str, Any]:
     """Run the update flow."""
     with prefect_api():
@@ -70,7 +75,9 @@ def run_update(
         from gnomon.flows.update import update
 
         flow = update.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(repository, time=time, refit=refit, settings=settings)
+        result: dict[str, Any] = flow(
+            repository, time=time, refit=refit, new_era=new_era, settings=settings
+        )
     return result
 
 
@@ -94,6 +101,7 @@ def run_restore(
     accept_predicted: bool,
     plain: bool,
     settings: "Settings",
+    capture: int | None = None,
 ) -> dict[str, Any]:
     """Run the restore flow."""
     with prefect_api():
@@ -102,6 +110,12 @@ def run_restore(
 
         flow = restore.with_options(task_runner=task_runner(settings))
         result: dict[str, Any] = flow(
-            repository, at, target, kind=kind, accept_predicted=accept_predicted, plain=plain
+            repository,
+            at,
+            target,
+            kind=kind,
+            accept_predicted=accept_predicted,
+            plain=plain,
+            capture=capture,
         )
     return result

@@ -21,7 +21,15 @@ from zarr.storage import ObjectStore
 from gnomon.storage.errors import Conflict, Integrity
 from gnomon.storage.location import Location
 
-__all__ = ["Batch", "Entry", "fresh_id", "load_manifest", "object_hash", "sequence_of"]
+__all__ = [
+    "Batch",
+    "Entry",
+    "fresh_id",
+    "load_manifest",
+    "object_hash",
+    "sequence_of",
+    "write_manifest",
+]
 
 Entry = tuple[int, str]
 """Size of an object in bytes, and its XXH3-128 hash in hexadecimal."""
@@ -79,12 +87,16 @@ class Batch:
 
     def seal(self) -> str:
         """Write the manifest and its copy, force everything to the disk, return its SHA-256."""
-        lines = json.dumps(self.entries, sort_keys=True, separators=(",", ":"), indent=0)
-        data = lines.encode()
+        data = write_manifest(self.entries)
         for name in (self.manifest, f"copies/{self.manifest}"):
             self.location.create(name, data)
         self.location.flush([*self.entries, self.manifest, f"copies/{self.manifest}"])
         return hashlib.sha256(data).hexdigest()
+
+
+def write_manifest(entries: Mapping[str, Entry]) -> bytes:
+    """Return the bytes of a manifest: the same for the same entries."""
+    return json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0).encode()
 
 
 def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:

@@ -162,8 +162,8 @@ class CaptureStack:
             Stored bytes are not what was written; names variable, chunk, step and file.
         """
         row = self.rows(step)[index]
-        holder = int(row[BASE]) if row[CODING] == UNCHANGED else step
-        values = self._holder(holder, index)
+        holder = self._holder(step, index)
+        values = self._values(holder, index)
         if holder != step and not np.array_equal(self.rows(holder)[index][DIGEST], row[DIGEST]):
             raise Integrity(
                 f"{self.variable.name} chunk {index} of step {step} refers to step {holder}, "
@@ -173,25 +173,52 @@ class CaptureStack:
 
     def held(self, step: int, index: Index) -> Held:
         """Return a chunk as the base of the capture that follows."""
-        row = self.rows(step)[index]
-        holder = int(row[BASE]) if row[CODING] == UNCHANGED else step
-        chain = int(self.rows(holder)[index][CODING])
-        return Held(partial(self.chunk, step, index), row[DIGEST], holder, chain)
+        holder = self._holder(step, index)
+        values, found = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
+        return Held(values, found, holder, len(self.chain(step, index)) - 1)
+
+    def chain(self, step: int, index: Index) -> list[int]:
+        """Return the steps whose bytes a chunk is made of: its holder first, a key last.
+
+        Raises
+        ------
+        Integrity
+            A step refers to itself or forward.
+        """
+        links = [self._holder(step, index)]
+        while self.rows(links[-1])[index][CODING] > 0:
+            base = int(self.rows(links[-1])[index][BASE])
+            links.append(self._holder(self._below(links[-1], base, index), index))
+        return links
+
+    def _holder(self, step: int, index: Index) -> int:
+        """Return the step that holds the bytes of a chunk."""
+        while (row := self.rows(step)[index])[CODING] == UNCHANGED:
+            step = self._below(step, int(row[BASE]), index)
+        return step
+
+    def _below(self, step: int, base: int, index: Index) -> int:
+        if not 0 <= base < step:
+            raise Integrity(
+                f"{self._address(step, index)} refers to step {base}, which is not before it; "
+                "the repository is inconsistent, restore it from a copy"
+            )
+        return base
 
     def file(self, step: int, index: Index) -> str:
         """Return the stored object that holds a chunk's own bytes."""
         slab, local = self._slab(step)
         return self._shards(slab).name(local, index)
 
-    def _holder(self, step: int, index: Index) -> NDArray[np.generic]:
+    def _values(self, holder: int, index: Index) -> NDArray[np.generic]:
         recent = self._recent.get(index)
-        if recent is not None and recent[0] == step:
+        if recent is not None and recent[0] == holder:
             return recent[1]
-        values = self._decode(step, index)
+        values = self._decode(holder, index)
         values.flags.writeable = False
         # Threads share a stack: each of these calls is atomic, and another may have come between.
         self._recent.pop(index, None)
-        self._recent[index] = (step, values)
+        self._recent[index] = (holder, values)
         while len(self._recent) * values.nbytes > CACHE_BYTES:
             try:
                 self._recent.popitem(last=False)
@@ -199,26 +226,41 @@ class CaptureStack:
                 break
         return values
 
-    def _decode(self, step: int, index: Index) -> NDArray[np.generic]:
-        row = self.rows(step)[index]
-        integers = self._residual(step, index)
-        if row[CODING] > 0:
-            base = int(row[BASE])
-            if base >= step:
-                raise Integrity(
-                    f"{self._address(step, index)} refers forward to step {base}; "
-                    "the repository is inconsistent, restore it from a copy"
-                )
-            integers = added(integers, ordered(self._holder(base, index)))
+    def _decode(self, holder: int, index: Index) -> NDArray[np.generic]:
+        """Return a chunk from the bytes of its chain; only the sum has a digest to meet."""
+        links = self.chain(holder, index)
+        recent = self._recent.get(index)
+        integers = None
+        if recent is not None and recent[0] in links:
+            integers = ordered(recent[1])
+            links = links[: links.index(recent[0])]
+        for step in reversed(links):
+            residual = self._residual(step, index)
+            integers = residual if integers is None else added(residual, integers)
+        assert integers is not None
         values = restored(integers, self.variable.numpy_dtype)
+        expected = self.rows(holder)[index][DIGEST]
         found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-        if not np.array_equal(found, row[DIGEST]):
+        if not np.array_equal(found, expected):
+            culprit = self._culprit(self.chain(holder, index), index)
             raise Integrity(
-                f"{self._address(step, index)}: digest {found.tobytes().hex()[:12]} found, "
-                f"{row[DIGEST].tobytes().hex()[:12]} expected; the file is damaged or missing, "
-                "restore it from a copy of the repository"
+                f"{self._address(culprit, index)}: digest {found.tobytes().hex()[:12]} found, "
+                f"{expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                "run 'gnomon repair'"
             )
         return values
+
+    def _culprit(self, links: list[int], index: Index) -> int:
+        """Return the lowest step of a chain whose sum is not what was written."""
+        integers = None
+        for step in reversed(links):
+            residual = self._residual(step, index)
+            integers = residual if integers is None else added(residual, integers)
+            values = restored(integers, self.variable.numpy_dtype)
+            found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+            if not np.array_equal(found, self.rows(step)[index][DIGEST]):
+                return step
+        return links[0]
 
     def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
         slab, local = self._slab(step)

@@ -20,6 +20,7 @@ __all__ = [
     "Codecs",
     "added",
     "codecs",
+    "compressed_size",
     "delta_pays",
     "digest",
     "is_supported",
@@ -87,11 +88,12 @@ def delta_pays(key: NDArray[np.signedinteger], delta: NDArray[np.signedinteger])
     """Tell whether the delta is enough smaller than the key, judged on a sample of the chunk."""
     middle = max(0, (key.size - SAMPLE) // 2)
     part = slice(middle, middle + SAMPLE)
-    size = _compressed_size(delta.reshape(-1)[part])
-    return size <= GAIN * _compressed_size(key.reshape(-1)[part])
+    size = compressed_size(delta.reshape(-1)[part])
+    return size <= GAIN * compressed_size(key.reshape(-1)[part])
 
 
-def _compressed_size(values: NDArray[np.signedinteger]) -> int:
+def compressed_size(values: NDArray[np.signedinteger]) -> int:
+    """Return the bytes that the integers of a chunk take when they are stored."""
     codec = Zstd(level=3) if values.dtype.itemsize == 1 else PCodec(level=8)
     return len(codec.encode(np.ascontiguousarray(values)))
 

@@ -17,7 +17,7 @@ from gnomon.storage.location import Location
 from gnomon.storage.log import content_hash
 from gnomon.storage.model import Settings
 
-__all__ = ["encode_frame", "load_frame"]
+__all__ = ["encode_frame", "encode_variable", "load_frame"]
 
 
 def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[str, bytes]]:
@@ -32,8 +32,7 @@ def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, Any]] = {}
     for number, (name, variable) in enumerate(frame.variables.items()):
-        values = np.asarray(variable.values)
-        data = _text(str(name), values) if values.dtype.kind in "OT" else _bytes(values)
+        data, values = encode_variable(str(name), variable)
         file = f"{folder}/{number}"
         entries[str(name)] = {
             "dims": [str(d) for d in variable.dims],
@@ -45,6 +44,18 @@ def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[
         }
         files[file] = data
     return replace(settings, frame=folder, frame_entries=entries), files
+
+
+def encode_variable(name: str, variable: xr.Variable) -> tuple[bytes, NDArray[Any]]:
+    """Return a variable's values as the bytes that are stored, and as they are.
+
+    Raises
+    ------
+    InvalidInput
+        It holds objects that are not text.
+    """
+    values = np.asarray(variable.values)
+    return _text(name, values) if values.dtype.kind in "OT" else _bytes(values), values
 
 
 def _bytes(values: NDArray[Any]) -> bytes:

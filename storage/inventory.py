@@ -61,14 +61,16 @@ def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:
 
 def is_expected(state: State, folder: str, name: str) -> bool:
     """Tell whether an object of a commit was not pruned."""
-    group, _, rest = name.partition("/")
-    if group == "captures":
-        # <id>/<variable>/residual/c/<local>/...
-        parts = rest.split("/")
-        if len(parts) > 4 and parts[2:4] == ["residual", "c"]:
-            return (folder, int(parts[4])) in state.places
-    if group == "forecaster":
+    parts = name.removeprefix(COPIES).split("/")
+    if parts[0] == "captures":
+        # captures/<id>/<variable>/residual/c/<local>/...
+        if len(parts) > 5 and parts[3:5] == ["residual", "c"]:
+            return (folder, int(parts[5])) in state.places
+        return folder in state.written
+    if parts[0] == "forecaster":
         return folder in state.forecasters
+    if parts[0] == "shadows":
+        return any(shadow.id == folder for shadow in state.shadows)
     return True
 
 

@@ -168,16 +168,21 @@ class Location:
             raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
         return path
 
-    def remove_empty_folders(self) -> None:
-        """Remove folders that hold nothing (local folders; others have none)."""
+    def remove_leftovers(self, folders: Iterable[str]) -> None:
+        """Remove folders that became empty, and what interrupted puts left in them (local)."""
         if self.path is None:
             return
-        for folder, _, _ in os.walk(self.path, topdown=False):
-            if Path(folder) != self.path:
+        for folder in sorted(folders, key=len, reverse=True):
+            path = self._inside(f"{folder}/x").parent
+            for beside in path.glob("*#*") if path.is_dir() else ():
+                if beside.name.rpartition("#")[2].isdigit():
+                    beside.unlink(missing_ok=True)
+            while path.parent != self.path and self.path in path.parents:
                 try:
-                    os.rmdir(folder)
+                    path.rmdir()
                 except OSError:
-                    continue
+                    break
+                path = path.parent
 
     def read(self, name: str, part: tuple[int, int] | None = None) -> bytes:
         """Return the bytes of an object, or raise :class:`NotFound`.

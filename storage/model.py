@@ -165,6 +165,10 @@ class Settings:
     """Per variable, the error that the user can live with, in its units."""
     interval_s: float | None = None
     """Capture interval if the user gave it; None means found from the captures."""
+    names: tuple[str, ...] = ()
+    """Variables that the user named; empty: all that can be protected."""
+    chunk_sizes: dict[str, int] = field(default_factory=dict)
+    """Cells of a chunk by dimension, where the user gave them."""
 
     @property
     def calendar(self) -> str:
@@ -227,6 +231,7 @@ class Settings:
                 "attributes": attributes_from_json(data["attributes"]),
                 "time_attributes": attributes_from_json(data["time_attributes"]),
                 "periods_s": None if periods is None else tuple(periods),
+                "names": tuple(data["names"]),
             }
         )
 

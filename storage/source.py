@@ -19,6 +19,7 @@ from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.times import decode
 
 __all__ = [
+    "check_frame",
     "check_unchanged",
     "chunk_sizes",
     "instants",
@@ -28,6 +29,9 @@ __all__ = [
     "read_states",
     "refuse_predicted",
 ]
+
+
+_ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
 
 
 def open_source(spec: SourceSpec) -> xr.Dataset:
@@ -111,7 +115,7 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
     name = settings.source.time
     assert name is not None
     if name not in dataset.variables:
-        raise InvalidInput(f"the source lost its time coordinate {name!r} since init")
+        raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {_ADVICE}")
     time = dataset.variables[name]
     # Raw times are served with the units of init: others would shift them in silence.
     for what, found, before in (
@@ -122,7 +126,7 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
         if found != before:
             raise InvalidInput(
                 f"the {what} of the source's time coordinate {name!r} is {found!r}, it was "
-                f"{before!r} at init; restore it, or init a new repository for the changed source"
+                f"{before!r} at init; {_ADVICE}"
             )
     return decode(np.asarray(time.values), settings.time_units, settings.calendar)
 
@@ -139,10 +143,9 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     InvalidInput
         Names the first difference.
     """
-    advice = "restore the source's structure, or init a new repository for it"
     for variable in settings.variables:
         if variable.name not in dataset.variables:
-            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {advice}")
+            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {_ADVICE}")
         found = dataset.variables[variable.name]
         dims = tuple(d for d in found.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)
@@ -158,8 +161,33 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
         ):
             if now != before:
                 raise InvalidInput(
-                    f"{variable.name} has {what} {now}, at init it had {before}; {advice}"
+                    f"{variable.name} has {what} {now}, at init it had {before}; {_ADVICE}"
                 )
+
+
+def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> None:
+    """Refuse a source whose coordinates are not what they were at init.
+
+    Raises
+    ------
+    InvalidInput
+        Names the coordinate.
+    """
+    for name, kept in frame.variables.items():
+        if name not in dataset.variables:
+            raise InvalidInput(f"the source lost {name!r} since init; {_ADVICE}")
+        now = np.asarray(dataset.variables[name].values)
+        before = np.asarray(kept.values)
+        same = now.shape == before.shape and (
+            now.tolist() == before.tolist()
+            if before.dtype == object
+            else native(now).tobytes() == before.tobytes()
+        )
+        if not same:
+            raise InvalidInput(
+                f"{name!r} of the source differs from what it was at init (the grid changed?); "
+                f"{_ADVICE}"
+            )
 
 
 def _packing(attributes: dict[Any, Any]) -> dict[str, str]:

@@ -67,6 +67,18 @@ class State:
                 found[step.instant] = step
         return tuple(found.values())
 
+    def pruned(self) -> "State":
+        """Return the state after a prune: only what is live is there."""
+        newest = frozenset({str(self.forecaster.body["id"])} if self.forecaster else ())
+        folders = {f: n for f, n in self.folders.items() if f in self.live_folders}
+        return replace(
+            self,
+            places=self.live_places,
+            shadows=self.live_shadows,
+            forecasters=self.forecasters & newest,
+            folders=folders,
+        )
+
     @cached_property
     def _instants(self) -> list[int]:
         return [s.instant for s in self.timeline]
@@ -104,11 +116,21 @@ class State:
         """The commits of which a prune leaves something."""
         newest = {str(self.forecaster.body["id"])} if self.forecaster else set()
         slabs = {slab for slab, _ in self.live_places}
-        return frozenset(slabs | {s.id for s in self.live_shadows} | newest)
+        # The statistics of a capture stay where they were, whoever holds its bytes now.
+        captured = {s.sequence for s in self.kept}
+        ledgers = {folder for folder, n in self.folders.items() if n in captured}
+        return frozenset(slabs | ledgers | {s.id for s in self.live_shadows} | newest)
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """The slabs of which something was not pruned."""
+        return frozenset(slab for slab, _ in self.places)
 
 
 def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...]:
     """Return the state of every era after further records, the present one last.
+
+    A prune concerns all eras; what else a record says is of the era that it names.
 
     Raises
     ------
@@ -119,7 +141,10 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
     folding = _Folding.of(eras[-1])
     for record in records:
         try:
-            if record.kind == "era":
+            if record.kind == "prune":
+                done = [state.pruned() for state in done]
+                folding = _Folding.of(folding.state().pruned())
+            elif record.kind == "era":
                 done.append(folding.state())
                 folding = _Folding(Settings.from_json(record.body["settings"]))
             else:
@@ -200,8 +225,6 @@ class _Folding:
                     self._change(step, forgotten=True)
             case "tag":
                 self._tag(record.body)
-            case "prune":
-                self._prune()
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -271,13 +294,6 @@ class _Folding:
             for tag in body.get("remove", []):
                 tags.pop(tag, None)
             self._change(step, tags=tuple(tags))
-
-    def _prune(self) -> None:
-        state = self.state()
-        self._places = set(state.live_places)
-        self._shadows = list(state.live_shadows)
-        self._forecasters &= {str(self._forecaster.body["id"])} if self._forecaster else set()
-        self._folders = {f: n for f, n in self._folders.items() if f in state.live_folders}
 
     def _change(self, step: int, **fields: Any) -> None:
         if step < 0:

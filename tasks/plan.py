@@ -11,11 +11,17 @@ from gnomon.storage.batch import fresh_id
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import CapturedStep, Settings
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_unchanged, instants, native, open_source
+from gnomon.storage.source import (
+    check_frame,
+    check_unchanged,
+    instants,
+    native,
+    open_source,
+)
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 
-__all__ = ["CapturePlan", "check_frame", "plan_capture", "raw_times_of"]
+__all__ = ["CapturePlan", "plan_capture", "raw_times_of"]
 
 MAX_STEPS = 512
 """Steps of one commit at most; a longer history takes several."""
@@ -79,7 +85,7 @@ def plan_capture(
     settings = repository.settings
     with open_source(settings.source) as dataset:
         check_unchanged(dataset, settings)
-        check_frame(repository, dataset)
+        check_frame(repository.frame, dataset)
         changed = tuple(
             v.name
             for v in settings.variables
@@ -202,31 +208,3 @@ def _is_unfinished(repository: Repository) -> bool:
 
 def _text(attributes: dict[Any, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in attributes.items()}
-
-
-def check_frame(repository: Repository, dataset: Any) -> None:
-    """Refuse a source whose coordinates are not what they were at init.
-
-    Raises
-    ------
-    InvalidInput
-        Names the coordinate.
-    """
-    for name, kept in repository.frame.variables.items():
-        if name not in dataset.variables:
-            raise InvalidInput(f"the source lost {name!r} since init; {_NEW_ERA}")
-        now = np.asarray(dataset.variables[name].values)
-        before = np.asarray(kept.values)
-        same = now.shape == before.shape and (
-            now.tolist() == before.tolist()
-            if before.dtype == object
-            else native(now).tobytes() == before.tobytes()
-        )
-        if not same:
-            raise InvalidInput(
-                f"{name!r} of the source differs from what it was at init (the grid changed?); "
-                f"{_NEW_ERA}"
-            )
-
-
-_NEW_ERA = "restore it, or run 'gnomon update --new-era' to go on with the source as it is now"

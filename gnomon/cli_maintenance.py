@@ -1,0 +1,208 @@
+"""The commands that look after a repository: check, repair, forget, prune and the like."""
+
+from typing import Annotated
+
+import typer
+
+from gnomon.console import Json, Place, app, print_json, progress_of
+
+__all__: list[str] = []
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")]
+Captures = Annotated[
+    list[str], typer.Option("--capture", help="Capture by number or time; repeat for more.")
+]
+
+
+def _keep(what: str) -> typer.models.OptionInfo:
+    return typer.Option(min=-1, help=f"Keep the newest state of each of the last {what}; -1: all.")  # type: ignore[no-any-return]
+
+
+@app.command()
+def check(
+    repository: Place,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read and verify every stored byte and chunk.")
+    ] = False,
+    read_data_subset: Annotated[
+        str | None,
+        typer.Option(help="Read a part: 5%, 3/10 or 500MB; goes on where the last one stopped."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify the repository; exit code 5 if anything is damaged."""
+    from gnomon.repository import open_repository
+    from gnomon.storage.errors import InvalidInput
+
+    if read_data and read_data_subset is not None:
+        raise InvalidInput("give --read-data or --read-data-subset, not both")
+    with progress_of(shown=not as_json) as progress:
+        found = open_repository(repository).check(
+            read_data=read_data, subset=read_data_subset, progress=progress
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from gnomon import report_maintenance as report
+
+        report.print_check(found)
+    if found.problems:
+        raise typer.Exit(5)
+
+
+@app.command()
+def repair(repository: Place, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Mend what is damaged where the same bytes are found; exit code 5 if something is left."""
+    from gnomon.repository import open_repository
+
+    with progress_of(shown=not as_json) as progress:
+        done = open_repository(repository).repair(dry_run=dry_run, progress=progress)
+    if as_json:
+        print_json(done.to_json())
+    else:
+        from gnomon import report_maintenance as report
+
+        report.print_repaired(done, dry_run=dry_run)
+    if done.left:
+        raise typer.Exit(5)
+
+
+@app.command()
+def captures(repository: Place, as_json: Json = False) -> None:
+    """List the captures that are kept, with their numbers, revisions and tags."""
+    from gnomon.repository import open_repository
+
+    found = open_repository(repository).captures()
+    if as_json:
+        print_json(found)
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_captures(found)
+
+
+@app.command()
+def tag(
+    repository: Place,
+    capture: Captures,
+    add: Annotated[list[str], typer.Option(help="Name to give; repeat for more.")] = [],  # noqa: B006
+    remove: Annotated[list[str], typer.Option(help="Name to take away; repeat for more.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Name captures, so that 'forget --keep-tag' keeps them."""
+    from gnomon.repository import open_repository
+    from gnomon.storage.errors import InvalidInput
+
+    if not add and not remove:
+        raise InvalidInput("nothing to do; give --add NAME or --remove NAME")
+    opened = open_repository(repository)
+    opened.tag(capture, add=add, remove=remove)
+    found = [c for c in opened.captures() if c["tags"]]
+    if as_json:
+        print_json(found)
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_captures(found)
+
+
+@app.command()
+def forget(
+    repository: Place,
+    keep_last: Annotated[int, typer.Option(min=-1, help="Keep the last states; -1: all.")] = 0,
+    keep_hourly: Annotated[int, _keep("hours")] = 0,
+    keep_daily: Annotated[int, _keep("days")] = 0,
+    keep_weekly: Annotated[int, _keep("weeks")] = 0,
+    keep_monthly: Annotated[int, _keep("months")] = 0,
+    keep_yearly: Annotated[int, _keep("years")] = 0,
+    keep_within: Annotated[
+        str | None, typer.Option(help="Keep all of this time before the newest: 2y5m7d3h.")
+    ] = None,
+    keep_tag: Annotated[list[str], typer.Option(help="Keep what has this tag; repeat.")] = [],  # noqa: B006
+    capture: Captures = [],  # noqa: B006
+    prune: Annotated[bool, typer.Option("--prune", help="Free the bytes at once.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Give up captures that no --keep rule keeps, or those named by --capture."""
+    from gnomon.repository import open_repository
+    from gnomon.storage.retention import Policy, parse_duration
+
+    policy = Policy(
+        last=keep_last,
+        hourly=keep_hourly,
+        daily=keep_daily,
+        weekly=keep_weekly,
+        monthly=keep_monthly,
+        yearly=keep_yearly,
+        within=None if keep_within is None else parse_duration(keep_within),
+        tags=tuple(keep_tag),
+    )
+    opened = open_repository(repository)
+    if capture and not policy.is_empty:
+        from gnomon.storage.errors import InvalidInput
+
+        raise InvalidInput("give --keep rules or --capture, not both")
+    done = opened.forget(policy, captures=capture, dry_run=dry_run)
+    pruned = None
+    if prune and not dry_run:
+        with progress_of(shown=not as_json) as progress:
+            pruned = opened.prune(progress=progress)
+    freed = opened.would_free(done) if dry_run else None
+    if as_json:
+        extra = {"would_free": freed} if dry_run else {}
+        print_json(done.to_json() | extra | ({"pruned": pruned.to_json()} if pruned else {}))
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_forgotten(done, freed=freed)
+    if pruned is not None:
+        report.print_pruned(pruned)
+
+
+@app.command()
+def prune(repository: Place, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
+    from gnomon.repository import open_repository
+
+    with progress_of(shown=not as_json) as progress:
+        done = open_repository(repository).prune(dry_run=dry_run, progress=progress)
+    if as_json:
+        print_json(done.to_json())
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_pruned(done)
+
+
+@app.command()
+def diff(
+    repository: Place,
+    first: Annotated[str, typer.Argument(help="Capture by number or time.")],
+    second: Annotated[str, typer.Argument(help="Capture by number or time.")],
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two captures: chunks, cells, size and place."""
+    from gnomon.repository import open_repository
+
+    found = open_repository(repository).diff(first, second)
+    if as_json:
+        print_json([d.to_json() for d in found])
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_differences(found)
+
+
+@app.command()
+def stats(repository: Place, as_json: Json = False) -> None:
+    """Show what takes how many bytes, and what unchanged chunks and deltas saved."""
+    from gnomon.repository import open_repository
+
+    found = open_repository(repository).stats()
+    if as_json:
+        print_json(found.to_json())
+        return
+    from gnomon import report_maintenance as report
+
+    report.print_stats(found)

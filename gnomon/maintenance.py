@@ -1,0 +1,134 @@
+"""The part of the Python API that looks after a repository: check, repair, forget, prune."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gnomon.storage.check import CheckReport, check
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.forget import Forgotten, forget, tag
+from gnomon.storage.prune import Pruned, prune, would_free
+from gnomon.storage.repair import Repaired, repair
+from gnomon.storage.repository import Repository
+from gnomon.storage.retention import Policy
+from gnomon.storage.stats import Stats, stats
+from gnomon.storage.subset import parse_subset
+from gnomon.storage.times import format_instant
+from gnomon.tasks.compare import Difference, compare
+from gnomon.tasks.points import locate
+
+__all__ = ["Maintenance", "Progress", "utc"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and how much there is."""
+
+
+def utc() -> str:
+    """Return the wall-clock time, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Maintenance:
+    """What keeps a repository sound and small."""
+
+    _repository: Repository
+
+    def check(
+        self,
+        *,
+        read_data: bool = False,
+        subset: str | None = None,
+        progress: Progress | None = None,
+    ) -> CheckReport:
+        """Verify the repository, and with `read_data` every byte it may ever return.
+
+        Parameters
+        ----------
+        subset
+            Read only a part of the stored bytes: ``5%``, ``3/10`` or ``500MB``.  Percentages and
+            sizes go on where the check before them stopped.
+        """
+        part = None if subset is None else parse_subset(subset)
+        return check(self._repository, read_data=read_data, subset=part, progress=progress)
+
+    def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Repaired:
+        """Mend what is damaged, from copies, equal chunks or the source, where it is the same."""
+        done = repair(self._repository, dry_run=dry_run, progress=progress)
+        self._repository = self._repository.refresh()
+        return done
+
+    def captures(self) -> list[dict[str, Any]]:
+        """Return every kept capture in order of time, revisions included."""
+        calendar = self._repository.settings.calendar
+        chosen = {s.step for s in self._repository.timeline}
+        return [
+            {
+                "capture": s.step,
+                "valid_time": format_instant(s.instant, calendar),
+                "captured_at": s.captured_at,
+                "suspect_chunks": s.suspects,
+                "revises": s.revises,
+                "current": s.step in chosen,
+                "tags": list(s.tags),
+            }
+            for s in self._repository.state.kept
+        ]
+
+    def tag(
+        self, captures: Sequence[int | str], *, add: Sequence[str] = (), remove: Sequence[str] = ()
+    ) -> None:
+        """Give captures, by number or time, names that a policy may keep; or take them away."""
+        steps = [self._number(capture)[1] for capture in captures]
+        self._repository = tag(self._repository, steps, add=add, remove=remove, committed_at=utc())
+
+    def forget(
+        self,
+        policy: Policy | None = None,
+        *,
+        captures: Sequence[int | str] = (),
+        dry_run: bool = False,
+    ) -> Forgotten:
+        """Give up the captures that a policy does not keep, or those that are named.
+
+        Their bytes stay until :meth:`prune`.
+        """
+        steps = [self._number(capture)[1] for capture in captures]
+        self._repository, done = forget(
+            self._repository, policy=policy, captures=steps, committed_at=utc(), dry_run=dry_run
+        )
+        return done
+
+    def would_free(self, found: Forgotten) -> int:
+        """Return the bytes that a prune would free if these captures were forgotten."""
+        return would_free(self._repository, found.steps)
+
+    def prune(self, *, dry_run: bool = False, progress: Progress | None = None) -> Pruned:
+        """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
+        self._repository, done = prune(
+            self._repository, committed_at=utc(), dry_run=dry_run, progress=progress
+        )
+        return done
+
+    def diff(self, first: int | str, second: int | str) -> tuple[Difference, ...]:
+        """Return what differs between two captures, by number or time, per variable."""
+        (one, a), (other, b) = self._number(first), self._number(second)
+        if one.era != other.era:
+            raise InvalidInput(
+                f"{first!r} and {second!r} are of different eras, whose grids differ"
+            )
+        return compare(one, a, b)
+
+    def stats(self) -> Stats:
+        """Return what takes how many bytes, and what was saved."""
+        return stats(self._repository)
+
+    def _number(self, capture: int | str) -> tuple[Repository, int]:
+        """Return the era and the number of a capture that is named by number or by time."""
+        text = str(capture)
+        if text.isascii() and text.isdigit() and int(text) < len(self._repository.captured):
+            return self._repository, int(text)
+        seen, instant = locate(self._repository, text)
+        versions = seen.state.versions(instant)
+        if not versions:
+            raise NotFound(f"{text!r} was not captured; 'gnomon captures' lists what was")
+        return seen, versions[0].step

@@ -1,0 +1,89 @@
+"""Eras: going on with a source whose grid, types or variables have changed.
+
+What was captured before stays as it is, on its own grid; a record says how the source looks from
+now on, and captures, shadows and numbers begin anew.
+"""
+
+from dataclasses import replace
+
+import xarray as xr
+
+from gnomon.storage.describe import describe
+from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.frame import encode_frame
+from gnomon.storage.model import Kind, Settings
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import check_frame, check_unchanged, open_source
+
+__all__ = ["begin_era", "settings_of"]
+
+
+def settings_of(
+    dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None
+) -> tuple[Settings, xr.Dataset, dict[str, str]]:
+    """Return how a source looks, with a user's wishes: settings, frame, and what is left out.
+
+    Parameters
+    ----------
+    wanted
+        Source, names, chunk sizes, leads, periods, interval and tolerances.
+    kind
+        ``append`` or ``state``; None: found.
+
+    Raises
+    ------
+    NotFound
+        A named variable is not in the source.
+    InvalidInput
+        Nothing in it can be protected.
+    """
+    found = describe(
+        dataset,
+        wanted.source,
+        kind=kind,
+        names=wanted.names,
+        chunks=wanted.chunk_sizes,
+    )
+    time = found.spec.time
+    coordinate = dataset.variables[time] if time else None
+    settings = replace(
+        wanted,
+        source=found.spec,
+        variables=found.variables,
+        frame="",
+        frame_entries={},
+        attributes={str(k): v for k, v in dataset.attrs.items()},
+        dims={str(d): n for d, n in dataset.sizes.items() if d != time},
+        time_attributes={} if coordinate is None else dict(coordinate.attrs),
+        time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
+    )
+    frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
+    return settings, frame, found.skipped
+
+
+def begin_era(repository: Repository, committed_at: str) -> Repository:
+    """Describe the source anew and return the repository in its new era.
+
+    Raises
+    ------
+    InvalidInput
+        The source is what it was, so that no new era is needed.
+    Conflict
+        Another writer was first; nothing was changed.
+    """
+    with open_source(repository.settings.source) as dataset:
+        try:
+            check_unchanged(dataset, repository.settings)
+            check_frame(repository.frame, dataset)
+        except GnomonError:
+            pass
+        else:
+            raise InvalidInput("the source is what it was at init; no new era is needed")
+        settings, frame, _ = settings_of(
+            dataset, repository.settings, kind=repository.settings.source.kind
+        )
+        settings, files = encode_frame(replace(settings, created_at=committed_at), frame)
+    for name, data in files.items():
+        repository.location.create(name, data)
+    repository.location.flush(files)
+    return repository.commit("era", {"settings": settings.to_json()}, committed_at)

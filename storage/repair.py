@@ -1,0 +1,343 @@
+"""Repair: put back what was written, where it can be proved to be the same.
+
+Small objects come from their copies.  A damaged chunk comes from another capture that has the same
+digest, or from the live source if what that holds now has it; everything else stays damaged, and
+reported.  Nothing is ever replaced by bytes of another content.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
+
+from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
+from gnomon.storage.captures import CODING, DIGEST, UNCHANGED, CaptureStack
+from gnomon.storage.check import CheckReport, check
+from gnomon.storage.delta import codecs, digest, ordered, residual_dtype, subtracted
+from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.frame import encode_variable
+from gnomon.storage.grid import Grid, Index
+from gnomon.storage.inventory import Inventory, take_inventory
+from gnomon.storage.log import COPIES, SPAN, content_hash, write_checkpoint
+from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.repository import SETTINGS, Repository
+from gnomon.storage.source import instants, open_source, read_state
+
+__all__ = ["Repaired", "repair"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What a repair did."""
+
+    mended: dict[str, str] = field(default_factory=dict)
+    """Objects that are again what was written, and where the bytes came from."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Objects that stay damaged, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def repair(
+    repository: Repository, *, dry_run: bool = False, progress: Progress | None = None
+) -> Repaired:
+    """Find what is damaged, as ``check`` with its data does, and mend what can be mended.
+
+    Parameters
+    ----------
+    dry_run
+        Say what could be mended, and change nothing.
+    """
+    found = check(repository, read_data=True, progress=progress)
+    return _Repair(repository, found, dry_run).run()
+
+
+class _Repair:
+    """One run of a repair."""
+
+    def __init__(self, repository: Repository, found: CheckReport, dry_run: bool) -> None:
+        self.repository = repository
+        self.location = repository.location
+        self.problems = {p.file: p.error for p in found.problems}
+        self.dry_run = dry_run
+        self.done = Repaired()
+
+    def run(self) -> Repaired:
+        # In this order, since each needs those before it.
+        names = sorted(self.problems, key=self._rank)
+        for name in names:
+            found = self._bytes_of(name)
+            if found is None:
+                self.done.left[name] = self._advice(name)
+                continue
+            data, origin = found
+            if not self.dry_run:
+                self.location.replace(name, data)
+            self.done.mended[name] = origin
+        return self.done
+
+    def _rank(self, name: str) -> tuple[int, str]:
+        vouched = (SETTINGS, "log/", "checkpoints/", "manifests/", "frame/")
+        plain = name.removeprefix(COPIES)
+        return (0 if plain.startswith(vouched) else 2 if "/residual/c/" in plain else 1), name
+
+    def _advice(self, name: str) -> str:
+        group = name.split("/", maxsplit=1)[0]
+        if group in ("shadows", "forecaster"):
+            return "a prediction: 'gnomon update --refit' makes a new one"
+        if group == "ledger":
+            return "statistics of a capture; its data is not concerned"
+        return "no intact copy was found; restore it from a copy of the repository"
+
+    def _bytes_of(self, name: str) -> tuple[bytes, str] | None:
+        """Return what was written, proved to be the same, and where it was found."""
+        plain = name.removeprefix(COPIES)
+        if plain == SETTINGS:
+            return self._settings()
+        if plain.startswith("log/"):
+            sequence = int(plain.removeprefix("log/").removesuffix(".json"))
+            return self.repository.records[sequence].to_json(), "the log as it was read"
+        if plain.startswith("checkpoints/"):
+            return self._checkpoint(plain)
+        if plain.startswith("manifests/"):
+            return self._manifest(plain)
+        if plain.startswith("frame/"):
+            return self._frame(plain)
+        expected = self.inventory.objects.get(name)
+        if expected is None:
+            return None
+        twin = plain if name != plain else COPIES + name
+        found = self._intact(twin, expected)
+        if found is not None:
+            return found, f"its copy {twin}"
+        if "/residual/" in plain:
+            return self._residual(plain, expected)
+        return None
+
+    @property
+    def inventory(self) -> Inventory:
+        return take_inventory(self.repository)
+
+    def _intact(self, name: str, expected: Entry) -> bytes | None:
+        try:
+            data = self.location.read(name)
+        except GnomonError:
+            return None
+        return data if object_hash(data) == expected[1] else None
+
+    def _settings(self) -> tuple[bytes, str] | None:
+        for name in (SETTINGS, COPIES + SETTINGS):
+            try:
+                data = self.location.read(name)
+            except GnomonError:
+                continue
+            if content_hash(data) == self.repository.genesis:
+                return data, name
+        return None
+
+    def _checkpoint(self, name: str) -> tuple[bytes, str] | None:
+        start = int(name.removeprefix("checkpoints/").split(".")[0])
+        records = self.repository.records[start : start + SPAN]
+        return (write_checkpoint(records), "its records") if len(records) == SPAN else None
+
+    def _manifest(self, name: str) -> tuple[bytes, str] | None:
+        folder = name.removeprefix("manifests/").removesuffix(".json")
+        record = next(r for r in self.repository.records if r.body.get("id") == folder)
+        expected = str(record.body["manifest"])
+        for place in (name, COPIES + name):
+            try:
+                data = self.location.read(place)
+                load_manifest(data, expected, place)
+            except GnomonError:
+                continue
+            return data, place
+        # Made again from the objects: it is right if its hash is.
+        groups = ("captures", "copies/captures", "shadows", "forecaster", "ledger")
+        there = [n for group in groups for n in self.location.list(f"{group}/{folder}/")]
+        entries = {}
+        for place in there:
+            data = self.location.read(place)
+            entries[place] = (len(data), object_hash(data))
+        data = write_manifest(entries)
+        try:
+            load_manifest(data, expected, name)
+        except Integrity:
+            return None
+        return data, "the objects that it lists"
+
+    def _frame(self, name: str) -> tuple[bytes, str] | None:
+        for state in self.repository.eras:
+            for variable, entry in state.settings.frame_entries.items():
+                if entry["file"] != name:
+                    continue
+                try:
+                    with open_source(state.settings.source) as dataset:
+                        data = encode_variable(variable, dataset.variables[variable])[0]
+                except (GnomonError, KeyError):
+                    return None
+                return (data, "the source") if content_hash(data) == entry["hash"] else None
+        return None
+
+    # Chunks ------------------------------------------------------------------------------------
+
+    def _residual(self, name: str, expected: Entry) -> tuple[bytes, str] | None:
+        parts = name.split("/")
+        if parts[4:] == ["zarr.json"]:
+            return self._metadata(parts, expected)
+        place = (parts[1], int(parts[5]))
+        for era, state in enumerate(self.repository.eras):
+            step = next((s for s in state.captured if (s.slab, s.local) == place), None)
+            variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
+            if step is not None and variable is not None:
+                seen = self.repository.in_era(era)
+                return _Shard(seen, variable, step, tuple(map(int, parts[6:]))).mended(expected)
+        return None
+
+    def _metadata(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
+        """Return the description of a residual array, made again."""
+        record = next(r for r in self.repository.records if r.body.get("id") == parts[1])
+        steps = len(record.body.get("instants", record.body.get("steps", [])))
+        for state in self.repository.eras:
+            variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
+            if variable is not None:
+                data = _objects(variable, steps, {})["zarr.json"]
+                if object_hash(data) == expected[1]:
+                    return data, "the settings"
+        return None
+
+
+def _objects(
+    variable: Variable, steps: int, fields: dict[int, tuple[Index, NDArray[Any]]]
+) -> dict[str, bytes]:
+    """Return the stored objects of a residual array into which regions are written."""
+    memory = MemoryStore()
+    grid: Grid = variable.grid
+    dtype = residual_dtype(variable.numpy_dtype)
+    array = zarr.create_array(
+        memory,
+        shape=(steps, *grid.shape),
+        chunks=(1, *grid.chunks),
+        shards=(1, *grid.shards) if grid.shards != grid.chunks else None,
+        dtype=dtype,
+        fill_value=0,
+        filters=None,
+        **codecs(dtype),
+    )
+    for local, (start, values) in fields.items():
+        cells = (slice(a, a + n) for a, n in zip(start, values.shape, strict=True))
+        where: tuple[Any, ...] = (local, *cells)
+        array[where] = values
+    made = {}
+    for key in sync(_keys(memory)):
+        buffer = sync(memory.get(key, default_buffer_prototype()))
+        if buffer is not None:
+            made[key] = buffer.to_bytes()
+    return made
+
+
+async def _keys(memory: MemoryStore) -> list[str]:
+    return [key async for key in memory.list()]
+
+
+class _Shard:
+    """One damaged shard of a captured step."""
+
+    def __init__(
+        self, repository: Repository, variable: Variable, step: CapturedStep, shard: Index
+    ) -> None:
+        self.repository = repository
+        self.variable = variable
+        self.stack: CaptureStack = repository.captures(variable.name)
+        self.step = step
+        self.shard = shard
+        self.origins: set[str] = set()
+
+    def mended(self, expected: Entry) -> tuple[bytes, str] | None:
+        """Return the shard as it was written; None if a chunk of it is found nowhere."""
+        grid = self.variable.grid
+        wanted = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=True))
+        block = next((b for b in grid.blocks() if b.start == wanted), None)
+        if block is None:
+            return None
+        shape = tuple(s.stop - s.start for s in block.cells)
+        residual = np.zeros(shape, residual_dtype(self.variable.numpy_dtype))
+        for index, _, cells in grid.inner(block):
+            row = self.stack.rows(self.step.step)[index]
+            if row[CODING] == UNCHANGED:
+                continue
+            values = self._values(index, row)
+            if values is None:
+                return None
+            key = ordered(values)
+            if row[CODING] > 0:
+                try:
+                    base = self.stack.chunk(int(row[0]), index)
+                except GnomonError:
+                    return None
+                key = subtracted(key, ordered(base))
+            residual[cells] = key
+        fields = {self.step.local: (block.start, residual)}
+        objects = _objects(self.variable, self.step.local + 1, fields)
+        name = "/".join(["c", str(self.step.local), *map(str, self.shard)])
+        data = objects.get(name)
+        if data is None or object_hash(data) != expected[1]:
+            return None
+        return data, ", ".join(sorted(self.origins))
+
+    def _values(self, index: Index, row: NDArray[np.int64]) -> NDArray[np.generic] | None:
+        """Return the chunk with the digest that was written, from wherever it still is."""
+        try:
+            values = self.stack.chunk(self.step.step, index)
+        except GnomonError:
+            pass
+        else:
+            self.origins.add("its intact chunks")
+            return values
+        found = self._from_another_step(index, row)
+        return self._from_source(index, row) if found is None else found
+
+    def _from_another_step(
+        self, index: Index, row: NDArray[np.int64]
+    ) -> NDArray[np.generic] | None:
+        for other in self.repository.captured:
+            try:
+                found = self.stack.rows(other.step)[index]
+                same = np.array_equal(found[DIGEST], row[DIGEST])
+                if not same or self.step.step in self.stack.chain(other.step, index):
+                    continue
+                values = self.stack.chunk(other.step, index)
+            except GnomonError:
+                continue
+            self.origins.add(f"capture {other.step}, which holds the same")
+            return values
+        return None
+
+    def _from_source(self, index: Index, row: NDArray[np.int64]) -> NDArray[np.generic] | None:
+        settings = self.repository.settings
+        try:
+            with open_source(settings.source) as dataset:
+                position = None
+                if settings.source.kind == "append":
+                    times = instants(dataset, settings)
+                    there = np.flatnonzero(times == self.step.instant)
+                    if not there.size:
+                        return None
+                    position = int(there[0])
+                cells = self.variable.grid.cells(index)
+                values = read_state(dataset, self.variable, position, cells)
+        except (GnomonError, LookupError):
+            return None
+        if digest(self.variable.name, index, values) != row[DIGEST].tobytes():
+            return None
+        self.origins.add("the source")
+        return values

@@ -1,0 +1,148 @@
+"""Rewrite: store kept captures anew, so that they need nothing of forgotten ones.
+
+The values are read and verified, coded against captures that stay, written to a new slab, read
+back and verified again; then one record says where the captures are from now on.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from gnomon.storage.batch import Batch, fresh_id
+from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
+from gnomon.storage.delta import residual_dtype
+from gnomon.storage.grid import Block, Index
+from gnomon.storage.model import Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.slab import create_index, create_residual
+
+__all__ = ["MAX_ROWS", "dependent", "rewrite"]
+
+MAX_ROWS = 2**19
+"""Index rows of one commit, steps times chunks, at most, unless one step has more."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def dependent(repository: Repository) -> list[int]:
+    """Return the kept captures, by number, some chunk of which is read against a forgotten one."""
+    captured = repository.captured
+    forgotten = np.array([s.step for s in captured if s.forgotten], np.int64)
+    if not forgotten.size:
+        return []
+    stacks = [repository.captures(v.name) for v in repository.settings.variables]
+    kept = [s.step for s in captured if not s.forgotten]
+    return [
+        step
+        for step in kept
+        if any(np.isin(stack.rows(step)[..., 0], forgotten).any() for stack in stacks)
+    ]
+
+
+def rewrite(
+    repository: Repository, steps: Sequence[int], committed_at: str, progress: Progress
+) -> Repository:
+    """Store captures anew, against kept ones only, and return the repository afterwards.
+
+    Raises
+    ------
+    Integrity
+        A chunk that is needed is damaged; nothing was changed by the commit that met it.
+    """
+    chunks = sum(v.grid.size for v in repository.settings.variables)
+    most = max(1, min(512, MAX_ROWS // max(1, chunks)))
+    for start in range(0, len(steps), most):
+        progress("store anew", start, len(steps))
+        part = list(steps[start : start + most])
+        batch = Batch(repository.location, fresh_id(len(repository.records)))
+        variables = {
+            variable.name: {"root": _rewrite_variable(repository, variable, batch, part)}
+            for variable in repository.settings.variables
+        }
+        body = {"steps": part, "variables": variables}
+        repository = repository.commit("rewrite", body, committed_at, batch)
+        _read_back(repository, part)
+    return repository
+
+
+def _rewrite_variable(
+    repository: Repository, variable: Variable, batch: Batch, steps: list[int]
+) -> str:
+    grid = variable.grid
+    path = f"captures/{batch.id}/{variable.folder}"
+    target = create_residual(
+        batch,
+        f"{path}/residual",
+        lead=len(steps),
+        grid=grid,
+        dtype=residual_dtype(variable.numpy_dtype),
+    )
+    rows = np.zeros((len(steps), *grid.counts, len(COLUMNS)), np.int64)
+    bases = _bases(repository, steps)
+    stack = repository.captures(variable.name)
+    for block in grid.blocks():
+        rows[:, *block.chunks] = _rewrite_block(stack, target, block, steps, bases)
+    return create_index(batch, f"{path}/index", rows, COLUMNS)
+
+
+def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
+    """Return the kept capture that each is coded against: the last before it, also in number."""
+    kept = repository.state.kept
+    places = {s.step: place for place, s in enumerate(kept)}
+    bases: dict[int, int | None] = {}
+    for step in steps:
+        before = (s.step for s in reversed(kept[: places[step]]) if s.step < step)
+        bases[step] = next(before, None)
+    return bases
+
+
+def _rewrite_block(
+    stack: CaptureStack,
+    target: zarr.Array[Any],
+    block: Block,
+    steps: list[int],
+    bases: dict[int, int | None],
+) -> NDArray[np.int64]:
+    variable = stack.variable
+    rows = np.zeros((len(steps), *block.grid, len(COLUMNS)), np.int64)
+    done: dict[tuple[int, Index], Held] = {}
+    shape = tuple(s.stop - s.start for s in block.cells)
+    rewritten = set(steps)
+    for k, step in enumerate(steps):
+        residual, changed = np.zeros(shape, target.dtype), False
+        for index, local, cells in variable.grid.inner(block):
+            base = bases[step]
+            previous = None
+            if base is not None:
+                previous = done.get((base, index)) or _held(stack, base, index, rewritten)
+            made = encode_chunk(variable.name, index, step, stack.chunk(step, index), previous)
+            done[step, index] = made.held
+            rows[(k, *local)] = made.row
+            rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
+            if made.residual is not None:
+                residual[cells], changed = made.residual, True
+        # Only the capture just before, and those that later ones are coded against, stay needed.
+        later = {bases[s] for s in steps[k + 1 :]}
+        done = {key: held for key, held in done.items() if key[0] in later}
+        if changed:
+            where: tuple[Any, ...] = (k, *block.cells)
+            target[where] = residual
+    return rows
+
+
+def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> Held | None:
+    """Return a base that is not rewritten itself; None if what holds it is."""
+    held = stack.held(base, index)
+    forgotten = stack.steps[held.holder].forgotten
+    return None if forgotten or base in rewritten else held
+
+
+def _read_back(repository: Repository, steps: list[int]) -> None:
+    for variable in repository.settings.variables:
+        stack = repository.captures(variable.name)
+        for index in variable.grid.indices():
+            for step in steps:
+                stack.chunk(step, index)
