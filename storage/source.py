@@ -51,6 +51,8 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
         options["group"] = spec.group
     target: Any = str(path) if local else spec.url
     engine = spec.engine or (_guess_engine(path) if local else None)
+    if engine == "zarr" and local:
+        options["consolidated"] = _is_consolidated(path / (spec.group or ""))
     if engine == "icechunk":
         if not local:
             raise InvalidInput(f"{spec.url} is remote; only local Icechunk repositories are read")
@@ -82,6 +84,16 @@ def _guess_engine(path: Path) -> str | None:
         if (path / "snapshots").is_dir() and (path / "manifests").is_dir():
             return "icechunk"
     return None
+
+
+def _is_consolidated(group: Path) -> bool:
+    """Tell whether a Zarr group describes all that is in it; else xarray would warn and look."""
+    if (group / ".zmetadata").exists():
+        return True
+    try:
+        return '"consolidated_metadata"' in (group / "zarr.json").read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _icechunk_store(path: Path) -> Any:

@@ -45,7 +45,7 @@ class State:
     folders: dict[str, int] = field(default_factory=dict)
     """Commits whose folders were not pruned, with the number of their record."""
     forecasters: frozenset[str] = frozenset()
-    """Commits whose forecaster state was not pruned; only the newest is ever read."""
+    """Commits whose forecaster state is there: the newest, and the one before it."""
 
     @cached_property
     def kept(self) -> tuple[CapturedStep, ...]:
@@ -264,8 +264,10 @@ class _Folding:
                 tuple(map(int, body["bases"])),
             )
         )
+        before = {str(self._forecaster.body["id"])} if self._forecaster else set()
         self._forecaster = record
-        self._forecasters.add(_text(body["id"]))
+        # Runs that began before this commit may still read the state before it.
+        self._forecasters = before | {_text(body["id"])}
 
     def _verdict(self, body: dict[str, Any]) -> None:
         by_person = "judged_by" in body

@@ -239,4 +239,9 @@ def commit_shadow(
         "forecaster": forecaster,
         "report": report,
     }
-    return repository.commit("shadow", body, committed_at, batch)
+    before = repository.state.forecasters
+    repository = repository.commit("shadow", body, committed_at, batch)
+    for gone in before - repository.state.forecasters:
+        # What a crash leaves here, a prune removes.
+        repository.location.delete(repository.location.list(f"forecaster/{gone}/"))
+    return repository

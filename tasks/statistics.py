@@ -64,33 +64,69 @@ def chunk_statistics(
         Whether values are labels; a chunk of one label is nothing new.
     """
     found = dict.fromkeys(STATISTICS, np.nan)
-    finite = values[np.isfinite(values)]
-    infinite = np.isinf(values)
+    known = _finite(values)
+    finite = values.ravel() if known is None else values[known]
+    infinite = 0 if known is None else int(np.isinf(values).sum())
     low, high = bounds
     found |= {
         "cells": float(values.size),
         "valid_count": float(finite.size),
-        "constant": float(_is_constant(finite)),
-        "below_minimum": 0.0 if low is None else float((finite < low).sum()),
-        "above_maximum": 0.0 if high is None else float((finite > high).sum()),
+        "constant": 0.0,
+        "below_minimum": 0.0,
+        "above_maximum": 0.0,
         "was_constant": float(categorical or _is_usual_constant(finite, before, bounds)),
-        "infinite_count": float(infinite.sum()),
+        "infinite_count": float(infinite),
     }
     if finite.size:
+        smallest, largest, mean = float(finite.min()), float(finite.max()), float(finite.mean())
+        around = finite - mean
         found |= {
-            "minimum": float(finite.min()),
-            "maximum": float(finite.max()),
-            "mean": float(finite.mean()),
-            "spread": float(finite.std()),
+            "minimum": smallest,
+            "maximum": largest,
+            "mean": mean,
+            "spread": float(np.sqrt(np.square(around, out=around).mean())),
+            "constant": float(finite.size > 1 and smallest == largest),
         }
+        if low is not None and smallest < low:
+            found["below_minimum"] = float((finite < low).sum())
+        if high is not None and largest > high:
+            found["above_maximum"] = float((finite > high).sum())
     if before is not None:
-        known = np.isfinite(before)
-        both = known & np.isfinite(values)
-        found["infinite_count"] = float((infinite & ~np.isinf(before)).sum())
-        if known.any():
-            found["missing_change"] = float((known & np.isnan(values)).sum() / known.sum())
-        if both.any():
-            found["change_rms"] = float(np.sqrt(np.mean((values[both] - before[both]) ** 2)))
+        found |= _against(values, known, before, infinite)
+    return found
+
+
+def _finite(values: Floats) -> NDArray[np.bool_] | None:
+    """Return which values are finite; None, and much sooner, if all are."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(values.sum()):
+            return None
+    return np.isfinite(values)
+
+
+def _against(
+    values: Floats, known: NDArray[np.bool_] | None, before: Floats, infinite: int
+) -> dict[str, float]:
+    """Return how a chunk differs from its last trusted capture."""
+    known_before = _finite(before)
+    found = {}
+    if infinite:
+        found["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
+    count = before.size if known_before is None else int(known_before.sum())
+    if count:
+        lost = 0
+        if known is not None:
+            missing = np.isnan(values)
+            lost = int((missing if known_before is None else missing & known_before).sum())
+        found["missing_change"] = lost / count
+    if known is None and known_before is None:
+        change = (values - before).ravel()
+    else:
+        first = np.isfinite(values) if known is None else known
+        both = first if known_before is None else first & known_before
+        change = values[both] - before[both]
+    if change.size:
+        found["change_rms"] = float(np.sqrt(np.square(change, out=change).mean()))
     return found
 
 
@@ -103,6 +139,11 @@ def _is_usual_constant(
     """
     if before is None:
         return True
+    # Nearly all chunks vary, which their first cells show.
+    if before.size > 1 and before.flat[0] != before.flat[1] and not _is_constant(finite):
+        known = before.ravel()[:2]
+        if np.isfinite(known).all():
+            return False
     known = before[np.isfinite(before)]
     if _is_constant(known) or not _is_constant(finite):
         return _is_constant(known)
