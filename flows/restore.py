@@ -4,9 +4,8 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
-from prefect_dask.utils import get_dask_client
 
-from gnomon.flows.cluster import task_runner
+from gnomon.flows.cluster import dask_mapper, task_runner
 from gnomon.flows.settings import Settings
 from gnomon.storage.repository import Repository
 from gnomon.tasks.points import RestorePoint, locate, points
@@ -26,8 +25,8 @@ def _choose(
 
 @task(name="write and verify", persist_result=False)
 def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
-    with get_dask_client():
-        return write(Repository.open(repository).in_era(point.era), point, target, plain=plain)
+    opened = Repository.open(repository).in_era(point.era)
+    return write(opened, point, target, plain=plain, mapper=dask_mapper)
 
 
 @flow(name="gnomon-restore", task_runner=task_runner(Settings()), persist_result=False)

@@ -217,6 +217,7 @@ class GnomonRepository(Maintenance):
         capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
+        workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
         """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
@@ -231,7 +232,8 @@ class GnomonRepository(Maintenance):
         seen, instant = locate(self._repository, at)
         found = points(seen, instant)
         point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
-        return restore(seen, point, target, plain=plain, progress=progress)
+        mapper = _mapper("blocks", workers or Settings().workers, progress)
+        return restore(seen, point, target, plain=plain, mapper=mapper)
 
     def anomalies(self) -> list[dict[str, Any]]:
         """Return every incident, oldest first, each with whether it is still open.

@@ -99,7 +99,7 @@ class Record:
         try:
             fields = json.loads(data)
             version = fields["version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Integrity(
                 f"{name} is not a log record; restore it from a copy of the repository"
             ) from error
@@ -122,7 +122,7 @@ class Record:
                 str(fields["nonce"]),
                 content_hash(data),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise Integrity(
                 f"{name} lacks fields of a log record; restore it from a copy of the repository"
             ) from error
@@ -189,6 +189,8 @@ class Log:
                 except NotFound:
                     return tuple(records)
                 data = b""
+            except Integrity:
+                data = b""
             name = record_name(sequence)
             record = self._read_one(sequence) if not data else self._parsed(data, name, sequence)
             self._follow(records, record, name)
@@ -196,7 +198,7 @@ class Log:
     def _parsed(self, data: bytes, name: str, sequence: int) -> Record:
         try:
             return Record.from_json(data, name)
-        except Integrity:
+        except (Integrity, Format):
             return self._read_one(sequence)
 
     def _read_checkpoints(self, records: list[Record]) -> None:
@@ -216,11 +218,11 @@ class Log:
         name = record_name(sequence)
         try:
             return Record.from_json(self._location.read(name), name)
-        except (NotFound, Integrity) as error:
+        except (NotFound, Integrity, Format) as error:
             try:
                 record = Record.from_json(self._location.read(COPIES + name), COPIES + name)
             except GnomonError:
-                if isinstance(error, Integrity):
+                if not isinstance(error, NotFound):
                     raise error from None
                 raise Integrity(
                     f"{name} is missing; restore it from a copy of the repository"

@@ -5,22 +5,28 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
+from numpy.typing import NDArray
 
+from gnomon.storage.captures import DIGEST, CaptureStack
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.model import Shadow
+from gnomon.storage.grid import Block
+from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
-from gnomon.storage.view import Plane, is_predicted, raw_dataset
+from gnomon.storage.view import Plane, is_predicted, plane_chunk, raw_dataset
 from gnomon.tasks.heal import heal
 from gnomon.tasks.points import RestorePoint, suspects
+from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "planes", "restore"]
 
@@ -112,7 +118,7 @@ def restore(
     target: str,
     *,
     plain: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    mapper: Mapper = serial,
 ) -> Restored:
     """Write a restore point to a new Zarr store, or a NetCDF file if `target` ends in ``.nc``.
 
@@ -132,17 +138,20 @@ def restore(
     if plain and is_predicted(shown):
         raise InvalidInput("a predicted state cannot be restored plain: its cells must stay marked")
     dataset = raw_dataset(repository, shown, plain=plain)
-    partial = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
+    partial_path = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
     try:
-        _write(dataset, partial, repository)
-        chunks = _verify(repository, dataset, partial, shown, progress)
+        _write(dataset, partial_path, repository)
+        jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
+        work = _verify_block if path.suffix == ".nc" else _write_block
+        chunks = sum(mapper(work, jobs))
+        _verify_rest(repository, dataset, partial_path)
         if os.path.lexists(path):
             raise Conflict(f"{target} appeared meanwhile; choose a new target")
-        os.rename(partial, path)
+        os.rename(partial_path, path)
     except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
         raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
     finally:
-        _discard(partial)
+        _discard(partial_path)
     return Restored(target, point, chunks)
 
 
@@ -201,7 +210,10 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
             if name in dataset:
                 inner = dict(zip(variable.dims, variable.chunks, strict=True)) | {time: 1}
                 if path.suffix != ".nc":
-                    encoding[name]["chunks"] = tuple(inner[str(d)] for d in dataset[name].dims)
+                    dims = list(map(str, dataset[name].dims))
+                    encoding[name]["chunks"] = tuple(inner[d] for d in dims)
+                    if variable.shards != variable.chunks:
+                        encoding[name]["shards"] = tuple((sizes | {time: 1})[d] for d in dims)
                     # A chunk that equals the fill value by number may differ from it in its bits.
                     encoding[name]["write_empty_chunks"] = True
                 chunks[name] = sizes
@@ -211,45 +223,156 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
         if path.suffix == ".nc":
             lazy.to_netcdf(path, encoding=encoding)
         else:
-            lazy.to_zarr(path, encoding=encoding, zarr_format=3, mode="w-")
+            lazy.to_zarr(
+                path,
+                encoding=encoding,
+                zarr_format=3,
+                mode="w-",
+                compute=False,  # the blocks follow, each written and read back by one worker
+            )
 
 
-def _verify(
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One block of one variable of one plane."""
+
+    pinned: tuple[str, int, int]
+    """URL, commit and era of the repository."""
+    path: str
+    """The dataset in the making."""
+    variable: str
+    plane: Plane
+    position: int | None
+    """Index along time in the dataset; None without time."""
+    block: Block
+    parts: tuple[str, ...]
+    """Names of the arrays: values and, unless plain, standard errors and provenance."""
+
+    def where(self, variable: Variable) -> tuple[Any, ...]:
+        """Return the block's place in the arrays."""
+        cells: list[Any] = list(self.block.cells)
+        if self.position is not None:
+            cells.insert(variable.time_axis, self.position)
+        return tuple(cells)
+
+
+def _jobs(
     repository: Repository,
     dataset: xr.Dataset,
-    path: Path,
     shown: tuple[Plane, ...],
-    progress: Callable[[str, int, int], None] | None,
-) -> int:
-    """Read every chunk back and compare digests with what the repository holds."""
-    engine = None if path.suffix == ".nc" else "zarr"
-    verified = 0
-    with xr.open_dataset(path, engine=engine, decode_cf=False, cache=False) as written:
-        for variable in repository.settings.variables:
-            if variable.name not in dataset:
-                continue
-            captures = repository.captures(variable.name)
-            for position, plane in enumerate(shown):
-                where = {repository.settings.source.time: position}
-                found = written[variable.name].isel(where, missing_dims="ignore")
-                made = dataset[variable.name].isel(where, missing_dims="ignore")
-                for index in variable.grid.indices():
-                    cells = variable.grid.cells(index)
-                    values = native(np.asarray(found[cells].values))
-                    if variable.numpy_dtype.kind == "b":
-                        values = values.astype(bool)  # bytes in NetCDF
-                    if plane.step is not None and (variable.name, index) not in plane.patches:
-                        expected = captures.rows(plane.step)[index][3:].tobytes()
-                    else:
-                        expected = digest(
-                            variable.name, index, native(np.asarray(made[cells].values))
-                        )
-                    if digest(variable.name, index, values) != expected:
-                        raise Integrity(
-                            f"{variable.name} chunk {index} was not written to {path.name} as it "
-                            "was read; check the disk, nothing was left behind"
-                        )
-                    verified += 1
-                    if progress is not None:
-                        progress("verify", verified, variable.grid.size * len(shown))
-    return verified
+    path: Path,
+    *,
+    plain: bool,
+) -> list[_Job]:
+    pinned = (repository.location.url, repository.records[-1].sequence, repository.era)
+    append = repository.settings.source.time is not None
+    jobs = []
+    for variable in repository.settings.variables:
+        if variable.name not in dataset:
+            continue
+        extras = () if plain or not variable.forecast else ("_standard_error", "_provenance")
+        parts = tuple(f"{variable.name}{ending}" for ending in ("", *extras))
+        for k, plane in enumerate(shown):
+            position = k if append else None
+            jobs += [
+                _Job(pinned, str(path), variable.name, plane, position, block, parts)
+                for block in variable.grid.blocks()
+            ]
+    return jobs
+
+
+def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
+    """Return the variable, its captures, and the block's values, errors and provenance."""
+    url, sequence, era = job.pinned
+    repository = Repository.open(url).at(sequence).in_era(era)
+    variable = repository.settings.variable(job.variable)
+    captures = repository.captures(job.variable)
+    shadow = None
+    if job.plane.shadow is not None:
+        shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
+    shape = tuple(s.stop - s.start for s in job.block.cells)
+    types = (variable.numpy_dtype, np.dtype("<f4"), np.dtype("u1"))
+    fields = [np.empty(shape, dtype) for dtype in types[: len(job.parts)]]
+    for index, _, cells in variable.grid.inner(job.block):
+        if len(fields) == 1 and job.plane.step is not None and not job.plane.patches:
+            fields[0][cells] = captures.chunk(job.plane.step, index)
+            continue
+        made = plane_chunk(captures, shadow, job.plane, index)
+        for field, values in zip(fields, made, strict=False):
+            field[cells] = values
+    return variable, captures, fields
+
+
+def _write_block(job: _Job) -> int:
+    """Write a block to Zarr and read it back; returns how many chunks are right."""
+    variable, captures, fields = _computed(job)
+    where = job.where(variable)
+    for name, field in zip(job.parts, fields, strict=True):
+        array = zarr.open_array(
+            f"{job.path}/{name}", mode="r+", config={"write_empty_chunks": True}
+        )
+        array[where] = field
+        _compare(job, captures, name, field, native(np.asarray(array[where])))
+    return prod(job.block.grid)
+
+
+def _verify_block(job: _Job) -> int:
+    """Read a block back from NetCDF; returns how many chunks are right."""
+    variable, captures, fields = _computed(job)
+    where = job.where(variable)
+    with NETCDF, xr.open_dataset(job.path, decode_cf=False, cache=False) as written:
+        for name, field in zip(job.parts, fields, strict=True):
+            values = native(np.asarray(written[name].variable[where].values))
+            if field.dtype.kind == "b":
+                values = values.astype(bool)  # bytes in NetCDF
+            _compare(job, captures, name, field, values)
+    return prod(job.block.grid)
+
+
+NETCDF = Lock()
+"""The NetCDF library is not safe to use from several threads."""
+
+
+def _compare(
+    job: _Job,
+    captures: CaptureStack,
+    name: str,
+    field: NDArray[Any],
+    found: NDArray[np.generic],
+) -> None:
+    """Demand what was written: by digest where it was captured, else bit for bit."""
+    variable = captures.variable
+    for index, _, cells in variable.grid.inner(job.block):
+        exact = job.plane.step is not None and (variable.name, index) not in job.plane.patches
+        if exact and name == variable.name:
+            assert job.plane.step is not None
+            expected = captures.rows(job.plane.step)[index][DIGEST].tobytes()
+        else:
+            expected = digest(variable.name, index, native(field[cells]))
+        if digest(variable.name, index, native(found[cells])) != expected:
+            raise Integrity(
+                f"{name} chunk {index} was not written to {Path(job.path).name} as it "
+                "was read; check the disk, nothing was left behind"
+            )
+
+
+def _verify_rest(repository: Repository, dataset: xr.Dataset, path: Path) -> None:
+    """Read coordinates and other variables that do not change back."""
+    names = {*map(str, repository.frame.variables), repository.settings.source.time}
+    options: dict[str, Any] = {}
+    if path.suffix != ".nc":
+        options = {"engine": "zarr", "consolidated": False}
+    with xr.open_dataset(path, decode_cf=False, cache=False, **options) as written:
+        for name in names.intersection(map(str, dataset.variables)):
+            before = np.asarray(dataset.variables[name].values)
+            after = np.asarray(written.variables[name].values)
+            same = (
+                before.tolist() == after.tolist()
+                if before.dtype.kind in "OTUS"
+                else native(before).tobytes() == native(after.astype(before.dtype)).tobytes()
+            )
+            if not same:
+                raise Integrity(
+                    f"{name} was not written to {path.name} as it was read; check the disk, "
+                    "nothing was left behind"
+                )
