@@ -194,16 +194,24 @@ def test_a_failing_disk_leaves_nothing_behind(
 def test_what_was_written_wrong_is_noticed(
     grown: Case, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = module._computed
+    compute, write = module._computed, module._write
 
-    def wrong(job: Any) -> Any:
-        variable, captures, fields = true(job)
+    def wrong_block(job: Any) -> Any:
+        variable, captures, fields = compute(job)
         if variable.name == "sst" and job.block.start == (0, 0):
             fields[0][0, 0] = np.nextafter(fields[0][0, 0], np.float32(0))
         return variable, captures, fields
 
+    def wrong_file(dataset: xr.Dataset, path: Path, repository: Any) -> None:
+        changed = dataset.load().copy(deep=True)
+        changed.sst.values[0, 0, 0] = np.nextafter(changed.sst.values[0, 0, 0], np.float32(0))
+        write(changed, path, repository)
+
     before = sources.listing(grown.folder)
-    monkeypatch.setattr(module, "_computed", wrong)
+    if ending == ".nc":
+        monkeypatch.setattr(module, "_write", wrong_file)
+    else:
+        monkeypatch.setattr(module, "_computed", wrong_block)
     with pytest.raises(Integrity, match=r"sst chunk \(0, 0\)"):
         grown.open().restore("2001-01-10", f"x{ending}")
     assert sources.listing(grown.folder) == before
