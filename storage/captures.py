@@ -25,12 +25,13 @@ from gnomon.storage.delta import (
     restored,
     subtracted,
 )
-from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Slab
+from gnomon.storage.text import is_text, text_name, unpack_text
 
 __all__ = [
     "COLUMNS",
@@ -57,6 +58,7 @@ INDEX_BYTES = 2**26
 """Opened indices that a stack keeps, beside the last few."""
 
 Row = NDArray[np.int64]
+_ADVICE = "run 'gnomon repair'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class EncodedChunk:
     row: Row
     """Its five index columns."""
     residual: NDArray[np.signedinteger] | None
-    """Integers to store; None for an unchanged chunk."""
+    """Integers to store; None for an unchanged chunk, and for text, which is stored itself."""
     held: Held
     """The chunk for the step that follows."""
 
@@ -99,6 +101,8 @@ def encode_chunk(
     if previous is not None and np.array_equal(previous.digest, found):
         row[[BASE, CODING]] = previous.holder, UNCHANGED
         return EncodedChunk(row, None, previous)
+    if is_text(values.dtype):
+        return EncodedChunk(row, None, Held(lambda: values, found, step, 0))
     key = ordered(values)
     chain = 0
     if previous is not None and previous.chain < MAX_CHAIN:
@@ -208,7 +212,9 @@ class CaptureStack:
     def file(self, step: int, index: Index) -> str:
         """Return the stored object that holds a chunk's own bytes."""
         slab, local = self._slab(step)
-        return self._shards(slab).name(local, index)
+        if self.variable.is_text:
+            return text_name(slab.path, local, index)
+        return self._shards(slab).name(local, self.variable.stored_index(index))
 
     def _values(self, holder: int, index: Index) -> NDArray[np.generic]:
         recent = self._recent.get(index)
@@ -219,7 +225,7 @@ class CaptureStack:
         # Threads share a stack: each of these calls is atomic, and another may have come between.
         self._recent.pop(index, None)
         self._recent[index] = (holder, values)
-        while len(self._recent) * values.nbytes > CACHE_BYTES:
+        while len(self._recent) * max(1, values.nbytes) > CACHE_BYTES:
             try:
                 self._recent.popitem(last=False)
             except KeyError:
@@ -228,6 +234,8 @@ class CaptureStack:
 
     def _decode(self, holder: int, index: Index) -> NDArray[np.generic]:
         """Return a chunk from the bytes of its chain; only the sum has a digest to meet."""
+        if self.variable.is_text:
+            return self._text(holder, index)
         links = self.chain(holder, index)
         recent = self._recent.get(index)
         integers = None
@@ -250,6 +258,21 @@ class CaptureStack:
             )
         return values
 
+    def _text(self, holder: int, index: Index) -> NDArray[np.generic]:
+        slab, local = self._slab(holder)
+        shape = tuple(s.stop - s.start for s in self.variable.grid.cells(index))
+        name = text_name(slab.path, local, index)
+        try:
+            values = unpack_text(self.location.read(name), shape)
+            found = digest(self.variable.name, index, values)
+        except NotFound as error:
+            raise Integrity(f"{self._address(holder, index)} is missing; {_ADVICE}") from error
+        except (ValueError, InvalidInput) as error:
+            raise Integrity(f"{self._address(holder, index)} is damaged; {_ADVICE}") from error
+        if found != self.rows(holder)[index][DIGEST].tobytes():
+            raise Integrity(f"{self._address(holder, index)}: digest differs; {_ADVICE}")
+        return values
+
     def _culprit(self, links: list[int], index: Index) -> int:
         """Return the lowest step of a chain whose sum is not what was written."""
         integers = None
@@ -265,13 +288,14 @@ class CaptureStack:
     def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
         slab, local = self._slab(step)
         try:
-            return self._shards(slab).chunk(local, index)
+            return self._shards(slab).chunk(local, self.variable.stored_index(index))
         except Integrity as error:
             raise Integrity(f"{self._address(step, index)}: {error}") from error
 
     def _shards(self, slab: Slab) -> Shards:
         variable = self.variable
-        return slab.shards("residual", variable.grid, residual_dtype(variable.numpy_dtype))
+        dtype = residual_dtype(variable.numpy_dtype)
+        return slab.shards("residual", variable.stored_grid, dtype)
 
     def _address(self, step: int, index: Index) -> str:
         return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"

@@ -16,9 +16,12 @@ from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.codecs.numcodecs import PCodec as PCodecSerializer
 
+from gnomon.storage.text import is_text, text_bytes
+
 __all__ = [
     "Codecs",
     "added",
+    "atom",
     "codecs",
     "compressed_size",
     "delta_pays",
@@ -37,30 +40,53 @@ SAMPLE = 8192
 
 
 def is_supported(dtype: np.dtype[np.generic]) -> bool:
-    """Tell whether chunks of this type can be stored: numbers, booleans, datetimes."""
-    return dtype.kind in "biufMm" and dtype.itemsize in (1, 2, 4, 8)
+    """Tell whether chunks of this type can be stored: all of a fixed width, and text."""
+    return is_text(dtype) or (
+        dtype.kind in "biufcmMSUV" and dtype.itemsize > 0 and not dtype.hasobject
+    )
+
+
+def atom(dtype: np.dtype[np.generic]) -> tuple[np.dtype[np.generic], int]:
+    """Return the numbers that a value is made of: their type, and how many there are.
+
+    A complex number is two floats, text of fixed width its characters, anything else of unusual
+    width its bytes.
+    """
+    if dtype.kind == "c" and dtype.itemsize in (8, 16):
+        return np.dtype(f"<f{dtype.itemsize // 2}"), 2
+    if dtype.kind == "U":
+        return np.dtype("<u4"), dtype.itemsize // 4
+    if dtype.kind in "SV" or dtype.itemsize not in (1, 2, 4, 8):
+        return np.dtype("u1"), dtype.itemsize
+    return dtype, 1
 
 
 def residual_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.signedinteger]:
-    """Return the signed integer type of the same width."""
-    return np.dtype(f"<i{dtype.itemsize}")
+    """Return the signed integer type of the width of the numbers that values are made of."""
+    return np.dtype(f"<i{atom(dtype)[0].itemsize}")
 
 
 def ordered(values: NDArray[np.generic]) -> NDArray[np.signedinteger]:
-    """Map values to signed integers of the same width, one to one, order kept for floats.
+    """Map values to signed integers, one to one, order kept for floats.
 
-    For floats the bits are read as sign and magnitude and turned to two's complement.
+    For floats the bits are read as sign and magnitude and turned to two's complement.  Values
+    that are made of several numbers become a last axis.
     """
-    bits = np.asarray(values, order="C").view(residual_dtype(values.dtype))
-    return _flip_magnitude(bits) if values.dtype.kind == "f" else bits
+    part, width = atom(values.dtype)
+    numbers = np.asarray(values, order="C")
+    if width > 1:
+        numbers = numbers.reshape(*numbers.shape, 1).view(part)
+    bits = numbers.view(residual_dtype(values.dtype))
+    return _flip_magnitude(bits) if part.kind == "f" else bits
 
 
 def restored(
     integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]
 ) -> NDArray[np.generic]:
     """Return the values that :func:`ordered` mapped to these integers."""
-    bits = _flip_magnitude(integers) if dtype.kind == "f" else integers
-    return np.asarray(bits, order="C").view(dtype)
+    part, width = atom(dtype)
+    bits = np.asarray(_flip_magnitude(integers) if part.kind == "f" else integers, order="C")
+    return bits.view(dtype)[..., 0] if width > 1 else bits.view(dtype)
 
 
 def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
@@ -122,6 +148,7 @@ def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -
     that is swapped with another, or stale, is as visible as a flipped bit.
     """
     data = np.asarray(values, order="C")
-    state = xxhash.xxh3_128(f"{variable}\0{index}\0{data.dtype.str}\0{data.shape}\0".encode())
-    state.update(data.reshape(-1).view(np.uint8))
+    kind = "text" if is_text(data.dtype) else data.dtype.str
+    state = xxhash.xxh3_128(f"{variable}\0{index}\0{kind}\0{data.shape}\0".encode())
+    state.update(text_bytes(data) if kind == "text" else data.reshape(-1).view(np.uint8))
     return state.digest()

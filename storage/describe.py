@@ -10,6 +10,7 @@ import xarray as xr
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import Kind, SourceSpec, Variable
+from gnomon.storage.text import type_name
 from gnomon.storage.times import decode
 
 __all__ = ["Description", "choose_chunks", "describe"]
@@ -23,7 +24,13 @@ MAX_CHUNK_BYTES = 2**22
 SHARD_BYTES = 2**24
 """Chunks are grouped into stored objects of about this size."""
 MIN_SHARDS = 4
-"""Fields are cut into at least this many, where the chunks allow it, for workers to share."""
+"""Fields are cut into at least this many, for workers to share,"""
+MIN_SHARD_BYTES = 2**21
+"""but not smaller than this: many small objects cost more than they gain."""
+MIN_CHUNK_BYTES = 2**16
+"""Smaller source chunks are taken together, as long as there are more than `MIN_CHUNKS`."""
+READ_BYTES = 2**27
+"""Memory for all steps of one source chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ def describe(
     moving = [str(n) for n in dataset.variables if _moves(dataset, str(n), spec)]
     _check_names(dataset, names, moving)
     skipped = {
-        n: f"type {dataset[n].dtype} is not numeric"
+        n: f"type {dataset[n].dtype} cannot be stored"
         for n in moving
         if not is_supported(dataset[n].dtype)
     }
@@ -147,8 +154,8 @@ def _check_names(dataset: xr.Dataset, names: tuple[str, ...], moving: list[str])
             raise NotFound(f"the source has no variable {name!r}; it has {there}")
         if not is_supported(dataset[name].dtype):
             raise InvalidInput(
-                f"{name} has type {dataset[name].dtype}; only numbers, booleans and datetimes "
-                "can be captured"
+                f"{name} has type {dataset[name].dtype}; only numbers, booleans, datetimes "
+                "and text can be captured"
             )
         if name not in moving:
             raise InvalidInput(
@@ -213,52 +220,78 @@ def _variable(
     array = dataset.variables[name]
     dims = tuple(str(d) for d in array.dims if d != spec.time)
     shape = tuple(dataset.sizes[d] for d in dims)
-    if 0 in shape:
-        raise InvalidInput(f"{name} has no cells: its shape is {shape}")
     preferred = array.encoding.get("preferred_chunks") or {}
     source_chunks = tuple(int(preferred.get(d, n)) for d, n in zip(dims, shape, strict=True))
     chosen = choose_chunks(shape, source_chunks, array.dtype.itemsize)
-    chosen = tuple(min(chunks.get(d, c), n) for d, c, n in zip(dims, chosen, shape, strict=True))
+    limits = zip(dims, chosen, shape, strict=True)
+    chosen = tuple(max(1, min(chunks.get(d, c), n)) for d, c, n in limits)
+    steps = int(preferred.get(spec.time, 1)) if spec.time else 1
     return Variable(
         name=name,
         dims=dims,
         shape=shape,
-        dtype=array.dtype.newbyteorder("<").str,
+        dtype=type_name(array.dtype),
         chunks=chosen,
-        shards=_choose_shards(shape, chosen, array.dtype.itemsize),
+        shards=_choose_shards(shape, chosen, array.dtype.itemsize, steps),
         attributes={str(k): v for k, v in array.attrs.items()},
-        forecast=array.dtype.kind in "biuf" and (name in names or _is_predictable(dataset, name)),
+        forecast=_is_number(array.dtype)
+        and 0 not in shape
+        and (name in names or _is_predictable(dataset, name)),
         cyclic=tuple(_is_cyclic(dataset, d) for d in dims),
         time_axis=array.dims.index(spec.time) if spec.time in array.dims else 0,
     )
 
 
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
 def choose_chunks(
     shape: tuple[int, ...], source: tuple[int, ...], itemsize: int
 ) -> tuple[int, ...]:
-    """Return chunks that divide the source's: small enough to place damage, not smaller.
+    """Return chunks that fit the source's: small enough to place damage, not smaller.
 
-    Halving keeps every chunk inside one chunk of the source, which is how damage arrives.
+    Large chunks of the source are divided evenly, small ones are taken together, so that no chunk
+    straddles two of the source's, which is how damage arrives and what is read at once.
     """
-    chunks = [min(c, n) for c, n in zip(source, shape, strict=True)]
+    chunks = [max(1, min(c, n)) for c, n in zip(source, shape, strict=True)]
+
+    def count() -> int:
+        return prod(ceil(n / c) for n, c in zip(shape, chunks, strict=True))
+
+    while count() > MIN_CHUNKS and 2 * prod(chunks) * itemsize <= MIN_CHUNK_BYTES:
+        parts = [ceil(n / c) for n, c in zip(shape, chunks, strict=True)]
+        most = max(range(len(chunks)), key=lambda axis: parts[axis])
+        chunks[most] *= 2
 
     def too_large() -> bool:
-        count = prod(ceil(n / c) for n, c in zip(shape, chunks, strict=True))
         cells = prod(chunks)
-        few = count < MIN_CHUNKS and cells >= 2 * MIN_CELLS
+        few = count() < MIN_CHUNKS and cells >= 2 * MIN_CELLS
         return cells > 1 and (few or cells * itemsize > MAX_CHUNK_BYTES)
 
     while too_large():
         longest = max(range(len(chunks)), key=lambda axis: chunks[axis])
-        chunks[longest] = ceil(chunks[longest] / 2)
-    return tuple(chunks)
+        chunks[longest] = _divided(chunks[longest], whole=chunks[longest] >= shape[longest])
+    return tuple(min(c, max(1, n)) for c, n in zip(chunks, shape, strict=True))
+
+
+def _divided(size: int, *, whole: bool) -> int:
+    """Return about half of a chunk's size: a divisor, unless the chunk is the whole axis."""
+    if whole:
+        return ceil(size / 2)
+    return next((size // n for n in range(2, 8) if size % n == 0), ceil(size / 2))
 
 
 def _choose_shards(
-    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int
+    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int, steps: int
 ) -> tuple[int, ...]:
+    """Return how many chunks are stored together, and read from the source at once.
+
+    Of a source that is chunked along time, all steps of a chunk are read together.
+    """
     shards = list(chunks)
-    limit = min(SHARD_BYTES, prod(shape) * itemsize // MIN_SHARDS)
+    limit = max(MIN_SHARD_BYTES, prod(shape) * itemsize // MIN_SHARDS)
+    limit = min(SHARD_BYTES, limit, READ_BYTES // max(1, steps))
     for axis in reversed(range(len(shape))):
         room = limit // max(1, prod(shards) * itemsize)
         count = ceil(shape[axis] / chunks[axis])

@@ -3,7 +3,6 @@
 Numbers are kept as their bytes, text as JSON; type, shape and hash stand in the settings.
 """
 
-import json
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.log import content_hash
 from gnomon.storage.model import Settings
+from gnomon.storage.text import is_text, text_bytes, text_values
 
 __all__ = ["encode_frame", "encode_variable", "load_frame"]
 
@@ -37,7 +37,7 @@ def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[
         entries[str(name)] = {
             "dims": [str(d) for d in variable.dims],
             "attributes": {str(k): v for k, v in variable.attrs.items()},
-            "dtype": "text" if values.dtype.kind in "OT" else values.dtype.newbyteorder("<").str,
+            "dtype": "text" if is_text(values.dtype) else values.dtype.newbyteorder("<").str,
             "shape": list(values.shape),
             "file": file,
             "hash": content_hash(data),
@@ -55,22 +55,14 @@ def encode_variable(name: str, variable: xr.Variable) -> tuple[bytes, NDArray[An
         It holds objects that are not text.
     """
     values = np.asarray(variable.values)
-    return _text(name, values) if values.dtype.kind in "OT" else _bytes(values), values
+    try:
+        return text_bytes(values) if is_text(values.dtype) else _bytes(values), values
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from error
 
 
 def _bytes(values: NDArray[Any]) -> bytes:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C").tobytes()
-
-
-def _text(name: str, values: NDArray[Any]) -> bytes:
-    texts = values.ravel().tolist()
-    wrong = next((text for text in texts if not isinstance(text, str)), "")
-    if not isinstance(wrong, str):
-        raise InvalidInput(
-            f"{name} holds {type(wrong).__name__} objects; only numbers and text can be "
-            "stored: leave it out of the source, or convert it"
-        )
-    return json.dumps(texts).encode()
 
 
 def load_frame(location: Location, settings: Settings) -> xr.Dataset:
@@ -102,5 +94,5 @@ def _load(location: Location, entry: dict[str, Any]) -> NDArray[Any]:
         )
     shape = tuple(map(int, entry["shape"]))
     if entry["dtype"] == "text":
-        return np.array(json.loads(data), dtype=object).reshape(shape)
+        return np.asarray(text_values(data, shape))
     return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(shape)

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
+from gnomon.storage.delta import atom
 from gnomon.storage.errors import Format, NotFound
-from gnomon.storage.grid import Grid
+from gnomon.storage.grid import Grid, Index
 from gnomon.storage.packing import Packing
+from gnomon.storage.text import is_text
 
 __all__ = [
     "FORMAT",
@@ -103,6 +105,24 @@ class Variable:
         return np.dtype(self.dtype)
 
     @property
+    def is_text(self) -> bool:
+        """Whether values are strings of any length, which are stored as they are."""
+        return is_text(self.numpy_dtype)
+
+    @property
+    def stored_grid(self) -> Grid:
+        """The chunk grid of what is stored: with an axis for values of several numbers."""
+        _, width = atom(self.numpy_dtype)
+        if width == 1:
+            return self.grid
+        parts = (self.shape, self.chunks, self.shards)
+        return Grid(*((*part, width) for part in parts))
+
+    def stored_index(self, index: Index) -> Index:
+        """Return the index of a chunk on the grid of what is stored."""
+        return index if atom(self.numpy_dtype)[1] == 1 else (*index, 0)
+
+    @property
     def categorical(self) -> bool:
         """Whether values are labels, between which nothing lies."""
         return self.numpy_dtype.kind == "b" or "flag_values" in self.attributes
@@ -117,7 +137,12 @@ class Variable:
         return self.packing.bounds()
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Return raw values as float64 in the variable's units, NaN where they are missing."""
+        """Return raw values as float64 in the variable's units, NaN where they are missing.
+
+        Text and other types that are no plain numbers are NaN.
+        """
+        if raw.dtype.kind not in "biufmM" or raw.dtype.itemsize > 8:
+            return np.full(raw.shape, np.nan)
         return self.packing.to_physical(raw)
 
     def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
 from zarr.abc.store import (
     ByteRequest,
@@ -25,6 +26,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
 from gnomon.storage.grid import Index
+from gnomon.storage.text import is_text
 
 __all__ = ["ChunkFunction", "ComputedArray", "ReadingStore"]
 
@@ -65,8 +67,12 @@ class ComputedArray:
         cells = self.compute(index)
         if cells.shape != self.chunks:
             padded = np.zeros(self.chunks, self.dtype)
+            if is_text(self.dtype):
+                padded[...] = ""
             padded[tuple(slice(n) for n in cells.shape)] = cells
             cells = padded
+        if is_text(self.dtype):
+            return bytes(VLenUTF8().encode(cells.ravel()))
         return np.ascontiguousarray(cells, self.dtype).tobytes()
 
 

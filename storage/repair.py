@@ -19,15 +19,17 @@ from zarr.storage import MemoryStore
 from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.captures import CODING, DIGEST, UNCHANGED, CaptureStack
 from gnomon.storage.check import CheckReport, check
-from gnomon.storage.delta import codecs, digest, ordered, residual_dtype, subtracted
+from gnomon.storage.delta import atom, digest, ordered, residual_dtype, subtracted
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.frame import encode_variable
-from gnomon.storage.grid import Grid, Index
+from gnomon.storage.grid import Index
 from gnomon.storage.inventory import Inventory, take_inventory
 from gnomon.storage.log import COPIES, SPAN, content_hash, write_checkpoint
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import SETTINGS, Repository
+from gnomon.storage.slab import residual_layout
 from gnomon.storage.source import instants, open_source, read_state
+from gnomon.storage.text import pack_text
 
 __all__ = ["Repaired", "repair"]
 
@@ -221,20 +223,10 @@ def _objects(
 ) -> dict[str, bytes]:
     """Return the stored objects of a residual array into which regions are written."""
     memory = MemoryStore()
-    grid: Grid = variable.grid
     dtype = residual_dtype(variable.numpy_dtype)
-    array = zarr.create_array(
-        memory,
-        shape=(steps, *grid.shape),
-        chunks=(1, *grid.chunks),
-        shards=(1, *grid.shards) if grid.shards != grid.chunks else None,
-        dtype=dtype,
-        fill_value=0,
-        filters=None,
-        **codecs(dtype),
-    )
+    array = zarr.create_array(memory, **residual_layout(steps, variable.stored_grid, dtype))
     for local, (start, values) in fields.items():
-        cells = (slice(a, a + n) for a, n in zip(start, values.shape, strict=True))
+        cells = (slice(a, a + n) for a, n in zip(start, values.shape, strict=False))
         where: tuple[Any, ...] = (local, *cells)
         array[where] = values
     made = {}
@@ -264,12 +256,16 @@ class _Shard:
 
     def mended(self, expected: Entry) -> tuple[bytes, str] | None:
         """Return the shard as it was written; None if a chunk of it is found nowhere."""
+        if self.variable.is_text:
+            return self._text(expected)
         grid = self.variable.grid
-        wanted = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=True))
+        wanted = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=False))
         block = next((b for b in grid.blocks() if b.start == wanted), None)
         if block is None:
             return None
         shape = tuple(s.stop - s.start for s in block.cells)
+        width = atom(self.variable.numpy_dtype)[1]
+        shape = (*shape, width) if width > 1 else shape
         residual = np.zeros(shape, residual_dtype(self.variable.numpy_dtype))
         for index, _, cells in grid.inner(block):
             row = self.stack.rows(self.step.step)[index]
@@ -290,6 +286,13 @@ class _Shard:
         objects = _objects(self.variable, self.step.local + 1, fields)
         name = "/".join(["c", str(self.step.local), *map(str, self.shard)])
         data = objects.get(name)
+        if data is None or object_hash(data) != expected[1]:
+            return None
+        return data, ", ".join(sorted(self.origins))
+
+    def _text(self, expected: Entry) -> tuple[bytes, str] | None:
+        values = self._values(self.shard, self.stack.rows(self.step.step)[self.shard])
+        data = None if values is None else pack_text(values)
         if data is None or object_hash(data) != expected[1]:
             return None
         return data, ", ".join(sorted(self.origins))

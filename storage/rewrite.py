@@ -5,19 +5,17 @@ back and verified again; then one record says where the captures are from now on
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
-from gnomon.storage.delta import residual_dtype
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.slab import create_index, create_residual
+from gnomon.storage.slab import create_index
+from gnomon.storage.writing import BlockWriter, create_captures
 
 __all__ = ["MAX_ROWS", "dependent", "rewrite"]
 
@@ -72,20 +70,14 @@ def _rewrite_variable(
     repository: Repository, variable: Variable, batch: Batch, steps: list[int]
 ) -> str:
     grid = variable.grid
-    path = f"captures/{batch.id}/{variable.folder}"
-    target = create_residual(
-        batch,
-        f"{path}/residual",
-        lead=len(steps),
-        grid=grid,
-        dtype=residual_dtype(variable.numpy_dtype),
-    )
+    create_captures(batch, variable, len(steps))
     rows = np.zeros((len(steps), *grid.counts, len(COLUMNS)), np.int64)
     bases = _bases(repository, steps)
     stack = repository.captures(variable.name)
     for block in grid.blocks():
-        rows[:, *block.chunks] = _rewrite_block(stack, target, block, steps, bases)
-    return create_index(batch, f"{path}/index", rows, COLUMNS)
+        writer = BlockWriter(batch, variable, block)
+        rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases)
+    return create_index(batch, f"captures/{batch.id}/{variable.folder}/index", rows, COLUMNS)
 
 
 def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
@@ -101,7 +93,7 @@ def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
 
 def _rewrite_block(
     stack: CaptureStack,
-    target: zarr.Array[Any],
+    writer: BlockWriter,
     block: Block,
     steps: list[int],
     bases: dict[int, int | None],
@@ -109,10 +101,8 @@ def _rewrite_block(
     variable = stack.variable
     rows = np.zeros((len(steps), *block.grid, len(COLUMNS)), np.int64)
     done: dict[tuple[int, Index], Held] = {}
-    shape = tuple(s.stop - s.start for s in block.cells)
     rewritten = set(steps)
     for k, step in enumerate(steps):
-        residual, changed = np.zeros(shape, target.dtype), False
         for index, local, cells in variable.grid.inner(block):
             base = bases[step]
             previous = None
@@ -122,14 +112,11 @@ def _rewrite_block(
             done[step, index] = made.held
             rows[(k, *local)] = made.row
             rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
-            if made.residual is not None:
-                residual[cells], changed = made.residual, True
+            writer.put(k, index, cells, made)
         # Only the capture just before, and those that later ones are coded against, stay needed.
         later = {bases[s] for s in steps[k + 1 :]}
         done = {key: held for key, held in done.items() if key[0] in later}
-        if changed:
-            where: tuple[Any, ...] = (k, *block.cells)
-            target[where] = residual
+        writer.finish(k)
     return rows
 
 

@@ -24,26 +24,29 @@ from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES
 from gnomon.storage.shards import Shards, read_whole
 
-__all__ = ["Slab", "create_index", "create_residual", "create_table", "root"]
+__all__ = ["Slab", "create_index", "create_residual", "create_table", "residual_layout", "root"]
 
 logger = logging.getLogger(__name__)
+
+
+def residual_layout(lead: int, grid: Grid, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return how an array (lead, *dims) of integers is stored, as arguments of Zarr."""
+    return {
+        "shape": (lead, *grid.shape),
+        "chunks": (1, *(max(1, n) for n in grid.chunks)),
+        "shards": (1, *grid.shards) if grid.shards != grid.chunks else None,
+        "dtype": dtype,
+        "fill_value": 0,
+        "filters": None,
+        **codecs(dtype),
+    }
 
 
 def create_residual(
     batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
 ) -> zarr.Array[Any]:
     """Make an empty array (lead, *dims) for integers, chunked like the variable."""
-    return zarr.create_array(
-        batch.store(),
-        name=path,
-        shape=(lead, *grid.shape),
-        chunks=(1, *grid.chunks),
-        shards=(1, *grid.shards) if grid.shards != grid.chunks else None,
-        dtype=dtype,
-        fill_value=0,
-        filters=None,
-        **codecs(dtype),
-    )
+    return zarr.create_array(batch.store(), name=path, **residual_layout(lead, grid, dtype))
 
 
 def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:

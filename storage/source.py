@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
 from gnomon.storage.model import Settings, SourceSpec, Variable
+from gnomon.storage.text import is_text, type_name
 from gnomon.storage.times import decode
 
 __all__ = [
@@ -113,6 +114,8 @@ def _one_line(error: BaseException) -> str:
 
 def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the values little endian and contiguous, bits otherwise unchanged."""
+    if is_text(values.dtype):
+        return values.astype(object)
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
@@ -163,7 +166,7 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
         shape = tuple(dataset.sizes[str(d)] for d in dims)
         time = settings.source.time
         axis = found.dims.index(time) if time in found.dims else None
-        dtype = found.dtype.newbyteorder("<").str
+        dtype = type_name(found.dtype)
         for what, now, before in (
             ("dimensions", dims, variable.dims),
             ("shape", shape, variable.shape),
@@ -275,7 +278,7 @@ def read_state(
 ) -> NDArray[np.generic]:
     """Return a region of one state, undecoded; see :func:`read_states`."""
     positions = None if position is None else [position]
-    return native(read_states(dataset, variable, positions, cells)[0])
+    return native(read_states(dataset, variable, positions, cells)[0, ...])
 
 
 def chunk_sizes(dataset: xr.Dataset, variable: Variable) -> tuple[int, tuple[int, ...]]:

@@ -17,6 +17,7 @@ from zarr.storage import MemoryStore
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.grid import Index
 from gnomon.storage.reader import ComputedArray
+from gnomon.storage.text import is_text
 
 __all__ = ["ServedArray", "create_computed", "create_fixed"]
 
@@ -40,7 +41,7 @@ class ServedArray:
 def create_fixed(store: MemoryStore, name: str, variable: xr.Variable) -> None:
     """Write a variable that does not change, as one chunk."""
     values = np.asarray(variable.values)
-    texts = values.dtype.kind in "OT"
+    texts = is_text(values.dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of types without a specification, which stay in memory
         array = zarr.create_array(
@@ -67,7 +68,7 @@ def create_computed(store: MemoryStore, served: ServedArray) -> None:
             name=served.name,
             shape=served.shape,
             chunks=served.computed.chunks,
-            dtype=served.computed.dtype,
+            dtype=str if is_text(served.computed.dtype) else served.computed.dtype,
             compressors=None,
             filters=None,
             dimension_names=list(served.dims),

@@ -11,18 +11,24 @@ from math import ceil, prod
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
-from gnomon.storage.delta import residual_dtype
+from gnomon.storage.captures import (
+    COLUMNS,
+    STATUS,
+    CaptureStack,
+    EncodedChunk,
+    Held,
+    encode_chunk,
+)
 from gnomon.storage.errors import Conflict, Integrity
 from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.slab import create_index, create_residual, create_table
+from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import chunk_sizes, open_source, read_states, refuse_predicted
+from gnomon.storage.writing import BlockWriter, create_captures
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.plan import CapturePlan
@@ -57,13 +63,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     batch = Batch(repository.location, plan.id)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
-        create_residual(
-            batch,
-            f"captures/{plan.id}/{variable.folder}/residual",
-            lead=steps,
-            grid=grid,
-            dtype=residual_dtype(variable.numpy_dtype),
-        )
+        create_captures(batch, variable, steps)
         with open_source(repository.settings.source) as dataset:
             _, along = chunk_sizes(dataset, variable)
         blocks = list(reading_grid(grid, along).blocks())
@@ -91,7 +91,7 @@ def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
     A chunk of the source can only be read whole; a worker should not read it twice.
     """
     blocks = tuple(
-        shard * ceil(chunk / shard) for shard, chunk in zip(grid.shards, source_chunks, strict=True)
+        shard * max(1, ceil(chunk / shard)) for shard, chunk in zip(grid.shards, source_chunks, strict=True)
     )
     return Grid(grid.shape, grid.chunks, blocks)
 
@@ -116,8 +116,7 @@ def _capture_block(
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
-    path = f"captures/{plan.id}/{variable.folder}/residual"
-    target = zarr.open_array(batch.store(), path=path, mode="r+")
+    writer = BlockWriter(batch, variable, block)
     work = _Work.on(repository, plan, variable)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
@@ -127,19 +126,16 @@ def _capture_block(
             positions = None if plan.positions is None else [plan.positions[k] for k in span]
             refuse_predicted(dataset, variable, positions, block.cells)
             states = read_states(dataset, variable, positions, block.cells)
-            for k, raw in zip(span, states, strict=True):
-                residual, changed = np.zeros(raw.shape, target.dtype), False
+            for j, k in enumerate(span):
+                raw = states[j, ...]
                 for index, local, cells in variable.grid.inner(block):
-                    chunk = np.asarray(raw[cells], order="C")
-                    row, integers, found = work.take(k, index, chunk)
-                    rows[(k, *local)] = row
-                    if integers is not None:
-                        residual[cells], changed = integers, True
+                    chunk = np.asarray(raw[(..., *cells)], order="C")
+                    encoded, found = work.take(k, index, chunk)
+                    rows[(k, *local)] = encoded.row
+                    writer.put(k, index, cells, encoded)
                     for column, value in found.items():
                         table[column][(k, *local)] = value
-                if changed:
-                    where: tuple[Any, ...] = (k, *block.cells)
-                    target[where] = residual
+                writer.finish(k)
     return rows, table, batch.entries
 
 
@@ -186,8 +182,8 @@ class _Work:
 
     def take(
         self, k: int, index: Index, raw: NDArray[np.generic]
-    ) -> tuple[NDArray[np.int64], NDArray[np.signedinteger] | None, dict[str, float]]:
-        """Return index row, residual and statistics of a chunk of the k-th planned state."""
+    ) -> tuple[EncodedChunk, dict[str, float]]:
+        """Return a chunk of the k-th planned state as it is stored, and its statistics."""
         step, base = self.first + k, self.plan.bases[k]
         encoded = encode_chunk(self.variable.name, index, step, raw, self._base(base, index))
         found = None
@@ -196,7 +192,7 @@ class _Work:
         if found is None:
             found = self._measure(k, index, raw)
         self.held[index] = (step, encoded.held)
-        return encoded.row, encoded.residual, found
+        return encoded, found
 
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None:

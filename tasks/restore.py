@@ -348,8 +348,8 @@ def _compare(
             assert job.plane.step is not None
             expected = captures.rows(job.plane.step)[index][DIGEST].tobytes()
         else:
-            expected = digest(variable.name, index, native(field[cells]))
-        if digest(variable.name, index, native(found[cells])) != expected:
+            expected = digest(variable.name, index, native(field[(..., *cells)]))
+        if digest(variable.name, index, native(found[(..., *cells)])) != expected:
             raise Integrity(
                 f"{name} chunk {index} was not written to {Path(job.path).name} as it "
                 "was read; check the disk, nothing was left behind"

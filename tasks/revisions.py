@@ -79,7 +79,7 @@ def _changed_in_block(
             raw = read_state(dataset, variable, position, block.cells)
             rows = captures.rows(step)
             for index, _, cells in variable.grid.inner(block):
-                chunk = np.asarray(raw[cells], order="C")
+                chunk = np.asarray(raw[(..., *cells)], order="C")
                 if digest(name, index, chunk) != rows[index][DIGEST].tobytes():
                     changed.add(step)
                     break

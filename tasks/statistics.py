@@ -198,23 +198,22 @@ def repeats(
         ``replayed``: it has the digest of an older one.  Both bool (step, *chunk grid).
     """
     window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
-    before = [captures.rows(step)[..., DIGEST] for step in steps[-window:]]
-    unchanged = np.zeros(rows.shape[:-1], bool)
-    replayed = np.zeros(rows.shape[:-1], bool)
     # Of 128 random bits 64 are enough to tell a few states of one chunk apart.
-    history = [d[..., 0] for d in before]
-    for k in range(rows.shape[0]):
-        now = rows[k, ..., DIGEST][..., 0]
+    history = [captures.rows(step)[..., DIGEST][..., 0].ravel() for step in steps[-window:]]
+    new = rows[..., DIGEST][..., 0].reshape(rows.shape[0], -1)
+    unchanged, replayed = np.zeros(new.shape, bool), np.zeros(new.shape, bool)
+    for k, now in enumerate(new):
         if len(history) >= 2:
             past = np.stack(history[-window:])
             again = (past == now).any(axis=0)
             if again.any():
                 lively = _distinct(past[:, again]) >= LIVELY * past.shape[0]
                 stuck = past[-1][again] == now[again]
-                unchanged[k][again] = lively & stuck
-                replayed[k][again] = lively & ~stuck
+                unchanged[k, again] = lively & stuck
+                replayed[k, again] = lively & ~stuck
         history.append(now)
-    return {"unchanged": unchanged, "replayed": replayed}
+    shape = rows.shape[:-1]
+    return {"unchanged": unchanged.reshape(shape), "replayed": replayed.reshape(shape)}
 
 
 def _distinct(past: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,99 @@
+"""Strings of any length: stored as JSON, whole, since they have no width to take differences of."""
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import InvalidInput
+
+__all__ = [
+    "is_text",
+    "pack_text",
+    "text_bytes",
+    "text_name",
+    "text_values",
+    "type_name",
+    "unpack_text",
+]
+
+TEXT_BYTES = 2**28
+"""A chunk that unpacks to more is not ours."""
+GZIP = 31
+"""zlib's window bits for the gzip format."""
+
+
+def is_text(dtype: np.dtype[Any]) -> bool:
+    """Tell whether values are strings of any length."""
+    return dtype.kind in "OT"
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """Return the NumPy type string, little endian; one for all kinds of text."""
+    return "|O" if is_text(dtype) else dtype.newbyteorder("<").str
+
+
+def text_bytes(values: NDArray[Any]) -> bytes:
+    """Return strings as JSON, in row-major order.
+
+    Raises
+    ------
+    InvalidInput
+        One of them is something else.
+    """
+    texts = values.ravel().tolist()
+    wrong = next((text for text in texts if not isinstance(text, str)), "")
+    if not isinstance(wrong, str):
+        raise InvalidInput(
+            f"found a value of type {type(wrong).__name__} where text was expected; only numbers "
+            "and text can be stored: leave the variable out, or convert it"
+        )
+    return json.dumps(texts).encode()
+
+
+def text_values(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the strings that :func:`text_bytes` made JSON of.
+
+    Raises
+    ------
+    ValueError
+        The JSON is no list of so many strings.
+    """
+    values = np.empty(shape, object)
+    texts = json.loads(data)
+    if len(texts) != values.size or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"expected {values.size} strings")
+    for place, text in zip(np.ndindex(shape), texts, strict=True):
+        values[place] = text
+    return values
+
+
+def text_name(path: str, local: int, index: tuple[int, ...]) -> str:
+    """Return the object that holds a chunk of text, where a residual would be."""
+    return f"{path}/residual/c/{'/'.join(map(str, (local, *index)))}"
+
+
+def pack_text(values: NDArray[Any]) -> bytes:
+    """Return a chunk of text as it is stored: JSON, in gzip."""
+    return gzip.compress(text_bytes(values), mtime=0)
+
+
+def unpack_text(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a stored chunk of text; at most `TEXT_BYTES` are unpacked.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or larger than that.
+    """
+    unpacker = zlib.decompressobj(wbits=GZIP)
+    try:
+        text = unpacker.decompress(data, TEXT_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("it does not end where it should")
+    return text_values(text, shape)
