@@ -5,6 +5,7 @@ values that are merged into the batch of the commit.  The entries go into one *m
 commit, so that a check can hold every stored byte against what was written, without decoding it.
 """
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -12,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import obstore
 import xxhash
-from obstore.exceptions import AlreadyExistsError, BaseError
-from zarr.core.buffer import Buffer
+from obstore.exceptions import BaseError
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
-from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.errors import Integrity
 from gnomon.storage.location import Location
 
 __all__ = [
@@ -126,15 +127,18 @@ class _WriteOnce(ObjectStore[Any]):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Create an object."""
-        data = value.as_buffer_like()
+        data = value.to_bytes()
+        await asyncio.to_thread(self._location.create, key, data)
+        self._entries[key] = (len(value), object_hash(data))
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return an object's bytes, or None."""
         try:
-            await obstore.put_async(self.store, key, data, mode="create", use_multipart=False)
-        except AlreadyExistsError as error:
-            if self._location.read(key) != bytes(data):
-                raise Conflict(f"{key} exists already in {self._location.url}") from error
+            return await super().get(key, prototype, byte_range)
         except (BaseError, OSError) as error:
             raise self._location.unavailable(key, error) from error
-        self._entries[key] = (len(value), object_hash(data))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Do nothing: Zarr asks for it only to mark the folders above an array as groups."""

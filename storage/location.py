@@ -6,6 +6,7 @@ but by a repair.  :meth:`Location.create` is put-if-absent, and the commit log r
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -29,8 +30,18 @@ __all__ = ["Location"]
 _MEMORY: dict[str, MemoryStore] = {}
 """The ``memory://name`` stores of this process."""
 
-RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+RETRIES: Any = {
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {
+        "init_backoff": timedelta(seconds=0.1),
+        "max_backoff": timedelta(seconds=10),
+        "base": 3,
+    },
+}
 """How long an object store is asked again before it counts as gone."""
+PAUSES_S = (0.1, 0.5, 2.0)
+"""Between tries of a put that the client library gives up on, as it must not be done twice."""
 
 
 class Location:
@@ -102,26 +113,32 @@ class Location:
             On a local disk, return only when the object would survive a power failure.  Others
             are forced to the disk together, by :meth:`flush`.
         """
-        try:
-            if durable and self.path is not None:
-                self._create_durable(self._inside(name), data)
+        for pause in (*PAUSES_S, None):
+            try:
+                if durable and self.path is not None:
+                    self._create_durable(self._inside(name), data)
+                else:
+                    obstore.put(self.objects, name, data, mode="create", use_multipart=False)
+                return
+            except (AlreadyExistsError, FileExistsError) as error:
+                cause: Exception = error
+            except ValueError as error:
+                raise InvalidInput(f"{name!r} is not a name of an object: {error}") from error
+            except (BaseError, OSError) as error:
+                if self.path is not None:
+                    raise self.unavailable(name, error) from error
+                cause = error
+            # Whatever the store said, the object tells: a reply may be lost, and a put that the
+            # client repeated finds its own object; S3 also says "conflict" where nothing was done.
+            try:
+                if self.read(name) == data:
+                    return
+            except NotFound:
+                if pause is None or self.path is not None:
+                    raise self.unavailable(name, cause) from cause
+                time.sleep(pause)
             else:
-                obstore.put(self.objects, name, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, FileExistsError) as error:
-            if not self._holds(name, data):
-                raise Conflict(f"{name} exists already in {self.url}") from error
-        except ValueError as error:
-            raise InvalidInput(f"{name!r} is not a name of an object: {error}") from error
-        except (BaseError, OSError) as error:
-            # The reply may be lost and the object stored.
-            if self.path is not None or not self._holds(name, data):
-                raise self.unavailable(name, error) from error
-
-    def _holds(self, name: str, data: bytes) -> bool:
-        try:
-            return self.read(name) == data
-        except (NotFound, Integrity, Unavailable):
-            return False
+                raise Conflict(f"{name} exists already in {self.url}") from cause
 
     def _create_durable(self, path: Path, data: bytes) -> None:
         """Write beside the name, force to the disk, then link: the name never shows half of it."""
@@ -284,8 +301,9 @@ class Location:
     def unavailable(self, name: str, error: Exception) -> Unavailable:
         """Return the error that says that the store did not answer."""
         refused = isinstance(error, PermissionError | PermissionDeniedError)
-        text = "permission denied" if refused else " ".join(str(error).split())[:300]
-        return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; nothing was changed")
+        text = str(error).partition("Debug source:")[0]
+        text = "permission denied" if refused else " ".join(text.split())[:300]
+        return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; mend it and try again")
 
 
 def _folders(path: Path, top: Path) -> list[Path]:

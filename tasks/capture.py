@@ -91,7 +91,8 @@ def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
     A chunk of the source can only be read whole; a worker should not read it twice.
     """
     blocks = tuple(
-        shard * max(1, ceil(chunk / shard)) for shard, chunk in zip(grid.shards, source_chunks, strict=True)
+        shard * max(1, ceil(chunk / shard))
+        for shard, chunk in zip(grid.shards, source_chunks, strict=True)
     )
     return Grid(grid.shape, grid.chunks, blocks)
 
@@ -129,7 +130,8 @@ def _capture_block(
             for j, k in enumerate(span):
                 raw = states[j, ...]
                 for index, local, cells in variable.grid.inner(block):
-                    chunk = np.asarray(raw[(..., *cells)], order="C")
+                    where: tuple[Any, ...] = (..., *cells)  # an array, also without dims
+                    chunk = np.asarray(raw[where], order="C")
                     encoded, found = work.take(k, index, chunk)
                     rows[(k, *local)] = encoded.row
                     writer.put(k, index, cells, encoded)

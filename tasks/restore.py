@@ -343,13 +343,14 @@ def _compare(
     """Demand what was written: by digest where it was captured, else bit for bit."""
     variable = captures.variable
     for index, _, cells in variable.grid.inner(job.block):
+        where: tuple[Any, ...] = (..., *cells)  # an array, also without dims
         exact = job.plane.step is not None and (variable.name, index) not in job.plane.patches
         if exact and name == variable.name:
             assert job.plane.step is not None
             expected = captures.rows(job.plane.step)[index][DIGEST].tobytes()
         else:
-            expected = digest(variable.name, index, native(field[(..., *cells)]))
-        if digest(variable.name, index, native(found[(..., *cells)])) != expected:
+            expected = digest(variable.name, index, native(field[where]))
+        if digest(variable.name, index, native(found[where])) != expected:
             raise Integrity(
                 f"{name} chunk {index} was not written to {Path(job.path).name} as it "
                 "was read; check the disk, nothing was left behind"

@@ -5,6 +5,7 @@ common, and at a few older ones drawn by lot, so that over many updates all are 
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,8 @@ def _changed_in_block(
             raw = read_state(dataset, variable, position, block.cells)
             rows = captures.rows(step)
             for index, _, cells in variable.grid.inner(block):
-                chunk = np.asarray(raw[(..., *cells)], order="C")
+                where: tuple[Any, ...] = (..., *cells)
+                chunk = np.asarray(raw[where], order="C")
                 if digest(name, index, chunk) != rows[index][DIGEST].tobytes():
                     changed.add(step)
                     break
