@@ -7,6 +7,7 @@ reported.  Nothing is ever replaced by bytes of another content.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,30 +105,32 @@ class _Repair:
     def _bytes_of(self, name: str) -> tuple[bytes, str] | None:
         """Return what was written, proved to be the same, and where it was found."""
         plain = name.removeprefix(COPIES)
-        if plain == SETTINGS:
-            return self._settings()
-        if plain.startswith("log/"):
-            sequence = int(plain.removeprefix("log/").removesuffix(".json"))
-            return self.repository.records[sequence].to_json(), "the log as it was read"
-        if plain.startswith("checkpoints/"):
-            return self._checkpoint(plain)
-        if plain.startswith("manifests/"):
-            return self._manifest(plain)
-        if plain.startswith("frame/"):
-            return self._frame(plain)
+        sources: dict[str, Callable[[str], tuple[bytes, str] | None]] = {
+            SETTINGS: self._settings,
+            "log": self._record,
+            "checkpoints": self._checkpoint,
+            "manifests": self._manifest,
+            "frame": self._frame,
+        }
+        found = sources.get(plain.split("/", maxsplit=1)[0])
+        if found is not None:
+            return found(plain)
         expected = self.inventory.objects.get(name)
         if expected is None:
             return None
         twin = plain if name != plain else COPIES + name
-        found = self._intact(twin, expected)
-        if found is not None:
-            return found, f"its copy {twin}"
-        if "/residual/" in plain:
-            return self._residual(plain, expected)
-        return None
+        intact = self._intact(twin, expected)
+        if intact is not None:
+            return intact, f"its copy {twin}"
+        return self._residual(plain, expected) if "/residual/" in plain else None
 
-    @property
+    def _record(self, name: str) -> tuple[bytes, str] | None:
+        sequence = int(name.removeprefix("log/").removesuffix(".json"))
+        return self.repository.records[sequence].to_json(), "the log as it was read"
+
+    @cached_property
     def inventory(self) -> Inventory:
+        """What should be there, by manifests that are mended by now."""
         return take_inventory(self.repository)
 
     def _intact(self, name: str, expected: Entry) -> bytes | None:
@@ -137,7 +140,7 @@ class _Repair:
             return None
         return data if object_hash(data) == expected[1] else None
 
-    def _settings(self) -> tuple[bytes, str] | None:
+    def _settings(self, _name: str) -> tuple[bytes, str] | None:
         for name in (SETTINGS, COPIES + SETTINGS):
             try:
                 data = self.location.read(name)
