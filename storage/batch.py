@@ -6,9 +6,11 @@ commit, so that a check can hold every stored byte against what was written, wit
 """
 
 import asyncio
+import gzip
 import hashlib
 import json
 import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,10 +29,14 @@ __all__ = [
     "Entry",
     "fresh_id",
     "load_manifest",
+    "manifest_name",
     "object_hash",
     "sequence_of",
     "write_manifest",
 ]
+
+MANIFEST_BYTES = 2**30
+"""A manifest that unpacks to more is not ours."""
 
 Entry = tuple[int, str]
 """Size of an object in bytes, and its XXH3-128 hash in hexadecimal."""
@@ -84,7 +90,7 @@ class Batch:
     @property
     def manifest(self) -> str:
         """Name of the manifest."""
-        return f"manifests/{self.id}.json"
+        return manifest_name(self.id)
 
     def seal(self) -> str:
         """Write the manifest and its copy, force everything to the disk, return its SHA-256."""
@@ -95,9 +101,15 @@ class Batch:
         return hashlib.sha256(data).hexdigest()
 
 
+def manifest_name(folder: str) -> str:
+    """Return the name of a commit's manifest."""
+    return f"manifests/{folder}.json.gz"
+
+
 def write_manifest(entries: Mapping[str, Entry]) -> bytes:
-    """Return the bytes of a manifest: the same for the same entries."""
-    return json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0).encode()
+    """Return the bytes of a manifest: JSON, in gzip; the same for the same entries."""
+    lines = json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0)
+    return gzip.compress(lines.encode(), mtime=0)
 
 
 def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
@@ -114,7 +126,9 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
             f"{name}: hash {found[:12]} found, {expected[:12]} expected; the file was changed "
             "after it was written, run 'gnomon repair'"
         )
-    return {str(k): (int(v[0]), str(v[1])) for k, v in json.loads(data).items()}
+    unpacker = zlib.decompressobj(wbits=31)
+    lines = unpacker.decompress(data, MANIFEST_BYTES)
+    return {str(k): (int(v[0]), str(v[1])) for k, v in json.loads(lines).items()}
 
 
 class _WriteOnce(ObjectStore[Any]):

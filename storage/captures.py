@@ -1,15 +1,16 @@
 """Captures: one delta stack per variable, append-only, every chunk verified when it is read.
 
-The index of a slab has one row of five integers per step and chunk:
+The index of a slab has one row of six integers per step and chunk:
 
 ``base``      step whose chunk this one is read against: itself for a key
 ``coding``    0 key, n > 0 delta at the end of a chain of n, -1 unchanged since ``base``
 ``status``    trusted, suspect or missing, as judged at the capture
 ``digest``    two columns: content hash of the chunk at its address
+``filter``    0 the residual is as it is, 1 as differences along the last two axes
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.delta import (
+    GAIN,
     added,
-    delta_pays,
     digest,
     ordered,
+    planar,
     residual_dtype,
     restored,
+    sampled_size,
+    straightened,
     subtracted,
 )
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
@@ -36,6 +40,7 @@ from gnomon.storage.text import is_text, text_name, unpack_text
 __all__ = [
     "COLUMNS",
     "DIGEST",
+    "FILTER",
     "MAX_CHAIN",
     "STATUS",
     "UNCHANGED",
@@ -43,10 +48,11 @@ __all__ = [
     "EncodedChunk",
     "Held",
     "encode_chunk",
+    "encode_unit",
 ]
 
-COLUMNS = ["base", "coding", "status", "digest_high", "digest_low"]
-BASE, CODING, STATUS, DIGEST = 0, 1, 2, slice(3, 5)
+COLUMNS = ["base", "coding", "status", "digest_high", "digest_low", "filter"]
+BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
 UNCHANGED = -1
 MAX_CHAIN = 16
 """Deltas that a read may have to add up before the next one is stored as a key."""
@@ -80,7 +86,7 @@ class EncodedChunk:
     """One chunk of one step, as it goes into a slab."""
 
     row: Row
-    """Its five index columns."""
+    """Its index columns."""
     residual: NDArray[np.signedinteger] | None
     """Integers to store; None for an unchanged chunk, and for text, which is stored itself."""
     held: Held
@@ -96,22 +102,87 @@ def encode_chunk(
     variable: str, index: Index, step: int, values: NDArray[np.generic], previous: Held | None
 ) -> EncodedChunk:
     """Return the smallest of unchanged, key and delta for a chunk of capture number `step`."""
-    found = np.frombuffer(digest(variable, index, values), "<i8")
-    row = np.array([step, 0, 0, *found], np.int64)
-    if previous is not None and np.array_equal(previous.digest, found):
-        row[[BASE, CODING]] = previous.holder, UNCHANGED
-        return EncodedChunk(row, None, previous)
-    if is_text(values.dtype):
-        return EncodedChunk(row, None, Held(lambda: values, found, step, 0))
-    key = ordered(values)
-    chain = 0
-    if previous is not None and previous.chain < MAX_CHAIN:
-        delta = subtracted(key, ordered(previous.values()))
-        if delta_pays(key, delta):
+    return encode_unit(variable, step, [(index, values, previous)])[0]
+
+
+def encode_unit(
+    variable: str,
+    step: int,
+    chunks: Sequence[tuple[Index, NDArray[np.generic], Held | None]],
+) -> list[EncodedChunk]:
+    """Return the chunks of one unit of capture number `step` as they are stored.
+
+    A chunk that is what it was costs nothing.  The others are compressed together, so they are
+    all keys, or all deltas if that is enough smaller.
+
+    Parameters
+    ----------
+    chunks
+        Index, values, and what the chunk is coded against, None for nothing.
+    """
+    rows = []
+    for index, values, previous in chunks:
+        found = np.frombuffer(digest(variable, index, values), "<i8")
+        row = np.array([step, 0, 0, *found, 0], np.int64)
+        if previous is not None and np.array_equal(previous.digest, found):
+            row[[BASE, CODING]] = previous.holder, UNCHANGED
+        rows.append(row)
+    changed = [k for k, row in enumerate(rows) if row[CODING] != UNCHANGED]
+    coded, is_delta, bent = _coded(
+        {k: chunks[k][1] for k in changed}, {k: chunks[k][2] for k in changed}
+    )
+    made = []
+    for k, ((_, values, previous), row) in enumerate(zip(chunks, rows, strict=True)):
+        if row[CODING] == UNCHANGED and previous is not None:
+            made.append(EncodedChunk(row, None, previous))
+            continue
+        chain = 0
+        if is_delta and previous is not None:
             chain = previous.chain + 1
             row[[BASE, CODING]] = previous.holder, chain
-            key = delta
-    return EncodedChunk(row, key, Held(lambda: values, found, step, chain))
+        row[FILTER] = int(bent)
+        held = Held(partial(_same, values), row[DIGEST], step, chain)
+        made.append(EncodedChunk(row, coded.get(k), held))
+    return made
+
+
+def _same(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values
+
+
+Integers = dict[int, NDArray[np.signedinteger]]
+
+
+def _coded(
+    values: Mapping[int, NDArray[np.generic]], previous: Mapping[int, Held | None]
+) -> tuple[Integers, bool, bool]:
+    """Return chunks as integers to be stored together, whether as deltas, and whether bent."""
+    if not values or is_text(next(iter(values.values())).dtype):
+        return {}, False, False
+    keys = {k: ordered(v) for k, v in values.items()}
+    size, bent, stored = _smallest(keys)
+    if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
+        deltas = {
+            k: subtracted(keys[k], ordered(p.values()))
+            for k, p in previous.items()
+            if p is not None
+        }
+        delta_size, delta_bent, delta_stored = _smallest(deltas)
+        if delta_size <= GAIN * size:
+            return delta_stored, True, delta_bent
+    return stored, False, bent
+
+
+def _smallest(integers: Integers) -> tuple[int, bool, Integers]:
+    """Return the sampled size of integers, as they are or bent, and which it is."""
+    size = sampled_size([*integers.values()])
+    first = next(iter(integers.values()))
+    if first.ndim >= 2 and first.dtype.itemsize > 1:
+        bent = {k: planar(v) for k, v in integers.items()}
+        bent_size = sampled_size([*bent.values()])
+        if bent_size < size:
+            return bent_size, True, bent
+    return size, False, integers
 
 
 @dataclass(slots=True)
@@ -214,7 +285,7 @@ class CaptureStack:
         slab, local = self._slab(step)
         if self.variable.is_text:
             return text_name(slab.path, local, index)
-        return self._shards(slab).name(local, self.variable.stored_index(index))
+        return self._shards(slab).name(local, self.variable.stored_cells(index))
 
     def _values(self, holder: int, index: Index) -> NDArray[np.generic]:
         recent = self._recent.get(index)
@@ -242,10 +313,7 @@ class CaptureStack:
         if recent is not None and recent[0] in links:
             integers = ordered(recent[1])
             links = links[: links.index(recent[0])]
-        for step in reversed(links):
-            residual = self._residual(step, index)
-            integers = residual if integers is None else added(residual, integers)
-        assert integers is not None
+        integers = self._added(links, index, integers)
         values = restored(integers, self.variable.numpy_dtype)
         expected = self.rows(holder)[index][DIGEST]
         found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
@@ -275,20 +343,31 @@ class CaptureStack:
 
     def _culprit(self, links: list[int], index: Index) -> int:
         """Return the lowest step of a chain whose sum is not what was written."""
-        integers = None
-        for step in reversed(links):
-            residual = self._residual(step, index)
-            integers = residual if integers is None else added(residual, integers)
-            values = restored(integers, self.variable.numpy_dtype)
+        for position in reversed(range(len(links))):
+            values = restored(self._added(links[position:], index, None), self.variable.numpy_dtype)
             found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-            if not np.array_equal(found, self.rows(step)[index][DIGEST]):
-                return step
+            if not np.array_equal(found, self.rows(links[position])[index][DIGEST]):
+                return links[position]
         return links[0]
+
+    def _added(
+        self, links: list[int], index: Index, below: NDArray[np.signedinteger] | None
+    ) -> NDArray[np.signedinteger]:
+        """Return the sum of residuals and of what is below them; the bent ones are undone once."""
+        sums: dict[bool, NDArray[np.signedinteger]] = {} if below is None else {False: below}
+        for step in links:
+            bent = bool(self.rows(step)[index][FILTER])
+            residual = self._residual(step, index)
+            sums[bent] = added(residual, sums[bent]) if bent in sums else residual
+        if True not in sums:
+            return sums[False]
+        straight = straightened(sums[True])
+        return added(straight, sums[False]) if False in sums else straight
 
     def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
         slab, local = self._slab(step)
         try:
-            return self._shards(slab).chunk(local, self.variable.stored_index(index))
+            return self._shards(slab).read(local, self.variable.stored_cells(index))
         except Integrity as error:
             raise Integrity(f"{self._address(step, index)}: {error}") from error
 

@@ -5,6 +5,7 @@ the order of the numbers is kept; two states are then subtracted modulo 2^width.
 back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -19,22 +20,25 @@ from zarr.codecs.numcodecs import PCodec as PCodecSerializer
 from gnomon.storage.text import is_text, text_bytes
 
 __all__ = [
+    "GAIN",
     "Codecs",
     "added",
     "atom",
     "codecs",
     "compressed_size",
-    "delta_pays",
     "digest",
     "is_supported",
     "ordered",
+    "planar",
     "residual_dtype",
     "restored",
+    "sampled_size",
+    "straightened",
     "subtracted",
 ]
 
-GAIN = 0.8
-"""A delta is kept only when it takes at most this share of the bytes of a key."""
+GAIN = 0.9
+"""A delta is kept only at this share of a key's bytes or less: reading it costs more."""
 SAMPLE = 8192
 """Values of a chunk that are compressed both ways to choose between key and delta."""
 
@@ -110,12 +114,35 @@ def added(
         return np.asarray(delta + base)
 
 
-def delta_pays(key: NDArray[np.signedinteger], delta: NDArray[np.signedinteger]) -> bool:
-    """Tell whether the delta is enough smaller than the key, judged on a sample of the chunk."""
-    middle = max(0, (key.size - SAMPLE) // 2)
-    part = slice(middle, middle + SAMPLE)
-    size = compressed_size(delta.reshape(-1)[part])
-    return size <= GAIN * compressed_size(key.reshape(-1)[part])
+def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return differences along the last two axes, modulo 2^width: how a field bends, not rises.
+
+    Notes
+    -----
+    The Lorenzo predictor (Ibarria, Lindstrom, Rossignac and Szymczak, 2003).  It is linear, so
+    that a chain of residuals is added up first and undone once.
+    """
+    bent = integers.copy()
+    bent[..., 1:, :] -= integers[..., :-1, :]
+    rows = bent.copy()
+    bent[..., :, 1:] -= rows[..., :, :-1]
+    return bent
+
+
+def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Undo :func:`planar`."""
+    columns = np.cumsum(bent, axis=-1, dtype=bent.dtype)
+    return np.asarray(np.cumsum(columns, axis=-2, dtype=bent.dtype))
+
+
+def sampled_size(chunks: Sequence[NDArray[np.signedinteger]]) -> int:
+    """Return the bytes that a sample of chunks takes when they are stored together."""
+    share = max(256, SAMPLE // len(chunks))
+    parts = []
+    for chunk in chunks:
+        middle = max(0, (chunk.size - share) // 2)
+        parts.append(chunk.reshape(-1)[middle : middle + share])
+    return compressed_size(np.concatenate(parts))
 
 
 def compressed_size(values: NDArray[np.signedinteger]) -> int:

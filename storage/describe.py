@@ -10,7 +10,7 @@ import xarray as xr
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import Kind, SourceSpec, Variable
-from gnomon.storage.text import type_name
+from gnomon.storage.text import is_text, type_name
 from gnomon.storage.times import decode
 
 __all__ = ["Description", "choose_chunks", "describe"]
@@ -29,6 +29,8 @@ MIN_SHARD_BYTES = 2**21
 """but not smaller than this: many small objects cost more than they gain."""
 MIN_CHUNK_BYTES = 2**16
 """Smaller source chunks are taken together, as long as there are more than `MIN_CHUNKS`."""
+UNIT_BYTES = 2**18
+"""Chunks smaller than this are compressed together: a stream of a few numbers packs badly."""
 READ_BYTES = 2**27
 """Memory for all steps of one source chunk."""
 
@@ -226,13 +228,18 @@ def _variable(
     limits = zip(dims, chosen, shape, strict=True)
     chosen = tuple(max(1, min(chunks.get(d, c), n)) for d, c, n in limits)
     steps = int(preferred.get(spec.time, 1)) if spec.time else 1
+    units = chosen
+    if not is_text(array.dtype):
+        group = _group(shape, chosen, array.dtype.itemsize, UNIT_BYTES)
+        units = tuple(max(1, min(u, n)) for u, n in zip(group, shape, strict=True))
     return Variable(
         name=name,
         dims=dims,
         shape=shape,
         dtype=type_name(array.dtype),
         chunks=chosen,
-        shards=_choose_shards(shape, chosen, array.dtype.itemsize, steps),
+        units=units,
+        shards=_choose_shards(shape, units, array.dtype.itemsize, steps),
         attributes={str(k): v for k, v in array.attrs.items()},
         forecast=_is_number(array.dtype)
         and 0 not in shape
@@ -289,16 +296,23 @@ def _choose_shards(
 
     Of a source that is chunked along time, all steps of a chunk are read together.
     """
-    shards = list(chunks)
     limit = max(MIN_SHARD_BYTES, prod(shape) * itemsize // MIN_SHARDS)
     limit = min(SHARD_BYTES, limit, READ_BYTES // max(1, steps))
+    return _group(shape, chunks, itemsize, limit)
+
+
+def _group(
+    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int, limit: int
+) -> tuple[int, ...]:
+    """Return the size of as many neighbouring chunks as fit into so many bytes, at least one."""
+    group = list(chunks)
     for axis in reversed(range(len(shape))):
-        room = limit // max(1, prod(shards) * itemsize)
+        room = limit // max(1, prod(group) * itemsize)
         count = ceil(shape[axis] / chunks[axis])
-        shards[axis] = chunks[axis] * max(1, min(count, room))
+        group[axis] = chunks[axis] * max(1, min(count, room))
         if room < count:
             break
-    return tuple(shards)
+    return tuple(group)
 
 
 def _is_cyclic(dataset: xr.Dataset, dim: str) -> bool:

@@ -122,7 +122,7 @@ class ForecasterState:
 
     def file(self, index: Index) -> str:
         """Return the stored object that holds the cells of a chunk."""
-        return self._open()[1].name(0, index)
+        return self._open()[1].name(0, self.variable.grid.cells(index))
 
     def chunk(self, index: Index) -> tuple[Floats, Floats]:
         """Return ``cells`` (row, cell) and ``shared`` (column) of a chunk, verified.
@@ -134,13 +134,10 @@ class ForecasterState:
         """
         slab, all_cells, all_shared = self._open()
         expected = slab.index()[index]
-        per_shard = all_shared.grid.chunks
         try:
-            cells = all_cells.chunk(0, index).reshape(self.rows, -1)
-            outer = tuple(i // n for i, n in zip(index, per_shard, strict=True))
-            inner = (i % n for i, n in zip(index, per_shard, strict=True))
-            where: tuple[Any, ...] = (slice(None), *inner)
-            shared = all_shared.chunk(0, outer)[where]
+            cells = all_cells.read(0, self.variable.grid.cells(index)).reshape(self.rows, -1)
+            place = tuple(slice(i, i + 1) for i in index)
+            shared = all_shared.read(0, place).reshape(self.columns)
         except Integrity as error:
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index}: {error}; "

@@ -4,10 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
+from typing import Any
 
-__all__ = ["Block", "Grid", "Index"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Block", "Grid", "Index", "cut"]
 
 Index = tuple[int, ...]
+
+
+def cut(values: NDArray[Any], cells: tuple[slice, ...]) -> NDArray[Any]:
+    """Return a region of an array, contiguous; an array also where it has no dimensions."""
+    where: tuple[Any, ...] = (..., *cells)
+    return np.asarray(values[where], order="C")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gnomon.storage.batch import Entry, load_manifest
+from gnomon.storage.batch import Entry, load_manifest, manifest_name
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES
@@ -37,7 +37,7 @@ def take_inventory(repository: Repository) -> Inventory:
     found = Inventory()
     for state in repository.eras:
         for folder, sequence in state.folders.items():
-            name = f"manifests/{folder}.json"
+            name = manifest_name(folder)
             expected = str(repository.records[sequence].body["manifest"])
             entries: dict[str, Entry] | None = None
             for place in (name, COPIES + name):
@@ -78,7 +78,7 @@ def folder_of(name: str) -> str | None:
     """Return the commit whose object a name is; None for log, settings and the like."""
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "manifests" and len(parts) == 2:
-        return parts[1].removesuffix(".json")
+        return parts[1].removesuffix(".json.gz")
     return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
 
 

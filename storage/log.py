@@ -181,25 +181,21 @@ class Log:
             raise Integrity(f"{record_name(len(known) - 1)} is not what it was when it was read")
         while True:
             sequence = len(records)
-            try:
-                data = self._location.read(record_name(sequence))
-            except NotFound:
-                try:
-                    self._location.read(COPIES + record_name(sequence))
-                except NotFound:
-                    return tuple(records)
-                data = b""
-            except Integrity:
-                data = b""
-            name = record_name(sequence)
-            record = self._read_one(sequence) if not data else self._parsed(data, name, sequence)
-            self._follow(records, record, name)
+            if not self._is_there(sequence):
+                return tuple(records)
+            self._follow(records, self._read_one(sequence), record_name(sequence))
 
-    def _parsed(self, data: bytes, name: str, sequence: int) -> Record:
-        try:
-            return Record.from_json(data, name)
-        except (Integrity, Format):
-            return self._read_one(sequence)
+    def _is_there(self, sequence: int) -> bool:
+        """Tell whether a record, or the copy that bears witness of it, is there."""
+        for prefix in ("", COPIES):
+            try:
+                self._location.read(prefix + record_name(sequence))
+            except NotFound:
+                continue
+            except Integrity:
+                return True
+            return True
+        return False
 
     def _read_checkpoints(self, records: list[Record]) -> None:
         """Read as many records as checkpoints hold without a gap."""
@@ -217,10 +213,10 @@ class Log:
     def _read_one(self, sequence: int) -> Record:
         name = record_name(sequence)
         try:
-            return Record.from_json(self._location.read(name), name)
+            return self._record_at(name, sequence)
         except (NotFound, Integrity, Format) as error:
             try:
-                record = Record.from_json(self._location.read(COPIES + name), COPIES + name)
+                record = self._record_at(COPIES + name, sequence)
             except GnomonError:
                 if not isinstance(error, NotFound):
                     raise error from None
@@ -229,6 +225,15 @@ class Log:
                 ) from error
             logger.warning("%s is damaged or gone; its copy was read, run 'gnomon repair'", name)
             return record
+
+    def _record_at(self, name: str, sequence: int) -> Record:
+        record = Record.from_json(self._location.read(name), name)
+        if record.sequence != sequence:
+            raise Integrity(
+                f"{name} holds record {record.sequence}: files of the log were exchanged; "
+                "restore it from a copy of the repository"
+            )
+        return record
 
     def _follow(self, records: list[Record], record: Record, name: str) -> None:
         parent = records[-1].digest if records else self._genesis

@@ -74,8 +74,10 @@ class Variable:
     """NumPy type string, little endian."""
     chunks: tuple[int, ...]
     """Cells of a chunk along each dimension."""
+    units: tuple[int, ...]
+    """Cells that are compressed together along each dimension: one chunk, or several small ones."""
     shards: tuple[int, ...]
-    """Cells of a shard along each dimension."""
+    """Cells of a shard, one stored object, along each dimension: a multiple of the units."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """Raw attributes, packing included."""
     forecast: bool = True
@@ -112,15 +114,20 @@ class Variable:
     @property
     def stored_grid(self) -> Grid:
         """The chunk grid of what is stored: with an axis for values of several numbers."""
-        _, width = atom(self.numpy_dtype)
-        if width == 1:
-            return self.grid
-        parts = (self.shape, self.chunks, self.shards)
-        return Grid(*((*part, width) for part in parts))
+        _, width = (None, 1) if self.is_text else atom(self.numpy_dtype)
+        parts = (self.shape, self.units, self.shards)
+        return Grid(*((*part, width) if width > 1 else part for part in parts))
 
-    def stored_index(self, index: Index) -> Index:
-        """Return the index of a chunk on the grid of what is stored."""
-        return index if atom(self.numpy_dtype)[1] == 1 else (*index, 0)
+    def stored_cells(self, index: Index) -> tuple[slice, ...]:
+        """Return the place of a chunk in what is stored."""
+        cells = self.grid.cells(index)
+        grid = self.stored_grid
+        return cells if len(grid.shape) == len(cells) else (*cells, slice(0, grid.shape[-1]))
+
+    def unit_of(self, index: Index) -> Index:
+        """Return the index of the unit that a chunk is compressed in."""
+        sizes = zip(index, self.chunks, self.units, strict=True)
+        return tuple(i * chunk // unit for i, chunk, unit in sizes)
 
     @property
     def categorical(self) -> bool:
@@ -156,7 +163,9 @@ class Variable:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Variable":
         """Read the JSON form."""
-        lists = {n: tuple(data[n]) for n in ("dims", "shape", "chunks", "shards", "cyclic")}
+        lists = {
+            n: tuple(data[n]) for n in ("dims", "shape", "chunks", "units", "shards", "cyclic")
+        }
         return cls(**{**data, **lists, "attributes": attributes_from_json(data["attributes"])})
 
 

@@ -18,9 +18,9 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
-from gnomon.storage.captures import CODING, DIGEST, UNCHANGED, CaptureStack
+from gnomon.storage.captures import CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
 from gnomon.storage.check import CheckReport, check
-from gnomon.storage.delta import atom, digest, ordered, residual_dtype, subtracted
+from gnomon.storage.delta import atom, digest, ordered, planar, residual_dtype, subtracted
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Index
@@ -156,7 +156,7 @@ class _Repair:
         return (write_checkpoint(records), "its records") if len(records) == SPAN else None
 
     def _manifest(self, name: str) -> tuple[bytes, str] | None:
-        folder = name.removeprefix("manifests/").removesuffix(".json")
+        folder = name.removeprefix("manifests/").removesuffix(".json.gz")
         record = next(r for r in self.repository.records if r.body.get("id") == folder)
         expected = str(record.body["manifest"])
         for place in (name, COPIES + name):
@@ -284,7 +284,7 @@ class _Shard:
                 except GnomonError:
                     return None
                 key = subtracted(key, ordered(base))
-            residual[cells] = key
+            residual[cells] = planar(key) if row[FILTER] else key
         fields = {self.step.local: (block.start, residual)}
         objects = _objects(self.variable, self.step.local + 1, fields)
         name = "/".join(["c", str(self.step.local), *map(str, self.shard)])

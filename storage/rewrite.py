@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_chunk
+from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_unit
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index
-from gnomon.storage.writing import BlockWriter, create_captures
+from gnomon.storage.writing import BlockWriter, create_captures, units_of
 
 __all__ = ["MAX_ROWS", "dependent", "rewrite"]
 
@@ -103,16 +103,20 @@ def _rewrite_block(
     done: dict[tuple[int, Index], Held] = {}
     rewritten = set(steps)
     for k, step in enumerate(steps):
-        for index, local, cells in variable.grid.inner(block):
-            base = bases[step]
-            previous = None
-            if base is not None:
-                previous = done.get((base, index)) or _held(stack, base, index, rewritten)
-            made = encode_chunk(variable.name, index, step, stack.chunk(step, index), previous)
-            done[step, index] = made.held
-            rows[(k, *local)] = made.row
-            rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
-            writer.put(k, index, cells, made)
+        base = bases[step]
+        for unit in units_of(variable, block):
+            chunks = []
+            for index, _, _ in unit:
+                previous = None
+                if base is not None:
+                    previous = done.get((base, index)) or _held(stack, base, index, rewritten)
+                chunks.append((index, stack.chunk(step, index), previous))
+            made = encode_unit(variable.name, step, chunks)
+            for (index, local, cells), encoded in zip(unit, made, strict=True):
+                done[step, index] = encoded.held
+                rows[(k, *local)] = encoded.row
+                rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
+                writer.put(k, index, cells, encoded)
         # Only the capture just before, and those that later ones are coded against, stay needed.
         later = {bases[s] for s in steps[k + 1 :]}
         done = {key: held for key, held in done.items() if key[0] in later}

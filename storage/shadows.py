@@ -18,6 +18,7 @@ from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Shadow, Variable
+from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Slab
 
 __all__ = [
@@ -165,8 +166,11 @@ class ShadowStack:
 
     def file(self, lead: int, index: Index) -> str:
         """Return the stored object that holds the predicted change of a chunk."""
-        grid = self.variable.grid
-        return self.slab.shards("change", grid, np.dtype("<i4")).name(lead - 1, index)
+        cells = self.variable.grid.cells(index)
+        return self._shards("change", "<i4").name(lead - 1, cells)
+
+    def _shards(self, part: str, dtype: str) -> Shards:
+        return self.slab.shards(part, self.variable.stored_grid, np.dtype(dtype))
 
     def chunk(self, lead: int, index: Index) -> tuple[Floats, Floats]:
         """Return prediction and standard error of a chunk at lead 1..H, in physical units.
@@ -183,18 +187,16 @@ class ShadowStack:
         score = self.scores()[address]
         shape = tuple(c.stop - c.start for c in self.variable.grid.cells(index))
         name = f"shadow of {self.variable.name} chunk {index} at lead {lead}"
-        parts = {
-            "change": self.slab.shards("change", self.variable.grid, np.dtype("<i4")),
-            "error": self.slab.shards("error", self.variable.grid, np.dtype("i1")),
-        }
+        cells = self.variable.grid.cells(index)
+        parts = (self._shards("change", "<i4"), self._shards("error", "i1"))
         try:
-            change, error = (shards.chunk(lead - 1, index) for shards in parts.values())
+            change, error = (shards.read(lead - 1, cells) for shards in parts)
         except Integrity as failure:
             raise Integrity(f"{name}: {failure}") from failure
         error = error.view(np.uint8)
         found = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
         if not np.array_equal(found, row[1:]):
-            files = " or ".join(shards.name(lead - 1, index) for shards in parts.values())
+            files = " or ".join(shards.name(lead - 1, cells) for shards in parts)
             raise Integrity(
                 f"{name} ({files}): digest differs from what was written; "
                 "run 'gnomon update --refit' to make a new shadow"

@@ -26,6 +26,8 @@ __all__ = ["Shards", "read_whole"]
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
 """Bytes of a crc32c."""
+SHARED_BYTES, SHARED = 2**19, 16
+"""Stored chunks up to this size may be read in parts; so many of them are kept."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
 
@@ -96,20 +98,20 @@ class Shards:
     rows: int | None = None
     """Length of the first axis, where a chunk holds all of it; None: one lead to a chunk."""
     _directories: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    _recent: dict[tuple[str, Index], NDArray[Any]] = field(default_factory=dict)
 
-    def name(self, lead: int, index: Index) -> str:
-        """Return the stored object that holds a chunk."""
-        per_shard = self._per_shard
-        parts = [lead, *(i // n for i, n in zip(index, per_shard, strict=True))]
-        return f"{self.path}/c/{'/'.join(map(str, parts))}"
+    def name(self, lead: int, cells: tuple[slice, ...]) -> str:
+        """Return the stored object that holds a region of one chunk."""
+        starts = zip(cells, self.grid.shards, strict=True)
+        return f"{self.path}/c/{'/'.join(map(str, (lead, *(c.start // n for c, n in starts))))}"
 
     @property
     def _per_shard(self) -> Index:
         pairs = zip(self.grid.shards, self.grid.chunks, strict=True)
         return tuple(s // c for s, c in pairs)
 
-    def chunk(self, lead: int, index: Index) -> NDArray[Any]:
-        """Return a chunk, cut off at the edge of the array; its values are *not yet verified*.
+    def read(self, lead: int, cells: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region that lies in one stored chunk; its values are *not yet verified*.
 
         Zarr stores no chunk of integers that is all zero.
 
@@ -118,8 +120,18 @@ class Shards:
         Integrity
             It is damaged.
         """
-        name = self.name(lead, index)
-        cells = self.grid.cells(index)
+        index = tuple(c.start // n for c, n in zip(cells, self.grid.chunks, strict=True))
+        whole = self._chunk(self.name(lead, cells), index)
+        corner = [i * n for i, n in zip(index, self.grid.chunks, strict=True)]
+        inside = (slice(c.start - a, c.stop - a) for c, a in zip(cells, corner, strict=True))
+        where: tuple[Any, ...] = (..., *inside)
+        return np.asarray(whole[where])
+
+    def _chunk(self, name: str, index: Index) -> NDArray[Any]:
+        """Return a whole stored chunk; the last ones are kept, as several reads may share one."""
+        kept = self._recent.get((name, index))
+        if kept is not None:
+            return kept
         rows = () if self.rows is None else (self.rows,)
         whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
         packed = self._packed(name, index, whole.nbytes)
@@ -127,8 +139,15 @@ class Shards:
             pcodec = self.dtype.kind == "i" and self.dtype.itemsize > 1
             out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
             _unpack(_checked(packed, name), out, name, pcodec=pcodec)
-        where: tuple[Any, ...] = (..., *(slice(c.stop - c.start) for c in cells))
-        return np.asarray(whole[where])
+        whole.flags.writeable = False
+        if whole.nbytes <= SHARED_BYTES:
+            self._recent[name, index] = whole
+            while len(self._recent) > SHARED:
+                try:
+                    self._recent.pop(next(iter(self._recent)))
+                except (KeyError, StopIteration, RuntimeError):  # another thread's turn
+                    break
+        return whole
 
     def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:
         try:

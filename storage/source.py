@@ -65,6 +65,11 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
             return xr.open_dataset(target, engine=engine, **options)
     except GnomonError:
         raise
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"source {spec.url} does not hold what was asked for ({_one_line(error)}); "
+            "check the path and --group"
+        ) from error
     except (OSError, PermissionError) as error:
         raise Unavailable(f"source {spec.url} cannot be read: {_one_line(error)}") from error
     except Exception as error:  # xarray engines raise whatever their libraries raise

@@ -29,6 +29,8 @@ class VariableStats:
     """Bytes of its captured states, uncompressed."""
     nbytes: int
     """Stored bytes of its residuals."""
+    values: int
+    """Values of its captured states."""
     chunks: int
     """Chunks of its captured states."""
     unchanged: int
@@ -43,7 +45,7 @@ class VariableStats:
     @property
     def bits_per_value(self) -> float:
         """Stored bits per captured value that had to be stored or was unchanged."""
-        return 8.0 * self.nbytes / self.raw_nbytes if self.raw_nbytes else 0.0
+        return 8.0 * self.nbytes / self.values if self.values else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def _variable(repository: Repository, name: str, sizes: dict[str, int]) -> Varia
         name,
         cells * variable.numpy_dtype.itemsize,
         stored,
+        cells,
         chunks,
         unchanged,
         deltas,

@@ -14,7 +14,7 @@ from gnomon.storage.model import Variable
 from gnomon.storage.slab import create_residual
 from gnomon.storage.text import pack_text, text_name
 
-__all__ = ["BlockWriter", "create_captures"]
+__all__ = ["BlockWriter", "create_captures", "units_of"]
 
 
 def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
@@ -27,6 +27,16 @@ def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
             grid=variable.stored_grid,
             dtype=residual_dtype(variable.numpy_dtype),
         )
+
+
+def units_of(
+    variable: Variable, block: Block
+) -> list[list[tuple[Index, Index, tuple[slice, ...]]]]:
+    """Return the chunks of a block, as ``Grid.inner`` gives them, by the unit they are in."""
+    units: dict[Index, list[tuple[Index, Index, tuple[slice, ...]]]] = {}
+    for chunk in variable.grid.inner(block):
+        units.setdefault(variable.unit_of(chunk[0]), []).append(chunk)
+    return list(units.values())
 
 
 class BlockWriter:

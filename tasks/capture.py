@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import (
     COLUMNS,
+    DIGEST,
     STATUS,
     CaptureStack,
     EncodedChunk,
     Held,
-    encode_chunk,
+    encode_unit,
 )
 from gnomon.storage.errors import Conflict, Integrity
-from gnomon.storage.grid import Block, Grid, Index
+from gnomon.storage.grid import Block, Grid, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import chunk_sizes, open_source, read_states, refuse_predicted
-from gnomon.storage.writing import BlockWriter, create_captures
+from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.plan import CapturePlan
@@ -49,7 +50,7 @@ class Capture:
     plan: CapturePlan
     """What was to be captured."""
     rows: dict[str, NDArray[np.int64]]
-    """Index rows (step, *chunk grid, 5) by variable."""
+    """Index rows (step, *chunk grid, 6) by variable."""
     statistics: dict[str, dict[str, NDArray[Any]]]
     """By variable: columns (step, *chunk grid) of the actual table."""
     entries: dict[str, Entry]
@@ -105,7 +106,7 @@ def _revised(
     captures = repository.captures(name)
     for k, before in enumerate(plan.revises):
         if before is not None:
-            differs = (captures.rows(before)[..., 3:] != rows[k][..., 3:]).any(axis=-1)
+            differs = (captures.rows(before)[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
             revised[k] = differs & (captures.status(before) == TRUSTED)
     return revised
 
@@ -119,6 +120,7 @@ def _capture_block(
     batch = Batch(repository.location, plan.id)
     writer = BlockWriter(batch, variable, block)
     work = _Work.on(repository, plan, variable)
+    units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
     with open_source(repository.settings.source) as dataset:
@@ -129,14 +131,14 @@ def _capture_block(
             states = read_states(dataset, variable, positions, block.cells)
             for j, k in enumerate(span):
                 raw = states[j, ...]
-                for index, local, cells in variable.grid.inner(block):
-                    where: tuple[Any, ...] = (..., *cells)  # an array, also without dims
-                    chunk = np.asarray(raw[where], order="C")
-                    encoded, found = work.take(k, index, chunk)
-                    rows[(k, *local)] = encoded.row
-                    writer.put(k, index, cells, encoded)
-                    for column, value in found.items():
-                        table[column][(k, *local)] = value
+                for unit in units:
+                    chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
+                    made = work.take(k, chunks)
+                    for (index, local, cells), (encoded, found) in zip(unit, made, strict=True):
+                        rows[(k, *local)] = encoded.row
+                        writer.put(k, index, cells, encoded)
+                        for column, value in found.items():
+                            table[column][(k, *local)] = value
                 writer.finish(k)
     return rows, table, batch.entries
 
@@ -183,18 +185,23 @@ class _Work:
         return cls(repository, plan, variable, captures, expectation, len(repository.captured))
 
     def take(
-        self, k: int, index: Index, raw: NDArray[np.generic]
-    ) -> tuple[EncodedChunk, dict[str, float]]:
-        """Return a chunk of the k-th planned state as it is stored, and its statistics."""
+        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
+    ) -> list[tuple[EncodedChunk, dict[str, float]]]:
+        """Return chunks of a unit of the k-th planned state as they are stored, and statistics."""
         step, base = self.first + k, self.plan.bases[k]
-        encoded = encode_chunk(self.variable.name, index, step, raw, self._base(base, index))
-        found = None
-        if encoded.is_unchanged and base is not None and base < self.first:
-            found = self._as_before(base, index)
-        if found is None:
-            found = self._measure(k, index, raw)
-        self.held[index] = (step, encoded.held)
-        return encoded, found
+        against = [(index, raw, self._base(base, index)) for index, raw in chunks]
+        made = []
+        for (index, raw), encoded in zip(
+            chunks, encode_unit(self.variable.name, step, against), strict=True
+        ):
+            found = None
+            if encoded.is_unchanged and base is not None and base < self.first:
+                found = self._as_before(base, index)
+            if found is None:
+                found = self._measure(k, index, raw)
+            self.held[index] = (step, encoded.held)
+            made.append((encoded, found))
+        return made
 
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None:

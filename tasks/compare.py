@@ -105,7 +105,7 @@ class _Tally:
     ) -> None:
         differs = _bits(first) != _bits(second)
         self.cells += int(differs.sum())
-        for axis, places in enumerate(np.nonzero(differs)):
+        for axis, places in enumerate(np.argwhere(differs).T):  # none without dimensions
             low, high = self.extent[axis]
             at = places + start[axis]
             self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
@@ -123,8 +123,7 @@ class _Tally:
 
 
 def _bits(values: NDArray[np.generic]) -> NDArray[Any]:
-    """Return values that are equal where the bits are, NaN included."""
-    if values.dtype.kind in "fc":
-        parts = np.ascontiguousarray(values)
-        return parts.view(np.dtype((np.void, parts.dtype.itemsize)))
+    """Return values that are equal where the bits are, NaN and NaT included."""
+    if values.dtype.kind in "fcMm":
+        return np.asarray(values, order="C").view(np.dtype((np.void, values.dtype.itemsize)))
     return values

@@ -78,7 +78,11 @@ def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shado
         path = f"shadows/{learnt.id}/{variable.folder}"
         for part, dtype in (("change", "<i4"), ("error", "i1")):
             create_residual(
-                batch, f"{path}/{part}", lead=len(leads), grid=grid, dtype=np.dtype(dtype)
+                batch,
+                f"{path}/{part}",
+                lead=len(leads),
+                grid=variable.stored_grid,
+                dtype=np.dtype(dtype),
             )
         blocks = list(grid.blocks())
         job = partial(_materialize_block, pinned, learnt, name, instants)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gnomon.storage.captures import DIGEST, CaptureStack
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.grid import Block
+from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
@@ -208,11 +208,11 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
             f"{variable.name}_provenance",
         ):
             if name in dataset:
-                inner = dict(zip(variable.dims, variable.chunks, strict=True)) | {time: 1}
+                inner = dict(zip(variable.dims, variable.units, strict=True)) | {time: 1}
                 if path.suffix != ".nc":
                     dims = list(map(str, dataset[name].dims))
                     encoding[name]["chunks"] = tuple(inner[d] for d in dims)
-                    if variable.shards != variable.chunks:
+                    if variable.shards != variable.units:
                         encoding[name]["shards"] = tuple((sizes | {time: 1})[d] for d in dims)
                     # A chunk that equals the fill value by number may differ from it in its bits.
                     encoding[name]["write_empty_chunks"] = True
@@ -343,14 +343,13 @@ def _compare(
     """Demand what was written: by digest where it was captured, else bit for bit."""
     variable = captures.variable
     for index, _, cells in variable.grid.inner(job.block):
-        where: tuple[Any, ...] = (..., *cells)  # an array, also without dims
         exact = job.plane.step is not None and (variable.name, index) not in job.plane.patches
         if exact and name == variable.name:
             assert job.plane.step is not None
             expected = captures.rows(job.plane.step)[index][DIGEST].tobytes()
         else:
-            expected = digest(variable.name, index, native(field[where]))
-        if digest(variable.name, index, native(found[where])) != expected:
+            expected = digest(variable.name, index, native(cut(field, cells)))
+        if digest(variable.name, index, native(cut(found, cells))) != expected:
             raise Integrity(
                 f"{name} chunk {index} was not written to {Path(job.path).name} as it "
                 "was read; check the disk, nothing was left behind"

@@ -5,16 +5,21 @@ common, and at a few older ones drawn by lot, so that over many updates all are 
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from gnomon.storage.captures import DIGEST
 from gnomon.storage.delta import digest
-from gnomon.storage.grid import Block
+from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import chunk_sizes, instants, open_source, read_state
+from gnomon.storage.source import (
+    check_unchanged,
+    chunk_sizes,
+    instants,
+    open_source,
+    read_state,
+)
 from gnomon.tasks.capture import reading_grid
 from gnomon.tasks.work import Mapper
 
@@ -33,11 +38,17 @@ def find_revisions(
     ----------
     count
         How many captures are compared, the newest and others drawn by lot; None: all.
+
+    Raises
+    ------
+    InvalidInput
+        The variables of the source are not what they were at init.
     """
     if repository.settings.source.kind == "state" or count == 0:
         return ()
     newest = {step.instant: step for step in repository.state.kept}
     with open_source(repository.settings.source) as dataset:
+        check_unchanged(dataset, repository.settings)
         times = instants(dataset, repository.settings)
     positions = {int(t): k for k, t in enumerate(times) if int(t) in newest}
     steps = [newest[t] for t in sorted(positions)]
@@ -80,9 +91,7 @@ def _changed_in_block(
             raw = read_state(dataset, variable, position, block.cells)
             rows = captures.rows(step)
             for index, _, cells in variable.grid.inner(block):
-                where: tuple[Any, ...] = (..., *cells)
-                chunk = np.asarray(raw[where], order="C")
-                if digest(name, index, chunk) != rows[index][DIGEST].tobytes():
+                if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
                     changed.add(step)
                     break
     return changed

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from gnomon.storage.batch import Batch, fresh_id
@@ -17,9 +18,9 @@ from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Grid
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Kind, Settings, SourceSpec, Variable
-from gnomon.storage.repository import Repository
+from gnomon.storage.repository import _OPENED, Repository
 from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.slab import create_index, create_residual, create_table
+from gnomon.storage.slab import Slab, create_index, create_residual, create_table
 from gnomon.storage.source import open_source
 from gnomon.storage.view import Plane, raw_dataset
 from gnomon.tasks.capture import capture, commit_capture
@@ -126,6 +127,8 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
             variables[variable.name] = {
                 "roots": roots,
                 "confidence": [0.5] * leads,
+                "expected_rmse": [1.0] * leads,
+                "tolerance": 1.0,
                 "ledger": ledger,
             }
             root = _write_state(variable, batch, rng)
@@ -148,7 +151,13 @@ def _write_shadow(
     last = repository.timeline[-1].step
     stack = repository.captures(variable.name)
     arrays = {
-        part: create_residual(batch, f"{path}/{part}", lead=leads, grid=grid, dtype=np.dtype(dtype))
+        part: create_residual(
+            batch,
+            f"{path}/{part}",
+            lead=leads,
+            grid=variable.stored_grid,
+            dtype=np.dtype(dtype),
+        )
         for part, dtype in (("change", "<i4"), ("error", "i1"))
     }
     rows = np.zeros((leads, *grid.counts, len(INDEX_COLUMNS)), np.int64)
@@ -200,7 +209,9 @@ def store_stack(
         batch = Batch(location, f"s{first:03d}")
         path = f"captures/{batch.id}/{variable.folder}"
         dtype = residual_dtype(variable.numpy_dtype)
-        array = create_residual(batch, f"{path}/residual", lead=len(part), grid=grid, dtype=dtype)
+        array = create_residual(
+            batch, f"{path}/residual", lead=len(part), grid=variable.stored_grid, dtype=dtype
+        )
         rows = np.zeros((len(part), *grid.counts, len(COLUMNS)), np.int64)
         for k, state in enumerate(part):
             residual = np.zeros(grid.shape, dtype)
@@ -256,9 +267,21 @@ def same_attributes(a: dict[Any, Any], b: dict[Any, Any]) -> bool:
     return {k: form(v) for k, v in a.items()} == {k: form(v) for k, v in b.items()}
 
 
+def reopened(url: str | Path) -> Repository:
+    """Open a repository as a new process would: this one remembers the records it has verified."""
+    _OPENED.clear()
+    return Repository.open(str(url))
+
+
+def shorten_spans(monkeypatch: pytest.MonkeyPatch, span: int = 4) -> None:
+    """Let a checkpoint hold few records."""
+    for module in ("log", "check", "repair"):
+        monkeypatch.setattr(f"gnomon.storage.{module}.SPAN", span)
+
+
 def everything(url: str | Path) -> dict[str, Any]:
-    """Read all that a repository may ever return, or raise."""
-    repository = Repository.open(str(url))
+    """Read all that a repository may ever return, as a new process would, or raise."""
+    repository = reopened(url)
     found: dict[str, Any] = {
         "records": [(r.kind, r.body) for r in repository.records],
         "settings": repository.settings.to_json(),
@@ -277,6 +300,20 @@ def everything(url: str | Path) -> dict[str, Any]:
         state = repository.forecaster_state(name)
         for index in state.variable.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]
+    return found | _ledger(repository)
+
+
+def _ledger(repository: Repository) -> dict[str, Any]:
+    """Return the statistics of captures and shadows, by table."""
+    found: dict[str, Any] = {}
+    for record in repository.records:
+        if record.kind in ("capture", "shadow"):
+            group = "actual" if record.kind == "capture" else "prediction"
+            for name, entry in record.body["variables"].items():
+                key = f"{group}-{repository.settings.variable(name).folder}"
+                path = f"ledger/{record.body['id']}"
+                slab = Slab(repository.location, path, {key: entry["ledger"]})
+                found[f"{path}/{key}"] = slab.index(key).tobytes()
     return found
 
 

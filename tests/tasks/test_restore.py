@@ -220,15 +220,15 @@ def test_what_was_written_wrong_is_noticed(
 def test_a_damaged_repository_is_never_restored_in_silence(
     grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = Shards.chunk
+    true = Shards.read
 
-    def flipped(shards: Shards, lead: int, index: Any) -> Any:
-        values = true(shards, lead, index).copy()
+    def flipped(shards: Shards, lead: int, cells: Any) -> Any:
+        values = true(shards, lead, cells).copy()
         values.reshape(-1)[0] ^= 1
         return values
 
     before = sources.listing(grown.folder)
-    monkeypatch.setattr(Shards, "chunk", flipped)
+    monkeypatch.setattr(Shards, "read", flipped)
     with pytest.raises(Integrity, match=r"chunk \(0,"):
         grown.open().restore("2001-01-10", "x.zarr")
     assert sources.listing(grown.folder) == before
