@@ -25,6 +25,7 @@ from gnomon.storage.delta import (
     planar,
     residual_dtype,
     restored,
+    sample,
     sampled_size,
     straightened,
     subtracted,
@@ -160,29 +161,33 @@ def _coded(
     if not values or is_text(next(iter(values.values())).dtype):
         return {}, False, False
     keys = {k: ordered(v) for k, v in values.items()}
-    size, bent, stored = _smallest(keys)
+    size, bent = _smallest(keys)
     if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
         deltas = {
             k: subtracted(keys[k], ordered(p.values()))
             for k, p in previous.items()
             if p is not None
         }
-        delta_size, delta_bent, delta_stored = _smallest(deltas)
+        delta_size, delta_bent = _smallest(deltas)
         if delta_size <= GAIN * size:
-            return delta_stored, True, delta_bent
-    return stored, False, bent
+            return _bent(deltas, delta_bent), True, delta_bent
+    return _bent(keys, bent), False, bent
 
 
-def _smallest(integers: Integers) -> tuple[int, bool, Integers]:
-    """Return the sampled size of integers, as they are or bent, and which it is."""
-    size = sampled_size([*integers.values()])
+def _bent(integers: Integers, bent: bool) -> Integers:
+    return {k: planar(v) for k, v in integers.items()} if bent else integers
+
+
+def _smallest(integers: Integers) -> tuple[int, bool]:
+    """Return about how many bytes integers take, and whether that is as planar differences."""
+    rows = sample([*integers.values()])
+    size = sampled_size(rows)
     first = next(iter(integers.values()))
     if first.ndim >= 2 and first.dtype.itemsize > 1:
-        bent = {k: planar(v) for k, v in integers.items()}
-        bent_size = sampled_size([*bent.values()])
+        bent_size = sampled_size([planar(part) for part in rows])
         if bent_size < size:
-            return bent_size, True, bent
-    return size, False, integers
+            return bent_size, True
+    return size, False
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ __all__ = [
     "planar",
     "residual_dtype",
     "restored",
+    "sample",
     "sampled_size",
     "straightened",
     "subtracted",
@@ -39,15 +40,14 @@ __all__ = [
 
 GAIN = 0.9
 """A delta is kept only at this share of a key's bytes or less: reading it costs more."""
-SAMPLE = 8192
+SAMPLE = 4096
 """Values of a chunk that are compressed both ways to choose between key and delta."""
 
 
 def is_supported(dtype: np.dtype[np.generic]) -> bool:
     """Tell whether chunks of this type can be stored: all of a fixed width, and text."""
-    return is_text(dtype) or (
-        dtype.kind in "biufcmMSUV" and dtype.itemsize > 0 and not dtype.hasobject
-    )
+    fixed = dtype.kind in "biufcmMSUV" and dtype.itemsize > 0 and dtype.names is None
+    return fixed or is_text(dtype)
 
 
 def atom(dtype: np.dtype[np.generic]) -> tuple[np.dtype[np.generic], int]:
@@ -94,8 +94,12 @@ def restored(
 
 
 def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
-    mask = np.iinfo(bits.dtype).max
-    return np.where(bits < 0, bits ^ bits.dtype.type(mask), bits)
+    """Turn sign and magnitude into two's complement, or back: negative bits are flipped."""
+    mask = bits.dtype.type(np.iinfo(bits.dtype).max)
+    flipped = np.asarray(bits >> bits.dtype.type(8 * bits.dtype.itemsize - 1))
+    flipped &= mask
+    flipped ^= bits
+    return flipped
 
 
 def subtracted(
@@ -135,14 +139,23 @@ def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     return np.asarray(np.cumsum(columns, axis=-2, dtype=bent.dtype))
 
 
-def sampled_size(chunks: Sequence[NDArray[np.signedinteger]]) -> int:
-    """Return the bytes that a sample of chunks takes when they are stored together."""
+def sample(
+    chunks: Sequence[NDArray[np.signedinteger]],
+) -> list[NDArray[np.signedinteger]]:
+    """Return some rows from the middle of every chunk, `SAMPLE` values or a little more in all."""
     share = max(256, SAMPLE // len(chunks))
     parts = []
     for chunk in chunks:
-        middle = max(0, (chunk.size - share) // 2)
-        parts.append(chunk.reshape(-1)[middle : middle + share])
-    return compressed_size(np.concatenate(parts))
+        rows = chunk.reshape(-1, chunk.shape[-1]) if chunk.ndim >= 2 else chunk.reshape(-1, 1)
+        count = max(2, -(-share // max(1, rows.shape[1])))
+        middle = max(0, (rows.shape[0] - count) // 2)
+        parts.append(rows[middle : middle + count])
+    return parts
+
+
+def sampled_size(chunks: Sequence[NDArray[np.signedinteger]]) -> int:
+    """Return the bytes that integers take when they are stored together."""
+    return compressed_size(np.concatenate([chunk.reshape(-1) for chunk in chunks]))
 
 
 def compressed_size(values: NDArray[np.signedinteger]) -> int:

@@ -230,7 +230,7 @@ def _variable(
     steps = int(preferred.get(spec.time, 1)) if spec.time else 1
     units = chosen
     if not is_text(array.dtype):
-        group = _group(shape, chosen, array.dtype.itemsize, UNIT_BYTES)
+        group = _group(shape, chosen, source_chunks, UNIT_BYTES // array.dtype.itemsize)
         units = tuple(max(1, min(u, n)) for u, n in zip(group, shape, strict=True))
     return Variable(
         name=name,
@@ -239,7 +239,7 @@ def _variable(
         dtype=type_name(array.dtype),
         chunks=chosen,
         units=units,
-        shards=_choose_shards(shape, units, array.dtype.itemsize, steps),
+        shards=_choose_shards(shape, units, source_chunks, array.dtype.itemsize, steps),
         attributes={str(k): v for k, v in array.attrs.items()},
         forecast=_is_number(array.dtype)
         and 0 not in shape
@@ -271,26 +271,36 @@ def choose_chunks(
         most = max(range(len(chunks)), key=lambda axis: parts[axis])
         chunks[most] *= 2
 
-    def too_large() -> bool:
-        cells = prod(chunks)
-        few = count() < MIN_CHUNKS and cells >= 2 * MIN_CELLS
-        return cells > 1 and (few or cells * itemsize > MAX_CHUNK_BYTES)
+    def too_few() -> bool:
+        return count() < MIN_CHUNKS and prod(chunks) >= 2 * MIN_CELLS
 
-    while too_large():
-        longest = max(range(len(chunks)), key=lambda axis: chunks[axis])
-        chunks[longest] = _divided(chunks[longest], whole=chunks[longest] >= shape[longest])
+    def too_large() -> bool:
+        return prod(chunks) > 1 and prod(chunks) * itemsize > MAX_CHUNK_BYTES
+
+    free = [c >= n for c, n in zip(source, shape, strict=True)]
+    while too_few() or too_large():
+        parts = [_part(size, is_free) for size, is_free in zip(chunks, free, strict=True)]
+        even = [axis for axis, part in enumerate(parts) if 8 * part > chunks[axis] > 1]
+        if not even and not too_large():
+            break
+        longest = max(even or range(len(chunks)), key=lambda axis: chunks[axis])
+        chunks[longest] = parts[longest]
     return tuple(min(c, max(1, n)) for c, n in zip(chunks, shape, strict=True))
 
 
-def _divided(size: int, *, whole: bool) -> int:
-    """Return about half of a chunk's size: a divisor, unless the chunk is the whole axis."""
-    if whole:
+def _part(size: int, is_free: bool) -> int:
+    """Return the largest part that a chunk can be divided into, or its half if that is free."""
+    if is_free or size < 2:
         return ceil(size / 2)
-    return next((size // n for n in range(2, 8) if size % n == 0), ceil(size / 2))
+    return next(size // n for n in range(2, size + 1) if size % n == 0)
 
 
 def _choose_shards(
-    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int, steps: int
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    source: tuple[int, ...],
+    itemsize: int,
+    steps: int,
 ) -> tuple[int, ...]:
     """Return how many chunks are stored together, and read from the source at once.
 
@@ -298,19 +308,28 @@ def _choose_shards(
     """
     limit = max(MIN_SHARD_BYTES, prod(shape) * itemsize // MIN_SHARDS)
     limit = min(SHARD_BYTES, limit, READ_BYTES // max(1, steps))
-    return _group(shape, chunks, itemsize, limit)
+    return _group(shape, chunks, source, limit // itemsize)
 
 
 def _group(
-    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int, limit: int
+    shape: tuple[int, ...], chunks: tuple[int, ...], source: tuple[int, ...], limit: int
 ) -> tuple[int, ...]:
-    """Return the size of as many neighbouring chunks as fit into so many bytes, at least one."""
+    """Return the size of as many neighbouring chunks as have so many cells, at least one.
+
+    Like a chunk, a group ends where a chunk of the source ends, or divides it evenly.
+    """
     group = list(chunks)
     for axis in reversed(range(len(shape))):
-        room = limit // max(1, prod(group) * itemsize)
-        count = ceil(shape[axis] / chunks[axis])
-        group[axis] = chunks[axis] * max(1, min(count, room))
-        if room < count:
+        size, own, n = chunks[axis], max(1, source[axis]), shape[axis]
+        room = limit // max(1, prod(group))
+        count = ceil(n / size)
+        most = max(1, min(count, room))
+        fitting = (
+            k for k in range(most, 0, -1) if k == count or not (size * k % own and own % (size * k))
+        )
+        taken = next(fitting, most)
+        group[axis] = size * taken
+        if taken < count:
             break
     return tuple(group)
 

@@ -1,0 +1,394 @@
+"""What storage costs: python benchmarks/storage.py SOURCE --variable V [--json].
+
+Bytes per value of the captures beside Zarr with zstd, Zarr with pcodec, and Icechunk, for the same
+states in the same chunks; bytes of a shadow; time of a capture and of a restore, each beside plain
+Zarr in the same run, medians of pairs; and how opening, committing and the disk grow with the
+number of captures.  The source is any dataset with a time dimension that xarray opens.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+import gnomon
+from gnomon.flows.cluster import thread_mapper
+from gnomon.storage.delta import codecs
+from gnomon.storage.model import Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import native
+from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.restore import restore
+
+WHEN = "2020-01-01T00:00:00+00:00"
+HOUR = 3_600_000_000
+WORKERS = 2
+
+
+def size_of(folder: Path, pattern: str = "**/*") -> int:
+    """Return the bytes of the files below a folder."""
+    return sum(p.stat().st_size for p in folder.glob(pattern) if p.is_file())
+
+
+def capture_all(repository: Repository, now: int | None = None) -> Repository:
+    """Capture what is new in the source, without judging or forecasting."""
+    while (plan := plan_capture(repository, now=now)) is not None:
+        found = capture(repository, plan, thread_mapper(WORKERS))
+        repository = commit_capture(repository, found, set(), report={}, committed_at=WHEN)
+        if now is not None:
+            break
+    return repository
+
+
+def write_source(path: Path, fields: NDArray[Any], attributes: dict[str, Any]) -> Path:
+    """Write states (step, ...) as a Zarr dataset with one chunk per state."""
+    dims = [f"d{k}" for k in range(fields.ndim - 1)]
+    shutil.rmtree(path, ignore_errors=True)
+    time = xr.Variable("time", np.arange(len(fields)), {"units": "hours since 2000-01-01"})
+    dataset = xr.Dataset({"v": (("time", *dims), fields, attributes)}, coords={"time": time})
+    encoding = {"v": {"chunks": (1, *fields.shape[1:]), "_FillValue": None}}
+    if "_FillValue" in attributes:
+        encoding["v"].pop("_FillValue")
+    dataset.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
+    return path
+
+
+# Bytes -----------------------------------------------------------------------------------------
+
+
+def bytes_of(fields: NDArray[Any], attributes: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Return stored bits per value of the same states in several stores, all files counted."""
+    source = write_source(folder / "source.zarr", fields, attributes)
+    opened = gnomon.create(str(folder / "gnomon"), str(source))
+    variable = opened.stored.settings.variables[0]
+    capture_all(opened.stored)
+    stored = gnomon.open(str(folder / "gnomon")).stats()
+    for name, options in {
+        "zstd": {},
+        "pcodec": {"filters": None, **codecs(residual(variable))},
+    }.items():
+        if name == "pcodec" and fields.dtype.itemsize == 1:
+            continue
+        array = zarr.create_array(
+            folder / name,
+            shape=fields.shape,
+            chunks=(1, *variable.units),
+            shards=(1, *variable.shards) if variable.shards != variable.units else None,
+            dtype=fields.dtype,
+            **options,  # type: ignore[arg-type]
+        )
+        array[...] = fields
+    write_icechunk(folder / "icechunk", fields, variable)
+    names = [n for n in ("zstd", "pcodec", "icechunk") if (folder / n).exists()]
+    values = float(fields.size)
+    found = {f"zarr {n}" if n != "icechunk" else n: size_of(folder / n) for n in names}
+    parts = stored.parts
+    found["gnomon, data"] = parts["captures"]
+    found["gnomon, data and index"] = parts["captures"] + parts["index"]
+    found["gnomon, everything"] = sum(parts.values())
+    return {name: 8.0 * nbytes / values for name, nbytes in found.items()}
+
+
+def residual(variable: Variable) -> np.dtype[Any]:
+    """Return the integer type of a variable's width, which decides on the codec."""
+    return np.dtype(f"<i{variable.numpy_dtype.itemsize}")
+
+
+def write_icechunk(path: Path, fields: NDArray[Any], variable: Variable) -> None:
+    """Write the states into an Icechunk repository, one commit, defaults, same chunks."""
+    try:
+        import icechunk
+    except ImportError:
+        return
+    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
+    session = repository.writable_session("main")
+    array = zarr.create_array(
+        session.store,
+        name="v",
+        shape=fields.shape,
+        chunks=(1, *variable.units),
+        dtype=fields.dtype,
+    )
+    array[...] = fields
+    session.commit("all")
+
+
+def shadow_bytes(source: str, name: str, folder: Path) -> dict[str, float] | None:
+    """Return the bytes of one lead of a shadow beside those of one capture; None if no shadow."""
+    opened = gnomon.create(str(folder / "shadowed"), source, variables=[name])
+    opened.update()
+    stored = opened.stored
+    if not stored.shadows or name not in stored.shadows[-1].variables:
+        return None
+    shadow = stored.shadows[-1]
+    variable = stored.settings.variable(name)
+    path = folder / "shadowed" / "shadows" / shadow.id / variable.folder
+    per_lead = size_of(path) / len(shadow.instants)
+    found = next(v for v in opened.stats().variables if v.name == name)
+    per_capture = found.nbytes / len(stored.timeline)
+    raw = found.raw_nbytes / len(stored.timeline)
+    return {
+        "lead": per_lead,
+        "capture": per_capture,
+        "lead to raw": per_lead / raw,
+        "lead to capture": per_lead / per_capture,
+    }
+
+
+# Time ------------------------------------------------------------------------------------------
+
+
+def tiled(field: NDArray[Any], nbytes: int) -> NDArray[Any]:
+    """Return a field repeated until it has about so many bytes, so that times can be measured."""
+    if field.ndim == 0:
+        return np.full(nbytes // field.itemsize, field)
+    times = int(max(1, np.ceil((nbytes / field.nbytes) ** (1 / min(2, field.ndim)))))
+    repeats = [1] * field.ndim
+    for axis in range(1, min(2, field.ndim) + 1):
+        repeats[-axis] = times
+    return np.tile(field, repeats)
+
+
+def paired(first: Callable[[], None], second: Callable[[], None], rounds: int) -> dict[str, float]:
+    """Return the median seconds of both, run in turn, and the median of their ratios."""
+    seconds: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        pair = []
+        for action in (first, second):
+            start = perf_counter()
+            action()
+            pair.append(perf_counter() - start)
+        seconds.append((pair[0], pair[1]))
+    return {
+        "seconds": median(a for a, _ in seconds),
+        "beside": median(b for _, b in seconds),
+        "ratio": median(a / b for a, b in seconds),
+    }
+
+
+class Timing:
+    """A state source that is overwritten with one large state after another."""
+
+    def __init__(self, fields: NDArray[Any], nbytes: int, folder: Path) -> None:
+        self.states = [tiled(field, nbytes) for field in fields]
+        self.folder = folder
+        self.path = folder / "state.zarr"
+        self.clock = 0
+        self.put(0)
+        gnomon.create(str(folder / "timed"), str(self.path), kind="state")
+        self.repository = Repository.open(str(folder / "timed"))
+        self.variable = self.repository.settings.variables[0]
+
+    def put(self, number: int) -> None:
+        """Overwrite the source with one of the states."""
+        state = self.states[number % len(self.states)]
+        shutil.rmtree(self.path, ignore_errors=True)
+        dims = [f"d{k}" for k in range(state.ndim)]
+        chunks = tuple(min(512, n) for n in state.shape)
+        xr.Dataset({"v": (dims, state)}).to_zarr(
+            self.path, zarr_format=3, consolidated=False, encoding={"v": {"chunks": chunks}}
+        )
+
+    def capture(self) -> None:
+        """Capture what the source holds."""
+        self.clock += HOUR
+        self.repository = capture_all(self.repository, now=self.clock)
+
+    def _blocks(self, work: Callable[[Any, Any], None]) -> None:
+        with xr.open_zarr(self.path, consolidated=False, chunks=None, decode_cf=False) as dataset:
+            array = dataset["v"]
+            blocks = list(self.variable.grid.blocks())
+            thread_mapper(WORKERS)(lambda block: work(array, block), blocks)
+
+    def read(self) -> None:
+        """Read the source, block by block."""
+        self._blocks(lambda array, block: array[block.cells].values)
+
+    def write_plainly(self) -> None:
+        """Read the source and write it as plain Zarr with the codecs and shards of a capture."""
+        target = self.folder / "plain.zarr"
+        shutil.rmtree(target, ignore_errors=True)
+        variable = self.variable
+        made = zarr.create_array(
+            target,
+            shape=variable.shape,
+            chunks=variable.units,
+            shards=variable.shards if variable.shards != variable.units else None,
+            dtype=variable.numpy_dtype,
+            filters=None,
+            **codecs(residual(variable)),
+        )
+
+        def work(array: Any, block: Any) -> None:
+            made[block.cells] = array[block.cells].values
+
+        self._blocks(work)
+
+    def restore(self) -> None:
+        """Restore the newest capture."""
+        opened = gnomon.open(str(self.folder / "timed"))
+        target = self.folder / "restored.zarr"
+        shutil.rmtree(target, ignore_errors=True)
+        point = opened.points(opened.captures()[-1]["valid_time"])[0]
+        mapper = thread_mapper(WORKERS)
+        restore(opened.stored, point, str(target), plain=True, mapper=mapper)
+
+    def copy_plainly(self) -> None:
+        """Copy a plain Zarr with the codecs of a capture to the codecs of a restore."""
+        source = zarr.open_array(self.folder / "plain.zarr", mode="r")
+        target = self.folder / "copied.zarr"
+        shutil.rmtree(target, ignore_errors=True)
+        variable = self.variable
+        made = zarr.create_array(
+            target,
+            shape=variable.shape,
+            chunks=variable.units,
+            shards=variable.shards if variable.shards != variable.units else None,
+            dtype=variable.numpy_dtype,
+        )
+
+        def work(block: Any) -> None:
+            made[block.cells] = source[block.cells]
+
+        thread_mapper(WORKERS)(work, list(variable.grid.blocks()))
+
+
+def times_of(
+    fields: NDArray[Any], nbytes: int, rounds: int, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Return how long captures and restores take beside plain Zarr."""
+    timing = Timing(fields, nbytes, folder)
+    for number in range(2):
+        timing.put(number)
+        timing.capture()
+    timing.write_plainly()
+    found = {"unchanged capture / reading": paired(timing.capture, timing.read, rounds)}
+    numbers = iter(range(2, 10_000))
+    ratios = []
+    for _ in range(rounds):
+        timing.put(next(numbers))
+        ratios.append(paired(timing.capture, timing.write_plainly, 1))
+    found["changed capture / plain write"] = {k: median(r[k] for r in ratios) for k in ratios[0]}
+    found["restore / plain copy"] = paired(timing.restore, timing.copy_plainly, rounds)
+    return found
+
+
+# Growth ----------------------------------------------------------------------------------------
+
+
+def growth(counts: list[int], folder: Path) -> list[dict[str, float]]:
+    """Return cost of commit, opening and disk after so many captures of a small changing field."""
+    rng = np.random.default_rng(0)
+    path = folder / "small.zarr"
+    field = rng.normal(size=(16, 16)).astype(np.float32)
+    xr.Dataset({"v": (("y", "x"), field)}).to_zarr(path, zarr_format=3, consolidated=False)
+    gnomon.create(str(folder / "grown"), str(path), kind="state")
+    repository = Repository.open(str(folder / "grown"))
+    live = zarr.open_array(path / "v", mode="r+")
+    seconds: list[float] = []
+    found = []
+    for number in track(range(1, counts[-1] + 1), "captures", console=Console(stderr=True)):
+        live[...] = field + np.float32(number)
+        start = perf_counter()
+        repository = capture_all(repository, now=number * HOUR)
+        seconds.append(perf_counter() - start)
+        if number in counts:
+            found.append(
+                {
+                    "captures": number,
+                    "commit_s": median(seconds[-50:]),
+                    "open_and_list_s": median(opening(folder / "grown") for _ in range(3)),
+                    "bytes_per_capture": size_of(folder / "grown") / number,
+                }
+            )
+    return found
+
+
+def opening(path: Path) -> float:
+    """Return the seconds that a fresh process needs to open a repository and list its points."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, time\nfrom gnomon.repository import open_repository\n"
+        "start = time.perf_counter()\nopened = open_repository(sys.argv[1])\n"
+        "found = opened.captures()\nopened.points(found[-1]['valid_time'])\n"
+        "print(time.perf_counter() - start)"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+# Report ----------------------------------------------------------------------------------------
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures."""
+    with xr.open_dataset(options.source, decode_cf=False) as dataset:
+        array = dataset[options.variable]
+        attributes = {
+            k: v
+            for k, v in array.attrs.items()
+            if k in ("_FillValue", "scale_factor", "add_offset")
+        }
+        time = next(
+            (d for d in array.dims if " since " in str(dataset[d].attrs.get("units"))), None
+        )
+        ordered = array.transpose(time or array.dims[0], ...)
+        fields = native(ordered[: options.steps].values)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = Path(name)
+        found["bits_per_value"] = bytes_of(fields, attributes, folder)
+        found["shadow_bytes"] = shadow_bytes(
+            str(Path(options.source).absolute()), options.variable, folder
+        )
+        found["times"] = times_of(fields[:12], options.megabytes * 2**20, options.rounds, folder)
+        if options.captures:
+            found["growth"] = growth(sorted({100, options.captures}), folder)
+    return found
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source")
+    parser.add_argument("--variable", required=True)
+    parser.add_argument("--steps", type=int, default=744, help="states to store")
+    parser.add_argument("--megabytes", type=int, default=64, help="size of a state that is timed")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of timings")
+    parser.add_argument("--captures", type=int, default=1000, help="0: leave the growth out")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(options)
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, bits in found["bits_per_value"].items():
+        print(f"{name:24} {bits:7.2f} bits per value")
+    if found["shadow_bytes"]:
+        for name, value in found["shadow_bytes"].items():
+            print(f"shadow, {name:16} {value:10.3g}")
+    for name, row in found["times"].items():
+        print(f"{name:30} {row['seconds']:.3f} s / {row['beside']:.3f} s = {row['ratio']:.2f}")
+    for row in found.get("growth", []):
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
