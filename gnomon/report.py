@@ -112,7 +112,9 @@ def print_update(result: dict[str, Any]) -> None:
         span = captured[0] if len(captured) == 1 else f"{captured[0]} to {captured[-1]}"
         note(f"captured {len(captured)}: {span}; suspect chunks: {result['suspect_chunks']}")
     if result["late"]:
-        note(f"left out {result['late']} new times that are older than the last capture")
+        note(f"{result['late']} of them are older than the newest capture before")
+    if result["revised"]:
+        note(f"{result['revised']} captured again: the source has changed them since")
     for incident in result["incidents"]:
         note(_incident(incident))
     for name, reason in result["refit"].items():

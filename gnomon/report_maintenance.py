@@ -35,7 +35,10 @@ def print_check(found: "CheckReport") -> None:
     else:
         left = found.objects - found.objects_read
         rest = size(found.nbytes - found.nbytes_read)
-        note(f"{size(found.nbytes_read)} of stored bytes read; not read: {left} objects ({rest})")
+        note(
+            f"{size(found.nbytes_read)} of stored bytes read; not read: {left} objects ({rest}), "
+            "see --read-data"
+        )
     if found.unreferenced:
         note(
             f"{found.unreferenced} objects ({size(found.unreferenced_nbytes)}) belong to no "

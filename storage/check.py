@@ -247,7 +247,7 @@ class _Check:
             action()
         except Integrity as error:
             # A damaged object below this path may have been named already.
-            if not any(name.startswith(path) for name in self.named):
+            if not any(name.startswith(f"{path}/") for name in self.named):
                 self._problem(path, where, str(error))
             return False
         return True

@@ -13,7 +13,7 @@ from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_frame, check_unchanged, open_source
+from gnomon.storage.source import check_frame, check_unchanged, instants, open_source
 
 __all__ = ["begin_era", "settings_of"]
 
@@ -75,6 +75,8 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         try:
             check_unchanged(dataset, repository.settings)
             check_frame(repository.frame, dataset)
+            if repository.settings.source.time is not None:
+                instants(dataset, repository.settings)
         except GnomonError:
             pass
         else:

@@ -134,9 +134,10 @@ class ForecasterState:
         """
         slab, all_cells, all_shared = self._open()
         expected = slab.index()[index]
+        region = self.variable.grid.cells(index)
+        place = tuple(slice(i, i + 1) for i in index)
         try:
-            cells = all_cells.read(0, self.variable.grid.cells(index)).reshape(self.rows, -1)
-            place = tuple(slice(i, i + 1) for i in index)
+            cells = all_cells.read(0, region).reshape(self.rows, -1)
             shared = all_shared.read(0, place).reshape(self.columns)
         except Integrity as error:
             raise Integrity(
@@ -144,8 +145,9 @@ class ForecasterState:
                 "run 'gnomon update --refit' to learn it anew"
             ) from error
         if not np.array_equal(state_digest(self.variable.name, index, cells, shared), expected):
+            files = f"{all_cells.name(0, region)} or {all_shared.name(0, place)}"
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index} is damaged "
-                f"({slab.path}); run 'gnomon update --refit' to learn it anew"
+                f"({files}); run 'gnomon update --refit' to learn it anew"
             )
         return cells, shared

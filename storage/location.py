@@ -185,6 +185,12 @@ class Location:
             raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
         return path
 
+    def folders(self) -> list[str]:
+        """Return the names of all folders (local); other stores have none."""
+        if self.path is None:
+            return []
+        return sorted(Path(p).relative_to(self.path).as_posix() for p, _, _ in os.walk(self.path))
+
     def remove_leftovers(self, folders: Iterable[str]) -> None:
         """Remove folders that became empty, and what interrupted puts left in them (local)."""
         if self.path is None:

@@ -6,7 +6,7 @@ commit names, and was begun before, is dead for certain, without looking at a cl
 are removed.  A prune that is stopped at any point is completed by the next one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -68,14 +68,14 @@ def prune(
         repository = repository.commit("prune", {}, committed_at)
     pruned = tuple(state.pruned() for state in repository.eras)
     there = repository.location.sizes("")
-    fence = len(repository.records) - 1
+    fence = len(repository.records) - (0 if dry_run else 1)  # the number of the prune's record
     dead = {name: there[name] for name in _dead(pruned, there, fence)}
     if not dry_run:
         for done, name in enumerate(sorted(dead)):
             if done % 64 == 0:
                 tell("remove", done, len(dead))
             repository.location.delete([name])
-        repository.location.remove_leftovers(_places(dead))
+        repository.location.remove_leftovers(_places(repository.location.folders(), fence))
     return repository, Pruned(len(dead), sum(dead.values()), tuple(rewritten), dry_run)
 
 
@@ -105,6 +105,10 @@ def _dead(eras: tuple[State, ...], there: dict[str, int], fence: int) -> Iterato
             yield name
 
 
-def _places(names: dict[str, int]) -> set[str]:
-    """Return the folders that may be empty now."""
-    return {name.rsplit("/", 1)[0] for name in names}
+def _places(folders: Iterable[str], fence: int) -> Iterator[str]:
+    """Yield the folders in which nobody writes any more: a prune may have been stopped in them."""
+    for folder in folders:
+        commit = folder_of(f"{folder}/x")
+        begun = None if commit is None else sequence_of(commit)
+        if begun is not None and begun <= fence:
+            yield folder

@@ -22,6 +22,7 @@ from gnomon.storage.errors import (
     Integrity,
     InvalidInput,
     NotFound,
+    Unavailable,
 )
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.frame import encode_frame, load_frame
@@ -36,6 +37,8 @@ __all__ = ["SETTINGS", "Repository"]
 logger = logging.getLogger(__name__)
 
 SETTINGS = "gnomon.json"
+
+_PRUNED = "the repository was pruned meanwhile; nothing of this run was kept, run it again"
 
 _OPENED: "OrderedDict[tuple[str, str], Repository]" = OrderedDict()
 """The repositories that this process opened last: their records are verified and never change."""
@@ -194,15 +197,25 @@ class Repository:
         if batch is not None:
             first = sequence_of(batch.id)
             if first is None or any(r.kind == "prune" for r in self.records[first:]):
-                raise Conflict(
-                    "the repository was pruned meanwhile; nothing of this run was kept, "
-                    "run it again"
-                )
-            body = {**body, "id": batch.id, "manifest": batch.seal()}
+                raise Conflict(_PRUNED)
+            body = {**body, "id": batch.id, "manifest": self._sealed(batch)}
         body = {**body, "era": self.era} if self.era != len(self.eras) - 1 else body
         record = Log(self.location, self.genesis).append(self.records, kind, body, committed_at)
         after = self._followed_by((record,))
         return after if kind == "era" else replace(after, era=self.era)
+
+    def _sealed(self, batch: Batch) -> str:
+        """Return the hash of a batch's manifest, everything being on the disk.
+
+        Objects that a prune has removed while they were being written cannot be forced there.
+        """
+        try:
+            return batch.seal()
+        except Unavailable as error:
+            newer = self.refresh().records[len(self.records) :]
+            if any(r.kind == "prune" for r in newer):
+                raise Conflict(_PRUNED) from error
+            raise
 
     # What the log says -----------------------------------------------------------------------
 

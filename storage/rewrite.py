@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import COLUMNS, STATUS, CaptureStack, Held, encode_unit
+from gnomon.storage.captures import (
+    BASE,
+    COLUMNS,
+    DIGEST,
+    MAX_CHAIN,
+    STATUS,
+    CaptureStack,
+    Held,
+    encode_unit,
+)
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
@@ -74,9 +83,10 @@ def _rewrite_variable(
     rows = np.zeros((len(steps), *grid.counts, len(COLUMNS)), np.int64)
     bases = _bases(repository, steps)
     stack = repository.captures(variable.name)
+    limits = _limits(stack, steps)
     for block in grid.blocks():
         writer = BlockWriter(batch, variable, block)
-        rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases)
+        rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases, limits)
     return create_index(batch, f"captures/{batch.id}/{variable.folder}/index", rows, COLUMNS)
 
 
@@ -91,12 +101,34 @@ def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
     return bases
 
 
+def _limits(stack: CaptureStack, steps: list[int]) -> dict[tuple[int, Index], int]:
+    """Return how long the chain of a chunk may become, where it may not be `MAX_CHAIN`.
+
+    Captures that stay as they are may be coded against the chunk: what is added to its chain is
+    added to theirs, so it must not be longer than it was.
+    """
+    places = np.full(len(stack.steps), -1)
+    places[steps] = np.arange(len(steps))
+    followed = np.zeros((len(steps), *stack.variable.grid.counts), bool)
+    for step in stack.steps:
+        if not step.forgotten and places[step.step] < 0:
+            there = places[stack.rows(step.step)[..., BASE]]
+            for index in np.argwhere(there >= 0):
+                followed[(there[tuple(index)], *index)] = True
+    limits = {}
+    for place, *rest in np.argwhere(followed).tolist():
+        index = tuple(rest)
+        limits[steps[place], index] = len(stack.chain(steps[place], index)) - 1
+    return limits
+
+
 def _rewrite_block(
     stack: CaptureStack,
     writer: BlockWriter,
     block: Block,
     steps: list[int],
     bases: dict[int, int | None],
+    limits: dict[tuple[int, Index], int],
 ) -> NDArray[np.int64]:
     variable = stack.variable
     rows = np.zeros((len(steps), *block.grid, len(COLUMNS)), np.int64)
@@ -110,6 +142,10 @@ def _rewrite_block(
                 previous = None
                 if base is not None:
                     previous = done.get((base, index)) or _held(stack, base, index, rewritten)
+                if previous is not None:
+                    same = np.array_equal(previous.digest, stack.rows(step)[index][DIGEST])
+                    limit = limits.get((step, index), MAX_CHAIN)
+                    previous = previous if previous.chain + (not same) <= limit else None
                 chunks.append((index, stack.chunk(step, index), previous))
             made = encode_unit(variable.name, step, chunks)
             for (index, local, cells), encoded in zip(unit, made, strict=True):

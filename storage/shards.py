@@ -63,10 +63,10 @@ def read_whole(location: Location, path: str) -> NDArray[Any]:
         about = json.loads(location.read(f"{path}/zarr.json"))
         shape = tuple(map(int, about["shape"]))
         dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
-        name = f"{path}/c/{'/'.join('0' * len(shape))}"
+        name = "/".join([path, "c", *"0" * len(shape)])
         if min(shape, default=1) < 0 or prod(shape) * dtype.itemsize > _LARGEST:
             raise ValueError(f"shape {shape}")
-        values = np.empty(shape, dtype)
+        values = np.zeros(shape, dtype)
         if values.size:
             flat = values.reshape(-1).view(np.uint8)
             _unpack(_checked(location.read(name), name), flat, name, pcodec=False)
@@ -74,7 +74,14 @@ def read_whole(location: Location, path: str) -> NDArray[Any]:
         raise Integrity(f"{error}; run 'gnomon repair'") from error
     except GnomonError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise Integrity(f"{path}/zarr.json is damaged ({error}); run 'gnomon repair'") from error
     return values
 
@@ -169,6 +176,8 @@ class Shards:
         if name not in self._directories:
             size = 16 * prod(self._per_shard) + _CHECKSUM
             data = self.location.read_end(name, size)
+            if len(data) != size:
+                raise Integrity(f"{name} was changed after it was written (it is too short)")
             where = np.frombuffer(_checked(data, name), "<u8").reshape(*self._per_shard, 2)
             self._directories[name] = where
         return self._directories[name]

@@ -18,6 +18,9 @@ from gnomon.storage.model import SUSPECT, TRUSTED, CapturedStep, Settings, Shado
 
 __all__ = ["State", "fold"]
 
+_NONSENSE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+"""What a body that does not hold what its kind needs makes of the folding."""
+
 Place = tuple[str, int]
 """Slab and position in it."""
 
@@ -149,13 +152,15 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
                 folding = _Folding(Settings.from_json(record.body["settings"]))
             else:
                 era = int(record.body.get("era", len(done)))
+                if era < 0:
+                    raise IndexError(f"era {era}")
                 if era == len(done):
                     folding.take(record)
                 else:
                     past = _Folding.of(done[era])
                     past.take(record)
                     done[era] = past.state()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except _NONSENSE as error:
             raise Integrity(
                 f"log record {record.sequence} ({record.kind}) does not hold what it should "
                 f"({type(error).__name__}: {error}); the repository was tampered with"

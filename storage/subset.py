@@ -86,7 +86,7 @@ def _position(location: Location) -> str:
         try:
             content: Any = json.loads(location.read(name))
             return str(content["last"])
-        except (GnomonError, ValueError, KeyError, TypeError):
+        except (GnomonError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return ""
 
@@ -96,8 +96,8 @@ def remember(subset: Subset, last: str, location: Location) -> bool:
     if subset.parts:
         return True
     there = location.list(_POSITIONS)
-    newest = there[-1].removeprefix(_POSITIONS).removesuffix(".json") if there else "-1"
-    number = int(newest) + 1 if newest.lstrip("-").isdigit() else len(there)
+    newest = there[-1].removeprefix(_POSITIONS).removesuffix(".json") if there else ""
+    number = int(newest) + 1 if newest.isascii() and newest.isdigit() else len(there)
     try:
         name = f"{_POSITIONS}{number:012d}.json"
         location.create(name, json.dumps({"last": last}).encode())
