@@ -78,8 +78,8 @@ class Maintenance:
         self, captures: Sequence[int | str], *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> None:
         """Give captures, by number or time, names that a policy may keep; or take them away."""
-        steps = [self._number(capture)[1] for capture in captures]
-        self._repository = tag(self._repository, steps, add=add, remove=remove, committed_at=utc())
+        seen, steps = self._numbers(captures)
+        self._adopt(tag(seen, steps, add=add, remove=remove, committed_at=utc()))
 
     def forget(
         self,
@@ -92,15 +92,16 @@ class Maintenance:
 
         Their bytes stay until :meth:`prune`.
         """
-        steps = [self._number(capture)[1] for capture in captures]
-        self._repository, done = forget(
-            self._repository, policy=policy, captures=steps, committed_at=utc(), dry_run=dry_run
+        seen, steps = self._numbers(captures)
+        after, done = forget(
+            seen, policy=policy, captures=steps, committed_at=utc(), dry_run=dry_run
         )
+        self._adopt(after)
         return done
 
     def would_free(self, found: Forgotten) -> int:
         """Return the bytes that a prune would free if these captures were forgotten."""
-        return would_free(self._repository, found.steps)
+        return would_free(self._repository.in_era(found.era), found.steps)
 
     def prune(self, *, dry_run: bool = False, progress: Progress | None = None) -> Pruned:
         """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
@@ -121,6 +122,17 @@ class Maintenance:
     def stats(self) -> Stats:
         """Return what takes how many bytes, and what was saved."""
         return stats(self._repository)
+
+    def _adopt(self, repository: Repository) -> None:
+        """Go on with the repository after a commit, in its present era."""
+        self._repository = repository.in_era(len(repository.eras) - 1)
+
+    def _numbers(self, captures: Sequence[int | str]) -> tuple[Repository, list[int]]:
+        """Return the era and the numbers of captures; the present era if there are none."""
+        found = [self._number(capture) for capture in captures]
+        if len({seen.era for seen, _ in found}) > 1:
+            raise InvalidInput("the captures are of different eras; name those of one era at a time")
+        return found[0][0] if found else self._repository, [step for _, step in found]
 
     def _number(self, capture: int | str) -> tuple[Repository, int]:
         """Return the era and the number of a capture that is named by number or by time."""

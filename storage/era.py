@@ -67,25 +67,31 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     Raises
     ------
     InvalidInput
-        The source is what it was, so that no new era is needed.
+        The source is what it was, and has no new variable, so that no new era is needed.
     Conflict
         Another writer was first; nothing was changed.
     """
     with open_source(repository.settings.source) as dataset:
-        try:
-            check_unchanged(dataset, repository.settings)
-            check_frame(repository.frame, dataset)
-            if repository.settings.source.time is not None:
-                instants(dataset, repository.settings)
-        except GnomonError:
-            pass
-        else:
-            raise InvalidInput("the source is what it was at init; no new era is needed")
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind
         )
+        if _is_as_before(dataset, repository, settings):
+            raise InvalidInput("the source is what it was at init; no new era is needed")
         settings, files = encode_frame(replace(settings, created_at=committed_at), frame)
     for name, data in files.items():
         repository.location.create(name, data)
     repository.location.flush(files)
     return repository.commit("era", {"settings": settings.to_json()}, committed_at)
+
+
+def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:
+    """Tell whether a source still has the grid, and no variable that is not captured yet."""
+    before = repository.settings
+    try:
+        check_unchanged(dataset, before)
+        check_frame(repository.frame, dataset)
+        if before.source.time is not None:
+            instants(dataset, before)
+    except GnomonError:
+        return False
+    return {v.name for v in found.variables} == {v.name for v in before.variables}

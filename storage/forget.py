@@ -31,6 +31,8 @@ class Forgotten:
     """Their valid times: restore points that are no more."""
     times: dict[int, str]
     """Valid time by capture."""
+    era: int = 0
+    """The era of the captures."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -95,7 +97,7 @@ def forget(
     staying = {d.instant for d in decisions if d.keep}
     lost = tuple(format_instant(t, calendar) for t in sorted(times) if t not in staying)
     every = {d.step: format_instant(d.instant, calendar) for d in decisions}
-    done = Forgotten(decisions, going, lost, every)
+    done = Forgotten(decisions, going, lost, every, repository.era)
     if going and not dry_run:
         body = {"steps": list(going), "reason": "named" if captures else repr(policy)}
         repository = repository.commit("forget", body, committed_at)

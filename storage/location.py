@@ -150,7 +150,7 @@ class Location:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(beside, path)
+            _link(beside, path)
         finally:
             beside.unlink(missing_ok=True)
         for folder in _folders(path, self.path or path):
@@ -191,15 +191,25 @@ class Location:
             return []
         return sorted(Path(p).relative_to(self.path).as_posix() for p, _, _ in os.walk(self.path))
 
+    def unfinished(self, folder: str) -> dict[str, str]:
+        """Return what interrupted puts left in a folder, and what they were to name (local)."""
+        place = None if self.path is None else self._inside(f"{folder}/x").parent
+        if place is None or not place.is_dir():
+            return {}
+        found = {}
+        for path in place.glob("*#*"):
+            name, _, number = path.name.rpartition("#")
+            if number.isascii() and number.isdigit():
+                found[f"{folder}/{path.name}"] = f"{folder}/{name}"
+        return found
+
     def remove_leftovers(self, folders: Iterable[str]) -> None:
         """Remove folders that became empty, and what interrupted puts left in them (local)."""
         if self.path is None:
             return
         for folder in sorted(folders, key=len, reverse=True):
+            self.delete(self.unfinished(folder))
             path = self._inside(f"{folder}/x").parent
-            for beside in path.glob("*#*") if path.is_dir() else ():
-                if beside.name.rpartition("#")[2].isdigit():
-                    beside.unlink(missing_ok=True)
             while path.parent != self.path and self.path in path.parents:
                 try:
                     path.rmdir()
@@ -310,6 +320,15 @@ class Location:
         text = str(error).partition("Debug source:")[0]
         text = "permission denied" if refused else " ".join(text.split())[:300]
         return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; mend it and try again")
+
+
+def _link(beside: Path, path: Path) -> None:
+    try:
+        os.link(beside, path)
+    except FileNotFoundError as error:
+        if path.exists():  # another writer was first, and a prune has tidied up after both
+            raise FileExistsError(f"{path} exists already") from error
+        raise
 
 
 def _folders(path: Path, top: Path) -> list[Path]:

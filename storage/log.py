@@ -270,7 +270,7 @@ class Log:
         """
         parent = records[-1].digest if records else self._genesis
         if records:
-            self._witness(records[-1])
+            self._make_up(records)
         record = Record(len(records), parent, kind, committed_at, body)
         data = record.to_json()
         name = record_name(record.sequence)
@@ -283,21 +283,22 @@ class Log:
         made = Record.from_json(data, name)
         try:
             self._location.create(COPIES + name, data, durable=True)
-        except GnomonError as error:  # the commit stands; the next one makes up for its copy
-            logger.warning("%s has no copy yet: %s", name, error)
-        if (made.sequence + 1) % SPAN == 0:
-            self.roll_up((*records, made))
+            if (made.sequence + 1) % SPAN == 0:
+                self.roll_up((*records, made))
+        except GnomonError as error:  # the commit stands; the next one makes up for them
+            logger.warning("%s has no copy or no checkpoint yet: %s", name, error)
         return made
 
-    def _witness(self, record: Record) -> None:
-        """Put the copy of a record whose writer was stopped before it could."""
-        name = COPIES + record_name(record.sequence)
-        try:
-            self._location.read(name)
-        except NotFound:
-            self._location.create(name, record.to_json(), durable=True)
-        except Integrity:
-            return
+    def _make_up(self, records: tuple[Record, ...]) -> None:
+        """Put what stands beside the newest record, if its writer was stopped before it could."""
+        name = COPIES + record_name(records[-1].sequence)
+        with suppress(Integrity):  # a repair's business
+            try:
+                self._location.read(name)
+            except NotFound:
+                self._location.create(name, records[-1].to_json(), durable=True)
+        if len(records) % SPAN == 0:
+            self.roll_up(records)
 
     def roll_up(self, records: tuple[Record, ...]) -> None:
         """Write the checkpoints that are missing; one that a crash left out is made up for."""

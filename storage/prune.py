@@ -12,6 +12,7 @@ from typing import Any
 
 from gnomon.storage.batch import sequence_of
 from gnomon.storage.inventory import folder_of, is_expected
+from gnomon.storage.location import Location
 from gnomon.storage.log import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.rewrite import dependent, rewrite
@@ -75,7 +76,7 @@ def prune(
             if done % 64 == 0:
                 tell("remove", done, len(dead))
             repository.location.delete([name])
-        repository.location.remove_leftovers(_places(repository.location.folders(), fence))
+        _tidy(repository.location, pruned, there, fence)
     return repository, Pruned(len(dead), sum(dead.values()), tuple(rewritten), dry_run)
 
 
@@ -90,7 +91,7 @@ def would_free(repository: Repository, steps: Sequence[int]) -> int:
     return prune(after, committed_at="", dry_run=True)[1].nbytes
 
 
-def _dead(eras: tuple[State, ...], there: dict[str, int], fence: int) -> Iterator[str]:
+def _dead(eras: tuple[State, ...], there: Iterable[str], fence: int) -> Iterator[str]:
     """Yield the objects that nothing needs, of runs that can commit no more."""
     for name in there:
         folder = folder_of(name)
@@ -103,6 +104,17 @@ def _dead(eras: tuple[State, ...], there: dict[str, int], fence: int) -> Iterato
                 yield name
         elif begun is not None and begun <= fence:
             yield name
+
+
+def _tidy(location: Location, eras: tuple[State, ...], there: dict[str, int], fence: int) -> None:
+    """Remove empty folders, and what interrupted puts left beside names that they cannot give."""
+    folders = location.folders()
+    left = {b: name for folder in folders for b, name in location.unfinished(folder).items()}
+    gone = set(_dead(eras, left.values(), fence))
+    # Of what belongs to no run, a name that is taken: its writer was stopped, or was second.
+    gone |= {name for name in left.values() if folder_of(name) is None and name in there}
+    location.delete(beside for beside, name in left.items() if name in gone)
+    location.remove_leftovers(_places(folders, fence))
 
 
 def _places(folders: Iterable[str], fence: int) -> Iterator[str]:

@@ -5,6 +5,8 @@ back and verified again; then one record says where the captures are from now on
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,11 @@ from gnomon.storage.captures import (
     encode_unit,
 )
 from gnomon.storage.grid import Block, Index
+from gnomon.storage.log import Record
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index
+from gnomon.storage.state import fold
 from gnomon.storage.writing import BlockWriter, create_captures, units_of
 
 __all__ = ["MAX_ROWS", "dependent", "rewrite"]
@@ -70,8 +74,8 @@ def rewrite(
             for variable in repository.settings.variables
         }
         body = {"steps": part, "variables": variables}
+        _read_back(_foreseen(repository, body, batch.id), part)
         repository = repository.commit("rewrite", body, committed_at, batch)
-        _read_back(repository, part)
     return repository
 
 
@@ -165,6 +169,13 @@ def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> 
     held = stack.held(base, index)
     forgotten = stack.steps[held.holder].forgotten
     return None if forgotten or base in rewritten else held
+
+
+def _foreseen(repository: Repository, body: dict[str, Any], folder: str) -> Repository:
+    """Return the repository as it would be after a rewrite that is not committed yet."""
+    body = {**body, "id": folder, "era": repository.era}
+    record = Record(len(repository.records), "", "rewrite", "", body)
+    return replace(repository, eras=fold(repository.eras, (record,)))
 
 
 def _read_back(repository: Repository, steps: list[int]) -> None:
