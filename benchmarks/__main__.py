@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("bits", "skill", "heal")
+BENCHMARKS = ("bits", "skill", "heal", "storage", "faults", "crashes")
 
 
 def main() -> int:

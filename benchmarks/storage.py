@@ -1,4 +1,4 @@
-"""What storage costs: python benchmarks/storage.py SOURCE --variable V [--json].
+"""What storage costs: python -m benchmarks.storage SOURCE --variable V [--json].
 
 Bytes per value of the captures beside Zarr with zstd, Zarr with pcodec, and Icechunk, for the same
 states in the same chunks; bytes of a shadow; time of a capture and of a restore, each beside plain

@@ -131,7 +131,7 @@ class Maintenance:
         """Return the era and the numbers of captures; the present era if there are none."""
         found = [self._number(capture) for capture in captures]
         if len({seen.era for seen, _ in found}) > 1:
-            raise InvalidInput("the captures are of different eras; name those of one era at a time")
+            raise InvalidInput("the captures are of different eras; name those of one at a time")
         return found[0][0] if found else self._repository, [step for _, step in found]
 
     def _number(self, capture: int | str) -> tuple[Repository, int]:

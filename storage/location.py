@@ -5,6 +5,7 @@ but by a repair.  :meth:`Location.create` is put-if-absent, and the commit log r
 """
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -316,10 +317,20 @@ class Location:
 
     def unavailable(self, name: str, error: Exception) -> Unavailable:
         """Return the error that says that the store did not answer."""
-        refused = isinstance(error, PermissionError | PermissionDeniedError)
-        text = str(error).partition("Debug source:")[0]
-        text = "permission denied" if refused else " ".join(text.split())[:300]
+        text = _reason(error)
         return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; mend it and try again")
+
+
+def _reason(error: Exception) -> str:
+    """Return what the operating system said, where it did: stores wrap it in what they did."""
+    text = " ".join(str(error).partition("Debug source:")[0].split())
+    said = re.search(r"([^:]+) \(os error \d+\)$", text)
+    if said is not None:
+        text = said[1].strip()
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    refused = isinstance(error, PermissionError | PermissionDeniedError)
+    return "permission denied" if refused or text == "Permission denied" else text[:300]
 
 
 def _link(beside: Path, path: Path) -> None:

@@ -117,9 +117,9 @@ def _limits(stack: CaptureStack, steps: list[int]) -> dict[tuple[int, Index], in
     for step in stack.steps:
         if not step.forgotten and places[step.step] < 0:
             there = places[stack.rows(step.step)[..., BASE]]
-            for index in np.argwhere(there >= 0):
-                followed[(there[tuple(index)], *index)] = True
-    limits = {}
+            for chunk in map(tuple, np.argwhere(there >= 0).tolist()):
+                followed[(int(there[chunk]), *chunk)] = True
+    limits: dict[tuple[int, Index], int] = {}
     for place, *rest in np.argwhere(followed).tolist():
         index = tuple(rest)
         limits[steps[place], index] = len(stack.chain(steps[place], index)) - 1

@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import DIGEST, CaptureStack
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
@@ -31,7 +32,8 @@ from gnomon.tasks.work import Mapper, serial
 __all__ = ["Restored", "choose", "planes", "restore"]
 
 _NOT_IN_NETCDF = ("f2", "M8", "m8")
-"""Types, by kind and bytes, that NetCDF would store as another."""
+_KINDS_NOT_IN_NETCDF = "cVS"
+"""Types, by kind and bytes, and kinds that NetCDF lacks, or would store as another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,9 @@ def _check_target(repository: Repository, target: str) -> Path:
         raise InvalidInput(f"{target} is inside the repository; choose a target elsewhere")
     for variable in repository.settings.variables:
         dtype = variable.numpy_dtype
-        if path.suffix == ".nc" and f"{dtype.kind}{dtype.itemsize}" in _NOT_IN_NETCDF:
+        lacking = dtype.kind in _KINDS_NOT_IN_NETCDF
+        lacking |= f"{dtype.kind}{dtype.itemsize}" in _NOT_IN_NETCDF
+        if path.suffix == ".nc" and lacking:
             raise InvalidInput(
                 f"{variable.name} has type {variable.dtype}, which NetCDF cannot hold exactly; "
                 "restore to a path ending in .zarr"
@@ -223,13 +227,33 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
         if path.suffix == ".nc":
             lazy.to_netcdf(path, encoding=encoding)
         else:
-            lazy.to_zarr(
+            # xarray would encode times that are stored as such.
+            exact = [str(n) for n, v in dataset.variables.items() if v.dtype.kind in "mM"]
+            lazy.drop_vars(exact).to_zarr(
                 path,
-                encoding=encoding,
+                encoding={n: e for n, e in encoding.items() if n not in exact},
                 zarr_format=3,
                 mode="w-",
                 compute=False,  # the blocks follow, each written and read back by one worker
             )
+            for name in exact:
+                _create_exact(path, name, dataset.variables[name], encoding[name])
+
+
+def _create_exact(path: Path, name: str, variable: xr.Variable, encoding: dict[str, Any]) -> None:
+    """Make a Zarr array of the variable's own type; blocks of what was captured follow."""
+    array = zarr.create_array(
+        str(path),
+        name=name,
+        shape=variable.shape,
+        chunks=encoding.get("chunks", "auto"),
+        shards=encoding.get("shards"),
+        dtype=variable.dtype,
+        dimension_names=list(map(str, variable.dims)),
+        attributes=plain_attributes(variable.attrs),
+    )
+    if "chunks" not in encoding:
+        array[...] = variable.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,12 +318,13 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     types = (variable.numpy_dtype, np.dtype("<f4"), np.dtype("u1"))
     fields = [np.empty(shape, dtype) for dtype in types[: len(job.parts)]]
     for index, _, cells in variable.grid.inner(job.block):
+        where: tuple[Any, ...] = (..., *cells)
         if len(fields) == 1 and job.plane.step is not None and not job.plane.patches:
-            fields[0][cells] = captures.chunk(job.plane.step, index)
+            fields[0][where] = captures.chunk(job.plane.step, index)
             continue
         made = plane_chunk(captures, shadow, job.plane, index)
         for field, values in zip(fields, made, strict=False):
-            field[cells] = values
+            field[where] = values
     return variable, captures, fields
 
 
@@ -323,8 +348,8 @@ def _verify_block(job: _Job) -> int:
     with NETCDF, xr.open_dataset(job.path, decode_cf=False, cache=False) as written:
         for name, field in zip(job.parts, fields, strict=True):
             values = native(np.asarray(written[name].variable[where].values))
-            if field.dtype.kind == "b":
-                values = values.astype(bool)  # bytes in NetCDF
+            if field.dtype.kind in "bOU":  # bytes in NetCDF, and text of any length
+                values = values.astype(field.dtype)
             _compare(job, captures, name, field, values)
     return prod(job.block.grid)
 

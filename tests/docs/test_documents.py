@@ -7,7 +7,7 @@ import pytest
 import typer.main
 import xarray as xr
 
-from gnomon import cli
+from gnomon import cli, console
 from gnomon.demo import load_ostia
 from gnomon.flows.settings import Settings
 from gnomon.storage import errors
@@ -62,4 +62,4 @@ def test_every_exit_code_is_documented() -> None:
     classes = [getattr(errors, name) for name in errors.__all__]
     for code in {c.exit_code for c in classes}:
         assert f"| {code} |" in text
-        assert f"{code} " in cli.EXIT_CODES
+        assert f"{code} " in console.EXIT_CODES

@@ -14,7 +14,7 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import Conflict, InvalidInput
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.model import SUSPECT, TRUSTED
-from gnomon.tasks import capture
+from gnomon.tasks import plan
 from gnomon.tasks.expectation import forecaster_of
 from gnomon.tasks.points import suspects
 from gnomon.tasks.work import serial
@@ -286,7 +286,7 @@ def test_the_future_does_not_leak_into_forecasts_made_before(grown: Case, grown_
 
 
 def test_a_history_of_many_commits(grown: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "MAX_STEPS", 7)
+    monkeypatch.setattr(plan, "MAX_STEPS", 7)
     place = str(grown.folder / "small-steps")
     made = gnomon.create(place, "source.zarr", chunks={"lat": 4, "lon": 4})
     report = made.backfill()
@@ -302,7 +302,7 @@ def test_backfill_until(grown: Case) -> None:
     assert made.backfill("2001-01").captured[-1] == "2001-01-24T00:00:00"
 
 
-def test_late_steps_are_left_out_and_told(grown: Case) -> None:
+def test_late_steps_are_captured_in_their_place(grown: Case) -> None:
     place = str(grown.folder / "late")
     data = grown.data.isel(time=slice(0, 12))
     sources.overwrite(grown.source, data.drop_isel(time=[4, 5]))
@@ -310,11 +310,17 @@ def test_late_steps_are_left_out_and_told(grown: Case) -> None:
     assert len(made.backfill().captured) == 10
     sources.overwrite(grown.source, data)
     report = made.update()
-    assert (report.captured, report.late) == ([], 2)
+    assert report.captured == ["2001-01-05T00:00:00", "2001-01-06T00:00:00"]
+    assert (report.late, report.revised, report.suspect_chunks) == (2, 0, 0)
+    assert report.due is not None
+    assert report.due["valid_time"] > "2001-01-12"
     sources.overwrite(grown.source, grown.data.isel(time=slice(0, 13)))
     report = made.update()
-    assert (report.captured, report.late) == (["2001-01-13T00:00:00"], 2)
-    assert len(gnomon.open(place).stored.captured) == 11
+    assert (report.captured, report.late) == (["2001-01-13T00:00:00"], 0)
+    history = made.history(decode=False).load()
+    assert history.time.values.tolist() == list(range(13))
+    assert sources.bits(history.sst.values) == sources.bits(grown.data.sst.values[:13])
+    assert [s.step for s in made.stored.timeline] == [*range(4), 10, 11, *range(4, 10), 12]
 
 
 def test_a_source_out_of_order_is_captured_in_order(grown: Case) -> None:

@@ -231,10 +231,11 @@ def mistaken(_grown: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
         _grown.copy(folder / name)
         (folder / name / "repository").rename(folder / f"{name}.r")
         (folder / f"{name}.r").rename(folder / name / "r")
-    settings = folder / "newer" / "r" / "gnomon.json"
-    settings.write_text(settings.read_text().replace('"format": 1', '"format": 2'))
-    record = sorted((folder / "broken" / "r" / "log").iterdir())[1]
-    record.write_text(record.read_text().replace("capture", "captive", 1))
+    for kept in ("", "copies"):
+        settings = folder / "newer" / "r" / kept / "gnomon.json"
+        settings.write_text(settings.read_text().replace('"format": 2', '"format": 3'))
+        record = sorted((folder / "broken" / "r" / kept / "log").iterdir())[1]
+        record.write_text(record.read_text().replace("capture", "captive", 1))
     return case
 
 

@@ -88,6 +88,8 @@ def make_repository(
             attributes={str(k): v for k, v in dataset.attrs.items()},
             time_attributes={} if time is None else dict(time.attrs),
             time_dtype="<i8" if time is None else time.dtype.newbyteorder("<").str,
+            names=names,
+            chunk_sizes=dict(chunks or {}),
         )
         frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
         return Repository.create(str(url), settings, frame, WHEN)
@@ -140,6 +142,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
         "bases": [last.step],
         "variables": variables,
         "forecaster": forecaster,
+        "report": {},
     }
     return repository.commit("shadow", body, WHEN, batch)
 

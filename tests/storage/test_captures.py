@@ -20,7 +20,9 @@ slow_to_draw = settings(max_examples=25, suppress_health_check=list(HealthCheck)
 
 def variable_of(dtype: Any, grid: Any) -> Variable:
     dims = tuple(f"d{k}" for k in range(len(grid.shape)))
-    return Variable("v", dims, grid.shape, np.dtype(dtype).str, grid.chunks, grid.chunks, grid.shards)
+    return Variable(
+        "v", dims, grid.shape, np.dtype(dtype).str, grid.chunks, grid.chunks, grid.shards
+    )
 
 
 def whole(stack: Any, step: Any) -> np.ndarray:

@@ -6,13 +6,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gnomon.storage.batch import fresh_id
 from gnomon.storage.check import check
-from gnomon.storage.errors import Conflict, InvalidInput
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput
+from gnomon.storage.forget import forget
+from gnomon.storage.location import Location
+from gnomon.storage.log import COPIES, Log, checkpoint_name, record_name
+from gnomon.storage.prune import prune
 from gnomon.storage.repository import Repository
+from gnomon.storage.retention import Policy
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -20,8 +27,12 @@ from tests.storage.building import (
     WHEN,
     assert_identical,
     capture_new,
+    captured,
+    files_of,
     history,
     make_repository,
+    reopened,
+    shorten_spans,
     undecoded,
     weather,
     write_zarr,
@@ -48,8 +59,6 @@ def test_slabs_without_a_record_are_not_seen(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_put_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gnomon.storage.location import Location
-
     source = write_zarr(weather(3), tmp_path / "source.zarr")
     repository = make_repository(tmp_path / "r", source)
     plan = plan_capture(repository)
@@ -74,9 +83,106 @@ def test_an_init_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
 
     frame = xr.Dataset({"a": ("x", np.arange(3.0)), "b": ("x", np.array([1, "y", None], object))})
     settings = Settings(SourceSpec("s", "state"), (), "", "", {})
-    with pytest.raises(InvalidInput, match="b holds int"):
+    with pytest.raises(InvalidInput, match="b: found a value of type int"):
         Repository.create(str(tmp_path / "r"), settings, frame, WHEN)
     assert not (tmp_path / "r").exists()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the program sees it."""
+
+
+def killed(*_arguments: Any, **_options: Any) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("missing", ["copy", "checkpoint"])
+def test_what_stands_beside_a_record_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    shorten_spans(monkeypatch)
+    log = Log(Location(str(tmp_path)), "genesis")
+    for _ in range(3):
+        log.append(log.read(), "verdict", {}, WHEN)
+    with monkeypatch.context() as patch:
+        if missing == "checkpoint":
+            patch.setattr(Log, "roll_up", killed)
+        else:
+            create = Location.create
+
+            def die_at_copies(self: Location, name: str, *rest: Any, **options: Any) -> None:
+                if name.startswith(COPIES):
+                    raise Killed
+                create(self, name, *rest, **options)
+
+            patch.setattr(Location, "create", die_at_copies)
+        with pytest.raises(Killed):
+            log.append(log.read(), "verdict", {}, WHEN)
+    beside = {tmp_path / COPIES / record_name(3), tmp_path / checkpoint_name(0)}
+    assert len(log.read()) == 4
+    assert not all(path.exists() for path in beside)
+    log.append(log.read(), "verdict", {}, WHEN)
+    assert all(path.exists() for path in beside)
+
+
+def test_a_rewrite_that_the_disk_spoils_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_zarr(weather(4), tmp_path / "source.zarr")
+    made = captured(tmp_path / "r", source, chunks={"y": 3, "x": 5})
+    made, _ = forget(made, policy=Policy(last=2), committed_at=WHEN)
+    before = files_of(tmp_path / "r")
+    create = Location.create
+
+    def spoil(self: Location, name: str, data: bytes, **options: Any) -> None:
+        create(self, name, data, **options)
+        if "/residual/c/" in name:
+            Path(self.url, name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "create", spoil)
+        with pytest.raises(Integrity):
+            prune(made, committed_at=WHEN)
+    assert len(reopened(tmp_path / "r").records) == len(made.records)
+    assert set(before) <= set(files_of(tmp_path / "r"))
+    pruned, _ = prune(reopened(tmp_path / "r"), committed_at=WHEN)
+    assert check(pruned, read_data=True).problems == ()
+    assert_identical(history(pruned), undecoded(source).isel(time=slice(2, None)))
+
+
+def test_a_prune_tidies_up_after_writers_that_were_killed(tmp_path: Path) -> None:
+    source = write_zarr(weather(2), tmp_path / "source.zarr")
+    made = captured(tmp_path / "r", source)
+    next_one = len(made.records)
+    dead = fresh_id(next_one)
+    names = (record_name(1), COPIES + record_name(1), f"manifests/{dead}.json.gz")
+    gone = [*names, f"captures/{dead}/v-t/residual/zarr.json", record_name(next_one)]
+    stays = [record_name(next_one + 1), f"captures/{fresh_id(next_one + 1)}/v-t/index/zarr.json"]
+    for name in (*gone, *stays):
+        path = tmp_path / "r" / f"{name}#12"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"unfin")
+    prune(made, committed_at=WHEN)
+    left = {p.relative_to(tmp_path / "r").as_posix() for p in files_of(tmp_path / "r")}
+    assert {name for name in left if "#" in name} == {f"{name}#12" for name in stays}
+    assert not (tmp_path / "r" / "captures" / dead).exists()
+    assert check(reopened(tmp_path / "r"), read_data=True).problems == ()
+
+
+def test_a_writer_whose_file_was_tidied_away_was_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location, link = Location(str(tmp_path)), os.link
+
+    def be_overtaken(beside: Path, path: Path) -> None:
+        path.write_bytes(b"first")
+        beside.unlink()
+        link(beside, path)
+
+    monkeypatch.setattr(os, "link", be_overtaken)
+    with pytest.raises(Conflict):
+        location.create("log/1.json", b"second", durable=True)
+    assert location.read("log/1.json") == b"first"
 
 
 WRITER = """

@@ -7,7 +7,13 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.describe import MAX_CHUNK_BYTES, MIN_CELLS, choose_chunks, describe
+from gnomon.storage.describe import (
+    MAX_CHUNK_BYTES,
+    MIN_CELLS,
+    MIN_CHUNKS,
+    choose_chunks,
+    describe,
+)
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.grid import Grid
 from gnomon.storage.model import Settings, SourceSpec, Variable
@@ -24,12 +30,17 @@ def variables(dataset: xr.Dataset, **options: Any) -> dict[str, Variable]:
 def test_chunks_fit_and_damage_has_a_place(pairs: Any) -> None:
     shape, source = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
     chunks = choose_chunks(shape, source, 4)
-    assert all(1 <= c <= min(n, s) for c, n, s in zip(chunks, shape, source, strict=True))
+    assert all(1 <= c <= n for c, n in zip(chunks, shape, strict=True))
+    for chunk, size, own in zip(chunks, shape, source, strict=True):
+        # Where a source has several chunks, none of ours lies across the edge of one.
+        assert own >= size or chunk in (own, size) or own % chunk == 0 or chunk % own == 0
     assert prod(chunks) * 4 <= MAX_CHUNK_BYTES
     grid = Grid(shape, chunks, chunks)
-    kept = tuple(min(n, s) for n, s in zip(shape, source, strict=True))
-    assert grid.size >= 16 or prod(chunks) < 2 * MIN_CELLS
-    assert chunks == kept or prod(chunks) >= MIN_CELLS / 2
+    triples = zip(chunks, shape, source, strict=True)
+    divisible = all(own >= n or any(c % d == 0 for d in range(2, 8)) for c, n, own in triples)
+    assert grid.size >= MIN_CHUNKS or prod(chunks) < 2 * MIN_CELLS or not divisible
+    # Small chunks are taken together: there are never many that are tiny.
+    assert grid.size <= 8 * MIN_CHUNKS or prod(chunks) >= MIN_CELLS / 8
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 3)), max_size=3))
@@ -68,12 +79,20 @@ def test_what_is_forecast_and_what_only_captured() -> None:
     dataset["made"] = ("time", np.arange(4), {"units": "hours since 2000-01-01"})
     dataset["text"] = ("time", np.array(list("abcd")))
     dataset["complex"] = ("time", np.ones(4, np.complex64))
+    pairs = np.zeros(4, [("a", "<f4"), ("b", "<i2")])
+    dataset["pair"] = ("time", pairs)
     found = describe(dataset, SPEC)
     assert {v.name for v in found.variables if v.forecast} == {"t", "p", "wet"}
-    assert {v.name for v in found.variables if not v.forecast} == {"time_bnds", "made"}
-    assert set(found.skipped) == {"text", "complex"}
+    assert {v.name for v in found.variables if not v.forecast} == {
+        "time_bnds",
+        "made",
+        "text",
+        "complex",
+    }
+    assert set(found.skipped) == {"pair"}
     named = describe(dataset, SPEC, names=("t",))
     assert {v.name for v in named.variables} == {"t", "time_bnds", "made"}
+    assert named.skipped["text"] == "not named"
     assert named.skipped["p"] == "not named"
 
 
@@ -132,7 +151,7 @@ def test_sources_that_are_refused() -> None:
     undecodable["time"].attrs["units"] = "eons since yesterday"
     with pytest.raises(InvalidInput, match="cannot be decoded"):
         describe(undecodable, SPEC)
-    with pytest.raises(InvalidInput, match="no cells"):
+    with pytest.raises(InvalidInput, match="no numeric variable"):
         describe(weather().isel(x=slice(0)), SPEC)
 
 

@@ -235,7 +235,7 @@ def test_a_source_that_changed_is_refused(
     settings = Repository.open(str(repository_path)).settings
     dataset = undecoded(settings.source.url)
     check_unchanged(dataset, settings)
-    with pytest.raises(InvalidInput, match="init a new repository"):
+    with pytest.raises(InvalidInput, match="--new-era"):
         check_unchanged(CHANGES[what](dataset), settings)
 
 
