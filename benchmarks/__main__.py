@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
 BENCHMARKS = ("bits", "skill", "heal", "storage", "faults", "crashes")
 
 
@@ -26,7 +25,8 @@ def main() -> int:
     worst = 0
     for name in BENCHMARKS:
         print(f"\n== {name}", flush=True)
-        command = [sys.executable, str(HERE / f"{name}.py"), source, "--variable", options.variable]
+        command = [sys.executable, "-m", f"benchmarks.{name}", source]
+        command += ["--variable", options.variable]
         worst = max(worst, subprocess.run(command, check=False).returncode)
     return worst
 

@@ -238,45 +238,29 @@ class GnomonRepository(Maintenance):
     def anomalies(self) -> list[dict[str, Any]]:
         """Return every incident, oldest first, each with whether it is still open.
 
-        An incident is open while one of its chunks is suspect.
+        An incident is open while one of its chunks is suspect, and the capture is kept.
         """
-        calendar = self._repository.settings.calendar
-        times = {format_instant(s.instant, calendar): s.step for s in self._repository.captured}
-        found = []
+        eras = [self._repository.in_era(k) for k in range(len(self._repository.eras))]
+        times = [
+            {format_instant(s.instant, seen.settings.calendar): s.step for s in seen.state.kept}
+            for seen in eras
+        ]
+        found: list[dict[str, Any]] = []
+        newest = 0
         for record in self._repository.records:
+            newest += record.kind == "era"
+            era = int(record.body.get("era", newest))
             for incident in record.body.get("report", {}).get("incidents", []):
-                step = times[incident["valid_time"]]
-                still = {"/".join(map(str, i)) for i in self._suspects(step, incident["variable"])}
-                is_open = incident["severity"] == "critical" and bool(
-                    still & set(incident["chunks"])
-                )
+                is_open = False
+                step = times[era].get(incident["valid_time"])
+                if step is not None and incident["severity"] == "critical":
+                    chunks = suspects(eras[era], step).get(incident["variable"], [])
+                    still = {"/".join(map(str, index)) for index in chunks}
+                    is_open = bool(still & set(incident["chunks"]))
                 found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
             if record.kind == "verdict" and "judged_by" not in record.body:
-                found += self._doubted(record.body, record.committed_at)
+                found += _doubted(eras[era], record.body, record.committed_at)
         return found
-
-    def _doubted(self, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
-        calendar = self._repository.settings.calendar
-        groups: dict[tuple[str, int], list[str]] = {}
-        for entry in body["chunks"]:
-            key = (entry["variable"], entry["step"])
-            groups.setdefault(key, []).append("/".join(map(str, entry["chunk"])))
-        return [
-            {
-                "variable": variable,
-                "valid_time": format_instant(self._repository.captured[step].instant, calendar),
-                "chunks": chunks,
-                "expectations": ["plausible"],
-                "severity": "critical",
-                "suspected_cause": body["reason"],
-                "open": bool(self._suspects(step, variable)),
-                "recorded_at": recorded_at,
-            }
-            for (variable, step), chunks in groups.items()
-        ]
-
-    def _suspects(self, step: int, variable: str) -> list[tuple[int, ...]]:
-        return suspects(self._repository, step).get(variable, [])
 
     def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
         """Accept the suspect chunks of a capture as true, or reject its trusted ones.
@@ -360,6 +344,28 @@ class GnomonRepository(Maintenance):
         found = points(seen, instant)
         point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
         return seen, *planes(seen, point)
+
+
+def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
+    """Return the incidents of a verdict that no person gave, in the era that it is of."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for entry in body["chunks"]:
+        key = (entry["variable"], entry["step"])
+        groups.setdefault(key, []).append("/".join(map(str, entry["chunk"])))
+    return [
+        {
+            "variable": variable,
+            "valid_time": format_instant(seen.captured[step].instant, seen.settings.calendar),
+            "chunks": chunks,
+            "expectations": ["plausible"],
+            "severity": "critical",
+            "suspected_cause": body["reason"],
+            "open": not seen.captured[step].forgotten
+            and bool(suspects(seen, step).get(variable)),
+            "recorded_at": recorded_at,
+        }
+        for (variable, step), chunks in groups.items()
+    ]
 
 
 def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:

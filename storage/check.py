@@ -269,8 +269,9 @@ class _Check:
         if not self.read_data:
             return
         steps = [s for s in repository.state.captured if not s.forgotten and s.slab not in broken]
-        cells = max(1, variable.grid.size and _nbytes(variable))
-        for indices in batched(variable.grid.indices(), max(1, BATCH_BYTES // cells)):
+        # Python allocates a whole batch, however few there are to fill it.
+        together = max(1, min(variable.grid.size, BATCH_BYTES // max(1, _nbytes(variable))))
+        for indices in batched(variable.grid.indices(), together):
             for captured in steps:
                 self._chunks(
                     (partial(stack.chunk, captured.step, index) for index in indices),

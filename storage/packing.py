@@ -76,7 +76,8 @@ class Packing:
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return raw values as float64 in the variable's units, NaN where they are missing."""
-        values = np.asarray(raw.view(self.counted).astype(np.float64))
+        with np.errstate(invalid="ignore"):  # a signalling NaN is one like the others
+            values = np.asarray(raw.view(self.counted).astype(np.float64))
         if self.scale != 1.0 or self.offset != 0.0:
             values = np.asarray(values * self.scale + self.offset)
         fills = self.fills()

@@ -33,7 +33,13 @@ from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.plan import CapturePlan
-from gnomon.tasks.statistics import STATISTICS, chunk_statistics, repeats, unchanged_statistics
+from gnomon.tasks.statistics import (
+    STATISTICS,
+    WINDOW,
+    chunk_statistics,
+    repeats,
+    unchanged_statistics,
+)
 from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
@@ -76,8 +82,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
             rows[variable.name][:, *block.chunks] = found
             for name, values in table.items():
                 columns[name][:, *block.chunks] = values
-        numbers = [s.step for s in repository.timeline]
-        columns |= repeats(repository.captures(variable.name), numbers, rows[variable.name])
+        columns |= _repeated(repository, plan, variable.name, rows[variable.name])
         columns["metadata_changed"] = np.full(
             (steps, *grid.counts), variable.name in plan.metadata_changed
         )
@@ -96,6 +101,26 @@ def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
         for shard, chunk in zip(grid.shards, source_chunks, strict=True)
     )
     return Grid(grid.shape, grid.chunks, blocks)
+
+
+def _repeated(
+    repository: Repository, plan: CapturePlan, name: str, rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.bool_]]:
+    """Tell which chunks repeat a state before them; of a revision, most are what they were."""
+    newest = repository.timeline[-1].instant if repository.timeline else None
+    places: dict[bool, list[int]] = {False: [], True: []}
+    for k, (instant, revised) in enumerate(zip(plan.instants, plan.revises, strict=True)):
+        if revised is None:
+            places[newest is not None and instant < newest].append(k)
+    looked_at = [(places[False], [s.step for s in repository.timeline])]
+    looked_at += [([k], repository.state.before(plan.instants[k], WINDOW)) for k in places[True]]
+    captures = repository.captures(name)
+    found = {column: np.zeros(rows.shape[:-1], bool) for column in ("unchanged", "replayed")}
+    for chosen, numbers in looked_at:
+        if chosen:
+            for column, values in repeats(captures, numbers, rows[chosen]).items():
+                found[column][chosen] = values
+    return found
 
 
 def _revised(

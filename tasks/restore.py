@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from xarray.coding.strings import CharacterArrayCoder
 
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import DIGEST, CaptureStack
@@ -32,7 +33,7 @@ from gnomon.tasks.work import Mapper, serial
 __all__ = ["Restored", "choose", "planes", "restore"]
 
 _NOT_IN_NETCDF = ("f2", "M8", "m8")
-_KINDS_NOT_IN_NETCDF = "cVS"
+_KINDS_NOT_IN_NETCDF = "cV"
 """Types, by kind and bytes, and kinds that NetCDF lacks, or would store as another."""
 
 
@@ -174,6 +175,7 @@ def _check_target(repository: Repository, target: str) -> Path:
         dtype = variable.numpy_dtype
         lacking = dtype.kind in _KINDS_NOT_IN_NETCDF
         lacking |= f"{dtype.kind}{dtype.itemsize}" in _NOT_IN_NETCDF
+        lacking |= dtype.kind == "S" and (dtype.itemsize > 1 or not variable.dims)
         if path.suffix == ".nc" and lacking:
             raise InvalidInput(
                 f"{variable.name} has type {variable.dtype}, which NetCDF cannot hold exactly; "
@@ -225,7 +227,7 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if path.suffix == ".nc":
-            lazy.to_netcdf(path, encoding=encoding)
+            _as_strings(lazy, encoding).to_netcdf(path, encoding=encoding)
         else:
             # xarray would encode times that are stored as such.
             exact = [str(n) for n, v in dataset.variables.items() if v.dtype.kind in "mM"]
@@ -238,6 +240,16 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
             )
             for name in exact:
                 _create_exact(path, name, dataset.variables[name], encoding[name])
+
+
+def _as_strings(dataset: xr.Dataset, encoding: dict[str, dict[str, Any]]) -> xr.Dataset:
+    """Return letters as strings: of these xarray writes the letters, of letters something else."""
+    for name, letters in dataset.variables.items():
+        if letters.dtype == "S1" and letters.dims:
+            encoding[str(name)]["char_dim_name"] = str(letters.dims[-1])
+            whole = letters.chunk({letters.dims[-1]: -1}) if letters.chunks else letters
+            dataset = dataset.assign({name: CharacterArrayCoder().decode(whole)})
+    return dataset
 
 
 def _create_exact(path: Path, name: str, variable: xr.Variable, encoding: dict[str, Any]) -> None:

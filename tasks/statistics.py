@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.captures import DIGEST, CaptureStack
 
-__all__ = ["STATISTICS", "chunk_statistics", "repeats", "unchanged_statistics"]
+__all__ = ["STATISTICS", "WINDOW", "chunk_statistics", "repeats", "unchanged_statistics"]
 
 STATISTICS = (
     "cells",

@@ -289,8 +289,14 @@ def everything(url: str | Path) -> dict[str, Any]:
         "records": [(r.kind, r.body) for r in repository.records],
         "settings": repository.settings.to_json(),
     }
-    for name, variable in history(repository).variables.items():
-        found[f"captured {name}"] = variable.values.tobytes()
+    for name, fixed in repository.frame.variables.items():
+        found[f"frame {name}"] = _plain(fixed.values)
+    for variable in repository.settings.variables:
+        stack = repository.captures(variable.name)
+        for captured in repository.timeline:
+            for index in variable.grid.indices():
+                chunk = stack.chunk(captured.step, index)
+                found[f"captured {variable.name} {captured.step} {index}"] = _plain(chunk)
     for shadow in repository.shadows:
         for name in shadow.variables:
             stack = repository.shadow(name, shadow)
@@ -304,6 +310,10 @@ def everything(url: str | Path) -> dict[str, Any]:
         for index in state.variable.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]
     return found | _ledger(repository)
+
+
+def _plain(values: np.ndarray) -> Any:
+    return values.tolist() if values.dtype == object else values.tobytes()
 
 
 def _ledger(repository: Repository) -> dict[str, Any]:

@@ -310,6 +310,22 @@ def test_a_manifest_of_damaged_objects_cannot_be_made_again(grown: Grown) -> Non
     assert not set(done.mended) & set(names)
 
 
+def test_what_nothing_vouches_for_does_not_stop_a_repair(grown: Grown) -> None:
+    """Both copies of an index are gone, and with it what its chunks should be."""
+    made = reopened(grown.folder)
+    chunk = made.captures("t").file(0, (0, 0))
+    slab = chunk.partition("/residual/")[0]
+    names = [n for n in contents(grown.folder) if f"{slab}/index/c/" in n]
+    assert len(names) == 2
+    frame = groups(grown.folder)["frame"][0]
+    remove(grown.folder, [*names, chunk, frame])
+    done = mend(grown.folder)
+    assert set(done.mended) == {frame}
+    assert set(done.left) == {*names, chunk}
+    problems = check(reopened(grown.folder), read_data=True).problems
+    assert {p.file for p in problems} == {*names, chunk}
+
+
 def series(folder: Path, *states: np.ndarray, per_commit: int = 100) -> Repository:
     """Capture states of one field of two chunks."""
     values = np.stack(states)

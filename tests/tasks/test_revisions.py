@@ -1,0 +1,246 @@
+"""Revisions: what the source has changed since is captured again, and judged by a person."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gnomon.flows.settings import Settings
+from gnomon.repository import GnomonRepository
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.work import serial
+from tests import sources
+from tests.cases import DAMAGED, HISTORY, Case
+from tests.storage.building import capture_new, captured, make_repository, weather, write_zarr
+
+DAY = 10
+TIME = "2001-01-11"
+"""The day that the source changes."""
+
+
+def change(case: Case, day: int = DAY, *, by: float = 3.0, days: int = HISTORY) -> xr.Dataset:
+    """Let the source hold another value in one cell of a day that was captured."""
+    data = case.data.isel(time=slice(days)).copy(deep=True)
+    data.sst.values[day, 1, 2] += np.float32(by)
+    sources.overwrite(case.source, data)
+    return data
+
+
+def revisions(case: Case, count: int | None = None, seed: int = 0) -> tuple[int, ...]:
+    rng = np.random.default_rng(seed)
+    return find_revisions(case.open().stored, serial, count=count, rng=rng)
+
+
+def state(repository: GnomonRepository, **options: Any) -> bytes:
+    found = repository.dataset(TIME, plain=True, decode=False, **options)
+    return sources.bits(found.sst.values[0])
+
+
+def timeline(repository: GnomonRepository) -> list[int]:
+    return [s.step for s in repository.stored.timeline]
+
+
+# Finding them ----------------------------------------------------------------------------------
+
+
+def test_an_unchanged_source_has_none(grown: Case) -> None:
+    assert revisions(grown) == ()
+    before = sources.listing(grown.place)
+    assert grown.open().update(compare=-1).message == "nothing new in the source"
+    assert sources.listing(grown.place) == before
+
+
+def test_every_bit_counts(grown: Case) -> None:
+    data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
+    land = data.sst.values[3, 5:6, 9:10]
+    assert np.isnan(land).all()
+    land.view("u4")[...] ^= 1  # another NaN
+    data.sst.values[7, 0, 0] = np.nextafter(data.sst.values[7, 0, 0], np.float32(0))
+    data.time_bnds.values[9, 1] += 0.5  # not forecast, and kept all the same
+    sources.overwrite(grown.source, data)
+    assert revisions(grown) == (3, 7, 9)
+
+
+def test_the_newest_is_always_compared_and_all_come_to_their_turn(grown: Case) -> None:
+    data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
+    data.sst.values[:, 0, 0] += 1
+    sources.overwrite(grown.source, data)
+    seen: set[int] = set()
+    for seed in range(40):
+        found = revisions(grown, 3, seed)
+        assert len(found) == 3
+        assert found == tuple(sorted(found))
+        assert found[-1] == HISTORY - 1
+        seen |= set(found)
+    assert seen == set(range(HISTORY))
+    assert revisions(grown, 1) == (HISTORY - 1,)
+    assert revisions(grown, 0) == ()
+    assert revisions(grown, 1000) == tuple(range(HISTORY))
+
+
+def test_times_that_left_the_source_are_none(grown: Case) -> None:
+    sources.overwrite(grown.source, grown.data.isel(time=slice(5, HISTORY)))
+    assert revisions(grown) == ()
+    assert grown.open().update(compare=-1).captured == []
+    sources.overwrite(grown.source, grown.data.isel(time=np.r_[HISTORY - 1 : -1 : -1]))
+    assert revisions(grown) == ()
+
+
+def test_a_state_source_has_none(tmp_path: Path) -> None:
+    source = write_zarr(weather(1).isel(time=0), tmp_path / "s.zarr")
+    made = capture_new(make_repository(tmp_path / "r", source), now=0)
+    write_zarr(weather(1, first=3).isel(time=0), source, mode="w")
+    assert find_revisions(made, serial, count=None, rng=np.random.default_rng()) == ()
+
+
+def test_a_source_that_is_another_is_refused(grown: Case) -> None:
+    sources.overwrite(grown.source, grown.data.drop_vars("sst"))
+    with pytest.raises(InvalidInput, match="'sst'"):
+        revisions(grown)
+    with pytest.raises(InvalidInput, match="'sst'"):
+        grown.open().update()
+
+
+def test_blocks_of_several_variables_and_kinds(tmp_path: Path) -> None:
+    source = write_zarr(weather(5), tmp_path / "s.zarr")
+    made = captured(tmp_path / "r", source, chunks={"y": 4, "x": 5})
+    data = sources.raw(source)
+    data["wet"].values[2, 5, 9] ^= 1
+    data["p"].values[4, 0, 0] += 1
+    data["t"].values[1, 5, 0] = -0.0
+    sources.overwrite(source, data)
+    found = find_revisions(made, serial, count=None, rng=np.random.default_rng())
+    assert found == (1, 2, 4)
+
+
+# Capturing them --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def revised(grown: Case) -> Case:
+    """A day of which the source holds two versions, one after the other."""
+    change(grown)
+    report = grown.open().update(compare=-1)
+    assert report.captured == [f"{TIME}T00:00:00"]
+    assert (report.revised, report.late, report.suspect_chunks) == (1, 0, 1)
+    (incident,) = report.incidents
+    assert (incident["expectations"], incident["chunks"]) == (["not_revised"], ["0/0"])
+    assert incident["severity"] == "critical"
+    return grown
+
+
+def test_both_versions_can_be_restored(revised: Case, tmp_path: Path) -> None:
+    repository = revised.open()
+    first, second = (revised.data.isel(time=DAY), sources.raw(revised.source).isel(time=DAY))
+    assert state(repository, capture=DAY) == sources.bits(first.sst.values)
+    assert state(repository, capture=HISTORY) == sources.bits(second.sst.values)
+    assert state(repository) == state(repository, capture=DAY)
+    for number, wanted in ((DAY, first), (HISTORY, second)):
+        target = tmp_path / f"{number}.zarr"
+        done = repository.restore(TIME, str(target), capture=number, plain=True)
+        assert done.point.step == number
+        assert sources.bits(sources.raw(target).sst.values[0]) == sources.bits(wanted.sst.values)
+    with pytest.raises(NotFound, match=f"there is {DAY}, {HISTORY}"):
+        repository.dataset(TIME, capture=3)
+    assert [(p.kind, p.step) for p in repository.points(TIME)][:2] == [
+        ("captured", DAY),
+        ("revision", HISTORY),
+    ]
+
+
+def test_a_revision_is_suspect_until_it_is_accepted(revised: Case) -> None:
+    repository = revised.open()
+    stored = repository.stored
+    assert stored.captured[HISTORY].revises == DAY
+    assert stored.captures("sst").status(HISTORY).tolist() == [[SUSPECT, 0, 0], [0, 0, 0]]
+    assert (stored.captures("sst").status(DAY) == TRUSTED).all()
+    assert timeline(repository) == list(range(HISTORY))
+    assert repository.anomalies()[-1]["open"] is True
+    assert repository.judge(TIME, accept=True) == 1
+    assert timeline(repository) == [*range(DAY), HISTORY, *range(DAY + 1, HISTORY)]
+    assert repository.anomalies()[-1]["open"] is False
+    assert state(repository) == state(repository, capture=HISTORY)
+    assert [(p.kind, p.step) for p in repository.points(TIME)][:2] == [
+        ("captured", HISTORY),
+        ("revision", DAY),
+    ]
+    history = repository.history(decode=False)
+    source = sources.raw(revised.source)
+    assert history.time.values.tolist() == list(range(HISTORY))
+    assert sources.bits(history.sst.values) == sources.bits(source.sst.values)
+    report = repository.update()
+    assert report.refit == {"sst": "a verdict changed what was learnt"}
+    assert revised.open().check(read_data=True).problems == ()
+
+
+def test_a_revision_that_is_not_believed(revised: Case) -> None:
+    repository = revised.open()
+    assert repository.judge(TIME, accept=False) == 6  # the other chunks, and the bounds of time
+    assert timeline(repository) == list(range(HISTORY))
+    assert state(repository) == state(repository, capture=DAY)
+
+
+def test_a_revision_is_captured_once(revised: Case) -> None:
+    assert revisions(revised) == ()  # the newest version counts
+    report = revised.open().update(compare=-1)
+    assert (report.captured, report.revised) == ([], 0)
+    # The source takes it back: that is another revision, which equals the first version.
+    sources.overwrite(revised.source, revised.data.isel(time=slice(HISTORY)))
+    assert revisions(revised) == (HISTORY,)
+    report = revised.open().update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (1, 0)  # it differs from what was suspect
+    repository = revised.open()
+    assert repository.stored.captured[HISTORY + 1].revises == HISTORY
+    assert timeline(repository)[DAY] == HISTORY + 1
+    assert state(repository) == state(repository, capture=DAY)
+
+
+def test_the_newest_capture_revised_with_news(grown: Case) -> None:
+    """Both arrive in one update, as they do when a feed mends its last day."""
+    change(grown, HISTORY - 1, days=HISTORY + 2)
+    report = grown.open().update(compare=1)
+    assert report.captured == [f"2001-01-{day}T00:00:00" for day in (24, 25, 26)]
+    assert (report.revised, report.late) == (1, 0)
+    repository = grown.open()
+    assert timeline(repository) == [*range(HISTORY), HISTORY + 1, HISTORY + 2]
+    assert [s.revises for s in repository.stored.captured[HISTORY:]] == [HISTORY - 1, None, None]
+    assert repository.check(read_data=True).problems == ()
+
+
+def test_the_settings_say_how_many_are_compared(grown: Case) -> None:
+    change(grown)
+    assert grown.open().update(compare=0).revised == 0
+    assert grown.open().update(settings=Settings(compare=1)).revised == 0
+    assert grown.open().update(settings=Settings(compare=-1)).revised == 1
+
+
+def test_a_corrected_capture_wins_over_a_suspect_one(damaged: Case) -> None:
+    """What the source mends is trusted where what it replaces was not."""
+    assert damaged.open().stored.captures("sst").status(HISTORY)[DAMAGED] == SUSPECT
+    sources.overwrite(damaged.source, damaged.data.isel(time=slice(HISTORY + 1)))
+    report = damaged.open().update(compare=1)
+    assert (report.revised, report.suspect_chunks) == (1, 0)
+    repository = damaged.open()
+    assert timeline(repository) == [*range(HISTORY), HISTORY + 1]
+    assert [p.kind for p in repository.points("2001-01-25")][:2] == ["captured", "forecast"]
+    assert repository.status()["open_incidents"] == 0
+    history = repository.history(decode=False)
+    assert sources.bits(history.sst.values) == sources.bits(sources.raw(damaged.source).sst.values)
+
+
+def test_several_commits_of_revisions(grown: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
+    data.sst.values[2:9, 0, 0] += 2
+    sources.overwrite(grown.source, data)
+    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 3)
+    report = grown.open().update(compare=-1)
+    assert report.revised == 7
+    stored = grown.open().stored
+    assert [s.revises for s in stored.captured[HISTORY:]] == list(range(2, 9))
+    assert [r.kind for r in stored.records][3:6] == ["capture"] * 3
+    assert plan_capture(stored) is None
