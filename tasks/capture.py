@@ -4,7 +4,7 @@ Workers read one block of the source, write its residuals and return the index r
 statistics; nothing is captured before :func:`commit_capture` has put the log record.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, prod
@@ -43,7 +43,7 @@ from gnomon.tasks.statistics import (
 from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
-__all__ = ["Capture", "capture", "commit_capture"]
+__all__ = ["Capture", "capture", "commit_capture", "reading_grid", "spans"]
 
 SPAN_BYTES = 2**27
 """Of a source that is chunked along time, as much of a block is read at once."""
@@ -150,7 +150,7 @@ def _capture_block(
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
     with open_source(repository.settings.source) as dataset:
         steps, _ = chunk_sizes(dataset, variable)
-        for span in _spans(plan, steps, block, variable.numpy_dtype.itemsize):
+        for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
             positions = None if plan.positions is None else [plan.positions[k] for k in span]
             refuse_predicted(dataset, variable, positions, block.cells)
             states = read_states(dataset, variable, positions, block.cells)
@@ -168,16 +168,26 @@ def _capture_block(
     return rows, table, batch.entries
 
 
-def _spans(plan: CapturePlan, steps: int, block: Block, itemsize: int) -> Iterator[list[int]]:
-    """Yield numbers of planned states that are read together: those of one source chunk."""
-    if plan.positions is None:
+def spans(
+    positions: Sequence[int] | None, steps: int, block: Block, itemsize: int
+) -> Iterator[list[int]]:
+    """Yield the numbers of states that are read together: those of one source chunk.
+
+    Parameters
+    ----------
+    positions
+        Their indices along time in the source; None for the one state of a state source.
+    steps
+        Steps of a source chunk.
+    """
+    if positions is None:
         yield [0]
         return
     size = prod(s.stop - s.start for s in block.cells) * itemsize
     most = max(1, min(steps, SPAN_BYTES // max(1, size)))
     span: list[int] = []
-    for k, position in enumerate(plan.positions):
-        if span and (len(span) == most or position // steps != plan.positions[span[0]] // steps):
+    for k, position in enumerate(positions):
+        if span and (len(span) == most or position // steps != positions[span[0]] // steps):
             yield span
             span = []
         span.append(k)

@@ -18,9 +18,9 @@ from gnomon.storage.source import (
     chunk_sizes,
     instants,
     open_source,
-    read_state,
+    read_states,
 )
-from gnomon.tasks.capture import reading_grid
+from gnomon.tasks.capture import reading_grid, spans
 from gnomon.tasks.work import Mapper
 
 __all__ = ["find_revisions"]
@@ -87,11 +87,15 @@ def _changed_in_block(
     captures = repository.captures(name)
     changed = set()
     with open_source(repository.settings.source) as dataset:
-        for step, position in wanted:
-            raw = read_state(dataset, variable, position, block.cells)
-            rows = captures.rows(step)
-            for index, _, cells in variable.grid.inner(block):
-                if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
-                    changed.add(step)
-                    break
+        steps, _ = chunk_sizes(dataset, variable)
+        positions = [position for _, position in wanted]
+        for span in spans(positions, steps, block, variable.numpy_dtype.itemsize):
+            states = read_states(dataset, variable, [positions[k] for k in span], block.cells)
+            for j, k in enumerate(span):
+                raw, step = states[j, ...], wanted[k][0]
+                rows = captures.rows(step)
+                for index, _, cells in variable.grid.inner(block):
+                    if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
+                        changed.add(step)
+                        break
     return changed
