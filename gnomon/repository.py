@@ -360,8 +360,7 @@ def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[d
             "expectations": ["plausible"],
             "severity": "critical",
             "suspected_cause": body["reason"],
-            "open": not seen.captured[step].forgotten
-            and bool(suspects(seen, step).get(variable)),
+            "open": not seen.captured[step].forgotten and bool(suspects(seen, step).get(variable)),
             "recorded_at": recorded_at,
         }
         for (variable, step), chunks in groups.items()

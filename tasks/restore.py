@@ -248,7 +248,7 @@ def _as_strings(dataset: xr.Dataset, encoding: dict[str, dict[str, Any]]) -> xr.
         if letters.dtype == "S1" and letters.dims:
             encoding[str(name)]["char_dim_name"] = str(letters.dims[-1])
             whole = letters.chunk({letters.dims[-1]: -1}) if letters.chunks else letters
-            dataset = dataset.assign({name: CharacterArrayCoder().decode(whole)})
+            dataset = dataset.assign({name: CharacterArrayCoder().decode(whole)})  # type: ignore[no-untyped-call]
     return dataset
 
 

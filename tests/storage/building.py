@@ -299,10 +299,10 @@ def everything(url: str | Path) -> dict[str, Any]:
                 found[f"captured {variable.name} {captured.step} {index}"] = _plain(chunk)
     for shadow in repository.shadows:
         for name in shadow.variables:
-            stack = repository.shadow(name, shadow)
+            predicted = repository.shadow(name, shadow)
             for lead in range(1, len(shadow.instants) + 1):
-                for index in stack.variable.grid.indices():
-                    parts = stack.chunk(lead, index)
+                for index in predicted.variable.grid.indices():
+                    parts = predicted.chunk(lead, index)
                     found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
     newest = repository.forecaster
     for name in newest.body["forecaster"] if newest else ():

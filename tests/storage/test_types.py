@@ -19,7 +19,6 @@ from gnomon.storage.model import SourceSpec
 from gnomon.storage.prune import prune
 from gnomon.storage.repository import Repository
 from gnomon.storage.text import text_bytes
-from gnomon.storage.view import Plane, raw_dataset
 from gnomon.tasks.compare import compare
 from gnomon.tasks.points import points
 from gnomon.tasks.restore import restore
@@ -189,12 +188,12 @@ def test_bits_come_back_from_integers(kind: str, order: Literal["<", ">"]) -> No
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_either_order_of_bytes_is_served_little(order: str, tmp_path: Path) -> None:
+def test_either_order_of_bytes_is_served_little(order: Literal["<", ">"], tmp_path: Path) -> None:
     kinds = ["f4", "i8", "c16", "U3", "M8[s]"]
     states = {kind[:2]: samples(f"<{kind}", (4,)) for kind in kinds}
     written = {n: s.astype(s.dtype.newbyteorder(order)) for n, s in states.items()}
     write(tmp_path / "s.zarr", "", written)
-    wanted = {name: found.values for name, found in stored(tmp_path / "s.zarr").items()}
+    wanted = {str(name): found.values for name, found in stored(tmp_path / "s.zarr").items()}
     made = capture_new(make_repository(tmp_path / "r", tmp_path / "s.zarr"))
     assert_kept(
         made, {n: v.astype(v.dtype.newbyteorder("<")) for n, v in wanted.items()}, [*range(STEPS)]
