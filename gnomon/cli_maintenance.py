@@ -155,9 +155,7 @@ def forget(
         return
     from gnomon import report_maintenance as report
 
-    report.print_forgotten(done, freed=freed)
-    if pruned is not None:
-        report.print_pruned(pruned)
+    report.print_forgotten(done, freed=freed, pruned=pruned)
 
 
 @app.command()

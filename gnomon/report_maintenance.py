@@ -87,8 +87,10 @@ def print_captures(found: Sequence[dict[str, Any]]) -> None:
     print_table(header, rows)
 
 
-def print_forgotten(found: "Forgotten", *, freed: int | None) -> None:
-    """Print what is kept and why, and what is not."""
+def print_forgotten(
+    found: "Forgotten", *, freed: int | None = None, pruned: "Pruned | None" = None
+) -> None:
+    """Print what is kept and why, what is not, and what that frees."""
     rows = [
         ("keep" if d.keep else "forget", d.step, found.times[d.step], ", ".join(d.reasons))
         for d in found.decisions
@@ -97,6 +99,8 @@ def print_forgotten(found: "Forgotten", *, freed: int | None) -> None:
     note(f"{len(found.steps)} captures forgotten, {len(found.lost)} restore points lost")
     if freed is not None:
         note(f"nothing was done (--dry-run); a prune would then free {size(freed)}")
+    elif pruned is not None:
+        print_pruned(pruned)
     elif found.steps:
         note("their bytes are freed by 'gnomon prune'")
 

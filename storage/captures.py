@@ -9,6 +9,7 @@ The index of a slab has one row of six integers per step and chunk:
 ``filter``    0 the residual is as it is, 1 as differences along the last two axes
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from gnomon.storage.delta import (
     straightened,
     subtracted,
 )
-from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Variable
@@ -39,6 +40,7 @@ from gnomon.storage.slab import Slab
 from gnomon.storage.text import is_text, text_name, unpack_text
 
 __all__ = [
+    "BASE",
     "COLUMNS",
     "DIGEST",
     "FILTER",
@@ -65,6 +67,9 @@ INDEX_BYTES = 2**26
 """Opened indices that a stack keeps, beside the last few."""
 
 Row = NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
 _ADVICE = "run 'gnomon repair'"
 
 
@@ -163,11 +168,15 @@ def _coded(
     keys = {k: ordered(v) for k, v in values.items()}
     size, bent = _smallest(keys)
     if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
-        deltas = {
-            k: subtracted(keys[k], ordered(p.values()))
-            for k, p in previous.items()
-            if p is not None
-        }
+        try:
+            deltas = {
+                k: subtracted(keys[k], ordered(p.values()))
+                for k, p in previous.items()
+                if p is not None
+            }
+        except Integrity as error:  # damage must not stop what comes after it
+            logger.warning("%s; stored without it", error)
+            return _bent(keys, bent), False, bent
         delta_size, delta_bent = _smallest(deltas)
         if delta_size <= GAIN * size:
             return _bent(deltas, delta_bent), True, delta_bent
@@ -340,7 +349,7 @@ class CaptureStack:
             found = digest(self.variable.name, index, values)
         except NotFound as error:
             raise Integrity(f"{self._address(holder, index)} is missing; {_ADVICE}") from error
-        except (ValueError, InvalidInput) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise Integrity(f"{self._address(holder, index)} is damaged; {_ADVICE}") from error
         if found != self.rows(holder)[index][DIGEST].tobytes():
             raise Integrity(f"{self._address(holder, index)}: digest differs; {_ADVICE}")

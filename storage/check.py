@@ -130,6 +130,7 @@ class _Check:
         self.report = CheckReport()
         self.problems: list[Problem] = []
         self.named: set[str] = set()
+        self.broken: set[str] = set()
 
     def run(self) -> CheckReport:
         self._log()
@@ -246,6 +247,7 @@ class _Check:
         try:
             action()
         except Integrity as error:
+            self.broken.add(path)
             # A damaged object below this path may have been named already.
             if not any(name.startswith(f"{path}/") for name in self.named):
                 self._problem(path, where, str(error))
@@ -295,7 +297,7 @@ class _Check:
                     self._problem(file(), where, str(error))
 
     def _explained(self, error: str) -> bool:
-        return any(name in error for name in self.named)
+        return any(name in error for name in (*self.named, *self.broken))
 
     def _shadow(self, stack: ShadowStack) -> None:
         path = f"shadows/{stack.shadow.id}/{stack.variable.folder}"

@@ -74,11 +74,18 @@ def load_frame(location: Location, settings: Settings) -> xr.Dataset:
         A file is missing, or not what was written.
     """
     return xr.Dataset(
-        {
-            name: xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
-            for name, entry in settings.frame_entries.items()
-        }
+        {name: _variable(location, name, entry) for name, entry in settings.frame_entries.items()}
     )
+
+
+def _variable(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
+    try:
+        return xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise Integrity(
+            f"{name} is not what the settings say ({type(error).__name__}: {error}); the "
+            "repository was tampered with"
+        ) from error
 
 
 def _load(location: Location, entry: dict[str, Any]) -> NDArray[Any]:

@@ -38,7 +38,7 @@ def take_inventory(repository: Repository) -> Inventory:
     for state in repository.eras:
         for folder, sequence in state.folders.items():
             name = manifest_name(folder)
-            expected = str(repository.records[sequence].body["manifest"])
+            expected = str(repository.records[sequence].body.get("manifest"))
             entries: dict[str, Entry] | None = None
             for place in (name, COPIES + name):
                 found.manifests[place] = expected

@@ -159,6 +159,8 @@ class Location:
 
     def replace(self, name: str, data: bytes) -> None:
         """Overwrite an object, for a repair; a reader sees the old bytes or the new."""
+        if self.path is not None and self._inside(name).is_dir():
+            raise Integrity(f"{name} is a folder in {self.url}; move it elsewhere")
         try:
             obstore.put(self.objects, name, data)
         except (BaseError, OSError, ValueError) as error:
@@ -233,10 +235,7 @@ class Location:
             return self._asked(name, lambda: self._read_file(name, part))
         if part is not None:
             start, length = part
-            return self._asked(
-                name,
-                lambda: obstore.get_range(self.objects, name, start=start, length=length),
-            )
+            return self._asked(name, lambda: self._range(name, start, length))
         return self._asked(name, lambda: obstore.get(self.objects, name).bytes())
 
     def _asked(self, name: str, ask: Callable[[], Any]) -> bytes:
@@ -252,6 +251,15 @@ class Location:
                 raise self.unavailable(name, error) from error
             reason = " ".join(str(error).split())[:160]
             raise Integrity(f"{name} in {self.url} cannot be read: {reason}") from error
+
+    def _range(self, name: str, start: int, length: int) -> Any:
+        try:
+            return obstore.get_range(self.objects, name, start=start, length=length)
+        except BaseError as error:
+            # Stores say in many ways that an object ends before; asking again would not help.
+            if obstore.head(self.objects, name)["size"] <= start:
+                raise Integrity(f"{name} in {self.url} ends before byte {start}") from error
+            raise
 
     def _read_file(self, name: str, part: tuple[int, int] | None) -> bytes:
         if ".." in name.split("/") or name.startswith("/"):

@@ -163,7 +163,7 @@ class Log:
             return tuple(records)
         with ThreadPoolExecutor(8) as pool:
             for record in pool.map(self._read_one, range(start, length)):
-                self._follow(records, record, record_name(record.sequence))
+                self._add(records, record)
         return tuple(records)
 
     def extend(self, known: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -183,7 +183,7 @@ class Log:
             sequence = len(records)
             if not self._is_there(sequence):
                 return tuple(records)
-            self._follow(records, self._read_one(sequence), record_name(sequence))
+            self._add(records, self._read_one(sequence))
 
     def _is_there(self, sequence: int) -> bool:
         """Tell whether a record, or the copy that bears witness of it, is there."""
@@ -234,6 +234,19 @@ class Log:
                 "restore it from a copy of the repository"
             )
         return record
+
+    def _add(self, records: list[Record], record: Record) -> None:
+        """Add a record to those before it; where it does not follow from them, its copy may."""
+        name = record_name(len(records))
+        try:
+            self._follow(records, record, name)
+        except Integrity as error:
+            try:
+                copy = self._record_at(COPIES + name, len(records))
+                self._follow(records, copy, COPIES + name)
+            except GnomonError:
+                raise error from None
+            logger.warning("%s is damaged or gone; its copy was read, run 'gnomon repair'", name)
 
     def _follow(self, records: list[Record], record: Record, name: str) -> None:
         parent = records[-1].digest if records else self._genesis

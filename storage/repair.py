@@ -18,7 +18,7 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
-from gnomon.storage.captures import CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
+from gnomon.storage.captures import BASE, CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
 from gnomon.storage.check import CheckReport, check
 from gnomon.storage.delta import atom, digest, ordered, planar, residual_dtype, subtracted
 from gnomon.storage.errors import GnomonError, Integrity
@@ -79,14 +79,17 @@ class _Repair:
         # In this order, since each needs those before it.
         names = sorted(self.problems, key=self._rank)
         for name in names:
-            found = self._bytes_of(name)
+            try:
+                found = self._bytes_of(name)
+                if found is not None and not self.dry_run:
+                    self.location.replace(name, found[0])
+            except Integrity as error:  # what it is made of is damaged too, or it is no file
+                self.done.left[name] = str(error)
+                continue
             if found is None:
                 self.done.left[name] = self._advice(name)
-                continue
-            data, origin = found
-            if not self.dry_run:
-                self.location.replace(name, data)
-            self.done.mended[name] = origin
+            else:
+                self.done.mended[name] = found[1]
         return self.done
 
     def _rank(self, name: str) -> tuple[int, str]:
@@ -158,7 +161,7 @@ class _Repair:
     def _manifest(self, name: str) -> tuple[bytes, str] | None:
         folder = name.removeprefix("manifests/").removesuffix(".json.gz")
         record = next(r for r in self.repository.records if r.body.get("id") == folder)
-        expected = str(record.body["manifest"])
+        expected = str(record.body.get("manifest"))
         for place in (name, COPIES + name):
             try:
                 data = self.location.read(place)
@@ -274,14 +277,13 @@ class _Shard:
             row = self.stack.rows(self.step.step)[index]
             if row[CODING] == UNCHANGED:
                 continue
-            values = self._values(index, row)
+            values = self._values(self.step.step, index)
             if values is None:
                 return None
             key = ordered(values)
             if row[CODING] > 0:
-                try:
-                    base = self.stack.chunk(int(row[0]), index)
-                except GnomonError:
+                base = self._values(int(row[BASE]), index)
+                if base is None:
                     return None
                 key = subtracted(key, ordered(base))
             residual[cells] = planar(key) if row[FILTER] else key
@@ -294,32 +296,30 @@ class _Shard:
         return data, ", ".join(sorted(self.origins))
 
     def _text(self, expected: Entry) -> tuple[bytes, str] | None:
-        values = self._values(self.shard, self.stack.rows(self.step.step)[self.shard])
+        values = self._values(self.step.step, self.shard)
         data = None if values is None else pack_text(values)
         if data is None or object_hash(data) != expected[1]:
             return None
         return data, ", ".join(sorted(self.origins))
 
-    def _values(self, index: Index, row: NDArray[np.int64]) -> NDArray[np.generic] | None:
-        """Return the chunk with the digest that was written, from wherever it still is."""
+    def _values(self, step: int, index: Index) -> NDArray[np.generic] | None:
+        """Return a chunk with the digest that was written, from wherever it still is."""
         try:
-            values = self.stack.chunk(self.step.step, index)
+            values = self.stack.chunk(step, index)
         except GnomonError:
-            pass
-        else:
+            found = self._from_another_step(step, index)
+            return self._from_source(step, index) if found is None else found
+        if step == self.step.step:
             self.origins.add("its intact chunks")
-            return values
-        found = self._from_another_step(index, row)
-        return self._from_source(index, row) if found is None else found
+        return values
 
-    def _from_another_step(
-        self, index: Index, row: NDArray[np.int64]
-    ) -> NDArray[np.generic] | None:
+    def _from_another_step(self, step: int, index: Index) -> NDArray[np.generic] | None:
+        row = self.stack.rows(step)[index]
         for other in self.repository.captured:
             try:
                 found = self.stack.rows(other.step)[index]
                 same = np.array_equal(found[DIGEST], row[DIGEST])
-                if not same or self.step.step in self.stack.chain(other.step, index):
+                if not same or step in self.stack.chain(other.step, index):
                     continue
                 values = self.stack.chunk(other.step, index)
             except GnomonError:
@@ -328,14 +328,15 @@ class _Shard:
             return values
         return None
 
-    def _from_source(self, index: Index, row: NDArray[np.int64]) -> NDArray[np.generic] | None:
+    def _from_source(self, step: int, index: Index) -> NDArray[np.generic] | None:
+        row = self.stack.rows(step)[index]
         settings = self.repository.settings
         try:
             with open_source(settings.source) as dataset:
                 position = None
                 if settings.source.kind == "append":
                     times = instants(dataset, settings)
-                    there = np.flatnonzero(times == self.step.instant)
+                    there = np.flatnonzero(times == self.repository.captured[step].instant)
                     if not there.size:
                         return None
                     position = int(there[0])

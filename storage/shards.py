@@ -28,6 +28,8 @@ _CHECKSUM = 4
 """Bytes of a crc32c."""
 SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
+_RATIO = 2**15
+"""Zstandard makes at most so many bytes of one: 128 KiB of a block that takes four."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
 
@@ -64,12 +66,13 @@ def read_whole(location: Location, path: str) -> NDArray[Any]:
         shape = tuple(map(int, about["shape"]))
         dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
         name = "/".join([path, "c", *"0" * len(shape)])
-        if min(shape, default=1) < 0 or prod(shape) * dtype.itemsize > _LARGEST:
+        nbytes = prod(shape) * dtype.itemsize
+        packed = _checked(location.read(name), name) if nbytes else memoryview(b"")
+        if min(shape, default=1) < 0 or nbytes > min(_LARGEST, _RATIO * len(packed)):
             raise ValueError(f"shape {shape}")
         values = np.zeros(shape, dtype)
-        if values.size:
-            flat = values.reshape(-1).view(np.uint8)
-            _unpack(_checked(location.read(name), name), flat, name, pcodec=False)
+        if nbytes:
+            _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
     except NotFound as error:
         raise Integrity(f"{error}; run 'gnomon repair'") from error
     except GnomonError:
@@ -157,14 +160,17 @@ class Shards:
         return whole
 
     def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:
+        limit = 2 * nbytes + 4096
         try:
             if self.grid.shards == self.grid.chunks:
-                return self.location.read(name)
+                data = self.location.read(name, (0, limit + 1))
+                if len(data) > limit:
+                    raise Integrity(f"{name} is larger than {limit} bytes, and holds one chunk")
+                return data
             inner = tuple(i % n for i, n in zip(index, self._per_shard, strict=True))
             start, length = map(int, self._directory(name)[inner])
             if start == length == _ABSENT:
                 return None
-            limit = 2 * nbytes + 4096
             if length > limit:
                 raise Integrity(f"{name} holds a chunk of {length} bytes, at most {limit} fit")
             return self.location.read(name, (start, length))

@@ -83,7 +83,9 @@ def root(values: NDArray[Any]) -> str:
     """Return the hash of an index that stands for everything below it."""
     data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     head = f"{data.dtype.str}{data.shape}".encode()
-    return hashlib.blake2b(head + data.tobytes(), digest_size=20).hexdigest()
+    state = hashlib.blake2b(head, digest_size=20)
+    state.update(data.reshape(-1).view(np.uint8))
+    return state.hexdigest()
 
 
 @dataclass(slots=True)

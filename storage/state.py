@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
@@ -18,8 +20,11 @@ from gnomon.storage.model import SUSPECT, TRUSTED, CapturedStep, Settings, Shado
 
 __all__ = ["State", "fold"]
 
-_NONSENSE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What a body that does not hold what its kind needs makes of the folding."""
+
+LONGEST = 200
+"""Characters of a folder's name: most file systems take 255 bytes."""
 
 Place = tuple[str, int]
 """Slab and position in it."""
@@ -173,6 +178,7 @@ class _Folding:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._counts = {v.name: v.grid.counts for v in settings.variables}
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
         self._shadows: list[Shadow] = []
@@ -234,11 +240,16 @@ class _Folding:
     def _capture(self, record: Record) -> None:
         body = record.body
         slab = _text(body["id"])
-        self._slabs[slab] = {n: str(e["root"]) for n, e in body["variables"].items()}
+        self._slabs[slab] = self._roots(body)
+        for entry in body["variables"].values():
+            _text(entry["ledger"])
         raw = bytes.fromhex(body["raw_times"])
         suspects = list(map(int, body["suspects"]))
         count = len(body["instants"])
-        width = len(raw) // count if count else 0
+        append = self._settings.source.time is not None
+        width = np.dtype(self._settings.time_dtype).itemsize if append else 0
+        if len(raw) != count * width:
+            raise ValueError(f"{len(raw)} bytes of times for {count} captures")
         revised = {int(k): int(v) for k, v in body.get("revises", {}).items()}
         for local, instant in enumerate(body["instants"]):
             self._captured.append(
@@ -256,8 +267,25 @@ class _Folding:
             )
             self._places.add((slab, local))
 
+    def _roots(self, body: dict[str, Any]) -> dict[str, str]:
+        """Return the root of every variable's index; all variables must be there, and no others."""
+        roots = {n: _text(e["root"]) for n, e in body["variables"].items()}
+        if roots.keys() != self._counts.keys():
+            raise ValueError(f"it has the variables {', '.join(roots)}")
+        return roots
+
     def _shadow(self, record: Record) -> None:
         body = record.body
+        for entry in body["variables"].values():
+            for text in (entry["roots"]["index"], entry["roots"]["score"], entry["ledger"]):
+                _text(text)
+        for entry in body["forecaster"].values():
+            _text(entry["root"] if entry["rows"] + entry["columns"] >= 0 else None)
+        if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
+            raise ValueError(f"it has the variables {', '.join(body['variables'])}")
+        for step in (body["step"], *body["bases"]):
+            if not 0 <= int(step) < len(self._captured):
+                raise IndexError(f"step {step}")
         self._shadows.append(
             Shadow(
                 _text(body["id"]),
@@ -279,6 +307,8 @@ class _Folding:
         for entry in body["chunks"]:
             key = (int(entry["step"]), tuple(map(int, entry["chunk"])))
             status, name = int(entry["status"]), str(entry["variable"])
+            if not all(0 <= i < n for i, n in zip(key[1], self._counts[name], strict=True)):
+                raise IndexError(f"chunk {key[1]} of {name}")
             self._verdicts.setdefault(name, {})[key] = status
             # Only changes are recorded: what becomes trusted was suspect, and the reverse.
             count = self._captured[key[0]].suspects + (1 if status == SUSPECT else -1)
@@ -289,7 +319,7 @@ class _Folding:
 
     def _rewrite(self, body: dict[str, Any]) -> None:
         slab = _text(body["id"])
-        self._slabs[slab] = {n: str(e["root"]) for n, e in body["variables"].items()}
+        self._slabs[slab] = self._roots(body)
         for local, step in enumerate(map(int, body["steps"])):
             self._change(step, slab=slab, local=local)
             self._places.add((slab, local))
@@ -309,8 +339,9 @@ class _Folding:
 
 
 def _text(name: object) -> str:
-    """Return the name of a commit's folder, which must be a plain name."""
+    """Return the name of a commit's folder, or a hash: it must be short plain text."""
     text = str(name)
-    if not text or "/" in text or "\\" in text or text.startswith("."):
-        raise ValueError(f"{text!r} is not the name of a folder")
+    plain = text.isprintable() and text.isascii() and 0 < len(text) <= LONGEST
+    if not isinstance(name, str) or not plain or set(text) & set("/\\") or text.startswith("."):
+        raise ValueError(f"{text[:LONGEST]!r} is not the name of a folder")
     return text

@@ -40,7 +40,7 @@ from gnomon.tasks.statistics import (
     repeats,
     unchanged_statistics,
 )
-from gnomon.tasks.trusted import SEARCH, last_trusted
+from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture", "reading_grid", "spans"]
@@ -130,8 +130,9 @@ def _revised(
     revised = np.zeros(rows.shape[:-1], bool)
     captures = repository.captures(name)
     for k, before in enumerate(plan.revises):
-        if before is not None:
-            differs = (captures.rows(before)[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
+        known = None if before is None else readable_rows(captures, before)
+        if before is not None and known is not None:
+            differs = (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
             revised[k] = differs & (captures.status(before) == TRUSTED)
     return revised
 
@@ -241,9 +242,13 @@ class _Work:
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None:
             return None
-        if base < self.first:
+        if base >= self.first:
+            return self.held[index][1]
+        try:
             return self.captures.held(base, index)
-        return self.held[index][1]
+        except Integrity as error:
+            pass_over(error, self.plan.url, self.variable.name, base)
+            return None
 
     def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
         """Return the statistics of a chunk that is what it was; None if they must be measured."""

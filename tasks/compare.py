@@ -1,6 +1,7 @@
 """Compare: what differs between two captured states, and where."""
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class Difference:
     appeared: int
     """Cells that have a number in the second only."""
     mean: float | None
-    """Mean of second minus first over the cells that have numbers in both and differ."""
+    """Mean of second minus first over the cells that have numbers in both and differ; None if
+    there are none, or it is beyond all numbers."""
     maximum: float | None
     """The largest absolute difference."""
     where: dict[str, tuple[int, int]]
@@ -82,10 +84,14 @@ def _compare(stack: CaptureStack, first: int, second: int) -> Difference:
         tally.cells,
         tally.missing,
         tally.appeared,
-        tally.total / tally.numbers if tally.numbers else None,
-        tally.maximum if tally.numbers else None,
+        _finite(tally.total / tally.numbers) if tally.numbers else None,
+        _finite(tally.maximum) if tally.numbers else None,
         dict(zip(variable.dims, tally.extent, strict=True)) if tally.cells else {},
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 class _Tally:
@@ -116,7 +122,8 @@ class _Tally:
         self.missing += int((known[0] & ~known[1]).sum())
         self.appeared += int((known[1] & ~known[0]).sum())
         both = known[0] & known[1] & differs
-        change = b[both] - a[both]
+        with np.errstate(over="ignore"):
+            change = b[both] - a[both]
         self.numbers += change.size
         self.total += float(change.sum())
         self.maximum = max(self.maximum, float(np.abs(change).max(initial=0.0)))

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.errors import Integrity
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Index
 from gnomon.storage.model import Variable
@@ -13,8 +14,9 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import Specification, State, departures, roll, unpack
+from gnomon.tasks.trusted import pass_over
 
-__all__ = ["Expectation", "forecaster_of"]
+__all__ = ["Expectation", "forecaster_of", "known_state"]
 
 
 def forecaster_of(
@@ -30,6 +32,15 @@ def forecaster_of(
         Cadence.from_json(entry["cadence"]),
         repository.forecaster_state(name),
     )
+
+
+def known_state(stored: ForecasterState, spec: Specification, index: Index) -> State | None:
+    """Return the stored state of a chunk; None if it is damaged, and must be learnt anew."""
+    try:
+        return unpack(spec, *stored.chunk(index))
+    except Integrity as error:
+        pass_over(error, stored.location.url, stored.id)
+        return None
 
 
 @dataclass(slots=True)
@@ -55,7 +66,9 @@ class Expectation:
         spec = self.specification
         state = self._states.get(index)
         if state is None:
-            state = unpack(spec, *self.stored.chunk(index))
+            state = known_state(self.stored, spec, index)
+            if state is None:
+                return {}
         slot, time_s = self.cadence.slot(instant), instant / SECOND
         flat = np.where(np.isfinite(values), values, np.nan).ravel()
         if slot <= state.slot:

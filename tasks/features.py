@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
-from gnomon.storage.model import TRUSTED, Settings, Variable
+from gnomon.storage.model import Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
 from gnomon.tasks.expectation import forecaster_of
 from gnomon.tasks.forecasting import Specification, identify
+from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Features", "features", "refit_reason", "window"]
@@ -163,10 +165,16 @@ def _sample_chunks(captures: CaptureStack, step: int) -> list[Index]:
         # In an order that spreads from the start, so that few are read where all have values.
         stride = len(indices) // SAMPLE_CHUNKS
         spread = [index for k in range(stride) for index in indices[k::stride]]
-        to_physical = captures.variable.to_physical
-        valid = (i for i in spread if np.isfinite(to_physical(captures.chunk(step, i))).any())
+        valid = (i for i in spread if _has_values(captures, step, i))
         return list(islice(valid, SAMPLE_CHUNKS)) or spread[:SAMPLE_CHUNKS]
     return indices
+
+
+def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:
+    try:
+        return bool(np.isfinite(captures.variable.to_physical(captures.chunk(step, index))).any())
+    except Integrity:
+        return False  # as it is sampled, this is told
 
 
 def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
@@ -178,8 +186,9 @@ def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
         picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
         history = np.full((len(steps), picked.size), np.nan)
         for k, step in enumerate(steps):
-            if captures.status_of(step, index) == TRUSTED:
-                values = captures.variable.to_physical(captures.chunk(step, index)).ravel()[picked]
-                history[k] = np.where(np.isfinite(values), values, np.nan)
+            values = trusted_values(captures, step, index)
+            if values is not None:
+                picks = values.ravel()[picked]
+                history[k] = np.where(np.isfinite(picks), picks, np.nan)
         columns.append(history)
     return np.concatenate(columns, axis=1)

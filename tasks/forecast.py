@@ -1,11 +1,13 @@
 """Forecast: bring the forecaster's state up to the newest capture, chunk by chunk.
 
-A roll-forward reads the state and the captures since; a refit reads the window.  Suspect chunks
-are passed over, never learnt.  The state is written as it will be committed, with its digests.
+A roll-forward reads the state and the captures since; a refit, or a chunk whose state is damaged,
+reads the window.  Suspect and damaged chunks are passed over, never learnt.  The state is written
+as it will be committed, with its digests.
 """
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,15 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry, fresh_id
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.forecaster import ForecasterState, create_state, state_digest, state_grid
+from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Block, Index
-from gnomon.storage.model import TRUSTED
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_table
 from gnomon.storage.times import SECOND
-from gnomon.tasks.expectation import Expectation, forecaster_of
+from gnomon.tasks.expectation import Expectation, forecaster_of, known_state
 from gnomon.tasks.features import Features, window
-from gnomon.tasks.forecasting import State, layout, learn, pack, roll, unpack
+from gnomon.tasks.forecasting import State, layout, learn, pack, roll
+from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Learnt", "forecast"]
@@ -96,11 +98,12 @@ def _forecast_block(
     numbers = _since_forecast(repository)
     accepted = repository.state.accepted.get(name, frozenset())
     for index, local, cells in variable.grid.inner(block):
-        if before is None:
+        known = None if before is None else known_state(before[2], features.specification, index)
+        if known is None:
             state, refused = _learn_chunk(repository, captures, features, index, accepted)
             doubts += [(step, index, p) for step, p in refused]
         else:
-            state = _roll_chunk(repository, captures, features, index, before[2], numbers)
+            state = _roll_chunk(repository, captures, features, index, known, numbers)
         flat, shared = pack(features.specification, state)
         digests[local] = state_digest(name, index, flat, shared)
         where: tuple[Any, ...] = (slice(None), *cells)
@@ -119,9 +122,10 @@ def _since_forecast(repository: Repository) -> list[int]:
     return [s.step for s in repository.timeline if known is None or s.instant > known]
 
 
-def _values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64]:
-    values = captures.variable.to_physical(captures.chunk(step, index)).ravel()
-    return np.where(np.isfinite(values), values, np.nan)
+def _values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
+    """Return the values (cell,) of a chunk; None if it is not to be learnt from."""
+    values = trusted_values(captures, step, index)
+    return None if values is None else np.where(np.isfinite(values), values, np.nan).ravel()
 
 
 def _learn_chunk(
@@ -140,8 +144,10 @@ def _learn_chunk(
             steps.append(step)
             slots.append(slot)
     times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
-    values = np.stack([_values(captures, s, index) for s in steps])
-    trusted = np.array([captures.status_of(s, index) == TRUSTED for s in steps])
+    found = [_values(captures, s, index) for s in steps]
+    trusted = np.array([values is not None for values in found])
+    nothing = np.full(prod(s.stop - s.start for s in captures.variable.grid.cells(index)), np.nan)
+    values = np.stack([nothing if v is None else v for v in found])
     gates = np.array([0.0 if (s, index) in accepted else Expectation.GATE for s in steps])
     spec, numbered = features.specification, np.array(slots)
     state, p_values = learn(spec, numbered, times_s, values, trusted, gate=gates)
@@ -158,18 +164,17 @@ def _roll_chunk(
     captures: CaptureStack,
     features: Features,
     index: Index,
-    stored: ForecasterState,
+    state: State,
     numbers: list[int],
 ) -> State:
     spec = features.specification
-    state = unpack(spec, *stored.chunk(index))
     for step in numbers:
         instant = repository.captured[step].instant
         slot = features.cadence.slot(instant)
         if slot <= state.slot:
             continue
         values = _values(captures, step, index)
-        if captures.status_of(step, index) != TRUSTED:
-            values = np.full_like(values, np.nan)
+        if values is None:
+            values = np.full(state.shift.shape[-1], np.nan)
         state = roll(spec, state, slot, instant / SECOND, values)
     return state

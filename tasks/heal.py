@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.grid import Index
-from gnomon.storage.model import SUSPECT, TRUSTED, Shadow, Variable
+from gnomon.storage.model import SUSPECT, Shadow, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import SECOND
@@ -21,6 +21,7 @@ from gnomon.tasks.expectation import forecaster_of
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.climatology import features as regressors
 from gnomon.tasks.inpainting import inpaint
+from gnomon.tasks.trusted import trusted_values
 
 __all__ = ["Healed", "chance_within", "heal"]
 
@@ -153,10 +154,11 @@ class _Region:
     def _captured(self, captures: CaptureStack, step: int) -> Floats:
         """Return a captured field, NaN where a chunk is not trusted."""
         field = np.full(self.shape, np.nan)
-        status = captures.status(step)
         for index in self.indices:
-            if status[index] == TRUSTED and index not in self.damaged:
-                values = captures.variable.to_physical(captures.chunk(step, index))
+            if index in self.damaged:
+                continue
+            values = trusted_values(captures, step, index)
+            if values is not None:
                 field[self._cells(index)] = values
         return np.where(np.isfinite(field), field, np.nan)
 

@@ -21,6 +21,7 @@ from gnomon.storage.source import (
     read_states,
 )
 from gnomon.tasks.capture import reading_grid, spans
+from gnomon.tasks.trusted import readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["find_revisions"]
@@ -93,7 +94,9 @@ def _changed_in_block(
             states = read_states(dataset, variable, [positions[k] for k in span], block.cells)
             for j, k in enumerate(span):
                 raw, step = states[j, ...], wanted[k][0]
-                rows = captures.rows(step)
+                rows = readable_rows(captures, step)
+                if rows is None:
+                    continue
                 for index, _, cells in variable.grid.inner(block):
                     if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
                         changed.add(step)

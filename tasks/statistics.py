@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import DIGEST, CaptureStack
+from gnomon.tasks.trusted import readable_rows
 
 __all__ = ["STATISTICS", "WINDOW", "chunk_statistics", "repeats", "unchanged_statistics"]
 
@@ -189,7 +190,7 @@ def repeats(
     steps
         Their numbers, in order of time.
     rows
-        int64 (step, *chunk grid, 5), the new index rows.
+        int64 (step, *chunk grid, 6), the new index rows.
 
     Returns
     -------
@@ -199,7 +200,8 @@ def repeats(
     """
     window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
     # Of 128 random bits 64 are enough to tell a few states of one chunk apart.
-    history = [captures.rows(step)[..., DIGEST][..., 0].ravel() for step in steps[-window:]]
+    known = (readable_rows(captures, step) for step in steps[-window:])
+    history = [k[..., DIGEST][..., 0].ravel() for k in known if k is not None]
     new = rows[..., DIGEST][..., 0].reshape(rows.shape[0], -1)
     unchanged, replayed = np.zeros(new.shape, bool), np.zeros(new.shape, bool)
     for k, now in enumerate(new):

@@ -1,18 +1,56 @@
-"""The last trusted capture of a chunk: what changes are counted from."""
+"""What may be learnt from: trusted chunks that can be read.
 
+Damage in the repository must not stop its updates, so what cannot be read counts as if it were
+suspect: it is passed over, and said to be.  Restoring it, and a check, still name it.
+"""
+
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.model import TRUSTED
 
-__all__ = ["SEARCH", "last_trusted"]
+__all__ = ["SEARCH", "last_trusted", "pass_over", "readable_rows", "trusted_values"]
+
+logger = logging.getLogger(__name__)
 
 SEARCH = 64
 """How many captures back a trusted one is looked for, so that the cost does not grow with age."""
+
+_told: set[tuple[object, ...]] = set()
+"""What this process has told the damage of."""
+
+
+def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
+    """Return the physical values of a captured chunk; None if it is suspect or damaged."""
+    try:
+        if captures.status_of(step, index) != TRUSTED:
+            return None
+        return captures.variable.to_physical(captures.chunk(step, index))
+    except Integrity as error:
+        pass_over(error, captures.location.url, captures.variable.name, step)
+        return None
+
+
+def readable_rows(captures: CaptureStack, step: int) -> NDArray[np.int64] | None:
+    """Return the index rows (*chunk grid, 6) of a captured step; None if they are damaged."""
+    try:
+        return captures.rows(step)
+    except Integrity as error:
+        pass_over(error, captures.location.url, captures.variable.name, step)
+        return None
+
+
+def pass_over(error: Integrity, *what: object) -> None:
+    """Tell once of each that something of it is damaged, and the run goes on without."""
+    if what not in _told:
+        _told.add(what)
+        logger.warning("%s; it is passed over", error)
 
 
 def last_trusted(
@@ -28,9 +66,10 @@ def last_trusted(
     Returns
     -------
     tuple or None
-        None if none of the last `SEARCH` of them is trusted.
+        None if none of the last `SEARCH` of them is trusted and can be read.
     """
     for step in reversed(steps[-SEARCH:]):
-        if captures.status_of(step, index) == TRUSTED:
-            return step, captures.variable.to_physical(captures.chunk(step, index))
+        values = trusted_values(captures, step, index)
+        if values is not None:
+            return step, values
     return None
