@@ -4,13 +4,12 @@ from typing import Any
 
 from prefect import flow
 
+from gnomon.flows import steps
 from gnomon.flows.cluster import task_runner
 from gnomon.flows.cycle import run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import call_as_task
 from gnomon.flows.update import report_run
-from gnomon.storage.repository import Repository
-from gnomon.storage.times import period
 
 __all__ = ["backfill"]
 
@@ -32,8 +31,7 @@ def backfill(
     settings
         What the run may be told; default: from the environment.
     """
-    calendar = Repository.open(repository).settings.calendar
-    last = None if until is None else period(until, calendar)[1] - 1
+    last = steps.last_time(repository, until)
     report = run_cycle(repository, settings or Settings(), call_as_task, until=last)
     report_run(report)
     return report.to_json()

@@ -17,7 +17,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.grid import Index
 from gnomon.storage.model import SUSPECT
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.times import format_instant, parse, period
 from gnomon.tasks.capture import Capture, commit_capture
 from gnomon.tasks.capture import capture as capture_chunks
 from gnomon.tasks.features import MIN_CAPTURES, Features
@@ -42,11 +42,13 @@ __all__ = [
     "is_shadowed",
     "keep_capture",
     "keep_shadow",
+    "last_time",
     "materialize",
     "new_era",
     "next_update",
     "plan",
     "revisions",
+    "valid_time",
 ]
 
 KEPT_FINDINGS = 20
@@ -77,6 +79,39 @@ class Judgement:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def valid_time(url: str, time: str | None) -> int | None:
+    """Return when the state of a state source is valid, now if not said; None for an append source.
+
+    Raises
+    ------
+    InvalidInput
+        A time was given for an append source, or is none of the dataset's calendar.
+    """
+    settings = Repository.open(url).settings
+    if settings.source.kind == "state":
+        return parse(time or _now().removesuffix("+00:00"), settings.calendar)
+    if time is not None:
+        raise InvalidInput("an append source brings its own times; leave out --time")
+    return None
+
+
+def last_time(url: str, until: str | None) -> int | None:
+    """Return the last instant of a period; None if nothing limits a capture.
+
+    Raises
+    ------
+    InvalidInput
+        The source is a state source, which has no history.
+    """
+    settings = Repository.open(url).settings
+    if settings.source.kind == "state":
+        raise InvalidInput(
+            "a state source holds only its present state; there is nothing to backfill, "
+            "use 'gnomon update'"
+        )
+    return None if until is None else period(until, settings.calendar)[1] - 1
 
 
 def new_era(url: str) -> int:

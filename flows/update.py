@@ -11,8 +11,6 @@ from gnomon.flows.cluster import task_runner
 from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import call_as_task
-from gnomon.storage.repository import Repository
-from gnomon.storage.times import parse
 
 __all__ = ["report_run", "update"]
 
@@ -32,7 +30,7 @@ def update(
     repository
         Path or URL of the repository.
     time
-        Valid time of a state source, ISO 8601; not used for append sources.
+        Valid time of a state source, ISO 8601; default: now.
     refit
         Learn everything anew.
     settings
@@ -42,13 +40,12 @@ def update(
     """
     if new_era:
         steps.new_era(repository)
-    calendar = Repository.open(repository).settings.calendar
     settings = settings or Settings()
     report = run_cycle(
         repository,
         settings,
         call_as_task,
-        now=None if time is None else parse(time, calendar),
+        now=steps.valid_time(repository, time),
         refit="asked for" if refit else None,
         compare=None if settings.compare < 0 else settings.compare,
     )

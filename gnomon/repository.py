@@ -16,7 +16,7 @@ from gnomon.storage.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant, parse, period
+from gnomon.storage.times import format_instant
 from gnomon.storage.view import Plane, raw_dataset, reading_store
 from gnomon.tasks.points import RestorePoint, find_instant, locate, points, suspects
 from gnomon.tasks.restore import Restored, choose, planes, restore
@@ -101,19 +101,14 @@ class GnomonRepository(Maintenance):
         settings = settings or Settings()
         if new_era:
             self._repository = begin_era(self._repository, utc())
-        calendar = self._repository.settings.calendar
-        now = None
-        if self._repository.settings.source.kind == "state":
-            now = parse(time or utc().removesuffix("+00:00"), calendar)
-        elif time is not None:
-            raise InvalidInput("an append source brings its own times; leave out --time")
+        now = steps.valid_time(self.path, time)
 
         def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
             if step not in steps.ON_CHUNKS:
                 return step(*arguments)
             return step(*arguments, mapper=_mapper(step.__name__, settings.workers, progress))
 
-        last = None if until is None else period(until, calendar)[1] - 1
+        last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
         report = run_cycle(
             self.path,
@@ -129,11 +124,7 @@ class GnomonRepository(Maintenance):
 
     def backfill(self, until: str | None = None, **options: Any) -> UpdateReport:
         """Capture the history of an append source; takes the options of :meth:`update`."""
-        if self._repository.settings.source.kind == "state":
-            raise InvalidInput(
-                "a state source holds only its present state; there is nothing to backfill, "
-                "use 'gnomon update'"
-            )
+        steps.last_time(self.path, until)
         return self.update(until=until, **options)
 
     def points(self, at: str) -> tuple[RestorePoint, ...]:

@@ -6,11 +6,9 @@ commit, so that a check can hold every stored byte against what was written, wit
 """
 
 import asyncio
-import gzip
 import hashlib
 import json
 import secrets
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +19,8 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
-from gnomon.storage.errors import Integrity
+from gnomon.storage import gz
+from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.location import Location
 
 __all__ = [
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 MANIFEST_BYTES = 2**30
-"""A manifest that unpacks to more is not ours."""
+"""A manifest of more is neither written nor read."""
 
 Entry = tuple[int, str]
 """Size of an object in bytes, and its XXH3-128 hash in hexadecimal."""
@@ -107,9 +106,20 @@ def manifest_name(folder: str) -> str:
 
 
 def write_manifest(entries: Mapping[str, Entry]) -> bytes:
-    """Return the bytes of a manifest: JSON, in gzip; the same for the same entries."""
+    """Return the bytes of a manifest: JSON, in gzip; the same for the same entries.
+
+    Raises
+    ------
+    InvalidInput
+        There are too many.
+    """
     lines = json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0)
-    return gzip.compress(lines.encode(), mtime=0)
+    if len(lines) > MANIFEST_BYTES:
+        raise InvalidInput(
+            f"found {len(entries)} objects in one commit, their list may take {MANIFEST_BYTES} "
+            "bytes: capture fewer states at a time, with --until"
+        )
+    return gz.pack(lines.encode())
 
 
 def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
@@ -126,9 +136,11 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
             f"{name}: hash {found[:12]} found, {expected[:12]} expected; the file was changed "
             "after it was written, run 'gnomon repair'"
         )
-    unpacker = zlib.decompressobj(wbits=31)
-    lines = unpacker.decompress(data, MANIFEST_BYTES)
-    return {str(k): (int(v[0]), str(v[1])) for k, v in json.loads(lines).items()}
+    try:
+        entries = json.loads(gz.unpack(data, MANIFEST_BYTES))
+        return {str(k): (int(v[0]), str(v[1])) for k, v in entries.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise Integrity(f"{name} is not a manifest; the repository was tampered with") from error
 
 
 class _WriteOnce(ObjectStore[Any]):

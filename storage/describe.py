@@ -82,7 +82,9 @@ def describe(
     spec = replace(spec, kind=kind, time=time if kind == "append" else None)
     _check_chunks(dataset, chunks or {})
     _check_servable(dataset)
-    moving = [str(n) for n in dataset.variables if _moves(dataset, str(n), spec)]
+    # A store lists its arrays in whatever order; two descriptions of one source are the same.
+    every = sorted(map(str, dataset.variables))
+    moving = [n for n in every if _moves(dataset, n, spec)]
     _check_names(dataset, names, moving)
     skipped = {
         n: f"type {dataset[n].dtype} cannot be stored"
@@ -97,7 +99,7 @@ def describe(
             "the source has no numeric variable that changes with time; "
             "name one with --variable, or the time dimension with --time"
         )
-    frame = tuple(str(n) for n in dataset.variables if str(n) not in moving and n != spec.time)
+    frame = tuple(n for n in every if n not in moving and n != spec.time)
     return Description(spec, variables, frame, skipped | unnamed)
 
 

@@ -8,7 +8,7 @@
     ├── Conflict         4   another was first, or a target exists; read again or choose another
     ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
     ├── Unavailable      6   a store did not answer; try again later
-    └── Format           7   written by a newer Gnomon, or not by Gnomon at all
+    └── Format           7   of a format that this Gnomon does not read, newer or too old
 
 The number is the exit code of the command line.  Every text says what was found, what was
 expected and what to do next, in one line.

@@ -14,13 +14,13 @@ import hashlib
 import json
 import logging
 import secrets
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from gnomon.storage import gz
 from gnomon.storage.errors import Conflict, Format, GnomonError, Integrity, NotFound
 from gnomon.storage.location import Location
 
@@ -43,10 +43,8 @@ SPAN = 256
 """Records in a checkpoint."""
 COPIES = "copies/"
 """Prefix of the second copies of small objects that nothing can be read without."""
-CHECKPOINT_BYTES = 2**28
-"""A checkpoint that unpacks to more is not ours."""
-GZIP = 31
-"""zlib's window bits for the gzip format."""
+RECORD_BYTES = 2**28
+"""A record in a checkpoint that is longer is not ours."""
 SEAL_BYTES = len(',"sha256":""}') + 64
 
 
@@ -335,8 +333,7 @@ def checkpoint_name(start: int) -> str:
 
 def write_checkpoint(records: Iterable[Record]) -> bytes:
     """Return a checkpoint's bytes: the records' own bytes, one to a line, in gzip."""
-    packer = zlib.compressobj(6, wbits=GZIP)
-    return packer.compress(b"\n".join(r.to_json() for r in records)) + packer.flush()
+    return gz.pack(b"\n".join(r.to_json() for r in records))
 
 
 def read_checkpoint(data: bytes, name: str) -> Iterator[Record]:
@@ -348,11 +345,7 @@ def read_checkpoint(data: bytes, name: str) -> Iterator[Record]:
         The bytes are not what was written.
     """
     try:
-        unpacker = zlib.decompressobj(wbits=GZIP)
-        lines = unpacker.decompress(data, CHECKPOINT_BYTES)
-    except zlib.error as error:
+        for line in gz.lines(data, RECORD_BYTES):
+            yield Record.from_json(line, name)
+    except ValueError as error:
         raise Integrity(f"{name} was changed after it was written ({error})") from error
-    if not unpacker.eof or unpacker.unused_data:
-        raise Integrity(f"{name} was changed after it was written (its length differs)")
-    for line in lines.split(b"\n"):
-        yield Record.from_json(line, name)

@@ -1,13 +1,12 @@
 """Strings of any length: stored as JSON, whole, since they have no width to take differences of."""
 
-import gzip
 import json
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage import gz
 from gnomon.storage.errors import InvalidInput
 
 __all__ = [
@@ -21,9 +20,7 @@ __all__ = [
 ]
 
 TEXT_BYTES = 2**28
-"""A chunk that unpacks to more is not ours."""
-GZIP = 31
-"""zlib's window bits for the gzip format."""
+"""A chunk of more, as JSON, is neither written nor read."""
 
 
 def is_text(dtype: np.dtype[Any]) -> bool:
@@ -77,8 +74,21 @@ def text_name(path: str, local: int, index: tuple[int, ...]) -> str:
 
 
 def pack_text(values: NDArray[Any]) -> bytes:
-    """Return a chunk of text as it is stored: JSON, in gzip."""
-    return gzip.compress(text_bytes(values), mtime=0)
+    """Return a chunk of text as it is stored: JSON, in gzip.
+
+    Raises
+    ------
+    InvalidInput
+        It is larger than `TEXT_BYTES`.
+    """
+    data = text_bytes(values)
+    if len(data) > TEXT_BYTES:
+        raise InvalidInput(
+            f"found a chunk of {len(data)} bytes of text, at most {TEXT_BYTES} are stored "
+            "together: write the source in smaller chunks, or choose them with --chunks in "
+            "'gnomon init'"
+        )
+    return gz.pack(data)
 
 
 def unpack_text(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -89,11 +99,4 @@ def unpack_text(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
     ValueError
         It is damaged, or larger than that.
     """
-    unpacker = zlib.decompressobj(wbits=GZIP)
-    try:
-        text = unpacker.decompress(data, TEXT_BYTES)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if not unpacker.eof or unpacker.unused_data:
-        raise ValueError("it does not end where it should")
-    return text_values(text, shape)
+    return text_values(gz.unpack(data, TEXT_BYTES), shape)

@@ -124,8 +124,8 @@ class _Tally:
         both = known[0] & known[1] & differs
         with np.errstate(over="ignore"):
             change = b[both] - a[both]
+            self.total += float(change.sum())
         self.numbers += change.size
-        self.total += float(change.sum())
         self.maximum = max(self.maximum, float(np.abs(change).max(initial=0.0)))
 
 

@@ -1,11 +1,13 @@
 """Chunk statistics: how a captured chunk compares with the one before, as plain numbers."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import DIGEST, CaptureStack
+from gnomon.storage.model import TRUSTED, Variable
 from gnomon.tasks.trusted import readable_rows
 
 __all__ = ["STATISTICS", "WINDOW", "chunk_statistics", "repeats", "unchanged_statistics"]
@@ -36,8 +38,9 @@ WINDOW = 64
 """Captures among which a repeated chunk is looked for."""
 WINDOW_BYTES = 2**26
 """Memory that their digests may take."""
-LIVELY = 0.9
-"""Share of distinct states above which a chunk counts as one that changes."""
+RICH_CELLS, FEW_STATES = 16, 16
+"""Numbers in so many cells do not repeat by accident; of flags, text and single numbers, so many
+states must have been different before one that repeats is doubted."""
 USUAL = 0.1
 """Share of cells that had a value before, above which it is no fill value."""
 
@@ -120,14 +123,15 @@ def _against(
             missing = np.isnan(values)
             lost = int((missing if known_before is None else missing & known_before).sum())
         found["missing_change"] = lost / count
-    if known is None and known_before is None:
-        change = (values - before).ravel()
-    else:
-        first = np.isfinite(values) if known is None else known
-        both = first if known_before is None else first & known_before
-        change = values[both] - before[both]
-    if change.size:
-        found["change_rms"] = float(np.sqrt(np.square(change, out=change).mean()))
+    with np.errstate(over="ignore"):  # a change beyond all numbers is infinite
+        if known is None and known_before is None:
+            change = (values - before).ravel()
+        else:
+            first = np.isfinite(values) if known is None else known
+            both = first if known_before is None else first & known_before
+            change = values[both] - before[both]
+        if change.size:
+            found["change_rms"] = float(np.sqrt(np.square(change, out=change).mean()))
     return found
 
 
@@ -181,7 +185,11 @@ def unchanged_statistics(before: dict[str, float]) -> dict[str, float]:
 def repeats(
     captures: CaptureStack, steps: Sequence[int], rows: NDArray[np.int64]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Tell for new index rows which chunks repeat an earlier state of theirs.
+    """Tell for new index rows which chunks repeat an earlier state, and never did before.
+
+    What was judged suspect does not count as having happened, so a second replay is found like
+    the first, and one that a person accepted is none the next time.  In one commit, nothing is
+    judged yet: where states come round again and again, only the first are told of.
 
     Parameters
     ----------
@@ -195,30 +203,48 @@ def repeats(
     Returns
     -------
     dict
-        ``unchanged``: a chunk that usually changes has the digest of the capture before.
+        ``unchanged``: a chunk that always changed has the digest of the capture before.
         ``replayed``: it has the digest of an older one.  Both bool (step, *chunk grid).
     """
     window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
+    least = 2 if _is_rich(captures.variable) else FEW_STATES
     # Of 128 random bits 64 are enough to tell a few states of one chunk apart.
-    known = (readable_rows(captures, step) for step in steps[-window:])
-    history = [k[..., DIGEST][..., 0].ravel() for k in known if k is not None]
+    history: list[NDArray[np.int64]] = []
+    believed: list[NDArray[np.bool_]] = []
+    for step in steps[-window:]:
+        known = readable_rows(captures, step)
+        if known is not None:
+            history.append(known[..., DIGEST][..., 0].ravel())
+            believed.append((captures.status(step) == TRUSTED).ravel())
     new = rows[..., DIGEST][..., 0].reshape(rows.shape[0], -1)
     unchanged, replayed = np.zeros(new.shape, bool), np.zeros(new.shape, bool)
     for k, now in enumerate(new):
-        if len(history) >= 2:
-            past = np.stack(history[-window:])
+        if len(history) >= least:
+            past, trusted = np.stack(history[-window:]), np.stack(believed[-window:])
             again = (past == now).any(axis=0)
             if again.any():
-                lively = _distinct(past[:, again]) >= LIVELY * past.shape[0]
+                lively = _always_changed(past[:, again], trusted[:, again], least)
                 stuck = past[-1][again] == now[again]
                 unchanged[k, again] = lively & stuck
                 replayed[k, again] = lively & ~stuck
         history.append(now)
+        believed.append(np.ones(now.size, bool))
     shape = rows.shape[:-1]
     return {"unchanged": unchanged.reshape(shape), "replayed": replayed.reshape(shape)}
 
 
-def _distinct(past: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many different digests each chunk has had; (step, chunk) in."""
-    ordered = np.sort(past, axis=0)
-    return np.asarray(1 + (ordered[1:] != ordered[:-1]).sum(axis=0), np.int64)
+def _is_rich(variable: Variable) -> bool:
+    """Tell whether chunks have so many possible states that two alike are no accident."""
+    dtype = variable.numpy_dtype
+    return dtype.kind in "iufc" and dtype.itemsize > 1 and prod(variable.chunks) >= RICH_CELLS
+
+
+def _always_changed(
+    past: NDArray[np.int64], trusted: NDArray[np.bool_], least: int
+) -> NDArray[np.bool_]:
+    """Tell which chunks never had a trusted digest twice; (step, chunk) in."""
+    count = trusted.sum(axis=0)
+    # What is not trusted becomes like nothing else: its own number.
+    ordered = np.sort(np.where(trusted, past, np.arange(past.size).reshape(past.shape)), axis=0)
+    distinct = (ordered[1:] != ordered[:-1]).all(axis=0)
+    return np.asarray(distinct & (count >= least), bool)

@@ -50,7 +50,7 @@ def pass_over(error: Integrity, *what: object) -> None:
     """Tell once of each that something of it is damaged, and the run goes on without."""
     if what not in _told:
         _told.add(what)
-        logger.warning("%s; it is passed over", error)
+        logger.warning("%s; the run goes on without it", error)
 
 
 def last_trusted(

@@ -542,10 +542,10 @@ def test_a_checkpoint_of_another_history_is_passed_over(
 def test_a_checkpoint_unpacks_to_no_more_than_allowed(
     long: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnomon.storage.log.CHECKPOINT_BYTES", 2**16)
+    monkeypatch.setattr("gnomon.storage.log.RECORD_BYTES", 2**16)
     path = long[0].parent / checkpoint_name(4)
     path.write_bytes(gzip.compress(bytes(2**20)))
-    with pytest.raises(Integrity, match="its length differs"):
+    with pytest.raises(Integrity, match="longer than 65536 bytes"):
         list(read_checkpoint(path.read_bytes(), "x"))
     assert long[1].read() == long[2]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gnomon.storage.captures import CaptureStack
-from gnomon.tasks.statistics import STATISTICS, chunk_statistics, repeats
+from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.tasks.statistics import FEW_STATES, STATISTICS, chunk_statistics, repeats
 
 OPEN = (None, None)
 
@@ -72,10 +73,16 @@ def test_infinities_are_counted_once() -> None:
     assert found["change_rms"] == 1.0
 
 
-def stack(digests: list[list[int]]) -> CaptureStack:
-    """Captures of which only the digests of two chunks matter."""
+def stack(
+    digests: list[list[int]], *, suspect: tuple[int, ...] = (), dtype: str = "<f4", cells: int = 64
+) -> CaptureStack:
+    """Captures of which only the digests of two chunks and what was suspect matter."""
     steps = [np.array([[0, 0, 0, d, d] for d in step], np.int64) for step in digests]
-    fake: Any = SimpleNamespace(rows=steps.__getitem__)
+    status = [np.full(2, SUSPECT if k in suspect else TRUSTED) for k in range(len(steps))]
+    variable = SimpleNamespace(numpy_dtype=np.dtype(dtype), chunks=(cells,))
+    fake: Any = SimpleNamespace(
+        rows=steps.__getitem__, status=status.__getitem__, variable=variable
+    )
     return cast(CaptureStack, fake)
 
 
@@ -99,3 +106,26 @@ def test_chunks_that_rarely_change_may_repeat() -> None:
     found = repeats(stack([[1, 1], [1, 2], [1, 1], [1, 2]]), range(4), rows([[1, 1]]))
     assert not found["replayed"].any()
     assert not found["unchanged"].any()
+
+
+def test_what_was_judged_a_replay_does_not_excuse_the_next() -> None:
+    past = [[1, 1], [2, 2], [3, 3], [1, 1]]
+    assert repeats(stack(past, suspect=(3,)), range(4), rows([[2, 2]]))["replayed"].all()
+    assert not repeats(stack(past), range(4), rows([[2, 2]]))["replayed"].any()
+    again = repeats(stack(past, suspect=(3,)), range(4), rows([[1, 1]]))
+    assert again["unchanged"].all()
+
+
+@pytest.mark.parametrize(("dtype", "cells"), [("|b1", 64), ("|u1", 64), ("|O", 64), ("<f4", 4)])
+def test_few_possible_states_repeat_by_accident(dtype: str, cells: int) -> None:
+    for count, doubted in ((FEW_STATES - 1, False), (FEW_STATES, True)):
+        past = stack([[k, k] for k in range(count)], dtype=dtype, cells=cells)
+        found = repeats(past, range(count), rows([[0, 1]]))["replayed"]
+        assert found.all() == found.any() == doubted
+
+
+def test_a_cycle_is_told_of_once() -> None:
+    """Twelve months that come back every year, in one backfill."""
+    states = [[k % 12, k % 12] for k in range(48)]
+    found = repeats(stack([]), [], rows(states))["replayed"]
+    assert np.flatnonzero(found[:, 0]).tolist() == [12]

@@ -11,7 +11,7 @@ from gnomon.validations.expectations import Expectation, Validation, suspect_chu
 from tests.validations.tables import TIME, sound_actual, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
-    "plausible": ({"p_value": 1e-6}, 1e-5),
+    "plausible": ({"p_value": 1e-6}, 11e-6),
     "not_replayed": ({"replayed": True}, True),
     "not_revised": ({"revised": True}, True),
     "not_newly_constant": ({"constant": True}, True),
