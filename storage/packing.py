@@ -81,6 +81,8 @@ class Packing:
         if self.scale != 1.0 or self.offset != 0.0:
             values = np.asarray(values * self.scale + self.offset)
         fills = self.fills()
+        if raw.dtype.kind == "f":
+            fills = fills[~np.isnan(fills)]  # what it would mark is NaN already
         if fills.size:
             values[np.isin(raw, fills)] = np.nan
         if raw.dtype.kind in "mM":

@@ -89,7 +89,7 @@ def _rewrite_variable(
     stack = repository.captures(variable.name)
     limits = _limits(stack, steps)
     for block in grid.blocks():
-        writer = BlockWriter(batch, variable, block)
+        writer = BlockWriter(batch, variable)
         rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases, limits)
     return create_index(batch, f"captures/{batch.id}/{variable.folder}/index", rows, COLUMNS)
 
@@ -152,11 +152,11 @@ def _rewrite_block(
                     previous = previous if previous.chain + (not same) <= limit else None
                 chunks.append((index, stack.chunk(step, index), previous))
             made = encode_unit(variable.name, step, chunks)
-            for (index, local, cells), encoded in zip(unit, made, strict=True):
+            for (index, local, _), encoded in zip(unit, made, strict=True):
                 done[step, index] = encoded.held
                 rows[(k, *local)] = encoded.row
                 rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
-                writer.put(k, index, cells, encoded)
+            writer.put(k, [(index, m) for (index, _, _), m in zip(unit, made, strict=True)])
         # Only the capture just before, and those that later ones are coded against, stay needed.
         later = {bases[s] for s in steps[k + 1 :]}
         done = {key: held for key, held in done.items() if key[0] in later}

@@ -1,12 +1,13 @@
-"""Reading stored arrays of integers chunk by chunk, without trusting a byte of them.
+"""Stored arrays of integers, shard by shard, read without trusting a byte of them.
 
-The arrays are plain Zarr v3 (sharding, pcodec or zstd, crc32c) and are written by Zarr.  They are
-read here directly: Zarr's own reader takes milliseconds for a chunk, believes the sizes that
-stand in the files, and makes zeros of what is missing.  Every buffer has the size that the
-variable's grid declares, whatever a damaged or hostile file says.
+The arrays are plain Zarr v3 (sharding, pcodec or zstd, crc32c), and Zarr reads them.  They are
+packed and read here directly: Zarr takes milliseconds for a chunk, and its reader believes the
+sizes that stand in the files and makes zeros of what is missing.  Every buffer has the size that
+the variable's grid declares, whatever a damaged or hostile file says.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -21,7 +22,7 @@ from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.location import Location
 
-__all__ = ["Shards", "read_whole"]
+__all__ = ["Shards", "pack_chunk", "pack_shard", "read_whole"]
 
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
@@ -30,6 +31,8 @@ SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
 _RATIO = 2**15
 """Zstandard makes at most so many bytes of one: 128 KiB of a block that takes four."""
+_LEVEL = {True: 8, False: 3}
+"""Compression level of pcodec, and of Zstandard."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
 
@@ -43,9 +46,43 @@ def _checked(data: bytes, name: str) -> memoryview:
     return view[:-_CHECKSUM]
 
 
+def _is_pcodec(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "i" and dtype.itemsize > 1
+
+
+def _with_checksum(data: bytes) -> bytes:
+    return data + int(google_crc32c.value(data)).to_bytes(_CHECKSUM, "little")
+
+
+def pack_chunk(values: NDArray[np.signedinteger]) -> bytes | None:
+    """Return a whole chunk as it is stored; None if it is all zero, which is not stored."""
+    if not values.any():
+        return None
+    pcodec = _is_pcodec(values.dtype)
+    codec = PCodec(level=_LEVEL[True]) if pcodec else Zstd(level=_LEVEL[False])
+    return _with_checksum(bytes(codec.encode(np.ascontiguousarray(values))))
+
+
+def pack_shard(grid: Grid, chunks: Mapping[Index, bytes]) -> bytes:
+    """Return a shard that holds packed chunks, by their place in it, in row-major order."""
+    if grid.shards == grid.chunks:
+        (data,) = chunks.values()
+        return data
+    directory = np.full((*_per_shard(grid), 2), _ABSENT, "<u8")
+    start = 0
+    for place, data in sorted(chunks.items()):
+        directory[place] = start, len(data)
+        start += len(data)
+    return b"".join([*(chunks[p] for p in sorted(chunks)), _with_checksum(directory.tobytes())])
+
+
+def _per_shard(grid: Grid) -> Index:
+    return tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
+
+
 def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -> None:
     """Decompress into a buffer, never beyond it."""
-    codec = PCodec(level=8) if pcodec else Zstd()
+    codec = PCodec() if pcodec else Zstd()
     try:
         codec.decode(bytes(packed), out=out)
     except Exception as error:  # codecs raise whatever damaged bytes make them raise
@@ -115,11 +152,6 @@ class Shards:
         starts = zip(cells, self.grid.shards, strict=True)
         return f"{self.path}/c/{'/'.join(map(str, (lead, *(c.start // n for c, n in starts))))}"
 
-    @property
-    def _per_shard(self) -> Index:
-        pairs = zip(self.grid.shards, self.grid.chunks, strict=True)
-        return tuple(s // c for s, c in pairs)
-
     def read(self, lead: int, cells: tuple[slice, ...]) -> NDArray[Any]:
         """Return a region that lies in one stored chunk; its values are *not yet verified*.
 
@@ -146,7 +178,7 @@ class Shards:
         whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
         packed = self._packed(name, index, whole.nbytes)
         if packed is not None:
-            pcodec = self.dtype.kind == "i" and self.dtype.itemsize > 1
+            pcodec = _is_pcodec(self.dtype)
             out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
             _unpack(_checked(packed, name), out, name, pcodec=pcodec)
         whole.flags.writeable = False
@@ -167,7 +199,7 @@ class Shards:
                 if len(data) > limit:
                     raise Integrity(f"{name} is larger than {limit} bytes, and holds one chunk")
                 return data
-            inner = tuple(i % n for i, n in zip(index, self._per_shard, strict=True))
+            inner = tuple(i % n for i, n in zip(index, _per_shard(self.grid), strict=True))
             start, length = map(int, self._directory(name)[inner])
             if start == length == _ABSENT:
                 return None
@@ -180,10 +212,10 @@ class Shards:
     def _directory(self, name: str) -> NDArray[np.uint64]:
         """Return where the chunks of a shard start and how long they are."""
         if name not in self._directories:
-            size = 16 * prod(self._per_shard) + _CHECKSUM
+            size = 16 * prod(_per_shard(self.grid)) + _CHECKSUM
             data = self.location.read_end(name, size)
             if len(data) != size:
                 raise Integrity(f"{name} was changed after it was written (it is too short)")
-            where = np.frombuffer(_checked(data, name), "<u8").reshape(*self._per_shard, 2)
+            where = np.frombuffer(_checked(data, name), "<u8").reshape(*_per_shard(self.grid), 2)
             self._directories[name] = where
         return self._directories[name]

@@ -1,16 +1,17 @@
 """Writing captures: the states of one variable go into a slab block by block."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch
 from gnomon.storage.captures import EncodedChunk
-from gnomon.storage.delta import atom, residual_dtype
+from gnomon.storage.delta import residual_dtype
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
+from gnomon.storage.shards import pack_chunk, pack_shard
 from gnomon.storage.slab import create_residual
 from gnomon.storage.text import pack_text, text_name
 
@@ -42,38 +43,52 @@ def units_of(
 class BlockWriter:
     """Writes one block of a variable, state after state.
 
-    A shard is written whole: the chunks of a state are collected, then stored together.
+    A shard is one object: the units of a state are packed as they come, then stored together.
     """
 
-    def __init__(self, batch: Batch, variable: Variable, block: Block) -> None:
+    def __init__(self, batch: Batch, variable: Variable) -> None:
         self._batch = batch
         self._path = f"captures/{batch.id}/{variable.folder}"
-        self._block = block
-        self._target: zarr.Array[Any] | None = None
-        if not variable.is_text:
-            path = f"{self._path}/residual"
-            self._target = zarr.open_array(batch.store(), path=path, mode="r+")
-        shape = tuple(s.stop - s.start for s in block.cells)
-        width = 1 if variable.is_text else atom(variable.numpy_dtype)[1]
-        self._shape = (*shape, width) if width > 1 else shape
-        self._residual: NDArray[np.signedinteger] | None = None
+        self._variable = variable
+        self._grid = variable.stored_grid
+        self._dtype = residual_dtype(variable.numpy_dtype)
+        self._shards: dict[Index, dict[Index, bytes]] = {}
 
-    def put(self, local: int, index: Index, cells: tuple[slice, ...], made: EncodedChunk) -> None:
-        """Take in a chunk of the state at a position of the slab."""
-        if made.is_unchanged:
-            return
-        if self._target is None:
-            text = pack_text(made.held.values())
-            self._batch.create(text_name(self._path, local, index), text)
-            return
-        if self._residual is None:
-            self._residual = np.zeros(self._shape, self._target.dtype)
-        assert made.residual is not None
-        self._residual[cells] = made.residual
+    def put(self, local: int, unit: Sequence[tuple[Index, EncodedChunk]]) -> None:
+        """Take in the chunks of a unit of the state at a position of the slab."""
+        changed = [(index, made) for index, made in unit if not made.is_unchanged]
+        if self._variable.is_text:
+            for index, made in changed:
+                text = pack_text(made.held.values())
+                self._batch.create(text_name(self._path, local, index), text)
+        elif changed:
+            self._put(changed)
+
+    def _put(self, changed: Sequence[tuple[Index, EncodedChunk]]) -> None:
+        grid = self._grid
+        whole: NDArray[Any] | None = None
+        for index, made in changed:
+            cells = self._variable.stored_cells(index)
+            if made.residual is not None and made.residual.shape == grid.chunks:
+                whole = made.residual
+                continue
+            if whole is None:
+                whole = np.zeros(grid.chunks, self._dtype)
+            starts = (c.start % n for c, n in zip(cells, grid.chunks, strict=True))
+            lengths = (c.stop - c.start for c in cells)
+            where = tuple(slice(a, a + n) for a, n in zip(starts, lengths, strict=True))
+            whole[where] = made.residual
+        packed = None if whole is None else pack_chunk(whole)
+        if packed is not None:
+            corner = [c.start for c in self._variable.stored_cells(changed[0][0])]
+            shard = tuple(a // n for a, n in zip(corner, grid.shards, strict=True))
+            sizes = zip(corner, grid.shards, grid.chunks, strict=True)
+            place = tuple(a % n // c for a, n, c in sizes)
+            self._shards.setdefault(shard, {})[place] = packed
 
     def finish(self, local: int) -> None:
         """Store what was put of a state."""
-        if self._residual is not None and self._target is not None:
-            where: tuple[Any, ...] = (local, *self._block.cells)
-            self._target[where] = self._residual
-        self._residual = None
+        for shard, chunks in self._shards.items():
+            name = "/".join([f"{self._path}/residual/c", *map(str, (local, *shard))])
+            self._batch.create(name, pack_shard(self._grid, chunks))
+        self._shards = {}

@@ -144,7 +144,7 @@ def _capture_block(
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
-    writer = BlockWriter(batch, variable, block)
+    writer = BlockWriter(batch, variable)
     work = _Work.on(repository, plan, variable)
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
@@ -160,11 +160,12 @@ def _capture_block(
                 for unit in units:
                     chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
                     made = work.take(k, chunks)
-                    for (index, local, cells), (encoded, found) in zip(unit, made, strict=True):
+                    for (_, local, _), (encoded, found) in zip(unit, made, strict=True):
                         rows[(k, *local)] = encoded.row
-                        writer.put(k, index, cells, encoded)
                         for column, value in found.items():
                             table[column][(k, *local)] = value
+                    taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
+                    writer.put(k, [*taken])
                 writer.finish(k)
     return rows, table, batch.entries
 

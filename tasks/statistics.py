@@ -44,6 +44,9 @@ states must have been different before one that repeats is doubted."""
 USUAL = 0.1
 """Share of cells that had a value before, above which it is no fill value."""
 
+PIECE = 2**14
+"""Values that are worked on at a time: 128 KiB."""
+
 Floats = NDArray[np.float64]
 
 
@@ -78,23 +81,25 @@ def chunk_statistics(
         "constant": 0.0,
         "below_minimum": 0.0,
         "above_maximum": 0.0,
-        "was_constant": float(categorical or _is_usual_constant(finite, before, bounds)),
         "infinite_count": float(infinite),
     }
+    constant = False
     if finite.size:
         smallest, largest, mean = float(finite.min()), float(finite.max()), float(finite.mean())
-        around = finite - mean
+        constant = finite.size > 1 and smallest == largest
         found |= {
             "minimum": smallest,
             "maximum": largest,
             "mean": mean,
-            "spread": float(np.sqrt(np.square(around, out=around).mean())),
-            "constant": float(finite.size > 1 and smallest == largest),
+            "spread": _rms_difference(finite, mean),
+            "constant": float(constant),
         }
         if low is not None and smallest < low:
             found["below_minimum"] = float((finite < low).sum())
         if high is not None and largest > high:
             found["above_maximum"] = float((finite > high).sum())
+    value = float(finite[0]) if constant else None
+    found["was_constant"] = float(categorical or _is_usual_constant(value, before, bounds))
     if before is not None:
         found |= _against(values, known, before, infinite)
     return found
@@ -123,37 +128,45 @@ def _against(
             missing = np.isnan(values)
             lost = int((missing if known_before is None else missing & known_before).sum())
         found["missing_change"] = lost / count
-    with np.errstate(over="ignore"):  # a change beyond all numbers is infinite
-        if known is None and known_before is None:
-            change = (values - before).ravel()
-        else:
-            first = np.isfinite(values) if known is None else known
-            both = first if known_before is None else first & known_before
-            change = values[both] - before[both]
-        if change.size:
-            found["change_rms"] = float(np.sqrt(np.square(change, out=change).mean()))
+    if known is not None or known_before is not None:
+        first = np.isfinite(values) if known is None else known
+        both = first if known_before is None else first & known_before
+        values, before = values[both], before[both]
+    if values.size:
+        found["change_rms"] = _rms_difference(values.ravel(), before.ravel())
     return found
 
 
+def _rms_difference(a: Floats, b: Floats | float) -> float:
+    """Return the root mean square of a - b, in pieces that stay in the processor's cache."""
+    total = 0.0
+    with np.errstate(over="ignore"):  # a difference beyond all numbers is infinite
+        for start in range(0, a.size, PIECE):
+            piece = a[start : start + PIECE]
+            piece = piece - (b if isinstance(b, float) else b[start : start + PIECE])
+            total += float(np.einsum("i,i->", piece, piece))
+    return float(np.sqrt(total / a.size))
+
+
 def _is_usual_constant(
-    finite: Floats, before: Floats | None, bounds: tuple[float | None, float | None]
+    value: float | None, before: Floats | None, bounds: tuple[float | None, float | None]
 ) -> bool:
     """Tell whether the chunk was constant before, or its constant is no sign of damage.
 
-    That is a declared bound (no ice, all cloud), or a value that cells often had (no rain).
+    That is a declared bound (no ice, all cloud), or a value that cells often had (no rain).  The
+    value is None if the chunk is not constant.
     """
     if before is None:
         return True
     # Nearly all chunks vary, which their first cells show.
-    if before.size > 1 and before.flat[0] != before.flat[1] and not _is_constant(finite):
-        known = before.ravel()[:2]
-        if np.isfinite(known).all():
-            return False
+    first = before.ravel()[:2]
+    if value is None and first.size > 1 and np.isfinite(first).all() and first[0] != first[1]:
+        return False
     known = before[np.isfinite(before)]
-    if _is_constant(known) or not _is_constant(finite):
+    if value is None or _is_constant(known):
         return _is_constant(known)
-    at_bound = any(b is not None and np.isclose(finite[0], b) for b in bounds)
-    return at_bound or bool(np.mean(known == finite[0]) >= USUAL if known.size else False)
+    at_bound = any(b is not None and np.isclose(value, b) for b in bounds)
+    return at_bound or bool(np.mean(known == value) >= USUAL if known.size else False)
 
 
 def _is_constant(finite: Floats) -> bool:
