@@ -23,10 +23,12 @@ import zarr
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs.numcodecs import PCodec
 
 import gnomon
 from gnomon.flows.cluster import thread_mapper
-from gnomon.storage.delta import codecs
+from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
@@ -79,7 +81,7 @@ def bytes_of(fields: NDArray[Any], attributes: dict[str, Any], folder: Path) -> 
     stored = gnomon.open(str(folder / "gnomon")).stats()
     for name, options in {
         "zstd": {},
-        "pcodec": {"filters": None, **codecs(residual(variable))},
+        "pcodec": {"filters": None, **codecs(variable)},
     }.items():
         if name == "pcodec" and fields.dtype.itemsize == 1:
             continue
@@ -103,9 +105,11 @@ def bytes_of(fields: NDArray[Any], attributes: dict[str, Any], folder: Path) -> 
     return {name: 8.0 * nbytes / values for name, nbytes in found.items()}
 
 
-def residual(variable: Variable) -> np.dtype[Any]:
-    """Return the integer type of a variable's width, which decides on the codec."""
-    return np.dtype(f"<i{variable.numpy_dtype.itemsize}")
+def codecs(variable: Variable) -> dict[str, Any]:
+    """Return the Zarr codecs that the captures of a variable have."""
+    if variable.numpy_dtype.itemsize == 1:
+        return {"compressors": (ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec())}
+    return {"serializer": PCodec(level=PCODEC_LEVEL), "compressors": (Crc32cCodec(),)}
 
 
 def write_icechunk(path: Path, fields: NDArray[Any], variable: Variable) -> None:
@@ -230,7 +234,7 @@ class Timing:
             shards=variable.shards if variable.shards != variable.units else None,
             dtype=variable.numpy_dtype,
             filters=None,
-            **codecs(residual(variable)),
+            **codecs(variable),
         )
 
         def work(array: Any, block: Any) -> None:

@@ -6,25 +6,20 @@ back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state its
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
 
 import numpy as np
 import xxhash
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.codecs.numcodecs import PCodec as PCodecSerializer
 
+from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL, is_pcodec
 from gnomon.storage.text import is_text, text_bytes
 
 __all__ = [
     "GAIN",
-    "Codecs",
     "added",
     "atom",
-    "codecs",
     "compressed_size",
     "digest",
     "is_supported",
@@ -160,25 +155,8 @@ def sampled_size(chunks: Sequence[NDArray[np.signedinteger]]) -> int:
 
 def compressed_size(values: NDArray[np.signedinteger]) -> int:
     """Return the bytes that the integers of a chunk take when they are stored."""
-    codec = Zstd(level=3) if values.dtype.itemsize == 1 else PCodec(level=8)
+    codec = PCodec(level=PCODEC_LEVEL) if is_pcodec(values.dtype) else Zstd(level=ZSTD_LEVEL)
     return len(codec.encode(np.ascontiguousarray(values)))
-
-
-class Codecs(TypedDict):
-    """Codec arguments of ``zarr.create_array``."""
-
-    serializer: ArrayBytesCodec | Literal["auto"]
-    compressors: tuple[BytesBytesCodec, ...]
-
-
-def codecs(dtype: np.dtype[np.generic]) -> Codecs:
-    """Return the Zarr codec arguments for integer arrays of this type.
-
-    pcodec where it accepts the width, zstd for 8 bits; a checksum ends each pipeline.
-    """
-    if dtype.itemsize == 1:
-        return {"serializer": "auto", "compressors": (ZstdCodec(level=3), Crc32cCodec())}
-    return {"serializer": PCodecSerializer(level=8), "compressors": (Crc32cCodec(),)}
 
 
 def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:

@@ -11,26 +11,23 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.captures import BASE, CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
 from gnomon.storage.check import CheckReport, check
-from gnomon.storage.delta import atom, digest, ordered, planar, residual_dtype, subtracted
+from gnomon.storage.delta import digest, ordered, planar, residual_dtype, subtracted
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Index
 from gnomon.storage.inventory import Inventory, take_inventory
+from gnomon.storage.layout import residual_metadata
 from gnomon.storage.log import COPIES, SPAN, content_hash, write_checkpoint
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import SETTINGS, Repository
-from gnomon.storage.slab import residual_layout
 from gnomon.storage.source import instants, open_source, read_state
 from gnomon.storage.text import pack_text
+from gnomon.storage.writing import ShardPacker, units_of
 
 __all__ = ["Repaired", "repair"]
 
@@ -218,33 +215,11 @@ class _Repair:
         for state in self.repository.eras:
             variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
             if variable is not None:
-                data = _objects(variable, steps, {})["zarr.json"]
+                dtype = residual_dtype(variable.numpy_dtype)
+                data = residual_metadata(steps, variable.stored_grid, dtype)
                 if object_hash(data) == expected[1]:
                     return data, "the settings"
         return None
-
-
-def _objects(
-    variable: Variable, steps: int, fields: dict[int, tuple[Index, NDArray[Any]]]
-) -> dict[str, bytes]:
-    """Return the stored objects of a residual array into which regions are written."""
-    memory = MemoryStore()
-    dtype = residual_dtype(variable.numpy_dtype)
-    array = zarr.create_array(memory, **residual_layout(steps, variable.stored_grid, dtype))
-    for local, (start, values) in fields.items():
-        cells = (slice(a, a + n) for a, n in zip(start, values.shape, strict=False))
-        where: tuple[Any, ...] = (local, *cells)
-        array[where] = values
-    made = {}
-    for key in sync(_keys(memory)):
-        buffer = sync(memory.get(key, default_buffer_prototype()))
-        if buffer is not None:
-            made[key] = buffer.to_bytes()
-    return made
-
-
-async def _keys(memory: MemoryStore) -> list[str]:
-    return [key async for key in memory.list()]
 
 
 class _Shard:
@@ -269,31 +244,35 @@ class _Shard:
         block = next((b for b in grid.blocks() if b.start == wanted), None)
         if block is None:
             return None
-        shape = tuple(s.stop - s.start for s in block.cells)
-        width = atom(self.variable.numpy_dtype)[1]
-        shape = (*shape, width) if width > 1 else shape
-        residual = np.zeros(shape, residual_dtype(self.variable.numpy_dtype))
-        for index, _, cells in grid.inner(block):
-            row = self.stack.rows(self.step.step)[index]
-            if row[CODING] == UNCHANGED:
-                continue
-            values = self._values(self.step.step, index)
-            if values is None:
-                return None
-            key = ordered(values)
-            if row[CODING] > 0:
-                base = self._values(int(row[BASE]), index)
-                if base is None:
-                    return None
-                key = subtracted(key, ordered(base))
-            residual[cells] = planar(key) if row[FILTER] else key
-        fields = {self.step.local: (block.start, residual)}
-        objects = _objects(self.variable, self.step.local + 1, fields)
-        name = "/".join(["c", str(self.step.local), *map(str, self.shard)])
-        data = objects.get(name)
-        if data is None or object_hash(data) != expected[1]:
+        packer = ShardPacker(self.variable)
+        for unit in units_of(self.variable, block):
+            residuals = {}
+            for index, _, _ in unit:
+                if self.stack.rows(self.step.step)[index][CODING] != UNCHANGED:
+                    residual = self._residual(index)
+                    if residual is None:
+                        return None
+                    residuals[index] = residual
+            packer.put(residuals)
+        made = packer.shards()
+        data = next(iter(made.values())) if made else b""
+        if object_hash(data) != expected[1]:
             return None
         return data, ", ".join(sorted(self.origins))
+
+    def _residual(self, index: Index) -> NDArray[np.signedinteger] | None:
+        """Return what is stored for a chunk, from its values; None if these are found nowhere."""
+        row = self.stack.rows(self.step.step)[index]
+        values = self._values(self.step.step, index)
+        if values is None:
+            return None
+        key = ordered(values)
+        if row[CODING] > 0:
+            base = self._values(int(row[BASE]), index)
+            if base is None:
+                return None
+            key = subtracted(key, ordered(base))
+        return planar(key) if row[FILTER] else key
 
     def _text(self, expected: Entry) -> tuple[bytes, str] | None:
         values = self._values(self.step.step, self.shard)

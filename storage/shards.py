@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.grid import Grid, Index
+from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL, is_pcodec
 from gnomon.storage.location import Location
 
-__all__ = ["Shards", "pack_chunk", "pack_shard", "read_whole"]
+__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
 
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
@@ -31,8 +32,6 @@ SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
 _RATIO = 2**15
 """Zstandard makes at most so many bytes of one: 128 KiB of a block that takes four."""
-_LEVEL = {True: 8, False: 3}
-"""Compression level of pcodec, and of Zstandard."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
 
@@ -46,10 +45,6 @@ def _checked(data: bytes, name: str) -> memoryview:
     return view[:-_CHECKSUM]
 
 
-def _is_pcodec(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "i" and dtype.itemsize > 1
-
-
 def _with_checksum(data: bytes) -> bytes:
     return data + int(google_crc32c.value(data)).to_bytes(_CHECKSUM, "little")
 
@@ -58,9 +53,14 @@ def pack_chunk(values: NDArray[np.signedinteger]) -> bytes | None:
     """Return a whole chunk as it is stored; None if it is all zero, which is not stored."""
     if not values.any():
         return None
-    pcodec = _is_pcodec(values.dtype)
-    codec = PCodec(level=_LEVEL[True]) if pcodec else Zstd(level=_LEVEL[False])
+    codec = PCodec(level=PCODEC_LEVEL) if is_pcodec(values.dtype) else Zstd(level=ZSTD_LEVEL)
     return _with_checksum(bytes(codec.encode(np.ascontiguousarray(values))))
+
+
+def pack_whole(values: NDArray[Any]) -> bytes:
+    """Return a small array as the one object that it is stored as."""
+    data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return _with_checksum(bytes(Zstd(level=ZSTD_LEVEL).encode(data)))
 
 
 def pack_shard(grid: Grid, chunks: Mapping[Index, bytes]) -> bytes:
@@ -178,7 +178,7 @@ class Shards:
         whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
         packed = self._packed(name, index, whole.nbytes)
         if packed is not None:
-            pcodec = _is_pcodec(self.dtype)
+            pcodec = is_pcodec(self.dtype)
             out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
             _unpack(_checked(packed, name), out, name, pcodec=pcodec)
         whole.flags.writeable = False

@@ -11,72 +11,47 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.storage import ObjectStore
 
 from gnomon.storage.batch import Batch
-from gnomon.storage.delta import codecs
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Grid
+from gnomon.storage.layout import residual_metadata, table_metadata
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES
-from gnomon.storage.shards import Shards, read_whole
+from gnomon.storage.shards import Shards, pack_whole, read_whole
 
-__all__ = ["Slab", "create_index", "create_residual", "create_table", "residual_layout", "root"]
+__all__ = ["Slab", "create_index", "create_residual", "create_table", "root"]
 
 logger = logging.getLogger(__name__)
 
 
-def residual_layout(lead: int, grid: Grid, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return how an array (lead, *dims) of integers is stored, as arguments of Zarr."""
-    return {
-        "shape": (lead, *grid.shape),
-        "chunks": (1, *(max(1, n) for n in grid.chunks)),
-        "shards": (1, *grid.shards) if grid.shards != grid.chunks else None,
-        "dtype": dtype,
-        "fill_value": 0,
-        "filters": None,
-        **codecs(dtype),
-    }
-
-
 def create_residual(
     batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
-) -> zarr.Array[Any]:
-    """Make an empty array (lead, *dims) for integers, chunked like the variable."""
-    return zarr.create_array(batch.store(), name=path, **residual_layout(lead, grid, dtype))
+) -> None:
+    """Describe an array (lead, *dims) of integers, chunked like the variable; its shards follow."""
+    batch.create(f"{path}/zarr.json", residual_metadata(lead, grid, dtype))
 
 
 def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
     """Store a small array whole, as one object, and return its root."""
-    _write_whole(batch.store(), path, values, columns)
+    _create_whole(batch, [path], values, columns)
     return root(values)
 
 
 def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
     """Store a table without which data cannot be read, and a copy of it; return its root."""
-    for place in (path, COPIES + path):
-        _write_whole(batch.store(), place, values, columns)
+    _create_whole(batch, [path, COPIES + path], values, columns)
     return root(values)
 
 
-def _write_whole(
-    store: ObjectStore[Any], path: str, values: NDArray[Any], columns: list[str]
-) -> None:
-    array = zarr.create_array(
-        store,
-        name=path,
-        shape=values.shape,
-        chunks=tuple(max(1, n) for n in values.shape),
-        dtype=values.dtype,
-        fill_value=0,
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        attributes={"columns": columns},
-        config={"write_empty_chunks": True},
-    )
-    array[...] = values
+def _create_whole(batch: Batch, paths: list[str], values: NDArray[Any], columns: list[str]) -> None:
+    about = table_metadata(values.shape, values.dtype, columns)
+    data = pack_whole(values) if values.size else b""
+    for path in paths:
+        batch.create(f"{path}/zarr.json", about)
+        if data:
+            batch.create("/".join([path, "c", *"0" * values.ndim]), data)
 
 
 def root(values: NDArray[Any]) -> str:

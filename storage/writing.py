@@ -1,6 +1,6 @@
 """Writing captures: the states of one variable go into a slab block by block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from gnomon.storage.shards import pack_chunk, pack_shard
 from gnomon.storage.slab import create_residual
 from gnomon.storage.text import pack_text, text_name
 
-__all__ = ["BlockWriter", "create_captures", "units_of"]
+__all__ = ["BlockWriter", "ShardPacker", "create_captures", "units_of"]
 
 
 def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
@@ -40,55 +40,61 @@ def units_of(
     return list(units.values())
 
 
-class BlockWriter:
-    """Writes one block of a variable, state after state.
+class ShardPacker:
+    """Packs the residuals of one state of a variable into shards, unit by unit."""
 
-    A shard is one object: the units of a state are packed as they come, then stored together.
-    """
+    def __init__(self, variable: Variable) -> None:
+        self._variable = variable
+        self._dtype = residual_dtype(variable.numpy_dtype)
+        self._packed: dict[Index, dict[Index, bytes]] = {}
+
+    def put(self, residuals: Mapping[Index, NDArray[np.signedinteger]]) -> None:
+        """Take in the residuals of a unit by chunk index; chunks that are left out are zero."""
+        grid = self._variable.stored_grid
+        places = {index: self._variable.stored_cells(index) for index in residuals}
+        whole: NDArray[Any] = np.zeros(0 if not residuals else grid.chunks, self._dtype)
+        for index, residual in residuals.items():
+            if residual.shape == grid.chunks:
+                whole = residual
+                continue
+            inside = zip(places[index], grid.chunks, strict=True)
+            whole[tuple(slice(c.start % n, (c.stop - 1) % n + 1) for c, n in inside)] = residual
+        packed = pack_chunk(whole)
+        if packed is not None:
+            corner = [c.start for c in next(iter(places.values()))]
+            shard = tuple(a // n for a, n in zip(corner, grid.shards, strict=True))
+            sizes = zip(corner, grid.shards, grid.chunks, strict=True)
+            place = tuple(a % n // c for a, n, c in sizes)
+            self._packed.setdefault(shard, {})[place] = packed
+
+    def shards(self) -> dict[Index, bytes]:
+        """Return the shards of what was put by their index, and begin the next state."""
+        grid, packed = self._variable.stored_grid, self._packed
+        self._packed = {}
+        return {shard: pack_shard(grid, chunks) for shard, chunks in packed.items()}
+
+
+class BlockWriter:
+    """Writes one block of a variable, state after state."""
 
     def __init__(self, batch: Batch, variable: Variable) -> None:
         self._batch = batch
         self._path = f"captures/{batch.id}/{variable.folder}"
-        self._variable = variable
-        self._grid = variable.stored_grid
-        self._dtype = residual_dtype(variable.numpy_dtype)
-        self._shards: dict[Index, dict[Index, bytes]] = {}
+        self._is_text = variable.is_text
+        self._packer = ShardPacker(variable)
 
     def put(self, local: int, unit: Sequence[tuple[Index, EncodedChunk]]) -> None:
         """Take in the chunks of a unit of the state at a position of the slab."""
-        changed = [(index, made) for index, made in unit if not made.is_unchanged]
-        if self._variable.is_text:
-            for index, made in changed:
-                text = pack_text(made.held.values())
-                self._batch.create(text_name(self._path, local, index), text)
-        elif changed:
-            self._put(changed)
-
-    def _put(self, changed: Sequence[tuple[Index, EncodedChunk]]) -> None:
-        grid = self._grid
-        whole: NDArray[Any] | None = None
-        for index, made in changed:
-            cells = self._variable.stored_cells(index)
-            if made.residual is not None and made.residual.shape == grid.chunks:
-                whole = made.residual
-                continue
-            if whole is None:
-                whole = np.zeros(grid.chunks, self._dtype)
-            starts = (c.start % n for c, n in zip(cells, grid.chunks, strict=True))
-            lengths = (c.stop - c.start for c in cells)
-            where = tuple(slice(a, a + n) for a, n in zip(starts, lengths, strict=True))
-            whole[where] = made.residual
-        packed = None if whole is None else pack_chunk(whole)
-        if packed is not None:
-            corner = [c.start for c in self._variable.stored_cells(changed[0][0])]
-            shard = tuple(a // n for a, n in zip(corner, grid.shards, strict=True))
-            sizes = zip(corner, grid.shards, grid.chunks, strict=True)
-            place = tuple(a % n // c for a, n, c in sizes)
-            self._shards.setdefault(shard, {})[place] = packed
+        if self._is_text:
+            for index, made in unit:
+                if not made.is_unchanged:
+                    text = pack_text(made.held.values())
+                    self._batch.create(text_name(self._path, local, index), text)
+            return
+        self._packer.put({i: m.residual for i, m in unit if m.residual is not None})
 
     def finish(self, local: int) -> None:
         """Store what was put of a state."""
-        for shard, chunks in self._shards.items():
+        for shard, data in self._packer.shards().items():
             name = "/".join([f"{self._path}/residual/c", *map(str, (local, *shard))])
-            self._batch.create(name, pack_shard(self._grid, chunks))
-        self._shards = {}
+            self._batch.create(name, data)

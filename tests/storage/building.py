@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import COLUMNS, CaptureStack, Held, encode_chunk
@@ -147,6 +148,14 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
     return repository.commit("shadow", body, WHEN, batch)
 
 
+def residual_array(
+    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+) -> zarr.Array[Any]:
+    """Make an array of integers and open it for writing with Zarr."""
+    create_residual(batch, path, lead=lead, grid=grid, dtype=dtype)
+    return zarr.open_array(batch.store(), path=path, mode="r+")
+
+
 def _write_shadow(
     repository: Repository, variable: Variable, batch: Batch, leads: int, rng: np.random.Generator
 ) -> dict[str, str]:
@@ -154,7 +163,7 @@ def _write_shadow(
     last = repository.timeline[-1].step
     stack = repository.captures(variable.name)
     arrays = {
-        part: create_residual(
+        part: residual_array(
             batch,
             f"{path}/{part}",
             lead=leads,
@@ -212,7 +221,7 @@ def store_stack(
         batch = Batch(location, f"s{first:03d}")
         path = f"captures/{batch.id}/{variable.folder}"
         dtype = residual_dtype(variable.numpy_dtype)
-        array = create_residual(
+        array = residual_array(
             batch, f"{path}/residual", lead=len(part), grid=variable.stored_grid, dtype=dtype
         )
         rows = np.zeros((len(part), *grid.counts, len(COLUMNS)), np.int64)

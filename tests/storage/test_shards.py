@@ -21,7 +21,8 @@ from gnomon.storage.forecaster import create_state
 from gnomon.storage.grid import Grid, Index, cut
 from gnomon.storage.location import Location
 from gnomon.storage.shards import Shards, read_whole
-from gnomon.storage.slab import Slab, create_index, create_residual, create_table, root
+from gnomon.storage.slab import Slab, create_index, create_table, root
+from tests.storage.building import residual_array
 
 ABSENT = 2**64 - 1
 KILO, MEGA = 2**10, 2**20
@@ -53,7 +54,7 @@ def file(shards: Shards, lead: int, index: Index) -> str:
 def store(location: Location, grid: Grid, values: NDArray[Any]) -> Shards:
     """Write leads of integers as a slab does, and open them."""
     batch = Batch(location, "00000001-x")
-    made = create_residual(batch, "a", lead=len(values), grid=grid, dtype=values.dtype)
+    made = residual_array(batch, "a", lead=len(values), grid=grid, dtype=values.dtype)
     made[...] = values
     return Shards(location, "a", grid, values.dtype)
 
