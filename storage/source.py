@@ -7,6 +7,7 @@ they are stored (no masking, no scaling, no decoding of times), so that a captur
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ __all__ = [
     "read_state",
     "read_states",
     "refuse_predicted",
+    "release_source",
+    "shared_source",
 ]
 
 
@@ -77,6 +80,21 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
             f"source {spec.url} is nothing that xarray can open ({_one_line(error)}); "
             "name the engine with --engine, or install the package that reads it"
         ) from error
+
+
+@lru_cache(maxsize=1)
+def shared_source(spec: SourceSpec, run: str) -> xr.Dataset:  # noqa: ARG001  # a key
+    """Return the source as one run opened it, once in each process; do not close it.
+
+    Opening it anew for every block would take longer than reading a small block.  It is closed
+    when the next run opens its own, or :func:`release_source` is called, and nobody uses it.
+    """
+    return open_source(spec)
+
+
+def release_source() -> None:
+    """Let go of the source that a run has shared."""
+    shared_source.cache_clear()
 
 
 def _guess_engine(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ class State:
                 found[step.instant] = step
         return tuple(found.values())
 
+    def follow(self, before: "State") -> None:
+        """Take over what was sorted before, if this is that state with newer captures."""
+        if not {"kept", "timeline"} <= vars(before).keys():
+            return
+        new = self.captured[len(before.captured) :]
+        instants = [s.instant for s in (*before.kept[-1:], *new)]
+        if all(a < b for a, b in pairwise(instants)):
+            vars(self).update(kept=(*before.kept, *new), timeline=(*before.timeline, *new))
+
     def pruned(self) -> "State":
         """Return the state after a prune: only what is live is there."""
         newest = frozenset({str(self.forecaster.body["id"])} if self.forecaster else ())
@@ -87,13 +97,9 @@ class State:
             folders=folders,
         )
 
-    @cached_property
-    def _instants(self) -> list[int]:
-        return [s.instant for s in self.timeline]
-
     def before(self, instant: int, count: int) -> list[int]:
         """Return the numbers of the last `count` captures before a time, in order."""
-        stop = bisect_left(self._instants, instant)
+        stop = bisect_left(self.timeline, instant, key=lambda s: s.instant)
         return [s.step for s in self.timeline[max(0, stop - count) : stop]]
 
     def versions(self, instant: int) -> tuple[CapturedStep, ...]:
@@ -188,6 +194,8 @@ class _Folding:
         self._places: set[Place] = set()
         self._folders: dict[str, int] = {}
         self._forecasters: set[str] = set()
+        self._grown: State | None = None
+        """The state before, as long as no capture of it is changed."""
 
     @classmethod
     def of(cls, state: State) -> "_Folding":
@@ -202,10 +210,11 @@ class _Folding:
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
+        made._grown = state
         return made
 
     def state(self) -> State:
-        return State(
+        made = State(
             self._settings,
             tuple(self._captured),
             self._slabs,
@@ -217,6 +226,9 @@ class _Folding:
             dict(self._folders),
             frozenset(self._forecasters),
         )
+        if self._grown is not None:
+            made.follow(self._grown)
+        return made
 
     def take(self, record: Record) -> None:
         """Add what a record says; kinds that say nothing of the state are passed over."""
@@ -336,6 +348,7 @@ class _Folding:
         if step < 0:
             raise IndexError(f"step {step}")
         self._captured[step] = replace(self._captured[step], **fields)
+        self._grown = None
 
 
 def _text(name: object) -> str:

@@ -28,7 +28,13 @@ from gnomon.storage.grid import Block, Grid, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
-from gnomon.storage.source import chunk_sizes, open_source, read_states, refuse_predicted
+from gnomon.storage.source import (
+    chunk_sizes,
+    read_states,
+    refuse_predicted,
+    release_source,
+    shared_source,
+)
 from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.ledger import read_ledger
@@ -71,8 +77,8 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
-        with open_source(repository.settings.source) as dataset:
-            _, along = chunk_sizes(dataset, variable)
+        dataset = shared_source(repository.settings.source, plan.id)
+        _, along = chunk_sizes(dataset, variable)
         blocks = list(reading_grid(grid, along).blocks())
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
@@ -88,6 +94,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         )
         columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
+    release_source()
     return Capture(plan, rows, statistics, batch.entries)
 
 
@@ -149,24 +156,24 @@ def _capture_block(
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
-    with open_source(repository.settings.source) as dataset:
-        steps, _ = chunk_sizes(dataset, variable)
-        for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
-            positions = None if plan.positions is None else [plan.positions[k] for k in span]
-            refuse_predicted(dataset, variable, positions, block.cells)
-            states = read_states(dataset, variable, positions, block.cells)
-            for j, k in enumerate(span):
-                raw = states[j, ...]
-                for unit in units:
-                    chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
-                    made = work.take(k, chunks)
-                    for (_, local, _), (encoded, found) in zip(unit, made, strict=True):
-                        rows[(k, *local)] = encoded.row
-                        for column, value in found.items():
-                            table[column][(k, *local)] = value
-                    taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
-                    writer.put(k, [*taken])
-                writer.finish(k)
+    dataset = shared_source(repository.settings.source, plan.id)
+    steps, _ = chunk_sizes(dataset, variable)
+    for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
+        positions = None if plan.positions is None else [plan.positions[k] for k in span]
+        refuse_predicted(dataset, variable, positions, block.cells)
+        states = read_states(dataset, variable, positions, block.cells)
+        for j, k in enumerate(span):
+            raw = states[j, ...]
+            for unit in units:
+                chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
+                made = work.take(k, chunks)
+                for (_, local, _), (encoded, found) in zip(unit, made, strict=True):
+                    rows[(k, *local)] = encoded.row
+                    for column, value in found.items():
+                        table[column][(k, *local)] = value
+                taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
+                writer.put(k, [*taken])
+            writer.finish(k)
     return rows, table, batch.entries
 
 

@@ -251,6 +251,19 @@ def test_folding_at_once_and_one_by_one_is_the_same(story: Story) -> None:
     assert fold((State(SETTINGS),), story.records) == story.eras
 
 
+def test_order_that_grows_with_the_state_is_that_of_the_whole(story: Story) -> None:
+    eras: tuple[State, ...] = (State(SETTINGS),)
+    grown = 0
+    for number, record in enumerate(story.records):
+        _ = eras[-1].timeline  # what follows may build on it
+        eras = fold(eras, [record])
+        grown += "timeline" in vars(eras[-1])
+        whole = fold((State(SETTINGS),), story.records[: number + 1])
+        for state, fresh in zip(eras, whole, strict=True):
+            assert (state.kept, state.timeline) == (fresh.kept, fresh.timeline)
+    assert grown > 1
+
+
 def test_a_kind_of_a_later_program_says_nothing_of_the_state(story: Story) -> None:
     before = story.eras
     assert story.add("blessing", whatever=[1, {"x": None}]) == before[-1]
