@@ -26,6 +26,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         "decode_timedelta",
         "at",
         "kind",
+        "capture",
         "accept_predicted",
         "plain",
     )
@@ -43,6 +44,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         at: str | None = None,
         kind: str | None = None,
+        capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
         **decoding: Any,
@@ -52,7 +54,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
 
         repository = open_repository(os.fspath(filename_or_obj))
         store = repository.reading_store(
-            at, kind=kind, accept_predicted=accept_predicted, plain=plain
+            at, kind=kind, capture=capture, accept_predicted=accept_predicted, plain=plain
         )
         zarr_store = ZarrStore.open_group(store, mode="r", consolidated=False)
         return StoreBackendEntrypoint().open_dataset(

@@ -58,11 +58,16 @@ class Maintenance:
         return done
 
     def captures(self) -> list[dict[str, Any]]:
-        """Return every kept capture in order of time, revisions included."""
-        calendar = self._repository.settings.calendar
-        chosen = {s.step for s in self._repository.timeline}
+        """Return every kept capture, era by era, in order of time, revisions included."""
+        eras = range(len(self._repository.eras))
+        return [found for era in eras for found in self._captures(self._repository.in_era(era))]
+
+    def _captures(self, seen: Repository) -> list[dict[str, Any]]:
+        calendar = seen.settings.calendar
+        chosen = {s.step for s in seen.timeline}
         return [
             {
+                "era": seen.era,
                 "capture": s.step,
                 "valid_time": format_instant(s.instant, calendar),
                 "captured_at": s.captured_at,
@@ -71,7 +76,7 @@ class Maintenance:
                 "current": s.step in chosen,
                 "tags": list(s.tags),
             }
-            for s in self._repository.state.kept
+            for s in seen.state.kept
         ]
 
     def tag(

@@ -150,6 +150,7 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
             (
                 point.kind,
                 point.valid_time,
+                "" if point.step is None else point.step,
                 point.lead,
                 ", ".join(errors),
                 point.confidence,
@@ -157,7 +158,16 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
                 "--accept-predicted" if point.predicted else "",
             )
         )
-    header = ("kind", "valid time", "lead", "expected error", "confidence", "state", "needs")
+    header = (
+        "kind",
+        "valid time",
+        "capture",
+        "lead",
+        "expected error",
+        "confidence",
+        "state",
+        "needs",
+    )
     print_table(header, rows)
 
 

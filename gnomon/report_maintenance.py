@@ -70,9 +70,11 @@ def print_repaired(found: "Repaired", *, dry_run: bool) -> None:
 
 
 def print_captures(found: Sequence[dict[str, Any]]) -> None:
-    """Print captures, one to a line."""
+    """Print captures, one to a line; their eras, if there are several."""
+    several = len({c["era"] for c in found}) > 1
     rows = [
         (
+            *([c["era"]] if several else []),
             c["capture"],
             c["valid_time"],
             c["captured_at"],
@@ -84,7 +86,7 @@ def print_captures(found: Sequence[dict[str, Any]]) -> None:
         for c in found
     ]
     header = ("capture", "valid time", "captured at", "suspect", "revises", "current", "tags")
-    print_table(header, rows)
+    print_table(("era", *header) if several else header, rows)
 
 
 def print_forgotten(

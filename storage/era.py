@@ -77,7 +77,8 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         )
         if _is_as_before(dataset, repository, settings):
             raise InvalidInput("the source is what it was at init; no new era is needed")
-        settings, files = encode_frame(replace(settings, created_at=committed_at), frame)
+        settings = replace(settings, created_at=committed_at)
+        settings, files = encode_frame(settings, frame, len(repository.records))
     for name, data in files.items():
         repository.location.create(name, data)
     repository.location.flush(files)

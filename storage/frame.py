@@ -3,7 +3,6 @@
 Numbers are kept as their bytes, text as JSON; type, shape and hash stand in the settings.
 """
 
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.storage.batch import fresh_id
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.log import content_hash
@@ -20,7 +20,9 @@ from gnomon.storage.text import is_text, text_bytes, text_values
 __all__ = ["encode_frame", "encode_variable", "load_frame"]
 
 
-def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[str, bytes]]:
+def encode_frame(
+    settings: Settings, frame: xr.Dataset, sequence: int
+) -> tuple[Settings, dict[str, bytes]]:
     """Return the settings that name the frame, and the files to be stored.
 
     Raises
@@ -28,7 +30,7 @@ def encode_frame(settings: Settings, frame: xr.Dataset) -> tuple[Settings, dict[
     InvalidInput
         A variable holds objects that are not text.
     """
-    folder = f"frame/{secrets.token_hex(6)}"
+    folder = f"frame/{fresh_id(sequence)}"
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, Any]] = {}
     for number, (name, variable) in enumerate(frame.variables.items()):

@@ -5,7 +5,7 @@ their copies and checkpoints are not in it: they vouch for themselves.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gnomon.storage.batch import Entry, load_manifest, manifest_name
@@ -75,19 +75,25 @@ def is_expected(state: State, folder: str, name: str) -> bool:
 
 
 def folder_of(name: str) -> str | None:
-    """Return the commit whose object a name is; None for log, settings and the like."""
+    """Return the commit, or the frame, whose object a name is; None for log and the like."""
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "manifests" and len(parts) == 2:
         return parts[1].removesuffix(".json.gz")
     return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
 
 
-_GROUPS = ("captures", "shadows", "forecaster", "ledger")
+_GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+
+
+def frames(eras: Iterable[State]) -> set[str]:
+    """Return the folders under ``frame/`` that eras name."""
+    return {state.settings.frame.removeprefix("frame/") for state in eras}
 
 
 def unreferenced(repository: Repository, there: dict[str, int]) -> Iterator[str]:
     """Yield the objects of `there` that no commit speaks of: left by a crash, or being written."""
     folders = {folder for state in repository.eras for folder in state.folders}
+    folders |= frames(repository.eras)
     for name in there:
         folder = folder_of(name)
         if folder is not None and folder not in folders:

@@ -4,6 +4,7 @@ Objects are created, read, listed and removed here, and nowhere else; nothing is
 but by a repair.  :meth:`Location.create` is put-if-absent, and the commit log relies on it.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -41,6 +42,9 @@ RETRIES: Any = {
     },
 }
 """How long an object store is asked again before it counts as gone."""
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS}
+PASSING |= {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+"""Failures of a read that say nothing of the file: too many are open, a share is gone."""
 PAUSES_S = (0.1, 0.5, 2.0)
 """Between tries of a put that the client library gives up on, as it must not be done twice."""
 
@@ -74,7 +78,10 @@ class Location:
             try:
                 self._objects = from_url(self.url, retry_config=RETRIES)
             except (BaseError, ValueError) as error:
-                raise InvalidInput(f"cannot open {url!r} as an object store: {error}") from error
+                raise InvalidInput(
+                    f"cannot open {url!r} as an object store: {_reason(error)}; write it as "
+                    "s3://bucket/prefix, gs://, az:// or a path"
+                ) from error
 
     def __reduce__(self) -> tuple[type["Location"], tuple[str]]:
         return Location, (self.url,)
@@ -316,9 +323,12 @@ class Location:
     def is_outage(self, error: Exception) -> bool:
         """Tell whether a read failed because the store did not answer, not because of damage.
 
-        On a local disk everything but a refused permission counts as damage.
+        On a local disk everything counts as damage but a refused permission, and what the system
+        lacks for the moment.
         """
         if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError):
+            return True
+        if isinstance(error, OSError) and error.errno in PASSING:
             return True
         absent = isinstance(error, FileNotFoundError | NotFoundError)
         return self.path is None and not absent and isinstance(error, BaseError | OSError)
@@ -329,9 +339,24 @@ class Location:
         return Unavailable(f"{self.url}: {name or 'listing'} failed: {text}; mend it and try again")
 
 
+_MEANINGS = {
+    "NoSuchBucket": "there is no such bucket, make it first",
+    "builder error": "the endpoint is plain http, set AWS_ALLOW_HTTP=true if that is meant",
+    "169.254.169.254": "no credentials were found, set them in the environment "
+    "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3)",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "InvalidAccessKeyId": "the access key is unknown",
+}
+"""What clients of object stores mean by what they say."""
+
+
 def _reason(error: Exception) -> str:
     """Return what the operating system said, where it did: stores wrap it in what they did."""
-    text = " ".join(str(error).partition("Debug source:")[0].split())
+    whole = str(error)
+    for sign, meaning in _MEANINGS.items():
+        if sign in whole:
+            return meaning
+    text = " ".join(whole.partition("Debug source:")[0].split())
     said = re.search(r"([^:]+) \(os error \d+\)$", text)
     if said is not None:
         text = said[1].strip()

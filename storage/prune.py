@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gnomon.storage.batch import sequence_of
-from gnomon.storage.inventory import folder_of, is_expected
+from gnomon.storage.inventory import folder_of, frames, is_expected
 from gnomon.storage.location import Location
 from gnomon.storage.log import Record
 from gnomon.storage.repository import Repository
@@ -93,9 +93,10 @@ def would_free(repository: Repository, steps: Sequence[int]) -> int:
 
 def _dead(eras: tuple[State, ...], there: Iterable[str], fence: int) -> Iterator[str]:
     """Yield the objects that nothing needs, of runs that can commit no more."""
+    in_use = frames(eras)
     for name in there:
         folder = folder_of(name)
-        if folder is None:
+        if folder is None or folder in in_use:
             continue
         owner = next((state for state in eras if folder in state.folders), None)
         begun = sequence_of(folder)

@@ -82,7 +82,7 @@ class Repository:
         location = Location(url)
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
-        settings, files = encode_frame(replace(settings, created_at=created_at), frame)
+        settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
         data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
         location.create(SETTINGS, data)
         _probe(location)

@@ -1,5 +1,6 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.errors import Conflict
+from gnomon.storage.errors import Conflict, GnomonError
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Block
 from gnomon.storage.model import Variable
@@ -246,6 +247,7 @@ def commit_shadow(
     before = repository.state.forecasters
     repository = repository.commit("shadow", body, committed_at, batch)
     for gone in before - repository.state.forecasters:
-        # What a crash leaves here, a prune removes.
-        repository.location.delete(repository.location.list(f"forecaster/{gone}/"))
+        # What a crash or a failing store leaves here, a prune removes.
+        with suppress(GnomonError):
+            repository.location.delete(repository.location.list(f"forecaster/{gone}/"))
     return repository

@@ -186,7 +186,13 @@ def test_of_two_writers_one_begins_the_era(tmp_path: Path) -> None:
     with pytest.raises(Conflict):
         begin_era(made, WHEN)
     assert reopened(tmp_path / "r").records == first.records
-    assert check(first, read_data=True).problems == ()
+    found = check(first, read_data=True)
+    assert found.problems == ()
+    assert found.unreferenced > 0  # what the second put before it was told
+    pruned, _ = prune(first, committed_at=WHEN)
+    found = check(pruned, read_data=True)
+    assert (found.problems, found.unreferenced) == ((), 0)
+    assert len([*(tmp_path / "r" / "frame").iterdir()]) == 2
 
 
 def test_an_era_leaves_the_frame_of_the_one_before(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ fresh = itertools.count()
 def kept(frame: xr.Dataset) -> tuple[Location, Settings]:
     """Store a frame, its settings having gone through JSON."""
     location = Location(f"memory://frame-{next(fresh)}")
-    settings, files = encode_frame(SETTINGS, frame)
+    settings, files = encode_frame(SETTINGS, frame, 3)
     for name, data in files.items():
         location.create(name, data)
     return location, Settings.from_json(settings.to_json())
@@ -106,7 +106,7 @@ def test_coordinates_dims_and_attributes_come_back() -> None:
 
 
 def test_without_anything_that_stays_there_is_an_empty_frame() -> None:
-    settings, files = encode_frame(SETTINGS, xr.Dataset())
+    settings, files = encode_frame(SETTINGS, xr.Dataset(), 3)
     assert files == {}
     assert list(load_frame(Location("memory://none"), settings).variables) == []
 
@@ -119,7 +119,7 @@ def test_objects_that_are_not_text_are_refused_before_anything_is_stored(
 ) -> None:
     variable = xr.Variable(("x",), object_array(*values))
     with pytest.raises(InvalidInput, match=r"station.*only numbers and text can be stored"):
-        encode_frame(SETTINGS, xr.Dataset({"station": variable}))
+        encode_frame(SETTINGS, xr.Dataset({"station": variable}), 3)
 
 
 def test_hostile_names_are_numbers_in_the_store() -> None:

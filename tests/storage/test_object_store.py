@@ -407,6 +407,31 @@ def test_a_port_without_a_server_is_unavailable(
         location.list("")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("AWS_ALLOW_HTTP", "false", "set AWS_ALLOW_HTTP=true"),
+        ("bucket", "nobody-s", "there is no such bucket"),
+    ],
+)
+def test_what_is_not_set_up_is_named(
+    moto_server: Server, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, text: str
+) -> None:
+    for name, given in {**moto_server.environment(), setting: value}.items():
+        monkeypatch.setenv(name, given)
+    location = Location(f"s3://{value if setting == 'bucket' else BUCKET}/anything")
+    for action in (lambda: location.list(""), lambda: location.create("a", b"")):
+        with pytest.raises(Unavailable, match=text):
+            action()
+
+
+@pytest.mark.parametrize("url", ["s4://bucket/x", "s3://"])
+def test_a_url_of_no_store_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(InvalidInput, match="s3://bucket/prefix") as found:
+        Location(url)
+    assert "\n" not in str(found.value)
+
+
 def test_a_store_that_goes_away_at_any_kind_of_put_leaves_a_whole_repository(
     moto_proxy: Proxy, connect: Callable[[Server], str], source: Path
 ) -> None:

@@ -1,0 +1,5 @@
+"""``python -m gnomon``: the command line, where its script is not on the path."""
+
+from gnomon.cli import main
+
+main()
