@@ -53,7 +53,7 @@ class Maintenance:
 
     def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Repaired:
         """Mend what is damaged, from copies, equal chunks or the source, where it is the same."""
-        done = repair(self._repository, dry_run=dry_run, progress=progress)
+        done = repair(self._repository, committed_at=utc(), dry_run=dry_run, progress=progress)
         self._repository = self._repository.refresh()
         return done
 

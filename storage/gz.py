@@ -8,13 +8,14 @@ __all__ = ["lines", "pack", "unpack"]
 
 WBITS = 31
 """zlib's window bits for the gzip format."""
+LEVEL = 9
 PART = 2**20
 """Bytes that are unpacked at a time."""
 
 
 def pack(data: bytes) -> bytes:
     """Return bytes in gzip; the same for the same bytes, whenever they are packed."""
-    return gzip.compress(data, mtime=0)
+    return gzip.compress(data, LEVEL, mtime=0)
 
 
 def unpack(data: bytes, most: int) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gnomon.storage.batch import Entry, load_manifest, manifest_name
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES
+from gnomon.storage.log import COPIES, Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.state import State
 
@@ -49,7 +49,22 @@ def take_inventory(repository: Repository) -> Inventory:
             if entries is None:
                 continue
             found.objects |= {n: e for n, e in entries.items() if is_expected(state, folder, n)}
+    for record in repository.records:
+        if record.kind == "repair":
+            found.objects |= {n: e for n, e in _restated(record) if n in found.objects}
     return found
+
+
+def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
+    """Yield what a repair has packed otherwise than it was."""
+    try:
+        for name, (size, content) in record.body["objects"].items():
+            yield str(name), (int(size), str(content))
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Integrity(
+            f"log record {record.sequence} (repair) does not hold what it should; the repository "
+            "was tampered with"
+        ) from error
 
 
 def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:

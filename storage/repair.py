@@ -2,7 +2,8 @@
 
 Small objects come from their copies.  A damaged chunk comes from another capture that has the same
 digest, or from the live source if what that holds now has it; everything else stays damaged, and
-reported.  Nothing is ever replaced by bytes of another content.
+reported.  Nothing is ever replaced by bytes of another content.  Where the same content is packed
+otherwise than it was, by a later release of a codec, a log record says what the object is now.
 """
 
 from collections.abc import Callable
@@ -49,7 +50,11 @@ class Repaired:
 
 
 def repair(
-    repository: Repository, *, dry_run: bool = False, progress: Progress | None = None
+    repository: Repository,
+    *,
+    committed_at: str,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Repaired:
     """Find what is damaged, as ``check`` with its data does, and mend what can be mended.
 
@@ -57,9 +62,18 @@ def repair(
     ----------
     dry_run
         Say what could be mended, and change nothing.
+
+    Raises
+    ------
+    Conflict
+        Another writer committed meanwhile; what was mended is in its place, run it again.
     """
     found = check(repository, read_data=True, progress=progress)
-    return _Repair(repository, found, dry_run).run()
+    run = _Repair(repository, found, dry_run)
+    done = run.run()
+    if run.restated:
+        repository.commit("repair", {"objects": run.restated}, committed_at)
+    return done
 
 
 class _Repair:
@@ -71,6 +85,8 @@ class _Repair:
         self.problems = {p.file: p.error for p in found.problems}
         self.dry_run = dry_run
         self.done = Repaired()
+        self.restated: dict[str, Entry] = {}
+        """Size and hash of objects that hold what they held, packed otherwise."""
 
     def run(self) -> Repaired:
         # In this order, since each needs those before it.
@@ -79,7 +95,7 @@ class _Repair:
             try:
                 found = self._bytes_of(name)
                 if found is not None and not self.dry_run:
-                    self.location.replace(name, found[0])
+                    self._put(name, found[0])
             except Integrity as error:  # what it is made of is damaged too, or it is no file
                 self.done.left[name] = str(error)
                 continue
@@ -88,6 +104,12 @@ class _Repair:
             else:
                 self.done.mended[name] = found[1]
         return self.done
+
+    def _put(self, name: str, data: bytes) -> None:
+        self.location.replace(name, data)
+        entry = (len(data), object_hash(data))
+        if "/residual/c/" in name and self.inventory.objects[name] != entry:
+            self.restated[name] = entry
 
     def _rank(self, name: str) -> tuple[int, str]:
         vouched = (SETTINGS, "log/", "checkpoints/", "manifests/", "frame/")
@@ -205,7 +227,7 @@ class _Repair:
             variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
             if step is not None and variable is not None:
                 seen = self.repository.in_era(era)
-                return _Shard(seen, variable, step, tuple(map(int, parts[6:]))).mended(expected)
+                return _Shard(seen, variable, step, tuple(map(int, parts[6:]))).mended()
         return None
 
     def _metadata(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
@@ -235,10 +257,10 @@ class _Shard:
         self.shard = shard
         self.origins: set[str] = set()
 
-    def mended(self, expected: Entry) -> tuple[bytes, str] | None:
-        """Return the shard as it was written; None if a chunk of it is found nowhere."""
+    def mended(self) -> tuple[bytes, str] | None:
+        """Return a shard of what was written; None if a chunk of it is found nowhere."""
         if self.variable.is_text:
-            return self._text(expected)
+            return self._text()
         grid = self.variable.grid
         wanted = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=False))
         block = next((b for b in grid.blocks() if b.start == wanted), None)
@@ -254,11 +276,8 @@ class _Shard:
                         return None
                     residuals[index] = residual
             packer.put(residuals)
-        made = packer.shards()
-        data = next(iter(made.values())) if made else b""
-        if object_hash(data) != expected[1]:
-            return None
-        return data, ", ".join(sorted(self.origins))
+        data = next(iter(packer.shards().values()), None)
+        return None if data is None else (data, ", ".join(sorted(self.origins)))
 
     def _residual(self, index: Index) -> NDArray[np.signedinteger] | None:
         """Return what is stored for a chunk, from its values; None if these are found nowhere."""
@@ -274,12 +293,9 @@ class _Shard:
             key = subtracted(key, ordered(base))
         return planar(key) if row[FILTER] else key
 
-    def _text(self, expected: Entry) -> tuple[bytes, str] | None:
+    def _text(self) -> tuple[bytes, str] | None:
         values = self._values(self.step.step, self.shard)
-        data = None if values is None else pack_text(values)
-        if data is None or object_hash(data) != expected[1]:
-            return None
-        return data, ", ".join(sorted(self.origins))
+        return None if values is None else (pack_text(values), ", ".join(sorted(self.origins)))
 
     def _values(self, step: int, index: Index) -> NDArray[np.generic] | None:
         """Return a chunk with the digest that was written, from wherever it still is."""

@@ -560,10 +560,10 @@ class RepositoryMachine(RuleBasedStateMachine):
             self._reopen()
             self._right_or_refused(self.stored)
         expected = expected and self._is_expected(name) and not _holds(place, name, original)
-        foreseen = repair.repair(self.stored, dry_run=True)
+        foreseen = repair.repair(self.stored, committed_at=self.clock, dry_run=True)
         told = foreseen.mended.keys() | foreseen.left.keys()
         assert told >= ({name} if expected else set()), (name, told)
-        done = repair.repair(self.stored)
+        done = repair.repair(self.stored, committed_at=self.clock)
         assert done == foreseen
         self.bereaved -= set(done.mended)
         if name in done.mended:

@@ -264,12 +264,12 @@ def test_damage_in_either_era_is_named_and_mended(tmp_path: Path) -> None:
         (tmp_path / "r" / name).write_bytes(b"x")
     made = reopened(tmp_path / "r")
     assert sorted(p.file for p in check(made, read_data=True).problems) == sorted(names + frames)
-    done = repair(made)
+    done = repair(made, committed_at=WHEN)
     assert set(done.mended) == {names[1], frames[1]}  # the source holds the new era only
     assert set(done.left) == {names[0], frames[0]}
     assert_identical(history(reopened(tmp_path / "r")), after)
     write_zarr(before, tmp_path / "source.zarr", mode="w")
-    assert set(repair(reopened(tmp_path / "r")).mended) == {names[0], frames[0]}
+    assert set(repair(reopened(tmp_path / "r"), committed_at=WHEN).mended) == {names[0], frames[0]}
     assert_identical(history(reopened(tmp_path / "r").in_era(0)), before)
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import xarray as xr
 from gnomon.storage.check import check
 from gnomon.storage.errors import Integrity
 from gnomon.storage.forget import forget
+from gnomon.storage.inventory import take_inventory
 from gnomon.storage.location import Location
 from gnomon.storage.log import checkpoint_name, record_name
 from gnomon.storage.prune import prune
@@ -57,7 +59,7 @@ def remove(folder: Path, names: Iterable[str]) -> None:
 
 def mend(folder: Path) -> Repaired:
     """Repair as a new process would."""
-    return repair(reopened(folder))
+    return repair(reopened(folder), committed_at=WHEN)
 
 
 def assert_mended(folder: Path, names: Iterable[str], before: dict[str, bytes]) -> Repaired:
@@ -227,7 +229,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(grown: Grown) -> No
     names = [n for g in ("what has copies", "chunks", "frame") for n in found[g]]
     bend(grown.folder, [*names, *found["predictions"]])
     before = contents(grown.folder)
-    told = repair(reopened(grown.folder), dry_run=True)
+    told = repair(reopened(grown.folder), committed_at=WHEN, dry_run=True)
     assert contents(grown.folder) == before
     done = mend(grown.folder)
     assert set(told.mended) == set(done.mended) == set(names)
@@ -259,7 +261,7 @@ def test_a_record_is_known_to_who_has_it_open(grown: Grown) -> None:
     names = [place + record_name(2) for place in ("", "copies/")]
     made = reopened(grown.folder)
     remove(grown.folder, names)
-    done = repair(made)
+    done = repair(made, committed_at=WHEN)
     assert set(done.mended) == set(names)
     assert contents(grown.folder) == before
 
@@ -505,7 +507,62 @@ def test_a_commit_meanwhile_is_not_harmed(grown: Grown) -> None:
     name = groups(grown.folder)["chunks"][0]
     remove(grown.folder, [name])
     made.commit("verdict", {"chunks": []}, WHEN)
-    assert set(repair(made).mended) == {name}
+    assert set(repair(made, committed_at=WHEN).mended) == {name}
     again = reopened(grown.folder)
     assert len(again.records) == len(made.records) + 1
     assert check(again, read_data=True).problems == ()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases of codecs that pack the same content otherwise."""
+    monkeypatch.setattr("gnomon.storage.shards.PCODEC_LEVEL", 1)
+    monkeypatch.setattr("gnomon.storage.shards.ZSTD_LEVEL", 19)
+    monkeypatch.setattr("gnomon.storage.gz.LEVEL", 1)
+
+
+@pytest.mark.usefixtures("later")
+def test_content_that_is_packed_otherwise_is_mended_and_stated(grown: Grown) -> None:
+    before = contents(grown.folder)
+    expected = history(reopened(grown.folder))
+    names = groups(grown.folder)["chunks"]
+    told = repair(reopened(grown.folder), committed_at=WHEN, dry_run=True)
+    remove(grown.folder, names)
+    done = mend(grown.folder)
+    assert (set(done.mended), done.left, told.mended) == (set(names), {}, {})
+    again = reopened(grown.folder)
+    assert again.records[-1].kind == "repair"
+    after = contents(grown.folder)
+    stated = set(again.records[-1].body["objects"])
+    assert stated == {n for n in names if after[n] != before[n]}
+    assert {n.split("/")[2] for n in stated} >= {"v-t", "v-note", "v-spectrum"}
+    assert check(again, read_data=True).problems == ()
+    assert_identical(history(again), expected)
+    assert mend(grown.folder) == Repaired()
+    bend(grown.folder, [names[0]])
+    assert [p.file for p in check(reopened(grown.folder), read_data=True).problems] == [names[0]]
+    assert_mended(grown.folder, [names[0]], after)
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("later")
+def test_a_repair_that_was_not_stated_is_stated_by_the_next(grown: Grown) -> None:
+    names = [n for n in groups(grown.folder)["chunks"] if "/v-t/" in n]
+    remove(grown.folder, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repository, "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mend(grown.folder)
+    assert {p.file for p in check(reopened(grown.folder), read_data=True).problems} == set(names)
+    assert set(mend(grown.folder).mended) == set(names)
+    assert check(reopened(grown.folder), read_data=True).problems == ()
+
+
+@pytest.mark.parametrize("objects", [None, {"a": 1}, {"a": [1]}, {"a": ["x", "y"]}, [1]])
+def test_a_statement_of_nonsense_is_refused(grown: Grown, objects: Any) -> None:
+    reopened(grown.folder).commit("repair", {"objects": objects}, WHEN)
+    with pytest.raises(Integrity, match="repair"):
+        take_inventory(reopened(grown.folder))

@@ -373,7 +373,7 @@ def uses(url: str) -> list[Callable[[], object]]:
         lambda: dependent(reopened(url)),
         lambda: check(reopened(url)),
         lambda: check(reopened(url), read_data=True),
-        lambda: repair(reopened(url), dry_run=True),
+        lambda: repair(reopened(url), committed_at=WHEN, dry_run=True),
         lambda: prune(reopened(url), committed_at=WHEN, dry_run=True),
         lambda: stats(reopened(url)),
     ]
