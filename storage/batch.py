@@ -44,8 +44,8 @@ Entry = tuple[int, str]
 def fresh_id(sequence: int) -> str:
     """Return a name for the folder of a commit that no other writer will choose.
 
-    It begins with the number of the log record that will name it: once the log is longer, a
-    folder that no record names is dead for certain.
+    It begins with the number of the first log record that may name it: when a prune has put its
+    record there or later, a folder that none names is dead for certain.
     """
     return f"{sequence:08d}-{secrets.token_hex(6)}"
 

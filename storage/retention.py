@@ -89,11 +89,12 @@ class Policy:
     """What to keep; a capture stays if any rule keeps it.
 
     A rule of n periods keeps the newest state of each of the newest n that have one; if there are
-    fewer, the oldest state as well.  0 keeps none, -1 all.  Of a state, the newest revision stays.
+    fewer, the oldest state as well.  0 keeps none, -1 all.  :func:`gnomon.storage.forget.forget`
+    keeps or gives up a state with all its versions.
     """
 
     last: int = 0
-    """Newest states kept; with -1 only superseded revisions go."""
+    """Newest states kept."""
     hourly: int = 0
     """Hours of which a state is kept."""
     daily: int = 0
@@ -105,9 +106,9 @@ class Policy:
     yearly: int = 0
     """Years of which a state is kept."""
     within: Duration | None = None
-    """Captures less than this long before the newest are kept, superseded revisions too."""
+    """States less than this long before the newest are kept."""
     tags: tuple[str, ...] = ()
-    """Captures with any of these tags are kept, superseded revisions too."""
+    """States of which a version has any of these tags are kept."""
 
     def __post_init__(self) -> None:
         for rule in RULES:

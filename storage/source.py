@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+from zarr.storage import ObjectStore
 
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
+from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.times import decode
@@ -34,6 +38,9 @@ __all__ = [
     "shared_source",
 ]
 
+
+NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
+"""Endings of remote files that are no Zarr stores; a library such as fsspec reads them."""
 
 _ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
 
@@ -62,6 +69,8 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
             raise InvalidInput(f"{spec.url} is remote; only local Icechunk repositories are read")
         target, engine = _icechunk_store(path), "zarr"
         options["consolidated"] = False
+    if not local and (engine == "zarr" or (engine is None and not spec.url.endswith(NETCDF))):
+        target, engine = _object_store(spec.url), "zarr"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,7 +82,7 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
             f"source {spec.url} does not hold what was asked for ({_one_line(error)}); "
             "check the path and --group"
         ) from error
-    except (OSError, PermissionError) as error:
+    except (OSError, BaseError) as error:
         raise Unavailable(f"source {spec.url} cannot be read: {_one_line(error)}") from error
     except Exception as error:  # xarray engines raise whatever their libraries raise
         raise NotFound(
@@ -118,6 +127,14 @@ def _is_consolidated(group: Path) -> bool:
         return '"consolidated_metadata"' in (group / "zarr.json").read_text()
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _object_store(url: str) -> Any:
+    """Return a Zarr store in a bucket; credentials are found as for repositories there."""
+    try:
+        return ObjectStore(from_url(url.rstrip("/"), retry_config=RETRIES), read_only=True)
+    except (BaseError, ValueError) as error:
+        raise InvalidInput(f"source {url} is no URL of a store: {_one_line(error)}") from error
 
 
 def _icechunk_store(path: Path) -> Any:

@@ -17,6 +17,7 @@ import pytest
 import zarr
 from obstore.store import from_url
 
+import gnomon
 from gnomon.storage.check import check
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound, Unavailable
 from gnomon.storage.location import Location
@@ -213,6 +214,20 @@ def test_a_repository_on_an_object_store_keeps_every_bit(url: str, tmp_path: Pat
     assert check(reopened, read_data=True).problems == ()
     with pytest.raises(Conflict):
         make_repository(url, source)
+
+
+def test_a_source_in_a_bucket_is_captured(url: str, tmp_path: Path) -> None:
+    """With the credentials of the repository, and no other library."""
+    local = write_zarr(weather(3), tmp_path / "source.zarr")
+    source = Location(f"{url}-source/weather.zarr")
+    for path in local.rglob("*"):
+        if path.is_file():
+            source.create(path.relative_to(local).as_posix(), path.read_bytes())
+    made = gnomon.create(str(tmp_path / "r"), f"{source.url}/")
+    assert len(made.backfill().captured) == 3
+    assert_identical(history(made.stored), undecoded(local, 3))
+    with pytest.raises(NotFound, match="check the path"):
+        gnomon.create(str(tmp_path / "none"), f"{url}-source/none.zarr")
 
 
 def test_what_is_pickled_reads_on(url: str, source: Path) -> None:
