@@ -396,7 +396,8 @@ def test_a_source_with_another_grid_by_the_command_line(
     code, out, err = run(capsys, "update", R, "--new-era", "--json")
     assert (code, err) == (0, "")
     assert len(strict(out)["captured"]) == HISTORY + 1
-    assert len(strict(run(capsys, "captures", R, "--json")[1])) == HISTORY + 1
+    listed = strict(run(capsys, "captures", R, "--json")[1])
+    assert [c["era"] for c in listed] == [0] * HISTORY + [1] * (HISTORY + 1)
     assert run(capsys, "check", R, "--read-data")[0] == 0
     xr.testing.assert_identical(
         grown.open().history(decode=False)["sst"].load(), sources.raw(grown.source)["sst"]

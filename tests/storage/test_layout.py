@@ -79,7 +79,8 @@ def test_zarr_reads_what_is_packed(data: st.DataObject, grid: Grid, dtype: str) 
             whole[...] = data.draw(st.integers(-100, 100))
             cells = grid.cells(index)
             inside = tuple(slice(c.stop - c.start) for c in cells)
-            expected[0][cells] = whole[inside]
+            where: tuple[Any, ...] = (0, *cells)
+            expected[where] = whole[inside]
             stored = pack_chunk(whole)
             assert (stored is None) == (not whole.any())
             if stored is not None:
