@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bits", "skill", "heal", "storage", "faults", "crashes")
+BENCHMARKS = ("bits", "skill", "heal", "storage", "memory", "faults", "crashes")
 
 
 def main() -> int:
