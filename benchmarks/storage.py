@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -242,12 +243,18 @@ class Timing:
 
         self._blocks(work)
 
-    def restore(self) -> None:
-        """Restore the newest capture."""
+    def chain(self) -> int:
+        """Return how many residuals the newest capture is the sum of."""
+        index = (0,) * len(self.variable.chunks)
+        newest = self.repository.timeline[-1].step
+        return len(self.repository.captures("v").chain(newest, index))
+
+    def restore(self, number: int = -1) -> None:
+        """Restore a capture, the newest if not said."""
         opened = gnomon.open(str(self.folder / "timed"))
         target = self.folder / "restored.zarr"
         shutil.rmtree(target, ignore_errors=True)
-        point = opened.points(opened.captures()[-1]["valid_time"])[0]
+        point = opened.points(opened.captures()[number]["valid_time"])[0]
         mapper = thread_mapper(WORKERS)
         restore(opened.stored, point, str(target), plain=True, mapper=mapper)
 
@@ -287,7 +294,10 @@ def times_of(
         timing.put(next(numbers))
         ratios.append(paired(timing.capture, timing.write_plainly, 1))
     found["changed capture / plain write"] = {k: median(r[k] for r in ratios) for k in ratios[0]}
-    found["restore / plain copy"] = paired(timing.restore, timing.copy_plainly, rounds)
+    key, newest = partial(timing.restore, 0), timing.restore
+    found["restore of a key / plain copy"] = paired(key, timing.copy_plainly, rounds)
+    name = f"restore of a sum of {timing.chain()} / plain copy"
+    found[name] = paired(newest, timing.copy_plainly, rounds)
     return found
 
 

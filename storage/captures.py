@@ -369,10 +369,18 @@ class CaptureStack:
     ) -> NDArray[np.signedinteger]:
         """Return the sum of residuals and of what is below them; the bent ones are undone once."""
         sums: dict[bool, NDArray[np.signedinteger]] = {} if below is None else {False: below}
+        own: set[bool] = set()
         for step in links:
             bent = bool(self.rows(step)[index][FILTER])
             residual = self._residual(step, index)
-            sums[bent] = added(residual, sums[bent]) if bent in sums else residual
+            if bent in own:
+                with np.errstate(over="ignore"):
+                    sums[bent] += residual
+            elif bent in sums:
+                sums[bent] = added(residual, sums[bent])
+                own.add(bent)
+            else:
+                sums[bent] = residual
         if True not in sums:
             return sums[False]
         straight = straightened(sums[True])

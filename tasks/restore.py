@@ -5,7 +5,9 @@ import secrets
 import shutil
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -142,19 +144,20 @@ def restore(
         raise InvalidInput("a predicted state cannot be restored plain: its cells must stay marked")
     dataset = raw_dataset(repository, shown, plain=plain)
     partial_path = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
-    try:
-        _write(dataset, partial_path, repository)
-        jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
-        work = _verify_block if path.suffix == ".nc" else _write_block
-        chunks = sum(mapper(work, jobs))
-        _verify_rest(repository, dataset, partial_path)
-        if os.path.lexists(path):
-            raise Conflict(f"{target} appeared meanwhile; choose a new target")
-        os.rename(partial_path, path)
-    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
-        raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
-    finally:
-        _discard(partial_path)
+    with ExitStack() as unfinished:
+        unfinished.callback(_discard, partial_path)
+        try:
+            _write(dataset, partial_path, repository)
+            jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
+            work = _verify_block if path.suffix == ".nc" else _write_block
+            chunks = sum(mapper(work, jobs))
+            _verify_rest(repository, dataset, partial_path)
+            if os.path.lexists(path):
+                raise Conflict(f"{target} appeared meanwhile; choose a new target")
+            os.rename(partial_path, path)
+        except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
+            raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
+        unfinished.pop_all()
     return Restored(target, point, chunks)
 
 
@@ -345,12 +348,16 @@ def _write_block(job: _Job) -> int:
     variable, captures, fields = _computed(job)
     where = job.where(variable)
     for name, field in zip(job.parts, fields, strict=True):
-        array = zarr.open_array(
-            f"{job.path}/{name}", mode="r+", config={"write_empty_chunks": True}
-        )
+        array = _opened(f"{job.path}/{name}")
         array[where] = field
         _compare(job, captures, name, field, native(np.asarray(array[where])))
     return prod(job.block.grid)
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str) -> zarr.Array[Any]:
+    """Return an array of the target; to open it takes longer than to write a small block."""
+    return zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
 
 
 def _verify_block(job: _Job) -> int:
