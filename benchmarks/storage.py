@@ -157,15 +157,21 @@ def shadow_bytes(source: str, name: str, folder: Path) -> dict[str, float] | Non
 # Time ------------------------------------------------------------------------------------------
 
 
-def tiled(field: NDArray[Any], nbytes: int) -> NDArray[Any]:
-    """Return a field repeated until it has about so many bytes, so that times can be measured."""
-    if field.ndim == 0:
-        return np.full(nbytes // field.itemsize, field)
-    times = int(max(1, np.ceil((nbytes / field.nbytes) ** (1 / min(2, field.ndim)))))
-    repeats = [1] * field.ndim
-    for axis in range(1, min(2, field.ndim) + 1):
-        repeats[-axis] = times
-    return np.tile(field, repeats)
+def mosaic(fields: NDArray[Any], number: int, nbytes: int) -> NDArray[Any]:
+    """Return a state of about so many bytes, so that times can be measured.
+
+    It is made of the states of the source from `number` on, side by side: the next one differs
+    everywhere as the source does, and nothing in a chunk repeats.
+    """
+    field = fields[0]
+    count = max(1, round(nbytes / max(1, field.nbytes)))
+    axes = min(2, field.ndim)
+    side = max(1, round(count ** (1 / max(1, axes))))
+    rows = []
+    for row in range(side if axes == 2 else 1):
+        chosen = (number + row * side + np.arange(side)) % len(fields)
+        rows.append(np.concatenate([np.atleast_1d(f) for f in fields[chosen]], axis=-1))
+    return np.concatenate(rows, axis=-2) if axes == 2 else rows[0]
 
 
 def paired(first: Callable[[], None], second: Callable[[], None], rounds: int) -> dict[str, float]:
@@ -189,7 +195,7 @@ class Timing:
     """A state source that is overwritten with one large state after another."""
 
     def __init__(self, fields: NDArray[Any], nbytes: int, folder: Path) -> None:
-        self.states = [tiled(field, nbytes) for field in fields]
+        self.fields, self.nbytes = fields, nbytes
         self.folder = folder
         self.path = folder / "state.zarr"
         self.clock = 0
@@ -200,7 +206,7 @@ class Timing:
 
     def put(self, number: int) -> None:
         """Overwrite the source with one of the states."""
-        state = self.states[number % len(self.states)]
+        state = mosaic(self.fields, number, self.nbytes)
         shutil.rmtree(self.path, ignore_errors=True)
         dims = [f"d{k}" for k in range(state.ndim)]
         chunks = tuple(min(512, n) for n in state.shape)
@@ -372,7 +378,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         found["shadow_bytes"] = shadow_bytes(
             str(Path(options.source).absolute()), options.variable, folder
         )
-        found["times"] = times_of(fields[:12], options.megabytes * 2**20, options.rounds, folder)
+        found["times"] = times_of(fields, options.megabytes * 2**20, options.rounds, folder)
         if options.captures:
             found["growth"] = growth(sorted({100, options.captures}), folder)
     return found

@@ -57,7 +57,7 @@ __all__ = [
 COLUMNS = ["base", "coding", "status", "digest_high", "digest_low", "filter"]
 BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
 UNCHANGED = -1
-MAX_CHAIN = 16
+MAX_CHAIN = 10
 """Deltas that a read may have to add up before the next one is stored as a key."""
 
 CACHE_BYTES = 2**26
@@ -193,7 +193,7 @@ def _smallest(integers: Integers) -> tuple[int, bool]:
     size = sampled_size(rows)
     first = next(iter(integers.values()))
     if first.ndim >= 2 and first.dtype.itemsize > 1:
-        bent_size = sampled_size([planar(part) for part in rows])
+        bent_size = sampled_size([planar(part) for part in rows], bent=True)
         if bent_size < size:
             return bent_size, True
     return size, False

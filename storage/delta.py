@@ -9,11 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import xxhash
-from numcodecs.pcodec import PCodec
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL, is_pcodec
+from gnomon.storage.layout import compressor
 from gnomon.storage.text import is_text, text_bytes
 
 __all__ = [
@@ -37,7 +35,7 @@ GAIN = 0.9
 """A delta is kept only at this share of a key's bytes or less: reading it costs more."""
 LONG_ROW = 128
 """Cells from which on rows are added up one by one."""
-SAMPLE = 4096
+SAMPLE = 3072
 """Values of a chunk that are compressed both ways to choose between key and delta."""
 
 
@@ -155,15 +153,14 @@ def sample(
     return parts
 
 
-def sampled_size(chunks: Sequence[NDArray[np.signedinteger]]) -> int:
+def sampled_size(chunks: Sequence[NDArray[np.signedinteger]], *, bent: bool = False) -> int:
     """Return the bytes that integers take when they are stored together."""
-    return compressed_size(np.concatenate([chunk.reshape(-1) for chunk in chunks]))
+    return compressed_size(np.concatenate([chunk.reshape(-1) for chunk in chunks]), bent=bent)
 
 
-def compressed_size(values: NDArray[np.signedinteger]) -> int:
+def compressed_size(values: NDArray[np.signedinteger], *, bent: bool = False) -> int:
     """Return the bytes that the integers of a chunk take when they are stored."""
-    codec = PCodec(level=PCODEC_LEVEL) if is_pcodec(values.dtype) else Zstd(level=ZSTD_LEVEL)
-    return len(codec.encode(np.ascontiguousarray(values)))
+    return len(compressor(values.dtype, bent=bent).encode(np.ascontiguousarray(values)))
 
 
 def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:

@@ -8,10 +8,19 @@ import json
 from typing import Any
 
 import numpy as np
+from numcodecs.pcodec import PCodec
+from numcodecs.zstd import Zstd
 
 from gnomon.storage.grid import Grid, Index
 
-__all__ = ["PCODEC_LEVEL", "ZSTD_LEVEL", "is_pcodec", "residual_metadata", "table_metadata"]
+__all__ = [
+    "PCODEC_LEVEL",
+    "ZSTD_LEVEL",
+    "compressor",
+    "is_pcodec",
+    "residual_metadata",
+    "table_metadata",
+]
 
 PCODEC_LEVEL = 8
 ZSTD_LEVEL = 3
@@ -25,6 +34,17 @@ _LITTLE: Codec = {"name": "bytes", "configuration": {"endian": "little"}}
 def is_pcodec(dtype: np.dtype[Any]) -> bool:
     """Tell whether numbers are stored with pcodec, which takes no 8 bits; else with Zstandard."""
     return dtype.kind == "i" and dtype.itemsize > 1
+
+
+def compressor(dtype: np.dtype[Any], *, bent: bool = False) -> PCodec | Zstd:
+    """Return what numbers are compressed with; `bent`: they are planar differences already.
+
+    Of those pcodec need not take differences again: it would look for them as long as it takes to
+    compress, and sometimes find some that make them larger.
+    """
+    if not is_pcodec(dtype):
+        return Zstd(level=ZSTD_LEVEL)
+    return PCodec(level=PCODEC_LEVEL, delta_spec="none" if bent else "auto")
 
 
 def residual_metadata(lead: int, grid: Grid, dtype: np.dtype[Any]) -> bytes:

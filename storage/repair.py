@@ -268,14 +268,16 @@ class _Shard:
             return None
         packer = ShardPacker(self.variable)
         for unit in units_of(self.variable, block):
-            residuals = {}
+            residuals, bent = {}, False
             for index, _, _ in unit:
-                if self.stack.rows(self.step.step)[index][CODING] != UNCHANGED:
+                row = self.stack.rows(self.step.step)[index]
+                if row[CODING] != UNCHANGED:
+                    bent = bool(row[FILTER])
                     residual = self._residual(index)
                     if residual is None:
                         return None
                     residuals[index] = residual
-            packer.put(residuals)
+            packer.put(residuals, bent=bent)
         data = next(iter(packer.shards().values()), None)
         return None if data is None else (data, ", ".join(sorted(self.origins)))
 

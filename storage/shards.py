@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.grid import Grid, Index
-from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL, is_pcodec
+from gnomon.storage.layout import ZSTD_LEVEL, compressor, is_pcodec
 from gnomon.storage.location import Location
 
 __all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
@@ -49,11 +49,11 @@ def _with_checksum(data: bytes) -> bytes:
     return data + int(google_crc32c.value(data)).to_bytes(_CHECKSUM, "little")
 
 
-def pack_chunk(values: NDArray[np.signedinteger]) -> bytes | None:
+def pack_chunk(values: NDArray[np.signedinteger], *, bent: bool = False) -> bytes | None:
     """Return a whole chunk as it is stored; None if it is all zero, which is not stored."""
     if not values.any():
         return None
-    codec = PCodec(level=PCODEC_LEVEL) if is_pcodec(values.dtype) else Zstd(level=ZSTD_LEVEL)
+    codec = compressor(values.dtype, bent=bent)
     return _with_checksum(bytes(codec.encode(np.ascontiguousarray(values))))
 
 

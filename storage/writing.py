@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch
-from gnomon.storage.captures import EncodedChunk
+from gnomon.storage.captures import FILTER, EncodedChunk
 from gnomon.storage.delta import residual_dtype
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
@@ -48,8 +48,14 @@ class ShardPacker:
         self._dtype = residual_dtype(variable.numpy_dtype)
         self._packed: dict[Index, dict[Index, bytes]] = {}
 
-    def put(self, residuals: Mapping[Index, NDArray[np.signedinteger]]) -> None:
-        """Take in the residuals of a unit by chunk index; chunks that are left out are zero."""
+    def put(self, residuals: Mapping[Index, NDArray[np.signedinteger]], *, bent: bool) -> None:
+        """Take in the residuals of a unit by chunk index; chunks that are left out are zero.
+
+        Parameters
+        ----------
+        bent
+            Whether they are planar differences: the filter of the unit's chunks.
+        """
         grid = self._variable.stored_grid
         places = {index: self._variable.stored_cells(index) for index in residuals}
         whole: NDArray[Any] = np.zeros(0 if not residuals else grid.chunks, self._dtype)
@@ -59,7 +65,7 @@ class ShardPacker:
                 continue
             inside = zip(places[index], grid.chunks, strict=True)
             whole[tuple(slice(c.start % n, (c.stop - 1) % n + 1) for c, n in inside)] = residual
-        packed = pack_chunk(whole)
+        packed = pack_chunk(whole, bent=bent)
         if packed is not None:
             corner = [c.start for c in next(iter(places.values()))]
             shard = tuple(a // n for a, n in zip(corner, grid.shards, strict=True))
@@ -91,7 +97,9 @@ class BlockWriter:
                     text = pack_text(made.held.values())
                     self._batch.create(text_name(self._path, local, index), text)
             return
-        self._packer.put({i: m.residual for i, m in unit if m.residual is not None})
+        residuals = {i: m.residual for i, m in unit if m.residual is not None}
+        bent = any(m.row[FILTER] for _, m in unit if m.residual is not None)
+        self._packer.put(residuals, bent=bent)
 
     def finish(self, local: int) -> None:
         """Store what was put of a state."""
