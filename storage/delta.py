@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from gnomon.storage.layout import compressor
+from gnomon.storage.layout import compressor, is_pcodec
 from gnomon.storage.text import is_text, text_bytes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "compressed_size",
     "digest",
     "is_supported",
+    "needs_search",
     "ordered",
     "planar",
     "residual_dtype",
@@ -35,6 +36,8 @@ GAIN = 0.9
 """A delta is kept only at this share of a key's bytes or less: reading it costs more."""
 LONG_ROW = 128
 """Cells from which on rows are added up one by one."""
+WORTH = 0.97
+"""Share of the bytes below which a search for differences is worth its time."""
 SAMPLE = 3072
 """Values of a chunk that are compressed both ways to choose between key and delta."""
 
@@ -155,12 +158,26 @@ def sample(
 
 def sampled_size(chunks: Sequence[NDArray[np.signedinteger]], *, bent: bool = False) -> int:
     """Return the bytes that integers take when they are stored together."""
-    return compressed_size(np.concatenate([chunk.reshape(-1) for chunk in chunks]), bent=bent)
+    values = np.concatenate([chunk.reshape(-1) for chunk in chunks])
+    search = needs_search(values) if bent else True
+    return compressed_size(values, search=search)
 
 
-def compressed_size(values: NDArray[np.signedinteger], *, bent: bool = False) -> int:
+def compressed_size(values: NDArray[np.signedinteger], *, search: bool = True) -> int:
     """Return the bytes that the integers of a chunk take when they are stored."""
-    return len(compressor(values.dtype, bent=bent).encode(np.ascontiguousarray(values)))
+    return len(compressor(values.dtype, search=search).encode(np.ascontiguousarray(values)))
+
+
+def needs_search(bent: NDArray[np.signedinteger]) -> bool:
+    """Tell whether planar differences become smaller if differences of them are taken again.
+
+    Of what is measured they seldom do, and the search may even harm; of very smooth fields, which
+    models make, they do.  The answer depends on the values alone, so a repair comes to the same.
+    """
+    if not is_pcodec(bent.dtype):
+        return False
+    values = np.concatenate([part.reshape(-1) for part in sample([bent])])
+    return compressed_size(values) < WORTH * compressed_size(values, search=False)
 
 
 def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:

@@ -36,15 +36,19 @@ def is_pcodec(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "i" and dtype.itemsize > 1
 
 
-def compressor(dtype: np.dtype[Any], *, bent: bool = False) -> PCodec | Zstd:
-    """Return what numbers are compressed with; `bent`: they are planar differences already.
+def compressor(dtype: np.dtype[Any], *, search: bool = True) -> PCodec | Zstd:
+    """Return what numbers are compressed with.
 
-    Of those pcodec need not take differences again: it would look for them as long as it takes to
-    compress, and sometimes find some that make them larger.
+    Parameters
+    ----------
+    search
+        Let pcodec look for differences to take, which takes as long as the rest of its work.
     """
     if not is_pcodec(dtype):
         return Zstd(level=ZSTD_LEVEL)
-    return PCodec(level=PCODEC_LEVEL, delta_spec="none" if bent else "auto")
+    if search:
+        return PCodec(level=PCODEC_LEVEL)
+    return PCodec(level=PCODEC_LEVEL, delta_spec="try_consecutive", delta_encoding_order=0)
 
 
 def residual_metadata(lead: int, grid: Grid, dtype: np.dtype[Any]) -> bytes:

@@ -18,6 +18,7 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from gnomon.storage.delta import needs_search
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.layout import ZSTD_LEVEL, compressor, is_pcodec
@@ -50,10 +51,16 @@ def _with_checksum(data: bytes) -> bytes:
 
 
 def pack_chunk(values: NDArray[np.signedinteger], *, bent: bool = False) -> bytes | None:
-    """Return a whole chunk as it is stored; None if it is all zero, which is not stored."""
+    """Return a whole chunk as it is stored; None if it is all zero, which is not stored.
+
+    Parameters
+    ----------
+    bent
+        Whether they are planar differences.
+    """
     if not values.any():
         return None
-    codec = compressor(values.dtype, bent=bent)
+    codec = compressor(values.dtype, search=not bent or needs_search(values))
     return _with_checksum(bytes(codec.encode(np.ascontiguousarray(values))))
 
 

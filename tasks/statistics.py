@@ -85,7 +85,9 @@ def chunk_statistics(
     }
     constant = False
     if finite.size:
-        smallest, largest, mean = float(finite.min()), float(finite.max()), float(finite.mean())
+        smallest, largest = float(finite.min()), float(finite.max())
+        with np.errstate(over="ignore"):
+            mean = float(finite.mean())
         constant = finite.size > 1 and smallest == largest
         found |= {
             "minimum": smallest,

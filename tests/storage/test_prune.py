@@ -153,14 +153,14 @@ def test_nothing_to_do(made: Repository, tmp_path: Path) -> None:
 def test_exactly_what_nothing_needs_is_removed(made: Repository, tmp_path: Path) -> None:
     # Capture 4 has a commit of its own; 5 and what follows are coded against those before.
     made = forgotten(made, [4, 10])
-    assert dependent(made) == [5, 6, 7, 8, 11]
+    assert dependent(made) == [5, 6, 7, 8]
     wanted, before = contents(made), {str(p): p.stat().st_size for p in files_of(tmp_path / "r")}
     slabs = {s.step: f"{s.slab}/{s.local}" for s in made.captured}
     assert {slabs[4], slabs[10]} <= residuals(tmp_path / "r")
     after, done = pruned(made)
-    assert done.rewritten == (5, 6, 7, 8, 11)
+    assert done.rewritten == (5, 6, 7, 8)
     there = residuals(tmp_path / "r")
-    assert there.isdisjoint(slabs[step] for step in (4, 5, 6, 7, 8, 10, 11))
+    assert there.isdisjoint(slabs[step] for step in (4, 5, 6, 7, 8, 10))
     assert {slabs[step] for step in (0, 1, 2, 3, 9)} <= there
     assert not [p for p in (tmp_path / "r").rglob("*") if made.captured[4].slab in str(p)]
     gone = {name: size for name, size in before.items() if not Path(name).exists()}
@@ -484,7 +484,7 @@ def test_damage_in_what_is_not_needed_goes_with_it(made: Repository, tmp_path: P
     (tmp_path / "r" / made.captures("level").file(2, (0, 1))).unlink()
     with pytest.raises(Integrity):  # what follows is coded against it
         pruned(made)
-    made = forgotten(made, [4, 5, 6, 7, 8, 9, 10])
+    made = forgotten(made, [4, 5, 6, 7, 8, 9])
     with pytest.raises(Integrity):
         pruned(made)
 

@@ -372,8 +372,11 @@ def test_a_chunk_is_not_mended_from_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [{0}, {2, 10}, {3, 11, 12}, set(range(13))])
-def test_a_chain_of_changes_is_mended_from_below(tmp_path: Path, damaged: set[int]) -> None:
+def test_a_chain_of_changes_is_mended_from_below(
+    tmp_path: Path, damaged: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is a difference to the one before, which must be right first."""
+    monkeypatch.setattr("gnomon.storage.captures.MAX_CHAIN", 16)
     smooth = np.sin(np.arange(400) / 30)
     states = [
         (np.round(smooth * 1000) + k + (np.arange(400) == k)).astype("<i4") for k in range(13)
@@ -516,8 +519,8 @@ def test_a_commit_meanwhile_is_not_harmed(grown: Grown) -> None:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Releases of codecs that pack the same content otherwise."""
-    monkeypatch.setattr("gnomon.storage.shards.PCODEC_LEVEL", 1)
-    monkeypatch.setattr("gnomon.storage.shards.ZSTD_LEVEL", 19)
+    monkeypatch.setattr("gnomon.storage.layout.PCODEC_LEVEL", 1)
+    monkeypatch.setattr("gnomon.storage.layout.ZSTD_LEVEL", 19)
     monkeypatch.setattr("gnomon.storage.gz.LEVEL", 1)
 
 
