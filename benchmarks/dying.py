@@ -31,6 +31,9 @@ DIED = 99
 # A disk that may lose its power ------------------------------------------------------------------
 
 
+_RENAME = os.rename  # as it is before it is watched
+
+
 @dataclass(slots=True)
 class Change:
     """An entry of a folder that was made, replaced or removed, and not yet forced to the disk."""
@@ -104,7 +107,7 @@ class Disk:
         elif choice == "empty":
             halve(path, b"", self.generator)
         elif choice == "as it was" and change.origin is not None:
-            path.rename(change.origin)
+            _RENAME(path, change.origin)
         elif choice == "as it was" and change.before is not None:
             halve(path, change.before, None)
         elif choice == "as it was" and path.is_dir():

@@ -27,7 +27,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 
-__all__ = ["Location"]
+__all__ = ["Location", "force_name", "force_tree"]
 
 _MEMORY: dict[str, MemoryStore] = {}
 """The ``memory://name`` stores of this process."""
@@ -378,6 +378,20 @@ def _link(beside: Path, path: Path) -> None:
 def _folders(path: Path, top: Path) -> list[Path]:
     inside = [parent for parent in path.parents if parent == top or top in parent.parents]
     return [*inside, top.parent] if os.access(top.parent, os.R_OK) else inside
+
+
+def force_tree(path: Path) -> None:
+    """Force a file, or a folder and all that is in it, to the disk."""
+    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
+    folders = {p for p in paths if p.is_dir()}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_fsync, (p for p in paths if p not in folders)))
+        list(pool.map(_fsync, folders))
+
+
+def force_name(path: Path) -> None:
+    """Force to the disk that there is something of this name."""
+    _fsync(path.absolute().parent)
 
 
 def _fsync(path: Path) -> None:

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -24,6 +24,7 @@ from gnomon.storage.captures import DIGEST, CaptureStack
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.grid import Block, cut
+from gnomon.storage.location import force_name, force_tree
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
@@ -127,7 +128,7 @@ def restore(
 ) -> Restored:
     """Write a restore point to a new Zarr store, or a NetCDF file if `target` ends in ``.nc``.
 
-    The dataset appears under its name only when it is complete and verified.
+    The dataset appears under its name only when it is complete, verified and forced to the disk.
 
     Raises
     ------
@@ -154,10 +155,13 @@ def restore(
             _verify_rest(repository, dataset, partial_path)
             if os.path.lexists(path):
                 raise Conflict(f"{target} appeared meanwhile; choose a new target")
+            force_tree(partial_path)
             os.rename(partial_path, path)
         except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
             raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
         unfinished.pop_all()
+    with suppress(OSError):  # some file systems force no folders; all that is in it was forced
+        force_name(path)
     return Restored(target, point, chunks)
 
 
