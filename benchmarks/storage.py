@@ -225,24 +225,26 @@ class Timing:
             blocks = list(self.variable.grid.blocks())
             thread_mapper(WORKERS)(lambda block: work(array, block), blocks)
 
+    def _new(self, name: str, **options: Any) -> zarr.Array[Any]:
+        """Return an empty plain array with the chunks and shards of a capture."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        variable = self.variable
+        return zarr.create_array(
+            self.folder / name,
+            shape=variable.shape,
+            chunks=variable.units,
+            shards=variable.shards if variable.shards != variable.units else None,
+            dtype=variable.numpy_dtype,
+            **options,
+        )
+
     def read(self) -> None:
         """Read the source, block by block."""
         self._blocks(lambda array, block: array[block.cells].values)
 
     def write_plainly(self) -> None:
         """Read the source and write it as plain Zarr with the codecs and shards of a capture."""
-        target = self.folder / "plain.zarr"
-        shutil.rmtree(target, ignore_errors=True)
-        variable = self.variable
-        made = zarr.create_array(
-            target,
-            shape=variable.shape,
-            chunks=variable.units,
-            shards=variable.shards if variable.shards != variable.units else None,
-            dtype=variable.numpy_dtype,
-            filters=None,
-            **codecs(variable),
-        )
+        made = self._new("plain.zarr", filters=None, **codecs(self.variable))
 
         def work(array: Any, block: Any) -> None:
             made[block.cells] = array[block.cells].values
@@ -267,21 +269,12 @@ class Timing:
     def copy_plainly(self) -> None:
         """Copy a plain Zarr with the codecs of a capture to the codecs of a restore."""
         source = zarr.open_array(self.folder / "plain.zarr", mode="r")
-        target = self.folder / "copied.zarr"
-        shutil.rmtree(target, ignore_errors=True)
-        variable = self.variable
-        made = zarr.create_array(
-            target,
-            shape=variable.shape,
-            chunks=variable.units,
-            shards=variable.shards if variable.shards != variable.units else None,
-            dtype=variable.numpy_dtype,
-        )
+        made = self._new("copied.zarr")
 
         def work(block: Any) -> None:
             made[block.cells] = source[block.cells]
 
-        thread_mapper(WORKERS)(work, list(variable.grid.blocks()))
+        thread_mapper(WORKERS)(work, list(self.variable.grid.blocks()))
 
 
 def times_of(
