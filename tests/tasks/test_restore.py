@@ -1,4 +1,5 @@
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,33 @@ def test_a_captured_state_comes_back_bit_for_bit(grown: Case, ending: str) -> No
         assert found[name].dims == variable.dims
         sources.assert_same_attributes(found[name].attrs, variable.attrs)
     assert found.attrs == source.attrs
+
+
+@ENDINGS
+def test_all_of_it_is_on_the_disk_before_it_gets_its_name(
+    grown: Case, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = grown.folder / f"restored{ending}"
+    forced: set[int] = set()
+    missing: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def force(descriptor: int) -> None:
+        fsync(descriptor)
+        forced.add(os.fstat(descriptor).st_ino)
+
+    def name(source: Path, path: Path) -> None:
+        if path == target:
+            parts = [source, *source.rglob("*")]
+            missing.extend(str(p) for p in parts if p.stat().st_ino not in forced)
+            forced.clear()
+        rename(source, path)
+
+    monkeypatch.setattr(os, "fsync", force)
+    monkeypatch.setattr(os, "rename", name)
+    grown.open().restore("2001-01-10", str(target))
+    assert missing == []
+    assert target.parent.stat().st_ino in forced
 
 
 @ENDINGS
