@@ -27,7 +27,7 @@ test test-slow docs: export OPENBLAS_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadgroup
 
-.PHONY: help demo test test-slow check format bench docs constraints clean
+.PHONY: help demo test test-slow soak check format bench docs constraints clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name text; \
@@ -41,6 +41,9 @@ test: $(STAMP)  ## run the tests, without those marked slow; ARGS="-k name" goes
 
 test-slow: $(STAMP)  ## run the tests marked slow
 	@$(PYTEST) $(PARALLEL) -m slow $(ARGS)
+
+soak: $(STAMP)  ## thousands of steps of the storage against its model, some ten minutes
+	@GNOMON_MACHINE=long $(PYTEST) $(PARALLEL) tests/storage/test_machine.py $(ARGS)
 
 check: $(STAMP)  ## formatting, lint, types, and which floor imports which
 	@$(BIN)/ruff format --check --output-format concise || { echo 'Not formatted: run `make format`.'; exit 1; }
