@@ -92,6 +92,8 @@ def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -
     codec = PCodec() if pcodec else Zstd()
     try:
         codec.decode(bytes(packed), out=out)
+    except MemoryError:  # says nothing of the bytes: damage may be passed over, this not
+        raise
     except Exception as error:  # codecs raise whatever damaged bytes make them raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise Integrity(f"{name} cannot be unpacked: {reason}") from error

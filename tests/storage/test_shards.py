@@ -409,3 +409,15 @@ def test_damage_of_every_kind_is_refused_or_right(location: Location) -> None:
             else:
                 assert np.array_equal(found, cut(values[0], grid.cells(index)))
         assert refused in (1, 4)
+
+
+def test_want_of_memory_is_no_damage(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((6, 8), (3, 4), (6, 8))
+    shards = store(location, grid, some(grid, "<i4"))
+
+    def lacking(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gnomon.storage.shards.PCodec.decode", lacking)
+    with pytest.raises(MemoryError):
+        read(shards, 0, (0, 0))
