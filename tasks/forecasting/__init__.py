@@ -1,48 +1,45 @@
-"""How the next states are predicted: one recursive, batched forecaster for all cells of a chunk.
+"""How the next states are predicted: simple models of all cells at once, blended and calibrated.
 
 The parts, from the ground up (each imports only those above it):
 
-- `specification`: what is fixed between refits; `orders` chooses it from a window of captures.
-- `climatology`, `autoregression`, `blend`, `uncertainty`: the pure numerics.
-- `state`: what is carried from one capture to the next, and how it packs into two arrays.
-- `trajectory`: the candidates' forecasts from one reference time, advanced one slot at a time.
-- `hindcasts`: trajectories made over past captures, scored when their valid time is captured;
-  `expectation`: the next capture's departures; `absorption`: how it enters the sums.
-- `engine`: start, roll, departures, forecast; `learning`: the same over a window of captures.
+- `specification`: what is fixed between refits; `orders` chooses it from a sample of captures.
+- `kernels`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
+- `state`: what is carried from one capture to the next; `tracking`: one capture after another.
+- `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
+- `calibration`: how the candidates become a forecast with an error bar.
+- `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.
+- `engine`: roll, departures, forecast.
 """
 
-from gnomon.tasks.forecasting.engine import (
-    Forecast,
-    departures,
-    expect,
-    forecast,
-    rebase,
-    roll,
-    start,
-)
-from gnomon.tasks.forecasting.expectation import Departures, Expectation
-from gnomon.tasks.forecasting.learning import learn
+from gnomon.tasks.forecasting.candidates import CANDIDATES
+from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
+from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
-from gnomon.tasks.forecasting.specification import Specification
-from gnomon.tasks.forecasting.state import State, layout, pack, unpack
-from gnomon.tasks.forecasting.trajectory import CANDIDATES
+from gnomon.tasks.forecasting.outlook import Outlook
+from gnomon.tasks.forecasting.outlook import fit as fit_outlook
+from gnomon.tasks.forecasting.specification import Specification, usable
+from gnomon.tasks.forecasting.state import State, empty, join, pack, rows, unpack
+from gnomon.tasks.forecasting.tracking import drifted
 
 __all__ = [
     "CANDIDATES",
     "Departures",
-    "Expectation",
     "Forecast",
+    "Learnt",
+    "Outlook",
     "Specification",
     "State",
     "departures",
-    "expect",
+    "drifted",
+    "empty",
+    "fit_outlook",
     "forecast",
     "identify",
-    "layout",
+    "join",
     "learn",
     "pack",
-    "rebase",
     "roll",
-    "start",
+    "rows",
     "unpack",
+    "usable",
 ]

@@ -2,96 +2,129 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
+from numpy.typing import NDArray
 
+from gnomon.tasks.forecasting.kernels import simplex
 from gnomon.tasks.forecasting.specification import Array
 
-PRIOR_ORIGINS = 3.0
-"""Hindcasts at which a lead's own weights count as much as the next shorter lead's."""
-ANCHOR = 3
-"""Candidate that the weights lean to, unless it is clearly not the best: autoregression."""
-ANCHOR_LOSS = 1.05
-"""Squared error, relative to the best candidate's, up to which it is leaned to with n hindcasts:
-this plus 2 / n."""
-ANCHORED = 8.0
-"""Hindcasts at which the leaning costs as much as the best candidate's error variance."""
-RIDGE = 0.02
-"""Strength of the leaning that remains with many hindcasts."""
-LEAST_RIDGE = 1e-4
-"""Diagonal, relative to the best candidate's error variance: keeps every solve regular."""
+MEMORY = 60.0
+"""Half-life of a hindcast's weight, in hindcasts: candidates grow better with the record."""
+NEIGHBOURS = 1.0
+"""How fast the weight of another lead's moments falls with the distance of the logarithms."""
+LEANING = 0.2
+"""Strength of the leaning to the prior weights with one hindcast; it falls with their root."""
+SHARPNESS = 4.0
+"""The prior weights are the candidates' mean squared errors to the minus this power."""
+BASELINES = 3
+"""The first candidates - persistence, climatology, damped anomaly - that a blend must beat."""
+DOUBT = 0.5
+"""Squared standard errors of a blend's gain over the best baseline that are not believed."""
+LEAST_HINDCASTS = 1.0
+"""Verified forecasts below which the blend is persistence."""
 
 
-def simplex(moments: Array) -> Array:
-    """Weights >= 0 with sum 1 that minimise ``w' M w``, one set per lead.
+def moments(errors: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
+    """Mean products (..., C, C) of the errors (..., C, N), and where there were any (...).
+
+    A cell counts where every candidate was verified.
+    """
+    found = np.asarray(errors, np.float64)
+    known = np.isfinite(found).all(axis=-2)
+    filled = np.where(known[..., None, :], found, 0.0)
+    count = known.sum(axis=-1)
+    products = filled @ np.swapaxes(filled, -1, -2)
+    return products / np.maximum(count, 1)[..., None, None], count > 0
+
+
+def weights(products: Array, verified: Array) -> Array:
+    """Blend weights per lead.
 
     Parameters
     ----------
-    moments : float64, (H, C, C)
-        Positive semi-definite, finite.
+    products : float64, (O, H, C, C), variable's units squared
+        Mean products of the candidates' errors of each hindcast, the newest last. Candidate 0 is
+        persistence.
+    verified : float64, (O, H)
+        Weight of each; 0 where it was not verified yet.
 
     Returns
     -------
     float64, (H, C)
-        Exact minimum (Bates and Granger 1969, with non-negativity): every support is tried, which
-        is 2^C - 1 small solves. Ties go to the smaller support.
+        Rows on the simplex: the minimum of ``w' M w + s |w - a|^2`` (Bates and Granger 1969, with
+        non-negativity). M pools the moments of neighbouring leads, each relative to its best
+        candidate; a are the prior weights and s falls with the number of hindcasts. Where the gain
+        over the best baseline is in doubt, the weights lie between.
     """
-    leads, candidates, _ = moments.shape
-    best = np.full(leads, np.inf)
-    weights = np.zeros((leads, candidates))
-    for size in range(1, candidates + 1):
-        for support in map(list, combinations(range(candidates), size)):
-            part = moments[:, support][:, :, support]
-            raw = np.linalg.solve(part, np.ones((leads, size, 1)))[..., 0]
-            total = raw.sum(axis=1)
-            usable = (raw >= 0).all(axis=1) & (total > 0)
-            share = raw / np.where(usable, total, 1.0)[:, None]
-            loss = np.where(usable, np.einsum("hi,hij,hj->h", share, part, share), np.inf)
-            better = loss < best * (1.0 - 1e-12)
-            best = np.where(better, loss, best)
-            dense = np.zeros((leads, candidates))
-            dense[:, support] = share
-            weights = np.where(better[:, None], dense, weights)
-    return weights
-
-
-def weights(moments: Array, scored: Array) -> Array:
-    """Blend weights per lead, shrunk to persistence while few hindcasts were scored.
-
-    Parameters
-    ----------
-    moments : float64, (H, C, C), variable's units squared
-        Sums of the hindcasts' error cross-moments. Candidate 0 is persistence.
-    scored : float64, (H,)
-        Number of hindcasts in each sum.
-
-    Returns
-    -------
-    float64, (H, C)
-        Rows on the simplex. Lead h: ``t w* + (1 - t) w[h-1]``, ``t = n^2 / (n^2 + n0^2)``, with
-        ``w[0]`` persistence and ``w*`` the minimum of ``w' M w / m + s |w - a|^2``, m the best
-        candidate's error and a the anchor: on the simplex the second term is quadratic too.
-    """
-    leads, candidates, _ = moments.shape
-    trace = np.trace(moments, axis1=1, axis2=2)
-    loss = np.diagonal(moments, axis1=1, axis2=2)
-    scale = np.where(trace > 0, np.maximum(loss.min(axis=1), 1e-12 * trace), 1.0)
-    identity = np.eye(candidates)
-    count = np.maximum(scored, 1.0)
-    leaned = loss[:, ANCHOR] <= (ANCHOR_LOSS + 2.0 / count) * scale
-    best = np.where(leaned, ANCHOR, loss.argmin(axis=1))
-    away = identity - identity[best][:, :, None]
-    strength = RIDGE + (ANCHORED / count) ** 2
-    regular = moments / scale[:, None, None] + LEAST_RIDGE * identity
-    regular = regular + strength[:, None, None] * (away.transpose(0, 2, 1) @ away)
-    optimum = simplex(regular)
-    previous = np.zeros(candidates)
-    previous[0] = 1.0
-    result = np.empty((leads, candidates))
+    _, leads, candidates, _ = products.shape
+    total = verified.sum(axis=0)
+    count = total**2 / np.maximum((verified**2).sum(axis=0), 1e-12)
+    mean = np.einsum("oh,ohcd->hcd", verified, products) / np.maximum(total, 1e-12)[:, None, None]
+    loss = np.diagonal(mean, axis1=1, axis2=2)
+    best = loss.min(axis=1)
+    # Where a candidate is perfect, its errors' floor is that of rounding.
+    scale = np.maximum(best, 1e-12 * loss.max(axis=1))
+    relative = mean / np.where(scale > 0, scale, 1.0)[:, None, None]
+    logarithm = np.log(np.arange(1.0, leads + 1.0))
+    near = np.exp(-NEIGHBOURS * np.abs(logarithm[:, None] - logarithm))
+    result = np.zeros((leads, candidates))
+    result[:, 0] = 1.0
+    usable = (scale > 0) & (total > 0)
     for lead in range(leads):
-        square = scored[lead] ** 2 if trace[lead] > 0 else 0.0
-        trust = square / (square + PRIOR_ORIGINS**2)
-        previous = trust * optimum[lead] + (1.0 - trust) * previous
-        result[lead] = previous
+        share = near[lead] * np.where(usable, count, 0.0)
+        if share.sum() < LEAST_HINDCASTS:
+            continue
+        pooled = np.tensordot(share / share.sum(), relative, 1)
+        prior = np.diagonal(pooled) ** -SHARPNESS
+        prior = prior / prior.sum()
+        strength = LEANING / np.sqrt(max(count[lead], 0.5))
+        away = np.eye(candidates) - prior[:, None]
+        optimum = simplex(pooled + strength * (away.T @ away))
+        result[lead] = _doubted(optimum, products, verified * share, scale)
     return result
+
+
+def _doubted(optimum: Array, products: Array, verified: Array, scale: Array) -> Array:
+    """Weights (C,) between those of the best baseline and an optimum, as far as it is believed.
+
+    The gain of the optimum has a mean and a standard error over the hindcasts; with z their ratio,
+    ``1 - DOUBT / z^2`` of the way is gone (James and Stein 1961). ``verified`` is (O, H).
+    """
+    size = np.where(scale > 0, scale, 1.0)
+    each = np.where(verified > 0, verified, 0.0)
+    loss = np.diagonal(products, axis1=2, axis2=3)[..., :BASELINES]
+    best = int(np.einsum("oh,ohc->c", each / size, loss).argmin())
+    gain = (loss[..., best] - np.einsum("c,ohcd,d->oh", optimum, products, optimum)) / size
+    # The leads of one hindcast are wrong together: each hindcast counts once.
+    weight = each.sum(axis=1)
+    own = np.where(weight > 0, (each * gain).sum(axis=1) / np.maximum(weight, 1e-300), 0.0)
+    weight = weight / max(float(weight.sum()), 1e-300)
+    mean = float(weight @ own)
+    error = float(weight**2 @ (own - mean) ** 2)
+    way = max(0.0, 1.0 - DOUBT * error / mean**2) if mean > 0 else 0.0
+    baseline = np.eye(len(optimum))[best]
+    return np.asarray(baseline + way * (optimum - baseline))
+
+
+def stride(origins: NDArray[np.int64]) -> float:
+    """Usual number of slots between two hindcasts."""
+    return max(1.0, float(np.median(np.diff(origins)))) if len(origins) > 1 else 1.0
+
+
+def faded(
+    origins: NDArray[np.int64],
+    reference: int,
+    leads: int,
+    *,
+    power: float = 1.0,
+    half: float = MEMORY,
+) -> Array:
+    """Weight (O, H) of hindcasts in what is known at a slot; 0 where not verified by then.
+
+    A hindcast from half the record that there is now counts ``0.5 ** power``, and every `half`
+    newer ones halve its weight: what was fitted to little says little of what is fitted to much.
+    """
+    ahead = np.arange(1, leads + 1)
+    age = np.maximum(reference - origins, 0) / stride(origins)
+    weight = 0.5 ** (age / half) * ((origins + 1.0) / (reference + 1.0)) ** power
+    return np.asarray(weight[:, None] * (origins[:, None] + ahead <= reference))

@@ -1,7 +1,7 @@
 """The harmonic seasonal climatology: regressors that depend on time alone.
 
-The Gram matrix of the regressors is the same for every cell, so all cells of a chunk share one
-small linear solve. This module does not decide which periods a variable has.
+The information matrix of the regressors is the same for every cell of a chunk, so all of them share
+one gain. This module does not decide which periods a variable has.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import numpy as np
 
 from gnomon.tasks.forecasting.specification import Array, Specification
 
-RIDGE = 1e-4
-"""Least penalty per capture: keeps aliased harmonics (collinear columns) solvable."""
+PRIOR = 1.0 / 8.0
+"""Weight of the prior "no season" in captures, as a share of a cycle's captures."""
+PRIOR_SLOTS = 24.0
+"""Captures of a cycle beyond which the prior does not grow."""
+INTERCEPT_PRIOR = 1e-6
+"""The first value counts next to nothing against the values themselves."""
 
 
 def features(spec: Specification, times_s: Array) -> Array:
@@ -20,7 +24,7 @@ def features(spec: Specification, times_s: Array) -> Array:
     Parameters
     ----------
     spec : Specification
-    times_s : float64, (T,), seconds, finite
+    times_s : float64, (T,), seconds; NaN gives NaN.
 
     Returns
     -------
@@ -35,47 +39,49 @@ def features(spec: Specification, times_s: Array) -> Array:
     return np.stack(columns, axis=-1)
 
 
-def penalty(spec: Specification, captures: float, span_s: float) -> Array:
-    """Ridge penalty of each regressor.
+def prior(spec: Specification) -> Array:
+    """Information (K, K) before the first capture: the season is zero until it is seen.
 
-    Parameters
-    ----------
-    spec : Specification
-    captures : float
-        Number of captures that were learnt.
-    span_s : float
-        Time between the first and the last of them, seconds.
-
-    Returns
-    -------
-    float64, (K,)
-        Zero for the intercept. ``n (RIDGE + exp(-4 span / period))`` for the harmonics: the season
-        stays near the mean until about one period was seen, and is all but free after two.
+    It fades like the captures do, so that it is forgotten after a few cycles.
     """
-    result = [0.0]
+    diagonal = [INTERCEPT_PRIOR]
     for period, harmonics in zip(spec.periods_s, spec.harmonics, strict=True):
-        weight = captures * (RIDGE + float(np.exp(-4.0 * span_s / period)))
-        result += [weight] * (2 * harmonics)
-    return np.array(result)
+        weight = PRIOR * min(period / spec.interval_s, PRIOR_SLOTS)
+        diagonal += [weight] * (2 * harmonics)
+    return np.diag(diagonal)
 
 
-def coefficients(spec: Specification, gram: Array, moments: Array, span_s: float) -> Array:
-    """Ridge regression coefficients of every cell.
+def fade(spec: Specification, captures: Array) -> Array:
+    """Factor on the older captures' weight when one more is learnt.
 
     Parameters
     ----------
-    spec : Specification
-    gram : float64, (K, K)
-        X'X; its first element is the number of captures.
-    moments : float64, (K, N), variable's units
-        X'y of values relative to the cell's shift.
-    span_s : float
-        Time between the first and the last capture, seconds.
+    captures : float64, any shape
+        Captures learnt before it.
 
     Returns
     -------
-    float64, (K, N), variable's units
-        Solution of ``(X'X + diag(penalty)) b = X'y`` (Hoerl and Kennard 1970, eq. 2.1).
+    float64, the same shape
+        ``1 - 1 / 8n`` at first, so that the prior and the first captures are forgotten, and then
+        that of the memory.
     """
-    system = gram + np.diag(penalty(spec, float(gram[0, 0]), span_s))
-    return np.asarray(np.linalg.solve(system, np.eye(len(system))) @ moments)
+    return np.asarray(1.0 - 1.0 / np.clip(8.0 * (captures + 1.0), 8.0, spec.memory))
+
+
+def gains(information: Array, regressors: Array) -> Array:
+    """Gain (G, K) of recursive least squares (Plackett 1950) of G chunks.
+
+    Parameters
+    ----------
+    information : float64, (K, K, G)
+        With the new capture in it.
+    regressors : float64, (K,)
+    """
+    matrix = np.moveaxis(information, -1, 0)
+    size = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+    regular = matrix + 1e-9 * size * np.eye(len(regressors))
+    return np.asarray(
+        np.linalg.solve(regular, np.broadcast_to(regressors[:, None], (*matrix.shape[:2], 1)))[
+            ..., 0
+        ]
+    )

@@ -1,33 +1,36 @@
-"""The recursive forecaster of all cells of one chunk: start, roll, departures, forecast.
+"""The forecaster of the cells of one or more chunks: roll, departures, forecast.
 
-A roll reads the new capture and the state, and nothing older; a fit over history is the loop of
-single rolls. It does not choose the specification, and decides nothing about damage.
+A roll reads the new capture and the state, and nothing older. It does not choose the specification,
+and decides nothing about damage.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-from scipy import special
+from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import climatology, hindcasts, uncertainty
-from gnomon.tasks.forecasting.absorption import absorb, bridge
-from gnomon.tasks.forecasting.expectation import (
-    Departures,
-    Expectation,
-    compare,
-    expected,
-    judged,
-)
-from gnomon.tasks.forecasting.specification import Array, Specification, clip
-from gnomon.tasks.forecasting.state import State, layout
-from gnomon.tasks.forecasting.trajectory import Trajectory, advance, candidates, fitted
+from gnomon.tasks.forecasting import calibration, tracking, uncertainty
+from gnomon.tasks.forecasting.calibration import Calibration
+from gnomon.tasks.forecasting.candidates import ModeForecast, predict
+from gnomon.tasks.forecasting.outlook import Outlook
+from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
+from gnomon.tasks.forecasting.state import State
 
-RATIO_SCALE = 0.35
-"""Prior standard deviation of log chunk RMSE over expected RMSE."""
+TILE = 2**15
+"""Cells that are predicted at once: bounds the memory of all candidates at all leads."""
+LEAST_PRESENCE = 0.25
+"""Presence below which a cell is gone, and not predicted: missing from four captures in a row."""
+LEAST_INNOVATIONS = 1.25
+"""Faded number of innovations below which a cell was seen less than three times."""
+CORRECTION_RATE = 0.15
+"""Step of the online coverage correction."""
+GREATEST_CORRECTION = 1.5
+"""Greatest absolute logarithm of the correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,51 +38,138 @@ class Forecast:
     """Predicted states at leads 1..H from one reference time."""
 
     mean: Array
-    """(H, N) predicted values, variable's units; NaN where the cell is not present."""
+    """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there."""
     standard_error: Array
     """(H, N) such that the mean +- 1.645 of them covers 90 %; > 0 where `mean` is finite."""
     confidence: Array
-    """(H,) probability that the chunk's RMSE is within the tolerance."""
+    """(H, G) probability that the chunk's RMSE is within the tolerance."""
     expected_rmse: Array
-    """(H,) expected chunk RMSE, variable's units."""
-    weights: Array
-    """(H, C) blend weights of the candidates."""
+    """(H, G) expected chunk RMSE, variable's units."""
 
 
-def start(spec: Specification, n_cells: int) -> State:
-    """State that has seen no capture.
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """How one capture departs from the forecast, per chunk (G,); NaN if nothing can be compared."""
+
+    mean: Array
+    """Mean of captured minus predicted, variable's units."""
+    rms: Array
+    """Root mean square, variable's units."""
+    maximum: Array
+    """Greatest absolute value, variable's units."""
+    standardised_rms: Array
+    """Root mean square of departure over standard error, unitless."""
+    p_value: Array
+    """Probability of so large a departure, by those learnt before; NaN while they are few."""
+
+
+def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Forecast:
+    """Predicted states of the H slots after `state.slot`, with error bars and confidence.
 
     Parameters
     ----------
     spec : Specification
-    n_cells : int
-        N, number of cells of the chunk.
+    state : State
+    outlook : Outlook
+        At the same slot as the state.
+    times_s : float64, (H,)
+        Valid times of those slots, seconds.
+
+    Raises
+    ------
+    InvalidInput
+        If `times_s` has not one time per lead.
     """
-    shapes = layout(spec)
-    cells = {name: np.zeros((*shape, n_cells)) for name, shape in shapes.cells.items()}
-    shared = {name: np.zeros(shape) for name, shape in shapes.shared.items()}
-    cells["shift"][:] = np.nan
-    shared["clock"][3] = np.nan
-    shared["pending"][:] = np.nan
-    shared["pending_slots"][:] = np.nan
-    shared["weights"][:, 0] = 1.0
-    return State(**cells, **shared)
+    if np.shape(times_s) != (spec.leads,):
+        raise InvalidInput(f"found {np.shape(times_s)} valid times, expected ({spec.leads},)")
+    mean, error = np.empty((2, spec.leads, state.cells))
+    modes = outlook.forecast(spec, spec.leads)
+    for cells, *issued in _issue(spec, state, outlook.calibration, times_s, modes):
+        mean[:, cells], error[:, cells] = issued
+    absent = (state.present < LEAST_PRESENCE) | (state.count < LEAST_INNOVATIONS)
+    mean[:, absent] = error[:, absent] = np.nan
+    sure, rmse = calibration.confidence(
+        outlook.calibration, chunk_rms(error, state.starts), spec.tolerance
+    )
+    return Forecast(mean, error, sure, rmse)
 
 
-def roll(spec: Specification, state: State, slot: int, time_s: float, values: Array) -> State:
+def departures(
+    spec: Specification,
+    state: State,
+    outlook: Outlook,
+    slot: int,
+    time_s: float,
+    values: Array,
+) -> Departures:
+    """Departures of a capture from what was predicted of it, before it is learnt.
+
+    Parameters
+    ----------
+    spec, state, slot, time_s, values
+        As for `roll`. With missing captures in between, the prediction is as many slots ahead.
+
+    Raises
+    ------
+    InvalidInput
+        As `roll`.
+    """
+    values = _checked(state, slot, time_s, values)
+    mean, error = _ahead(spec, state, outlook, slot, time_s)
+    found = values - mean
+    known = np.isfinite(found)
+    heads = state.starts[:-1]
+    count = np.add.reduceat(known, heads)
+    filled = np.where(known, found, 0.0)
+    standard = np.where(known, found / error, 0.0)
+    p_values, _ = tracking.step(
+        spec,
+        state.copy(),
+        slot,
+        time_s,
+        values,
+        trusted=np.zeros(state.chunks, bool),
+        gates=np.zeros(state.chunks),
+    )
+
+    def per_chunk(sums: Array) -> Array:
+        return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+
+    return Departures(
+        per_chunk(np.add.reduceat(filled, heads)),
+        np.sqrt(per_chunk(np.add.reduceat(filled**2, heads))),
+        np.where(count > 0, np.maximum.reduceat(np.abs(filled), heads), np.nan),
+        np.sqrt(per_chunk(np.add.reduceat(standard**2, heads))),
+        np.where(count > 0, p_values, np.nan),
+    )
+
+
+def roll(
+    spec: Specification,
+    state: State,
+    outlook: Outlook,
+    slot: int,
+    time_s: float,
+    values: Array,
+    *,
+    trusted: NDArray[np.bool_] | None = None,
+) -> State:
     """State after one more capture.
 
     Parameters
     ----------
     spec : Specification
     state : State
+    outlook : Outlook
+        At the same slot as the state: what was predicted corrects the error bars.
     slot : int
         Cadence index of the capture, after `state.slot`. Slots in between are missing captures.
     time_s : float
-        Its valid time, seconds, after the last learnt one.
+        Its valid time, seconds.
     values : float64, (N,), variable's units
-        NaN where missing: the cell's history is bridged by its own expectation. All NaN: the slot
-        is passed and nothing is learnt.
+        NaN where missing.
+    trusted : bool, (G,), optional
+        False: the chunk's slot is passed and nothing is learnt. None: all are trusted.
 
     Returns
     -------
@@ -92,155 +182,95 @@ def roll(spec: Specification, state: State, slot: int, time_s: float, values: Ar
         If the slot or time does not advance, or the shape is not (N,).
     """
     values = _checked(state, slot, time_s, values)
-    if not np.isfinite(values).any():
-        clock = state.clock.copy()
-        clock[1] = slot
-        return replace(state, clock=clock)
-    if state.captures == 0:
-        first = replace(state, recent_times=np.full(spec.recent, time_s))
-        return absorb(spec, first, slot, time_s, values)
-    trajectory = fitted(spec, state)
-    lead = slot - state.learnt_slot
-    regressors = climatology.features(spec, np.array([time_s]))[0]
-    expectation = expected(spec, state, trajectory, lead, regressors)
-    scored = hindcasts.score(spec, judged(state, expectation, values), slot, regressors, values)
-    bridged = bridge(spec, scored, trajectory, slot, time_s)
-    return hindcasts.renew(spec, absorb(spec, bridged, slot, time_s, values))
-
-
-def departures(
-    spec: Specification, state: State, slot: int, time_s: float, values: Array
-) -> Departures:
-    """Departures of a capture from what the state expected of it, before it is learnt.
-
-    Parameters
-    ----------
-    spec, state, slot, time_s, values
-        As for `roll`. With missing captures in between, the expectation is as many slots ahead.
-
-    Raises
-    ------
-    InvalidInput
-        As `roll`.
-    """
-    values = _checked(state, slot, time_s, values)
-    if state.captures == 0:
-        return Departures(np.nan, np.nan, np.nan, np.nan, np.nan)
-    return compare(state, expect(spec, state, slot, time_s), values)
-
-
-def expect(spec: Specification, state: State, slot: int, time_s: float) -> Expectation:
-    """What the state expects at one later slot, in every cell that was ever seen.
-
-    Parameters
-    ----------
-    spec : Specification
-    state : State
-        With at least one learnt capture.
-    slot : int
-        Cadence index, after `state.learnt_slot`.
-    time_s : float
-        Its valid time, seconds.
-    """
-    regressors = climatology.features(spec, np.array([time_s]))[0]
-    return expected(spec, state, fitted(spec, state), slot - state.learnt_slot, regressors)
-
-
-def forecast(spec: Specification, state: State, times_s: Array) -> Forecast:
-    """Predicted states of the H slots after `state.slot`, with error bars and confidence.
-
-    Parameters
-    ----------
-    spec : Specification
-    state : State
-    times_s : float64, (H,)
-        Valid times of those slots, seconds.
-
-    Raises
-    ------
-    InvalidInput
-        If fewer than 3 captures were learnt, or `times_s` has not one time per lead.
-    """
-    if state.captures < hindcasts.LEAST_CAPTURES:
-        raise InvalidInput(
-            f"found {state.captures} learnt captures, expected at least "
-            f"{hindcasts.LEAST_CAPTURES}: capture more before a forecast"
-        )
-    if np.shape(times_s) != (spec.leads,):
-        raise InvalidInput(f"found {np.shape(times_s)} valid times, expected ({spec.leads},)")
-    regressors = climatology.features(spec, times_s)
-    lag = state.slot - state.learnt_slot
-    trajectory = advance(_present(spec, state), lag)
-    mean = np.empty((spec.leads, state.cells))
-    error = np.empty_like(mean)
-    leads = np.minimum(lag + np.arange(spec.leads), spec.leads - 1)
-    factors = uncertainty.lead_scale(state.growth, state.adjustment)[leads]
-    for step in range(spec.leads):
-        trajectory = advance(trajectory, 1)
-        blended = state.weights[leads[step]] @ candidates(spec, trajectory, regressors[step])
-        mean[step] = clip(spec, blended)
-        growth = uncertainty.shape(trajectory.damping, lag + step + 1)
-        error[step] = trajectory.scale * np.sqrt(growth) * factors[step]
-    confidence, rmse = _confidence(spec, state, error, leads)
-    return Forecast(mean, error, confidence, rmse, state.weights[leads])
-
-
-def rebase(state: State, offset: Array) -> State:
-    """State whose whole history is moved by an offset, as after a real shift of level.
-
-    Parameters
-    ----------
-    state : State
-    offset : float64, (N,), variable's units
-        Not finite: the cell is not moved.
-
-    Notes
-    -----
-    Everything but the cells' shift is kept relative to it, so one sum moves the climatology, the
-    anomalies and the levels. Waiting hindcasts were made before the shift, and are dropped.
-    """
-    return replace(
-        state,
-        shift=state.shift + np.where(np.isfinite(offset), offset, 0.0),
-        pending_slots=np.full_like(state.pending_slots, np.nan),
+    result = state.copy()
+    learn = np.ones(state.chunks, bool) if trusted is None else trusted
+    mean, error = _ahead(spec, state, outlook, slot, time_s)
+    gap = slot - state.slot
+    expected = _process_ahead(spec, state) if gap == 1 else None
+    _, learnt = tracking.step(
+        spec, result, slot, time_s, values, trusted=learn, gates=np.zeros(state.chunks)
     )
+    missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
+    known = np.isfinite(values - mean) & state.spread(learnt)
+    count = np.add.reduceat(known, state.starts[:-1])
+    share = np.add.reduceat(missed & known, state.starts[:-1]) / np.maximum(count, 1)
+    step = CORRECTION_RATE * np.where(count > 0, share - (1.0 - uncertainty.NOMINAL), 0.0)
+    result.correction[0] = np.clip(
+        result.correction[0] + step, -GREATEST_CORRECTION, GREATEST_CORRECTION
+    )
+    if len(state.shocks):
+        anomaly = tracking.bridged(spec, result, tracking.damping(result))[0]
+        shock = np.zeros(state.cells)
+        if expected is not None:
+            shock = np.where(np.isfinite(result.recent[0]), anomaly - expected, 0.0)
+        result.shocks[:] = np.concatenate([np.nan_to_num(shock)[None], state.shocks[:-1]])
+    return result
+
+
+def chunk_rms(error: Array, starts: NDArray[np.int64]) -> Array:
+    """Root mean square (H, G) of standard errors (H, N); NaN where there are none."""
+    known = np.isfinite(error)
+    count = np.add.reduceat(known, starts[:-1], axis=1)
+    square = np.add.reduceat(np.where(known, error**2, 0.0), starts[:-1], axis=1)
+    return np.where(count > 0, np.sqrt(square / np.maximum(count, 1)), np.nan)
+
+
+def _issue(
+    spec: Specification,
+    state: State,
+    found: Calibration,
+    times_s: Array,
+    modes: ModeForecast | None,
+) -> Iterator[tuple[slice, Array, Array]]:
+    """Blended mean and standard error (H, n) of one tile of cells after another."""
+    leads = np.arange(1.0, len(times_s) + 1.0)[:, None]
+    weights, factors = found.weights[: len(leads)], found.factors[: len(leads), None]
+    damping = tracking.damping(state)
+    scale = tracking.innovation_scale(state) * np.exp(state.spread(state.correction[0]))
+    for first in range(0, state.cells, TILE):
+        cells = slice(first, min(first + TILE, state.cells))
+        made = predict(spec, state.crop(cells), times_s, damping[cells], modes)
+        growth = np.sqrt(uncertainty.shape(damping[cells], leads))
+        mean = clip(spec, (weights[:, None] @ made)[:, 0])
+        yield cells, mean, scale[cells] * growth * factors
+
+
+def _ahead(
+    spec: Specification, state: State, outlook: Outlook, slot: int, time_s: float
+) -> tuple[Array, Array]:
+    """Mean and standard error (N,) at one later slot; beyond the last lead, as at that."""
+    nothing = np.full(state.cells, np.nan)
+    if state.slot < 0:
+        return nothing, nothing
+    steps = min(slot - state.slot, spec.leads)
+    start = float(state.recent_times[0])
+    times = start + (time_s - start) * np.arange(1, steps + 1) / steps
+    modes = outlook.forecast(spec, steps)
+    mean, error = np.empty((2, state.cells))
+    for cells, *issued in _issue(spec, state, outlook.calibration, times, modes):
+        mean[cells], error[cells] = issued[0][-1], issued[1][-1]
+    return mean, error
+
+
+def _process_ahead(spec: Specification, state: State) -> Array:
+    """Anomaly (N,) that the process predicts for the next slot."""
+    from gnomon.tasks.forecasting import arima
+
+    process = arima.Process(state.autoregressive, state.moving, state.drift)
+    recent = tracking.bridged(spec, state, tracking.damping(state))
+    return np.asarray(arima.predict(process, recent, state.shocks, spec.order[1], 1)[0])
 
 
 def _checked(state: State, slot: int, time_s: float, values: Array) -> Array:
     """Values as float64 with infinities as NaN, after the arguments were found legal."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != state.shift.shape:
-        raise InvalidInput(f"found values of shape {values.shape}, expected {state.shift.shape}")
+    values = usable(values)
+    if values.shape != (state.cells,):
+        raise InvalidInput(f"found values of shape {values.shape}, expected ({state.cells},)")
     if not isfinite(time_s):
         raise InvalidInput(f"found time {time_s}, expected finite seconds")
-    if state.captures and (slot <= state.slot or time_s <= state.learnt_time_s):
+    if state.slot >= 0 and (slot <= state.slot or time_s <= state.recent_times[0]):
         raise InvalidInput(
             f"found slot {slot} at {time_s} s, expected one after slot {state.slot} "
-            f"and {state.learnt_time_s} s: captures are learnt in order"
+            f"and {state.recent_times[0]} s: captures are learnt in order"
         )
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _present(spec: Specification, state: State) -> Trajectory:
-    """Fitted trajectory, NaN in the values of cells that the last learnt capture has not."""
-    trajectory = fitted(spec, state)
-    absent = state.present == 0.0
-    return replace(
-        trajectory,
-        last=np.where(absent, np.nan, trajectory.last),
-        coefficients=np.where(absent, np.nan, trajectory.coefficients),
-        scale=np.where(absent, np.nan, trajectory.scale),
-    )
-
-
-def _confidence(
-    spec: Specification, state: State, error: Array, leads: Array
-) -> tuple[Array, Array]:
-    """Confidence and expected RMSE at each lead."""
-    location, scale, freedom = uncertainty.predictive(state.ratios[:, leads], RATIO_SCALE)
-    square = np.where(np.isfinite(error), error**2, 0.0).sum(axis=1)
-    nominal = np.sqrt(square / max(1, int(np.isfinite(error[0]).sum())))
-    positive = np.maximum(nominal, np.finfo(np.float64).tiny)
-    margin = np.log(max(spec.tolerance, np.finfo(np.float64).tiny) / positive)
-    confidence = special.stdtr(freedom, (margin - location) / scale)
-    return np.asarray(confidence), nominal * np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
+    return values

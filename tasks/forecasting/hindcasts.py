@@ -1,175 +1,173 @@
-"""Hindcasts: forecasts made over past captures, scored when their valid time is captured.
+"""Hindcasts: forecasts made over past captures, each from what was known at its reference time.
 
-A hindcast is the trajectory of a bounded, deterministic sample of cells exactly as the state had
-it at its reference time, with the weights and error bars that would have been issued then. Nothing
-that was learnt later reaches it.
+At every origin the models are fitted anew to the captures up to it: coefficients, processes, modes
+and loadings.  Nothing later reaches them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import blend, uncertainty
+from gnomon.tasks.forecasting import arima, climatology, tracking
+from gnomon.tasks.forecasting import modes as eof
+from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast, predict
 from gnomon.tasks.forecasting.specification import Array, Specification
-from gnomon.tasks.forecasting.state import LIVE_ORIGINS, SCORED_CELLS, State
-from gnomon.tasks.forecasting.trajectory import (
-    CANDIDATES,
-    Trajectory,
-    advance,
-    candidates,
-    fitted,
-    from_rows,
-)
+from gnomon.tasks.forecasting.state import State, empty
 
-WEIGHTS_MEMORY = 40.0
-"""Effective number of hindcasts per lead that the weights remember, at most.
-
-Before that many, a sum of n fades by 1 - 1/2n: hindcasts of untrained states lose weight.
-"""
-GROWTH_MEMORY = 100.0
-"""Effective number of hindcasts per lead that the growth of errors remembers."""
-RATIO_MEMORY = 60.0
-"""Effective number of hindcasts per lead that the confidence remembers."""
-CORRECTION_RATE = 0.1
-"""Step of the coverage correction."""
-LEAST_CAPTURES = 3
-"""Captures that must have been learnt before a forecast is made."""
+LONGEST = 512
+"""Slots of history that models are fitted to, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """One capture's scores of the waiting hindcasts, by lead; NaN where none was due."""
+class Window:
+    """Captures of some cells on consecutive slots."""
 
-    cross: Array
-    """(H, C, C) mean over cells of products of the candidates' errors."""
-    growth: Array
-    """(H,) mean squared error of the blend over its expected variance before calibration."""
-    missed: Array
-    """(H,) share of cells outside the nominal interval."""
-    ratio: Array
-    """(H,) log of RMSE over expected RMSE."""
+    times_s: Array
+    """(T,) valid times; where there was no capture, between those of its neighbours."""
+    values: Array
+    """(T, N) variable's units; NaN where missing, suspect or not captured."""
+    starts: NDArray[np.int64]
+    """(G + 1,) first cell of each chunk, and N."""
 
 
-def stride(spec: Specification) -> int:
-    """Slots between the reference times of hindcasts."""
-    return -(-spec.leads // LIVE_ORIGINS)
+def weights(spec: Specification, slots: int) -> Array:
+    """Weight (T,) of each slot in what is fitted to a window, the last one's being 1."""
+    return np.asarray((1.0 - 1.0 / spec.memory) ** np.arange(slots - 1, -1, -1.0))
 
 
-def sample(present: Array) -> NDArray[np.intp]:
-    """Indices of the cells that are scored: evenly strided over those present, at most S."""
-    cells = np.flatnonzero(present)
-    if len(cells) <= SCORED_CELLS:
-        return cells
-    return cells[np.linspace(0, len(cells) - 1, SCORED_CELLS).astype(np.intp)]
-
-
-def score(spec: Specification, state: State, slot: int, regressors: Array, values: Array) -> State:
-    """State whose waiting hindcasts have advanced to a capture and been scored against it.
+def fit_models(spec: Specification, state: State, window: Window, amplitudes: Array | None) -> None:
+    """Fit what is fixed between refits to a window, in place: processes and loadings.
 
     Parameters
     ----------
-    spec : Specification
-    state : State
-    slot : int
-        Cadence index of the capture, after `state.learnt_slot`.
-    regressors : float64, (K,)
-        Harmonic regressors at its valid time.
-    values : float64, (N,)
-        The capture; NaN where missing: not scored there.
+    amplitudes : float64, (T, M), optional
+        Of the modes, on the window's slots.
     """
-    if not np.isfinite(state.pending_slots).any():
-        return state
-    rows = state.pending.reshape(len(state.pending), -1)
-    moved = advance(from_rows(spec, rows[1:]), slot - state.learnt_slot)
-    scores = _scores(spec, state, slot, candidates(spec, moved, regressors), moved, values)
-    known = np.isfinite(scores.growth)
-    fade = np.where(known, 1.0 - 1.0 / np.clip(2.0 * state.scored, 2.0, WEIGHTS_MEMORY), 1.0)
-    slow = np.where(known, 1.0 - 1.0 / GROWTH_MEMORY, 1.0)
-    added = np.where(known[:, None, None], scores.cross, 0.0)
-    growth = np.stack([known.astype(np.float64), np.where(known, scores.growth, 0.0)])
-    expired = slot - state.pending_slots >= spec.leads
-    return replace(
-        state,
-        cross=state.cross * fade[:, None, None] + added,
-        scored=state.scored * fade + known,
-        growth=state.growth * slow + growth,
-        adjustment=uncertainty.corrected(state.adjustment, scores.missed, CORRECTION_RATE),
-        ratios=uncertainty.accumulate(state.ratios, scores.ratio, RATIO_MEMORY),
-        pending=np.concatenate([rows[:1], moved.rows()]).reshape(state.pending.shape),
-        pending_slots=np.where(expired, np.nan, state.pending_slots),
+    season = climatology.features(spec, window.times_s) @ state.coefficients
+    anomalies = window.values - season
+    weight = weights(spec, len(anomalies))
+    process = arima.fit(anomalies, spec.order, weight, window.starts)
+    state.autoregressive[:] = process.autoregressive
+    state.moving[:] = process.moving
+    state.drift[:] = process.drift
+    state.shocks[:] = arima.innovate(process, anomalies, spec.order[1])
+    state.loadings[:] = 0.0
+    if amplitudes is not None and amplitudes.shape[1]:
+        count = amplitudes.shape[1]
+        state.loadings[:count], left = load(anomalies, amplitudes, weight)
+        found = arima.correlations(left, np.zeros(left.shape[1]), weight, 1, window.starts)[0]
+        state.rest[:] = np.clip(found, 0.0, arima.PARTIAL_LIMIT)
+
+
+def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Array]:
+    """Loadings (M, N) of cells on modes, and what is left (T, N) of the anomalies."""
+    seen = np.isfinite(amplitudes[:, :1]).all(axis=1)
+    scores = np.where(seen[:, None], amplitudes, 0.0)
+    scaled = scores * weight[:, None]
+    gram = scaled.T @ scores
+    gram = gram + 1e-6 * np.trace(gram) * np.eye(len(gram)) + 1e-300 * np.eye(len(gram))
+    loadings = np.linalg.solve(gram, scaled.T @ np.where(np.isfinite(anomalies), anomalies, 0.0))
+    left = anomalies - scores @ loadings
+    left[~seen] = np.nan
+    return loadings, left
+
+
+def forecast_modes(
+    spec: Specification, state: State, window: Window, sampled: NDArray[np.intp]
+) -> tuple[Array, ModeForecast]:
+    """Amplitudes (T, M) of the modes of a sample's window, and their forecast."""
+    season = climatology.features(spec, window.times_s) @ state.coefficients[:, sampled]
+    weight = weights(spec, len(window.values))
+    found = eof.fit(window.values[:, sampled] - season, weight)
+    amplitudes = found.amplitudes
+    now = np.nan_to_num(amplitudes[-1])
+    made = ModeForecast(
+        now,
+        eof.independent(spec, amplitudes, weight, spec.leads),
+        eof.linear_inverse(spec, amplitudes, weight, spec.leads),
     )
+    return amplitudes, made
 
 
-def _scores(
+@dataclass(frozen=True, slots=True)
+class Hindcasts:
+    """Forecasts from O origins, and what became of them."""
+
+    origins: NDArray[np.int64]
+    """(O,) slots of the window that they were made at."""
+    predictions: NDArray[np.float32]
+    """(O, H, C, N) of every candidate; NaN beyond the window and where unknown."""
+    errors: NDArray[np.float32]
+    """(O, H, C, N) predictions minus captured values."""
+    scale: Array
+    """(O, N) standard deviation of one-slot innovations."""
+    damping: Array
+    """(O, N) damping per slot."""
+
+
+def rolling(
     spec: Specification,
-    state: State,
-    slot: int,
-    predictions: Array,
-    moved: Trajectory,
-    values: Array,
-) -> Scores:
-    """Scores of every waiting hindcast; `predictions` is (C, O * S)."""
-    shape = state.pending.shape[1:]
-    index = np.where(np.isfinite(state.pending[0]), state.pending[0], 0.0).astype(np.intp)
-    errors = predictions.reshape(-1, *shape) - values[index]
-    count = len(CANDIDATES)
-    result = Scores(
-        np.full((spec.leads, count, count), np.nan),
-        *(np.full(spec.leads, np.nan) for _ in range(3)),
-    )
-    for origin in np.flatnonzero(np.isfinite(state.pending_slots)):
-        lead = slot - int(state.pending_slots[origin])
-        usable = np.isfinite(errors[:, origin]).all(axis=0)
-        if lead > spec.leads or not usable.any():
-            continue
-        part = errors[:, origin][:, usable]
-        own = state.pending_weights[origin, lead - 1] @ part
-        damping = moved.damping.reshape(shape)[origin, usable]
-        variance = moved.scale.reshape(shape)[origin, usable] ** 2
-        variance = variance * uncertainty.shape(damping, lead)
-        error = np.sqrt(variance) * state.pending_scales[origin, lead - 1]
-        found, expected = float(np.mean(own**2)), float(np.mean(error**2))
-        result.cross[lead - 1] = part @ part.T / part.shape[1]
-        result.growth[lead - 1] = min(found / float(np.mean(variance)), 1e3)
-        result.missed[lead - 1] = np.mean(np.abs(own) > uncertainty.NOMINAL_Z * error)
-        result.ratio[lead - 1] = 0.5 * np.log(np.clip(found / expected, 1e-3, 1e3))
-    return result
-
-
-def renew(spec: Specification, state: State) -> State:
-    """State with a new hindcast from its last learnt capture, when one is due.
-
-    The blend weights are brought up to date at the same moment.
+    window: Window,
+    origins: NDArray[np.int64],
+    *,
+    sampled: NDArray[np.intp] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Hindcasts:
+    """Hindcasts of a window's cells.
 
     Parameters
     ----------
     spec : Specification
-    state : State
-        That has just learnt a capture.
+    window : Window
+    origins : int64, (O,)
+        Slots of the window, increasing.
+    sampled : int, (S,), optional
+        Cells that the modes are found on; None: all.
+    progress
+        Called with what is done, how much of it, and of how much.
     """
-    due = state.learnt_slot - state.clock[3] >= stride(spec) or not np.isfinite(state.clock[3])
-    if not due or state.captures < LEAST_CAPTURES:
-        return state
-    weights = state.weights if spec.categorical else blend.weights(state.cross, state.scored)
-    cells = sample(state.present)
-    rows = np.full((len(state.pending), SCORED_CELLS), np.nan)
-    rows[0, : len(cells)] = cells
-    rows[1:, : len(cells)] = fitted(spec, state).rows()[:, cells]
-    slots = state.pending_slots
-    place = int(np.argmin(np.where(np.isfinite(slots), slots, -np.inf)))
-    at = np.arange(LIVE_ORIGINS) == place
-    scale = uncertainty.lead_scale(state.growth, state.adjustment)
-    clock = state.clock.copy()
-    clock[3] = state.learnt_slot
-    return replace(
-        state,
-        clock=clock,
-        weights=weights,
-        pending=np.where(at[:, None], rows[:, None], state.pending),
-        pending_slots=np.where(at, float(state.learnt_slot), slots),
-        pending_weights=np.where(at[:, None, None], weights, state.pending_weights),
-        pending_scales=np.where(at[:, None], scale, state.pending_scales),
-    )
+    # The number of modes is found at each origin.
+    spec = replace(spec, modes=eof.LARGEST)
+    slots, cells = window.values.shape
+    sample = np.arange(cells) if sampled is None else sampled
+    state = empty(spec, window.starts)
+    everything = np.ones(state.chunks, bool)
+    nothing = np.zeros(state.chunks)
+    shape = (len(origins), spec.leads, len(CANDIDATES), cells)
+    predictions = np.full(shape, np.nan, np.float32)
+    errors = np.full(shape, np.nan, np.float32)
+    scale, damping = np.full((2, len(origins), cells), np.nan)
+    due = {int(slot): place for place, slot in enumerate(origins)}
+    for slot in range(slots):
+        tracking.step(
+            spec,
+            state,
+            slot,
+            float(window.times_s[slot]),
+            window.values[slot],
+            trusted=everything,
+            gates=nothing,
+        )
+        place = due.get(slot)
+        if place is None:
+            continue
+        past = slice(max(0, slot + 1 - LONGEST), slot + 1)
+        known = Window(window.times_s[past], window.values[past], window.starts)
+        amplitudes, made = forecast_modes(spec, state, known, sample)
+        fit_models(spec, state, known, amplitudes)
+        ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
+        damping[place] = tracking.damping(state)
+        found = predict(spec, state, ahead, damping[place], made)
+        if len(ahead):
+            predictions[place, : len(ahead)] = found
+            errors[place, : len(ahead)] = (
+                found - window.values[slot + 1 : slot + 1 + len(ahead), None]
+            )
+        if progress is not None:
+            progress("hindcasts", place + 1, len(origins))
+        scale[place] = tracking.innovation_scale(state)
+    return Hindcasts(origins, predictions, errors, scale, damping)

@@ -1,13 +1,16 @@
-"""A state learnt from a window of captures: the loop of single departures and rolls."""
+"""A state learnt from a window of captures, of which some may be damaged."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting.engine import departures, expect, rebase, roll, start
+from gnomon.tasks.forecasting import tracking
+from gnomon.tasks.forecasting.hindcasts import Window, fit_models
 from gnomon.tasks.forecasting.specification import Array, Specification
-from gnomon.tasks.forecasting.state import State
+from gnomon.tasks.forecasting.state import State, empty
 
 AGREEING_RUN = 3
 """Gated captures in a row that, if they agree with each other, are a real change of level."""
@@ -17,16 +20,30 @@ LONGEST_RUN = 10
 """Gated captures in a row after which the series itself has changed, whether they agree or not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a window of captures left behind."""
+
+    state: State
+    p_values: Array
+    """(T, G) of the departures of each capture; NaN where there was not enough history, and where
+    a run was learnt after all."""
+    window: Window
+    """The captures that were learnt, on consecutive slots."""
+
+
 def learn(
     spec: Specification,
     slots: NDArray[np.int64],
     times_s: Array,
     values: Array,
-    trusted: NDArray[np.bool_],
+    starts: NDArray[np.int64],
     *,
-    gate: float | Array,
-) -> tuple[State, Array]:
-    """State after a window of captures, and the p-value of each one's departures.
+    trusted: NDArray[np.bool_],
+    gates: Array,
+    amplitudes: Array | None = None,
+) -> Learnt:
+    """State after a window of captures.
 
     Parameters
     ----------
@@ -36,54 +53,113 @@ def learn(
     times_s : float64, (T,)
         Valid times, seconds, increasing.
     values : float64, (T, N), variable's units
-        NaN where missing.
-    trusted : bool, (T,)
-        False: the capture is tested, but never learnt.
-    gate : float, or float64 (T,)
-        A capture with a smaller p-value is not learnt; 0 learns it if it is trusted.
-
-    Returns
-    -------
-    state : State
-    p_values : float64, (T,)
-        NaN where there was not enough history, and where a run was learnt after all.
+        NaN where missing; finite values less than `specification.LARGEST`.
+    starts : int64, (G + 1,)
+        First cell of each chunk, and N.
+    trusted : bool, (T, G)
+        False: the chunk is judged, but never learnt.
+    gates : float64, (T, G)
+        A chunk with a smaller p-value is not learnt; 0 learns it if it is trusted.
+    amplitudes : float64, (T', M), optional
+        Of the modes, on consecutive slots up to the last.
 
     Notes
     -----
     A damaged capture must not be learnt, but a real change must be in the end. When three gated
     captures in a row agree (they depart from the expectation by the same field, within half its
-    size), that field is taken as a change of level: the state is rebased by it and the three are
+    size), that field is taken as a change of level: the state is moved by it and the three are
     learnt. Ten gated captures in a row are learnt even if they disagree.
     """
-    state = start(spec, values.shape[1])
-    p_values = np.full(len(slots), np.nan)
-    gates = np.broadcast_to(gate, len(slots))
-    run: list[int] = []
-    for t, (slot, time_s) in enumerate(zip(slots, times_s, strict=True)):
-        p_values[t] = departures(spec, state, int(slot), float(time_s), values[t]).p_value
-        if not trusted[t] or not np.isfinite(values[t]).any():
-            continue
-        if not p_values[t] < gates[t]:
-            run = []
-            state = roll(spec, state, int(slot), float(time_s), values[t])
-            continue
-        run.append(t)
-        offset = (
-            _common_offset(spec, state, slots[run], times_s[run], values[run])
-            if len(run) >= AGREEING_RUN
-            else None
+    state = empty(spec, starts)
+    count, chunks = len(slots), state.chunks
+    p_values = np.full((count, chunks), np.nan)
+    learnt = np.zeros((count, chunks), bool)
+    moves: list[tuple[int, int, Array]] = []
+    runs: dict[int, list[int]] = {}
+    for t in range(count):
+        p_values[t], learnt[t] = tracking.step(
+            spec,
+            state,
+            int(slots[t]),
+            float(times_s[t]),
+            values[t],
+            trusted=trusted[t],
+            gates=gates[t],
         )
-        if offset is None and len(run) < LONGEST_RUN:
-            continue
-        if offset is not None:
-            state = rebase(state, offset)
-        p_values[run] = np.nan
-        for kept in run:
-            state = roll(spec, state, int(slots[kept]), float(times_s[kept]), values[kept])
-        run = []
-    if state.captures and slots[-1] > state.slot:
-        state = roll(spec, state, int(slots[-1]), float(times_s[-1]), np.full(state.cells, np.nan))
-    return state, p_values
+        runs = {chunk: run for chunk, run in runs.items() if not learnt[t, chunk]}
+        doubted = trusted[t] & ~learnt[t] & (p_values[t] < gates[t])
+        for chunk in map(int, np.flatnonzero(doubted)):
+            run = runs.setdefault(chunk, [])
+            run.append(t)
+            offset = _resolve(spec, state, chunk, run, (slots, times_s, values))
+            if offset is not None:
+                moves.append((chunk, run[0], offset))
+            if offset is not None or len(run) >= LONGEST_RUN:
+                p_values[run, chunk] = np.nan
+                learnt[run, chunk] = True
+                del runs[chunk]
+    window = _window(state, slots, times_s, values, learnt, spec.leads)
+    for chunk, t, offset in moves:
+        earlier = np.flatnonzero(window.times_s < times_s[t])
+        cells = slice(int(starts[chunk]), int(starts[chunk + 1]))
+        window.values[earlier, cells] += offset
+    fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
+    return Learnt(state, p_values, window)
+
+
+def _resolve(
+    spec: Specification,
+    state: State,
+    chunk: int,
+    run: list[int],
+    captures: tuple[NDArray[np.int64], Array, Array],
+) -> Array | None:
+    """Learn a run of gated captures if it has to be; the change of level (n,) if there is one."""
+    if len(run) < AGREEING_RUN:
+        return None
+    slots, times_s, values = captures
+    one = state.take(np.array([chunk]))
+    cells = slice(int(state.starts[chunk]), int(state.starts[chunk + 1]))
+    rewind(one, int(slots[run[0]]))
+    offset = _common_offset(spec, one, slots[run], times_s[run], values[run, cells])
+    if offset is None and len(run) < LONGEST_RUN:
+        return None
+    if offset is not None:
+        rebase(one, offset)
+    for k in run:
+        tracking.step(
+            spec,
+            one,
+            int(slots[k]),
+            float(times_s[k]),
+            values[k, cells],
+            trusted=np.ones(1, bool),
+            gates=np.zeros(1),
+        )
+    state.put(np.array([chunk]), one)
+    return offset
+
+
+def rewind(state: State, first: int) -> None:
+    """Forget the slots from `first` on, of which nothing was learnt, in place.
+
+    The oldest recent values were dropped as those slots passed; they stay unknown.
+    """
+    past = len(state.recent)
+    drop = min(past, state.slot - first + 1)
+    state.recent[:] = np.concatenate([state.recent[drop:], np.full((drop, state.cells), np.nan)])
+    times = state.clock[2:].copy()
+    older = times[-1] if drop < past else times[0]
+    state.clock[2:] = np.concatenate([times[drop:], np.full((drop, 1), older)])
+    state.clock[0] = first - 1
+
+
+def rebase(state: State, offset: Array) -> None:
+    """Move the whole history of a state by an offset (N,), as after a real shift of level."""
+    moved = np.where(np.isfinite(offset), offset, 0.0)
+    state.coefficients[0] += moved
+    state.recent += moved
+    state.level += moved
 
 
 def _common_offset(
@@ -91,7 +167,7 @@ def _common_offset(
 ) -> Array | None:
     """Mean departure of a run of captures, (N,), or None when they do not agree on it."""
     expected = [
-        expect(spec, state, int(slot), float(time_s)).mean
+        tracking.expected(spec, state, int(slot), float(time_s))
         for slot, time_s in zip(slots, times_s, strict=True)
     ]
     departure = values - np.stack(expected)
@@ -100,3 +176,39 @@ def _common_offset(
     spread = float(np.sqrt(np.mean(np.where(known, departure - mean, 0.0) ** 2)))
     size = float(np.sqrt(np.mean(mean**2)))
     return mean if spread < AGREEMENT * size else None
+
+
+def positions(slots: NDArray[np.int64], leads: int) -> NDArray[np.int64]:
+    """Rows of captures in a window of consecutive slots.
+
+    A gap longer than the leads is cut short: nothing is predicted, or correlated, across it.
+    """
+    return np.concatenate([[0], np.cumsum(np.minimum(np.diff(slots), leads + 1))]).astype(np.int64)
+
+
+def _window(
+    state: State,
+    slots: NDArray[np.int64],
+    times_s: Array,
+    values: Array,
+    learnt: NDArray[np.bool_],
+    leads: int,
+) -> Window:
+    """The learnt captures on consecutive slots."""
+    rows = positions(slots, leads)
+    spread = np.repeat(learnt, np.diff(state.starts), axis=1)
+    kept = np.where(spread, values, np.nan)
+    if len(rows) == rows[-1] + 1:
+        return Window(times_s, kept, state.starts)
+    full = np.full((int(rows[-1]) + 1, values.shape[1]), np.nan)
+    full[rows] = kept
+    return Window(np.interp(np.arange(len(full)), rows, times_s), full, state.starts)
+
+
+def _aligned(amplitudes: Array | None, slots: int) -> Array | None:
+    """Amplitudes (T, M) on a window's slots; NaN before the first."""
+    if amplitudes is None or not amplitudes.shape[1]:
+        return None
+    missing = max(0, slots - len(amplitudes))
+    blank = np.full((missing, amplitudes.shape[1]), np.nan)
+    return np.concatenate([blank, amplitudes])[-slots:]

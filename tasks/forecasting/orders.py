@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import autoregression, climatology
+from gnomon.tasks.forecasting import arima, climatology
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,22 @@ LEAST_CAPTURES = 12
 """Captures below which the order is (1, 0), without a search."""
 LONGEST_SERIES = 300
 """Captures, the newest, on which an order is searched: bounds the time of a refit."""
-DIFFERENCE_GAIN = 1.25
-"""Factor by which a difference must reduce the squared error of the modes to be kept."""
+GAIN = 1.05
+"""Factor by which another order must reduce the modes' squared error to be preferred."""
+ORIGINS = 30
+"""Reference times, about, at which orders are compared."""
 GREATEST_ORDER = 3
 """Greatest autoregressive order."""
+GREATEST_MOVING = 2
+"""Greatest moving-average order."""
+TIDE_S = 44714.16
+"""The principal lunar semidiurnal tide, M2, in seconds."""
+LEAST_CYCLES = 6
+"""Cycles of a period that is not of the calendar, below which it is not believed."""
+LINE_GAIN = 1.1
+"""Factor by which such a period must reduce the squared error on data it was not fitted to."""
+LINES = 2
+"""Periods that are found in the data, at most."""
 
 
 def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
@@ -85,7 +98,8 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     spec = Specification(
         periods_s=chosen,
         harmonics=harmonics,
-        order=(1, 0),
+        order=(1, 0, 0),
+        interval_s=interval_s,
         leads=leads,
         origin_s=float(times[0]) if len(times) else 0.0,
         minimum=bounds[0],
@@ -93,8 +107,13 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         tolerance=usual_change(field) if tolerance is None else float(tolerance),
         categorical=categorical,
     )
-    order = (1, 0) if categorical else _order(leading_modes(spec, times, field), leads)
-    return Specification.from_json({**spec.to_json(), "order": order})
+    if categorical or len(times) < LEAST_CAPTURES:
+        return spec
+    if periods_s is None:
+        for period in line_periods(spec, times, field):
+            harmonics = (*spec.harmonics, 1)
+            spec = replace(spec, periods_s=(*spec.periods_s, period), harmonics=harmonics)
+    return replace(spec, order=_order(leading_modes(spec, times, field), leads))
 
 
 def seasonal_periods(times_s: Array, interval_s: float, year_s: float) -> tuple[float, ...]:
@@ -133,7 +152,56 @@ def usual_change(values: Array) -> float:
     """Root mean square change between two captures in a row, variable's units; 0 when unknown."""
     change = np.diff(values, axis=0)
     change = change[np.isfinite(change)]
-    return float(np.sqrt(np.mean(change**2))) if len(change) else 0.0
+    with np.errstate(over="ignore"):
+        size = float(np.sqrt(np.mean(change**2))) if len(change) else 0.0
+    return min(size, float(np.finfo(np.float64).max))
+
+
+def line_periods(spec: Specification, times_s: Array, values: Array) -> tuple[float, ...]:
+    """Periods, seconds, of cycles in the data that are not of the calendar: tides, for one.
+
+    A period is believed if a cycle that is fitted to the first 60 % of the leading modes predicts
+    the rest clearly better than none: only a cycle that keeps its phase does.
+    """
+    found: list[float] = []
+    for _ in range(LINES):
+        known = replace(
+            spec,
+            periods_s=(*spec.periods_s, *found),
+            harmonics=(*spec.harmonics, *(1 for _ in found)),
+        )
+        modes = leading_modes(known, times_s, values)
+        if not modes.shape[1]:
+            break
+        best = _line(modes, times_s, spec)
+        if best is None:
+            break
+        found.append(best)
+    return tuple(found)
+
+
+def _line(modes: Array, times_s: Array, spec: Specification) -> float | None:
+    """Most predictive period of the modes, or None."""
+    span = float(times_s[-1] - times_s[0])
+    cut = int(0.6 * len(modes))
+    frequencies = np.arange(LEAST_CYCLES, span / (3.0 * spec.interval_s), 0.5) / max(span, 1e-300)
+    if not len(frequencies):
+        return None
+    phase = np.exp(-2j * np.pi * np.multiply.outer(frequencies, times_s - times_s[0]))
+    power = (np.abs(phase @ modes) ** 2).sum(axis=1)
+    trials = [float(frequencies[power.argmax()])]
+    if trials[0] * TIDE_S > 0.5 and frequencies[-1] > 1.0 / TIDE_S:
+        trials.append(1.0 / TIDE_S)
+    total = float((modes[cut:] ** 2).sum())
+    gains = {}
+    for frequency in trials:
+        angle = 2.0 * np.pi * frequency * (times_s - times_s[0])
+        columns = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        fitted, *_ = np.linalg.lstsq(columns[:cut], modes[:cut], rcond=None)
+        left = float(((modes[cut:] - columns[cut:] @ fitted) ** 2).sum())
+        gains[1.0 / frequency] = total / max(left, 1e-300)
+    best = max(gains, key=lambda period: gains[period])
+    return best if gains[best] > LINE_GAIN else None
 
 
 def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
@@ -161,70 +229,64 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
     mean = part.sum(axis=0) / known.sum(axis=0)
     part = np.where(known, part - mean, 0.0)
     regressors = climatology.features(spec, times_s)
-    fitted = climatology.coefficients(
-        spec, regressors.T @ regressors, regressors.T @ part, float(times_s[-1] - times_s[0])
-    )
-    left, singular, _ = np.linalg.svd(part - regressors @ fitted, full_matrices=False)
+    gram = regressors.T @ regressors + climatology.prior(spec)
+    part = part - regressors @ np.linalg.solve(gram, regressors.T @ part)
+    left, singular, _ = np.linalg.svd(part, full_matrices=False)
     size = float(np.abs(values[:, cells][known]).max())
     variance = singular**2
     large = (variance > 0.01 * variance.sum()) & (singular > 1e-9 * max(size, 1e-300))
     return np.asarray((left * singular)[:, large][:, :MODES])
 
 
-def _order(modes: Array, leads: int) -> tuple[int, int]:
-    """Order with the greatest variance of modes behind it; (1, 0) when no mode could be fitted.
+def _order(modes: Array, leads: int) -> tuple[int, int, int]:
+    """Order that predicts the modes best, of those that pmdarima finds and two that seldom fail.
 
-    A difference must earn its place: it is kept only if it predicts the modes clearly better at the
-    leads that are used. A unit root test finds one in most weather, and a wrong one costs more than
-    a missed one: persistence and the local level are in the blend anyway.
+    A unit root test finds one in most weather, and a criterion of the next step says little of the
+    later ones: so each order must show its worth at the leads that are used.
     """
-    votes: Counter[tuple[int, int]] = Counter()
+    plain = [(GREATEST_ORDER, 0, 0), (0, 1, 1), (1, 0, 0)]
+    if not modes.shape[1]:
+        return plain[-1]
+    votes: Counter[tuple[int, int, int]] = Counter()
     for mode in modes[-LONGEST_SERIES:].T:
         found = _search(mode)
         if found is not None:
             votes[found] += float(np.var(mode))  # type: ignore[assignment]  # weights, not counts
-    if not votes:
-        return (1, 0)
-    p, d = max(sorted(votes), key=lambda order: votes[order])
-    plain = (min(p + 1, GREATEST_ORDER), 0)
-    if d == 0:
-        return p, d
-    gain = hindcast_error(modes, plain, leads) / max(hindcast_error(modes, (p, d), leads), 1e-300)
-    return plain if gain < DIFFERENCE_GAIN else (p, d)
+    tried = [*sorted(votes, key=lambda order: -votes[order])[:2], *plain]
+    losses = {order: hindcast_error(modes, order, leads) for order in dict.fromkeys(tried)}
+    first = tried[0]
+    best = min(losses, key=lambda order: losses[order])
+    return best if losses[first] > GAIN * losses[best] else first
 
 
-def hindcast_error(modes: Array, order: tuple[int, int], leads: int) -> float:
+def hindcast_error(modes: Array, order: tuple[int, int, int], leads: int) -> float:
     """Mean squared error of an order over all leads, fitted on 70 % of a record, made on the rest.
 
     Parameters
     ----------
     modes : float64, (T, M)
         Finite.
-    order : (int, int)
-        (p, d).
+    order : (int, int, int)
+        (p, d, q).
     leads : int
         H; fewer where the record is short.
     """
-    p, d = order
+    p, d, _ = order
     cut = int(0.7 * len(modes))
     leads = min(leads, len(modes) - cut - 1)
-    anomalies = modes - modes[:cut].mean(axis=0)
-    changes = np.diff(anomalies[:cut], n=d, axis=0)
-    sums = [(changes[lag:] * changes[: len(changes) - lag]).sum(axis=0) for lag in range(p + 1)]
-    correlation = np.stack(sums)[1:] / np.maximum(sums[0], np.finfo(np.float64).tiny)
-    recursion = autoregression.integrate(autoregression.levinson(correlation), d)
-    origins = np.arange(cut, len(modes) - leads)
-    past = np.stack([anomalies[origins - lag] for lag in range(p + d)])
-    total = 0.0
-    for lead in range(1, leads + 1):
-        following = (recursion[:, None] * past).sum(axis=0)
-        past = np.concatenate([following[None], past[:-1]])
-        total += float(np.mean((following - anomalies[origins + lead]) ** 2))
-    return total / max(leads, 1)
+    process = arima.fit(modes[:cut], order)
+    total, count = 0.0, 0
+    for origin in range(cut, len(modes) - leads, max(1, (len(modes) - leads - cut) // ORIGINS)):
+        known = modes[: origin + 1]
+        shocks = arima.innovate(process, known, d)
+        made = arima.predict(process, known[::-1][: max(p + d, 1) + 1], shocks, d, leads)
+        total += float(((made - modes[origin + 1 : origin + 1 + leads]) ** 2).sum())
+        count += 1
+    return total / max(count, 1)
 
 
-def _search(series: Array) -> tuple[int, int] | None:
-    """(p, d) of one mode by pmdarima, or None when the search fails."""
+def _search(series: Array) -> tuple[int, int, int] | None:
+    """(p, d, q) of one mode by pmdarima, or None when the search fails."""
     import pmdarima
 
     try:
@@ -236,7 +298,7 @@ def _search(series: Array) -> tuple[int, int] | None:
                 start_p=1,
                 start_q=0,
                 max_p=GREATEST_ORDER,
-                max_q=0,
+                max_q=GREATEST_MOVING,
                 max_d=1,
                 maxiter=30,
                 error_action="ignore",
@@ -245,6 +307,6 @@ def _search(series: Array) -> tuple[int, int] | None:
     except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
         logger.warning("order search failed error=%s", error)
         return None
-    p, d, _ = model.order
-    logger.debug("order found p=%d d=%d warnings=%d", p, d, len(caught))
-    return max(1, int(p)) if d == 0 else int(p), int(d)
+    p, d, q = (int(n) for n in model.order)
+    logger.debug("order found p=%d d=%d q=%d warnings=%d", p, d, q, len(caught))
+    return max(1, p) if d == 0 else p, d, q

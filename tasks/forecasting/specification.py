@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 type Array = NDArray[np.float64]
+
+LARGEST = 1e150
+"""Absolute value from which nothing can be computed; larger ones count as missing."""
+MEMORY = 350.0
+"""Captures after which what was learnt counts a third: regimes last weeks, not months of hours."""
+MEMORY_PERIODS = 5.0
+"""The same, in cycles of the longest period: a season must be seen several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,10 @@ class Specification:
     """Seasonal periods in seconds, each > 0; empty when there is no season."""
     harmonics: tuple[int, ...]
     """Number of sine and cosine pairs of each period, each >= 1."""
-    order: tuple[int, int]
-    """(p, d): p autoregressive terms on the anomalies after d differences, d 0 or 1."""
+    order: tuple[int, int, int]
+    """(p, d, q) of the anomalies' ARIMA process, d 0 or 1."""
+    interval_s: float
+    """Mean seconds between two slots, > 0."""
     leads: int
     """H, number of slots ahead that are predicted, >= 1."""
     origin_s: float
@@ -47,6 +56,8 @@ class Specification:
     """Chunk RMSE in the variable's units that the user can live with, >= 0."""
     categorical: bool = False
     """Whether values are labels: then the forecast is the last capture."""
+    modes: int = 0
+    """M, number of EOF modes that the cells follow."""
 
     def __post_init__(self) -> None:
         if len(self.periods_s) != len(self.harmonics):
@@ -56,8 +67,10 @@ class Specification:
             )
         if any(not period > 0 for period in self.periods_s) or any(n < 1 for n in self.harmonics):
             raise InvalidInput("periods_s must be > 0 and harmonics >= 1")
-        if self.order[0] < 0 or self.order[1] not in (0, 1):
-            raise InvalidInput(f"found order {self.order}, expected p >= 0 and d 0 or 1")
+        if min(self.order) < 0 or self.order[1] > 1:
+            raise InvalidInput(f"found order {self.order}, expected p, q >= 0 and d 0 or 1")
+        if not self.interval_s > 0:
+            raise InvalidInput(f"found an interval of {self.interval_s} s, expected > 0")
         if self.leads < 1:
             raise InvalidInput(f"found {self.leads} leads, expected at least 1")
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
@@ -69,18 +82,24 @@ class Specification:
         return 1 + 2 * sum(self.harmonics)
 
     @property
-    def memory(self) -> int:
-        """P = p + d, number of past anomalies in the autoregressive recursion (at least 1)."""
-        return max(1, sum(self.order))
+    def memory(self) -> float:
+        """Effective number of captures that the climatology remembers, at most."""
+        longest = max(self.periods_s, default=0.0) / self.interval_s
+        return max(MEMORY, MEMORY_PERIODS * longest)
 
     @property
     def recent(self) -> int:
-        """L, number of last values that the state keeps (at least 2)."""
-        return max(2, sum(self.order) + 1)
+        """P, number of last values that the state keeps: those of the process, at least 3."""
+        return max(3, self.order[0] + self.order[1])
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types; `from_json` restores an equal value."""
         return {"version": FORMAT_VERSION, **asdict(self)}
+
+    @staticmethod
+    def is_current(document: Mapping[str, object]) -> bool:
+        """Whether a JSON form is of this version; an older one is identified anew."""
+        return document.get("version") == FORMAT_VERSION
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Specification:
@@ -122,3 +141,9 @@ def clip(spec: Specification, values: Array) -> Array:
     if spec.minimum is None and spec.maximum is None:
         return values
     return np.clip(values, spec.minimum, spec.maximum)
+
+
+def usable(values: Array) -> Array:
+    """Values as float64, NaN where they are infinite or too large to be squared."""
+    found = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(found) < LARGEST, found, np.nan)

@@ -1,213 +1,231 @@
-"""What the forecaster carries from one capture to the next, and how it is laid out in two arrays.
+"""What the forecaster carries from one capture to the next, for the cells of one or more chunks.
 
-The number of rows depends on the specification alone, never on how much history was learnt.
+Everything is kept per cell or per chunk; how many rows that is depends on the specification alone,
+never on how much history was learnt.  The cells of chunk g are ``starts[g]:starts[g + 1]``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting.specification import Array, Specification
 
-CANDIDATE_COUNT = 5
-"""C, number of candidates; their names are in `gnomon.tasks.forecasting.trajectory`."""
-SCORED_CELLS = 256
-"""S, greatest number of cells of a chunk on which hindcasts are scored."""
-LIVE_ORIGINS = 6
-"""O, greatest number of hindcasts that wait for their valid times."""
+type Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
-    """Recursive state of the N cells of one chunk. Float64 throughout; sums fade slowly."""
+    """Recursive state of N cells in G chunks. Float64 throughout; sums fade slowly."""
 
-    shift: Array
-    """(N,) first value of each cell, variable's units; NaN where never seen."""
-    present: Array
-    """(N,) 1 where the last learnt capture has a value, else 0."""
-    count: Array
-    """(N,) number of scored departures per cell."""
-    moments: Array
-    """(K, N) X'y of the values relative to the shift."""
+    starts: Ints
+    """(G + 1,) first cell of each chunk, and N."""
+    coefficients: Array
+    """(K, N) of the climatology, variable's units; NaN where never seen."""
     recent: Array
-    """(L, N) last values relative to the shift, newest first; missing ones bridged."""
-    covariances: Array
-    """(p + 1, N) sums of lagged products of the differenced anomalies."""
-    persistence: Array
-    """(2, N) sums of lagged products of the anomalies, lags 0 and 1."""
+    """(P, N) values at the last slots, newest first; NaN where unknown."""
+    products: Array
+    """(2, N) sums of products of anomalies at lags 0 and 1."""
     level: Array
-    """(N,) exponentially weighted mean of the deseasonalised values relative to the shift."""
-    innovation: Array
-    """(N,) sum of squared departures, each reduced to one slot."""
+    """(N,) exponentially weighted mean of the deseasonalised values."""
+    variance: Array
+    """(N,) sum of squared innovations, each reduced to one slot."""
+    count: Array
+    """(N,) number of innovations in it."""
+    present: Array
+    """(N,) 1 where the last learnt capture has a value; it falls with each that has none."""
+    autoregressive: Array
+    """(p, N) coefficients of the process of the anomalies, fixed between refits."""
+    moving: Array
+    """(q, N) coefficients on past innovations, fixed between refits."""
+    drift: Array
+    """(N,) mean change per slot; zero without a difference."""
+    shocks: Array
+    """(q, N) last innovations of the process, newest first."""
+    loadings: Array
+    """(M, N) of the modes, fixed between refits; zero without modes."""
+    rest: Array
+    """(N,) damping per slot of what the modes leave over, fixed between refits."""
     clock: Array
-    """(6,) learnt captures; slots: last, last learnt, last hindcast; first and last learnt time."""
-    recent_times: Array
-    """(L,) times of `recent`, seconds."""
-    recent_known: Array
-    """(L,) 1 where `recent` was captured, 0 where bridged or before the first capture."""
-    gram: Array
-    """(K, K) X'X of the harmonic regressors."""
-    covariance_pairs: Array
-    """(p + 1,) number of products in `covariances`."""
-    persistence_pairs: Array
-    """(2,) number of products in `persistence`."""
-    cross: Array
-    """(H, C, C) sums of the candidates' hindcast error cross-moments."""
-    scored: Array
-    """(H,) number of hindcasts in `cross`."""
-    weights: Array
-    """(H, C) blend weights in use."""
-    growth: Array
-    """(2, H) number of hindcasts, and sum of their squared error over expected variance."""
-    adjustment: Array
-    """(H,) logarithm of the coverage correction of the standard error."""
-    ratios: Array
-    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE."""
+    """(2 + P, G) last slot, learnt captures, then the times of `recent` in seconds."""
+    information: Array
+    """(K, K, G) faded X'X of the harmonic regressors, with what is left of their prior."""
+    pooled: Array
+    """(6, G) chunk sums: anomalies' products at lags 0 and 1, changes' products at lags 0 and 1,
+    squared departures from the damped anomaly and from the local level."""
     surprises: Array
-    """(3,) count, sum, sum of squares of the log standardised rms departure."""
-    pending_slots: Array
-    """(O,) reference slots of the waiting hindcasts; NaN where there is none."""
-    pending_weights: Array
-    """(O, H, C) blend weights at each reference time."""
-    pending_scales: Array
-    """(O, H) standard error factors at each reference time."""
-    pending: Array
-    """(R, O, S) trajectories of the waiting hindcasts, row 0 the cell's index."""
+    """(3, G) count, sum, sum of squares of the log standardised rms innovation."""
+    correction: Array
+    """(2, G) log of the online correction of the standard error; CUSUM of departures."""
 
     @property
     def cells(self) -> int:
         """N, number of cells."""
-        return int(self.shift.shape[0])
+        return int(self.starts[-1])
 
     @property
-    def captures(self) -> int:
-        """Number of captures that were learnt."""
-        return int(self.clock[0])
+    def chunks(self) -> int:
+        """G, number of chunks."""
+        return len(self.starts) - 1
 
     @property
     def slot(self) -> int:
-        """Cadence index of the last capture, learnt or not; 0 before any."""
-        return int(self.clock[1])
+        """Cadence index of the last capture, learnt or not; -1 before any."""
+        return int(self.clock[0, 0])
 
     @property
-    def learnt_slot(self) -> int:
-        """Cadence index of the last capture that was learnt; 0 before any."""
-        return int(self.clock[2])
+    def captures(self) -> NDArray[np.int64]:
+        """(G,) number of captures that each chunk has learnt."""
+        return np.asarray(self.clock[1].astype(np.int64))
 
     @property
-    def learnt_time_s(self) -> float:
-        """Time of the last capture that was learnt, seconds."""
-        return float(self.clock[5])
+    def recent_times(self) -> Array:
+        """(P,) times of `recent`, seconds."""
+        return self.clock[2:, 0]
+
+    def copy(self) -> State:
+        """An equal state that shares nothing."""
+        return State(*(getattr(self, f.name).copy() for f in fields(self)))
+
+    def spread[A: np.generic](self, chunkwise: NDArray[A]) -> NDArray[A]:
+        """Values of chunks (..., G) at their cells (..., N)."""
+        return np.asarray(np.repeat(chunkwise, np.diff(self.starts), axis=-1))
+
+    def take(self, chunks: NDArray[np.intp]) -> State:
+        """State of some of the chunks."""
+        cells = self.cells_of(chunks)
+        parts = {n: np.ascontiguousarray(getattr(self, n)[..., cells]) for n in CELL_PARTS}
+        parts |= {n: np.ascontiguousarray(getattr(self, n)[..., chunks]) for n in CHUNK_PARTS}
+        sizes = np.diff(self.starts)[chunks]
+        return State(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **parts)
+
+    def put(self, chunks: NDArray[np.intp], other: State) -> None:
+        """Replace some of the chunks by those of another state, in place."""
+        cells = self.cells_of(chunks)
+        for name in CELL_PARTS:
+            getattr(self, name)[..., cells] = getattr(other, name)
+        for name in CHUNK_PARTS:
+            getattr(self, name)[..., chunks] = getattr(other, name)
+
+    def crop(self, cells: slice) -> State:
+        """State of some cells in a row, as if they were one chunk."""
+        # Contiguous, or compiled code would be compiled again for every kind of slice.
+        parts = {n: np.ascontiguousarray(getattr(self, n)[..., cells]) for n in CELL_PARTS}
+        parts |= {n: np.ascontiguousarray(getattr(self, n)[..., :1]) for n in CHUNK_PARTS}
+        return State(np.array([0, cells.stop - cells.start]), **parts)
+
+    def cells_of(self, chunks: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Positions of the cells of some chunks."""
+        ranges = [np.arange(self.starts[c], self.starts[c + 1]) for c in chunks]
+        return np.concatenate([np.empty(0, np.intp), *ranges]).astype(np.intp)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Shapes of the parts of a packed state."""
-
-    cells: dict[str, tuple[int, ...]]
-    """Leading shape of each per-cell part (the cells come last), in storage order."""
-    shared: dict[str, tuple[int, ...]]
-    """Shape of each part that the chunk's cells share, in storage order."""
-
-    @property
-    def rows(self) -> int:
-        """F, rows of the per-cell array."""
-        return sum(prod(shape) for shape in self.cells.values())
-
-    @property
-    def length(self) -> int:
-        """M, length of the shared array."""
-        return sum(prod(shape) for shape in self.shared.values())
+def join(states: Sequence[State]) -> State:
+    """One state of the chunks of several, in order."""
+    sizes = np.concatenate([np.diff(state.starts) for state in states])
+    names = (*CELL_PARTS, *CHUNK_PARTS)
+    parts = {n: np.concatenate([getattr(s, n) for s in states], axis=-1) for n in names}
+    return State(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **parts)
 
 
-def trajectory_rows(spec: Specification) -> int:
-    """R, rows of one cell of a waiting hindcast: its index, then a `Trajectory`."""
-    return 6 + spec.terms + 2 * spec.memory
+CELL_PARTS = (
+    "coefficients",
+    "recent",
+    "products",
+    "level",
+    "variance",
+    "count",
+    "present",
+    "autoregressive",
+    "moving",
+    "drift",
+    "shocks",
+    "loadings",
+    "rest",
+)
+CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "correction")
 
 
-def layout(spec: Specification) -> Layout:
-    """Shapes of a packed state, a function of the specification alone."""
-    terms, recent, leads, lags = spec.terms, spec.recent, spec.leads, spec.order[0] + 1
+def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Leading shapes of the parts per cell and per chunk, in storage order."""
+    terms, past, (p, _, q) = spec.terms, spec.recent, spec.order
     cells: dict[str, tuple[int, ...]] = {
-        "shift": (),
-        "present": (),
-        "count": (),
-        "moments": (terms,),
-        "recent": (recent,),
-        "covariances": (lags,),
-        "persistence": (2,),
+        "coefficients": (terms,),
+        "recent": (past,),
+        "products": (2,),
         "level": (),
-        "innovation": (),
+        "variance": (),
+        "count": (),
+        "present": (),
+        "autoregressive": (p,),
+        "moving": (q,),
+        "drift": (),
+        "shocks": (q,),
+        "loadings": (spec.modes,),
+        "rest": (),
     }
-    shared: dict[str, tuple[int, ...]] = {
-        "clock": (6,),
-        "recent_times": (recent,),
-        "recent_known": (recent,),
-        "gram": (terms, terms),
-        "covariance_pairs": (lags,),
-        "persistence_pairs": (2,),
-        "cross": (leads, CANDIDATE_COUNT, CANDIDATE_COUNT),
-        "scored": (leads,),
-        "weights": (leads, CANDIDATE_COUNT),
-        "growth": (2, leads),
-        "adjustment": (leads,),
-        "ratios": (3, leads),
+    chunks: dict[str, tuple[int, ...]] = {
+        "clock": (2 + past,),
+        "information": (terms, terms),
+        "pooled": (6,),
         "surprises": (3,),
-        "pending_slots": (LIVE_ORIGINS,),
-        "pending_weights": (LIVE_ORIGINS, leads, CANDIDATE_COUNT),
-        "pending_scales": (LIVE_ORIGINS, leads),
-        "pending": (trajectory_rows(spec), LIVE_ORIGINS, SCORED_CELLS),
+        "correction": (2,),
     }
-    return Layout(cells, shared)
+    return cells, chunks
+
+
+def empty(spec: Specification, starts: Ints) -> State:
+    """State that has seen no capture."""
+    cell_shapes, chunk_shapes = shapes(spec)
+    cells, chunks = int(starts[-1]), len(starts) - 1
+    parts = {n: np.zeros((*s, cells)) for n, s in cell_shapes.items()}
+    parts |= {n: np.zeros((*s, chunks)) for n, s in chunk_shapes.items()}
+    state = State(np.asarray(starts, np.int64), **parts)
+    state.coefficients[:] = np.nan
+    state.recent[:] = np.nan
+    state.clock[0] = -1.0
+    state.clock[2:] = np.nan
+    return state
+
+
+def rows(spec: Specification) -> tuple[int, int]:
+    """Rows of the packed state per cell and per chunk."""
+    found = [sum(prod(shape) for shape in part.values()) for part in shapes(spec)]
+    return found[0], found[1]
 
 
 def pack(spec: Specification, state: State) -> tuple[Array, Array]:
-    """State as two arrays, without loss.
-
-    Returns
-    -------
-    cells : float64, (F, N)
-    shared : float64, (M,)
-    """
-    shapes = layout(spec)
-    cells = [getattr(state, name).reshape(-1, state.cells) for name in shapes.cells]
-    shared = [getattr(state, name).ravel() for name in shapes.shared]
-    return np.concatenate(cells), np.concatenate(shared)
+    """State as two arrays, (F, N) and (M, G), without loss."""
+    packed = []
+    for part, width in zip(shapes(spec), (state.cells, state.chunks), strict=True):
+        packed.append(np.concatenate([getattr(state, n).reshape(-1, width) for n in part]))
+    return packed[0], packed[1]
 
 
-def unpack(spec: Specification, cells: Array, shared: Array) -> State:
+def unpack(spec: Specification, starts: Ints, cells: Array, chunks: Array) -> State:
     """State from the two arrays of `pack`.
-
-    Parameters
-    ----------
-    spec : Specification
-    cells : float64, (F, N)
-    shared : float64, (M,)
 
     Raises
     ------
     InvalidInput
         If the shapes are not those of the specification.
     """
-    shapes = layout(spec)
-    if cells.ndim != 2 or cells.shape[0] != shapes.rows or shared.shape != (shapes.length,):
+    expected = rows(spec)
+    if (len(cells), len(chunks)) != expected or cells.shape[1] != starts[-1]:
         raise InvalidInput(
-            f"found state arrays {cells.shape} and {shared.shape}, expected "
-            f"({shapes.rows}, N) and ({shapes.length},): was the specification changed?"
+            f"found state arrays {cells.shape} and {chunks.shape}, expected {expected} rows: "
+            "was the specification changed?"
         )
     parts: dict[str, Array] = {}
-    row = 0
-    for name, shape in shapes.cells.items():
-        size = prod(shape)
-        parts[name] = np.array(cells[row : row + size]).reshape(*shape, cells.shape[1])
-        row += size
-    row = 0
-    for name, shape in shapes.shared.items():
-        size = prod(shape)
-        parts[name] = np.array(shared[row : row + size]).reshape(shape)
-        row += size
-    return State(**parts)
+    for part, array in zip(shapes(spec), (cells, chunks), strict=True):
+        row = 0
+        for name, shape in part.items():
+            size = prod(shape)
+            parts[name] = np.array(array[row : row + size]).reshape(*shape, array.shape[1])
+            row += size
+    return State(np.asarray(starts, np.int64), **parts)

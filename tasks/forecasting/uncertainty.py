@@ -1,11 +1,12 @@
-"""How wrong a prediction may be: growth with lead, Student t with few captures, confidence.
+"""How wrong a prediction may be: growth with lead, Student t with few hindcasts, confidence.
 
-Everything here is a function of sums that the hindcasts keep; nothing reads captures.
+Everything here is a function of hindcasts and of sums that the state keeps.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.tasks.forecasting.specification import Array
@@ -14,35 +15,37 @@ NOMINAL = 0.90
 """Coverage that the calibration aims at, for the mean plus or minus `NOMINAL_Z` standard errors."""
 NOMINAL_Z = 1.6448536269514722
 """Half width of the nominal interval in standard errors."""
-PRIOR_ORIGINS = 2.0
-"""Hindcasts' worth of weight of the next shorter lead's growth factor."""
+PRIOR_HINDCASTS = 2.0
+"""Hindcasts' worth of weight of the next shorter lead's factor."""
 POOLED_CAPTURES = 4.0
 """Captures' worth of weight of the chunk's pooled innovation variance in a cell's own."""
 RESOLUTION = float(np.finfo(np.float32).eps)
 """Least standard error relative to the size of the values."""
+POINTS = 33
+"""Quantiles that stand for the cells of one hindcast."""
 
 
-def shape(damping: Array, lead: float) -> Array:
+def shape(damping: Array, lead: float | Array) -> Array:
     """Error variance at a lead relative to lead 1, of a first-order process.
 
     Parameters
     ----------
     damping : float64, (N,)
         Autocorrelation of the anomalies over one slot.
-    lead : float
+    lead : float, or float64 (H, 1)
         In slots, >= 1.
 
     Returns
     -------
-    float64, (N,)
+    float64, (N,) or (H, N)
         ``(1 - r^2h) / (1 - r^2)``: 1 at lead 1 and h for a random walk.
     """
     square = np.minimum(damping**2, 0.99)
     return np.asarray((1.0 - square**lead) / (1.0 - square))
 
 
-def innovation_scale(sums: Array, captures: Array, size: Array) -> Array:
-    """Standard deviation of a cell's one-slot departures, shrunk to the chunk's.
+def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[np.int64]) -> Array:
+    """Standard deviation of a cell's one-slot departures, shrunk to its chunk's.
 
     Parameters
     ----------
@@ -52,63 +55,77 @@ def innovation_scale(sums: Array, captures: Array, size: Array) -> Array:
         Number of terms in each sum.
     size : float64, (N,), variable's units
         Magnitude of the values; NaN where a cell was never seen.
+    starts : int64, (G + 1,)
+        First cell of each chunk, and N.
 
     Returns
     -------
     float64, (N,), variable's units
         Greater than zero; NaN where `size` is.
     """
-    total = float(captures.sum())
-    pooled = float(sums.sum()) / total if total > 0 else 0.0
-    variance = (sums + POOLED_CAPTURES * pooled) / (captures + POOLED_CAPTURES)
+    total = np.add.reduceat(captures, starts[:-1])
+    squares = np.add.reduceat(sums, starts[:-1])
+    pooled = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
+    spread = np.repeat(pooled, np.diff(starts))
+    variance = (sums + POOLED_CAPTURES * spread) / (captures + POOLED_CAPTURES)
     floor = RESOLUTION * np.abs(size) + np.finfo(np.float32).tiny
     return np.asarray(np.sqrt(variance) + floor)
 
 
-def lead_scale(growth: Array, adjustment: Array) -> Array:
-    """Factor on the standard error at each lead that makes it calibrated.
+def quantiles(standardised: Array) -> Array:
+    """`POINTS` quantiles (..., Q) of absolute errors (..., N); NaN where there is none."""
+    levels = (np.arange(POINTS) + 0.5) / POINTS
+    found = np.sort(np.abs(standardised), axis=-1)  # NaN last
+    count = np.isfinite(found).sum(axis=-1, keepdims=True)
+    place = np.clip(np.round(levels * count - 0.5), 0, np.maximum(count - 1, 0)).astype(np.intp)
+    return np.where(count > 0, np.take_along_axis(found, place, axis=-1), np.nan)
+
+
+def factors(points: Array, verified: Array, stride: float) -> Array:
+    """Factor on the standard error at each lead that makes its nominal interval cover.
 
     Parameters
     ----------
-    growth : float64, (2, H)
-        Number of hindcasts scored, and sum of their mean squared error over expected variance.
-    adjustment : float64, (H,)
-        Logarithm of the coverage correction, see `corrected`.
+    points : float64, (O, H, Q)
+        Quantiles of each hindcast's absolute standardised errors.
+    verified : float64, (O, H)
+        Weight of each.
+    stride : float
+        Slots between two hindcasts. Those of a longer lead overlap, and fewer of them are news.
 
     Returns
     -------
     float64, (H,)
-        Root of the mean ratio, times the correction, times ``t(0.95, n + 2) / 1.645``: with few
-        hindcasts the interval is Student's, with many it is Gaussian.
+        The hindcasts' `NOMINAL` quantile over `NOMINAL_Z`, shrunk to the next shorter lead's (with
+        none at all, grown from it as the error of a random walk), times
+        ``t(0.95, n + 2) / 1.645``: with few hindcasts the interval is Student's.
     """
-    counts, sums = growth
+    leads = points.shape[1]
+    result = np.ones(leads)
     previous = 1.0
-    ratio = np.empty(len(counts))
-    for lead, (count, total) in enumerate(zip(counts, sums, strict=True)):
-        previous = (total + PRIOR_ORIGINS * previous) / (count + PRIOR_ORIGINS)
-        ratio[lead] = previous
-    student = special.stdtrit(counts + 2.0, 0.5 + NOMINAL / 2) / NOMINAL_Z
-    return np.asarray(np.sqrt(ratio) * np.exp(adjustment) * student)
+    for lead in range(leads):
+        weight = np.where(np.isfinite(points[:, lead, 0]), verified[:, lead], 0.0)
+        count = float(weight.sum()) ** 2 / max(float((weight**2).sum()), 1e-12)
+        count /= max(1.0, (lead + 1) / stride)
+        if count > 0:
+            found = _quantile(points[:, lead], weight) / NOMINAL_Z
+            mixed = (count * found**2 + PRIOR_HINDCASTS * previous**2) / (count + PRIOR_HINDCASTS)
+            previous = max(float(np.sqrt(mixed)), 1e-6)
+        elif lead:
+            # Nothing is known of this lead: it may go on as a walk does.
+            previous *= float(np.sqrt((lead + 1) / lead))
+        student = special.stdtrit(count + 2.0, 0.5 + NOMINAL / 2) / NOMINAL_Z
+        result[lead] = previous * student
+    return result
 
 
-def corrected(adjustment: Array, missed: Array, rate: float) -> Array:
-    """Coverage correction after one more score, where there was one.
-
-    Parameters
-    ----------
-    adjustment : float64, (H,)
-    missed : float64, (H,)
-        Share of cells outside the nominal interval; NaN where nothing was scored.
-    rate : float
-        Step of the correction.
-
-    Returns
-    -------
-    float64, (H,)
-        ``a + rate (missed - 0.1)`` (Gibbs and Candes 2021, eq. 2, on the log scale), within +-1.
-    """
-    step = np.where(np.isfinite(missed), rate * (missed - (1.0 - NOMINAL)), 0.0)
-    return np.clip(adjustment + step, -1.0, 1.0)
+def _quantile(points: Array, weight: Array) -> float:
+    """`NOMINAL` quantile of weighted rows (O, Q)."""
+    rows = points[weight > 0]
+    each = np.repeat(weight[weight > 0], points.shape[1])
+    order = np.argsort(rows.ravel(), kind="stable")
+    share = np.cumsum(each[order]) / each.sum()
+    return float(rows.ravel()[order][np.searchsorted(share, NOMINAL)])
 
 
 def accumulate(sums: Array, values: Array, memory: float) -> Array:

@@ -1,49 +1,80 @@
-"""Series with known properties, and a state learnt from one."""
+"""Series with known properties, and what is learnt from them."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import Specification, State, roll, start
+from gnomon.tasks.forecasting import (
+    Forecast,
+    Learnt,
+    Outlook,
+    Specification,
+    State,
+    fit_outlook,
+    forecast,
+    learn,
+)
 
 type Array = NDArray[np.float64]
 
 DAY = 86400.0
+HOUR = 3600.0
 
 
 def specification(
-    order: tuple[int, int] = (2, 0), *, leads: int = 6, seasonal: bool = False, **changes: object
+    order: tuple[int, int, int] = (2, 0, 0),
+    *,
+    leads: int = 6,
+    seasonal: bool = False,
+    **changes: object,
 ) -> Specification:
     fields: dict[str, object] = {
-        "version": 1,
+        "version": 2,
         "periods_s": [DAY] if seasonal else [],
         "harmonics": [2] if seasonal else [],
         "order": order,
+        "interval_s": HOUR,
         "leads": leads,
         "origin_s": 0.0,
         "minimum": None,
         "maximum": None,
         "tolerance": 1.0,
         "categorical": False,
+        "modes": 0,
     }
     return Specification.from_json(fields | changes)
 
 
-def times(captures: int, interval_s: float = 3600.0) -> Array:
+def times(captures: int, interval_s: float = HOUR) -> Array:
     return interval_s * np.arange(captures, dtype=np.float64)
 
 
+def hours(first: int, last: int) -> Array:
+    """Times of the slots from one to before another."""
+    return HOUR * np.arange(first, last, dtype=np.float64)
+
+
 def autoregressive(
-    coefficients: tuple[float, ...], captures: int, cells: int, *, seed: int, common: float = 0.5
+    coefficients: tuple[float, ...],
+    captures: int,
+    cells: int,
+    *,
+    seed: int,
+    common: float = 0.5,
+    moving: tuple[float, ...] = (),
 ) -> Array:
-    """Stationary autoregressive series (T, N); `common` is the shared share of the variance."""
+    """Stationary ARMA series (T, N); `common` is the shared share of the variance."""
     rng = np.random.default_rng(seed)
     warm = 200
     noise: Array = (1 - common) ** 0.5 * rng.standard_normal((captures + warm, cells))
     noise += common**0.5 * rng.standard_normal((captures + warm, 1))
     result: Array = noise.copy()
-    for t in range(len(coefficients), len(result)):
+    for t in range(max(len(coefficients), len(moving)), len(result)):
         for lag, value in enumerate(coefficients, start=1):
             result[t] += value * result[t - lag]
+        for lag, value in enumerate(moving, start=1):
+            result[t] += value * noise[t - lag]
     return result[warm:]
 
 
@@ -53,14 +84,40 @@ def daily(captures: int, cells: int, *, seed: int) -> Array:
     return 280.0 + cycle + autoregressive((0.8,), captures, cells, seed=seed)
 
 
-def learnt(spec: Specification, values: Array, interval_s: float = 3600.0) -> State:
-    state = start(spec, values.shape[1])
-    for slot, (time, capture) in enumerate(
-        zip(times(len(values), interval_s), values, strict=True)
-    ):
-        state = roll(spec, state, slot, float(time), capture)
-    return state
+@dataclass(frozen=True)
+class Fitted:
+    """Everything that a window of captures left behind."""
+
+    spec: Specification
+    learnt: Learnt
+    outlook: Outlook
+
+    @property
+    def state(self) -> State:
+        return self.learnt.state
+
+    def forecast(self) -> Forecast:
+        last = float(self.state.recent_times[0])
+        ahead = last + times(self.spec.leads + 1, self.spec.interval_s)[1:]
+        return forecast(self.spec, self.state, self.outlook, ahead)
 
 
-def ahead(state: State, spec: Specification, interval_s: float = 3600.0) -> Array:
-    return interval_s * (state.slot + 1 + np.arange(spec.leads, dtype=np.float64))
+def fit(
+    spec: Specification,
+    values: Array,
+    *,
+    slots: NDArray[np.int64] | None = None,
+    starts: tuple[int, ...] | None = None,
+    trusted: NDArray[np.bool_] | None = None,
+    gate: float = 0.0,
+) -> Fitted:
+    """What is learnt of captures at the hour; their cells are the sample too."""
+    heads = np.array([0, values.shape[1]] if starts is None else starts)
+    known = np.arange(len(values)) if slots is None else slots
+    shape = len(values), len(heads) - 1
+    believed = np.ones(shape, bool) if trusted is None else trusted.reshape(shape)
+    given = spec, known, (spec.interval_s * known).astype(np.float64), values, heads
+    gates = np.full(shape, gate)
+    found, outlook = fit_outlook(*given, trusted=believed, gates=gates)
+    learnt = learn(found, *given[1:], trusted=believed, gates=gates, amplitudes=outlook.amplitudes)
+    return Fitted(found, learnt, outlook)

@@ -1,0 +1,23 @@
+"""Compile what is compiled, so that the first forecast on this machine need not wait for it."""
+
+import numpy as np
+
+from gnomon.tasks.forecasting import Specification, fit_outlook, forecast, learn, roll
+
+
+def main() -> None:
+    """Fit, roll and forecast a little of everything."""
+    values = np.random.default_rng(0).standard_normal((40, 6))
+    slots, times_s, starts = np.arange(40), 3600.0 * np.arange(40.0), np.array([0, 6])
+    options = {"trusted": np.ones((40, 1), bool), "gates": np.zeros((40, 1))}
+    for order in ((1, 0, 0), (0, 1, 1)):
+        spec = Specification((), (), order, 3600.0, 6, 0.0, None, None, 1.0)
+        spec, outlook = fit_outlook(spec, slots, times_s, values, starts, **options)
+        given = slots, times_s, values, starts
+        state = learn(spec, *given, **options, amplitudes=outlook.amplitudes).state
+        forecast(spec, state, outlook, times_s[-1] + 3600.0 * np.arange(1.0, 7.0))
+        roll(spec, state, outlook, 40, 40 * 3600.0, values[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Which values a variable cannot take: as declared, by its CF standard name, or by the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gnomon.tasks.forecasting.specification import Array
+
+AT_BOUND = 0.02
+"""Share of the values that sit exactly on their extreme, from which it is taken for a bound."""
+FRACTIONS = ("_fraction", "_probability")
+"""Endings of the standard names of quantities between nothing and everything."""
+AMOUNTS = (
+    "_amount",
+    "_concentration",
+    "_flux_density",
+    "_speed",
+    "_speed_of_gust",
+    "_thickness",
+    "humidity",
+    "precipitation_flux",
+    "rainfall_flux",
+    "snowfall_flux",
+    "surface_snow_thickness",
+    "wave_significant_height",
+)
+"""Endings of those that cannot be below zero."""
+
+type Bounds = tuple[float | None, float | None]
+
+
+def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> Bounds:
+    """Least and greatest possible value, None where there is none.
+
+    Parameters
+    ----------
+    declared : (float or None, float or None)
+        From ``valid_range`` and the like; it wins.
+    standard_name, units : str
+        CF attributes; empty where there are none.
+    values : float64, any shape, variable's units
+        A sample; NaN where missing. No bound contradicts it, but for a declared one.
+
+    Notes
+    -----
+    Rain is zero on most days and ice cover one: where many values sit exactly on the least or the
+    greatest, that is a bound, whatever the name.
+    """
+    known = values[np.isfinite(values)]
+    low, high = _of_name(standard_name, units)
+    if known.size:
+        least, greatest = float(known.min()), float(known.max())
+        low = None if low is not None and least < low else low
+        high = None if high is not None and greatest > high else high
+        if least < greatest:
+            if low is None and np.mean(known == least) >= AT_BOUND:
+                low = least
+            if high is None and np.mean(known == greatest) >= AT_BOUND:
+                high = greatest
+    return (
+        low if declared[0] is None else declared[0],
+        high if declared[1] is None else declared[1],
+    )
+
+
+def _of_name(standard_name: str, units: str) -> Bounds:
+    if standard_name.endswith(FRACTIONS):
+        return 0.0, 100.0 if units.strip() in ("%", "percent") else 1.0
+    return (0.0 if standard_name.endswith(AMOUNTS) else None), None

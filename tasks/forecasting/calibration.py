@@ -1,0 +1,126 @@
+"""What the hindcasts of a sample say of the whole variable: weights, error growth, confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.tasks.forecasting import blend, uncertainty
+from gnomon.tasks.forecasting.candidates import CANDIDATES
+from gnomon.tasks.forecasting.hindcasts import Hindcasts
+from gnomon.tasks.forecasting.specification import Array, Specification
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How candidates become a forecast with an error bar, per lead; the same in all chunks."""
+
+    weights: Array
+    """(H, C) of the candidates, on the simplex."""
+    factors: Array
+    """(H,) on the standard error."""
+    ratios: Array
+    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE."""
+
+
+def uncalibrated(spec: Specification) -> Calibration:
+    """Persistence, before anything was verified."""
+    weights = np.zeros((spec.leads, len(CANDIDATES)))
+    weights[:, 0] = 1.0
+    nothing = np.zeros((spec.leads, 0, uncertainty.POINTS))
+    factors = uncertainty.factors(np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads)), 1.0)
+    return Calibration(weights, factors, np.zeros((3, spec.leads)))
+
+
+class Sequence:
+    """Calibrations at one origin after another, each from the hindcasts verified by then."""
+
+    def __init__(self, spec: Specification, made: Hindcasts, starts: NDArray[np.int64]) -> None:
+        self.spec, self.made, self.starts = spec, made, starts
+        self.products, self.verified = blend.moments(made.errors)
+        origins, leads = self.verified.shape
+        self.points = np.full((origins, leads, uncertainty.POINTS), np.nan)
+        self.logs = np.full((origins, leads, len(starts) - 1), np.nan)
+        self.done = 0
+
+    def at(self, slot: int, upto: int) -> Calibration:
+        """Calibration from the first `upto` hindcasts, at a slot not before them."""
+        spec = self.spec
+        if spec.categorical:
+            return uncalibrated(spec)
+        known = slice(0, upto)
+        weight = blend.faded(self.made.origins[known], slot, spec.leads) * self.verified[known]
+        recent = self.verified[known] * blend.faded(
+            self.made.origins[known], slot, spec.leads, power=POWER, half=MEMORY
+        )
+        factors = uncertainty.factors(
+            self.points[known], recent, blend.stride(self.made.origins[known])
+        )
+        ratios = np.zeros((3, spec.leads))
+        logs = np.where(recent[..., None] > 0, self.logs[known], np.nan)
+        found = np.isfinite(logs)
+        filled = np.where(found, logs, 0.0)
+        # The chunks of one hindcast are wrong together: each hindcast counts once.
+        each = found.sum(axis=2)
+        share = np.where(each > 0, 1.0 / np.maximum(each, 1), 0.0)[..., None] * found
+        ratios[0] = (share * recent[..., None]).sum(axis=(0, 2))
+        ratios[1] = (share * recent[..., None] * filled).sum(axis=(0, 2))
+        ratios[2] = (share * recent[..., None] * filled**2).sum(axis=(0, 2))
+        return Calibration(blend.weights(self.products[known], weight), factors, ratios)
+
+    def run(self) -> list[Calibration]:
+        """Calibration at every origin, before its own forecast was verified.
+
+        Each hindcast is scored with the weights and the error bars of its own origin.
+        """
+        result = []
+        for place, slot in enumerate(self.made.origins):
+            found = self.at(int(slot), place)
+            result.append(found)
+            self._score(place, found)
+        return result
+
+    def _score(self, place: int, found: Calibration) -> None:
+        """Standardised errors and chunk ratios of one hindcast."""
+        errors = np.asarray(self.made.errors[place], np.float64)
+        own = np.einsum("hc,hcn->hn", found.weights, errors)
+        leads = np.arange(1.0, self.spec.leads + 1.0)[:, None]
+        growth = np.sqrt(uncertainty.shape(self.made.damping[place], leads))
+        scale = self.made.scale[place] * growth
+        self.points[place] = uncertainty.quantiles(own / scale)
+        expected = scale * found.factors[:, None]
+        known = np.isfinite(own)
+        count = np.add.reduceat(known, self.starts[:-1], axis=1)
+        square = np.add.reduceat(np.where(known, own**2, 0.0), self.starts[:-1], axis=1)
+        stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
+        ratio = square / np.where(stated > 0, stated, 1.0)
+        self.logs[place] = np.where(count > 0, 0.5 * np.log(np.clip(ratio, 1e-6, 1e6)), np.nan)
+
+
+MEMORY = 16.0
+"""Half-life of a hindcast's weight in the error bars, in hindcasts."""
+POWER = 2.0
+"""How steeply that weight falls for hindcasts made from less of the record."""
+RATIO_SCALE = 0.35
+"""Prior standard deviation of log chunk RMSE over expected RMSE."""
+
+
+def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Array, Array]:
+    """Probability (H, G) of an RMSE within the tolerance, and expected RMSE (H, G).
+
+    Parameters
+    ----------
+    nominal : float64, (H, G), variable's units
+        Root mean square of the chunks' standard errors; NaN where nothing is predicted.
+    """
+    from scipy import special
+
+    location, scale, freedom = (
+        part[:, None] for part in uncertainty.predictive(found.ratios, RATIO_SCALE)
+    )
+    positive = np.maximum(nominal, np.finfo(np.float64).tiny)
+    margin = np.log(max(tolerance, np.finfo(np.float64).tiny) / positive)
+    sure = special.stdtr(freedom, (margin - location) / scale)
+    return np.asarray(sure), nominal * np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)

@@ -1,0 +1,405 @@
+"""Compiled loops over cells: the two passes of one capture.
+
+Everything else is array code; these are compiled because each would take some forty passes over
+memory in NumPy.  They use no threads, no fast-math and no reductions across chunks, so they give
+the same bits as when they are run uncompiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+
+
+def compiled[F: Callable[..., Any]](function: F) -> F:
+    """Compile a function at its first call, once for each machine where that can be kept."""
+    try:
+        return cast(F, njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # neither the package nor a home can be written to
+        return cast(F, njit(nogil=True)(function))
+
+
+TINY = 1e-300
+PRESENCE = 0.7
+"""Factor on a cell's presence with each learnt capture that it is missing from."""
+
+
+@compiled
+def innovate(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
+    starts: Ints,
+    values: Floats,
+    regressors: Floats,
+    coefficients: Floats,
+    recent: Floats,
+    products: Floats,
+    scale: Floats,
+    count: Floats,
+    level: Floats,
+    levelled: NDArray[np.bool_],
+    pooled: Floats,
+    shrinkage: float,
+    innovation: Floats,
+    growth: Floats,
+    sums: Floats,
+) -> None:
+    """Departures from what is expected, and their sums over each chunk.
+
+    Expected is the damped anomaly, or the local level in chunks that are ``levelled`` (G,).
+
+    ``regressors`` (P, K) are those of the capture and of the slots before; ``recent`` (P - 1, N)
+    the values there, NaN where unknown; ``pooled`` (G,) the chunks' damping.  Written: the
+    innovation (N,), NaN where there is none; its variance's growth (N,) over that of one slot;
+    ``sums`` (G, 4), number, sum of squares over expected variance, and sums of squares of the
+    departures from the damped anomaly and from the local level.
+    """
+    terms = coefficients.shape[0]
+    past = recent.shape[0]
+    for chunk in range(len(starts) - 1):
+        number = 0.0
+        standard = 0.0
+        square_damped = 0.0
+        square_level = 0.0
+        for cell in range(starts[chunk], starts[chunk + 1]):
+            innovation[cell] = np.nan
+            growth[cell] = 1.0
+            if not (np.isfinite(values[cell]) and np.isfinite(coefficients[0, cell])):
+                continue
+            season = 0.0
+            for k in range(terms):
+                season += regressors[0, k] * coefficients[k, cell]
+            own = count[cell] / (count[cell] + shrinkage)
+            damping = pooled[chunk]
+            if products[0, cell] > TINY:
+                damping = own * products[1, cell] / products[0, cell] + (1.0 - own) * damping
+            damping = min(max(damping, 0.0), 0.98)
+            anomaly = 0.0
+            power = damping
+            grown = 1.0
+            for lag in range(past):
+                if np.isfinite(recent[lag, cell]):
+                    anomaly = recent[lag, cell]
+                    for k in range(terms):
+                        anomaly -= regressors[lag + 1, k] * coefficients[k, cell]
+                    break
+                grown += power * power
+                power *= damping
+            from_damped = values[cell] - season - power * anomaly
+            from_level = values[cell] - season - (level[cell] - coefficients[0, cell])
+            departure = from_level if levelled[chunk] else from_damped
+            innovation[cell] = departure
+            growth[cell] = grown
+            number += 1.0
+            square_damped += from_damped * from_damped
+            square_level += from_level * from_level
+            standard += departure * departure / (scale[cell] * scale[cell] * grown)
+        sums[chunk, 0] = number
+        sums[chunk, 1] = standard
+        sums[chunk, 2] = square_damped
+        sums[chunk, 3] = square_level
+
+
+@compiled
+def absorb(  # noqa: PLR0912, PLR0913, PLR0915, PLR0917 - compiled code takes arrays
+    starts: Ints,
+    learn: NDArray[np.bool_],
+    values: Floats,
+    regressors: Floats,
+    gains: Floats,
+    fades: Floats,
+    rates: Floats,
+    late: Floats,
+    innovation: Floats,
+    growth: Floats,
+    coefficients: Floats,
+    recent: Floats,
+    products: Floats,
+    level: Floats,
+    variance: Floats,
+    count: Floats,
+    present: Floats,
+    sums: Floats,
+) -> None:
+    """Take a capture into the cells of the chunks that learn it, in place.
+
+    ``gains`` (G, K), ``fades`` (G, 2) of the products and of the variance, ``rates`` (G,) of the
+    local level, ``late`` (G,) number of innovations below which a cell came late.  ``sums`` (G, 4):
+    products at lags 0 and 1, and those of the changes of the deseasonalised values.
+    """
+    terms = coefficients.shape[0]
+    for chunk in range(len(starts) - 1):
+        for column in range(sums.shape[1]):
+            sums[chunk, column] = 0.0
+        if not learn[chunk]:
+            continue
+        for cell in range(starts[chunk], starts[chunk + 1]):
+            value = values[cell]
+            if not np.isfinite(value):
+                present[cell] *= PRESENCE
+                continue
+            present[cell] = 1.0
+            if not np.isfinite(coefficients[0, cell]):
+                coefficients[0, cell] = value
+                for k in range(1, terms):
+                    coefficients[k, cell] = 0.0
+                level[cell] = value
+                recent[0, cell] = value
+                continue
+            rest = value
+            for k in range(terms):
+                rest -= regressors[0, k] * coefficients[k, cell]
+            # A cell that came late knows less than its chunk: its mean follows faster.
+            gain = gains[chunk, 0]
+            if count[cell] < late[chunk]:
+                gain = max(gain, 1.0 / (count[cell] + 2.0))
+            coefficients[0, cell] += gain * rest
+            for k in range(1, terms):
+                coefficients[k, cell] += gains[chunk, k] * rest
+            seasonal = 0.0
+            for k in range(1, terms):
+                seasonal += regressors[0, k] * coefficients[k, cell]
+            anomaly = value - seasonal - coefficients[0, cell]
+            level[cell] += rates[chunk] * (value - seasonal - level[cell])
+            recent[0, cell] = value
+            if np.isfinite(innovation[cell]):
+                fade = fades[chunk, 1]
+                square = innovation[cell] * innovation[cell] / growth[cell]
+                variance[cell] = fade * variance[cell] + square
+                count[cell] = fade * count[cell] + 1.0
+            if recent.shape[0] > 1 and np.isfinite(recent[1, cell]):
+                before = recent[1, cell]
+                for k in range(terms):
+                    before -= regressors[1, k] * coefficients[k, cell]
+                fade = fades[chunk, 0]
+                products[0, cell] = fade * products[0, cell] + 0.5 * (
+                    anomaly * anomaly + before * before
+                )
+                products[1, cell] = fade * products[1, cell] + anomaly * before
+                change = anomaly - before
+                if recent.shape[0] > 2 and np.isfinite(recent[2, cell]):
+                    older = recent[2, cell]
+                    for k in range(terms):
+                        older -= regressors[2, k] * coefficients[k, cell]
+                    sums[chunk, 2] += change * change
+                    sums[chunk, 3] += change * (before - older)
+            sums[chunk, 0] += products[0, cell]
+            sums[chunk, 1] += products[1, cell]
+
+
+@compiled
+def simplex(matrix: Floats) -> Floats:
+    """Weights >= 0 with sum 1 that minimise ``w' M w``, for a positive semi-definite M (C, C).
+
+    Moves weight from the worst to the best candidate as far as it pays, until nothing is gained
+    (sequential minimal optimisation, Platt 1998).
+    """
+    size = len(matrix)
+    weights = np.full(size, 1.0 / size)
+    slope = np.zeros(size)
+    for i in range(size):
+        for j in range(size):
+            slope[i] += matrix[i, j] * weights[j]
+    for _ in range(1000):
+        best = 0
+        worst = -1
+        for k in range(size):
+            if slope[k] < slope[best]:
+                best = k
+            if weights[k] > 0.0 and (worst < 0 or slope[k] > slope[worst]):
+                worst = k
+        gap = slope[worst] - slope[best]
+        if gap <= 1e-10 * abs(slope[worst]):
+            break
+        curve = matrix[best, best] + matrix[worst, worst] - 2.0 * matrix[best, worst]
+        step = weights[worst]
+        if curve > 0.0:
+            step = min(step, gap / curve)
+        weights[best] += step
+        weights[worst] -= step
+        for k in range(size):
+            slope[k] += step * (matrix[k, best] - matrix[k, worst])
+    return weights
+
+
+@compiled
+def means(series: Floats, weights: Floats, total: Floats, mean: Floats) -> None:
+    """Weighted number (n,) and mean (n,) of the known values of a series (T, n)."""
+    slots, cells = series.shape
+    for cell in range(cells):
+        total[cell] = 0.0
+        mean[cell] = 0.0
+    for t in range(slots):
+        for cell in range(cells):
+            value = series[t, cell]
+            if np.isfinite(value):
+                total[cell] += weights[t]
+                mean[cell] += weights[t] * value
+    for cell in range(cells):
+        if total[cell] > 0.0:
+            mean[cell] /= total[cell]
+
+
+@compiled
+def lagged(
+    series: Floats, centre: Floats, weights: Floats, count: Floats, product: Floats, size: Floats
+) -> None:
+    """Weighted sums of products of a series (T, n) less its centre (n,) with its own past.
+
+    Written: the number of known values (n,); for lags 1..p the sum of products (p, n), and the mean
+    of the two sums of squares (p, n), over the pairs of which both are known.
+    """
+    slots, cells = series.shape
+    order = len(product)
+    for cell in range(cells):
+        count[cell] = 0.0
+    for lag in range(order):
+        for cell in range(cells):
+            product[lag, cell] = 0.0
+            size[lag, cell] = 0.0
+    for t in range(slots):
+        weight = weights[t]
+        for cell in range(cells):
+            if np.isfinite(series[t, cell]):
+                count[cell] += weight
+        for lag in range(1, min(order, t) + 1):
+            for cell in range(cells):
+                now = series[t, cell] - centre[cell]
+                then = series[t - lag, cell] - centre[cell]
+                pair = now * then
+                if np.isfinite(pair):
+                    product[lag - 1, cell] += weight * pair
+                    size[lag - 1, cell] += 0.5 * weight * (now * now + then * then)
+
+
+@compiled
+def predict(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
+    season: Floats,
+    anomalies: Floats,
+    last: Floats,
+    damping: Floats,
+    level: Floats,
+    autoregressive: Floats,
+    moving: Floats,
+    drift: Floats,
+    shocks: Floats,
+    differences: int,
+    driven: Floats,
+    rest: Floats,
+    damped: Floats,
+    result: Floats,
+) -> None:
+    """Predictions (H, C, n) of every candidate; see `candidates.predict`.
+
+    ``season`` (H, n); ``level`` (n,) relative to the climatology; ``driven`` (2, H, n) what the
+    modes predict, of no leads without modes; ``rest`` (n,) what they leave, damped by ``damped``.
+    """
+    leads, cells = season.shape
+    p = len(autoregressive)
+    q = len(moving)
+    past = np.zeros((leads + p + 1, cells))
+    height = np.zeros(cells)
+    for lag in range(p):
+        for cell in range(cells):
+            value = anomalies[lag, cell]
+            if differences:
+                value -= anomalies[lag + 1, cell] + drift[cell]
+            past[p - 1 - lag, cell] = value
+    for cell in range(cells):
+        height[cell] = anomalies[0, cell]
+    power = np.ones(cells)
+    fall = np.ones(cells)
+    for lead in range(leads):
+        for cell in range(cells):
+            base = season[lead, cell]
+            power[cell] *= damping[cell]
+            result[lead, 0, cell] = last[cell]
+            result[lead, 1, cell] = base
+            result[lead, 2, cell] = base + anomalies[0, cell] * power[cell]
+            result[lead, 3, cell] = base + level[cell] + (lead + 1) * drift[cell]
+            value = 0.0
+            for lag in range(p):
+                value += autoregressive[lag, cell] * past[p + lead - 1 - lag, cell]
+            for lag in range(lead, q):
+                value += moving[lag, cell] * shocks[lag - lead, cell]
+            past[p + lead, cell] = value
+            if differences:
+                height[cell] += value + drift[cell]
+                value = height[cell]
+            result[lead, 4, cell] = base + value
+            if driven.shape[1]:
+                fall[cell] *= damped[cell]
+                left = rest[cell] * fall[cell]
+                result[lead, 5, cell] = base + driven[0, lead, cell] + left
+                result[lead, 6, cell] = base + driven[1, lead, cell] + left
+            else:
+                result[lead, 5, cell] = base + value
+                result[lead, 6, cell] = base + value
+
+
+@compiled
+def regress(  # noqa: PLR0912, PLR0913, PLR0917 - compiled code takes arrays
+    series: Floats,
+    centre: Floats,
+    long: Floats,
+    weights: Floats,
+    p: int,
+    q: int,
+    gram: Floats,
+    moment: Floats,
+    scale: Floats,
+    total: Floats,
+) -> None:
+    """Sums of the second regression of Hannan and Rissanen, per cell.
+
+    A series (T, n) less its centre (n,) is regressed on its p last values and on the q last
+    innovations of the autoregression ``long`` (m, n). Written, weighted: products of the predictors
+    (p + q, p + q, n), and with the series (p + q, n); its squares and their number (n,).
+    """
+    slots, cells = series.shape
+    longest = len(long)
+    first = longest + max(p, q)
+    shocks = np.zeros((q + 1, cells))
+    column = np.zeros(p + q)
+    gram[:] = 0.0
+    moment[:] = 0.0
+    scale[:] = 0.0
+    total[:] = 0.0
+    for t in range(longest, slots):
+        for row in range(q, 0, -1):
+            for cell in range(cells):
+                shocks[row, cell] = shocks[row - 1, cell]
+        for cell in range(cells):
+            value = series[t, cell] - centre[cell]
+            shocks[0, cell] = 0.0
+            if not np.isfinite(value):
+                continue
+            left = value
+            for lag in range(longest):
+                before = series[t - 1 - lag, cell] - centre[cell]
+                if np.isfinite(before):
+                    left -= long[lag, cell] * before
+            shocks[0, cell] = left
+            if t < first:
+                continue
+            for i in range(p):
+                before = series[t - 1 - i, cell] - centre[cell]
+                column[i] = before if np.isfinite(before) else 0.0
+            for i in range(q):
+                column[p + i] = shocks[i + 1, cell]
+            weight = weights[t]
+            for i in range(p + q):
+                moment[i, cell] += weight * column[i] * value
+                for j in range(i + 1):
+                    gram[i, j, cell] += weight * column[i] * column[j]
+            scale[cell] += weight * value * value
+            total[cell] += weight
+    for i in range(p + q):
+        for j in range(i):
+            for cell in range(cells):
+                gram[j, i, cell] = gram[i, j, cell]

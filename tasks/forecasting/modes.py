@@ -1,0 +1,173 @@
+"""EOF modes of a variable: a few patterns of a sample of its cells, and how their amplitudes go on.
+
+The modes see the whole variable at once, which no chunk can.  A chunk's cells follow them by their
+loadings; what the modes do not explain, a cell predicts by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from gnomon.tasks.forecasting.specification import Array, Specification
+
+LARGEST = 10
+"""Greatest number of modes."""
+CAPTURES_PER_MODE = 4
+"""Captures that each mode needs."""
+LEAST_CAPTURES = 12
+"""Captures below which there are no modes."""
+RIDGE = (0.1, 10.0)
+"""Penalty of the regressions relative to the modes' mean variance: the first, plus the second
+over the number of captures."""
+LEVEL_RATE = 0.2
+"""Weight of one capture in the modes' local levels."""
+LONGEST_SEASON = 48
+"""Slots of the longest period whose last cycle is a predictor: a longer one is too seldom seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Patterns and amplitudes of M modes on a sample of S cells."""
+
+    patterns: Array
+    """(M, S) orthonormal, unitless; zero where a cell was never seen."""
+    amplitudes: Array
+    """(T, M) of each slot, variable's units times root of cells; NaN where nothing was captured."""
+
+
+def fit(anomalies: Array, weights: Array) -> Modes:
+    """Leading EOFs of a sample.
+
+    Parameters
+    ----------
+    anomalies : float64, (T, S), variable's units
+        From the climatology, on consecutive slots; NaN where unknown.
+    weights : float64, (T,)
+        Weight of each slot.
+    """
+    known = np.isfinite(anomalies)
+    seen = known.any(axis=1)
+    filled = np.where(known, anomalies, 0.0)
+    count = int(seen.sum())
+    largest = 0 if count < LEAST_CAPTURES else min(LARGEST, count // CAPTURES_PER_MODE)
+    weighted = filled * np.sqrt(weights)[:, None]
+    slots, cells = weighted.shape
+    gram = weighted @ weighted.T if slots <= cells else weighted.T @ weighted
+    if largest == 0:
+        return Modes(np.zeros((0, cells)), np.full((slots, 0), np.nan))
+    top = [max(0, len(gram) - largest), len(gram) - 1]
+    variance, left = linalg.eigh(gram, subset_by_index=top)
+    variance, left = variance[::-1], left[:, ::-1]
+    # Rounding leaves some variance in a constant sample; a mode of it would be noise.
+    least = max(1e-3 * float(variance[:1].sum()), 1e-18 * float((filled**2).sum()), 1e-300)
+    keep = min(largest, int((variance > least).sum()))
+    if slots <= cells:
+        patterns = (left[:, :keep] / np.sqrt(variance[:keep])).T @ weighted
+    else:
+        patterns = left[:, :keep].T
+    # Eigenvectors have no sign of their own; the largest weight is positive, whatever the library.
+    largest_at = np.abs(patterns).argmax(axis=1)[:, None]
+    patterns = patterns * np.sign(np.take_along_axis(patterns, largest_at, axis=1))
+    amplitudes = np.where(seen[:, None], project(patterns, anomalies), np.nan)
+    return Modes(patterns, amplitudes)
+
+
+def project(patterns: Array, anomalies: Array) -> Array:
+    """Amplitudes (T, M) of fields (T, S); a field with gaps is fitted where it is known."""
+    known = np.isfinite(anomalies)
+    filled = np.where(known, anomalies, 0.0)
+    result = filled @ patterns.T
+    for row in np.flatnonzero(known.any(axis=1) & ~known.all(axis=1)):
+        part = patterns * known[row]
+        # The penalty is that of one cell in a thousand: it only matters where little is known.
+        gram = part @ part.T + 1e-3 * np.eye(len(patterns))
+        result[row] = np.linalg.solve(gram, result[row])
+    return result
+
+
+def season_slots(spec: Specification, captures: int) -> int:
+    """Slots of the shortest period whose last cycle is a predictor; 0 for none."""
+    found = [round(period / spec.interval_s) for period in spec.periods_s]
+    usable = [s for s in found if 2 <= s <= LONGEST_SEASON and captures > 2 * s + spec.leads + 12]
+    return min(usable, default=0)
+
+
+def linear_inverse(spec: Specification, amplitudes: Array, weights: Array, leads: int) -> Array:
+    """Forecasts (H, M) by one regression per lead of all modes on all modes.
+
+    Notes
+    -----
+    A linear inverse model (Penland and Sardeshmukh 1995) that is fitted at each lead by itself, so
+    that nothing has to be Markovian.  Predictors are the amplitudes now, their local level, and
+    those one season before the valid time.
+    """
+    filled, weight = _filled(amplitudes), weights * np.isfinite(amplitudes[:, :1]).all(axis=1)
+    season = season_slots(spec, len(filled))
+    level = levels(filled)
+    result = np.zeros((leads, filled.shape[1]))
+    if not filled.shape[1]:
+        return result
+    size = float(np.average((filled**2).mean(axis=1), weights=weights))
+    strength = RIDGE[0] + RIDGE[1] / len(filled)
+    for lead in range(1, leads + 1):
+        parts = [filled[season:], level[season:]]
+        if season:
+            start = season + lead - season * -(-lead // season)
+            parts.append(filled[start : start + len(filled) - season])
+        predictors = np.concatenate(parts, axis=1)
+        past, target, w = predictors[:-lead], filled[season + lead :], weight[season + lead :]
+        if len(past) < spec.leads:
+            break
+        scaled = past * w[:, None]
+        gram = scaled.T @ past + strength * float(w.sum()) * size * np.eye(past.shape[1])
+        result[lead - 1] = predictors[-1] @ np.linalg.solve(gram, scaled.T @ target)
+    return result
+
+
+def independent(spec: Specification, amplitudes: Array, weights: Array, leads: int) -> Array:
+    """Forecasts (H, M) by one regression per lead and mode on the mode's own past."""
+    filled, weight = _filled(amplitudes), weights * np.isfinite(amplitudes[:, :1]).all(axis=1)
+    season = season_slots(spec, len(filled))
+    level = levels(filled, 0.1)
+    size = np.sqrt(np.maximum(np.average(filled**2, axis=0, weights=weights), 1e-300))
+    start = max(season, 1)
+    result = np.zeros((leads, filled.shape[1]))
+    for lead in range(1, leads + 1):
+        parts = [filled[start:], filled[start - 1 : -1], level[start:]]
+        if season:
+            first = start + lead - season * -(-lead // season)
+            parts.append(filled[first : first + len(filled) - start])
+        parts.append(np.broadcast_to(size, parts[0].shape))
+        predictors = np.stack(parts, axis=-1)
+        past, target, w = predictors[:-lead], filled[start + lead :], weight[start + lead :]
+        if len(past) < spec.leads:
+            break
+        scaled = past * w[:, None, None]
+        gram = np.einsum("tmi,tmj->mij", scaled, past)
+        penalty = (0.05 + 1.0 / len(filled)) * float(w.sum()) * size**2
+        gram = gram + penalty[:, None, None] * np.eye(past.shape[2])
+        moment = np.einsum("tmi,tm->mi", scaled, target)
+        weights_of = np.linalg.solve(gram, moment[..., None])[..., 0]
+        result[lead - 1] = (predictors[-1] * weights_of).sum(axis=-1)
+    return result
+
+
+def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
+    """Exponentially weighted means (T, M) of the amplitudes up to each slot."""
+    keep = 1.0 - rate
+    result = np.empty_like(filled)
+    sums = np.zeros(filled.shape[1])
+    for t, row in enumerate(filled):
+        sums = keep * sums + rate * row
+        result[t] = sums / (1.0 - keep ** (t + 1))
+    return result
+
+
+def _filled(amplitudes: Array) -> Array:
+    """Amplitudes with the last known ones in the gaps."""
+    known = np.isfinite(amplitudes[:, :1]).all(axis=1)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))
+    return np.nan_to_num(amplitudes[last])

@@ -1,0 +1,166 @@
+"""What is known of a variable as a whole: its modes, and how far its forecasts can be trusted.
+
+It comes from a bounded sample of cells, spread over the variable, at a refit.  Between refits only
+the modes' amplitudes go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.tasks.forecasting import climatology, hindcasts, modes, tracking
+from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
+from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast
+from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
+from gnomon.tasks.forecasting.learning import learn
+from gnomon.tasks.forecasting.specification import Array, Specification
+from gnomon.tasks.forecasting.state import empty
+
+ORIGINS = 40
+"""Hindcasts that a refit makes, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Modes of a sample of S cells, and the calibration of the variable."""
+
+    calibration: Calibration
+    patterns: Array
+    """(M, S) of the modes, unitless."""
+    coefficients: Array
+    """(K, S) of the sample's climatology, fixed between refits; NaN where never seen."""
+    amplitudes: Array
+    """(T, M) on consecutive slots, T <= `LONGEST`; NaN where nothing was captured."""
+    slot: int
+    """Cadence index of the last amplitudes."""
+
+    def forecast(self, spec: Specification, leads: int) -> ModeForecast | None:
+        """Amplitudes predicted for the slots after the last; None without modes."""
+        if not len(self.patterns) or not len(self.amplitudes):
+            return None
+        weight = hindcasts.weights(spec, len(self.amplitudes))
+        now = np.nan_to_num(self.amplitudes[-1])
+        return ModeForecast(
+            now,
+            modes.independent(spec, self.amplitudes, weight, leads),
+            modes.linear_inverse(spec, self.amplitudes, weight, leads),
+        )
+
+    def roll(self, spec: Specification, slot: int, time_s: float, values: Array) -> Outlook:
+        """Outlook after one more capture of the sample, (S,); NaN where missing or suspect."""
+        if slot <= self.slot:
+            raise InvalidInput(f"found slot {slot}, expected one after {self.slot}")
+        season = climatology.features(spec, np.array([time_s]))[0] @ self.coefficients
+        anomalies = values - season
+        found = modes.project(self.patterns, anomalies[None])
+        if not np.isfinite(anomalies).any():
+            found = np.full_like(found, np.nan)
+        gap = np.full((min(slot - self.slot, LONGEST) - 1, len(self.patterns)), np.nan)
+        grown = np.concatenate([self.amplitudes, gap, found])[-LONGEST:]
+        return replace(self, amplitudes=grown, slot=slot)
+
+    def at(self, slot: int) -> Outlook:
+        """Outlook as it was at an earlier slot since the last refit."""
+        passed = self.slot - slot
+        return replace(self, amplitudes=self.amplitudes[: len(self.amplitudes) - passed], slot=slot)
+
+    def without_modes(self) -> Outlook:
+        """Outlook for captures of which the sample is not known."""
+        nothing = np.zeros((0, self.patterns.shape[1])), np.zeros((len(self.amplitudes), 0))
+        return replace(self, patterns=nothing[0], amplitudes=nothing[1])
+
+    def pack(self) -> Array:
+        """Everything in one float64 vector, without loss."""
+        parts = [self.calibration.weights, self.calibration.factors, self.calibration.ratios]
+        parts += [self.patterns, self.coefficients, self.amplitudes]
+        head = [len(self.amplitudes), self.patterns.shape[1], self.slot]
+        return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
+
+    @classmethod
+    def unpack(cls, spec: Specification, packed: Array) -> Outlook:
+        """Outlook from the vector of `pack`.
+
+        Raises
+        ------
+        InvalidInput
+            If its length is not that of the specification.
+        """
+        slots, cells, slot = (int(n) for n in packed[:3])
+        leads, count, terms = spec.leads, len(CANDIDATES), spec.terms
+        shapes = [(leads, count), (leads,), (3, leads)]
+        shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
+        ends = 3 + np.cumsum([int(np.prod(shape)) for shape in shapes])
+        if ends[-1] != len(packed):
+            raise InvalidInput(
+                f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
+                "was the specification changed?"
+            )
+        weights, factors, ratios, patterns, coefficients, amplitudes = (
+            np.array(part).reshape(shape)
+            for part, shape in zip(np.split(packed[3:], ends[:-1] - 3), shapes, strict=True)
+        )
+        calibration = Calibration(weights, factors, ratios)
+        return cls(calibration, patterns, coefficients, amplitudes, slot)
+
+
+def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
+    """Reference slots of the hindcasts of a window, the last ones as dense as the first."""
+    first = tracking.LEAST_CAPTURES - 1
+    if slots <= first + 1:
+        return np.empty(0, np.int64)
+    return np.unique(np.linspace(first, slots - 2, min(count, slots - 1 - first)).astype(np.int64))
+
+
+def calibrate(
+    spec: Specification, window: Window, origins: NDArray[np.int64] | None = None
+) -> Calibration:
+    """Calibration at the end of a sample's window, from hindcasts within it."""
+    slots = len(window.values)
+    found = place_origins(slots) if origins is None else origins
+    if spec.categorical or not len(found):
+        return uncalibrated(spec)
+    sequence = Sequence(spec, hindcasts.rolling(spec, window, found), window.starts)
+    sequence.run()
+    return sequence.at(slots - 1, len(found))
+
+
+def fit(
+    spec: Specification,
+    slots: NDArray[np.int64],
+    times_s: Array,
+    values: Array,
+    starts: NDArray[np.int64],
+    *,
+    trusted: NDArray[np.bool_],
+    gates: Array,
+) -> tuple[Specification, Outlook]:
+    """Outlook of a variable from a window of its sample, and the specification with its modes.
+
+    Parameters
+    ----------
+    spec : Specification
+    slots, times_s, values, starts, trusted, gates
+        As for `learn`; the cells are the sample, each sampled chunk one chunk.
+    """
+    learnt = learn(spec, slots, times_s, values, starts, trusted=trusted, gates=gates)
+    window = learnt.window
+    weight = hindcasts.weights(spec, len(window.values))
+    state = empty(spec, starts) if not len(slots) else learnt.state
+    season = climatology.features(spec, window.times_s) @ state.coefficients
+    if spec.categorical:
+        found = modes.Modes(np.zeros((0, values.shape[1])), np.zeros((len(season), 0)))
+    else:
+        found = modes.fit(window.values - season, weight)
+    spec = replace(spec, modes=len(found.patterns))
+    outlook = Outlook(
+        calibrate(spec, window),
+        found.patterns,
+        state.coefficients,
+        found.amplitudes[-LONGEST:],
+        int(slots[-1]),
+    )
+    return spec, outlook

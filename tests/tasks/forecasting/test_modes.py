@@ -1,0 +1,75 @@
+"""Modes that move together are found, and followed."""
+
+import numpy as np
+
+from gnomon.tasks.forecasting import modes
+from tests.tasks.forecasting.series import HOUR, Array, fit, specification
+
+
+def wave(slots: int, cells: int, *, seed: int) -> Array:
+    """A damped travelling wave, driven by noise: two modes that feed each other."""
+    rng = np.random.default_rng(seed)
+    pair = np.zeros((slots + 100, 2))
+    turn = 0.95 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    for t in range(1, len(pair)):
+        pair[t] = turn @ pair[t - 1] + rng.standard_normal(2)
+    place = np.linspace(0, 2 * np.pi, cells, endpoint=False)
+    field: Array = pair[100:] @ np.stack([np.cos(place), np.sin(place)])
+    return field + 0.1 * rng.standard_normal(field.shape)
+
+
+def test_two_modes_are_found_and_forecast() -> None:
+    spec = specification((1, 0, 0))
+    values = wave(300, 40, seed=1)
+    found = fit(spec, values[:250])
+    share = found.outlook.amplitudes.var(axis=0)
+    assert share[:2].sum() > 0.95 * share.sum()
+    outlook, square = found.outlook, np.zeros((2, 6))
+    for slot in range(250, 290):
+        outlook = outlook.roll(found.spec, slot, slot * HOUR, values[slot])
+        made = outlook.forecast(found.spec, 6)
+        assert made is not None
+        truth = modes.project(outlook.patterns, values[slot + 1 : slot + 7])[:, :2]
+        square[0] += ((made.linear[:, :2] - truth) ** 2).sum(axis=1)
+        square[1] += ((made.now[:2] - truth) ** 2).sum(axis=1)
+    # What is not noise is a turn of half a radian: at lead 3 it is nearly all of the change.
+    assert (square[0] < 0.75 * square[1]).all()
+    assert square[0, 2] < 0.4 * square[1, 2]
+
+
+def test_the_blend_follows_modes_where_they_lead() -> None:
+    found = fit(specification((1, 0, 0)), wave(300, 40, seed=2))
+    linear = found.outlook.calibration.weights[:, -1]
+    assert linear.mean() > 0.5
+
+
+def test_an_all_missing_capture_leaves_a_gap() -> None:
+    values = wave(100, 20, seed=3)
+    found = fit(specification(), values)
+    gone = found.outlook.roll(found.spec, 100, 100 * HOUR, np.full(20, np.nan))
+    assert np.isnan(gone.amplitudes[-1]).all()
+    made = gone.forecast(found.spec, 6)
+    assert made is not None
+    assert np.isfinite(made.linear).all()
+
+
+def test_a_field_with_holes_is_projected_from_the_rest() -> None:
+    values = wave(200, 60, seed=4)
+    found = modes.fit(values, np.ones(200))
+    holes = values.copy()
+    holes[:, ::3] = np.nan
+    whole, part = (modes.project(found.patterns, v)[:, :2] for v in (values, holes))
+    assert np.corrcoef(whole.ravel(), part.ravel())[0, 1] > 0.99
+
+
+def test_signs_and_order_do_not_hang_on_the_library() -> None:
+    values = wave(100, 20, seed=5)
+    found = modes.fit(values, np.ones(100)).patterns
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
+    assert (largest > 0).all()
+    np.testing.assert_allclose(found @ found.T, np.eye(len(found)), atol=1e-9)
+
+
+def test_constant_fields_have_no_modes() -> None:
+    assert modes.fit(np.zeros((50, 10)), np.ones(50)).patterns.shape == (0, 10)
+    assert modes.fit(np.full((50, 10), np.nan), np.ones(50)).patterns.shape == (0, 10)
