@@ -319,6 +319,8 @@ class _Check:
         state = repository.forecaster_state(variable.name)
         path = f"forecaster/{state.id}/{variable.folder}"
         where = f"forecaster state of {variable.name}"
+        if state.outlook_root:
+            self._attempt(f"{path}/outlook", where, state.outlook)
         if self._attempt(f"{path}/index", where, state.index) and self.read_data:
             for indices in batched(variable.grid.indices(), 1024):
                 self._chunks(

@@ -1,7 +1,8 @@
 """The forecaster's recursive state, as two arrays per variable whose meaning storage ignores.
 
 ``cells`` (row, *dims) holds rows of numbers per cell, ``shared`` (column, *chunk grid) numbers per
-chunk, ``index`` (*chunk grid, 2) the digest of both.
+chunk, ``index`` (*chunk grid, 2) the digest of both.  ``outlook`` (number, 1) is what is known of
+the variable as a whole.
 """
 
 from dataclasses import dataclass, field
@@ -20,9 +21,9 @@ from gnomon.storage.grid import Grid, Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Variable
 from gnomon.storage.shards import Shards
-from gnomon.storage.slab import Slab
+from gnomon.storage.slab import Slab, create_table
 
-__all__ = ["ForecasterState", "create_state", "state_digest", "state_grid"]
+__all__ = ["ForecasterState", "create_outlook", "create_state", "state_digest", "state_grid"]
 
 STATE_BYTES = 2**26
 """Size of a stored object of the state, about; more only where a single chunk needs it."""
@@ -80,6 +81,11 @@ def create_state(
     return made[0], made[1]
 
 
+def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:
+    """Store the numbers (n,) of the whole variable, and return their root."""
+    return create_table(batch, f"{path}/outlook", numbers[:, None], ["number"])
+
+
 def state_digest(variable: str, index: Index, cells: Floats, shared: Floats) -> NDArray[np.int64]:
     """Return the two digest columns of one chunk's state."""
     # The number of cells stands in front: another split of the same numbers is another state.
@@ -103,11 +109,19 @@ class ForecasterState:
     """Rows of ``cells``."""
     columns: int
     """Numbers per chunk."""
+    outlook_root: str = ""
+    """Root of the outlook, from the log record."""
     _opened: tuple[Slab, Shards, Shards] | None = field(default=None)
 
     def index(self) -> NDArray[Any]:
         """Return the digests (*chunk grid, 2), verified."""
         return self._open()[0].index()
+
+    def outlook(self) -> Floats:
+        """Return the numbers (n,) of the whole variable, verified."""
+        path = f"forecaster/{self.id}/{self.variable.folder}"
+        slab = Slab(self.location, path, {"outlook": self.outlook_root})
+        return np.asarray(slab.index("outlook")[:, 0])
 
     def _open(self) -> tuple[Slab, Shards, Shards]:
         if self._opened is None:

@@ -278,6 +278,7 @@ class Repository:
             str(entry["root"]),
             int(entry["rows"]),
             int(entry["columns"]),
+            str(entry.get("outlook", "")),
         )
 
     @cached_property

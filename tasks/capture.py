@@ -234,18 +234,17 @@ class _Work:
         """Return chunks of a unit of the k-th planned state as they are stored, and statistics."""
         step, base = self.first + k, self.plan.bases[k]
         against = [(index, raw, self._base(base, index)) for index, raw in chunks]
-        made = []
-        for (index, raw), encoded in zip(
-            chunks, encode_unit(self.variable.name, step, against), strict=True
-        ):
-            found = None
-            if encoded.is_unchanged and base is not None and base < self.first:
-                found = self._as_before(base, index)
-            if found is None:
-                found = self._measure(k, index, raw)
-            self.held[index] = (step, encoded.held)
-            made.append((encoded, found))
-        return made
+        encoded = encode_unit(self.variable.name, step, against)
+        found: dict[Index, dict[str, float]] = {}
+        for (index, _), one in zip(chunks, encoded, strict=True):
+            if one.is_unchanged and base is not None and base < self.first:
+                before = self._as_before(base, index)
+                if before is not None:
+                    found[index] = before
+        found |= self._measure(k, [(i, raw) for i, raw in chunks if i not in found])
+        for (index, _), one in zip(chunks, encoded, strict=True):
+            self.held[index] = (step, one.held)
+        return [(one, found[index]) for (index, _), one in zip(chunks, encoded, strict=True)]
 
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None:
@@ -270,20 +269,25 @@ class _Work:
         before = {name: float(values[index]) for name, values in self.ledgers[base].items()}
         return unchanged_statistics(before) if before else None
 
-    def _measure(self, k: int, index: Index, raw: NDArray[np.generic]) -> dict[str, float]:
+    def _measure(
+        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
+    ) -> dict[Index, dict[str, float]]:
         instant, variable = self.plan.instants[k], self.variable
-        values = variable.to_physical(raw)
-        departures: dict[str, float] = {}
+        values = {index: variable.to_physical(raw) for index, raw in chunks}
+        departures: dict[Index, dict[str, float]] = {}
         if self.expectation is not None and self.plan.revises[k] is None:
-            departures = self.expectation.meet(index, instant, values)
-        before = self._trusted(index, instant)
-        found = chunk_statistics(
-            values, before, variable.bounds(), categorical=variable.categorical
-        )
-        found |= departures
-        if not found.get("p_value", 1.0) < Expectation.GATE:
-            self.trusted[index] = values
-        return found
+            departures = self.expectation.meet(instant, values)
+        result = {}
+        for index, physical in values.items():
+            before = self._trusted(index, instant)
+            found = chunk_statistics(
+                physical, before, variable.bounds(), categorical=variable.categorical
+            )
+            found |= departures.get(index, {})
+            if not found.get("p_value", 1.0) < Expectation.GATE:
+                self.trusted[index] = physical
+            result[index] = found
+        return result
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
         if index not in self.trusted:

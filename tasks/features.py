@@ -1,7 +1,8 @@
 """Features: what the captures say of a variable before it is forecast.
 
-At a refit a bounded sample of cells is read over a bounded window of captures; seasonal periods,
-EOF modes and the orders that pmdarima identifies on them become the forecaster's specification.
+A bounded sample of cells stands for the variable. At a refit it is read over a bounded window of
+captures: seasonal periods, orders, EOF modes and the calibration of hindcasts come from it. Between
+refits only its newest captures are read, and the modes go on.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from gnomon.storage.model import Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
-from gnomon.tasks.expectation import forecaster_of
-from gnomon.tasks.forecasting import Specification, identify
+from gnomon.tasks.expectation import Expectation, Forecaster, forecaster_of
+from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify, usable
+from gnomon.tasks.forecasting.bounds import bounds
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Features", "features", "refit_reason", "window"]
+__all__ = ["Features", "distinct_slots", "features", "gates", "refit_reason", "window"]
 
 MIN_CAPTURES = 3
 """Captures below which nothing is forecast."""
@@ -34,6 +36,8 @@ WINDOW_BYTES = 2**28
 SAMPLE_CHUNKS = 16
 SAMPLE_CELLS = 64
 """Cells of each sampled chunk whose histories are looked at."""
+DRIFTED_SHARE = 0.2
+"""Share of chunks that have drifted, above which everything is learnt anew."""
 GROWTH = 1.5
 """A refit is due when the captures have grown by this factor since the last one."""
 
@@ -46,6 +50,10 @@ class Features:
     """Periods, orders, bounds and tolerance."""
     cadence: Cadence
     """The grid of capture times."""
+    outlook: Outlook
+    """Modes and calibration, up to the newest capture."""
+    sample: tuple[Index, ...]
+    """Chunks that the outlook's cells are in."""
     refit: str | None
     """Why everything is learnt anew; None: the state rolls forward."""
     refit_captures: int
@@ -56,6 +64,7 @@ class Features:
         return {
             "specification": self.specification.to_json(),
             "cadence": self.cadence.to_json(),
+            "sample": [list(index) for index in self.sample],
             "refit": self.refit,
             "refit_captures": self.refit_captures,
         }
@@ -66,7 +75,10 @@ def refit_reason(repository: Repository, name: str) -> str | None:
     record = repository.forecaster
     if record is None or name not in record.body["forecaster"]:
         return "first forecast"
-    before = int(record.body["forecaster"][name]["refit_captures"])
+    entry = record.body["forecaster"][name]
+    if (worn := _worn(entry)) is not None:
+        return worn
+    before = int(entry["refit_captures"])
     now = len(repository.timeline)
     if now >= max(before * GROWTH, before + 8):
         return f"captures grew from {before} to {now}"
@@ -75,8 +87,16 @@ def refit_reason(repository: Repository, name: str) -> str | None:
         return "the newest capture that was learnt was forgotten"
     changed = [r for r in repository.records[record.sequence :] if r.kind == "verdict"]
     steps = (repository.captured[int(c["step"])] for r in changed for c in r.body["chunks"])
-    if any(step.instant <= known.instant for step in steps):
-        return "a verdict changed what was learnt"
+    judged = any(step.instant <= known.instant for step in steps)
+    return "a verdict changed what was learnt" if judged else None
+
+
+def _worn(entry: dict[str, Any]) -> str | None:
+    """Return why what was learnt does not hold any more, or None."""
+    if not Specification.is_current(entry["specification"]):
+        return "a newer version of the forecaster"
+    if float(entry.get("drifted", 0.0)) > DRIFTED_SHARE:
+        return f"{entry['drifted']:.0%} of the chunks have drifted from what was learnt"
     return None
 
 
@@ -109,38 +129,76 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     url, sequence, name, wanted = job
     repository = Repository.open(url).at(sequence)
     reason = wanted or refit_reason(repository, name)
-    if reason is None:
-        return _roll_forward(repository, name)
+    before = None if reason is not None else forecaster_of(repository, name)
+    if before is not None:
+        return _roll_forward(repository, name, before)
     settings, variable = repository.settings, repository.settings.variable(name)
     numbers = window(repository, variable)
     times = np.array([repository.captured[s].instant for s in numbers], np.int64)
     cadence = identify_cadence(times, settings.calendar, settings.interval_s)
-    kept = _distinct_slots(cadence, times)
+    kept = distinct_slots(cadence, times)
     captures = repository.captures(name)
-    sample = _sample(captures, [numbers[int(k)] for k in kept])
-    if np.isfinite(sample).sum(axis=0).max(initial=0) < MIN_CAPTURES:
+    steps = [numbers[int(k)] for k in kept]
+    chosen = _sample_chunks(captures, steps[-1])
+    values, starts, trusted = _sample(captures, steps, chosen)
+    if np.isfinite(values).sum(axis=0).max(initial=0) < MIN_CAPTURES:
         return None
+    times_s = times[kept] / SECOND
     specification = identify(
-        times[kept] / SECOND,
-        sample,
+        times_s,
+        np.where(np.repeat(trusted, np.diff(starts), axis=1), values, np.nan),
         interval_s=cadence.interval_s,
         leads=settings.leads,
         year_s=year_seconds(settings.calendar),
         periods_s=settings.periods_s,
-        bounds=variable.bounds(),
+        bounds=bounds(
+            variable.bounds(),
+            str(variable.attributes.get("standard_name", "")),
+            str(variable.attributes.get("units", "")),
+            values,
+        ),
         tolerance=_tolerance(repository, settings, name),
         categorical=variable.categorical,
     )
-    return Features(specification, cadence, reason, len(repository.timeline))
+    accepted = repository.state.accepted.get(name, frozenset())
+    specification, outlook = fit_outlook(
+        specification,
+        np.array([cadence.slot(int(t)) for t in times[kept]]),
+        times_s,
+        values,
+        starts,
+        trusted=trusted,
+        gates=gates(steps, chosen, accepted),
+    )
+    reason = reason or "what was learnt is damaged"
+    return Features(
+        specification, cadence, outlook, tuple(chosen), reason, len(repository.timeline)
+    )
 
 
-def _roll_forward(repository: Repository, name: str) -> Features | None:
-    found = forecaster_of(repository, name)
+def gates(
+    steps: list[int], chunks: list[Index], accepted: frozenset[tuple[int, Index]]
+) -> NDArray[np.float64]:
+    """Return the p-values (step, chunk) below which a captured chunk is not learnt."""
+    return np.array(
+        [[0.0 if (s, i) in accepted else Expectation.GATE for i in chunks] for s in steps]
+    )
+
+
+def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Features:
     record = repository.forecaster
-    if found is None or record is None:
-        return None
-    before = int(record.body["forecaster"][name]["refit_captures"])
-    return Features(found[0], found[1], None, before)
+    assert record is not None
+    captures = repository.captures(name)
+    known = repository.captured[int(record.body["step"])].instant
+    outlook = before.outlook
+    for step in (s for s in repository.timeline if s.instant > known):
+        slot = before.cadence.slot(step.instant)
+        if slot > outlook.slot:
+            values, *_ = _sample(captures, [step.step], list(before.sample))
+            time_s = step.instant / SECOND
+            outlook = outlook.roll(before.specification, slot, time_s, values[0])
+    count = int(record.body["forecaster"][name]["refit_captures"])
+    return Features(before.specification, before.cadence, outlook, before.sample, None, count)
 
 
 def _tolerance(repository: Repository, settings: Settings, name: str) -> float | None:
@@ -148,10 +206,10 @@ def _tolerance(repository: Repository, settings: Settings, name: str) -> float |
     if name in settings.tolerances:
         return settings.tolerances[name]
     found = forecaster_of(repository, name)
-    return None if found is None else found[0].tolerance
+    return None if found is None else found.specification.tolerance
 
 
-def _distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return positions of the captures that open a new slot; a second one in it is not learnt."""
     slots = np.array([cadence.slot(int(t)) for t in times])
     highest = np.maximum.accumulate(slots)
@@ -177,18 +235,25 @@ def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:
         return False  # as it is sampled, this is told
 
 
-def _sample(captures: CaptureStack, steps: list[int]) -> NDArray[np.float64]:
-    """Return histories (step, cell) of cells spread over the variable; suspect chunks are NaN."""
+def _sample(
+    captures: CaptureStack, steps: list[int], chunks: list[Index]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return histories (step, cell) of cells of some chunks, where each starts, and their trust.
+
+    A chunk that is suspect or damaged is NaN, and not trusted (step, chunk).
+    """
     grid = captures.variable.grid
-    columns = []
-    for index in _sample_chunks(captures, steps[-1]):
+    columns, sizes = [], [0]
+    trusted = np.zeros((len(steps), len(chunks)), bool)
+    for place, index in enumerate(chunks):
         cells = int(np.prod([s.stop - s.start for s in grid.cells(index)]))
         picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
         history = np.full((len(steps), picked.size), np.nan)
         for k, step in enumerate(steps):
             values = trusted_values(captures, step, index)
             if values is not None:
-                picks = values.ravel()[picked]
-                history[k] = np.where(np.isfinite(picks), picks, np.nan)
+                trusted[k, place] = True
+                history[k] = usable(values.ravel()[picked])
         columns.append(history)
-    return np.concatenate(columns, axis=1)
+        sizes.append(picked.size)
+    return np.concatenate(columns, axis=1), np.cumsum(sizes), trusted

@@ -5,6 +5,7 @@ reads the window.  Suspect and damaged chunks are passed over, never learnt.  Th
 as it will be committed, with its digests.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -16,18 +17,29 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry, fresh_id
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.forecaster import create_state, state_digest, state_grid
-from gnomon.storage.grid import Block, Index
+from gnomon.storage.forecaster import (
+    create_outlook,
+    create_state,
+    state_digest,
+    state_grid,
+)
+from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_table
 from gnomon.storage.times import SECOND
-from gnomon.tasks.expectation import Expectation, forecaster_of, known_state
-from gnomon.tasks.features import Features, window
-from gnomon.tasks.forecasting import State, layout, learn, pack, roll
+from gnomon.tasks.expectation import Forecaster, forecaster_of
+from gnomon.tasks.features import Features, gates, window
+from gnomon.tasks.forecasting import State, drifted, join, learn, pack, roll, rows, usable
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper
 
-__all__ = ["Learnt", "forecast"]
+__all__ = ["Learnt", "forecast", "groups"]
+
+WINDOW_BYTES = 2**25
+"""Captures of the chunks that are learnt together, as float64; more only for a single chunk."""
+
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +71,49 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
     for name, features in found.items():
         variable = repository.settings.variable(name)
         path = f"forecaster/{batch.id}/{variable.folder}"
-        shape = layout(features.specification)
-        grid = state_grid(variable.grid, shape.rows)
-        create_state(batch, path, grid, shape.rows, shape.length)
+        cells, columns = rows(features.specification)
+        grid = state_grid(variable.grid, cells)
+        create_state(batch, path, grid, cells, columns)
         blocks = list(grid.blocks())
         results = mapper(partial(_forecast_block, pinned, batch.id, name, features), blocks)
         digests = np.zeros((*grid.counts, 2), np.int64)
         refused: list[tuple[int, Index, float]] = []
-        for block, (part, doubts, entries) in zip(blocks, results, strict=True):
-            digests[block.chunks] = part
-            refused += doubts
-            batch.merge(entries)
-        columns = ["digest_high", "digest_low"]
-        root = create_table(batch, f"{path}/index", digests, columns)
-        states[name] = {"root": root, "rows": shape.rows, "columns": shape.length}
+        moved = 0
+        for block, result in zip(blocks, results, strict=True):
+            digests[block.chunks] = result.digests
+            refused += result.doubts
+            moved += result.drifted
+            batch.merge(result.entries)
+        root = create_table(batch, f"{path}/index", digests, ["digest_high", "digest_low"])
+        states[name] = {
+            "root": root,
+            "rows": cells,
+            "columns": columns,
+            "outlook": create_outlook(batch, path, features.outlook.pack()),
+            "drifted": moved / max(1, grid.size),
+        }
         gated[name] = tuple(refused)
     newest = repository.timeline[-1].step
     return Learnt(batch.id, pinned[1], newest, dict(found), states, gated, batch.entries)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a worker returns of its block."""
+
+    digests: NDArray[np.int64]
+    doubts: list[tuple[int, Index, float]]
+    drifted: int
+    entries: dict[str, Entry]
+
+
 def _forecast_block(
     pinned: tuple[str, int], commit: str, name: str, features: Features, block: Block
-) -> tuple[NDArray[np.int64], list[tuple[int, Index, float]], dict[str, Entry]]:
+) -> _Block:
     """Bring the state of one block up to date; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
-    captures = repository.captures(name)
+    spec = features.specification
     batch = Batch(repository.location, commit)
     path = f"forecaster/{commit}/{variable.folder}"
     stored_cells = zarr.open_array(batch.store(), path=f"{path}/cells", mode="r+")
@@ -93,26 +122,133 @@ def _forecast_block(
     shape = tuple(s.stop - s.start for s in block.cells)
     all_cells = np.zeros((stored_cells.shape[0], *shape))
     all_shared = np.zeros((stored_shared.shape[0], *block.grid))
+    work = _Work(repository, repository.captures(name), features)
     doubts: list[tuple[int, Index, float]] = []
-    before = None if features.refit else forecaster_of(repository, name)
-    numbers = _since_forecast(repository)
-    accepted = repository.state.accepted.get(name, frozenset())
-    for index, local, cells in variable.grid.inner(block):
-        known = None if before is None else known_state(before[2], features.specification, index)
-        if known is None:
-            state, refused = _learn_chunk(repository, captures, features, index, accepted)
-            doubts += [(step, index, p) for step, p in refused]
-        else:
-            state = _roll_chunk(repository, captures, features, index, known, numbers)
-        flat, shared = pack(features.specification, state)
-        digests[local] = state_digest(name, index, flat, shared)
-        where: tuple[Any, ...] = (slice(None), *cells)
-        all_cells[where] = flat.reshape(all_cells[where].shape)
-        place: tuple[Any, ...] = (slice(None), *local)
-        all_shared[place] = shared
+    moved = 0
+    places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
+    for indices, state in work.states(list(places), doubts):
+        moved += int(drifted(state).sum())
+        flat, shared = pack(spec, state)
+        for k, index in enumerate(indices):
+            local, cells = places[index]
+            own = flat[:, state.starts[k] : state.starts[k + 1]]
+            digests[local] = state_digest(name, index, own, shared[:, k])
+            where: tuple[Any, ...] = (slice(None), *cells)
+            all_cells[where] = own.reshape(all_cells[where].shape)
+            place: tuple[Any, ...] = (slice(None), *local)
+            all_shared[place] = shared[:, k]
     stored_cells[(slice(None), *block.cells)] = all_cells
     stored_shared[(slice(None), *block.chunks)] = all_shared
-    return digests, doubts, batch.entries
+    return _Block(digests, doubts, moved, batch.entries)
+
+
+def groups(grid: Grid, indices: list[Index], nbytes: int) -> Iterator[list[Index]]:
+    """Yield chunks that are worked on together, some `WINDOW_BYTES` of them.
+
+    Parameters
+    ----------
+    nbytes
+        Memory that one cell takes.
+    """
+    group: list[Index] = []
+    size = 0
+    for index in indices:
+        own = nbytes * prod(s.stop - s.start for s in grid.cells(index))
+        if group and size + own > WINDOW_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(index)
+        size += own
+    if group:
+        yield group
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a worker needs to bring chunks up to date."""
+
+    repository: Repository
+    captures: CaptureStack
+    features: Features
+
+    def states(
+        self, indices: list[Index], doubts: list[tuple[int, Index, float]]
+    ) -> Iterator[tuple[list[Index], State]]:
+        """Yield the states of some chunks at a time; what is not believed joins `doubts`."""
+        grid = self.captures.variable.grid
+        before: Forecaster | None = None
+        if self.features.refit is None:
+            before = forecaster_of(self.repository, self.captures.variable.name)
+        anew: list[Index] = []
+        if before is None:
+            anew = indices
+        else:
+            per_cell = 8 * (rows(self.features.specification)[0] + 1)
+            for group in groups(grid, indices, per_cell):
+                known = {i: s for i in group if (s := before.state(i)) is not None}
+                anew += [index for index in group if index not in known]
+                if known:
+                    yield list(known), self._rolled(before, list(known), join([*known.values()]))
+        count = len(window(self.repository, self.captures.variable))
+        for group in groups(grid, anew, 8 * count):
+            yield group, self._learnt(group, doubts)
+
+    def _values(self, step: int, indices: list[Index]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Values (cell,) of some chunks, and which may be learnt from (chunk,)."""
+        grid = self.captures.variable.grid
+        parts, trusted = [], []
+        for index in indices:
+            values = trusted_values(self.captures, step, index)
+            trusted.append(values is not None)
+            if values is None:
+                size = prod(s.stop - s.start for s in grid.cells(index))
+                parts.append(np.full(size, np.nan))
+            else:
+                parts.append(values.ravel())
+        return usable(np.concatenate(parts)), np.array(trusted)
+
+    def _learnt(self, indices: list[Index], doubts: list[tuple[int, Index, float]]) -> State:
+        repository, features, variable = self.repository, self.features, self.captures.variable
+        steps: list[int] = []
+        slots: list[int] = []
+        for step in window(repository, variable):
+            slot = features.cadence.slot(repository.captured[step].instant)
+            if not slots or slot > slots[-1]:
+                steps.append(step)
+                slots.append(slot)
+        sizes = [prod(s.stop - s.start for s in variable.grid.cells(i)) for i in indices]
+        values = np.empty((len(steps), sum(sizes)))
+        trusted = np.empty((len(steps), len(indices)), bool)
+        for k, step in enumerate(steps):
+            values[k], trusted[k] = self._values(step, indices)
+        accepted = repository.state.accepted.get(variable.name, frozenset())
+        gate = gates(steps, indices, accepted)
+        learnt = learn(
+            features.specification,
+            np.array(slots),
+            np.array([repository.captured[s].instant for s in steps]) / SECOND,
+            values,
+            np.concatenate([[0], np.cumsum(sizes)]),
+            trusted=trusted,
+            gates=gate,
+            amplitudes=features.outlook.amplitudes,
+        )
+        for k, place in zip(*np.nonzero(trusted & (learnt.p_values < gate)), strict=True):
+            doubts.append((steps[k], indices[place], float(learnt.p_values[k, place])))
+        return learnt.state
+
+    def _rolled(self, before: Forecaster, indices: list[Index], state: State) -> State:
+        outlook = self.features.outlook
+        for step in _since_forecast(self.repository):
+            instant = self.repository.captured[step].instant
+            slot = self.features.cadence.slot(instant)
+            if slot <= state.slot:
+                continue
+            values, trusted = self._values(step, indices)
+            past = before.outlook if state.slot == before.outlook.slot else outlook.at(state.slot)
+            spec, time_s = self.features.specification, instant / SECOND
+            state = roll(spec, state, past, slot, time_s, values, trusted=trusted)
+        return state
 
 
 def _since_forecast(repository: Repository) -> list[int]:
@@ -120,61 +256,3 @@ def _since_forecast(repository: Repository) -> list[int]:
     record = repository.forecaster
     known = None if record is None else repository.captured[int(record.body["step"])].instant
     return [s.step for s in repository.timeline if known is None or s.instant > known]
-
-
-def _values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
-    """Return the values (cell,) of a chunk; None if it is not to be learnt from."""
-    values = trusted_values(captures, step, index)
-    return None if values is None else np.where(np.isfinite(values), values, np.nan).ravel()
-
-
-def _learn_chunk(
-    repository: Repository,
-    captures: CaptureStack,
-    features: Features,
-    index: Index,
-    accepted: frozenset[tuple[int, Index]],
-) -> tuple[State, list[tuple[int, float]]]:
-    numbers = window(repository, captures.variable)
-    steps: list[int] = []
-    slots: list[int] = []
-    for step in numbers:
-        slot = features.cadence.slot(repository.captured[step].instant)
-        if not slots or slot > slots[-1]:
-            steps.append(step)
-            slots.append(slot)
-    times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
-    found = [_values(captures, s, index) for s in steps]
-    trusted = np.array([values is not None for values in found])
-    nothing = np.full(prod(s.stop - s.start for s in captures.variable.grid.cells(index)), np.nan)
-    values = np.stack([nothing if v is None else v for v in found])
-    gates = np.array([0.0 if (s, index) in accepted else Expectation.GATE for s in steps])
-    spec, numbered = features.specification, np.array(slots)
-    state, p_values = learn(spec, numbered, times_s, values, trusted, gate=gates)
-    refused = [
-        (step, float(p))
-        for step, p, gate, ok in zip(steps, p_values, gates, trusted, strict=True)
-        if ok and p < gate
-    ]
-    return state, refused
-
-
-def _roll_chunk(
-    repository: Repository,
-    captures: CaptureStack,
-    features: Features,
-    index: Index,
-    state: State,
-    numbers: list[int],
-) -> State:
-    spec = features.specification
-    for step in numbers:
-        instant = repository.captured[step].instant
-        slot = features.cadence.slot(instant)
-        if slot <= state.slot:
-            continue
-        values = _values(captures, step, index)
-        if values is None:
-            values = np.full(state.shift.shape[-1], np.nan)
-        state = roll(spec, state, slot, instant / SECOND, values)
-    return state

@@ -209,7 +209,7 @@ class _Region:
             return None
         fields = np.stack([self._captured(captures, s) for s in steps])
         times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
-        return _anomalies(fields, times_s, found[0])
+        return _anomalies(fields, times_s, found.specification)
 
 
 def _anomalies(fields: Floats, times_s: Floats, spec: Specification) -> Floats:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.errors import Conflict, GnomonError
 from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.grid import Block
+from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
 from gnomon.storage.slab import create_residual, create_table
 from gnomon.storage.times import SECOND
-from gnomon.tasks.features import MIN_CAPTURES, Features
-from gnomon.tasks.forecast import Learnt
-from gnomon.tasks.forecasting import Forecast, State, unpack
+from gnomon.tasks.features import Features
+from gnomon.tasks.forecast import Learnt, groups
+from gnomon.tasks.forecasting import Specification, State, rows, unpack
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
@@ -132,7 +132,7 @@ def _materialize_block(
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     spec = learnt.features[name].specification
-    stored = ForecasterState(repository.location, variable, learnt.id, **learnt.states[name])
+    stored = _state_of(repository, variable, learnt)
     batch = Batch(repository.location, learnt.id)
     path = f"shadows/{learnt.id}/{variable.folder}"
     targets = [
@@ -147,38 +147,53 @@ def _materialize_block(
     scores = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
     table = {n: np.zeros((leads, *block.grid)) for n in PREDICTION_STATISTICS}
     times_s = np.array(instants) / SECOND
-    for index, local, cells in variable.grid.inner(block):
-        state = unpack(spec, *stored.chunk(index))
-        trusted = last_trusted(captures, index, numbers)
-        base_step, base = trusted if trusted is not None else (NO_BASE, None)
-        predicted = _predict(learnt.features[name], state, times_s)
-        chunk_shape = tuple(s.stop - s.start for s in cells)
-        for k in range(leads):
-            where: tuple[Any, ...] = (k, *cells)
-            mean = predicted.mean[k].reshape(chunk_shape)
-            error = predicted.standard_error[k].reshape(chunk_shape)
-            confidence, expected = float(predicted.confidence[k]), float(predicted.expected_rmse[k])
-            chunk = quantise(name, (k, *index), mean, error, base, base_step, confidence, expected)
-            written[0][where] = chunk.change
-            written[1][where] = chunk.error.view(np.int8)
-            index_rows[(k, *local)] = chunk.index
-            scores[(k, *local)] = chunk.score
-            row = _statistics(variable, mean, error, base, confidence)
-            row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
-            for column, value in row.items():
-                table[column][(k, *local)] = value
+    places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
+    for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
+        state = _joined(spec, stored, group)
+        predicted = predict(spec, state, learnt.features[name].outlook, times_s)
+        for g, index in enumerate(group):
+            local, cells = places[index]
+            own = slice(state.starts[g], state.starts[g + 1])
+            trusted = last_trusted(captures, index, numbers)
+            base_step, base = trusted if trusted is not None else (NO_BASE, None)
+            chunk_shape = tuple(s.stop - s.start for s in cells)
+            for k in range(leads):
+                where: tuple[Any, ...] = (k, *cells)
+                mean = predicted.mean[k, own].reshape(chunk_shape)
+                error = predicted.standard_error[k, own].reshape(chunk_shape)
+                confidence = float(predicted.confidence[k, g])
+                rmse = float(predicted.expected_rmse[k, g])
+                address = (k, *index)
+                chunk = quantise(name, address, mean, error, base, base_step, confidence, rmse)
+                written[0][where] = chunk.change
+                written[1][where] = chunk.error.view(np.int8)
+                index_rows[(k, *local)] = chunk.index
+                scores[(k, *local)] = chunk.score
+                row = _statistics(variable, mean, error, base, confidence)
+                row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
+                for column, value in row.items():
+                    table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
         target[(slice(None), *block.cells)] = values
     return index_rows, scores, table, batch.entries
 
 
-def _predict(features: Features, state: State, times_s: Floats) -> Forecast:
-    """Return the forecast of a chunk; NaN where too little of it was ever learnt."""
-    if state.captures >= MIN_CAPTURES:
-        return predict(features.specification, state, times_s)
-    nothing = np.full((times_s.size, state.shift.shape[-1]), np.nan)
-    unknown = np.full(times_s.size, np.nan)
-    return Forecast(nothing, nothing, unknown, unknown, np.zeros((times_s.size, 1)))
+def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:
+    """Return the states of some chunks as one."""
+    found = [stored.chunk(index) for index in indices]
+    return unpack(
+        spec,
+        np.cumsum([0, *(cells.shape[1] for cells, _ in found)]),
+        np.concatenate([cells for cells, _ in found], axis=1),
+        np.stack([shared for _, shared in found], axis=1),
+    )
+
+
+def _state_of(repository: Repository, variable: Variable, learnt: Learnt) -> ForecasterState:
+    entry = learnt.states[variable.name]
+    return ForecasterState(
+        repository.location, variable, learnt.id, entry["root"], entry["rows"], entry["columns"]
+    )
 
 
 def _statistics(

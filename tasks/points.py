@@ -158,7 +158,7 @@ def _cadence(repository: Repository) -> Cadence | None:
     for variable in repository.settings.variables:
         found = forecaster_of(repository, variable.name)
         if found is not None:
-            return found[1]
+            return found.cadence
     return None
 
 
@@ -257,7 +257,7 @@ def _last_capture(
         if variable.forecast:
             # A random walk's error grows with the root of the lead.
             errors[variable.name] = (
-                None if found is None else found[0].tolerance * max(1, lead) ** 0.5
+                None if found is None else found.specification.tolerance * max(1, lead) ** 0.5
             )
     return RestorePoint(
         "last_capture",

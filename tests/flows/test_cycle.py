@@ -43,7 +43,7 @@ def states(repository: GnomonRepository) -> dict[tuple[int, ...], bytes]:
     """The newest forecaster state of every chunk."""
     found = forecaster_of(repository.stored, "sst")
     assert found is not None
-    stored: ForecasterState = found[2]
+    stored: ForecasterState = found.stored
     grid = repository.stored.settings.variable("sst").grid
     return {
         index: b"".join(sources.bits(part) for part in stored.chunk(index))

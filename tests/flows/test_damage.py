@@ -122,3 +122,25 @@ def test_damaged_state_is_learnt_anew(grown: Case, caplog: pytest.LogCaptureFixt
     repository = grown.open()
     repository.update()  # only the newest two states are kept
     assert repository.check(read_data=True).problems == ()
+
+
+def test_a_damaged_outlook_is_learnt_anew(grown: Case, caplog: pytest.LogCaptureFixture) -> None:
+    spoil(*(grown.place / "forecaster").glob("*/v-sst/outlook/c/0/0"))
+    assert len(grown.open().check().problems) == 1
+    grown.arrive(HISTORY, HISTORY + 2)
+    with caplog.at_level(logging.WARNING):
+        report = grown.open().update()
+    assert any("outlook" in r.getMessage() for r in caplog.records)
+    assert report.refit == {"sst": "what was learnt is damaged"}
+    assert report.suspect_chunks == 0
+    grown.arrive(HISTORY + 2, HISTORY + 3)
+    grown.open().update()  # only the newest two states are kept
+    assert grown.open().check(read_data=True).problems == ()
+
+
+def test_what_an_older_forecaster_learnt_is_learnt_anew(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnomon.tasks.forecasting.specification.FORMAT_VERSION", 3)
+    grown.arrive(HISTORY, HISTORY + 1)
+    assert grown.open().update().refit == {"sst": "a newer version of the forecaster"}

@@ -34,7 +34,7 @@ def test_before_the_first_forecast_nothing_is_expected(grown: Case) -> None:
 
 
 def test_a_usual_capture_is_believed(grown: Case) -> None:
-    found = expectation(grown).meet((0, 0), instant(grown, HISTORY), chunk(grown, HISTORY))
+    found = expectation(grown).meet(instant(grown, HISTORY), {(0, 0): chunk(grown, HISTORY)})[0, 0]
     assert found["p_value"] > 1e-3
     assert 0 < found["departure_rms"] < 3
     assert found["departure_maximum"] >= found["departure_rms"] >= abs(found["departure_mean"])
@@ -42,28 +42,30 @@ def test_a_usual_capture_is_believed(grown: Case) -> None:
 
 def test_a_capture_in_other_units_is_not_believed(grown: Case) -> None:
     values = chunk(grown, HISTORY) - 273.15
-    found = expectation(grown).meet((0, 0), instant(grown, HISTORY), values)
+    found = expectation(grown).meet(instant(grown, HISTORY), {(0, 0): values})[0, 0]
     assert found["p_value"] < Expectation.GATE
     assert -276 < found["departure_mean"] < -270
 
 
 def test_what_is_not_believed_is_not_learnt(grown: Case) -> None:
     one, other = expectation(grown), expectation(grown)
-    one.meet((0, 0), instant(grown, HISTORY), chunk(grown, HISTORY) + 50)
-    other.meet((0, 0), instant(grown, HISTORY), np.full((4, 4), np.nan))
-    later = instant(grown, HISTORY + 1), chunk(grown, HISTORY + 1)
-    assert one.meet((0, 0), *later) == other.meet((0, 0), *later)
+    one.meet(instant(grown, HISTORY), {(0, 0): chunk(grown, HISTORY) + 50})
+    other.meet(instant(grown, HISTORY), {(0, 0): np.full((4, 4), np.nan)})
+    time, values = instant(grown, HISTORY + 1), chunk(grown, HISTORY + 1)
+    assert one.meet(time, {(0, 0): values}) == other.meet(time, {(0, 0): values})
 
 
 def test_a_second_capture_in_a_slot_is_not_compared(grown: Case) -> None:
     found = expectation(grown)
-    assert found.meet((0, 0), instant(grown, HISTORY - 1), chunk(grown, 0)) == {}
-    assert found.meet((0, 0), instant(grown, HISTORY) - DAY // 3, chunk(grown, HISTORY))
-    assert found.meet((0, 0), instant(grown, HISTORY), chunk(grown, HISTORY)) == {}
+    assert found.meet(instant(grown, HISTORY - 1), {(0, 0): chunk(grown, 0)}) == {}
+    assert found.meet(instant(grown, HISTORY) - DAY // 3, {(0, 0): chunk(grown, HISTORY)})
+    assert found.meet(instant(grown, HISTORY), {(0, 0): chunk(grown, HISTORY)}) == {}
 
 
 def test_land_is_not_compared(grown: Case) -> None:
-    found = expectation(grown).meet((1, 2), instant(grown, HISTORY), np.full((4, 4), np.nan))
+    found = expectation(grown).meet(instant(grown, HISTORY), {(1, 2): np.full((4, 4), np.nan)})[
+        1, 2
+    ]
     assert np.isnan(found["p_value"])
 
 
