@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnomon import cli_maintenance as _joined
+from gnomon import cli_hindcast, cli_maintenance
 from gnomon.console import At, Json, Place, app, print_json, progress_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-assert _joined  # its commands are part of the application
+_joined = cli_hindcast, cli_maintenance  # their commands are part of the application
 
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Heal", "plot_heal"]
+from gnomon.tasks.hindcast import BASELINES, Report
+
+__all__ = ["Heal", "plot_heal", "plot_hindcast"]
 
 Floats = NDArray[np.floating]
 
@@ -75,6 +77,49 @@ def plot_heal(heal: Heal, path: Path) -> Path:
         axis.set_xticks([])
         axis.set_yticks([])
         figure.colorbar(shown, ax=axis, label=label, pad=0.01, extend="both")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
+    """Draw error and coverage by lead, weights of the candidates, and reliability.
+
+    Returns
+    -------
+    Path
+        The PNG that was written.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure.suptitle(f"{variable}: {report.verdict}", fontsize=10)
+    leads = report.leads
+    for name in BASELINES:
+        axes[0, 0].plot(leads, report.rmse[name], label=name.replace("_", " "))
+    axes[0, 0].plot(leads, report.rmse["shadow"], "k", lw=2, label="shadow")
+    axes[0, 0].set(title="error", ylabel="RMSE", ylim=(0, None))
+    axes[0, 0].legend(fontsize=8)
+    for name, covered in report.coverage.items():
+        axes[0, 1].axhline(float(name) / 100, color="0.8", lw=1)
+        axes[0, 1].plot(leads, covered, label=f"{name} %")
+    axes[0, 1].set(title="coverage of the intervals", ylim=(0, 1.02))
+    axes[0, 1].legend(fontsize=8)
+    axes[1, 0].stackplot(
+        leads, list(report.weights.values()), labels=[n.replace("_", " ") for n in report.weights]
+    )
+    axes[1, 0].set(title="weights of the candidates", xlabel="lead", ylim=(0, 1))
+    axes[1, 0].legend(fontsize=7, loc="lower right")
+    axes[1, 1].plot([0, 1], [0, 1], color="0.8", lw=1)
+    axes[1, 1].scatter(
+        [r["confidence"] for r in report.reliability],
+        [r["within"] for r in report.reliability],
+        s=[10 + 2 * r["number"] ** 0.5 for r in report.reliability],
+    )
+    axes[1, 1].set(title="reliability", xlabel="confidence", ylabel="share within tolerance")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

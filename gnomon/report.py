@@ -11,11 +11,13 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from gnomon.repository import Progress as Callback
+    from gnomon.tasks.hindcast import Report
     from gnomon.tasks.points import RestorePoint
 
 __all__ = [
     "note",
     "print_anomalies",
+    "print_hindcast",
     "print_points",
     "print_restored",
     "print_status",
@@ -189,3 +191,33 @@ def print_anomalies(found: Sequence[dict[str, Any]]) -> None:
     for incident in found:
         state = "open" if incident["open"] else "closed"
         note(f"{state:6} {_incident(incident)}")
+
+
+def print_hindcast(found: "Report") -> None:
+    """Print a hindcast: by lead, then as a whole, then the verdict."""
+    names = list(found.rmse)
+    header = ["lead", *(name.replace("_", " ") for name in names), "CRPS", "50 %", "90 %", "99 %"]
+    rows = []
+    for k, lead in enumerate(found.leads):
+        errors = [found.rmse[name][k] for name in names]
+        covered = [f"{found.coverage[level][k]:.3f}" for level in ("50", "90", "99")]
+        rows.append([lead, *errors, found.crps[k], *covered])
+    title = (
+        f"RMSE and share of cells within the intervals; {found.cells} cells, "
+        f"{found.captures} captures, {found.origins} origins"
+    )
+    print_table(header, rows, title)
+    ratios = [(name.replace("_", " "), ratio) for name, ratio in found.ratio_to.items()]
+    note("")
+    print_table(["error of the shadow over that of", "ratio"], ratios)
+    note("")
+    note(
+        f"90 % intervals cover {found.coverage90:.1%}, {found.coverage90_worst:.1%} at the worst "
+        f"lead, {found.coverage90_season:.1%} in the worst season; "
+        f"confidence is off by {found.ece:.3f} (expected calibration error)"
+    )
+    if found.doubted:
+        note(f"{found.doubted:.2%} of the captured chunks look damaged: neither learnt nor scored")
+    speed = found.cells_per_second
+    note(f"refit {speed['refit']:,.0f} cells/s, roll-forward {speed['roll']:,.0f} cells/s")
+    note(found.verdict)

@@ -1,0 +1,56 @@
+"""The command that needs no repository: would a shadow of this dataset be worth having?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gnomon.console import Json, app, print_json, progress_of
+
+__all__: list[str] = []
+
+
+@app.command()
+def hindcast(
+    source: Annotated[str, typer.Argument(help="Path or URL of a dataset with a time dimension.")],
+    variable: Annotated[str, typer.Option(help="Variable to hindcast.")],
+    origins: Annotated[int, typer.Option(min=1, help="Reference times, at most.")] = 30,
+    leads: Annotated[
+        int | None, typer.Option(min=1, help="Intervals ahead; 24 for hourly data, else 6.")
+    ] = None,
+    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
+    interval: Annotated[float | None, typer.Option(help="Interval in hours.")] = None,
+    time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
+    engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
+    group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw the result to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast the last 30 % of a record from what was before, and say how good that is."""
+    from gnomon.hindcasting import hindcast as run
+
+    with progress_of(shown=not as_json) as progress:
+        found = run(
+            source,
+            variable,
+            origins=origins,
+            leads=leads,
+            periods_s=[p * 86400.0 for p in period] or None,
+            interval_s=None if interval is None else interval * 3600.0,
+            time=time,
+            engine=engine,
+            group=group,
+            progress=progress,
+        )
+    if plot is not None:
+        from gnomon.plots import plot_hindcast
+
+        plot_hindcast(found, variable, plot)
+    if as_json:
+        print_json(found.to_json())
+        return
+    from gnomon import report
+
+    report.print_hindcast(found)
+    if plot is not None:
+        report.note(f"drawn: {plot}")

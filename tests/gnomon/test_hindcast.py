@@ -1,0 +1,140 @@
+"""The command that needs no repository: complete, honest about what it cannot do, and harmless."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gnomon.hindcasting import hindcast
+from gnomon.storage.errors import InvalidInput, NotFound
+from tests import sources
+from tests.gnomon.test_cli import run, strict
+
+CALENDARS = ("standard", "noleap", "360_day")
+
+
+def write(path: Path, values: np.ndarray, calendar: str = "standard", **attributes: object) -> str:
+    """Monthly states of a variable v on an 8 x 6 grid."""
+    about = {"units": "days since 2000-01-01", "calendar": calendar}
+    time = ("time", 30.4375 * np.arange(len(values)), about)
+    whole = xr.Dataset({"v": (("time", "y", "x"), values, attributes)}, coords={"time": time})
+    whole.to_zarr(path, zarr_format=3, consolidated=False)
+    return str(path)
+
+
+def red(captures: int = 60, seed: int = 0) -> np.ndarray:
+    """A field that remembers."""
+    rng = np.random.default_rng(seed)
+    values = np.zeros((captures, 8, 6))
+    for t in range(1, captures):
+        values[t] = 0.8 * values[t - 1] + rng.standard_normal((8, 6)) + rng.standard_normal()
+    return 20.0 + values
+
+
+def test_json_has_what_is_promised(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    before = sources.listing(tmp_path / "s.zarr")
+    picture = tmp_path / "p.png"
+    code, out, _ = run(
+        capsys, "hindcast", source, "--variable", "v", "--origins", "9",
+        "--leads", "4", "--json", "--plot", str(picture),
+    )  # fmt: skip
+    found = strict(out)
+    assert code == 0
+    assert found["leads"] == [1, 2, 3, 4]
+    for name in ("shadow", "persistence", "climatology", "damped_anomaly"):
+        assert len(found["rmse"][name]) == 4
+    assert {len(found["coverage"][level]) for level in ("50", "90", "99")} == {4}
+    assert (found["cells"], found["captures"], found["origins"]) == (48, 60, 9)
+    assert set(found["cells_per_second"]) == {"refit", "roll"}
+    assert 0 < found["ratio_to_persistence"] < 1.05
+    assert isinstance(found["verdict"], str)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert sources.listing(tmp_path / "s.zarr") == before
+
+
+def test_people_get_a_table_and_a_verdict(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    code, out, _ = run(capsys, "hindcast", source, "--variable", "v", "--origins", "5")
+    assert code == 0
+    assert "persistence" in out
+    assert out.strip().splitlines()[-1].split()[0] in {"suitable:", "of", "unsuitable:"}
+
+
+def test_the_same_input_gives_the_same_figures(tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    one, other = (hindcast(source, "v", origins=5).to_json() for _ in range(2))
+    for report in (one, other):
+        report.pop("cells_per_second")
+    assert one == other
+
+
+@pytest.mark.parametrize("calendar", CALENDARS)
+def test_all_calendars(tmp_path: Path, calendar: str) -> None:
+    found = hindcast(write(tmp_path / "s.zarr", red(), calendar), "v", origins=3)
+    assert len(found.specification["periods_s"]) == 1
+    year = {"standard": 365.2425, "noleap": 365.0, "360_day": 360.0}[calendar]
+    assert found.specification["periods_s"][0] == pytest.approx(year * 86400)
+
+
+def test_masks_packing_and_bounds(tmp_path: Path) -> None:
+    values = np.clip(0.5 + 0.1 * (red() - 20.0), 0.0, 1.0)
+    packed = np.round(values / 0.001).astype("i2")
+    packed[:, 0, :3] = -1
+    packed[10:20, 2, 2] = -1
+    about = {"scale_factor": 0.001, "_FillValue": np.int16(-1), "valid_range": [0, 1000]}
+    whole = xr.Dataset(
+        {"v": (("time", "y", "x"), packed, about)},
+        coords={"time": ("time", np.arange(60.0), {"units": "days since 2000-01-01"})},
+    )
+    whole.to_netcdf(tmp_path / "s.nc")
+    found = hindcast(str(tmp_path / "s.nc"), "v", origins=5)
+    assert found.cells == 45
+    assert found.specification["minimum"] == pytest.approx(0.0)
+    assert found.specification["maximum"] == pytest.approx(1.0)
+
+
+def test_damage_in_the_record_is_not_held_against_the_forecast(tmp_path: Path) -> None:
+    values = red(80)
+    clean = hindcast(write(tmp_path / "a.zarr", values), "v", origins=10)
+    values[70] = 1e6
+    hurt = hindcast(write(tmp_path / "b.zarr", values), "v", origins=10)
+    assert clean.doubted == 0
+    assert hurt.doubted > 0
+    assert hurt.rmse["shadow"][0] < 2 * clean.rmse["shadow"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((5, 8, 6)), "found 5 captures, expected at least 8"),
+        (np.full((30, 8, 6), np.nan), "all missing"),
+        (np.full((30, 8, 6), 1e300), "all missing"),
+    ],
+)
+def test_what_cannot_be_hindcast_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, values: np.ndarray, message: str
+) -> None:
+    source = write(tmp_path / "s.zarr", values)
+    code, out, err = run(capsys, "hindcast", source, "--variable", "v")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_nothing_to_predict_is_no_failure(tmp_path: Path) -> None:
+    found = hindcast(write(tmp_path / "s.zarr", np.full((30, 8, 6), 7.0)), "v", origins=4)
+    assert not found.suitable
+    assert found.to_json()["ratio_to_persistence"] is None
+
+
+def test_wrong_names_and_numbers_are_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    with pytest.raises(NotFound, match="has no variable 'w'"):
+        hindcast(source, "w")
+    with pytest.raises(InvalidInput, match="leads"):
+        hindcast(source, "v", leads=0)
+    with pytest.raises(NotFound, match="does not exist"):
+        hindcast(str(tmp_path / "nowhere.zarr"), "v")
