@@ -27,7 +27,7 @@ test test-slow docs: export OPENBLAS_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadgroup
 
-.PHONY: help demo test test-slow soak check format bench docs constraints clean
+.PHONY: help demo test test-slow soak check format rivals bench docs constraints clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name text; \
@@ -55,6 +55,11 @@ format: $(STAMP)  ## format the code and mend what lint can mend
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix --quiet
 
+rivals:  ## make the environment of statsforecast, for benchmarks/skill.py --rivals
+	@$(call require_python)
+	@$(PYTHON) -m venv --clear .venv-rivals
+	@.venv-rivals/bin/python -m pip install -qq -c benchmarks/rivals.txt statsforecast
+
 bench: $(STAMP)  ## run the benchmarks and print their tables
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -73,7 +78,7 @@ constraints:  ## resolve the newest allowed set into constraints.txt
 	@echo 'Wrote constraints.txt; run `make check test` before you keep it.'
 
 clean:  ## remove the environment, caches, builds and the demo's output
-	@rm -rf .venv build dist demo-output .coverage htmlcov
+	@rm -rf .venv .venv-rivals build dist demo-output .coverage htmlcov
 	@rm -rf .grimp_cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache gnomon.egg-info
 	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -95,4 +100,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo 'Installing Gnomon and what it needs into .venv; from nothing this takes about two minutes.'; \
 	  [ $$usable = yes ] || $(PYTHON) -m venv --clear .venv; \
 	  $(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,demo]'; \
+	  $(BIN)/python -m gnomon.tasks.forecasting; \
 	  pwd -P > $(STAMP)

@@ -8,7 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bits", "skill", "heal", "storage", "memory", "faults", "crashes")
+BENCHMARKS = (
+    "bits",
+    "skill",
+    "calibration",
+    "speed",
+    "heal",
+    "storage",
+    "memory",
+    "faults",
+    "crashes",
+)
 
 
 def main() -> int:

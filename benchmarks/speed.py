@@ -1,0 +1,229 @@
+"""How long a refit and an update take: python -m benchmarks.speed SOURCE --variable V [--json].
+
+In a repository of the source, on the same cores: a refit of everything (periods, orders, modes,
+hindcasts, every cell's models), and a roll-forward of one capture, each beside reading what it is
+made from out of plain Zarr; forecast and stored shadow; peak memory.  ``--grid T Y X`` makes a
+dataset of that size instead.  ``--growth N`` times updates with 100 and with N captures.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import ZstdCodec
+
+import gnomon
+from benchmarks.storage import capture_all
+from gnomon.flows.cluster import thread_mapper
+from gnomon.storage.errors import GnomonError
+from gnomon.storage.repository import Repository
+from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.features import features
+from gnomon.tasks.forecast import forecast
+from gnomon.tasks.materialize import commit_shadow, materialize
+
+WHEN = "2020-01-01T00:00:00+00:00"
+WORKERS = 2
+CHUNK = 100
+"""Cells of a chunk of a generated dataset along each dimension."""
+
+
+def timed[R](function: Callable[..., R], *given: Any) -> tuple[R, float]:
+    begun = perf_counter()
+    return function(*given), perf_counter() - begun
+
+
+def generate(path: Path, shape: tuple[int, int, int]) -> Path:
+    """A monthly field: a season, waves that travel, and noise; float32, one chunk per step."""
+    steps, rows, columns = shape
+    rng = np.random.default_rng(0)
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    chunks = (1, min(CHUNK, rows), min(CHUNK, columns))
+    field = group.create_array(
+        "v",
+        shape=shape,
+        chunks=chunks,
+        dtype="f4",
+        dimension_names=("time", "y", "x"),
+        compressors=ZstdCodec(level=1),
+    )
+    days = 30.4375 * np.arange(steps)
+    time = group.create_array("time", data=days, dimension_names=("time",))
+    time.attrs["units"] = "days since 2000-01-01"
+    y, x = np.meshgrid(np.linspace(0, 6, rows), np.linspace(0, 6, columns), indexing="ij")
+    weather = np.zeros((rows, columns))
+    for k, day in enumerate(days):
+        weather = 0.8 * weather + 0.5 * rng.standard_normal((rows, columns))
+        wave = 2.0 * np.sin(x + 0.3 * k) * np.cos(y)
+        season = (10.0 + y) * np.cos(2 * np.pi * day / 365.25)
+        field[k] = (280.0 + season + wave + weather).astype("f4")
+    return path
+
+
+def plain_copy(path: Path, source: str, variable: str, chunks: tuple[int, ...]) -> zarr.Array[Any]:
+    """The history of a variable as plain Zarr, one state per chunk of time."""
+    with xr.open_dataset(source, decode_cf=False) as dataset:
+        array = dataset[variable]
+        dims = [d for d in array.dims if d != _time(dataset, variable)]
+        array = array.transpose(_time(dataset, variable), *dims)
+        copy = zarr.create_array(
+            path,
+            shape=array.shape,
+            chunks=(1, *chunks),
+            dtype=array.dtype.newbyteorder("<"),
+            compressors=ZstdCodec(level=1),
+            overwrite=True,
+        )
+        for k in range(0, array.shape[0], 16):
+            copy[k : k + 16] = array[k : k + 16].values
+    return copy
+
+
+def _time(dataset: xr.Dataset, variable: str) -> str:
+    return next(
+        str(d)
+        for d in dataset[variable].dims
+        if d in dataset.variables and "since" in str(dataset[d].attrs.get("units"))
+    )
+
+
+def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) -> dict[str, Any]:
+    """Seconds of each step, and ratios to reading."""
+    mapper = thread_mapper(WORKERS)
+    made = gnomon.create(str(folder / "r"), source, variables=[variable], leads=leads)
+    repository, captured = timed(capture_all, made.stored)
+    name = repository.settings.variable(variable)
+    steps = len(repository.timeline)
+    copy = plain_copy(folder / "plain", source, variable, name.chunks)
+    window = slice(max(0, steps - 512), steps)
+    figures: dict[str, list[float]] = {}
+
+    def note(key: str, seconds: float) -> None:
+        figures.setdefault(key, []).append(seconds)
+
+    for _ in range(repeats):
+        note("read history", timed(_read, copy, window)[1])
+        found, first = timed(lambda: features(repository, refit="measured", mapper=mapper))
+        learnt, second = timed(forecast, repository, found, mapper)
+        note("refit: sample", first)
+        note("refit: cells", second)
+        note("refit", first + second)
+        shadowed, third = timed(materialize, repository, learnt, mapper)
+        note("forecast and shadow", third)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    repository = commit_shadow(repository, shadowed, report={}, committed_at=WHEN)
+    before = repository
+    for _ in range(repeats):
+        note("read last and state", timed(_read_state, before, variable, copy)[1])
+        found, first = timed(lambda: features(before, mapper=mapper))
+        _, second = timed(forecast, before, found, mapper)
+        note("roll-forward", first + second)
+    seconds = {key: median(values) for key, values in figures.items()}
+    cells = int(np.prod(name.shape))
+    stored = sum(p.stat().st_size for p in (folder / "r" / "shadows").rglob("*") if p.is_file())
+    return {
+        "cells": cells,
+        "captures": steps,
+        "chunks": name.grid.size,
+        "capture_seconds": captured,
+        "seconds": seconds,
+        "refit_over_reading": seconds["refit"] / seconds["read history"],
+        "roll_over_reading": seconds["roll-forward"] / seconds["read last and state"],
+        "series_per_second": cells / seconds["refit"],
+        "shadow_bytes_per_value": stored / (cells * leads),
+        "peak_megabytes": peak,
+    }
+
+
+def _read(copy: zarr.Array[Any], window: slice) -> float:
+    """Read a history piece by piece, as a worker with bounded memory does."""
+    total = 0.0
+    for k in range(window.start, window.stop, 16):
+        total += float(np.nansum(copy[k : min(k + 16, window.stop)][:, :1]))
+    return total
+
+
+def _read_state(repository: Repository, variable: str, copy: zarr.Array[Any]) -> None:
+    copy[-1]
+    found = forecaster_of(repository, variable)
+    assert found is not None
+    for index in repository.settings.variable(variable).grid.indices():
+        found.stored.chunk(index)
+
+
+def growth(captures: tuple[int, ...], folder: Path) -> dict[int, float]:
+    """Median seconds of an update, capture to shadow, by number of captures before it."""
+    result = {}
+    for count in captures:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        source = folder / "source.zarr"
+        generate(source, (count + 8, 64, 64))
+        with xr.open_dataset(source, engine="zarr", decode_cf=False, consolidated=False) as whole:
+            part = whole.isel(time=slice(0, count)).load()
+            rest = whole.isel(time=slice(count, None)).load()
+        shutil.rmtree(source)
+        part.to_zarr(source, zarr_format=3, consolidated=False)
+        opened = gnomon.create(str(folder / "r"), str(source))
+        opened.backfill()
+        times = []
+        for k in range(rest.sizes["time"]):
+            rest.isel(time=slice(k, k + 1)).to_zarr(source, append_dim="time", consolidated=False)
+            _, seconds = timed(lambda: gnomon.open(str(folder / "r")).update())
+            times.append(seconds)
+        result[count] = median(times[1:])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("--variable", default="v")
+    parser.add_argument("--leads", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
+    parser.add_argument("--growth", type=int, metavar="N")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if (options.source is None) == (options.grid is None) and not options.growth:
+        parser.error("give SOURCE --variable V, --grid T Y X, or --growth N")
+    warnings.simplefilter("ignore")
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            if options.growth:
+                figures["update_seconds"] = growth((100, options.growth), folder / "g")
+            if options.grid:
+                options.source = str(generate(folder / "source.zarr", tuple(options.grid)))
+            if options.source:
+                figures |= measure(
+                    options.source, options.variable, options.leads, options.repeats, folder
+                )
+        except GnomonError as error:
+            parser.exit(error.exit_code, f"{error}\n")
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            print(key.replace("_", " "))
+            for inner, number in value.items():
+                print(f"  {inner!s:24}{number:12.3f}")
+        else:
+            print(f"{key.replace('_', ' '):26}{value:12.3f}")
+
+
+if __name__ == "__main__":
+    main()
