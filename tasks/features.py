@@ -40,6 +40,8 @@ DRIFTED_SHARE = 0.2
 """Share of chunks that have drifted, above which everything is learnt anew."""
 GROWTH = 1.5
 """A refit is due when the captures have grown by this factor since the last one."""
+LEAST_GROWTH = 8
+"""Captures between two refits, at least, unless something else forces one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,15 @@ def refit_reason(repository: Repository, name: str) -> str | None:
     if record is None or name not in record.body["forecaster"]:
         return "first forecast"
     entry = record.body["forecaster"][name]
-    if (worn := _worn(entry)) is not None:
-        return worn
+    if not Specification.is_current(entry["specification"]):
+        return "a newer version of the forecaster"
     before = int(entry["refit_captures"])
     now = len(repository.timeline)
-    if now >= max(before * GROWTH, before + 8):
-        return f"captures grew from {before} to {now}"
+    if now >= before + LEAST_GROWTH:
+        if now >= before * GROWTH:
+            return f"captures grew from {before} to {now}"
+        if float(entry.get("drifted", 0.0)) > DRIFTED_SHARE:
+            return f"{entry['drifted']:.0%} of the chunks have drifted from what was learnt"
     known = repository.captured[int(record.body["step"])]
     if repository.timeline[-1].instant < known.instant:
         return "the newest capture that was learnt was forgotten"
@@ -89,15 +94,6 @@ def refit_reason(repository: Repository, name: str) -> str | None:
     steps = (repository.captured[int(c["step"])] for r in changed for c in r.body["chunks"])
     judged = any(step.instant <= known.instant for step in steps)
     return "a verdict changed what was learnt" if judged else None
-
-
-def _worn(entry: dict[str, Any]) -> str | None:
-    """Return why what was learnt does not hold any more, or None."""
-    if not Specification.is_current(entry["specification"]):
-        return "a newer version of the forecaster"
-    if float(entry.get("drifted", 0.0)) > DRIFTED_SHARE:
-        return f"{entry['drifted']:.0%} of the chunks have drifted from what was learnt"
-    return None
 
 
 def window(repository: Repository, variable: Variable) -> list[int]:

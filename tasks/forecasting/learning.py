@@ -104,6 +104,8 @@ def learn(
         cells = slice(int(starts[chunk]), int(starts[chunk + 1]))
         window.values[earlier, cells] += offset
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
+    # Drift is counted from here: what changed before is learnt.
+    state.correction[1] = 0.0
     return Learnt(state, p_values, window)
 
 
