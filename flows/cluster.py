@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from gnomon.flows.settings import Settings
-from gnomon.tasks.work import Mapper
+from gnomon.tasks.work import Mapper, SingleThreaded
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -23,9 +23,13 @@ def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = No
         Called with the number of items done and their total.
     """
 
+    from threadpoolctl import threadpool_limits
+
     def mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
         results: list[B] = []
-        with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
+        threads = max(1, min(workers, len(items)))
+        # Once for all of them: the limit is the process's, not the thread's.
+        with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
             for result in pool.map(function, items):
                 results.append(result)
                 if progress is not None:
@@ -45,7 +49,8 @@ def dask_mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list
     from distributed import rejoin, secede
     from prefect_dask.utils import get_dask_client
 
-    graph = [delayed(function, pure=False)(item) for item in items]
+    alone = SingleThreaded(function)
+    graph = [delayed(alone, pure=False)(item) for item in items]
     with get_dask_client() as client:
         futures = client.compute(graph)  # type: ignore[no-untyped-call]
         secede()  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """Hindcasts of a source, without a repository: would its shadow be worth having?"""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from gnomon.tasks.forecasting import Specification, identify, usable
 from gnomon.tasks.forecasting.bounds import bounds
 from gnomon.tasks.hindcast import Report, Series, first_origin
 from gnomon.tasks.hindcast import hindcast as evaluate
+from gnomon.tasks.work import SingleThreaded
 
 __all__ = ["hindcast", "read_series"]
 
@@ -86,7 +88,8 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         group=group,
         progress=progress,
     )
-    return evaluate(spec, series, origins=origins, progress=progress)
+    run = partial(evaluate, spec, origins=origins, progress=progress)
+    return SingleThreaded(run)(series)
 
 
 def read_series(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data

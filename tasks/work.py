@@ -5,9 +5,10 @@ the built-in ``map`` in a notebook, threads in the command line, a Dask graph in
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Mapper", "serial"]
+__all__ = ["Mapper", "SingleThreaded", "serial"]
 
 
 class Mapper(Protocol):
@@ -20,4 +21,23 @@ class Mapper(Protocol):
 
 def serial[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
     """Apply the function one item after the other."""
-    return [function(item) for item in items]
+    return [*map(SingleThreaded(function), items)]
+
+
+@dataclass(frozen=True, slots=True)
+class SingleThreaded[A, B]:
+    """A function whose linear algebra uses one thread, in a process that does nothing else.
+
+    The mapper's workers are the parallel part. Threads of each of them would fight over the cores,
+    and how many there are would decide in which order numbers are added.
+    """
+
+    function: Callable[[A], B]
+    """What is called; picklable, as this is then."""
+
+    def __call__(self, item: A, /) -> B:
+        """Return the function's result."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(limits=1):
+            return self.function(item)
