@@ -98,7 +98,7 @@ def test_intervals_cover_with_few_captures(captures: int) -> None:
         values = autoregressive((0.7,), captures + 6, 30, seed=100 + seed)
         made = fit(specification((1, 0, 0)), values[:captures]).forecast()
         covered.append(np.abs(made.mean - values[captures:]) <= 1.645 * made.standard_error)
-    assert 0.86 <= np.mean(covered) <= 0.99
+    assert 0.86 <= np.mean(covered) <= 0.995, "wide on purpose, but not without end"
 
 
 def test_error_bars_are_back_within_thirty_captures_of_a_fourfold_variance() -> None:
