@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 from gnomon.flows.settings import Settings
 from gnomon.tasks.work import Mapper, SingleThreaded
@@ -46,11 +47,13 @@ def dask_mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list
     would wait for itself for ever.
     """
     from dask.delayed import delayed
+    from dask.utils import funcname
     from distributed import rejoin, secede
     from prefect_dask.utils import get_dask_client
 
-    alone = SingleThreaded(function)
-    graph = [delayed(alone, pure=False)(item) for item in items]
+    alone, name = delayed(SingleThreaded(function), pure=False), funcname(function)
+    # The name is what Dask shows of a task; numbers alone would be taken for the same work.
+    graph = [alone(item, dask_key_name=f"{name}-{uuid4()}") for item in items]
     with get_dask_client() as client:
         futures = client.compute(graph)  # type: ignore[no-untyped-call]
         secede()  # type: ignore[no-untyped-call]
