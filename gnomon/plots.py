@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    figure.suptitle(f"{variable}: {report.verdict}", fontsize=10)
+    figure.suptitle(fill(f"{variable}: {report.verdict}", 100), fontsize=10)
     leads = report.leads
     for name in BASELINES:
         axes[0, 0].plot(leads, report.rmse[name], label=name.replace("_", " "))
