@@ -181,7 +181,7 @@ def issue(
         trusted=everything,
         gates=np.full(everything.shape, GATE),
     )
-    window = learnt.window
+    window = learnt.captured
     rows = positions(series.slots, spec.leads)
     # What history itself does not believe is damage: nobody can forecast it, and nobody should.
     truth = window.values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from gnomon.tasks.forecasting import blend, uncertainty
 from gnomon.tasks.forecasting.candidates import CANDIDATES
@@ -115,8 +116,6 @@ def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Ar
     nominal : float64, (H, G), variable's units
         Root mean square of the chunks' standard errors; NaN where nothing is predicted.
     """
-    from scipy import special
-
     location, scale, freedom = (
         part[:, None] for part in uncertainty.predictive(found.ratios, RATIO_SCALE)
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import calibration, tracking, uncertainty
+from gnomon.tasks.forecasting import arima, calibration, tracking, uncertainty
 from gnomon.tasks.forecasting.calibration import Calibration
 from gnomon.tasks.forecasting.candidates import ModeForecast, predict
 from gnomon.tasks.forecasting.outlook import Outlook
@@ -254,8 +254,6 @@ def _ahead(
 
 def _process_ahead(spec: Specification, state: State) -> Array:
     """Anomaly (N,) that the process predicts for the next slot."""
-    from gnomon.tasks.forecasting import arima
-
     process = arima.Process(state.autoregressive, state.moving, state.drift)
     recent = tracking.bridged(spec, state, tracking.damping(state))
     return np.asarray(arima.predict(process, recent, state.shocks, spec.order[1], 1)[0])

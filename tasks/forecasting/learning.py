@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,9 @@ class Learnt:
     """(T, G) of the departures of each capture; NaN where there was not enough history, and where
     a run was learnt after all."""
     window: Window
-    """The captures that were learnt, on consecutive slots."""
+    """The captures that were learnt, on consecutive slots; those before a change of level moved."""
+    captured: Window
+    """The same as they came: hindcasts must not know of a change before it happened."""
 
 
 def learn(
@@ -98,7 +100,8 @@ def learn(
                 p_values[run, chunk] = np.nan
                 learnt[run, chunk] = True
                 del runs[chunk]
-    window = _window(state, slots, times_s, values, learnt, spec.leads)
+    captured = _window(state, slots, times_s, values, learnt, spec.leads)
+    window = replace(captured, values=captured.values.copy()) if moves else captured
     for chunk, t, offset in moves:
         earlier = np.flatnonzero(window.times_s < times_s[t])
         cells = slice(int(starts[chunk]), int(starts[chunk + 1]))
@@ -106,7 +109,7 @@ def learn(
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
     # Drift is counted from here: what changed before is learnt.
     state.correction[1] = 0.0
-    return Learnt(state, p_values, window)
+    return Learnt(state, p_values, window, captured)
 
 
 def _resolve(

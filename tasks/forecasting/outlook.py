@@ -18,7 +18,6 @@ from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
 from gnomon.tasks.forecasting.learning import learn
 from gnomon.tasks.forecasting.specification import Array, Specification
-from gnomon.tasks.forecasting.state import empty
 
 ORIGINS = 40
 """Hindcasts that a refit makes, at most."""
@@ -115,12 +114,10 @@ def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
     return np.unique(np.linspace(first, slots - 2, min(count, slots - 1 - first)).astype(np.int64))
 
 
-def calibrate(
-    spec: Specification, window: Window, origins: NDArray[np.int64] | None = None
-) -> Calibration:
+def calibrate(spec: Specification, window: Window) -> Calibration:
     """Calibration at the end of a sample's window, from hindcasts within it."""
     slots = len(window.values)
-    found = place_origins(slots) if origins is None else origins
+    found = place_origins(slots)
     if spec.categorical or not len(found):
         return uncalibrated(spec)
     sequence = Sequence(spec, hindcasts.rolling(spec, window, found), window.starts)
@@ -149,17 +146,16 @@ def fit(
     learnt = learn(spec, slots, times_s, values, starts, trusted=trusted, gates=gates)
     window = learnt.window
     weight = hindcasts.weights(spec, len(window.values))
-    state = empty(spec, starts) if not len(slots) else learnt.state
-    season = climatology.features(spec, window.times_s) @ state.coefficients
+    season = climatology.features(spec, window.times_s) @ learnt.state.coefficients
     if spec.categorical:
         found = modes.Modes(np.zeros((0, values.shape[1])), np.zeros((len(season), 0)))
     else:
         found = modes.fit(window.values - season, weight)
     spec = replace(spec, modes=len(found.patterns))
     outlook = Outlook(
-        calibrate(spec, window),
+        calibrate(spec, learnt.captured),
         found.patterns,
-        state.coefficients,
+        learnt.state.coefficients,
         found.amplitudes[-LONGEST:],
         int(slots[-1]),
     )

@@ -1,6 +1,7 @@
 import numpy as np
 
-from tests.tasks.forecasting.series import daily, fit, specification
+from gnomon.tasks.hindcast import Series, issue
+from tests.tasks.forecasting.series import daily, fit, specification, times
 
 SPEC = specification((2, 0, 0), seasonal=True)
 GATE = 1e-6
@@ -62,3 +63,27 @@ def test_false_alarms_come_at_the_rate_that_is_asked_for() -> None:
         p_values = fit(SPEC, daily(150, 30, seed=seed)).learnt.p_values
         alarms.append(p_values[np.isfinite(p_values)] < 0.05)
     assert 0.02 < np.concatenate(alarms).mean() < 0.08
+
+
+def test_hindcasts_do_not_know_of_a_change_before_it_happened() -> None:
+    values = daily(120, 10, seed=22)
+    values[80:] += 100.0
+    found = fit(SPEC, values, gate=GATE).learnt
+    np.testing.assert_array_equal(found.captured.values, values)
+    assert (found.window.values[:80].mean() - values[:80].mean()) > 90
+    np.testing.assert_array_equal(found.window.values[80:], values[80:])
+
+
+def test_what_comes_later_cannot_change_a_forecast_that_is_scored() -> None:
+    values = daily(120, 10, seed=31)
+    jumped = values.copy()
+    jumped[110:] += 100.0
+    slots, starts = np.arange(120), np.array([0, 10])
+    one, other = (
+        issue(SPEC, Series(slots, times(120), v, starts), origins=20)[0] for v in (values, jumped)
+    )
+    before = [k for k, made in enumerate(one) if made.origin < 110]
+    assert len(before) > 5
+    for k in before:
+        assert one[k].mean.tobytes() == other[k].mean.tobytes()
+        assert one[k].error.tobytes() == other[k].error.tobytes()
