@@ -27,7 +27,6 @@ from gnomon.tasks.forecasting.hindcasts import LONGEST, rolling
 from gnomon.tasks.forecasting.learning import positions
 from gnomon.tasks.forecasting.outlook import ORIGINS, place_origins
 from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.forecasting.uncertainty import shape
 
 __all__ = ["BASELINES", "Issued", "Report", "Series", "first_origin", "hindcast", "issue"]
 
@@ -199,13 +198,12 @@ def issue(
         ahead = slice(int(rows[origin]) + 1, int(rows[origin]) + 1 + spec.leads)
         leads = len(truth[ahead])
         predictions = made.predictions[place, :leads].astype(np.float64)
-        growth = shape(made.damping[place], np.arange(1.0, leads + 1.0)[:, None])
         result.append(
             Issued(
                 int(origin),
                 window.times_s[ahead],
                 clip(spec, np.einsum("hc,hcn->hn", found.weights[:leads], predictions)),
-                made.scale[place] * np.sqrt(growth) * found.factors[:leads, None],
+                made.spread[place, :leads].astype(np.float64) * found.factors[:leads, None],
                 predictions,
                 truth[ahead],
                 found,

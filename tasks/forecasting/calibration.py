@@ -87,9 +87,7 @@ class Sequence:
         """Standardised errors and chunk ratios of one hindcast."""
         errors = np.asarray(self.made.errors[place], np.float64)
         own = np.einsum("hc,hcn->hn", found.weights, errors)
-        leads = np.arange(1.0, self.spec.leads + 1.0)[:, None]
-        growth = np.sqrt(uncertainty.shape(self.made.damping[place], leads))
-        scale = self.made.scale[place] * growth
+        scale = np.asarray(self.made.spread[place], np.float64)
         self.points[place] = uncertainty.quantiles(own / scale)
         expected = scale * found.factors[:, None]
         known = np.isfinite(own)

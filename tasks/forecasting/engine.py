@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import arima, calibration, tracking, uncertainty
+from gnomon.tasks.forecasting import arima, calibration, climatology, tracking, uncertainty
 from gnomon.tasks.forecasting.calibration import Calibration
 from gnomon.tasks.forecasting.candidates import ModeForecast, predict
 from gnomon.tasks.forecasting.outlook import Outlook
@@ -223,14 +223,16 @@ def _issue(
     modes: ModeForecast | None,
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Blended mean and standard error (H, n) of one tile of cells after another."""
-    leads = np.arange(1.0, len(times_s) + 1.0)[:, None]
-    weights, factors = found.weights[: len(leads)], found.factors[: len(leads), None]
+    leads = len(times_s)
+    weights, factors = found.weights[:leads], found.factors[:leads, None]
     damping = tracking.damping(state)
     scale = tracking.innovation_scale(state) * np.exp(state.spread(state.correction[0]))
+    season = tracking.seasons(state, climatology.features(spec, times_s))
+    chunk = state.spread(np.arange(state.chunks))
     for first in range(0, state.cells, TILE):
         cells = slice(first, min(first + TILE, state.cells))
         made = predict(spec, state.crop(cells), times_s, damping[cells], modes)
-        growth = np.sqrt(uncertainty.shape(damping[cells], leads))
+        growth = np.sqrt(uncertainty.growth(damping[cells], season[:, chunk[cells]]))
         mean = clip(spec, (weights[:, None] @ made)[:, 0])
         yield cells, mean, scale[cells] * growth * factors
 

@@ -103,10 +103,8 @@ class Hindcasts:
     """(O, H, C, N) of every candidate; NaN beyond the window and where unknown."""
     errors: NDArray[np.float32]
     """(O, H, C, N) predictions minus captured values."""
-    scale: Array
-    """(O, N) standard deviation of one-slot innovations."""
-    damping: Array
-    """(O, N) damping per slot."""
+    spread: NDArray[np.float32]
+    """(O, H, N) standard deviation of what a first-order process would do."""
 
 
 def rolling(
@@ -140,7 +138,7 @@ def rolling(
     shape = (len(origins), spec.leads, len(CANDIDATES), cells)
     predictions = np.full(shape, np.nan, np.float32)
     errors = np.full(shape, np.nan, np.float32)
-    scale, damping = np.full((2, len(origins), cells), np.nan)
+    spread = np.full((len(origins), spec.leads, cells), np.nan, np.float32)
     due = {int(slot): place for place, slot in enumerate(origins)}
     for slot in range(slots):
         tracking.step(
@@ -160,8 +158,9 @@ def rolling(
         amplitudes, made = forecast_modes(spec, state, known, sample)
         fit_models(spec, state, known, amplitudes)
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
-        damping[place] = tracking.damping(state)
-        found = predict(spec, state, ahead, damping[place], made)
+        damping = tracking.damping(state)
+        found = predict(spec, state, ahead, damping, made)
+        spread[place, : len(ahead)] = tracking.spread(spec, state, ahead, damping)
         if len(ahead):
             predictions[place, : len(ahead)] = found
             errors[place, : len(ahead)] = (
@@ -169,5 +168,4 @@ def rolling(
             )
         if progress is not None:
             progress("hindcasts", place + 1, len(origins))
-        scale[place] = tracking.innovation_scale(state)
-    return Hindcasts(origins, predictions, errors, scale, damping)
+    return Hindcasts(origins, predictions, errors, spread)

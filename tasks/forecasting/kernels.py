@@ -44,6 +44,7 @@ def innovate(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
     level: Floats,
     levelled: NDArray[np.bool_],
     pooled: Floats,
+    swing: Floats,
     shrinkage: float,
     innovation: Floats,
     growth: Floats,
@@ -54,10 +55,11 @@ def innovate(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
     Expected is the damped anomaly, or the local level in chunks that are ``levelled`` (G,).
 
     ``regressors`` (P, K) are those of the capture and of the slots before; ``recent`` (P - 1, N)
-    the values there, NaN where unknown; ``pooled`` (G,) the chunks' damping.  Written: the
-    innovation (N,), NaN where there is none; its variance's growth (N,) over that of one slot;
-    ``sums`` (G, 4), number, sum of squares over expected variance, and sums of squares of the
-    departures from the damped anomaly and from the local level.
+    the values there, NaN where unknown; ``pooled`` (G,) the chunks' damping, ``swing`` (G,) the
+    season of the innovations' variance.  Written: the innovation (N,), NaN where there is none; its
+    variance's growth (N,) over that of one slot; ``sums`` (G, 4), number, sum of squares over
+    expected variance, and sums of squares of the departures from the damped anomaly and from the
+    local level.
     """
     terms = coefficients.shape[0]
     past = recent.shape[0]
@@ -81,7 +83,7 @@ def innovate(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             damping = min(max(damping, 0.0), 0.98)
             anomaly = 0.0
             power = damping
-            grown = 1.0
+            grown = swing[chunk]
             for lag in range(past):
                 if np.isfinite(recent[lag, cell]):
                     anomaly = recent[lag, cell]

@@ -60,6 +60,8 @@ class State:
     squared departures from the damped anomaly and from the local level."""
     surprises: Array
     """(3, G) count, sum, sum of squares of the log standardised rms innovation."""
+    swing: Array
+    """(K, G) of the log standardised rms innovation on the climatology's regressors."""
     correction: Array
     """(2, G) log of the online correction of the standard error; CUSUM of departures."""
 
@@ -148,7 +150,7 @@ CELL_PARTS = (
     "loadings",
     "rest",
 )
-CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "correction")
+CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "swing", "correction")
 
 
 def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
@@ -174,6 +176,7 @@ def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, t
         "information": (terms, terms),
         "pooled": (6,),
         "surprises": (3,),
+        "swing": (terms,),
         "correction": (2,),
     }
     return cells, chunks

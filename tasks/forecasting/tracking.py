@@ -77,7 +77,8 @@ def step(
     """
     _pass(spec, state, slot, time_s)
     regressors = np.nan_to_num(climatology.features(spec, state.recent_times))
-    departures = _depart(state, values, regressors)
+    swing = seasons(state, regressors[:1])[0]
+    departures = _depart(state, values, regressors, swing)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.log(np.maximum(np.sqrt(departures.sums[1] / departures.sums[0]), LEAST_SIZE))
     enough = (departures.sums[0] > 0) & (state.clock[1] >= LEAST_CAPTURES)
@@ -87,7 +88,9 @@ def step(
     learn = trusted & present & ~(p_values < gates)
     kept = np.where(learn, size, np.nan)
     state.surprises[:] = uncertainty.accumulate(state.surprises, kept, SURPRISE_MEMORY)
-    _learn(spec, state, values, regressors, departures, learn)
+    gains = _learn(spec, state, values, regressors, departures, learn)
+    left = np.nan_to_num(kept + 0.5 * np.log(swing) - regressors[0] @ state.swing)
+    state.swing += gains.T * left
     state.correction[1] = np.where(learn, _drift(state, p_values), state.correction[1])
     return p_values, learn
 
@@ -104,7 +107,7 @@ class _Departures:
     """(4, G) number, squares over expected variance, and squares by damped anomaly and level."""
 
 
-def _depart(state: State, values: Array, regressors: Array) -> _Departures:
+def _depart(state: State, values: Array, regressors: Array, swing: Array) -> _Departures:
     innovation, growth = np.empty(state.cells), np.empty(state.cells)
     sums = np.zeros((state.chunks, 4))
     kernels.innovate(
@@ -119,6 +122,7 @@ def _depart(state: State, values: Array, regressors: Array) -> _Departures:
         state.level,
         levelled(state),
         pooled_damping(state),
+        swing,
         SHRINKAGE,
         innovation,
         growth,
@@ -134,21 +138,22 @@ def _learn(
     regressors: Array,
     departures: _Departures,
     learn: NDArray[np.bool_],
-) -> None:
-    """Take a capture into the chunks that learn it, in place."""
+) -> Array:
+    """Take a capture into the chunks that learn it, in place; return their gains (G, K)."""
     captures, row = state.clock[1].copy(), regressors[0]
     fades = climatology.fade(spec, captures)
     forget = 1.0 - 1.0 / np.clip(captures, 2.0, VARIANCE_MEMORY)
     before = np.where(captures == 0, climatology.prior(spec)[..., None], state.information * fades)
     information = before + np.outer(row, row)[..., None]
     state.information[:] = np.where(learn, information, state.information)
+    gains = climatology.gains(np.where(learn, information, np.eye(len(row))[..., None]), row)
     pooled = np.zeros((state.chunks, 4))
     kernels.absorb(
         state.starts,
         learn,
         values,
         regressors,
-        climatology.gains(np.where(learn, information, np.eye(len(row))[..., None]), row),
+        gains,
         np.stack([fades, forget], axis=-1),
         level_rate(state),
         LATE * np.minimum(captures, VARIANCE_MEMORY),
@@ -167,6 +172,7 @@ def _learn(
     state.pooled[:2] = np.where(learn, pooled.T[:2], state.pooled[:2])
     state.pooled[2:] = np.where(learn, state.pooled[2:] * fades + added, state.pooled[2:])
     state.clock[1] += learn
+    return gains
 
 
 def _pass(spec: Specification, state: State, slot: int, time_s: float) -> None:
@@ -213,6 +219,18 @@ def _drift(state: State, p_values: Array) -> Array:
     """One-sided CUSUM (G,) of the normal scores of the p-values (Page 1954)."""
     score = special.ndtri(1.0 - np.clip(np.nan_to_num(p_values, nan=0.5), 1e-12, 1.0 - 1e-12))
     return np.asarray(np.maximum(0.0, state.correction[1] + score - ALLOWANCE))
+
+
+def seasons(state: State, regressors: Array) -> Array:
+    """Variance (T, G) of the innovations at some times, with regressors (T, K), over their mean."""
+    return uncertainty.seasons(state.swing, state.surprises, regressors)
+
+
+def spread(spec: Specification, state: State, times_s: Array, damped: Array) -> Array:
+    """Standard deviation (H, N) of what a first-order process does in the next slots."""
+    season = seasons(state, climatology.features(spec, times_s))
+    grown = uncertainty.growth(damped, state.spread(season))
+    return np.asarray(innovation_scale(state) * np.sqrt(grown))
 
 
 def innovation_scale(state: State) -> Array:

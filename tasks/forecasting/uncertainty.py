@@ -21,27 +21,60 @@ POOLED_CAPTURES = 4.0
 """Captures' worth of weight of the chunk's pooled innovation variance in a cell's own."""
 RESOLUTION = float(np.finfo(np.float32).eps)
 """Least standard error relative to the size of the values."""
+LARGEST_SWING = 1.5
+"""Greatest absolute logarithm of the season of the standard error."""
 POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
 
-def shape(damping: Array, lead: float | Array) -> Array:
-    """Error variance at a lead relative to lead 1, of a first-order process.
+def growth(damping: Array, seasons: Array) -> Array:
+    """Error variance at each lead relative to one slot's innovations, of a first-order process.
 
     Parameters
     ----------
     damping : float64, (N,)
-        Autocorrelation of the anomalies over one slot.
-    lead : float, or float64 (H, 1)
-        In slots, >= 1.
+        Autocorrelation r of the anomalies over one slot.
+    seasons : float64, (H, N)
+        Variance of the innovations of each slot ahead, over their mean.
 
     Returns
     -------
-    float64, (N,) or (H, N)
-        ``(1 - r^2h) / (1 - r^2)``: 1 at lead 1 and h for a random walk.
+    float64, (H, N)
+        ``v_h = r^2 v_(h-1) + s_h``: without seasons 1 at lead 1, and h for a random walk.
     """
     square = np.minimum(damping**2, 0.99)
-    return np.asarray((1.0 - square**lead) / (1.0 - square))
+    result = np.array(seasons, np.float64)
+    for lead in range(1, len(result)):
+        result[lead] += square * result[lead - 1]
+    return result
+
+
+def seasons(swing: Array, surprises: Array, regressors: Array) -> Array:
+    """Variance of innovations at some times over their mean.
+
+    Parameters
+    ----------
+    swing : float64, (K, G)
+        Coefficients of the log standardised rms innovation.
+    surprises : float64, (3, G)
+        Count, sum and sum of squares of what they leave over.
+    regressors : float64, (T, K)
+        Of the times; the first is constant.
+
+    Returns
+    -------
+    float64, (T, G)
+        1 where the season of the size is no larger than noise would make it: it is shrunk by
+        ``1 - e / s``, with s its mean square and e that of noise (James and Stein 1961).
+    """
+    count, total, squares = surprises
+    number = np.maximum(count, 1.0)
+    terms = len(swing) - 1
+    noise = np.maximum(squares / number - (total / number) ** 2, 0.0) * terms / number
+    size = 0.5 * (swing[1:] ** 2).sum(axis=0)
+    share = np.where(size > noise, 1.0 - noise / np.where(size > 0, size, 1.0), 0.0)
+    log = np.clip(share * (regressors[:, 1:] @ swing[1:]), -LARGEST_SWING, LARGEST_SWING)
+    return np.asarray(np.exp(2.0 * log))
 
 
 def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[np.int64]) -> Array:

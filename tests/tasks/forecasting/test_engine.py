@@ -38,7 +38,7 @@ def test_the_future_cannot_change_a_hindcast() -> None:
     spec = replace(SPEC, modes=10)
     made, other = (rolling(spec, Window(times(120), v, starts), origins) for v in (values, changed))
     assert made.predictions.tobytes() == other.predictions.tobytes()
-    assert made.scale.tobytes() == other.scale.tobytes()
+    assert made.spread.tobytes() == other.spread.tobytes()
     found, again = (calibrate(spec, Window(times(80), v[:80], starts)) for v in (values, changed))
     assert found.weights.tobytes() == again.weights.tobytes()
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from gnomon.tasks.forecasting import blend, forecast, identify, roll
+from gnomon.tasks.forecasting.climatology import features
 from gnomon.tasks.forecasting.kernels import simplex
+from gnomon.tasks.forecasting.uncertainty import seasons
 from gnomon.tasks.hindcast import BASELINES, Report, Series, hindcast
 from tests.tasks.forecasting.series import (
     HOUR,
@@ -120,6 +122,23 @@ def test_error_bars_are_back_within_thirty_captures_of_a_fourfold_variance() -> 
             outlook = outlook.roll(found.spec, slot, slot * HOUR, values[slot])
     assert np.mean(early) < 0.8, "the jump is felt"
     assert np.mean(late) >= 0.87
+
+
+def test_error_bars_know_the_season_of_the_noise() -> None:
+    noise = autoregressive((), 246, 40, seed=48)
+    hour = np.arange(246) % 24
+    loud = (hour >= 6) & (hour < 18)
+    values = noise * np.where(loud, 4.0, 1.0)[:, None]
+    found = fit(specification((1, 0, 0), seasonal=True, leads=24), values)
+    error = found.forecast().standard_error.mean(axis=1)
+    ahead = np.roll(loud[:24], -246 % 24)
+    assert 2.0 < error[ahead].mean() / error[~ahead].mean() < 5.0
+
+
+def test_steady_noise_has_no_season() -> None:
+    found = fit(specification((1, 0, 0), seasonal=True), autoregressive((), 240, 40, seed=49))
+    season = seasons(found.state.swing, found.state.surprises, features(found.spec, times(24)))
+    np.testing.assert_allclose(season, 1.0, atol=0.15)
 
 
 def test_a_lasting_change_is_called_drift() -> None:
