@@ -19,7 +19,6 @@ from gnomon.tasks.hindcast import Series, hindcast
 
 Z90 = 1.6448536269514722
 FEW = (4, 6, 10, 20, 40)
-GATE = 1e-6
 
 
 def fitted(spec: Specification, series: Series, window: slice) -> tuple[Any, ...]:
@@ -27,7 +26,7 @@ def fitted(spec: Specification, series: Series, window: slice) -> tuple[Any, ...
     values = series.values[window]
     shape = len(values), len(series.starts) - 1
     given = series.slots[window], series.times_s[window], values, series.starts
-    options = {"trusted": np.ones(shape, bool), "gates": np.full(shape, GATE)}
+    options = {"trusted": np.ones(shape, bool), "gated": np.ones(shape, bool)}
     # A piece shorter than one and a half cycles knows of no season.
     span = float(series.times_s[window][-1] - series.times_s[window][0])
     kept = [k for k, period in enumerate(spec.periods_s) if span >= 1.5 * period]

@@ -37,6 +37,7 @@ from gnomon.storage.source import (
 )
 from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks.expectation import Expectation
+from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.plan import CapturePlan
 from gnomon.tasks.statistics import (
@@ -284,7 +285,7 @@ class _Work:
                 physical, before, variable.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
-            if not found.get("p_value", 1.0) < Expectation.GATE:
+            if not found.get("p_value", 1.0) < GATE:
                 self.trusted[index] = physical
             result[index] = found
         return result

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import (
+    GATE,
     Outlook,
     Specification,
     State,
@@ -76,9 +76,6 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
 class Expectation:
     """Compares new captures of a variable with the forecast, some chunks at a time."""
 
-    GATE: ClassVar[float] = 1e-6
-    """Departures less likely than this are kept out of what the forecaster learns."""
-
     forecaster: Forecaster
     _states: dict[Index, State] = field(default_factory=dict)
 
@@ -112,7 +109,7 @@ class Expectation:
                 outlook = outlook.without_modes()
             time_s = instant / SECOND
             found = departures(spec, state, outlook, slot, time_s, values)
-            kept = ~(found.p_value < self.GATE)
+            kept = ~(found.p_value < GATE)
             state = roll(spec, state, outlook, slot, time_s, values, trusted=kept)
             for k, index in enumerate(indices):
                 self._states[index] = state.take(np.array([k]))

@@ -19,13 +19,13 @@ from gnomon.storage.model import Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
-from gnomon.tasks.expectation import Expectation, Forecaster, forecaster_of
+from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify, usable
 from gnomon.tasks.forecasting.bounds import bounds
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Features", "distinct_slots", "features", "gates", "refit_reason", "window"]
+__all__ = ["Features", "distinct_slots", "features", "gated", "refit_reason", "window"]
 
 MIN_CAPTURES = 3
 """Captures below which nothing is forecast."""
@@ -164,7 +164,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
         values,
         starts,
         trusted=trusted,
-        gates=gates(steps, chosen, accepted),
+        gated=gated(steps, chosen, accepted),
     )
     reason = reason or "what was learnt is damaged"
     return Features(
@@ -172,13 +172,11 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     )
 
 
-def gates(
+def gated(
     steps: list[int], chunks: list[Index], accepted: frozenset[tuple[int, Index]]
-) -> NDArray[np.float64]:
-    """Return the p-values (step, chunk) below which a captured chunk is not learnt."""
-    return np.array(
-        [[0.0 if (s, i) in accepted else Expectation.GATE for i in chunks] for s in steps]
-    )
+) -> NDArray[np.bool_]:
+    """Tell which captured chunks (step, chunk) are not learnt if they depart too far."""
+    return np.array([[(s, i) not in accepted for i in chunks] for s in steps])
 
 
 def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Features:

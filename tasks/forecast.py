@@ -28,8 +28,8 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_table
 from gnomon.storage.times import SECOND
 from gnomon.tasks.expectation import Forecaster, forecaster_of
-from gnomon.tasks.features import Features, gates, window
-from gnomon.tasks.forecasting import State, drifted, join, learn, pack, roll, rows, usable
+from gnomon.tasks.features import Features, gated, window
+from gnomon.tasks.forecasting import GATE, State, drifted, join, learn, pack, roll, rows, usable
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper
 
@@ -222,7 +222,7 @@ class _Work:
         for k, step in enumerate(steps):
             values[k], trusted[k] = self._values(step, indices)
         accepted = repository.state.accepted.get(variable.name, frozenset())
-        gate = gates(steps, indices, accepted)
+        doubtful = gated(steps, indices, accepted)
         learnt = learn(
             features.specification,
             np.array(slots),
@@ -230,10 +230,12 @@ class _Work:
             values,
             np.concatenate([[0], np.cumsum(sizes)]),
             trusted=trusted,
-            gates=gate,
+            gated=doubtful,
             amplitudes=features.outlook.amplitudes,
         )
-        for k, place in zip(*np.nonzero(trusted & (learnt.p_values < gate)), strict=True):
+        for k, place in zip(
+            *np.nonzero(trusted & doubtful & (learnt.p_values < GATE)), strict=True
+        ):
             doubts.append((steps[k], indices[place], float(learnt.p_values[k, place])))
         return learnt.state
 

@@ -27,6 +27,7 @@ from gnomon.tasks.forecasting.hindcasts import LONGEST, rolling
 from gnomon.tasks.forecasting.learning import positions
 from gnomon.tasks.forecasting.outlook import ORIGINS, place_origins
 from gnomon.tasks.forecasting.specification import clip
+from gnomon.tasks.forecasting.tracking import GATE
 
 __all__ = ["BASELINES", "Issued", "Report", "Series", "first_origin", "hindcast", "issue"]
 
@@ -36,8 +37,6 @@ LEVELS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035
 """Nominal coverage in percent, and the half width of its interval in standard errors."""
 BINS = 10
 """Bins of confidence in the reliability."""
-GATE = 1e-6
-"""As in a repository: departures less likely are not learnt."""
 SAMPLE = 1024
 """Cells that stand for the variable in the modes, as in a repository."""
 FIRST = 0.7
@@ -178,7 +177,7 @@ def issue(
         series.values,
         series.starts,
         trusted=everything,
-        gates=np.full(everything.shape, GATE),
+        gated=everything,
     )
     window = learnt.captured
     rows = positions(series.slots, spec.leads)
@@ -236,7 +235,7 @@ def _speed(spec: Specification, series: Series) -> dict[str, float]:
         values[:, sampled],
         starts,
         trusted=trusted,
-        gates=np.full(trusted.shape, GATE),
+        gated=trusted,
     )
     trusted = np.ones((len(values), len(series.starts) - 1), bool)
     learnt = learn(
@@ -245,7 +244,7 @@ def _speed(spec: Specification, series: Series) -> dict[str, float]:
         values,
         series.starts,
         trusted=trusted,
-        gates=np.full(trusted.shape, GATE),
+        gated=trusted,
         amplitudes=outlook.amplitudes,
     )
     refitted = perf_counter()

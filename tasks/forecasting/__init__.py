@@ -3,7 +3,7 @@
 The parts, from the ground up (each imports only those above it):
 
 - `specification`: what is fixed between refits; `orders` chooses it from a sample of captures.
-- `kernels`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
+- `kernels`, `sweep`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
 - `calibration`: how the candidates become a forecast with an error bar.
@@ -19,10 +19,11 @@ from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.outlook import fit as fit_outlook
 from gnomon.tasks.forecasting.specification import Specification, usable
 from gnomon.tasks.forecasting.state import State, empty, join, pack, rows, unpack
-from gnomon.tasks.forecasting.tracking import drifted
+from gnomon.tasks.forecasting.tracking import GATE, drifted
 
 __all__ = [
     "CANDIDATES",
+    "GATE",
     "Departures",
     "Forecast",
     "Learnt",

@@ -9,7 +9,7 @@ def main() -> None:
     """Fit, roll and forecast a little of everything."""
     values = np.random.default_rng(0).standard_normal((40, 6))
     slots, times_s, starts = np.arange(40), 3600.0 * np.arange(40.0), np.array([0, 6])
-    options = {"trusted": np.ones((40, 1), bool), "gates": np.zeros((40, 1))}
+    options = {"trusted": np.ones((40, 1), bool), "gated": np.ones((40, 1), bool)}
     for order in ((1, 0, 0), (0, 1, 1)):
         spec = Specification((), (), order, 3600.0, 6, 0.0, None, None, 1.0)
         spec, outlook = fit_outlook(spec, slots, times_s, values, starts, **options)

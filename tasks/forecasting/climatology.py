@@ -1,7 +1,6 @@
 """The harmonic seasonal climatology: regressors that depend on time alone.
 
-The information matrix of the regressors is the same for every cell of a chunk, so all of them share
-one gain. This module does not decide which periods a variable has.
+This module does not decide which periods a variable has.
 """
 
 from __future__ import annotations
@@ -49,39 +48,3 @@ def prior(spec: Specification) -> Array:
         weight = PRIOR * min(period / spec.interval_s, PRIOR_SLOTS)
         diagonal += [weight] * (2 * harmonics)
     return np.diag(diagonal)
-
-
-def fade(spec: Specification, captures: Array) -> Array:
-    """Factor on the older captures' weight when one more is learnt.
-
-    Parameters
-    ----------
-    captures : float64, any shape
-        Captures learnt before it.
-
-    Returns
-    -------
-    float64, the same shape
-        ``1 - 1 / 8n`` at first, so that the prior and the first captures are forgotten, and then
-        that of the memory.
-    """
-    return np.asarray(1.0 - 1.0 / np.clip(8.0 * (captures + 1.0), 8.0, spec.memory))
-
-
-def gains(information: Array, regressors: Array) -> Array:
-    """Gain (G, K) of recursive least squares (Plackett 1950) of G chunks.
-
-    Parameters
-    ----------
-    information : float64, (K, K, G)
-        With the new capture in it.
-    regressors : float64, (K,)
-    """
-    matrix = np.moveaxis(information, -1, 0)
-    size = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
-    regular = matrix + 1e-9 * size * np.eye(len(regressors))
-    return np.asarray(
-        np.linalg.solve(regular, np.broadcast_to(regressors[:, None], (*matrix.shape[:2], 1)))[
-            ..., 0
-        ]
-    )

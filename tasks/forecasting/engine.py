@@ -20,6 +20,8 @@ from gnomon.tasks.forecasting.candidates import ModeForecast, predict
 from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
 from gnomon.tasks.forecasting.state import State
+from gnomon.tasks.forecasting.sweep import LEARNT
+from gnomon.tasks.forecasting.tracking import Record
 
 TILE = 2**15
 """Cells that are predicted at once: bounds the memory of all candidates at all leads."""
@@ -122,15 +124,11 @@ def departures(
     count = np.add.reduceat(known, heads)
     filled = np.where(known, found, 0.0)
     standard = np.where(known, found / error, 0.0)
-    p_values, _ = tracking.step(
+    p_values = tracking.advance(
         spec,
         state.copy(),
-        slot,
-        time_s,
-        values,
-        trusted=np.zeros(state.chunks, bool),
-        gates=np.zeros(state.chunks),
-    )
+        _one(slot, time_s, values, np.zeros(state.chunks, bool)),
+    ).p_values[0]
 
     def per_chunk(sums: Array) -> Array:
         return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
@@ -187,9 +185,9 @@ def roll(
     mean, error = _ahead(spec, state, outlook, slot, time_s)
     gap = slot - state.slot
     expected = _process_ahead(spec, state) if gap == 1 else None
-    _, learnt = tracking.step(
-        spec, result, slot, time_s, values, trusted=learn, gates=np.zeros(state.chunks)
-    )
+    judged = tracking.advance(spec, result, _one(slot, time_s, values, learn))
+    learnt = judged.outcome[0] == LEARNT
+    tracking.drift(result, judged.p_values[0], learnt)
     missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
     known = np.isfinite(values - mean) & state.spread(learnt)
     count = np.add.reduceat(known, state.starts[:-1])
@@ -259,6 +257,11 @@ def _process_ahead(spec: Specification, state: State) -> Array:
     process = arima.Process(state.autoregressive, state.moving, state.drift)
     recent = tracking.bridged(spec, state, tracking.damping(state))
     return np.asarray(arima.predict(process, recent, state.shocks, spec.order[1], 1)[0])
+
+
+def _one(slot: int, time_s: float, values: Array, trusted: NDArray[np.bool_]) -> Record:
+    """A record of one capture."""
+    return Record(np.array([slot]), np.array([time_s]), values[None], trusted[None])
 
 
 def _checked(state: State, slot: int, time_s: float, values: Array) -> Array:

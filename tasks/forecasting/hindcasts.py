@@ -47,8 +47,8 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
     amplitudes : float64, (T, M), optional
         Of the modes, on the window's slots.
     """
-    season = climatology.features(spec, window.times_s) @ state.coefficients
-    anomalies = window.values - season
+    anomalies = climatology.features(spec, window.times_s) @ state.coefficients
+    np.subtract(window.values, anomalies, out=anomalies)
     weight = weights(spec, len(anomalies))
     process = arima.fit(anomalies, spec.order, weight, window.starts)
     state.autoregressive[:] = process.autoregressive
@@ -70,8 +70,10 @@ def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Arr
     scaled = scores * weight[:, None]
     gram = scaled.T @ scores
     gram = gram + 1e-6 * np.trace(gram) * np.eye(len(gram)) + 1e-300 * np.eye(len(gram))
-    loadings = np.linalg.solve(gram, scaled.T @ np.where(np.isfinite(anomalies), anomalies, 0.0))
-    left = anomalies - scores @ loadings
+    known = anomalies if np.isfinite(anomalies.sum()) else np.nan_to_num(anomalies)
+    loadings = np.linalg.solve(gram, scaled.T @ known)
+    left = scores @ loadings
+    np.subtract(anomalies, left, out=left)
     left[~seen] = np.nan
     return loadings, left
 
@@ -133,26 +135,17 @@ def rolling(
     slots, cells = window.values.shape
     sample = np.arange(cells) if sampled is None else sampled
     state = empty(spec, window.starts)
-    everything = np.ones(state.chunks, bool)
-    nothing = np.zeros(state.chunks)
     shape = (len(origins), spec.leads, len(CANDIDATES), cells)
     predictions = np.full(shape, np.nan, np.float32)
     errors = np.full(shape, np.nan, np.float32)
     spread = np.full((len(origins), spec.leads, cells), np.nan, np.float32)
-    due = {int(slot): place for place, slot in enumerate(origins)}
-    for slot in range(slots):
-        tracking.step(
-            spec,
-            state,
-            slot,
-            float(window.times_s[slot]),
-            window.values[slot],
-            trusted=everything,
-            gates=nothing,
-        )
-        place = due.get(slot)
-        if place is None:
-            continue
+    record = tracking.Record(
+        np.arange(slots), window.times_s, window.values, np.ones((slots, state.chunks), bool)
+    )
+    before = 0
+    for place, slot in enumerate(map(int, origins)):
+        tracking.advance(spec, state, record.take(slice(before, slot + 1)))
+        before = slot + 1
         past = slice(max(0, slot + 1 - LONGEST), slot + 1)
         known = Window(window.times_s[past], window.values[past], window.starts)
         amplitudes, made = forecast_modes(spec, state, known, sample)

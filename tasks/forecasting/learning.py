@@ -11,6 +11,8 @@ from gnomon.tasks.forecasting import tracking
 from gnomon.tasks.forecasting.hindcasts import Window, fit_models
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
+from gnomon.tasks.forecasting.sweep import DOUBTED, LEARNT
+from gnomon.tasks.forecasting.tracking import Judged, Record
 
 AGREEING_RUN = 3
 """Gated captures in a row that, if they agree with each other, are a real change of level."""
@@ -42,7 +44,7 @@ def learn(
     starts: NDArray[np.int64],
     *,
     trusted: NDArray[np.bool_],
-    gates: Array,
+    gated: NDArray[np.bool_],
     amplitudes: Array | None = None,
 ) -> Learnt:
     """State after a window of captures.
@@ -60,8 +62,8 @@ def learn(
         First cell of each chunk, and N.
     trusted : bool, (T, G)
         False: the chunk is judged, but never learnt.
-    gates : float64, (T, G)
-        A chunk with a smaller p-value is not learnt; 0 learns it if it is trusted.
+    gated : bool, (T, G)
+        Whether a chunk with a p-value below `tracking.GATE` is not learnt.
     amplitudes : float64, (T', M), optional
         Of the modes, on consecutive slots up to the last.
 
@@ -73,33 +75,18 @@ def learn(
     learnt. Ten gated captures in a row are learnt even if they disagree.
     """
     state = empty(spec, starts)
-    count, chunks = len(slots), state.chunks
-    p_values = np.full((count, chunks), np.nan)
-    learnt = np.zeros((count, chunks), bool)
+    record = Record(slots, times_s, values, trusted, gated)
+    judged = tracking.advance(spec, state, record, patience=AGREEING_RUN)
     moves: list[tuple[int, int, Array]] = []
-    runs: dict[int, list[int]] = {}
-    for t in range(count):
-        p_values[t], learnt[t] = tracking.step(
-            spec,
-            state,
-            int(slots[t]),
-            float(times_s[t]),
-            values[t],
-            trusted=trusted[t],
-            gates=gates[t],
-        )
-        runs = {chunk: run for chunk, run in runs.items() if not learnt[t, chunk]}
-        doubted = trusted[t] & ~learnt[t] & (p_values[t] < gates[t])
-        for chunk in map(int, np.flatnonzero(doubted)):
-            run = runs.setdefault(chunk, [])
-            run.append(t)
-            offset = _resolve(spec, state, chunk, run, (slots, times_s, values))
-            if offset is not None:
-                moves.append((chunk, run[0], offset))
-            if offset is not None or len(run) >= LONGEST_RUN:
-                p_values[run, chunk] = np.nan
-                learnt[run, chunk] = True
-                del runs[chunk]
+    for chunk in map(int, np.flatnonzero(judged.doubts >= AGREEING_RUN)):
+        one, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
+        alone, own = state.take(one), np.ascontiguousarray(values[:, cells])
+        part = judged.take(one)
+        rest = Record(slots, times_s, own, trusted[:, one], gated[:, one])
+        moves += [(chunk, t, offset) for t, offset in _go_on(spec, alone, rest, part)]
+        judged.p_values[:, one], judged.outcome[:, one] = part.p_values, part.outcome
+        state.put(one, alone)
+    learnt = judged.outcome == LEARNT
     captured = _window(state, slots, times_s, values, learnt, spec.leads)
     window = replace(captured, values=captured.values.copy()) if moves else captured
     for chunk, t, offset in moves:
@@ -109,40 +96,53 @@ def learn(
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
     # Drift is counted from here: what changed before is learnt.
     state.correction[1] = 0.0
-    return Learnt(state, p_values, window, captured)
+    return Learnt(state, judged.p_values, window, captured)
 
 
-def _resolve(
-    spec: Specification,
-    state: State,
-    chunk: int,
-    run: list[int],
-    captures: tuple[NDArray[np.int64], Array, Array],
-) -> Array | None:
-    """Learn a run of gated captures if it has to be; the change of level (n,) if there is one."""
-    if len(run) < AGREEING_RUN:
-        return None
-    slots, times_s, values = captures
-    one = state.take(np.array([chunk]))
-    cells = slice(int(state.starts[chunk]), int(state.starts[chunk + 1]))
-    rewind(one, int(slots[run[0]]))
-    offset = _common_offset(spec, one, slots[run], times_s[run], values[run, cells])
-    if offset is None and len(run) < LONGEST_RUN:
-        return None
+def _go_on(
+    spec: Specification, state: State, record: Record, judged: Judged
+) -> list[tuple[int, Array]]:
+    """Learn the captures of one chunk from where a run of them was doubted, in place.
+
+    Returned are the first captures of new levels, and the changes (n,).
+    """
+    moves = []
+    while judged.doubts[0] >= AGREEING_RUN:
+        passed = int(judged.passed[0])
+        outcome = judged.outcome[:passed, 0]
+        since = int(np.flatnonzero(outcome == LEARNT)[-1])
+        run = since + np.flatnonzero(outcome[since:] == DOUBTED)
+        believed, offset = _resolve(spec, state, record.take(run))
+        if offset is not None:
+            moves.append((int(run[0]), offset))
+        if believed:
+            judged.p_values[run], judged.outcome[run] = np.nan, LEARNT
+        if passed == len(record.slots):
+            break
+        rest = tracking.advance(
+            spec,
+            state,
+            record.take(slice(passed, None)),
+            patience=AGREEING_RUN,
+            doubts=0 if believed else len(run),
+        )
+        judged.p_values[passed:], judged.outcome[passed:] = rest.p_values, rest.outcome
+        judged.passed, judged.doubts = passed + rest.passed, rest.doubts
+    return moves
+
+
+def _resolve(spec: Specification, state: State, run: Record) -> tuple[bool, Array | None]:
+    """Learn a run of doubted captures if it has to be; whether it was, and the change of level."""
+    one = state.copy()
+    rewind(one, int(run.slots[0]))
+    offset = _common_offset(spec, one, run)
+    if offset is None and len(run.slots) < LONGEST_RUN:
+        return False, None
     if offset is not None:
         rebase(one, offset)
-    for k in run:
-        tracking.step(
-            spec,
-            one,
-            int(slots[k]),
-            float(times_s[k]),
-            values[k, cells],
-            trusted=np.ones(1, bool),
-            gates=np.zeros(1),
-        )
-    state.put(np.array([chunk]), one)
-    return offset
+    tracking.advance(spec, one, run.trust())
+    state.put(np.array([0]), one)
+    return True, offset
 
 
 def rewind(state: State, first: int) -> None:
@@ -167,15 +167,13 @@ def rebase(state: State, offset: Array) -> None:
     state.level += moved
 
 
-def _common_offset(
-    spec: Specification, state: State, slots: NDArray[np.int64], times_s: Array, values: Array
-) -> Array | None:
+def _common_offset(spec: Specification, state: State, run: Record) -> Array | None:
     """Mean departure of a run of captures, (N,), or None when they do not agree on it."""
     expected = [
         tracking.expected(spec, state, int(slot), float(time_s))
-        for slot, time_s in zip(slots, times_s, strict=True)
+        for slot, time_s in zip(run.slots, run.times_s, strict=True)
     ]
-    departure = values - np.stack(expected)
+    departure = run.values - np.stack(expected)
     known = np.isfinite(departure)
     mean = np.where(known, departure, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     spread = float(np.sqrt(np.mean(np.where(known, departure - mean, 0.0) ** 2)))
@@ -201,8 +199,9 @@ def _window(
 ) -> Window:
     """The learnt captures on consecutive slots."""
     rows = positions(slots, leads)
-    spread = np.repeat(learnt, np.diff(state.starts), axis=1)
-    kept = np.where(spread, values, np.nan)
+    kept = values
+    if not learnt.all():
+        kept = np.where(np.repeat(learnt, np.diff(state.starts), axis=1), values, np.nan)
     if len(rows) == rows[-1] + 1:
         return Window(times_s, kept, state.starts)
     full = np.full((int(rows[-1]) + 1, values.shape[1]), np.nan)

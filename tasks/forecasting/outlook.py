@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import climatology, hindcasts, modes, tracking
+from gnomon.tasks.forecasting import climatology, hindcasts, modes, sweep
 from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
 from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
@@ -108,7 +108,7 @@ class Outlook:
 
 def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
     """Reference slots of the hindcasts of a window, the last ones as dense as the first."""
-    first = tracking.LEAST_CAPTURES - 1
+    first = sweep.LEAST_CAPTURES - 1
     if slots <= first + 1:
         return np.empty(0, np.int64)
     return np.unique(np.linspace(first, slots - 2, min(count, slots - 1 - first)).astype(np.int64))
@@ -133,17 +133,17 @@ def fit(
     starts: NDArray[np.int64],
     *,
     trusted: NDArray[np.bool_],
-    gates: Array,
+    gated: NDArray[np.bool_],
 ) -> tuple[Specification, Outlook]:
     """Outlook of a variable from a window of its sample, and the specification with its modes.
 
     Parameters
     ----------
     spec : Specification
-    slots, times_s, values, starts, trusted, gates
+    slots, times_s, values, starts, trusted, gated
         As for `learn`; the cells are the sample, each sampled chunk one chunk.
     """
-    learnt = learn(spec, slots, times_s, values, starts, trusted=trusted, gates=gates)
+    learnt = learn(spec, slots, times_s, values, starts, trusted=trusted, gated=gated)
     window = learnt.window
     weight = hindcasts.weights(spec, len(window.values))
     season = climatology.features(spec, window.times_s) @ learnt.state.coefficients

@@ -6,187 +6,152 @@ it from what was expected? - and only then learns it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from gnomon.tasks.forecasting import climatology, kernels, uncertainty
+from gnomon.tasks.forecasting import climatology, uncertainty
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State
+from gnomon.tasks.forecasting.sweep import (
+    LARGEST_DAMPING,
+    SHRINKAGE,
+    SURPRISE_MEMORY,
+    Captures,
+    Memory,
+    Tracked,
+    sweep,
+)
 
-SURPRISE_MEMORY = 200.0
-"""Effective number of captures that the departures test remembers."""
-SURPRISE_SCALE = 0.4
-"""Prior standard deviation of the log standardised rms departure."""
-LEAST_SURPRISES = 6
-"""Scored departures below which the departures test gives no p-value."""
-LEAST_CAPTURES = 3
-"""Captures that must have been learnt before anything is expected."""
-LEAST_SIZE = 1e-3
-"""Standardised rms below which departures are all alike: the log of zero is not needed."""
-VARIANCE_MEMORY = 100.0
-"""Effective number of innovations that a cell's variance remembers, at most."""
-SHRINKAGE = 20.0
-"""Captures' worth of weight of the chunk's pooled damping in a cell's own."""
-LATE = 0.25
-"""Share of the chunk's captures below which a cell came late, and its mean follows it faster."""
+GATE = 1e-6
+"""A departure less likely than this is damage until it is known better, and not learnt."""
+LIMITS = 2000
+"""Departures scored before, beyond which the limit of the gate is the same."""
 ALLOWANCE = 1.0
 """Mean normal score of departures up to which nothing has drifted."""
 DRIFTED = 8.0
 """Sum of the scores beyond it at which a chunk has drifted."""
-RATES = (0.02, 0.98)
-"""Least and greatest weight of one capture in the local level."""
-FIRST_RATE = 0.2
-"""The same while the changes are not known yet."""
 
 
-def step(
-    spec: Specification,
-    state: State,
-    slot: int,
-    time_s: float,
-    values: Array,
-    *,
-    trusted: NDArray[np.bool_],
-    gates: Array,
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Take one capture into a state, in place.
+@dataclass(frozen=True, slots=True)
+class Record:
+    """T captures of N cells in G chunks, in order of time."""
+
+    slots: NDArray[np.int64]
+    """(T,) cadence indices, increasing; those in between are missing captures."""
+    times_s: Array
+    """(T,) valid times, seconds."""
+    values: Array
+    """(T, N) variable's units; NaN where missing."""
+    trusted: NDArray[np.bool_]
+    """(T, G) False: the chunk is judged, but not learnt."""
+    gated: NDArray[np.bool_] | None = None
+    """(T, G) where a p-value below `GATE` keeps the chunk from being learnt; None: nowhere."""
+
+    def take(self, captures: slice | NDArray[np.intp]) -> Record:
+        """Some of the captures."""
+        return Record(
+            self.slots[captures],
+            self.times_s[captures],
+            self.values[captures],
+            self.trusted[captures],
+            None if self.gated is None else self.gated[captures],
+        )
+
+    def trust(self) -> Record:
+        """The same, with every chunk to be learnt, however far it departs."""
+        return replace(self, trusted=np.ones(self.trusted.shape, bool), gated=None)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What became of T captures of G chunks."""
+
+    p_values: Array
+    """(T, G) probability of so large a departure, by those learnt before; NaN without history."""
+    outcome: NDArray[np.int64]
+    """(T, G) `LEARNT`, `DOUBTED` by its p-value, or 0: passed over."""
+    passed: NDArray[np.int64]
+    """(G,) captures that were looked at: all, or those up to where a run was doubted."""
+    doubts: NDArray[np.int64]
+    """(G,) captures that were doubted since the last that was learnt."""
+
+    def take(self, chunks: NDArray[np.intp]) -> Judged:
+        """What became of some of the chunks."""
+        chunkwise = self.p_values[:, chunks], self.outcome[:, chunks]
+        return Judged(*chunkwise, self.passed[chunks], self.doubts[chunks])
+
+
+def advance(
+    spec: Specification, state: State, record: Record, *, patience: int = 0, doubts: int = 0
+) -> Judged:
+    """Take captures, all of them later than the state, into it, in place.
 
     Parameters
     ----------
     spec : Specification
     state : State
-    slot : int
-        Cadence index of the capture, after `state.slot`. Slots in between are missing captures.
-    time_s : float
-        Its valid time, seconds.
-    values : float64, (N,), variable's units
-        NaN where missing.
-    trusted : bool, (G,)
-        False: the chunk is judged, but not learnt.
-    gates : float64, (G,)
-        A chunk whose p-value is smaller is not learnt.
-
-    Returns
-    -------
-    p_values : float64, (G,)
-        NaN where there was not enough history.
-    learnt : bool, (G,)
+    record : Record
+    patience : int
+        Doubted captures in a row after which a chunk stops, and waits to be told what they are; 0:
+        it never does.
+    doubts : int
+        Those that were doubted before the first.
     """
-    _pass(spec, state, slot, time_s)
-    regressors = np.nan_to_num(climatology.features(spec, state.recent_times))
-    swing = seasons(state, regressors[:1])[0]
-    departures = _depart(state, values, regressors, swing)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.log(np.maximum(np.sqrt(departures.sums[1] / departures.sums[0]), LEAST_SIZE))
-    enough = (departures.sums[0] > 0) & (state.clock[1] >= LEAST_CAPTURES)
-    size = np.where(enough, size, np.nan)
-    p_values = surprise(state.surprises, size)
-    present = np.add.reduceat(np.isfinite(values), state.starts[:-1]) > 0
-    learn = trusted & present & ~(p_values < gates)
-    kept = np.where(learn, size, np.nan)
-    state.surprises[:] = uncertainty.accumulate(state.surprises, kept, SURPRISE_MEMORY)
-    gains = _learn(spec, state, values, regressors, departures, learn)
-    left = np.nan_to_num(kept + 0.5 * np.log(swing) - regressors[0] @ state.swing)
-    state.swing += gains.T * left
-    state.correction[1] = np.where(learn, _drift(state, p_values), state.correction[1])
-    return p_values, learn
-
-
-@dataclass(frozen=True, slots=True)
-class _Departures:
-    """How a capture departs from what was expected."""
-
-    innovation: Array
-    """(N,) captured minus expected; NaN where either is missing."""
-    growth: Array
-    """(N,) its expected variance over that of one slot."""
-    sums: Array
-    """(4, G) number, squares over expected variance, and squares by damped anomaly and level."""
-
-
-def _depart(state: State, values: Array, regressors: Array, swing: Array) -> _Departures:
-    innovation, growth = np.empty(state.cells), np.empty(state.cells)
-    sums = np.zeros((state.chunks, 4))
-    kernels.innovate(
-        state.starts,
-        values,
-        regressors,
-        state.coefficients,
-        state.recent[1:],
-        state.products,
-        innovation_scale(state),
-        state.count,
-        state.level,
-        levelled(state),
-        pooled_damping(state),
-        swing,
-        SHRINKAGE,
-        innovation,
-        growth,
-        sums,
-    )
-    return _Departures(innovation, growth, sums.T)
-
-
-def _learn(
-    spec: Specification,
-    state: State,
-    values: Array,
-    regressors: Array,
-    departures: _Departures,
-    learn: NDArray[np.bool_],
-) -> Array:
-    """Take a capture into the chunks that learn it, in place; return their gains (G, K)."""
-    captures, row = state.clock[1].copy(), regressors[0]
-    fades = climatology.fade(spec, captures)
-    forget = 1.0 - 1.0 / np.clip(captures, 2.0, VARIANCE_MEMORY)
-    before = np.where(captures == 0, climatology.prior(spec)[..., None], state.information * fades)
-    information = before + np.outer(row, row)[..., None]
-    state.information[:] = np.where(learn, information, state.information)
-    gains = climatology.gains(np.where(learn, information, np.eye(len(row))[..., None]), row)
-    pooled = np.zeros((state.chunks, 4))
-    kernels.absorb(
-        state.starts,
-        learn,
-        values,
-        regressors,
-        gains,
-        np.stack([fades, forget], axis=-1),
-        level_rate(state),
-        LATE * np.minimum(captures, VARIANCE_MEMORY),
-        departures.innovation,
-        departures.growth,
-        state.coefficients,
-        state.recent,
-        state.products,
-        state.level,
-        state.variance,
-        state.count,
-        state.present,
-        pooled,
-    )
-    added = np.concatenate([pooled.T[2:], departures.sums[2:]])
-    state.pooled[:2] = np.where(learn, pooled.T[:2], state.pooled[:2])
-    state.pooled[2:] = np.where(learn, state.pooled[2:] * fades + added, state.pooled[2:])
-    state.clock[1] += learn
-    return gains
-
-
-def _pass(spec: Specification, state: State, slot: int, time_s: float) -> None:
-    """Move the recent values on to a slot, with unknown ones in between."""
-    past = spec.recent
+    slots, times_s, gated = record.slots, record.times_s, record.gated
+    count, past = len(slots), spec.recent
     first = state.slot < 0
-    gap = past if first else min(slot - state.slot, past)
-    before = state.recent_times[0] if not first else time_s
-    state.recent[gap:] = state.recent[: past - gap].copy()
-    state.recent[:gap] = np.nan
-    between = time_s - np.arange(gap) * ((time_s - before) / max(slot - state.slot, 1))
-    times = np.concatenate([between, state.recent_times])[:past]
-    state.clock[0] = slot
-    state.clock[2:] = times[:, None]
+    steps = np.diff(slots, prepend=slots[0] - 1 if first else state.slot)
+    lengths = np.diff(times_s, prepend=times_s[0] if first else state.recent_times[0])
+    # A gap as long as what is kept of the past leaves nothing of it.
+    each = np.minimum(steps, past)
+    ends = np.cumsum(each) - 1
+    owner = np.repeat(np.arange(count), each)
+    rows = np.full(len(owner), -1)
+    rows[ends] = np.arange(count)
+    passing = times_s[owner] - (ends[owner] - np.arange(len(owner))) * (lengths / steps)[owner]
+    times = np.concatenate([state.recent_times[::-1], passing])
+    captures = Captures(
+        rows,
+        np.ascontiguousarray(record.values),
+        np.nan_to_num(climatology.features(spec, times)),
+        np.ascontiguousarray(record.trusted),
+        np.ascontiguousarray(np.zeros_like(record.trusted) if gated is None else gated),
+        np.empty(0) if gated is None else _limits(LIMITS),
+    )
+    memory = Memory(spec.memory, climatology.prior(spec))
+    tracked = Tracked(**{name: getattr(state, name) for name in Tracked._fields})
+    learnt, stops = state.clock[1].copy(), np.empty(state.chunks, np.int64)
+    doubted = np.full(state.chunks, doubts)
+    scores = np.full((2, count, state.chunks), np.nan)
+    outcome = np.zeros((count, state.chunks), np.int64)
+    sweep(
+        state.starts,
+        captures,
+        tracked,
+        memory,
+        patience,
+        learnt,
+        doubted,
+        stops,
+        scores,
+        outcome,
+    )
+    passed = rows[stops - 1]
+    state.clock[0] = slots[passed]
+    state.clock[1] = learnt
+    state.clock[2:] = times[stops + np.arange(past - 1, -1, -1)[:, None]]
+    return Judged(special.stdtr(scores[1], -scores[0]), outcome, passed + 1, doubted)
+
+
+@cache
+def _limits(count: int) -> Array:
+    """Student t quantiles (count,) of the gate, by the number of departures scored before."""
+    remembered = SURPRISE_MEMORY * (1.0 - (1.0 - 1.0 / SURPRISE_MEMORY) ** np.arange(count))
+    return np.asarray(-special.stdtrit(remembered + 4.0, GATE))
 
 
 def expected(spec: Specification, state: State, slot: int, time_s: float) -> Array:
@@ -215,10 +180,11 @@ def drifted(state: State) -> NDArray[np.bool_]:
     return np.asarray(state.correction[1] > DRIFTED)
 
 
-def _drift(state: State, p_values: Array) -> Array:
-    """One-sided CUSUM (G,) of the normal scores of the p-values (Page 1954)."""
+def drift(state: State, p_values: Array, learnt: NDArray[np.bool_]) -> None:
+    """Add a capture's p-values (G,) to the one-sided CUSUM of their normal scores (Page 1954)."""
     score = special.ndtri(1.0 - np.clip(np.nan_to_num(p_values, nan=0.5), 1e-12, 1.0 - 1e-12))
-    return np.asarray(np.maximum(0.0, state.correction[1] + score - ALLOWANCE))
+    found = np.maximum(0.0, state.correction[1] + score - ALLOWANCE)
+    state.correction[1] = np.where(learnt, found, state.correction[1])
 
 
 def seasons(state: State, regressors: Array) -> Array:
@@ -257,35 +223,4 @@ def damping(state: State) -> Array:
     pooled = state.spread(pooled_damping(state))
     ratio = state.products[1] / np.where(state.products[0] > 0, state.products[0], 1.0)
     mixed = np.where(state.products[0] > 0, own * ratio + (1.0 - own) * pooled, pooled)
-    return np.clip(mixed, 0.0, 0.98)
-
-
-def level_rate(state: State) -> Array:
-    """Weight (G,) of one capture in the local level: that of the best ARIMA(0, 1, 1).
-
-    Notes
-    -----
-    The first autocorrelation r of the changes gives the moving-average term by
-    ``r = theta / (1 + theta^2)``; the rate is ``1 + theta`` (Box and Jenkins 1976, section 5.3).
-    """
-    size, product = state.pooled[2], state.pooled[3]
-    known = size > 0
-    r = np.clip(np.where(known, product / np.where(known, size, 1.0), 0.0), -0.4999, 0.0)
-    theta = np.where(r < -1e-6, (1.0 - np.sqrt(1.0 - 4.0 * r**2)) / (2.0 * np.minimum(r, -1e-6)), r)
-    rate = np.clip(1.0 + theta, *RATES)
-    trust = state.clock[1] / (state.clock[1] + 10.0)
-    return np.asarray(np.where(known, trust * rate + (1.0 - trust) * FIRST_RATE, FIRST_RATE))
-
-
-def surprise(surprises: Array, size: Array) -> Array:
-    """Probability (G,) of so large a log standardised rms, by those learnt before; NaN if few.
-
-    Notes
-    -----
-    The logarithm is taken as normal, with mean and variance learnt from the captures before; the
-    p-value is the upper tail of its Student t predictive distribution.
-    """
-    location, scale, freedom = uncertainty.predictive(surprises, SURPRISE_SCALE)
-    p_values = special.stdtr(freedom, -(size - location) / scale)
-    enough = surprises[0] >= LEAST_SURPRISES * (1.0 - LEAST_SURPRISES / SURPRISE_MEMORY)
-    return np.where(enough, p_values, np.nan)
+    return np.clip(mixed, 0.0, LARGEST_DAMPING)

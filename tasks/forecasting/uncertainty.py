@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from gnomon.tasks.forecasting import sweep
 from gnomon.tasks.forecasting.specification import Array
+from gnomon.tasks.forecasting.sweep import POOLED_CAPTURES, RESOLUTION, SMALLEST
 
 NOMINAL = 0.90
 """Coverage that the calibration aims at, for the mean plus or minus `NOMINAL_Z` standard errors."""
@@ -17,12 +19,6 @@ NOMINAL_Z = 1.6448536269514722
 """Half width of the nominal interval in standard errors."""
 PRIOR_HINDCASTS = 2.0
 """Hindcasts' worth of weight of the next shorter lead's factor."""
-POOLED_CAPTURES = 4.0
-"""Captures' worth of weight of the chunk's pooled innovation variance in a cell's own."""
-RESOLUTION = float(np.finfo(np.float32).eps)
-"""Least standard error relative to the size of the values."""
-LARGEST_SWING = 1.5
-"""Greatest absolute logarithm of the season of the standard error."""
 POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
@@ -64,17 +60,11 @@ def seasons(swing: Array, surprises: Array, regressors: Array) -> Array:
     Returns
     -------
     float64, (T, G)
-        1 where the season of the size is no larger than noise would make it: it is shrunk by
-        ``1 - e / s``, with s its mean square and e that of noise (James and Stein 1961).
+        1 where the season of the size is no larger than noise would make it.
     """
-    count, total, squares = surprises
-    number = np.maximum(count, 1.0)
-    terms = len(swing) - 1
-    noise = np.maximum(squares / number - (total / number) ** 2, 0.0) * terms / number
-    size = 0.5 * (swing[1:] ** 2).sum(axis=0)
-    share = np.where(size > noise, 1.0 - noise / np.where(size > 0, size, 1.0), 0.0)
-    log = np.clip(share * (regressors[:, 1:] @ swing[1:]), -LARGEST_SWING, LARGEST_SWING)
-    return np.asarray(np.exp(2.0 * log))
+    result = np.empty((len(regressors), swing.shape[1]))
+    sweep.seasons(swing, surprises, np.nan_to_num(regressors), result)
+    return result
 
 
 def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[np.int64]) -> Array:
@@ -101,7 +91,7 @@ def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[
     pooled = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
     spread = np.repeat(pooled, np.diff(starts))
     variance = (sums + POOLED_CAPTURES * spread) / (captures + POOLED_CAPTURES)
-    floor = RESOLUTION * np.abs(size) + np.finfo(np.float32).tiny
+    floor = RESOLUTION * np.abs(size) + SMALLEST
     return np.asarray(np.sqrt(variance) + floor)
 
 
@@ -159,27 +149,6 @@ def _quantile(points: Array, weight: Array) -> float:
     order = np.argsort(rows.ravel(), kind="stable")
     share = np.cumsum(each[order]) / each.sum()
     return float(rows.ravel()[order][np.searchsorted(share, NOMINAL)])
-
-
-def accumulate(sums: Array, values: Array, memory: float) -> Array:
-    """Count, sum and sum of squares after one more value, older ones forgotten slowly.
-
-    Parameters
-    ----------
-    sums : float64, (3, ...)
-    values : float64, (...)
-        NaN where there is nothing to add: those sums are unchanged.
-    memory : float
-        Effective number of values remembered.
-
-    Returns
-    -------
-    float64, (3, ...)
-    """
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
-    fade = np.where(known, 1.0 - 1.0 / memory, 1.0)
-    return np.asarray(sums * fade + np.stack([known.astype(np.float64), filled, filled**2]))
 
 
 def predictive(sums: Array, prior_scale: float) -> tuple[Array, Array, Array]:

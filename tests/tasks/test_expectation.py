@@ -2,6 +2,7 @@ import numpy as np
 
 from gnomon.storage.times import SECOND
 from gnomon.tasks.expectation import Expectation, forecaster_of
+from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.trusted import last_trusted
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -43,7 +44,7 @@ def test_a_usual_capture_is_believed(grown: Case) -> None:
 def test_a_capture_in_other_units_is_not_believed(grown: Case) -> None:
     values = chunk(grown, HISTORY) - 273.15
     found = expectation(grown).meet(instant(grown, HISTORY), {(0, 0): values})[0, 0]
-    assert found["p_value"] < Expectation.GATE
+    assert found["p_value"] < GATE
     assert -276 < found["departure_mean"] < -270
 
 

@@ -109,7 +109,7 @@ def fit(
     slots: NDArray[np.int64] | None = None,
     starts: tuple[int, ...] | None = None,
     trusted: NDArray[np.bool_] | None = None,
-    gate: float = 0.0,
+    gate: bool = False,
 ) -> Fitted:
     """What is learnt of captures at the hour; their cells are the sample too."""
     heads = np.array([0, values.shape[1]] if starts is None else starts)
@@ -117,7 +117,7 @@ def fit(
     shape = len(values), len(heads) - 1
     believed = np.ones(shape, bool) if trusted is None else trusted.reshape(shape)
     given = spec, known, (spec.interval_s * known).astype(np.float64), values, heads
-    gates = np.full(shape, gate)
-    found, outlook = fit_outlook(*given, trusted=believed, gates=gates)
-    learnt = learn(found, *given[1:], trusted=believed, gates=gates, amplitudes=outlook.amplitudes)
+    gated = np.full(shape, gate)
+    found, outlook = fit_outlook(*given, trusted=believed, gated=gated)
+    learnt = learn(found, *given[1:], trusted=believed, gated=gated, amplitudes=outlook.amplitudes)
     return Fitted(found, learnt, outlook)

@@ -60,7 +60,7 @@ def test_a_damaged_capture_changes_nothing_that_is_learnt() -> None:
     wrong, absent = values.copy(), values.copy()
     wrong[60] -= 273.15
     absent[60] = np.nan
-    gated, clean = (fit(SPEC, v, gate=1e-6) for v in (wrong, absent))
+    gated, clean = (fit(SPEC, v, gate=True) for v in (wrong, absent))
     assert gated.learnt.p_values[60, 0] < 1e-6
     assert np.nansum(gated.learnt.p_values < 1e-6) == 1
     same(gated, clean)
@@ -104,7 +104,7 @@ def test_the_climatology_is_weighted_least_squares() -> None:
     state = fit(SPEC, values).state
     weights, information = np.ones(100), climatology.prior(SPEC)
     for n in range(1, 100):
-        factor = float(climatology.fade(SPEC, np.array(float(n))))
+        factor = 1.0 - 1.0 / min(8.0 * (n + 1.0), SPEC.memory)
         weights[:n] *= factor
         information = information * factor
     rows = climatology.features(SPEC, times(100))
@@ -126,7 +126,7 @@ def test_chunks_do_not_notice_each_other() -> None:
         size = last - first
         one = learn(
             spec, np.arange(60), times(60), values[:, first:last], np.array([0, size]),
-            trusted=np.ones((60, 1), bool), gates=np.zeros((60, 1)), amplitudes=amplitudes,
+            trusted=np.ones((60, 1), bool), gated=np.zeros((60, 1), bool), amplitudes=amplitudes,
         )  # fmt: skip
         parts.append(one.state)
     for a, b in zip(pack(spec, whole.state), pack(spec, join(parts)), strict=True):
@@ -150,15 +150,16 @@ def test_a_forecast_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyP
 def test_compiled_code_gives_the_bits_of_the_uncompiled(
     order: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gnomon.tasks.forecasting import blend, kernels
+    from gnomon.tasks.forecasting import blend, kernels, sweep, tracking
 
     values = daily(25, 6, seed=9)
     values[3:9, 2] = np.nan
     spec = specification(order, seasonal=True)
     compiled, made = fit(spec, values), fit(spec, values).forecast()
-    for name in ("innovate", "absorb", "lagged", "predict", "means", "regress", "simplex"):
-        monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
-    monkeypatch.setattr(blend, "simplex", kernels.simplex)
+    for module in (kernels, sweep, blend, tracking):
+        for name, function in list(vars(module).items()):
+            if hasattr(function, "py_func"):
+                monkeypatch.setattr(module, name, function.py_func)
     plain = fit(spec, values)
     same(compiled, plain)
     assert made.mean.tobytes() == plain.forecast().mean.tobytes()
