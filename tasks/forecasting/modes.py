@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, signal
 
 from gnomon.tasks.forecasting.specification import Array, Specification
 
@@ -141,29 +141,25 @@ def independent(spec: Specification, amplitudes: Array, weights: Array, leads: i
             first = start + lead - season * -(-lead // season)
             parts.append(filled[first : first + len(filled) - start])
         parts.append(np.broadcast_to(size, parts[0].shape))
-        predictors = np.stack(parts, axis=-1)
-        past, target, w = predictors[:-lead], filled[start + lead :], weight[start + lead :]
-        if len(past) < spec.leads:
+        predictors = np.stack(parts).transpose(2, 0, 1)
+        past, target, w = predictors[..., :-lead], filled[start + lead :], weight[start + lead :]
+        if past.shape[2] < spec.leads:
             break
-        scaled = past * w[:, None, None]
-        gram = np.einsum("tmi,tmj->mij", scaled, past)
+        scaled = past * w
+        gram = scaled @ past.transpose(0, 2, 1)
         penalty = (0.05 + 1.0 / len(filled)) * float(w.sum()) * size**2
-        gram = gram + penalty[:, None, None] * np.eye(past.shape[2])
-        moment = np.einsum("tmi,tm->mi", scaled, target)
+        gram = gram + penalty[:, None, None] * np.eye(past.shape[1])
+        moment = (scaled @ target.T[..., None])[..., 0]
         weights_of = np.linalg.solve(gram, moment[..., None])[..., 0]
-        result[lead - 1] = (predictors[-1] * weights_of).sum(axis=-1)
+        result[lead - 1] = (predictors[..., -1] * weights_of).sum(axis=-1)
     return result
 
 
 def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
     """Exponentially weighted means (T, M) of the amplitudes up to each slot."""
     keep = 1.0 - rate
-    result = np.empty_like(filled)
-    sums = np.zeros(filled.shape[1])
-    for t, row in enumerate(filled):
-        sums = keep * sums + rate * row
-        result[t] = sums / (1.0 - keep ** (t + 1))
-    return result
+    sums = signal.lfilter([rate], [1.0, -keep], filled, axis=0)
+    return np.asarray(sums / (1.0 - keep ** np.arange(1.0, len(filled) + 1.0))[:, None])
 
 
 def _filled(amplitudes: Array) -> Array:

@@ -21,10 +21,12 @@ logger = logging.getLogger(__name__)
 DAY_S = 86400.0
 """Seconds in a day."""
 MODES = 3
-"""Greatest number of EOF modes whose orders are identified."""
+"""Greatest number of EOF modes on which periods and orders must show their worth."""
+SEARCHED = 2
+"""Those whose orders are searched for."""
 LEAST_CAPTURES = 12
 """Captures below which the order is (1, 0), without a search."""
-LONGEST_SERIES = 300
+LONGEST_SERIES = 200
 """Captures, the newest, on which an order is searched: bounds the time of a refit."""
 GAIN = 1.05
 """Factor by which another order must reduce the modes' squared error to be preferred."""
@@ -40,6 +42,8 @@ LEAST_CYCLES = 6
 """Cycles of a period that is not of the calendar, below which it is not believed."""
 LINE_GAIN = 1.1
 """Factor by which such a period must reduce the squared error on data it was not fitted to."""
+LINE_CHANCE = 10.0
+"""What is added to it over the number of those data: the best of many periods fits some noise."""
 LINES = 2
 """Periods that are found in the data, at most."""
 
@@ -201,7 +205,8 @@ def _line(modes: Array, times_s: Array, spec: Specification) -> float | None:
         left = float(((modes[cut:] - columns[cut:] @ fitted) ** 2).sum())
         gains[1.0 / frequency] = total / max(left, 1e-300)
     best = max(gains, key=lambda period: gains[period])
-    return best if gains[best] > LINE_GAIN else None
+    needed = LINE_GAIN + LINE_CHANCE / max(1, len(modes) - cut)
+    return best if gains[best] > needed else None
 
 
 def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
@@ -248,7 +253,7 @@ def _order(modes: Array, leads: int) -> tuple[int, int, int]:
     if not modes.shape[1]:
         return plain[-1]
     votes: Counter[tuple[int, int, int]] = Counter()
-    for mode in modes[-LONGEST_SERIES:].T:
+    for mode in modes[-LONGEST_SERIES:, :SEARCHED].T:
         found = _search(mode)
         if found is not None:
             votes[found] += float(np.var(mode))  # type: ignore[assignment]  # weights, not counts
