@@ -131,7 +131,8 @@ def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) 
         note("roll-forward", first + second)
     seconds = {key: median(values) for key, values in figures.items()}
     cells = int(np.prod(name.shape))
-    stored = sum(p.stat().st_size for p in (folder / "r" / "shadows").rglob("*") if p.is_file())
+    shadow = folder / "r" / "shadows" / shadowed.learnt.id
+    stored = sum(p.stat().st_size for p in shadow.rglob("*") if p.is_file())
     return {
         "cells": cells,
         "captures": steps,

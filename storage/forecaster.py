@@ -5,6 +5,7 @@ chunk, ``index`` (*chunk grid, 2) the digest of both.  ``outlook`` (number, 1) i
 the variable as a whole.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -17,13 +18,21 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from gnomon.storage.batch import Batch
 from gnomon.storage.delta import digest
 from gnomon.storage.errors import Integrity
-from gnomon.storage.grid import Grid, Index
+from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Variable
-from gnomon.storage.shards import Shards
+from gnomon.storage.shards import Shards, pack_shard, pack_whole
 from gnomon.storage.slab import Slab, create_table
 
-__all__ = ["ForecasterState", "create_outlook", "create_state", "state_digest", "state_grid"]
+__all__ = [
+    "ForecasterState",
+    "create_outlook",
+    "create_state",
+    "pack_state",
+    "state_digest",
+    "state_grid",
+    "write_state",
+]
 
 STATE_BYTES = 2**26
 """Size of a stored object of the state, about; more only where a single chunk needs it."""
@@ -79,6 +88,41 @@ def create_state(
         )
         made.append(array)
     return made[0], made[1]
+
+
+def write_state(
+    batch: Batch, path: str, grid: Grid, block: Block, cells: Mapping[Index, bytes], shared: Floats
+) -> None:
+    """Store the state of one block.
+
+    Parameters
+    ----------
+    grid, block
+        As `state_grid` returns it, and one of its blocks.
+    cells
+        By the chunk's place in the block: what `pack_state` made of it.
+    shared
+        (column, *chunks of the block).
+    """
+    number = "/".join(str(a // n) for a, n in zip(block.start, grid.shards, strict=True))
+    few = shared_grid(grid)
+    whole = np.zeros((len(shared), *few.chunks))
+    whole[(slice(None), *(slice(0, n) for n in block.grid))] = shared
+    batch.create(_object(path, "cells", number), pack_shard(grid, cells))
+    batch.create(_object(path, "shared", number), pack_whole(whole))
+
+
+def _object(path: str, name: str, number: str) -> str:
+    return "/".join(part for part in (path, name, "c/0", number) if part)
+
+
+def pack_state(grid: Grid, cells: Floats) -> bytes:
+    """Return the state (row, *dims) of one chunk as it is stored; Zarr would copy it twice."""
+    if cells.shape[1:] != grid.chunks:
+        whole = np.zeros((len(cells), *grid.chunks))
+        whole[tuple(slice(0, n) for n in cells.shape)] = cells
+        cells = whole
+    return pack_whole(cells)
 
 
 def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:

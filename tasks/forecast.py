@@ -12,7 +12,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry, fresh_id
@@ -20,8 +19,10 @@ from gnomon.storage.captures import CaptureStack
 from gnomon.storage.forecaster import (
     create_outlook,
     create_state,
+    pack_state,
     state_digest,
     state_grid,
+    write_state,
 )
 from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.repository import Repository
@@ -75,7 +76,7 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
         grid = state_grid(variable.grid, cells)
         create_state(batch, path, grid, cells, columns)
         blocks = list(grid.blocks())
-        results = mapper(partial(_forecast_block, pinned, batch.id, name, features), blocks)
+        results = mapper(partial(_forecast_block, pinned, batch.id, name, features, grid), blocks)
         digests = np.zeros((*grid.counts, 2), np.int64)
         refused: list[tuple[int, Index, float]] = []
         moved = 0
@@ -108,7 +109,7 @@ class _Block:
 
 
 def _forecast_block(
-    pinned: tuple[str, int], commit: str, name: str, features: Features, block: Block
+    pinned: tuple[str, int], commit: str, name: str, features: Features, grid: Grid, block: Block
 ) -> _Block:
     """Bring the state of one block up to date; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
@@ -116,12 +117,9 @@ def _forecast_block(
     spec = features.specification
     batch = Batch(repository.location, commit)
     path = f"forecaster/{commit}/{variable.folder}"
-    stored_cells = zarr.open_array(batch.store(), path=f"{path}/cells", mode="r+")
-    stored_shared = zarr.open_array(batch.store(), path=f"{path}/shared", mode="r+")
+    packed: dict[Index, bytes] = {}
     digests = np.zeros((*block.grid, 2), np.int64)
-    shape = tuple(s.stop - s.start for s in block.cells)
-    all_cells = np.zeros((stored_cells.shape[0], *shape))
-    all_shared = np.zeros((stored_shared.shape[0], *block.grid))
+    all_shared = np.zeros((rows(spec)[1], *block.grid))
     work = _Work(repository, repository.captures(name), features)
     doubts: list[tuple[int, Index, float]] = []
     moved = 0
@@ -133,12 +131,11 @@ def _forecast_block(
             local, cells = places[index]
             own = flat[:, state.starts[k] : state.starts[k + 1]]
             digests[local] = state_digest(name, index, own, shared[:, k])
-            where: tuple[Any, ...] = (slice(None), *cells)
-            all_cells[where] = own.reshape(all_cells[where].shape)
+            shape = tuple(s.stop - s.start for s in cells)
+            packed[local] = pack_state(grid, own.reshape(len(own), *shape))
             place: tuple[Any, ...] = (slice(None), *local)
             all_shared[place] = shared[:, k]
-    stored_cells[(slice(None), *block.cells)] = all_cells
-    stored_shared[(slice(None), *block.chunks)] = all_shared
+    write_state(batch, path, grid, block, packed, all_shared)
     return _Block(digests, doubts, moved, batch.entries)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch
 from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.forecaster import create_state
+from gnomon.storage.forecaster import create_state, pack_state, write_state
 from gnomon.storage.grid import Grid, Index, cut
 from gnomon.storage.location import Location
 from gnomon.storage.shards import Shards, read_whole
@@ -125,6 +125,25 @@ def test_a_chunk_may_hold_all_rows_of_the_first_axis(location: Location, grid: G
     shards = Shards(location, "s/cells", grid, np.dtype("<f8"), 5)
     for index in grid.indices():
         assert np.array_equal(read(shards, 0, index), values[(slice(None), *grid.cells(index))])
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_zarr_reads_the_state_of_a_block_that_was_packed_here(
+    location: Location, grid: Grid
+) -> None:
+    rng = np.random.default_rng(2)
+    values, few = rng.normal(size=(5, *grid.shape)), rng.normal(size=(3, *grid.counts))
+    batch = Batch(location, "00000001-x")
+    cells, shared = create_state(batch, "s", grid, 5, 3)
+    for block in grid.blocks():
+        part = values[(slice(None), *block.cells)]
+        packed = {
+            local: pack_state(grid, part[(slice(None), *inside)])
+            for _, local, inside in grid.inner(block)
+        }
+        write_state(batch, "s", grid, block, packed, few[(slice(None), *block.chunks)])
+    np.testing.assert_array_equal(cells[...], values)
+    np.testing.assert_array_equal(shared[...], few)
 
 
 def test_what_is_read_cannot_be_changed_under_another_reader(location: Location) -> None:
