@@ -31,8 +31,9 @@ def uncalibrated(spec: Specification) -> Calibration:
     weights = np.zeros((spec.leads, len(CANDIDATES)))
     weights[:, 0] = 1.0
     nothing = np.zeros((spec.leads, 0, uncertainty.POINTS))
-    factors = uncertainty.factors(np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads)), 1.0)
-    return Calibration(weights, factors, np.zeros((3, spec.leads)))
+    number = np.zeros(spec.leads)
+    factors = uncertainty.factors(np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads)), number)
+    return Calibration(weights, factors * uncertainty.student(number), np.zeros((3, spec.leads)))
 
 
 class Sequence:
@@ -44,7 +45,7 @@ class Sequence:
         origins, leads = self.verified.shape
         self.points = np.full((origins, leads, uncertainty.POINTS), np.nan)
         self.logs = np.full((origins, leads, len(starts) - 1), np.nan)
-        self.done = 0
+        self.misses = np.full((origins, leads), np.nan)
 
     def at(self, slot: int, upto: int) -> Calibration:
         """Calibration from the first `upto` hindcasts, at a slot not before them."""
@@ -53,12 +54,9 @@ class Sequence:
             return uncalibrated(spec)
         known = slice(0, upto)
         weight = blend.faded(self.made.origins[known], slot, spec.leads) * self.verified[known]
-        recent = self.verified[known] * blend.faded(
-            self.made.origins[known], slot, spec.leads, power=POWER, half=MEMORY
-        )
-        factors = uncertainty.factors(
-            self.points[known], recent, blend.stride(self.made.origins[known])
-        )
+        recent, number = self._recent(slot, known)
+        factors = uncertainty.factors(self.points[known], recent, number)
+        factors *= uncertainty.student(number) * np.exp(self._correction(slot, known))
         ratios = np.zeros((3, spec.leads))
         logs = np.where(recent[..., None] > 0, self.logs[known], np.nan)
         found = np.isfinite(logs)
@@ -70,6 +68,27 @@ class Sequence:
         ratios[1] = (share * recent[..., None] * filled).sum(axis=(0, 2))
         ratios[2] = (share * recent[..., None] * filled**2).sum(axis=(0, 2))
         return Calibration(blend.weights(self.products[known], weight), factors, ratios)
+
+    def _recent(self, slot: int, known: slice) -> tuple[Array, Array]:
+        """Weight (O, H) of hindcasts in the error bars at a slot, and how many (H,) they are."""
+        origins = self.made.origins[known]
+        weight = blend.faded(origins, slot, self.spec.leads, power=POWER, half=MEMORY)
+        weight = np.where(np.isfinite(self.points[known, :, 0]), weight, 0.0)
+        return weight, uncertainty.independent(weight, blend.stride(origins))
+
+    def _correction(self, slot: int, known: slice) -> float:
+        """Logarithm of the correction of the error bars by what the last hindcasts missed.
+
+        Adaptive conformal inference (Gibbs and Candes 2021), with a memory, and on all leads that
+        were verified at a slot. Student's share of the bars is not held against them.
+        """
+        origins = self.made.origins[known]
+        weight = blend.faded(origins, slot, self.spec.leads, power=0.0, half=CORRECTION_MEMORY)
+        verified = (weight > 0) & np.isfinite(self.misses[known])
+        number = verified.sum(axis=1)
+        excess = np.where(verified, self.misses[known] - (1.0 - uncertainty.NOMINAL), 0.0)
+        found = weight.max(axis=1, initial=0.0) @ (excess.sum(axis=1) / np.maximum(number, 1))
+        return float(np.clip(CORRECTION_RATE * found, -GREATEST_CORRECTION, GREATEST_CORRECTION))
 
     def run(self) -> list[Calibration]:
         """Calibration at every origin, before its own forecast was verified.
@@ -91,6 +110,11 @@ class Sequence:
         self.points[place] = uncertainty.quantiles(own / scale)
         expected = scale * found.factors[:, None]
         known = np.isfinite(own)
+        number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
+        width = uncertainty.NOMINAL_Z * expected / uncertainty.student(number)[:, None]
+        total = known.sum(axis=1)
+        missed = (known & (np.abs(own) > width)).sum(axis=1) / np.maximum(total, 1)
+        self.misses[place] = np.where(total > 0, missed, np.nan)
         count = np.add.reduceat(known, self.starts[:-1], axis=1)
         square = np.add.reduceat(np.where(known, own**2, 0.0), self.starts[:-1], axis=1)
         stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
@@ -102,6 +126,12 @@ MEMORY = 16.0
 """Half-life of a hindcast's weight in the error bars, in hindcasts."""
 POWER = 2.0
 """How steeply that weight falls for hindcasts made from less of the record."""
+CORRECTION_RATE = 0.3
+"""Step of the logarithm of the error bars with each hindcast, for all of its cells missed."""
+CORRECTION_MEMORY = 5.0
+"""Half-life of such a step, in hindcasts."""
+GREATEST_CORRECTION = 1.0
+"""Greatest absolute logarithm of the correction by hindcasts."""
 RATIO_SCALE = 0.35
 """Prior standard deviation of log chunk RMSE over expected RMSE."""
 

@@ -104,42 +104,56 @@ def quantiles(standardised: Array) -> Array:
     return np.where(count > 0, np.take_along_axis(found, place, axis=-1), np.nan)
 
 
-def factors(points: Array, verified: Array, stride: float) -> Array:
+def independent(weight: Array, stride: float) -> Array:
+    """Effective number (H,) of hindcasts at each lead.
+
+    Parameters
+    ----------
+    weight : float64, (O, H)
+        Weight of each; 0 where it was not verified.
+    stride : float
+        Slots between two hindcasts. Those of a longer lead overlap, and fewer of them are news.
+    """
+    count = weight.sum(axis=0) ** 2 / np.maximum((weight**2).sum(axis=0), 1e-12)
+    leads = np.arange(1.0, weight.shape[1] + 1.0)
+    return np.asarray(count / np.maximum(1.0, leads / stride))
+
+
+def factors(points: Array, weight: Array, number: Array) -> Array:
     """Factor on the standard error at each lead that makes its nominal interval cover.
 
     Parameters
     ----------
     points : float64, (O, H, Q)
         Quantiles of each hindcast's absolute standardised errors.
-    verified : float64, (O, H)
-        Weight of each.
-    stride : float
-        Slots between two hindcasts. Those of a longer lead overlap, and fewer of them are news.
+    weight : float64, (O, H)
+        Weight of each; 0 where it was not verified.
+    number : float64, (H,)
+        How many hindcasts these are worth, from `independent`.
 
     Returns
     -------
     float64, (H,)
-        The hindcasts' `NOMINAL` quantile over `NOMINAL_Z`, shrunk to the next shorter lead's (with
-        none at all, grown from it as the error of a random walk), times
-        ``t(0.95, n + 2) / 1.645``: with few hindcasts the interval is Student's.
+        The hindcasts' `NOMINAL` quantile over `NOMINAL_Z`, shrunk to the next shorter lead's; with
+        none at all, grown from it as the error of a random walk.
     """
-    leads = points.shape[1]
-    result = np.ones(leads)
+    result = np.ones(points.shape[1])
     previous = 1.0
-    for lead in range(leads):
-        weight = np.where(np.isfinite(points[:, lead, 0]), verified[:, lead], 0.0)
-        count = float(weight.sum()) ** 2 / max(float((weight**2).sum()), 1e-12)
-        count /= max(1.0, (lead + 1) / stride)
+    for lead, count in enumerate(number):
         if count > 0:
-            found = _quantile(points[:, lead], weight) / NOMINAL_Z
+            found = _quantile(points[:, lead], weight[:, lead]) / NOMINAL_Z
             mixed = (count * found**2 + PRIOR_HINDCASTS * previous**2) / (count + PRIOR_HINDCASTS)
             previous = max(float(np.sqrt(mixed)), 1e-6)
         elif lead:
             # Nothing is known of this lead: it may go on as a walk does.
             previous *= float(np.sqrt((lead + 1) / lead))
-        student = special.stdtrit(count + 2.0, 0.5 + NOMINAL / 2) / NOMINAL_Z
-        result[lead] = previous * student
+        result[lead] = previous
     return result
+
+
+def student(number: Array) -> Array:
+    """Factor (H,) on an interval that so many hindcasts were its only measure: Student's."""
+    return np.asarray(special.stdtrit(number + 2.0, 0.5 + NOMINAL / 2) / NOMINAL_Z)
 
 
 def _quantile(points: Array, weight: Array) -> float:
