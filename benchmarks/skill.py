@@ -37,7 +37,7 @@ def compare(
     cells = np.sort(rng.choice(whole, min(options.cells, len(whole)), replace=False))
     places = np.unique(np.linspace(0, len(issued) - 1, options.rival_origins).astype(int))
     chosen = [issued[place] for place in places]
-    season = _season(spec)
+    season = options.season or _season(spec)
     ratios: dict[str, float] = {}
     speeds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--rivals", action="store_true", help="compare with statsforecast")
     parser.add_argument("--cells", type=int, default=40, help="cells that rivals are fitted to")
     parser.add_argument("--rival-origins", type=int, default=8)
+    parser.add_argument("--season", type=int, help="slots of the rivals' season; 1: none")
     parser.add_argument("--without", nargs="*", default=[], choices=RIVALS, help="too slow here")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     parser.add_argument("--json", action="store_true")
