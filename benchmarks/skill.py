@@ -28,6 +28,27 @@ RIVALS = ("AutoARIMA", "AutoETS", "Theta")
 ENVIRONMENT = Path(".venv-rivals/bin/python")
 
 
+def run_rivals(
+    environment: Path, models: list[str], values: Any, origins: list[int], leads: int, season: int
+) -> dict[str, tuple[Any, float]]:
+    """Forecasts (O, H, N) of series (T, N) by each model, and its fits per second, on one core."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "series.npz"
+        np.savez(path, values=values, origins=origins, leads=leads, season=season)
+        command = [str(environment), str(Path(__file__).with_name("rivals.py")), str(path)]
+        # One core for each: what is compared is work, not the number of cores.
+        alone = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, *models], check=True, capture_output=True, text=True, env=alone
+        )
+        for line in done.stdout.splitlines():
+            one = json.loads(line)
+            made = np.load(path.with_name(f"{path.stem}-{one['model']}.npy"))
+            found[one["model"]] = made, one["fits"] / one["seconds"]
+    return found
+
+
 def compare(
     options: argparse.Namespace, spec: Any, series: Series, issued: list[Issued]
 ) -> dict[str, Any]:
@@ -38,31 +59,16 @@ def compare(
     places = np.unique(np.linspace(0, len(issued) - 1, options.rival_origins).astype(int))
     chosen = [issued[place] for place in places]
     season = options.season or _season(spec)
+    models = [m for m in RIVALS if m not in options.without]
+    origins = [one.origin for one in chosen]
+    found = run_rivals(
+        options.environment, models, series.values[:, cells], origins, spec.leads, season
+    )
     ratios: dict[str, float] = {}
-    speeds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "series.npz"
-        np.savez(
-            path,
-            values=series.values[:, cells],
-            origins=[one.origin for one in chosen],
-            leads=spec.leads,
-            season=season,
-        )
-        command = [str(options.environment), str(Path(__file__).with_name("rivals.py")), str(path)]
-        # One core for each: what is compared is work, not the number of cores.
-        alone = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        models = [m for m in RIVALS if m not in options.without]
-        done = subprocess.run(
-            [*command, *models], check=True, capture_output=True, text=True, env=alone
-        )
-        for line in done.stdout.splitlines():
-            found = json.loads(line)
-            name = found["model"]
-            speeds[name] = found["fits"] / found["seconds"]
-            made = np.load(path.with_name(f"{path.stem}-{name}.npy"))
-            cut = [m[: len(o.truth)] for m, o in zip(made, chosen, strict=True)]
-            ratios[name] = _ratio(chosen, cells, cut)
+    for name, (made, _) in found.items():
+        cut = [m[: len(o.truth)] for m, o in zip(made, chosen, strict=True)]
+        ratios[name] = _ratio(chosen, cells, cut)
+    speeds = {name: speed for name, (_, speed) in found.items()}
     ratios["shadow"] = _ratio(chosen, cells, [one.mean[:, cells] for one in chosen])
     for k, name in enumerate(CANDIDATES):
         ratios[name] = _ratio(chosen, cells, [one.candidates[:, k, cells] for one in chosen])

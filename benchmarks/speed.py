@@ -3,7 +3,9 @@
 In a repository of the source, on the same cores: a refit of everything (periods, orders, modes,
 hindcasts, every cell's models), and a roll-forward of one capture, each beside reading what it is
 made from out of plain Zarr; forecast and stored shadow; peak memory.  ``--grid T Y X`` makes a
-dataset of that size instead.  ``--growth N`` times updates with 100 and with N captures.
+dataset of that size instead.  ``--rivals CELLS`` fits AutoARIMA to so many of its cells, one core,
+in the environment that ``make rivals`` makes.  ``--growth N`` times updates with 100 and with N
+captures.
 """
 
 import argparse
@@ -24,8 +26,10 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import gnomon
+from benchmarks.skill import ENVIRONMENT, run_rivals
 from benchmarks.storage import capture_all
 from gnomon.flows.cluster import thread_mapper
+from gnomon.hindcasting import read_series
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.repository import Repository
 from gnomon.tasks.expectation import forecaster_of
@@ -147,6 +151,21 @@ def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) 
     }
 
 
+def against_rivals(figures: dict[str, Any], source: str, variable: str, options: Any) -> None:
+    """Add the series per second of AutoARIMA on some cells of the same history."""
+    spec, series = read_series(source, variable, leads=options.leads)
+    cells = np.linspace(0, series.values.shape[1] - 1, options.rivals).astype(int)
+    periods = [round(period / spec.interval_s) for period in spec.periods_s]
+    season = min((s for s in periods if 1 < s <= 366), default=1)
+    last = [len(series.slots) - 1]
+    made = run_rivals(
+        options.environment, ["AutoARIMA"], series.values[:, cells], last, spec.leads, season
+    )
+    figures["autoarima_series_per_second"] = made["AutoARIMA"][1]
+    figures["times_autoarima"] = figures["series_per_second"] / made["AutoARIMA"][1]
+    figures["times_autoarima_per_core"] = figures["times_autoarima"] / WORKERS
+
+
 def _read(copy: zarr.Array[Any], window: slice) -> float:
     """Read a history piece by piece, as a worker with bounded memory does."""
     total = 0.0
@@ -194,6 +213,8 @@ def main() -> None:
     parser.add_argument("--leads", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
+    parser.add_argument("--rivals", type=int, metavar="CELLS")
+    parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     parser.add_argument("--growth", type=int, metavar="N")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -212,6 +233,8 @@ def main() -> None:
                 figures |= measure(
                     options.source, options.variable, options.leads, options.repeats, folder
                 )
+                if options.rivals:
+                    against_rivals(figures, options.source, options.variable, options)
         except GnomonError as error:
             parser.exit(error.exit_code, f"{error}\n")
     if options.json:
