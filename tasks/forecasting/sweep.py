@@ -4,6 +4,9 @@ Each chunk is judged as a whole before any of its cells learns.  The loops run a
 of cells that stays in the processor's cache, without branches, so that a compiler makes vector
 instructions of them; there are no threads, no fast-math and no sums across chunks, so that the bits
 are those of the uncompiled code.  What is unknown is NaN, and the only number not equal to itself.
+
+All of it stands in one file: Numba's cache is renewed when the file of the called function changes,
+and not when another one does.
 """
 
 # ruff: noqa: PLR0912, PLR0915, PLR0124 - compiled loops; a NaN is not equal to itself
