@@ -60,7 +60,8 @@ def fit(
         starts = np.array([0, series.shape[1]])
     p, d, q = order
     cells = series.shape[1]
-    changes = difference(series, d)
+    # One layout, or compiled code would be compiled again for another.
+    changes = np.ascontiguousarray(difference(series, d))
     weight = np.ones(len(changes)) if weights is None else weights[len(weights) - len(changes) :]
     drift = np.zeros(cells)
     if d:
