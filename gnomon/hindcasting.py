@@ -28,7 +28,7 @@ CELLS = 2**14
 """Cells that are hindcast, at most; of a larger variable an even share of every chunk."""
 RESULT_BYTES = 2**29
 """Memory that the predictions of all origins, leads and candidates may take, about."""
-BYTES_PER_CELL = 60 * 7 * 8
+BYTES_PER_CELL = 60 * 7 * 16
 """What one cell takes of it per lead."""
 SPAN_BYTES = 2**27
 """What is read of the source in one go, about."""

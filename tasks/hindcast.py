@@ -196,13 +196,13 @@ def issue(
         found = calibrations[place]
         ahead = slice(int(rows[origin]) + 1, int(rows[origin]) + 1 + spec.leads)
         leads = len(truth[ahead])
-        predictions = made.predictions[place, :leads].astype(np.float64)
+        predictions = made.predictions[place, :leads]
         result.append(
             Issued(
                 int(origin),
                 window.times_s[ahead],
                 clip(spec, np.einsum("hc,hcn->hn", found.weights[:leads], predictions)),
-                made.spread[place, :leads].astype(np.float64) * found.factors[:leads, None],
+                made.spread[place, :leads] * found.factors[:leads, None],
                 predictions,
                 truth[ahead],
                 found,
@@ -380,6 +380,8 @@ def _verdict(ratio: dict[str, float], covered: float, ece: float) -> tuple[bool,
     if ece > 0.1:
         doubts.append(f"the confidence is off by {ece:.0%}")
     honest = f"; take care: {' and '.join(doubts)}" if doubts else "; the error bars hold"
+    if np.isnan(covered):
+        return False, "unsuitable: nothing was captured that a forecast could be compared with"
     if not np.isfinite(ratio["persistence"]):
         return False, "unsuitable: the last capture is never wrong; nothing is to be gained"
     if ratio["persistence"] > WORTH:

@@ -24,14 +24,13 @@ LEAST_HINDCASTS = 1.0
 """Verified forecasts below which the blend is persistence."""
 
 
-def moments(errors: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
+def moments(errors: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Mean products (..., C, C) of the errors (..., C, N), and where there were any (...).
 
     A cell counts where every candidate was verified.
     """
-    found = np.asarray(errors, np.float64)
-    known = np.isfinite(found).all(axis=-2)
-    filled = np.where(known[..., None, :], found, 0.0)
+    known = np.isfinite(errors).all(axis=-2)
+    filled = np.where(known[..., None, :], errors, 0.0)
     count = known.sum(axis=-1)
     products = filled @ np.swapaxes(filled, -1, -2)
     return products / np.maximum(count, 1)[..., None, None], count > 0

@@ -8,6 +8,8 @@ from gnomon.tasks.forecasting.specification import Array
 
 AT_BOUND = 0.02
 """Share of the values that sit exactly on their extreme, from which it is taken for a bound."""
+LEAST_AT_BOUND = 5
+"""Number of such values, at least."""
 FRACTIONS = ("_fraction", "_probability")
 """Endings of the standard names of quantities between nothing and everything."""
 AMOUNTS = (
@@ -53,9 +55,10 @@ def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> B
         low = None if low is not None and least < low else low
         high = None if high is not None and greatest > high else high
         if least < greatest:
-            if low is None and np.mean(known == least) >= AT_BOUND:
+            needed = max(LEAST_AT_BOUND, AT_BOUND * known.size)
+            if low is None and np.sum(known == least) >= needed:
                 low = least
-            if high is None and np.mean(known == greatest) >= AT_BOUND:
+            if high is None and np.sum(known == greatest) >= needed:
                 high = greatest
     return (
         low if declared[0] is None else declared[0],

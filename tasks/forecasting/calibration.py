@@ -104,9 +104,8 @@ class Sequence:
 
     def _score(self, place: int, found: Calibration) -> None:
         """Standardised errors and chunk ratios of one hindcast."""
-        errors = np.asarray(self.made.errors[place], np.float64)
-        own = np.einsum("hc,hcn->hn", found.weights, errors)
-        scale = np.asarray(self.made.spread[place], np.float64)
+        own = np.einsum("hc,hcn->hn", found.weights, self.made.errors[place])
+        scale = self.made.spread[place]
         self.points[place] = uncertainty.quantiles(own / scale)
         expected = scale * found.factors[:, None]
         known = np.isfinite(own)
@@ -119,7 +118,8 @@ class Sequence:
         square = np.add.reduceat(np.where(known, own**2, 0.0), self.starts[:-1], axis=1)
         stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
         ratio = square / np.where(stated > 0, stated, 1.0)
-        self.logs[place] = np.where(count > 0, 0.5 * np.log(np.clip(ratio, 1e-6, 1e6)), np.nan)
+        bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
+        self.logs[place] = np.where(count > 0, 0.5 * np.log(bounded), np.nan)
 
 
 MEMORY = 16.0
@@ -132,6 +132,8 @@ CORRECTION_MEMORY = 5.0
 """Half-life of such a step, in hindcasts."""
 GREATEST_CORRECTION = 1.0
 """Greatest absolute logarithm of the correction by hindcasts."""
+LEAST_RATIO = 0.02
+"""Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too."""
 RATIO_SCALE = 0.35
 """Prior standard deviation of log chunk RMSE over expected RMSE."""
 

@@ -23,6 +23,17 @@ LONGEST = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A change of level of one chunk."""
+
+    chunk: int
+    slots: NDArray[np.intp]
+    """Of the captures by which it is known, with the last of them."""
+    offset: Array
+    """(n,) by which everything before is moved, variable's units."""
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Captures of some cells on consecutive slots."""
 
@@ -32,6 +43,12 @@ class Window:
     """(T, N) variable's units; NaN where missing, suspect or not captured."""
     starts: NDArray[np.int64]
     """(G + 1,) first cell of each chunk, and N."""
+    moves: tuple[Move, ...] = ()
+    """Changes of level that the values know of as they happened, and not before."""
+
+    def cells(self, chunk: int) -> slice:
+        """Cells of a chunk."""
+        return slice(int(self.starts[chunk]), int(self.starts[chunk + 1]))
 
 
 def weights(spec: Specification, slots: int) -> Array:
@@ -101,11 +118,11 @@ class Hindcasts:
 
     origins: NDArray[np.int64]
     """(O,) slots of the window that they were made at."""
-    predictions: NDArray[np.float32]
+    predictions: Array
     """(O, H, C, N) of every candidate; NaN beyond the window and where unknown."""
-    errors: NDArray[np.float32]
+    errors: Array
     """(O, H, C, N) predictions minus captured values."""
-    spread: NDArray[np.float32]
+    spread: Array
     """(O, H, N) standard deviation of what a first-order process would do."""
 
 
@@ -132,22 +149,17 @@ def rolling(
     """
     # The number of modes is found at each origin.
     spec = replace(spec, modes=eof.LARGEST)
-    slots, cells = window.values.shape
+    cells = window.values.shape[1]
     sample = np.arange(cells) if sampled is None else sampled
     state = empty(spec, window.starts)
     shape = (len(origins), spec.leads, len(CANDIDATES), cells)
-    predictions = np.full(shape, np.nan, np.float32)
-    errors = np.full(shape, np.nan, np.float32)
-    spread = np.full((len(origins), spec.leads, cells), np.nan, np.float32)
-    record = tracking.Record(
-        np.arange(slots), window.times_s, window.values, np.ones((slots, state.chunks), bool)
-    )
-    before = 0
+    predictions, errors = np.full(shape, np.nan), np.full(shape, np.nan)
+    spread = np.full((len(origins), spec.leads, cells), np.nan)
+    past = _Past(spec, state, window)
     for place, slot in enumerate(map(int, origins)):
-        tracking.advance(spec, state, record.take(slice(before, slot + 1)))
-        before = slot + 1
-        past = slice(max(0, slot + 1 - LONGEST), slot + 1)
-        known = Window(window.times_s[past], window.values[past], window.starts)
+        past.advance(slot)
+        rows = slice(max(0, slot + 1 - LONGEST), slot + 1)
+        known = Window(window.times_s[rows], past.values[rows], window.starts)
         amplitudes, made = forecast_modes(spec, state, known, sample)
         fit_models(spec, state, known, amplitudes)
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
@@ -159,6 +171,53 @@ def rolling(
             errors[place, : len(ahead)] = (
                 found - window.values[slot + 1 : slot + 1 + len(ahead), None]
             )
+        for move in window.moves:
+            # What a change of level made of a forecast says nothing of the next ones.
+            beyond = int(move.slots[0]) - slot - 1
+            if beyond >= 0:
+                errors[place, beyond:, :, window.cells(move.chunk)] = np.nan
         if progress is not None:
             progress("hindcasts", place + 1, len(origins))
     return Hindcasts(origins, predictions, errors, spread)
+
+
+class _Past:
+    """What is known of a window at one slot after another, in a state and in values."""
+
+    def __init__(self, spec: Specification, state: State, window: Window) -> None:
+        self.spec, self.state, self.window = spec, state, window
+        self.values = window.values.copy() if window.moves else window.values
+        slots = len(window.values)
+        trusted = np.ones((slots, state.chunks), bool)
+        for move in window.moves:
+            trusted[move.slots, move.chunk] = False
+        self.record = tracking.Record(np.arange(slots), window.times_s, window.values, trusted)
+        self.left = sorted(window.moves, key=lambda move: int(move.slots[-1]))
+        self.next = 0
+
+    def advance(self, slot: int) -> None:
+        """Learn the captures up to a slot."""
+        while self.left and int(self.left[0].slots[-1]) <= slot:
+            move = self.left.pop(0)
+            self._learn(int(move.slots[-1]))
+            self._move(move)
+        self._learn(slot)
+
+    def _learn(self, slot: int) -> None:
+        if slot >= self.next:
+            tracking.advance(self.spec, self.state, self.record.take(slice(self.next, slot + 1)))
+            self.next = slot + 1
+
+    def _move(self, move: Move) -> None:
+        chunk, first = np.array([move.chunk]), int(move.slots[0])
+        cells = self.window.cells(move.chunk)
+        one = self.state.take(chunk)
+        own = self.record.take(move.slots)
+        tracking.shift(
+            self.spec,
+            one,
+            replace(own, values=own.values[:, cells], trusted=own.trusted[:, chunk]),
+            move.offset,
+        )
+        self.state.put(chunk, one)
+        self.values[:first, cells] += move.offset

@@ -6,18 +6,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from gnomon.tasks.forecasting import tracking
-from gnomon.tasks.forecasting.hindcasts import Window, fit_models
+from gnomon.tasks.forecasting.hindcasts import Move, Window, fit_models
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
-from gnomon.tasks.forecasting.sweep import DOUBTED, LEARNT
-from gnomon.tasks.forecasting.tracking import Judged, Record
+from gnomon.tasks.forecasting.sweep import DOUBTED, LEARNT, SURPRISE_SCALE
+from gnomon.tasks.forecasting.tracking import GATE, Judged, Record, rewind, shift
 
 AGREEING_RUN = 3
 """Gated captures in a row that, if they agree with each other, are a real change of level."""
 AGREEMENT = 0.5
 """Greatest spread within an agreeing run, relative to its mean departure."""
+FIRST = 9
+"""Captures, the first, that are judged by those after them."""
+LARGEST_SHIFT = 1e3
+"""Values beyond so many times what a chunk had are not learnt, however long they last."""
+SCREENED = 256
+"""Cells of a chunk that this is done with, about."""
+PIECE = 64
+"""Captures that a chunk takes by itself at a time."""
 LONGEST_RUN = 10
 """Gated captures in a row after which the series itself has changed, whether they agree or not."""
 
@@ -69,102 +78,128 @@ def learn(
 
     Notes
     -----
-    A damaged capture must not be learnt, but a real change must be in the end. When three gated
-    captures in a row agree (they depart from the expectation by the same field, within half its
-    size), that field is taken as a change of level: the state is moved by it and the three are
-    learnt. Ten gated captures in a row are learnt even if they disagree.
+    A damaged capture must not be learnt, but a real change must be in the end. When the last three
+    of the captures that are doubted in a row agree (they depart from the expectation by the same
+    field, within half its size), that field is taken as a change of level: the state is moved by it
+    and the three are learnt. Ten doubted captures in a row are learnt even if they disagree. What
+    is not trusted is never learnt: of a change that is suspect, a person has to say that it is
+    true.
     """
     state = empty(spec, starts)
-    record = Record(slots, times_s, values, trusted, gated)
+    early = _screen(values, starts, trusted & gated)
+    record = Record(slots, times_s, values, trusted & ~(early < GATE), gated)
     judged = tracking.advance(spec, state, record, patience=AGREEING_RUN)
-    moves: list[tuple[int, int, Array]] = []
+    found: list[tuple[int, NDArray[np.intp], Array]] = []
     for chunk in map(int, np.flatnonzero(judged.doubts >= AGREEING_RUN)):
         one, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
         alone, own = state.take(one), np.ascontiguousarray(values[:, cells])
         part = judged.take(one)
-        rest = Record(slots, times_s, own, trusted[:, one], gated[:, one])
-        moves += [(chunk, t, offset) for t, offset in _go_on(spec, alone, rest, part)]
+        rest = Record(slots, times_s, own, record.trusted[:, one], gated[:, one])
+        found += [(chunk, run, offset) for run, offset in _go_on(spec, alone, rest, part)]
         judged.p_values[:, one], judged.outcome[:, one] = part.p_values, part.outcome
         state.put(one, alone)
+    p_values = np.where(early < GATE, early, judged.p_values)
     learnt = judged.outcome == LEARNT
     captured = _window(state, slots, times_s, values, learnt, spec.leads)
-    window = replace(captured, values=captured.values.copy()) if moves else captured
-    for chunk, t, offset in moves:
-        earlier = np.flatnonzero(window.times_s < times_s[t])
-        cells = slice(int(starts[chunk]), int(starts[chunk + 1]))
-        window.values[earlier, cells] += offset
+    rows = positions(slots, spec.leads)
+    moves = tuple(Move(chunk, rows[run], offset) for chunk, run, offset in found)
+    captured = replace(captured, moves=moves)
+    window = replace(captured, values=captured.values.copy(), moves=()) if moves else captured
+    for move in moves:
+        window.values[: move.slots[0], window.cells(move.chunk)] += move.offset
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
     # Drift is counted from here: what changed before is learnt.
     state.correction[1] = 0.0
-    return Learnt(state, judged.p_values, window, captured)
+    return Learnt(state, p_values, window, captured)
+
+
+def _screen(
+    values: Array, starts: NDArray[np.int64], gated: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """p-values (T, G) of the first captures, which have no history, by those after them.
+
+    NaN but for the first `FIRST`. A capture or two that are far larger than the rest are damage;
+    more of them are how the variable is, or was.
+    """
+    result = np.full(gated.shape, np.nan)
+    head = values[: 3 * FIRST]
+    if len(head) < 2 * FIRST:
+        return result
+    for chunk in range(len(starts) - 1):
+        first, last = int(starts[chunk]), int(starts[chunk + 1])
+        own = head[:, first : last : max(1, (last - first) // SCREENED)]
+        own = own[:, np.isfinite(own).sum(axis=0) > FIRST]
+        if not own.shape[1]:
+            continue
+        departure = np.abs(own - np.nanmedian(own, axis=0))
+        largest = np.nanmax(departure)
+        scaled = np.nan_to_num(departure / largest) if largest > 0 else np.zeros_like(own)
+        square = (scaled**2).mean(axis=1)
+        size = np.log(square[square > 0]) / 2.0
+        if len(size) < 2 * FIRST:
+            continue
+        centre = np.median(size)
+        scale = max(SURPRISE_SCALE, 1.4826 * float(np.median(np.abs(size - centre))))
+        with np.errstate(divide="ignore"):
+            score = (np.log(square[:FIRST]) / 2.0 - centre) / scale
+        found = np.where(gated[:FIRST, chunk], special.stdtr(len(size) - 1.0, -score), np.nan)
+        if (found < GATE).sum() < AGREEING_RUN:
+            result[:FIRST, chunk] = np.where(found < GATE, found, np.nan)
+    return result
 
 
 def _go_on(
     spec: Specification, state: State, record: Record, judged: Judged
-) -> list[tuple[int, Array]]:
+) -> list[tuple[NDArray[np.intp], Array]]:
     """Learn the captures of one chunk from where a run of them was doubted, in place.
 
-    Returned are the first captures of new levels, and the changes (n,).
+    Returned are the captures that show a new level, and the changes (n,).
     """
     moves = []
-    while judged.doubts[0] >= AGREEING_RUN:
-        passed = int(judged.passed[0])
-        outcome = judged.outcome[:passed, 0]
-        since = int(np.flatnonzero(outcome == LEARNT)[-1])
-        run = since + np.flatnonzero(outcome[since:] == DOUBTED)
-        believed, offset = _resolve(spec, state, record.take(run))
-        if offset is not None:
-            moves.append((int(run[0]), offset))
-        if believed:
-            judged.p_values[run], judged.outcome[run] = np.nan, LEARNT
+    passed, doubts = int(judged.passed[0]), int(judged.doubts[0])
+    while True:
+        if doubts >= AGREEING_RUN and judged.outcome[passed - 1, 0] == DOUBTED:
+            outcome = judged.outcome[:passed, 0]
+            since = int(np.flatnonzero(outcome == LEARNT)[-1])
+            run = since + np.flatnonzero(outcome[since:] == DOUBTED)
+            believed, offset = _resolve(spec, state, record, run)
+            if offset is not None:
+                moves.append((believed, offset))
+            judged.p_values[believed], judged.outcome[believed] = np.nan, LEARNT
+            doubts = 0 if len(believed) else doubts
         if passed == len(record.slots):
-            break
+            return moves
+        # Piece by piece: a long record is not laid out anew for each doubt.
+        piece = slice(passed, passed + PIECE)
         rest = tracking.advance(
-            spec,
-            state,
-            record.take(slice(passed, None)),
-            patience=AGREEING_RUN,
-            doubts=0 if believed else len(run),
+            spec, state, record.take(piece), patience=AGREEING_RUN, doubts=doubts
         )
-        judged.p_values[passed:], judged.outcome[passed:] = rest.p_values, rest.outcome
-        judged.passed, judged.doubts = passed + rest.passed, rest.doubts
-    return moves
+        judged.p_values[piece], judged.outcome[piece] = rest.p_values, rest.outcome
+        passed, doubts = passed + int(rest.passed[0]), int(rest.doubts[0])
 
 
-def _resolve(spec: Specification, state: State, run: Record) -> tuple[bool, Array | None]:
-    """Learn a run of doubted captures if it has to be; whether it was, and the change of level."""
-    one = state.copy()
-    rewind(one, int(run.slots[0]))
-    offset = _common_offset(spec, one, run)
-    if offset is None and len(run.slots) < LONGEST_RUN:
-        return False, None
-    if offset is not None:
-        rebase(one, offset)
-    tracking.advance(spec, one, run.trust())
-    state.put(np.array([0]), one)
-    return True, offset
+def _resolve(
+    spec: Specification, state: State, record: Record, run: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Array | None]:
+    """Learn the last of a run of doubted captures if they have to be.
 
-
-def rewind(state: State, first: int) -> None:
-    """Forget the slots from `first` on, of which nothing was learnt, in place.
-
-    The oldest recent values were dropped as those slots passed; they stay unknown.
+    Returned are those that were learnt, and the change of level that they show.
     """
-    past = len(state.recent)
-    drop = min(past, state.slot - first + 1)
-    state.recent[:] = np.concatenate([state.recent[drop:], np.full((drop, state.cells), np.nan)])
-    times = state.clock[2:].copy()
-    older = times[-1] if drop < past else times[0]
-    state.clock[2:] = np.concatenate([times[drop:], np.full((drop, 1), older)])
-    state.clock[0] = first - 1
-
-
-def rebase(state: State, offset: Array) -> None:
-    """Move the whole history of a state by an offset (N,), as after a real shift of level."""
-    moved = np.where(np.isfinite(offset), offset, 0.0)
-    state.coefficients[0] += moved
-    state.recent += moved
-    state.level += moved
+    one = state.copy()
+    tail = run[-AGREEING_RUN:]
+    rewind(one, int(record.slots[tail[0]]))
+    offset = _common_offset(spec, one, record.take(tail))
+    if offset is None or not _is_possible(spec, one, record.take(tail)):
+        if len(run) < LONGEST_RUN or not _is_possible(spec, one, record.take(run)):
+            return run[:0], None
+        offset = None
+        tail, one = run, state.copy()
+        rewind(one, int(record.slots[run[0]]))
+        tracking.advance(spec, one, record.take(run).trust())
+    else:
+        shift(spec, one, record.take(tail), offset)
+    state.put(np.array([0]), one)
+    return tail, offset
 
 
 def _common_offset(spec: Specification, state: State, run: Record) -> Array | None:
@@ -179,6 +214,17 @@ def _common_offset(spec: Specification, state: State, run: Record) -> Array | No
     spread = float(np.sqrt(np.mean(np.where(known, departure - mean, 0.0) ** 2)))
     size = float(np.sqrt(np.mean(mean**2)))
     return mean if spread < AGREEMENT * size else None
+
+
+def _is_possible(spec: Specification, state: State, run: Record) -> bool:
+    """Whether the values of a chunk may be these: not so if they are of another order altogether.
+
+    What fills a file where nothing was written is, for one, and it may do so for long.
+    """
+    size = np.nanmax(np.abs(run.values), initial=0.0)
+    usual = np.nanmax(np.abs(state.coefficients[0]), initial=0.0)
+    usual += np.nanmax(tracking.innovation_scale(state), initial=0.0)
+    return bool(size <= LARGEST_SHIFT * (usual + spec.tolerance))
 
 
 def positions(slots: NDArray[np.int64], leads: int) -> NDArray[np.int64]:

@@ -36,6 +36,10 @@ GREATEST_ORDER = 3
 """Greatest autoregressive order."""
 GREATEST_MOVING = 2
 """Greatest moving-average order."""
+DAMAGE = 1e3
+"""Root mean square change over the median one, from which it is damage."""
+LEAST_TOLERANCE = 1e-6
+"""Least tolerance relative to the largest value, unless the user gives one."""
 TIDE_S = 44714.16
 """The principal lunar semidiurnal tide, M2, in seconds."""
 LEAST_CYCLES = 6
@@ -108,7 +112,7 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         origin_s=float(times[0]) if len(times) else 0.0,
         minimum=bounds[0],
         maximum=bounds[1],
-        tolerance=usual_change(field) if tolerance is None else float(tolerance),
+        tolerance=_tolerance(field) if tolerance is None else float(tolerance),
         categorical=categorical,
     )
     if categorical or len(times) < LEAST_CAPTURES:
@@ -153,12 +157,29 @@ def _harmonics(period_s: float, interval_s: float, times_s: Array) -> int:
 
 
 def usual_change(values: Array) -> float:
-    """Root mean square change between two captures in a row, variable's units; 0 when unknown."""
+    """Root mean square change between two captures in a row, variable's units; 0 when unknown.
+
+    Changes that are `DAMAGE` times the median one are no changes of the variable, and left out.
+    """
     change = np.diff(values, axis=0)
-    change = change[np.isfinite(change)]
+    known = np.isfinite(change)
+    count = known.sum(axis=1)
     with np.errstate(over="ignore"):
-        size = float(np.sqrt(np.mean(change**2))) if len(change) else 0.0
+        square = np.where(known, change, 0.0) ** 2
+        each = square.sum(axis=1) / np.maximum(count, 1)
+        kept = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
+        size = float(np.sqrt(square[kept].sum() / max(1, count[kept].sum())))
     return min(size, float(np.finfo(np.float64).max))
+
+
+def _tolerance(values: Array) -> float:
+    """What a constant field is predicted to, at least, or nothing could be said of it."""
+    size = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
+    return max(usual_change(values), LEAST_TOLERANCE * size)
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def line_periods(spec: Specification, times_s: Array, values: Array) -> tuple[float, ...]:

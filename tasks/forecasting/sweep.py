@@ -34,7 +34,9 @@ LEAST_SURPRISES = 6
 LEAST_CAPTURES = 3
 """Captures that must have been learnt before anything is expected."""
 LEAST_SIZE = 1e-3
-"""Standardised rms below which departures are all alike: the log of zero is not needed."""
+"""Standardised rms below which nothing happened: that says nothing of how large departures are."""
+UNUSUAL = 3.0
+"""Departures farther than this from the usual size, in its scale, are remembered as this far."""
 VARIANCE_MEMORY = 100.0
 """Effective number of innovations that a cell's variance remembers, at most."""
 POOLED_CAPTURES = 4.0
@@ -160,8 +162,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             )
             size = np.nan
             if number > 0.0 and learnt[chunk] >= LEAST_CAPTURES:
-                size = log(max(sqrt(standard / number), LEAST_SIZE))
-            score, freedom = _score(state.surprises, size, chunk)
+                rms = sqrt(standard / number)
+                size = log(rms) if rms > LEAST_SIZE else np.nan
+            score, freedom, location, usual = _score(state.surprises, size, chunk)
             scores[0, t, chunk] = score
             scores[1, t, chunk] = freedom
             doubted = False
@@ -172,6 +175,8 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
                 outcome[t, chunk] = LEARNT
                 doubts[chunk] = 0
                 if np.isfinite(size):
+                    far = UNUSUAL * usual
+                    size = min(max(size, location - far), location + far)
                     _remember(state.surprises, size, chunk)
                 gains, fade = _inform(state, memory, row, learnt[chunk], chunk)
                 if np.isfinite(size):
@@ -271,20 +276,20 @@ def _sum(row: Floats, width: int) -> float:
 
 
 @compiled
-def _score(surprises: Floats, size: float, chunk: int) -> tuple[float, float]:
-    """Departure of a log size in units of its Student t scale, and the degrees of freedom.
+def _score(surprises: Floats, size: float, chunk: int) -> tuple[float, float, float, float]:
+    """Departure of a log size in units of its Student t scale, freedom, location and scale.
 
-    As `uncertainty.predictive`; NaN where too few were scored.
+    As `uncertainty.predictive`; the departure is NaN where too few were scored.
     """
     count = surprises[0, chunk]
     freedom = count + 4.0
-    if count < LEAST_SURPRISES * (1.0 - LEAST_SURPRISES / SURPRISE_MEMORY):
-        return np.nan, freedom
     weight = count + 1.0
     location = surprises[1, chunk] / weight
     scatter = max(surprises[2, chunk] - weight * location * location, 0.0)
     variance = (4.0 * SURPRISE_SCALE * SURPRISE_SCALE + scatter) / freedom
-    return (size - location) / sqrt(variance * (1.0 + 1.0 / weight)), freedom
+    scale = sqrt(variance * (1.0 + 1.0 / weight))
+    few = count < LEAST_SURPRISES * (1.0 - LEAST_SURPRISES / SURPRISE_MEMORY)
+    return np.nan if few else (size - location) / scale, freedom, location, scale
 
 
 @compiled

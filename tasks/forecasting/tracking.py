@@ -224,3 +224,47 @@ def damping(state: State) -> Array:
     ratio = state.products[1] / np.where(state.products[0] > 0, state.products[0], 1.0)
     mixed = np.where(state.products[0] > 0, own * ratio + (1.0 - own) * pooled, pooled)
     return np.clip(mixed, 0.0, LARGEST_DAMPING)
+
+
+def shift(spec: Specification, state: State, run: Record, offset: Array) -> None:
+    """Move one chunk to a new level, and learn the captures that show it, in place.
+
+    Parameters
+    ----------
+    state : State
+        Of one chunk, that passed the captures of the run and learnt none of them.
+    run : Record
+    offset : float64, (n,)
+        By which the whole history is moved.
+    """
+    if state.slot >= run.slots[0]:
+        rewind(state, int(run.slots[0]))
+    rebase(state, offset, len(run.slots))
+    advance(spec, state, run.trust())
+
+
+def rewind(state: State, first: int) -> None:
+    """Forget the slots from `first` on, of which nothing was learnt, in place.
+
+    The oldest recent values were dropped as those slots passed; they stay unknown.
+    """
+    past = len(state.recent)
+    drop = min(past, state.slot - first + 1)
+    state.recent[:] = np.concatenate([state.recent[drop:], np.full((drop, state.cells), np.nan)])
+    times = state.clock[2:].copy()
+    older = times[-1] if drop < past else times[0]
+    state.clock[2:] = np.concatenate([times[drop:], np.full((drop, 1), older)])
+    state.clock[0] = first - 1
+
+
+def rebase(state: State, offset: Array, captures: int) -> None:
+    """Move the whole history of a chunk by an offset (N,) that so many captures show."""
+    moved = np.where(np.isfinite(offset), offset, 0.0)
+    state.coefficients[0] += moved
+    state.recent += moved
+    state.level += moved
+    # The mean is now known by those captures alone, and follows the next ones as fast.
+    known = state.information[0, 0]
+    less = np.sqrt(np.minimum(1.0, captures / np.maximum(known, captures)))
+    state.information[0] *= less
+    state.information[:, 0] *= less

@@ -1,8 +1,17 @@
 import numpy as np
+import pytest
 
 from gnomon.tasks.forecasting import GATE
-from gnomon.tasks.hindcast import Series, issue
-from tests.tasks.forecasting.series import daily, fit, specification, times
+from gnomon.tasks.forecasting.tracking import innovation_scale
+from gnomon.tasks.hindcast import Series, hindcast, issue
+from tests.tasks.forecasting.series import (
+    Array,
+    autoregressive,
+    daily,
+    fit,
+    specification,
+    times,
+)
 
 SPEC = specification((2, 0, 0), seasonal=True)
 
@@ -87,3 +96,108 @@ def test_what_comes_later_cannot_change_a_forecast_that_is_scored() -> None:
     for k in before:
         assert one[k].mean.tobytes() == other[k].mean.tobytes()
         assert one[k].error.tobytes() == other[k].error.tobytes()
+
+
+def noise(captures: int = 120, cells: int = 40, *, seed: int = 1) -> Array:
+    return 10.0 + np.random.default_rng(seed).standard_normal((captures, cells))
+
+
+PLAIN = specification((1, 0, 0))
+
+
+@pytest.mark.parametrize(("first", "last"), [(30, 32), (30, 33), (0, 7)])
+def test_captures_without_change_do_not_make_later_damage_believable(first: int, last: int) -> None:
+    values = noise()
+    values[first:last] = 10.0
+    values[70] += 50.0
+    values[90] *= -30.0
+    assert (fit(PLAIN, values, gate=True).learnt.p_values[[70, 90], 0] < GATE).all()
+
+
+def test_a_stuck_field_is_left_when_the_truth_is_back() -> None:
+    values = noise()
+    values[30:33] = 0.0
+    assert abs(fit(PLAIN, values, gate=True).state.coefficients[0].mean() - 10.0) < 0.3
+
+
+def test_seldom_events_are_learnt() -> None:
+    values = np.zeros((120, 40))
+    wet = np.arange(12, 120, 10)
+    values[wet] = np.random.default_rng(2).gamma(1.0, 5.0, (len(wet), 40))
+    assert fit(PLAIN, values, gate=True).state.captures[0] == 120
+
+
+@pytest.mark.parametrize("spike", [1e30, 500.0])
+def test_a_spike_before_a_change_of_level_is_not_learnt_with_it(spike: float) -> None:
+    values = noise()
+    values[61:] += 20.0
+    values[60] = spike
+    found = fit(PLAIN, values, gate=True)
+    assert found.state.captures[0] == 119
+    assert found.learnt.p_values[60, 0] < GATE
+    assert abs(found.state.coefficients[0].mean() - 30.0) < 0.5
+    assert innovation_scale(found.state).max() < 2.0
+
+
+@pytest.mark.parametrize("size", [1e20, 60.0])
+def test_damage_in_the_first_captures_is_found_by_those_after_it(size: float) -> None:
+    values = noise()
+    values[4] += size
+    found = fit(PLAIN, values, gate=True)
+    assert (found.learnt.p_values[:, 0] < GATE).sum() == 1
+    assert found.learnt.p_values[4, 0] < GATE
+    assert abs(found.state.coefficients[0].mean() - 10.0) < 0.3
+
+
+def test_an_early_change_of_level_is_no_damage() -> None:
+    values = noise()
+    values[6:] += 20.0
+    assert fit(PLAIN, values, gate=True).state.captures[0] == 120
+
+
+def test_what_fills_a_file_is_never_learnt() -> None:
+    values = noise()
+    values[60:75] = 9.96921e36
+    found = fit(PLAIN, values, gate=True)
+    assert found.state.captures[0] == 105
+    assert abs(found.state.coefficients[0].mean() - 10.0) < 0.3
+
+
+@pytest.mark.parametrize("size", [8.0, 60.0])
+def test_error_bars_hold_after_a_change_of_level(size: float) -> None:
+    covered = []
+    for seed in range(4):
+        values = autoregressive((0.7,), 126, 40, seed=seed)
+        values[60:] += size
+        for origin in range(80, 120, 10):
+            made = fit(PLAIN, values[: origin + 1], gate=True).forecast()
+            departure = np.abs(made.mean - values[origin + 1 : origin + 7])
+            covered.append((departure <= 1.645 * made.standard_error).mean())
+    assert 0.85 < np.mean(covered) < 0.99
+
+
+def test_after_a_change_of_level_the_mean_is_soon_right() -> None:
+    values = noise(140, seed=3)
+    values[100:] += 20.0
+    state = fit(PLAIN, values, gate=True).state
+    assert np.sqrt(np.mean((state.coefficients[0] - 30.0) ** 2)) < 0.3
+
+
+def test_chunks_agree_on_the_time_when_a_run_ends_in_missing_captures() -> None:
+    rng = np.random.default_rng(4)
+    values = noise(60, 20, seed=4)
+    values[50:53, :10] += 60.0 * rng.standard_normal((3, 10))
+    values[53:, :10] = np.nan
+    clock = fit(specification((3, 1, 0)), values, starts=(0, 10, 20), gate=True).state.clock
+    np.testing.assert_array_equal(clock[0], [59, 59])
+    np.testing.assert_array_equal(clock[2:, 0], clock[2:, 1])
+
+
+def test_an_offset_does_not_change_what_a_hindcast_finds() -> None:
+    values = autoregressive((0.7,), 120, 30, seed=5)
+    slots, starts = np.arange(120), np.array([0, 30])
+    one, other = (
+        hindcast(PLAIN, Series(slots, times(120), values + offset, starts)).ratio_to_persistence
+        for offset in (0.0, 1e9)
+    )
+    assert abs(one - other) < 0.01
