@@ -51,6 +51,8 @@ LARGEST_DAMPING = 0.98
 """Greatest damping per slot of a cell's anomalies; the least is 0."""
 LATE = 0.25
 """Share of the chunk's captures below which a cell came late, and its mean follows it faster."""
+CAUTION = 100.0
+"""Captures' worth of doubt that the season is noise: those in a row are not independent."""
 LARGEST_SWING = 1.5
 """Greatest absolute logarithm of the season of the standard error."""
 RATES = (0.02, 0.98)
@@ -223,6 +225,7 @@ def season(swing: Floats, surprises: Floats, row: Floats, chunk: int) -> float:
     number = max(surprises[0, chunk], 1.0)
     mean = surprises[1, chunk] / number
     noise = max(surprises[2, chunk] / number - mean * mean, 0.0) * (terms - 1) / number
+    noise *= 1.0 + CAUTION / number
     size = 0.0
     logarithm = 0.0
     for k in range(1, terms):
