@@ -81,9 +81,9 @@ def learn(
     A damaged capture must not be learnt, but a real change must be in the end. When the last three
     of the captures that are doubted in a row agree (they depart from the expectation by the same
     field, within half its size), that field is taken as a change of level: the state is moved by it
-    and the three are learnt. Ten doubted captures in a row are learnt even if they disagree. What
-    is not trusted is never learnt: of a change that is suspect, a person has to say that it is
-    true.
+    and the three are learnt. Ten doubted captures in a row are learnt even if they disagree. Values
+    a thousand times those before are never learnt, however long they last. Nor is what is not
+    trusted: of a change that is suspect, a person has to say that it is true.
     """
     state = empty(spec, starts)
     early = _screen(values, starts, trusted & gated)
