@@ -1,38 +1,144 @@
-"""Measure healing on real data: hide a block of late states and estimate it from the rest.
+"""Healing as users meet it: a late state arrives damaged, is found so, and is healed.
 
-Usage: python benchmarks/heal.py SOURCE --variable V [--trials N] [--block N N] [--json]
+    python -m benchmarks.heal SOURCE --variable V [--captures 9 20 40] [--trials N]
+        [--chunk N N] [--block N N] [--json]
 
-The forecast is a damped anomaly about a harmonic climatology, both from earlier times only.
+Each trial makes a repository of so many captures with `gnomon.create` and `update`, damages a block
+of the next state, and asks `points` and `dataset` for that time.  Without ``--block`` one whole
+chunk is damaged, with it a block of that extent anywhere, of which every chunk it touches is
+estimated.  Beside it stands what a simpler system would do: a damped anomaly about a harmonic
+climatology of the same captures, its departures in-painted from the same intact cells.
 """
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.tasks.inpainting import inpaint
+import gnomon
+from gnomon.storage.view import PROVENANCE
+from gnomon.tasks.inpainting import inpaint  # for the simpler system alone
 
 Floats = NDArray[np.float64]
-_MOST_HISTORY, _NOMINAL_90 = 60, 1.6449
+
+WIDTHS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035489004}
+"""Half width of the nominal intervals, in standard errors."""
+DRAWS = 1000
+"""Bootstrap samples of the trials."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Errors in the hidden block, pooled over trials, in data units."""
+class Trial:
+    """One damaged state; errors over its estimated cells, variable's units."""
 
-    trials: int
-    last_capture_rmse: float
-    forecast_rmse: float
-    healed_rmse: float
-    healed_to_forecast: float
-    healed_to_last_capture: float
-    worst_trial_healed_to_forecast: float
-    coverage_90_healed: float
-    coverage_90_forecast: float
-    mean_weight: float
+    truth: Floats
+    """(n,) what the source really had."""
+    last: Floats
+    forecast: Floats
+    forecast_error: Floats
+    healed: Floats
+    healed_error: Floats
+    """(n,) standard error, as `forecast_error`."""
+    simple: Floats
+    """(n,) by the simpler system."""
+    confidence: float
+    tolerance: float
+
+
+def run_trials(
+    data: xr.Dataset, variable: str, captures: int, options: argparse.Namespace, folder: Path
+) -> Iterator[Trial | None]:
+    """Yield trials with so many captures of history; None where the damage was not found."""
+    rng = np.random.default_rng(20240229)
+    steps = data.sizes["time"]
+    late = np.linspace(max(captures, 0.3 * steps), steps - 1, options.trials).astype(int)
+    for number, now in enumerate(late):
+        truth = data[variable].isel(time=int(now)).values.astype(np.float64)
+        hole = place_hole(truth, rng, options)
+        place = folder / f"{captures}-{number}"
+        part = data.isel(time=slice(int(now) - captures, int(now) + 1))
+        yield run_trial(part, variable, options.chunk, hole, place)
+
+
+def place_hole(
+    truth: Floats, rng: np.random.Generator, options: argparse.Namespace
+) -> tuple[slice, ...]:
+    """Return a chunk or block that holds at least ten values, and an eighth of its cells."""
+    extents = options.block or options.chunk
+    for _ in range(1000):
+        box = []
+        for size, extent, chunk in zip(truth.shape, extents, options.chunk, strict=True):
+            if options.block:
+                start = int(rng.integers(0, max(1, size - extent + 1)))
+            else:
+                start = chunk * int(rng.integers(0, -(-size // chunk)))
+            box.append(slice(start, min(size, start + extent)))
+        hole = tuple(box)
+        values = np.isfinite(truth[hole]).sum()
+        if values >= max(10, truth[hole].size // 8):
+            return hole
+    raise SystemExit("no place for the hole: every part of the field is nearly empty")
+
+
+def run_trial(
+    part: xr.Dataset, variable: str, chunk: list[int], hole: tuple[slice, ...], place: Path
+) -> Trial | None:
+    """Capture all states but the last, damage that, heal, and compare with what was there."""
+    source = str(place.with_suffix(".zarr"))
+    encoding = {variable: {"chunks": (1, *chunk)}}
+    part.isel(time=slice(-1)).to_zarr(source, encoding=encoding)
+    sizes = dict(zip(map(str, part[variable].dims[1:]), chunk, strict=True))
+    repository = gnomon.create(str(place), source, chunks=sizes)
+    repository.update()
+    damaged = part.isel(time=slice(-1, None)).copy(deep=True)
+    damaged[variable].values[(0, *hole)] = np.nanmax(part[variable].values) + 9999.0
+    damaged.to_zarr(source, append_dim="time")
+    repository.update()
+    at = str(repository.status()["last"])
+    points = {point.kind: point for point in repository.points(at)}
+    if "healed" not in points:
+        return None
+    healed = repository.dataset(at, kind="healed", accept_predicted=True).isel(time=0).load()
+    forecast = repository.dataset(at, kind="forecast", accept_predicted=True).isel(time=0).load()
+    truth = part[variable].values.astype(np.float64)
+    estimated = healed[f"{variable}_provenance"].values != PROVENANCE["captured"]
+    simple = heal_simply(part[variable], estimated)
+    scored = estimated & np.isfinite(truth[-1]) & np.isfinite(healed[variable].values)
+    scored &= np.isfinite(simple) & np.isfinite(truth[-2])
+    point = repository.explain(at, kind="healed")
+    status = repository.status()["variables"][variable]
+    return Trial(
+        truth[-1][scored],
+        truth[-2][scored],
+        forecast[variable].values[scored].astype(np.float64),
+        forecast[f"{variable}_standard_error"].values[scored].astype(np.float64),
+        healed[variable].values[scored].astype(np.float64),
+        healed[f"{variable}_standard_error"].values[scored].astype(np.float64),
+        simple[scored],
+        float(np.nan if point.confidence is None else point.confidence),
+        float(status["tolerance"]),
+    )
+
+
+def heal_simply(values: xr.DataArray, hole: NDArray[np.bool_]) -> Floats:
+    """Return the last state by a damped anomaly, in-painted where it is hidden."""
+    fields = values.values.astype(np.float64)
+    past, now = fields[:-1], np.where(hole, np.nan, fields[-1])
+    regressors = build_regressors(values["time"])
+    if len(past) < 3 * regressors.shape[1]:
+        regressors = regressors[:, :1]
+    forecast, error, errors = forecast_next(past, regressors)
+    filled = inpaint(now - forecast, error, hole, history=errors[-48:])
+    return np.where(hole, forecast + np.nan_to_num(filled.departure), fields[-1])
 
 
 def build_regressors(time: xr.DataArray) -> Floats:
@@ -67,93 +173,90 @@ def forecast_next(past: Floats, regressors: Floats) -> tuple[Floats, Floats, Flo
     return expected.reshape(shape), error.reshape(shape), errors.reshape(-1, *shape)
 
 
-def hide_block(
-    shape: tuple[int, ...], extents: list[int] | None, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Return a block somewhere; by default 1/8 of the longest axis by all or half the others."""
-    block = np.zeros(shape, dtype=bool)
-    longest = int(np.argmax(shape))
-    box = []
-    for axis, size in enumerate(shape):
-        extent = max(1, size // 8 if axis == longest else size // int(generator.integers(1, 3)))
-        extent = extents[axis] if extents else extent
-        start = int(generator.integers(0, size - extent + 1))
-        box.append(slice(start, start + extent))
-    block[tuple(box)] = True
-    return block
+def summarise(trials: list[Trial], undetected: int) -> dict[str, Any]:
+    """Return figures over all trials, each cell counted once, with 90 % bootstrap intervals."""
+    rng = np.random.default_rng(1)
+    draws = rng.integers(0, len(trials), (DRAWS, len(trials)))
+    cells = np.array([len(t.truth) for t in trials], float)
 
+    def squares(name: str) -> Floats:
+        return np.array([np.sum((getattr(t, name) - t.truth) ** 2) for t in trials])
 
-def measure(values: xr.DataArray, trials: int, extents: list[int] | None = None) -> Result:
-    """Return the errors over trials spread evenly over the last 30 % of times."""
-    regressors = build_regressors(values["time"])
-    data = values.values.astype(np.float64).reshape(values.shape)
-    cyclic = [_wraps(values[dim]) for dim in values.dims[1:]]
-    generator = np.random.default_rng(20240229)
-    late = np.linspace(0.7 * len(data), len(data) - 1, trials).astype(int)
-    rows = []
-    for now in late:
-        forecast, error, errors = forecast_next(data[:now], regressors[: now + 1])
-        block = hide_block(data.shape[1:], extents, generator)
-        truth = data[now] - forecast
-        result = inpaint(
-            np.where(block, np.nan, truth), error, block,
-            cyclic=cyclic, history=errors[-_MOST_HISTORY:],
-        )  # fmt: skip
-        scored = block & np.isfinite(truth) & np.isfinite(result.departure)
-        if not scored.any():
-            continue
-        wrong = (truth - result.departure)[scored]
-        rows.append(
-            (
-                np.mean((data[now] - data[now - 1])[scored] ** 2),
-                np.mean(truth[scored] ** 2),
-                np.mean(wrong**2),
-                np.mean(np.abs(wrong) <= _NOMINAL_90 * result.standard_error[scored]),
-                np.mean(np.abs(truth[scored]) <= _NOMINAL_90 * error[scored]),
-                result.weight,
-            )
+    def ratio(above: Floats, below: Floats, *, root: bool) -> list[float]:
+        every = [above.sum() / below.sum(), *(above[draws].sum(1) / below[draws].sum(1))]
+        values = np.sqrt(every) if root else np.array(every)
+        return [float(v) for v in (values[0], *np.quantile(values[1:], [0.05, 0.95]))]
+
+    healed, stated = squares("healed"), np.array([np.sum(t.healed_error**2) for t in trials])
+    covered = {
+        name: np.array(
+            [np.sum(np.abs(t.healed - t.truth) <= width * t.healed_error) for t in trials], float
         )
-    table = np.array(rows)
-    last, expected, healed = np.sqrt(table[:, :3].mean(axis=0))
-    return Result(
-        trials=len(table),
-        last_capture_rmse=float(last),
-        forecast_rmse=float(expected),
-        healed_rmse=float(healed),
-        healed_to_forecast=float(healed / expected),
-        healed_to_last_capture=float(healed / last),
-        worst_trial_healed_to_forecast=float(np.sqrt((table[:, 2] / table[:, 1]).max())),
-        coverage_90_healed=float(table[:, 3].mean()),
-        coverage_90_forecast=float(table[:, 4].mean()),
-        mean_weight=float(table[:, 5].mean()),
-    )
-
-
-def _wraps(coordinate: xr.DataArray) -> bool:
-    """Return whether a coordinate is an evenly spaced longitude that goes round the globe."""
-    if "lon" not in str(coordinate.name).lower() or coordinate.size < 3:
-        return False
-    step = float(np.abs(np.diff(coordinate.values.astype(float))).mean())
-    return abs(step * coordinate.size - 360.0) < step / 2
+        for name, width in WIDTHS.items()
+    }
+    logs = {
+        name: [
+            0.5 * np.log(np.sum((getattr(t, name) - t.truth) ** 2) / np.sum(bar**2))
+            for t in trials
+            for bar in [getattr(t, f"{name}_error")]
+        ]
+        for name in ("healed", "forecast")
+    }
+    within = [np.sqrt(np.mean((t.healed - t.truth) ** 2)) <= t.tolerance for t in trials]
+    return {
+        "trials": len(trials),
+        "damage not found": undetected,
+        **{
+            f"rmse {name}": ratio(squares(name), cells, root=True)
+            for name in ("last", "forecast", "simple", "healed")
+        },
+        "healed / forecast": ratio(healed, squares("forecast"), root=True),
+        "healed / simple": ratio(healed, squares("simple"), root=True),
+        "stated / actual": ratio(stated, healed, root=True),
+        **{f"coverage {name} %": ratio(c, cells, root=False) for name, c in covered.items()},
+        "mean confidence": float(np.mean([t.confidence for t in trials])),
+        "share within tolerance": float(np.mean(within)),
+        **{f"spread of log error, {name}": float(np.std(v)) for name, v in logs.items()},
+    }
 
 
 def main() -> None:
-    """Run the measurement and print it as a table or as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Run the trials and print a table or JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", help="anything xarray opens")
     parser.add_argument("--variable", required=True, help="variable with a time dimension")
-    parser.add_argument("--trials", type=int, default=30, help="states to damage (default 30)")
-    parser.add_argument("--block", type=int, nargs="+", help="extent of the block on each axis")
+    parser.add_argument("--captures", type=int, nargs="+", default=[9, 20, 40])
+    parser.add_argument("--trials", type=int, default=24, help="damaged states (default 24)")
+    parser.add_argument("--chunk", type=int, nargs="+", help="cells of a chunk on each axis")
+    parser.add_argument("--block", type=int, nargs="+", help="damage a block of this extent")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
-    with xr.open_dataset(arguments.source) as dataset:
-        variable = dataset[arguments.variable]
-        result = measure(variable.transpose("time", ...), arguments.trials, arguments.block)
-    if arguments.json:
-        print(json.dumps(asdict(result)))
-    else:
-        for name, value in asdict(result).items():
-            print(f"{name:32s} {value:10.4g}")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
+    with xr.open_dataset(options.source) as opened:
+        data = opened[[options.variable]].transpose("time", ...).load()
+    data = data.drop_vars([name for name in data.coords if name not in data.dims])
+    for values in data.variables.values():
+        values.encoding = {}
+    shape = data[options.variable].shape[1:]
+    options.chunk = options.chunk or [max(1, -(-size // 4)) for size in shape]
+    tables: dict[int, dict[str, Any]] = {}
+    for captures in options.captures:
+        with tempfile.TemporaryDirectory() as folder:
+            results = list(run_trials(data, options.variable, captures, options, Path(folder)))
+        trials = [trial for trial in results if trial is not None and trial.truth.size]
+        tables[captures] = summarise(trials, sum(trial is None for trial in results))
+        if not options.json:
+            print(f"\n{captures} captures")
+            for name, value in tables[captures].items():
+                figures = value if isinstance(value, list) else [value]
+                print(
+                    f"  {name:32s}" + " ".join(f"{figure:9.4g}" for figure in figures), flush=True
+                )
+    if options.json:
+        print(json.dumps(tables))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from gnomon.repository import GnomonRepository, open_repository
 from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
 from gnomon.storage.view import PROVENANCE
-from gnomon.tasks.heal import chance_within
 from gnomon.tasks.points import RestorePoint
 
 __all__ = ["Row", "load_ostia", "run_demo", "score"]
@@ -205,6 +204,7 @@ def score(
     """Return errors against the truth over the suspect chunks, and whether all else is exact."""
     stored = repository.stored
     variable = stored.settings.variable(VARIABLE)
+    healed = next(p for p in points if p.kind == "healed")
     point = next(p for p in points if p.kind == "forecast")
     shadow = next(s for s in stored.shadows if s.id == point.shadow)
     predicted = stored.shadow(VARIABLE, shadow)
@@ -224,21 +224,22 @@ def score(
     }
     hole = restored[f"{VARIABLE}_provenance"].values != PROVENANCE["captured"]
     known = hole & np.isfinite(truth)
+    stated = 0.0 if healed.confidence is None else healed.confidence
     confidence = np.ones(truth.shape)
     chances: dict[str, list[float]] = {"last capture": [], "forecast": [], "healed": []}
     for index in variable.grid.indices():
         cells = variable.grid.cells(index)
         if hole[cells].any():
             chances["forecast"].append(float(predicted.scores()[(point.lead - 1, *index, 2)]))
-            chances["healed"].append(chance_within(errors["healed"][cells] ** 2, tolerance))
-            confidence[cells] = chances["healed"][-1]
+            chances["healed"].append(stated)
+            confidence[cells] = stated
     rows = [
         Row(name, _rms((fields[name] - truth)[known]), _rms(errors[name][known]), _mean(found))
         for name, found in chances.items()
     ]
     exact = np.array_equal(fields["healed"][~hole].view("u4"), truth[~hole].view("u4"))
-    healed = Heal(truth, fields["captured"], fields["healed"], confidence, VARIABLE, at, "K")
-    return rows, healed, exact
+    picture = Heal(truth, fields["captured"], fields["healed"], confidence, VARIABLE, at, "K")
+    return rows, picture, exact
 
 
 def _rms(values: Floats) -> float:

@@ -4,7 +4,9 @@ The intact cells say how the capture departs from the forecast; that departure i
 the damaged cells and added to the forecast there.  Intact cells stay as they were captured.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +20,25 @@ from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
 from gnomon.tasks.expectation import forecaster_of
-from gnomon.tasks.forecasting import Specification
-from gnomon.tasks.forecasting.climatology import features as regressors
+from gnomon.tasks.features import distinct_slots
 from gnomon.tasks.inpainting import inpaint
+from gnomon.tasks.past import Record, changes, past_departures
 from gnomon.tasks.trusted import trusted_values
 
-__all__ = ["Healed", "chance_within", "heal"]
+__all__ = ["Healed", "Odds", "heal"]
 
 WHOLE_CELLS = 2**22
 """A field up to this size is healed as a whole; of a larger one, the surroundings are used."""
 MARGIN = 2
 """Chunks around a damaged one that are its surroundings."""
 HISTORY_BYTES = 2**28
-HISTORY_STEPS = 48
-"""Past captures from which spatial patterns are learnt, at most."""
-LOG_SPREAD = 0.35
-"""Standard deviation of log RMSE over expected RMSE, where nothing better is known."""
+HISTORY_STEPS = 72
+"""Past captures that departures are found from, at most."""
+LOG_SPREAD = 0.55
+"""Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
+of forecasts of single chunks (`benchmarks/heal.py`: .44 to .78 on three records)."""
+LEAST_SPREAD = 0.05
+"""No chunk's RMSE is known better than so: trials may agree by chance."""
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +52,9 @@ class Healed:
     expected_error: dict[str, float]
     """Per healed variable: expected RMSE over the estimated cells."""
     confidence: float
-    """Expected share of all chunks, intact ones included, that are within tolerance."""
+    """Expected share of the estimated chunks within tolerance, the least of the variables."""
+    estimated_share: float
+    """Estimated chunks over all chunks of their variables."""
 
 
 def heal(
@@ -69,7 +76,7 @@ def heal(
     """
     patches: dict[tuple[str, Index], Patch] = {}
     errors: dict[str, float] = {}
-    shares = []
+    confidences = []
     for name, indices in chunks.items():
         variable = repository.settings.variable(name)
         captures = repository.captures(name)
@@ -77,35 +84,49 @@ def heal(
             patches |= {(name, index): _missing(captures, index) for index in indices}
             continue
         predicted = repository.shadow(name, shadow, captures)
+        tolerance = float(shadow.variables[name]["tolerance"])
+        chances: list[float] = []
         for group in _groups(variable, indices):
             region = _Region(variable, group)
-            patches |= region.heal(repository, captures, predicted, step, lead)
+            healed, odds = region.heal(repository, captures, predicted, step, lead)
+            patches |= healed
+            errors_of = (patch.standard_error for patch in healed.values())
+            chances += [odds.within(error, tolerance) for error in errors_of]
         squares = [patches[name, index].standard_error ** 2 for index in indices]
         pooled = np.concatenate([s[np.isfinite(s)].ravel() for s in squares])
         errors[name] = float(np.sqrt(pooled.mean())) if pooled.size else 0.0
-        tolerance = float(shadow.variables[name]["tolerance"])
-        chances = [chance_within(s, tolerance) for s in squares]
-        shares.append(1 - (len(indices) - sum(chances)) / variable.grid.size)
-    return Healed(patches, errors, float(min(shares, default=0.0)))
+        confidences.append(float(np.mean(chances)))
+    every = sum(repository.settings.variable(name).grid.size for name in chunks)
+    return Healed(patches, errors, min(confidences, default=0.0), len(patches) / max(1, every))
 
 
-def chance_within(squares: Floats, tolerance: float) -> float:
-    """Return the probability that the RMSE of an estimated chunk is within the tolerance.
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How far the RMSE of an estimated chunk may be from the one that is expected."""
 
-    Parameters
-    ----------
-    squares
-        Squared standard errors of the cells; NaN where masked.
-    tolerance
-        In the units of the standard errors.
-    """
-    known = squares[np.isfinite(squares)]
-    if not known.size:
-        return 1.0
-    expected = float(np.sqrt(known.mean()))
-    if expected == 0.0 or tolerance == 0.0:
-        return float(expected <= tolerance)
-    return float(norm.cdf(np.log(tolerance / expected) / LOG_SPREAD))
+    location: float = -(LOG_SPREAD**2)
+    """Mean logarithm of their ratio; the default makes the expected one the root mean square."""
+    spread: float = LOG_SPREAD
+    """Standard deviation of that logarithm."""
+
+    def within(self, standard_error: Floats, tolerance: float) -> float:
+        """Return the probability that the RMSE of an estimated chunk is within the tolerance.
+
+        Parameters
+        ----------
+        standard_error
+            Of the cells; NaN where masked, or where there is no estimate.
+        tolerance
+            In the same units.
+        """
+        known = standard_error[np.isfinite(standard_error)]
+        if not known.size:
+            return 1.0
+        expected = float(np.sqrt(np.mean(known**2)))
+        if expected == 0.0 or tolerance == 0.0:
+            return float(expected <= tolerance)
+        margin = np.log(tolerance / expected) - self.location
+        return float(norm.cdf(margin / max(self.spread, LEAST_SPREAD)))
 
 
 def _missing(captures: CaptureStack, index: Index) -> Patch:
@@ -151,11 +172,13 @@ class _Region:
         cells = self.variable.grid.cells(index)
         return tuple(slice(s.start - a, s.stop - a) for s, a in zip(cells, self.start, strict=True))
 
-    def _captured(self, captures: CaptureStack, step: int) -> Floats:
-        """Return a captured field, NaN where a chunk is not trusted."""
+    def _captured(
+        self, captures: CaptureStack, step: int, *, without: Collection[Index] = ()
+    ) -> Floats:
+        """Return a captured field, NaN where a chunk is not trusted, or to be left out."""
         field = np.full(self.shape, np.nan)
         for index in self.indices:
-            if index in self.damaged:
+            if index in without:
                 continue
             values = trusted_values(captures, step, index)
             if values is not None:
@@ -169,7 +192,8 @@ class _Region:
         predicted: ShadowStack,
         step: int,
         lead: int,
-    ) -> dict[tuple[str, Index], Patch]:
+    ) -> tuple[dict[tuple[str, Index], Patch], Odds]:
+        """Return the estimated chunks, and how far their errors may be from the expected ones."""
         mean, error = np.full(self.shape, np.nan), np.full(self.shape, np.nan)
         status = captures.status(step)
         for index in self.indices:
@@ -178,17 +202,19 @@ class _Region:
         for index in self.damaged:
             hole[self._cells(index)] = True
         others = [i for i in self.indices if status[i] == SUSPECT and i not in self.damaged]
-        departure = self._captured(captures, step) - mean
+        departure = self._captured(captures, step, without=self.damaged) - mean
         for index in others:
             departure[self._cells(index)] = np.nan
         name = self.variable.name
         if self.variable.categorical or not self.variable.dims:
-            values, errors, weight = mean, error, 0.0
+            values, errors, weight, odds = mean, error, 0.0, Odds()
         else:
-            history = self._history(repository, captures, step)
-            found = inpaint(departure, error, hole, cyclic=self.cyclic, history=history)
-            values = mean + np.nan_to_num(found.departure)
-            errors, weight = found.standard_error, found.weight
+            history = self._history(repository, captures, step, lead)
+            inpainted = inpaint(departure, error, hole, cyclic=self.cyclic, history=history)
+            values = mean + np.nan_to_num(inpainted.departure)
+            errors, weight = inpainted.standard_error, inpainted.weight
+            is_judged = np.isfinite(inpainted.log_spread)
+            odds = Odds(inpainted.log_location, inpainted.log_spread) if is_judged else Odds()
         values = np.clip(values, *self.variable.bounds())
         source = "estimated_from_intact_neighbours" if weight > 0 else "forecast"
         patches = {}
@@ -197,27 +223,34 @@ class _Region:
             known = np.isfinite(values[cells])
             flags = np.where(known, PROVENANCE[source], PROVENANCE["missing"]).astype(np.uint8)
             patches[name, index] = Patch(values[cells], errors[cells], flags)
-        return patches
+        return patches, odds
 
-    def _history(self, repository: Repository, captures: CaptureStack, step: int) -> Floats | None:
-        """Return past anomalies (step, *dims): captures without their seasonal cycle."""
-        found = forecaster_of(repository, self.variable.name)
-        size = 8 * int(np.prod(self.shape))
-        count = min(HISTORY_STEPS, HISTORY_BYTES // size)
+    def _history(
+        self, repository: Repository, captures: CaptureStack, step: int, lead: int
+    ) -> Floats | None:
+        """Return past departures (D, *dims), as they would have been at the same lead."""
+        forecaster = forecaster_of(repository, self.variable.name)
+        count = min(HISTORY_STEPS, HISTORY_BYTES // (8 * prod(self.shape)))
         steps = repository.state.before(repository.captured[step].instant, count)
-        if found is None or len(steps) < 3:
+        instants = np.array([repository.captured[s].instant for s in steps], np.int64)
+        slots = np.arange(len(steps))
+        if forecaster is not None and steps:
+            chosen = distinct_slots(forecaster.cadence, instants)
+            steps, instants = [steps[k] for k in chosen], instants[chosen]
+            slots = np.array([forecaster.cadence.slot(int(i)) for i in instants])
+        if len(steps) <= lead + 1:
             return None
-        fields = np.stack([self._captured(captures, s) for s in steps])
-        times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
-        return _anomalies(fields, times_s, found.specification)
-
-
-def _anomalies(fields: Floats, times_s: Floats, spec: Specification) -> Floats:
-    design = regressors(spec, times_s)
-    if design.shape[0] < 3 * design.shape[1]:
-        design = np.ones((times_s.size, 1))
-    flat = fields.reshape(len(fields), -1)
-    mean = np.nanmean(np.where(np.isfinite(flat).any(axis=0), flat, 0.0), axis=0)
-    filled = np.where(np.isfinite(flat), flat, mean)
-    coefficients, *_ = np.linalg.lstsq(design, filled, rcond=None)
-    return np.asarray((flat - design @ coefficients).reshape(fields.shape))
+        # Chunk by chunk, as the forecaster has them.
+        numbers = np.arange(prod(self.shape)).reshape(self.shape)
+        parts = [numbers[self._cells(index)].ravel() for index in self.indices]
+        order = np.concatenate(parts)
+        values = np.stack([self._captured(captures, s).ravel()[order] for s in steps])
+        starts = np.cumsum([0, *(part.size for part in parts)])
+        record = Record(slots, instants / SECOND, values, starts)
+        if forecaster is None:
+            departures = changes(record, lead)
+        else:
+            departures = past_departures(forecaster.specification, record, lead)
+        history = np.full((len(departures), order.size), np.nan)
+        history[:, order] = departures
+        return history.reshape(-1, *self.shape)

@@ -1,7 +1,7 @@
 """Judge covariances by hiding intact cells and estimating them from the others.
 
 What is hidden has the shape of the hole: its translated copies in the present field, and the hole
-itself in past fields, of which only older ones may then serve as knowledge.
+itself in past fields, a part of them at a time, of which the others may serve as knowledge.
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +20,20 @@ Floats = NDArray[np.float64]
 
 _FEWEST_KNOWN, _FEWEST_COPIES, _FEWEST_SCORED = 10, 3, 200
 _MOST_SCORED, _MOST_TRIAL_OBSERVERS, _LEAST_GAIN = 300, 400, 0.01
+_LEAST_EXCESS = 1e-4
+"""Share of the mean below which a trial's squared error counts as no smaller: logs are taken."""
 _STRETCHES, _NUGGETS = (0.5, 1.0, 2.0, 4.0), (0.002, 0.05, 0.3)
 _RANKS = ((4, np.inf), (16, np.inf), (64, 6.0), (64, 3.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A part of the past that the hole is tried on."""
+
+    fields: Floats
+    """Standardised, of the present's size, shape (k, n); NaN where unknown."""
+    modes: Modes
+    """Modes of the rest of the past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +53,8 @@ class Patch:
     """Correlation length of each axis, cells."""
     modes: Modes
     """Modes of all the past."""
-    older: Modes
-    """Modes of the past before `tried`."""
-    tried: Floats
-    """Latest past fields to try the hole on, standardised, of the present's size, shape (k, n)."""
+    folds: tuple[Fold, ...]
+    """The past in parts, to try the hole on each with what the others know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class Trial:
     observers: Cells
     fields: Floats
     """Standardised fields, shape (k, n); NaN where unknown."""
+    modes: Modes
+    """Modes of the past that an estimate may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,10 @@ class Verdict:
     weight: float
     inflation: float
     """Ratio of actual to predicted relative error."""
+    location: float
+    """Mean logarithm of a trial's RMSE over the expected one."""
+    spread: float
+    """Standard deviation of that logarithm for one more trial."""
     ceiling: float
     """The largest standard error allowed, in standard errors of the forecast."""
     healed: float
@@ -98,7 +114,7 @@ def judge(patch: Patch, observers: int) -> Verdict | None:
         return None
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
     best = Covariance(patch.lengths)
-    for models in (_vary_shape, _vary_nugget, partial(_vary_rank, len(patch.older.shares))):
+    for models in (_vary_shape, _vary_nugget, partial(_vary_rank, _past(patch))):
         best = min(models(best), key=lambda model: _score(patch, trials, model).healed)
     return _score(patch, _plan(patch, hidden, observers), best)
 
@@ -130,16 +146,17 @@ def _vary_rank(past: int, start: Covariance) -> list[Covariance]:
 def _plan(patch: Patch, hidden: list[Cells], observers: int) -> list[Trial]:
     """Return trials: each hidden region of the present, and the hole itself in past fields."""
     now = patch.anomaly[np.newaxis]
-    trials = [(_exclude(patch.known, cells), cells, now) for cells in hidden]
-    if len(patch.tried):
-        trials.append((patch.known, patch.holes[0], patch.tried))
+    trials = [(_exclude(patch.known, cells), cells, now, patch.modes) for cells in hidden]
+    hole = patch.holes[0]
+    trials += [(patch.known, hole, fold.fields, fold.modes) for fold in patch.folds]
     return [
         Trial(
             cells[:: -(-len(cells) // _MOST_SCORED)],
             pick_observers(seen, cells, patch.grid, patch.lengths, observers),
             fields,
+            modes,
         )
-        for seen, cells, fields in trials
+        for seen, cells, fields, modes in trials
     ]
 
 
@@ -150,9 +167,12 @@ def _exclude(cells: Cells, taken: Cells) -> Cells:
     return cells[~out[cells]]
 
 
-def estimate(
-    patch: Patch, trial: Trial, covariance: Covariance, modes: Modes
-) -> tuple[Floats, Floats]:
+def _past(patch: Patch) -> int:
+    """Return how many modes every trial has."""
+    return min(len(modes.shares) for modes in (patch.modes, *(f.modes for f in patch.folds)))
+
+
+def estimate(patch: Patch, trial: Trial, covariance: Covariance) -> tuple[Floats, Floats]:
     """Return a trial's k estimates of n cells, (k, n), and their relative variance, (n,).
 
     Parameters
@@ -161,16 +181,16 @@ def estimate(
         Where the cells lie; observers, n cells wanted, and k standardised fields.
     covariance : Covariance
         The model.
-    modes : Modes
-        Modes of the past that the model may use.
     """
     grid, rank = patch.grid, covariance.rank
     observed, wanted = (
-        Places(embed(cells, grid.shape, grid.cyclic, covariance.lengths), modes.at(cells, rank))
+        Places(
+            embed(cells, grid.shape, grid.cyclic, covariance.lengths), trial.modes.at(cells, rank)
+        )
         for cells in (trial.observers, trial.wanted)
     )
     values = np.nan_to_num(trial.fields[:, trial.observers])
-    return interpolate(values, observed, wanted, covariance, modes.explain(rank))
+    return interpolate(values, observed, wanted, covariance, trial.modes.explain(rank))
 
 
 def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict:
@@ -181,11 +201,14 @@ def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict
     healed = sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2]
     excess = np.array([np.mean((t - weight * g) ** 2 / soften(v, weight)) for t, g, v, _ in rows])
     size = np.mean([np.mean(t**2) for t, *_ in rows])
-    doubt = np.std(excess, ddof=1) / np.sqrt(len(rows))
+    ratios = 0.5 * np.log(np.maximum(excess, _LEAST_EXCESS * excess.mean()) / excess.mean())
     return Verdict(
         covariance=covariance,
         weight=weight if _earned(sums[:, 0], healed) else 0.0,
-        inflation=float(np.sqrt(excess.mean() + doubt)),
+        # Not more for being measured on few trials: that was tried, and stated 5-10 % too much.
+        inflation=float(np.sqrt(excess.mean())),
+        location=float(ratios.mean()),
+        spread=float(np.std(ratios, ddof=1) * np.sqrt(1.0 + 1.0 / len(ratios))),
         ceiling=float(max(1.0, np.sqrt(size))),
         healed=float(healed.sum()),
         forecast=float(sums[:, 0].sum()),
@@ -204,7 +227,7 @@ def _compare(
     patch: Patch, trial: Trial, covariance: Covariance
 ) -> list[tuple[Floats, Floats, Floats, Floats]]:
     """Return truth, estimate, relative variance and scale of each field's cells of known truth."""
-    means, variance = estimate(patch, trial, covariance, patch.older)
+    means, variance = estimate(patch, trial, covariance)
     rows = []
     for truth, mean in zip(trial.fields[:, trial.wanted], means, strict=True):
         seen = np.isfinite(truth)

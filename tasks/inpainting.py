@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.covariance import measure_lengths
-from gnomon.tasks.hiding import Patch, Trial, Verdict, estimate, judge, soften
+from gnomon.tasks.hiding import Fold, Patch, Trial, Verdict, estimate, judge, soften
 from gnomon.tasks.holes import Grid, group_damage, surround
 from gnomon.tasks.modes import find_modes
 from gnomon.tasks.observers import pick_observers
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_FEWEST_KNOWN, _COMPLETE, _MOST_TRIED = 10, 0.95, 10
+_FEWEST_KNOWN, _COMPLETE, _FEWEST_PAST, _MOST_FOLDS = 10, 0.95, 3, 5
 _MOST_CELLS, _MOST_PAIRS = 250_000, 80_000_000
 _ALL_OBSERVERS, _FEWEST_OBSERVERS, _MOST_OBSERVERS = 8_000, 300, 1200
 
@@ -42,6 +42,10 @@ class Inpainted:
     """Error of the healed estimate in hidden intact cells, data units; NaN if none were hidden."""
     forecast_rmse: float
     """Error of the forecast alone in the same hidden cells, data units; NaN if none were hidden."""
+    log_location: float
+    """Mean logarithm of a hidden RMSE over the expected one; NaN if none were hidden."""
+    log_spread: float
+    """Standard deviation of that logarithm; NaN if none were hidden."""
 
 
 def inpaint(
@@ -80,8 +84,9 @@ def inpaint(
     in [0, 1], minimise the error in hidden copies of the hole, leaving one copy out; it
     is 0 unless the gain exceeds 1 % and its own standard error. The error
     bar is the posterior one times the ratio of actual to predicted error in the copies, and at
-    most the forecast's own, unless its errors in the copies exceed it. When the past holds four
-    fields or more, the hole itself is also tried in the latest quarter of them.
+    most the forecast's own, unless its errors in the copies exceed it. When the past holds three
+    fields or more, the hole itself is also tried in each of them, a part of the past at a time,
+    with what the other parts know.
     """
     wraps = _check(departure, standard_error, damaged, cyclic, history)
     valid = np.isfinite(standard_error) & (standard_error > 0.0)
@@ -159,9 +164,7 @@ def _cut(
         past = np.stack([field[box] for field in history]) / np.where(scale > 0.0, scale, np.nan)
     lengths = measure_lengths(anomaly, past, local.cyclic)
     past = past.reshape(len(past), anomaly.size)
-    older = len(past) - min(_MOST_TRIED, len(past) // 4)
-    tried = _match(past[older:], anomaly.ravel())
-    fields = np.nan_to_num(past, copy=False)
+    fields = np.nan_to_num(past)
     patch = Patch(
         anomaly=anomaly.ravel(),
         scale=scale.ravel(),
@@ -170,10 +173,18 @@ def _cut(
         grid=local,
         lengths=lengths,
         modes=find_modes(fields, intact.ravel()),
-        older=find_modes(fields[:older], intact.ravel()),
-        tried=tried,
+        folds=_fold(past, fields, anomaly.ravel(), intact.ravel()),
     )
     return patch, numbers
+
+
+def _fold(past: Floats, fields: Floats, present: Floats, intact: Mask) -> tuple[Fold, ...]:
+    """Return the past in parts, each with the modes of the others; none of too short a past."""
+    if len(past) < _FEWEST_PAST:
+        return ()
+    parts = np.array_split(np.arange(len(past)), min(_MOST_FOLDS, len(past)))
+    folds = (Fold(_match(past[part], present), find_modes(fields, intact, part)) for part in parts)
+    return tuple(fold for fold in folds if len(fold.fields))
 
 
 def _match(past: Floats, present: Floats) -> Floats:
@@ -191,8 +202,8 @@ def _fill(patch: Patch, hole: Cells, verdict: Verdict, observers: int) -> tuple[
     """Return the departures of one hole and their standard errors, data units."""
     most = int(np.clip(_MOST_PAIRS // len(hole), 200, observers))
     chosen = pick_observers(patch.known, hole, patch.grid, patch.lengths, most)
-    now = Trial(hole, chosen, patch.anomaly[np.newaxis])
-    (mean,), variance = estimate(patch, now, verdict.covariance, patch.modes)
+    now = Trial(hole, chosen, patch.anomaly[np.newaxis], patch.modes)
+    (mean,), variance = estimate(patch, now, verdict.covariance)
     relative = np.sqrt(soften(variance, verdict.weight)) * verdict.inflation
     scale = patch.scale[hole]
     return verdict.weight * mean * scale, np.minimum(relative, verdict.ceiling) * scale
@@ -204,10 +215,18 @@ def _summarise(mean: Floats, error: Floats, verdicts: list[tuple[Verdict, int]])
     weight = sum(v.weight * size for v, size in verdicts) / max(1, np.isfinite(mean).sum())
     healed = sum(v.healed if v.weight > 0.0 else v.forecast for v, _ in verdicts)
     forecast = sum(v.forecast for v, _ in verdicts)
+    judged = [(v.location, v.spread, size) for v, size in verdicts if v.weight > 0.0]
+    total = sum(size for *_, size in judged)
+    location, spread = (
+        float(sum(row[k] * row[2] for row in judged) / total) if judged else float("nan")
+        for k in (0, 1)
+    )
     return Inpainted(
         departure=mean,
         standard_error=error,
         weight=float(weight),
         validated_rmse=float(np.sqrt(max(healed, 0.0) / count)) if count else float("nan"),
         forecast_rmse=float(np.sqrt(forecast / count)) if count else float("nan"),
+        log_location=location,
+        log_spread=spread,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _MOST_CELLS, _MOST_SHARE = 20_000, 0.9
+_NONE = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,9 @@ class Modes:
     ----------
     fields : ndarray of float64, shape (T, n cells)
         Past standardised fields; unknown values are 0.
-    combination : ndarray of float64, shape (T, T)
+    combination : ndarray of float64, shape (T, modes)
         Column j turns the fields into mode j, so that covariance = sum of mode x mode.
-    shares : ndarray of float64, shape (T,)
+    shares : ndarray of float64, shape (modes,)
         Cumulated share of the variance that modes 0..j explain; at most 1.
     """
 
@@ -50,7 +51,9 @@ class Modes:
         return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank] * factor)
 
 
-def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
+def find_modes(
+    fields: Floats, known: NDArray[np.bool_], without: NDArray[np.intp] = _NONE
+) -> Modes:
     """Return the modes of past fields, scaled to a mean variance of 1 over the known cells.
 
     Parameters
@@ -59,6 +62,8 @@ def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
         Standardised past fields about zero; finite, 0 where unknown.
     known : ndarray of bool, shape (n cells,)
         Cells that are intact now; they set the scale.
+    without : ndarray of intp, optional
+        Numbers of fields that the modes must not know.
 
     Notes
     -----
@@ -66,11 +71,15 @@ def find_modes(fields: Floats, known: NDArray[np.bool_]) -> Modes:
     evenly spread cells. The mean is not removed: a departure's expectation is zero.
     """
     stride = max(1, -(-fields.shape[1] // _MOST_CELLS))
-    thinned = fields[:, ::stride]
+    used = np.setdiff1d(np.arange(len(fields)), without)
+    thinned = fields[used, ::stride]
     values, vectors = np.linalg.eigh(thinned @ thinned.T)
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    power = float(np.sum(fields[:, known] ** 2)) / max(1, int(np.count_nonzero(known)))
+    values = np.maximum(values[::-1], 0.0)
+    combination = np.zeros((len(fields), len(used)))
+    power = sum(float(np.sum(fields[k, known] ** 2)) for k in used)
+    power /= max(1, int(np.count_nonzero(known)))
     if not (power > 0.0 and values[0] > 0.0):
-        return Modes(fields, np.zeros_like(vectors), np.zeros(len(values)))
+        return Modes(fields, combination, np.zeros(len(values)))
+    combination[used] = vectors[:, ::-1] / np.sqrt(power)
     shares = np.minimum(np.cumsum(values) / float(np.sum(values)), 1.0)
-    return Modes(fields, vectors / np.sqrt(power), shares)
+    return Modes(fields, combination, shares)

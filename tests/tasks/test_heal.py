@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import xarray as xr
 
+import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.grid import Index
 from gnomon.storage.view import PROVENANCE
-from gnomon.tasks.heal import Healed, heal
+from gnomon.tasks.heal import Healed, Odds, heal
 from gnomon.tasks.points import suspects
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -79,12 +83,61 @@ def test_a_state_rejected_as_a_whole_is_forecast(damaged: Case) -> None:
     assert found.sst.values[0, :4, :4] == pytest.approx(expected, abs=1e-3)
 
 
-def test_confidence_counts_the_intact_chunks(damaged: Case) -> None:
+def test_confidence_is_that_of_the_estimated_part(damaged: Case) -> None:
+    """Chunks that are intact say nothing of one that is not."""
     few = healed(damaged.open(), {"sst": [DAMAGED]})
     many = healed(damaged.open(), {"sst": [DAMAGED, (0, 0), (1, 0), (0, 2)]})
-    assert 5 / 6 <= few.confidence <= 1
-    assert 2 / 6 <= many.confidence <= 1
-    assert few.expected_error["sst"] > 0
+    assert few.estimated_share == pytest.approx(1 / 6)
+    assert many.estimated_share == pytest.approx(4 / 6)
+    for found in (few, many):
+        assert 0 <= found.confidence <= 1
+        assert found.expected_error["sst"] > 0
+
+
+def test_a_hopeless_estimate_has_no_confidence() -> None:
+    errors = np.full((4, 4), 3.0)
+    for odds in (Odds(), Odds(0.0, 0.3), Odds(0.0, 0.0)):
+        assert odds.within(errors, 0.5) < 0.02
+        assert odds.within(errors, 30.0) > 0.98
+        assert odds.within(np.full((4, 4), np.nan), 0.5) == 1.0  # land: nothing is estimated
+    assert Odds(0.0, 0.6).within(errors, 4.0) < Odds(0.0, 0.2).within(errors, 4.0)
+
+
+@pytest.mark.parametrize("count", [9, 20])
+def test_the_hole_has_a_history(count: int, tmp_path: Path) -> None:
+    """Stated errors are of the size of the actual ones, however few captures there are.
+
+    The cycle of 24 steps is not known yet, so that the forecast is far off and the past of the
+    hole is what tells how its cells depart together.
+    """
+    rng = np.random.default_rng(7)
+    lat, lon = np.linspace(-1, 1, 24)[:, None], np.linspace(0, 2 * np.pi, 32)[None, :]
+    steps = np.arange(count + 1)[:, None, None]
+    values = 15 + 8 * np.cos(2 * np.pi * steps / 24) * (1 - lat**2) + 2 * np.sin(lon + steps / 30)
+    values = (values + 0.1 * rng.standard_normal(values.shape)).astype(np.float32)
+    times = np.datetime64("2024-05-01", "ns") + np.arange(count + 1) * np.timedelta64(1, "h")
+    data = xr.Dataset({"sst": (("time", "lat", "lon"), values)}, coords={"time": times})
+    data.isel(time=slice(count)).to_zarr(tmp_path / "source.zarr")
+    repository = gnomon.create(
+        str(tmp_path / "repository"), str(tmp_path / "source.zarr"), chunks={"lat": 8, "lon": 8}
+    )
+    repository.update()
+    data.isel(time=[count]).to_zarr(tmp_path / "source.zarr", append_dim="time")
+    repository.update()
+    stored = repository.stored
+    shadow = stored.shadows[0]
+    assert shadow.reference < stored.timeline[-1].instant
+    departure, error = [], []
+    for index in stored.settings.variable("sst").grid.indices():
+        patch = heal(stored, count, shadow, 1, {"sst": [index]}).patches["sst", index]
+        cells = stored.settings.variable("sst").grid.cells(index)
+        departure.append((patch.values - values[-1][cells]).ravel())
+        error.append(patch.standard_error.ravel())
+    departed, stated = np.concatenate(departure), np.concatenate(error)
+    assert 0.75 < np.sqrt(np.mean(stated**2) / np.mean(departed**2)) < 2.5
+    assert np.mean(np.abs(departed) <= 1.645 * stated) > 0.8
+    # Much better than the last capture, and near the noise, which nobody can know.
+    assert np.sqrt(np.mean(departed**2)) < 0.3
 
 
 def test_healing_twice_gives_the_same_bits(damaged: Case) -> None:
