@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gnomon.storage.credentials import refuse_credentials
 from gnomon.storage.location import Location
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def run_restore(
     capture: int | None = None,
 ) -> dict[str, Any]:
     """Run the restore flow."""
+    refuse_credentials("--to", target)
     repository = Location(repository).url
     with prefect_api():
         from gnomon.flows.cluster import task_runner

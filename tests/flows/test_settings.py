@@ -22,7 +22,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "WORKERS": ("zero", "integer"),
     "COMPARE": ("-2", "-1"),
     "ALPHA": ("2", "less than 1"),
-    "TARGET_CONFIDENCE": ("", "number"),
+    "TARGET_CONFIDENCE": ("high", "number"),
     "SCHEDULER": ("tls://me:PASSWORD@host:8786", "a user and a password"),
     "WEBHOOK": ("ftp://host/PASSWORD", "http or https"),
     "WEBHOOK_BLOCK": ("https://host/x?token=PASSWORD", "a value of 'token'"),
@@ -62,7 +62,7 @@ def test_a_mistake_within_another_model_tells_what_is_wrong() -> None:
         settings: Settings | None
 
     with pytest.raises(ValueError, match=r"setting workers .* is 'zero'"):
-        Parameters(settings={"workers": "zero"})  # type: ignore[arg-type]
+        Parameters(settings={"workers": "zero"})
 
 
 def test_a_secret_is_not_shown() -> None:
@@ -125,6 +125,13 @@ def test_a_webhook_by_the_name_of_a_block(monkeypatch: pytest.MonkeyPatch) -> No
     assert posted == [WEBHOOK]
     with pytest.raises(LookupError, match="no block 'other' of type Secret"):
         BlockWebhook("other")(ALERT)
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"GNOMON_{name.upper()}", "")
+    assert Settings() == before
 
 
 def test_paths_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

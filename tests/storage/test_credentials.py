@@ -4,22 +4,23 @@ import json
 import logging
 import pickle
 import traceback
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import gnomon
+from gnomon.hindcasting import hindcast
 from gnomon.repository import open_repository
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.repository import SETTINGS, Repository
+from gnomon.storage.repository import _OPENED, SETTINGS, Repository
 from gnomon.storage.source import open_source, source_path
 from gnomon.tasks.work import serial
 from tests import sources
-from tests.storage.building import _OPENED
 from tests.storage.test_redaction import SECRETS
 
 SECRET = "wJalrXUtnFEMI"
@@ -111,20 +112,18 @@ def test_a_repository_of_before_opens_with_a_warning(
         assert SECRET not in text
 
 
+@pytest.mark.parametrize("work", ["update", "backfill", "hindcast"])
 def test_a_repository_of_before_fails_without_telling(
-    old: Path, monkeypatch: pytest.MonkeyPatch
+    old: Path, work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gnomon.storage.source.RETRIES", {"max_retries": 0})
-    for run in (
-        lambda: open_repository(str(old)).update(),
-        lambda: open_repository(str(old)).update(new_era=True),
-        lambda: open_repository(str(old)).backfill(),
-    ):
-        with pytest.raises(GnomonError) as failure:
-            run()
-        assert SECRET not in "".join(traceback.format_exception(failure.value))
-    stored = "".join(str(r) for r in Repository.open(str(old)).records)
-    assert SECRET not in stored
+    repository = open_repository(str(old))
+    url = repository.stored.settings.source.url
+    run = partial(hindcast, url, "sst") if work == "hindcast" else getattr(repository, work)
+    with pytest.raises(Unavailable) as failure:
+        run()
+    assert SECRET not in "".join(traceback.format_exception(failure.value))
+    assert SECRET not in "".join(str(r) for r in Repository.open(str(old)).records)
 
 
 def test_a_new_era_does_not_store_it_again(old: Path) -> None:
