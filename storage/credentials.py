@@ -3,6 +3,7 @@
 They belong into the environment, where the client of a store finds them.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import wraps
 
@@ -21,6 +22,9 @@ ADVICE = (
 )
 """Where credentials belong."""
 
+_STOPS = re.compile(r'[\s"<>]')
+"""What ends a URL within a text; in a URL by itself it may be a part of a password."""
+
 
 def refuse_credentials(what: str, text: str | None) -> None:
     """Refuse a URL or an option that holds a secret.
@@ -35,8 +39,11 @@ def refuse_credentials(what: str, text: str | None) -> None:
     InvalidInput
         Says what kind of secret it holds, and where that belongs; never the secret.
     """
-    kind = None if text is None else credential_in(text)
-    if text is not None and kind is not None:
+    if text is None:
+        return
+    text = _STOPS.sub("_", text)
+    kind = credential_in(text)
+    if kind is not None:
         raise InvalidInput(
             f"{what} {redacted(text)} holds {kind}, which would be stored and shown; leave it "
             f"out, and {ADVICE}"
