@@ -10,11 +10,13 @@ from gnomon.flows.cycle import run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import call_as_task
 from gnomon.flows.update import report_run
+from gnomon.storage.credentials import without_secrets
 
 __all__ = ["backfill"]
 
 
 @flow(name="gnomon-backfill", task_runner=task_runner(Settings()), persist_result=False)
+@without_secrets
 def backfill(
     repository: str, until: str | None = None, settings: Settings | None = None
 ) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def run_cycle(
     compare
         How many captures are compared with the source, which may have changed them; None: all.
     """
+    settings.check_outputs()
     report = UpdateReport(url)
     calendar = Repository.open(url).settings.calendar
     revised = call(steps.revisions, url, compare) if compare != 0 else ()

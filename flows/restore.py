@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from gnomon.flows.cluster import dask_mapper, task_runner
 from gnomon.flows.settings import Settings
+from gnomon.storage.credentials import without_secrets
 from gnomon.storage.repository import Repository
 from gnomon.tasks.points import RestorePoint, locate, points
 from gnomon.tasks.restore import Restored, choose
@@ -16,6 +17,7 @@ __all__ = ["restore"]
 
 
 @task(name="choose restore point", persist_result=False)
+@without_secrets
 def _choose(
     repository: str, at: str, kind: str | None, accept_predicted: bool, capture: int | None
 ) -> RestorePoint:
@@ -24,12 +26,14 @@ def _choose(
 
 
 @task(name="write and verify", persist_result=False)
+@without_secrets
 def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
     opened = Repository.open(repository).in_era(point.era)
     return write(opened, point, target, plain=plain, mapper=dask_mapper)
 
 
 @flow(name="gnomon-restore", task_runner=task_runner(Settings()), persist_result=False)
+@without_secrets
 def restore(
     repository: str,
     at: str,

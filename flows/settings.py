@@ -1,23 +1,62 @@
 """Settings of a run, from arguments or the environment (``GNOMON_...``)."""
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.redaction import HIDDEN, credential_in, redacted
+from gnomon.storage.userpath import check_output, is_url, shown
 
 __all__ = ["Settings"]
 
+PREFIX = "GNOMON_"
+
+
+def _without_secrets(schema: dict[str, Any]) -> None:
+    # Prefect keeps the parameters of a run in its database: it shall refuse a secret among them.
+    schema["properties"].pop("webhook")
+
 
 class Settings(BaseSettings):
-    """What a run may be told; every field is also an environment variable."""
+    """What a run may be told; every field is also an environment variable.
 
-    model_config = SettingsConfigDict(env_prefix="GNOMON_", extra="forbid", frozen=True)
+    Raises
+    ------
+    InvalidInput
+        Names the setting, what was found and what is expected, in one line.
+
+    Notes
+    -----
+    The webhook's URL is a secret.  It is not part of what is printed or dumped, so that a run that
+    is started from stored parameters takes it from its own environment, or from the Prefect block
+    whose name is stored.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        json_schema_extra=_without_secrets,
+    )
 
     scheduler: str | None = Field(None, description="address of an existing Dask scheduler")
     workers: int = Field(2, ge=1, description="workers of a cluster, or threads, made for the run")
     docs: Path | None = Field(None, description="folder of the Data Docs; none are written without")
     alerts: Path | None = Field(None, description="file that alerts are appended to, JSON lines")
-    webhook: str | None = Field(None, description="URL that alerts are posted to (Slack's form)")
+    webhook: SecretStr | None = Field(
+        None,
+        exclude=True,
+        description="URL that alerts are posted to (Slack's form); a secret, never stored",
+    )
+    webhook_block: str | None = Field(
+        None, description="name of a Prefect block of type Secret that holds the webhook's URL"
+    )
     compare: int = Field(
         2, ge=-1, description="captures compared with the source at each update; -1: all"
     )
@@ -25,3 +64,76 @@ class Settings(BaseSettings):
     target_confidence: float = Field(
         0.8, gt=0, lt=1, description="confidence below which the next update is due"
     )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InvalidInput(_told(error)) from None
+
+    @field_validator("docs", "alerts", mode="before")
+    @classmethod
+    def _is_here(cls, path: object) -> object:
+        if is_url(str(path)):
+            raise ValueError("expected a path on this machine, not a URL")
+        return path
+
+    @field_validator("docs", "alerts")
+    @classmethod
+    def _at_home(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
+
+    @field_validator("scheduler", "docs", "alerts", "webhook_block")
+    @classmethod
+    def _holds_no_secret(cls, value: Path | str | None) -> Path | str | None:
+        kind = credential_in(str(value))
+        if kind is not None:
+            raise ValueError(
+                f"it holds {kind}, and settings are stored with a run; leave that out (Dask reads "
+                "certificates from its own configuration)"
+            )
+        return value
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_web_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        if webhook is not None:
+            parts = urlsplit(webhook.get_secret_value())
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("expected an http or https address")
+        return webhook
+
+    def check_outputs(self) -> None:
+        """Refuse paths that cannot be written, before a run begins.
+
+        Raises
+        ------
+        InvalidInput
+            Names the option and the path.
+        """
+        if self.docs is not None:
+            check_output("--docs", self.docs, folder=True)
+        if self.alerts is not None:
+            check_output("--alerts", self.alerts)
+
+
+def _told(error: ValidationError) -> str:
+    """Return in one line what is wrong with settings; inputs that may be secret are hidden."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        if problem["type"] == "extra_forbidden":
+            there = ", ".join(Settings.model_fields)
+            parts.append(f"there is no setting {name!r}; there are {there}")
+            continue
+        value = HIDDEN if name == "webhook" else _shown(problem["input"])
+        expected = problem["msg"].removeprefix("Value error, ")
+        expected = expected[:1].lower() + expected[1:]
+        parts.append(f"setting {name} ({PREFIX}{name.upper()}) is {value}: {expected}")
+    return "; ".join(parts)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Path):
+        value = shown(value)
+    return redacted(repr(value))[:100]

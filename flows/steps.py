@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gnomon.flows.alerting import alert_actions
 from gnomon.flows.schedule import Due, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.era import begin_era
@@ -165,7 +166,7 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
     context = open_context(settings.docs, run_name=f"{times[-1]}-capture")
     validation = validate_actual(frame, alpha=settings.alpha, context=context)
     incidents = group_incidents(validation, frame)
-    emit([alert_of(i) for i in incidents if i.severity == "critical"], _actions(settings))
+    emit([alert_of(i) for i in incidents if i.severity == "critical"], alert_actions(settings))
     suspect = tuple(
         (variable, times.index(time), tuple(int(n) for n in chunk.split("/") if n))
         for variable, time, chunk in sorted(suspect_chunks(validation))
@@ -176,17 +177,6 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
         tuple(f.to_json() for f in validation.findings[:KEPT_FINDINGS]),
         validation.rows,
     )
-
-
-def _actions(settings: Settings) -> list[Any]:
-    from gnomon.validations.alerts import FileAlert, LogAlert, WebhookAlert
-
-    actions: list[Any] = [LogAlert()]
-    if settings.alerts is not None:
-        actions.append(FileAlert(settings.alerts))
-    if settings.webhook is not None:
-        actions.append(WebhookAlert(settings.webhook))
-    return actions
 
 
 def _long(

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from gnomon.flows import steps
 from gnomon.flows.cluster import dask_mapper
+from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import Unavailable
 
 __all__ = ["call_as_task"]
@@ -35,7 +36,7 @@ def _with_dask[R](step: Callable[..., R]) -> Callable[..., R]:
 
 def _as_task(step: Callable[..., Any]) -> Task[Any, Any]:
     return Task(
-        _with_dask(step) if step in steps.ON_CHUNKS else step,
+        without_secrets(_with_dask(step) if step in steps.ON_CHUNKS else step),
         name=step.__name__.replace("_", " "),
         retries=2,
         retry_delay_seconds=[2, 10],

@@ -11,11 +11,13 @@ from gnomon.flows.cluster import task_runner
 from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import call_as_task
+from gnomon.storage.credentials import without_secrets
 
 __all__ = ["report_run", "update"]
 
 
 @flow(name="gnomon-update", task_runner=task_runner(Settings()), persist_result=False)
+@without_secrets
 def update(
     repository: str,
     time: str | None = None,

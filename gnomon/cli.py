@@ -7,12 +7,25 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from traceback import format_exc
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from gnomon import cli_hindcast, cli_maintenance
-from gnomon.console import At, Json, Place, app, print_json, progress_of
+from gnomon.console import (
+    READER_GONE,
+    At,
+    Json,
+    OutputFailed,
+    Place,
+    app,
+    drop_output,
+    open_missing_streams,
+    print_json,
+    printing,
+    progress_of,
+)
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -39,11 +52,19 @@ def main() -> None:
 
     from gnomon.storage.errors import GnomonError
 
+    open_missing_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
         # Not standalone: Typer's own way to say what is wrong takes several lines.
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        with printing():
+            sys.stdout.flush()
+    except OutputFailed as error:
+        drop_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            sys.exit(READER_GONE)
+        _fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
     except GnomonError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -54,28 +75,41 @@ def main() -> None:
                 error.show()  # type: ignore[attr-defined]
                 sys.exit(2)
             _fail(f"{' '.join(error.format_message().split())} See --help.", 2)
-        if os.environ.get("GNOMON_DEBUG"):
-            raise
-        if (failure := _store_failure(error)) is not None:
-            _fail(f"a store failed: {failure}; nothing was committed, mend it and run again", 6)
-        text = " ".join(str(error).split())[:300]
-        _fail(f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1)
+        _fail(*_told(error))
+    sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error that nobody foresaw, and the exit code."""
+    from gnomon.storage.redaction import one_line, redacted
+
+    if os.environ.get("GNOMON_DEBUG"):
+        print(redacted(format_exc()), end="", file=sys.stderr)
+    if (failure := _store_failure(error)) is not None:
+        return f"a store failed: {failure}; nothing was committed, mend it and run again", 6
+    text = one_line(error, 300)
+    return f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1
 
 
 def _store_failure(error: Exception) -> str | None:
     """Return why a store did not take or give bytes, in its own words; None for other errors."""
     from obstore.exceptions import BaseError
 
+    from gnomon.storage.redaction import one_line
+
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        place = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{place}" if error.strerror else one_line(error)
     if not isinstance(error, BaseError):
         return None
     said = re.search(r'message: "([^"]+)"', str(error))
-    return said[1] if said else " ".join(str(error).split())[:200]
+    return said[1] if said else one_line(error)
 
 
-def _fail(text: str, code: int) -> None:
-    print(f"gnomon: error: {text}", file=sys.stderr)
+def _fail(text: str, code: int) -> NoReturn:
+    from gnomon.storage.redaction import redacted
+
+    print(f"gnomon: error: {redacted(text)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -85,7 +119,7 @@ def _settings(
     from gnomon.flows.settings import Settings
 
     given = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
-    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _pairs(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
@@ -128,7 +162,7 @@ def init(
         raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
     made = create(
         repository,
-        source if "://" in source else str(Path(source).expanduser().absolute()),
+        source,
         kind=kind,  # type: ignore[arg-type]
         variables=variable,
         time=time,

@@ -9,6 +9,9 @@ from gnomon.console import Json, app, print_json, progress_of
 
 __all__: list[str] = []
 
+PICTURES = (".pdf", ".png", ".svg")
+"""Endings of what is drawn."""
+
 
 @app.command()
 def hindcast(
@@ -23,10 +26,14 @@ def hindcast(
     time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG to draw the result to.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture to draw the result to, .png, .pdf or .svg.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Forecast the last 30 % of a record from what was before, and say how good that is."""
+    if plot is not None:
+        _check_plot(plot)
     from gnomon.hindcasting import hindcast as run
 
     with progress_of(shown=not as_json) as progress:
@@ -44,8 +51,11 @@ def hindcast(
         )
     if plot is not None:
         from gnomon.plots import plot_hindcast
+        from gnomon.storage.userpath import blaming
 
-        plot_hindcast(found, variable, plot)
+        with blaming("--plot", plot):
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            plot_hindcast(found, variable, plot)
     if as_json:
         print_json(found.to_json())
         return
@@ -54,3 +64,12 @@ def hindcast(
     report.print_hindcast(found)
     if plot is not None:
         report.note(f"drawn: {plot}")
+
+
+def _check_plot(path: Path) -> None:
+    from gnomon.storage.errors import InvalidInput
+    from gnomon.storage.userpath import check_output
+
+    if path.suffix.lower() not in PICTURES:
+        raise InvalidInput(f"--plot {path} is no name of a picture; end it in .png, .pdf or .svg")
+    check_output("--plot", path)

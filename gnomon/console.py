@@ -4,9 +4,10 @@ Everything heavy is imported inside the commands, so that ``gnomon --help`` answ
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,13 +15,29 @@ import typer
 if TYPE_CHECKING:
     from gnomon.maintenance import Progress
 
-__all__ = ["EXIT_CODES", "At", "Json", "Place", "app", "print_json", "progress_of"]
+__all__ = [
+    "EXIT_CODES",
+    "READER_GONE",
+    "At",
+    "Json",
+    "OutputFailed",
+    "Place",
+    "app",
+    "drop_output",
+    "open_missing_streams",
+    "print_json",
+    "printing",
+    "progress_of",
+]
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
 3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository is of a newer format.
+repository; 6 a store did not answer, try again; 7 the repository is of a newer format;
+130 interrupted; 141 whoever read the output went away.
 """
+READER_GONE = 141
+"""What a shell says of a program whose reader has closed the pipe."""
 
 app = typer.Typer(
     name="gnomon",
@@ -40,8 +57,40 @@ At = Annotated[
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON."""
-    print(json.dumps(value, indent=1, allow_nan=False, default=str))
+    """Print a result as JSON, secrets hidden."""
+    from gnomon.storage.redaction import redacted, redacted_values
+
+    def other(leaf: Any) -> str:
+        return redacted(str(leaf))
+
+    text = json.dumps(redacted_values(value), indent=1, allow_nan=False, default=other)
+    with printing():
+        print(text)
+
+
+def open_missing_streams() -> None:
+    """Write into the void where whoever started the program has closed its output."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+class OutputFailed(Exception):
+    """Standard output takes no more; the cause says why."""
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Tell a failure of standard output from that of a store."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputFailed from error
+
+
+def drop_output() -> None:
+    """Let what is still to be printed go: it would fail once more when the program ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import xarray as xr
 
 from gnomon.repository import GnomonRepository, utc
 from gnomon.storage import model
+from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import open_source, read_state
+from gnomon.storage.source import open_source, read_state, source_path
 
 __all__ = ["create"]
 
@@ -40,7 +41,8 @@ def create(
     path
         Where the repository will live: an empty or new folder, or an object-store URL.
     source
-        Path or URL of the dataset to protect; anything that xarray opens.
+        Path or URL of the dataset to protect; anything that xarray opens.  A relative path is
+        kept as an absolute one.  Credentials belong in the environment, not in a URL.
     kind
         ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
     variables
@@ -64,12 +66,15 @@ def create(
     NotFound
         There is no such source or variable.
     InvalidInput
-        The source has nothing that can be protected, or an option makes no sense.
+        The source has nothing that can be protected, an option makes no sense, or a URL holds a
+        secret.
     Conflict
         The place of the repository is not empty.
     """
-    _check_options(path, source, leads, periods_s, interval_s)
+    source = source_path(source)
     spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    refuse_in_source(spec)
+    _check_options(path, source, leads, periods_s, interval_s)
     wanted = model.Settings(
         source=spec,
         variables=(),

@@ -27,6 +27,7 @@ from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, open_repository
 from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
+from gnomon.storage.userpath import blaming, check_output
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks.points import RestorePoint
 
@@ -129,19 +130,22 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
 
 
 def _prepare(folder: Path) -> None:
-    if (folder / _MARK).exists():
-        shutil.rmtree(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise Conflict(f"{folder} is not empty, and not from the demo; choose another --folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).touch()
+    check_output("--folder", folder, folder=True)
+    with blaming("--folder", folder):
+        if (folder / _MARK).exists():
+            shutil.rmtree(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise Conflict(f"{folder} is not empty, and not from the demo; choose another --folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MARK).touch()
 
 
 def _write(source: Path, months: xr.Dataset) -> None:
-    if source.exists():
-        months.to_zarr(source, append_dim="time")
-    else:
-        months.to_zarr(source, encoding={VARIABLE: {"chunks": (1, *BLOCK)}})
+    with blaming("--folder", source.parent):
+        if source.exists():
+            months.to_zarr(source, append_dim="time")
+        else:
+            months.to_zarr(source, encoding={VARIABLE: {"chunks": (1, *BLOCK)}})
 
 
 def _damage(data: xr.Dataset) -> xr.Dataset:
@@ -182,7 +186,8 @@ def _report(
     truth = data[VARIABLE].values[-1]
     with xr.open_dataset(folder / "healed.zarr", engine="zarr") as healed:
         rows, picture, intact = score(repository, points, healed.isel(time=0).load(), truth)
-    path = plot_heal(picture, folder / "healed.png")
+    with blaming("--folder", folder):
+        path = plot_heal(picture, folder / "healed.png")
     if say is report.note:
         report.print_anomalies(repository.anomalies())
         report.print_points(points)

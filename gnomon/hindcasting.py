@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -12,7 +11,7 @@ from gnomon.maintenance import Progress
 from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.source import instants, open_source, read_states
+from gnomon.storage.source import instants, open_source, read_states, source_path
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import identify_cadence, year_seconds
 from gnomon.tasks.features import distinct_slots
@@ -107,9 +106,8 @@ def read_series(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     """Return what `hindcast` works on; the specification is that of the captures before."""
     if leads is not None and leads < 1:
         raise InvalidInput(f"leads is {leads}; it must be at least 1")
-    place = source if "://" in source else str(Path(source).expanduser().absolute())
     wanted = model.Settings(
-        source=model.SourceSpec(place, "append", time, engine, group),
+        source=model.SourceSpec(source_path(source), "append", time, engine, group),
         variables=(),
         created_at="",
         frame="",

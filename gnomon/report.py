@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gnomon.console import printing
+
 if TYPE_CHECKING:
     from gnomon.repository import Progress as Callback
     from gnomon.tasks.hindcast import Report
@@ -26,7 +28,17 @@ __all__ = [
     "progress_bar",
 ]
 
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with printing():
+            super().print(*objects, **options)
+
+
+_out = _Output(highlight=False, width=None if sys.stdout.isatty() else 200)
 _SHOWN = 20
 
 

@@ -15,6 +15,7 @@ from gnomon.storage import model
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
+from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.storage.view import Plane, raw_dataset, reading_store
@@ -99,6 +100,7 @@ class GnomonRepository(Maintenance):
             Called as the work goes on.
         """
         settings = settings or Settings()
+        settings.check_outputs()
         if new_era:
             self._repository = begin_era(self._repository, utc())
         now = steps.valid_time(self.path, time)
@@ -316,7 +318,7 @@ class GnomonRepository(Maintenance):
         times = [format_instant(s.instant, calendar) for s in stored.timeline]
         return {
             "repository": self.path,
-            "source": stored.settings.source.url,
+            "source": redacted(stored.settings.source.url),
             "kind": stored.settings.source.kind,
             "commits": len(stored.records),
             "captures": len(times),

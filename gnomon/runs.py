@@ -1,9 +1,17 @@
-"""Flows run from here, with the API that Prefect is configured for or a temporary one."""
+"""Flows run from here, with the API that Prefect is configured for or a temporary one.
+
+Prefect keeps their parameters: paths are absolute in them, for workers elsewhere, and a place that
+holds a secret is refused before.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gnomon.storage.credentials import refuse_credentials
+from gnomon.storage.location import Location
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -70,6 +78,8 @@ def run_update(
     new_era: bool = False,
 ) -> dict[str, Any]:
     """Run the update flow."""
+    settings.check_outputs()
+    repository = Location(repository).url
     with prefect_api():
         from gnomon.flows.cluster import task_runner
         from gnomon.flows.update import update
@@ -83,6 +93,8 @@ def run_update(
 
 def run_backfill(repository: str, *, until: str | None, settings: "Settings") -> dict[str, Any]:
     """Run the backfill flow."""
+    settings.check_outputs()
+    repository = Location(repository).url
     with prefect_api():
         from gnomon.flows.backfill import backfill
         from gnomon.flows.cluster import task_runner
@@ -104,6 +116,8 @@ def run_restore(
     capture: int | None = None,
 ) -> dict[str, Any]:
     """Run the restore flow."""
+    refuse_credentials("--to", target)
+    repository = Location(repository).url
     with prefect_api():
         from gnomon.flows.cluster import task_runner
         from gnomon.flows.restore import restore
@@ -112,7 +126,7 @@ def run_restore(
         result: dict[str, Any] = flow(
             repository,
             at,
-            target,
+            str(Path(target).expanduser().absolute()) if "://" not in target else target,
             kind=kind,
             accept_predicted=accept_predicted,
             plain=plain,

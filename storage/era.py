@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import xarray as xr
 
+from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.describe import describe
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.frame import encode_frame
@@ -67,10 +68,12 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     Raises
     ------
     InvalidInput
-        The source is what it was, and has no new variable, so that no new era is needed.
+        The source is what it was, and has no new variable, so that no new era is needed; or its
+        URL holds a secret, which would be stored once more.
     Conflict
         Another writer was first; nothing was changed.
     """
+    refuse_in_source(repository.settings.source)
     with open_source(repository.settings.source) as dataset:
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind

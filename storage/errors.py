@@ -11,10 +11,12 @@
     └── Format           7   of a format that this Gnomon does not read, newer or too old
 
 The number is the exit code of the command line.  Every text says what was found, what was
-expected and what to do next, in one line.
+expected and what to do next, in one line, and tells no secret.
 """
 
 from typing import ClassVar
+
+from gnomon.storage.redaction import redacted
 
 __all__ = [
     "Conflict",
@@ -31,6 +33,10 @@ class GnomonError(Exception):
     """Root of all errors that Gnomon raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *arguments: object) -> None:
+        # Texts quote what a user or a library said, and that may be a URL with a password.
+        super().__init__(*(redacted(a) if isinstance(a, str) else a for a in arguments))
 
 
 class InvalidInput(GnomonError, ValueError):

@@ -25,7 +25,9 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore, MemoryStore, from_url
 
+from gnomon.storage.credentials import refuse_credentials
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
+from gnomon.storage.redaction import one_line
 
 __all__ = ["Location", "force_name", "force_tree"]
 
@@ -74,6 +76,7 @@ class Location:
             self.url = str(self.path)
             self._objects = None
         else:
+            refuse_credentials("the place", url)
             self.url = url.rstrip("/")
             try:
                 self._objects = from_url(self.url, retry_config=RETRIES)
@@ -256,8 +259,7 @@ class Location:
         except (BaseError, OSError) as error:
             if self.is_outage(error):
                 raise self.unavailable(name, error) from error
-            reason = " ".join(str(error).split())[:160]
-            raise Integrity(f"{name} in {self.url} cannot be read: {reason}") from error
+            raise Integrity(f"{name} in {self.url} cannot be read: {one_line(error)}") from error
 
     def _range(self, name: str, start: int, length: int) -> Any:
         try:
@@ -356,7 +358,7 @@ def _reason(error: Exception) -> str:
     for sign, meaning in _MEANINGS.items():
         if sign in whole:
             return meaning
-    text = " ".join(whole.partition("Debug source:")[0].split())
+    text = one_line(error, 1000)
     said = re.search(r"([^:]+) \(os error \d+\)$", text)
     if said is not None:
         text = said[1].strip()

@@ -17,6 +17,7 @@ from gnomon.storage.delta import atom
 from gnomon.storage.errors import Format, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.packing import Packing
+from gnomon.storage.redaction import redacted
 from gnomon.storage.text import is_text
 
 __all__ = [
@@ -58,6 +59,13 @@ class SourceSpec:
     """xarray engine; None lets xarray decide."""
     group: str | None = None
     """Group within the file or store."""
+
+    def __repr__(self) -> str:
+        # Repositories of before may hold a secret here, and workers print what they work on.
+        return redacted(
+            f"SourceSpec(url={self.url!r}, kind={self.kind!r}, time={self.time!r}, "
+            f"engine={self.engine!r}, group={self.group!r})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

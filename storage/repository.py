@@ -15,6 +15,7 @@ import xarray as xr
 
 from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.credentials import ADVICE, refuse_in_source
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -29,6 +30,7 @@ from gnomon.storage.frame import encode_frame, load_frame
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Log, Record, content_hash
 from gnomon.storage.model import CapturedStep, Settings, Shadow, check_format
+from gnomon.storage.redaction import credential_in, redacted
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.state import State, fold
 
@@ -76,9 +78,10 @@ class Repository:
         Conflict
             There is something already.
         InvalidInput
-            An attribute or coordinate cannot be stored, or the store overwrites what it should
-            refuse to.
+            An attribute or coordinate cannot be stored, the source's URL holds a secret, or the
+            store overwrites what it should refuse to.
         """
+        refuse_in_source(settings.source)
         location = Location(url)
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
@@ -140,6 +143,7 @@ class Repository:
                 f"{location.url}/{name} is damaged ({type(error).__name__}); "
                 "restore it from a copy of the repository"
             ) from error
+        _warn_of_secret(settings)
         records = Log(location, genesis).read()
         if not records:
             raise Integrity(
@@ -285,6 +289,18 @@ class Repository:
     def frame(self) -> xr.Dataset:
         """The undecoded variables that do not change, verified."""
         return load_frame(self.location, self.settings)
+
+
+def _warn_of_secret(settings: Settings) -> None:
+    """Tell of a secret in the settings: nothing can take it out, as every record rests on them."""
+    url = settings.source.url
+    kind = credential_in(url)
+    if kind is not None:
+        logger.warning(
+            "the source %s holds %s, and so does %s with its copy: whoever reads the repository "
+            "reads it. Have it revoked, make a new repository without it, and %s",
+            *(redacted(url), kind, SETTINGS, ADVICE),
+        )
 
 
 def _probe(location: Location) -> None:

@@ -18,9 +18,11 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 from zarr.storage import ObjectStore
 
+from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
+from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.times import decode
 
@@ -36,6 +38,7 @@ __all__ = [
     "refuse_predicted",
     "release_source",
     "shared_source",
+    "source_path",
 ]
 
 
@@ -45,6 +48,14 @@ NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".gr
 _ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
 
 
+def source_path(source: str) -> str:
+    """Return a path as an absolute one, from whichever folder a later run looks; a URL as it is."""
+    if "://" in source and not source.startswith("file://"):
+        return source
+    return str(Path(source.removeprefix("file://")).expanduser().absolute())
+
+
+@without_secrets
 def open_source(spec: SourceSpec) -> xr.Dataset:
     """Open the source, undecoded and lazy.
 
@@ -79,14 +90,14 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
         raise
     except FileNotFoundError as error:
         raise NotFound(
-            f"source {spec.url} does not hold what was asked for ({_one_line(error)}); "
+            f"source {spec.url} does not hold what was asked for ({one_line(error)}); "
             "check the path and --group"
         ) from error
     except (OSError, BaseError) as error:
-        raise Unavailable(f"source {spec.url} cannot be read: {_one_line(error)}") from error
+        raise Unavailable(f"source {spec.url} cannot be read: {one_line(error)}") from error
     except Exception as error:  # xarray engines raise whatever their libraries raise
         raise NotFound(
-            f"source {spec.url} is nothing that xarray can open ({_one_line(error)}); "
+            f"source {spec.url} is nothing that xarray can open ({one_line(error)}); "
             "name the engine with --engine, or install the package that reads it"
         ) from error
 
@@ -134,7 +145,7 @@ def _object_store(url: str) -> Any:
     try:
         return ObjectStore(from_url(url.rstrip("/"), retry_config=RETRIES), read_only=True)
     except (BaseError, ValueError) as error:
-        raise InvalidInput(f"source {url} is no URL of a store: {_one_line(error)}") from error
+        raise InvalidInput(f"source {url} is no URL of a store: {one_line(error)}") from error
 
 
 def _icechunk_store(path: Path) -> Any:
@@ -146,10 +157,6 @@ def _icechunk_store(path: Path) -> Any:
         ) from error
     repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
     return repository.readonly_session("main").store
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -279,6 +286,7 @@ def refuse_predicted(
         )
 
 
+@without_secrets
 def read_states(
     dataset: xr.Dataset,
     variable: Variable,
@@ -308,7 +316,7 @@ def read_states(
     except Exception as error:  # xarray engines raise whatever their libraries raise
         raise Unavailable(
             f"source: {variable.name} at time indices {positions} cannot be read "
-            f"({_one_line(error)}); nothing was captured, check the source and run again"
+            f"({one_line(error)}); nothing was captured, check the source and run again"
         ) from error
     return native(values if positions is not None else values[np.newaxis])
 

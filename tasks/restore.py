@@ -26,8 +26,10 @@ from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, U
 from gnomon.storage.grid import Block, cut
 from gnomon.storage.location import force_name, force_tree
 from gnomon.storage.model import Shadow, Variable
+from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
+from gnomon.storage.userpath import blame, check_output
 from gnomon.storage.view import Plane, is_predicted, plane_chunk, raw_dataset
 from gnomon.tasks.heal import heal
 from gnomon.tasks.points import RestorePoint, suspects
@@ -135,7 +137,8 @@ def restore(
     Conflict
         The target exists.
     InvalidInput
-        A plain restore of something predicted was asked for.
+        A plain restore of something predicted was asked for, or the target cannot be written;
+        nothing of it is left behind.
     Integrity
         What was written is not what was read.
     """
@@ -158,7 +161,12 @@ def restore(
             force_tree(partial_path)
             os.rename(partial_path, path)
         except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
-            raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
+            if isinstance(error, OSError) and error.errno is None:  # a worker that went away
+                raise Unavailable(
+                    f"writing {target} failed: {one_line(error)}; "
+                    "nothing was left behind, try again"
+                ) from error
+            raise blame("--to", target, error) from error
         unfinished.pop_all()
     with suppress(OSError):  # some file systems force no folders; all that is in it was forced
         force_name(path)
@@ -171,10 +179,13 @@ def _check_target(repository: Repository, target: str) -> Path:
         raise InvalidInput(
             f"cannot restore to {target!r}; give a local path ending in .zarr or .nc"
         )
-    if os.path.lexists(path):
+    if "\0" not in target and os.path.lexists(path):
         raise Conflict(f"{target} exists already; choose a new target")
+    check_output("--to", path, folder=path.suffix == ".zarr")
     if not path.absolute().parent.is_dir():
-        raise NotFound(f"the folder {path.absolute().parent} does not exist; make it first")
+        raise NotFound(
+            f"--to {target}: the folder {path.absolute().parent} does not exist; make it first"
+        )
     place = repository.location.path
     if place is not None and path.resolve().is_relative_to(place.resolve()):
         raise InvalidInput(f"{target} is inside the repository; choose a target elsewhere")

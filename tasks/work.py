@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gnomon.storage.credentials import without_secrets
+
 __all__ = ["Mapper", "SingleThreaded", "serial"]
 
 
@@ -40,4 +42,4 @@ class SingleThreaded[A, B]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1):
-            return self.function(item)
+            return without_secrets(self.function)(item)

@@ -52,7 +52,8 @@ def grow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     monkeypatch.chdir(folder)
     case = Case(folder, sources.temperature(HISTORY + 8))
     case.arrive(0, HISTORY)
-    # A relative path, so that copies of the repository find their own copy of the source.
+    # The path stays relative, so that copies of the repository find their own copy of the source.
+    monkeypatch.setattr("gnomon.creation.source_path", str)
     made = gnomon.create(str(case.place), "source.zarr", chunks={"lat": 4, "lon": 4})
     made.backfill()
     return case

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.storage.redaction import one_line
 from gnomon.validations.expectations import Severity
 from gnomon.validations.incidents import Incident
 
@@ -112,6 +114,10 @@ class FileAlert:
             file.write(line)
 
 
+class Redirected(OSError):
+    """A server sends elsewhere; what was posted would be lost on the way."""
+
+
 class WebhookAlert:
     """Posts alerts as JSON; the key ``text`` is what Slack and its kin show.
 
@@ -158,13 +164,23 @@ class WebhookAlert:
             )
             with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
                 if response.geturl() != self._url:  # urllib follows a redirect, without the body
-                    raise OSError("it redirects elsewhere")
+                    raise Redirected("it redirects elsewhere")
         except (OSError, HTTPException, ValueError) as error:
-            reason = str(error) if isinstance(error, OSError) else type(error).__name__
+            reason = _reason(error)
             raise Unavailable(
                 f"the webhook at {self._host} did not take the alert ({reason}); "
                 "check the address and the server"
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return why a request failed, in words of ours: a server may repeat the secret address."""
+    if isinstance(error, HTTPError):
+        return f"it answered {error.code}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) if isinstance(cause, TimeoutError | Redirected) else type(cause).__name__
 
 
 def alert_of(incident: Incident) -> Alert:
@@ -189,6 +205,7 @@ def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertF
             try:
                 action(alert)
             except Exception as error:
-                failures.append(AlertFailure(repr(action), alert.title, str(error)))
-                logger.warning("alert not sent action=%r error=%s", action, error)
+                reason = one_line(error)
+                failures.append(AlertFailure(repr(action), alert.title, reason))
+                logger.warning("alert not sent action=%r error=%s", action, reason)
     return failures

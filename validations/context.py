@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gnomon.storage.userpath import blaming
+
 if TYPE_CHECKING:
     from great_expectations.data_context.data_context.abstract_data_context import (
         AbstractDataContext,
@@ -44,13 +46,19 @@ def open_context(folder: Path | None = None, *, run_name: str | None = None) -> 
     run_name : str, optional
         Names the runs in the site, say by the capture they check; anything but letters, digits,
         ``.``, ``_`` and ``-`` is replaced by ``-``.
+
+    Raises
+    ------
+    InvalidInput
+        The folder cannot be made.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations
 
     place = None if folder is None else folder.absolute()
     if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
+        with blaming("--docs", place):
+            place.mkdir(parents=True, exist_ok=True)
     context = great_expectations.get_context(mode="ephemeral", project_config=_config(place))
     name = None if run_name is None else re.sub(r"[^\w.-]+|^\.+", "-", run_name, flags=re.ASCII)
     return Context(context, place, name)

@@ -4,6 +4,7 @@ The only module that talks to the Great Expectations engine; what it returns is 
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError
+from gnomon.storage.userpath import blaming
 from gnomon.validations.context import Context, open_context
 from gnomon.validations.expectations import Expectation, Finding, Validation
 from gnomon.validations.table import row_labels
@@ -54,6 +56,8 @@ def validate(
     ------
     GnomonError
         An expectation could not be evaluated.
+    InvalidInput
+        The Data Docs cannot be written.
     """
     if context is None:
         context = open_context()
@@ -108,9 +112,11 @@ def _run(
     from great_expectations.core.run_identifier import RunIdentifier
 
     checkpoint = _checkpoint(name, _suite(name, expectations), context)
-    outcome = checkpoint.run(
-        batch_parameters={"dataframe": frame}, run_id=RunIdentifier(run_name=context.run_name)
-    )
+    # The table is in memory: nothing but the pages of the Data Docs is written or read here.
+    with nullcontext() if context.folder is None else blaming("--docs", context.folder):
+        outcome = checkpoint.run(
+            batch_parameters={"dataframe": frame}, run_id=RunIdentifier(run_name=context.run_name)
+        )
     failing: dict[str, list[str]] = {}
     for validation in outcome.run_results.values():
         for result in validation.results:
