@@ -105,6 +105,20 @@ def print_status(found: dict[str, Any]) -> None:
             for name, v in found["variables"].items()
         ],
     )
+    for name, v in found["variables"].items():
+        _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
+
+
+def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None:
+    """Say what of a variable is not in the shadow."""
+    if withheld:
+        shown = ", ".join(withheld[:_SHOWN]) + (" ..." if len(withheld) > _SHOWN else "")
+        note(
+            f"left out of the shadow of {name}, as a check refused the prediction: {len(withheld)} "
+            f"of its chunks ({shown}); the next update learns anew there"
+        )
+    if unpredicted:
+        note(f"cells of {name} that have a value and are not predicted: {unpredicted}")
 
 
 def print_update(result: dict[str, Any]) -> None:
@@ -124,11 +138,25 @@ def print_update(result: dict[str, Any]) -> None:
     if result["doubted"]:
         note(f"{result['doubted']} chunks of older captures are suspect now (see 'anomalies')")
     for name, confidence in result["confidence"].items():
-        note(f"confidence of {name} by lead: " + " ".join(f"{c:.2f}" for c in confidence))
+        shown = " ".join("-" if c is None else f"{c:.2f}" for c in confidence)
+        note(f"confidence of {name} by lead: {shown}")
+        _note_left_out(name, result["withheld"].get(name, []), result["unpredicted"].get(name, 0))
+    worst = {(f["variable"], f["expectation"]): f for f in reversed(result["findings"])}
+    for finding in reversed(worst.values()):
+        if finding["expectation"] != "complete":
+            note(_finding(finding))
     if result["due"]:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:
         note(result["message"])
+
+
+def _finding(found: dict[str, Any]) -> str:
+    return (
+        f"{found['severity']}: prediction of {found['variable']} at {found['valid_time']}, chunk "
+        f"{found['chunk']}: {found['expectation']} is {found['observed']}, expected "
+        f"{found['expected']}. {found['reason']}"
+    )
 
 
 def _incident(found: dict[str, Any]) -> str:

@@ -90,6 +90,13 @@ class State:
         """(P,) times of `recent`, seconds."""
         return self.clock[2:, 0]
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether these can be the sums that captures leave behind."""
+        sums = self.variance, self.count, self.products[0], self.present, self.clock[1]
+        sound = [((s >= 0.0) & np.isfinite(s)).all() for s in sums]
+        return bool(all(sound) and (self.present <= 1.0).all() and np.isfinite(self.clock[0]).all())
+
     def copy(self) -> State:
         """An equal state that shares nothing."""
         return State(*(getattr(self, f.name).copy() for f in fields(self)))
