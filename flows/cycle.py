@@ -109,7 +109,7 @@ def run_cycle(
     if not refit and steps.is_shadowed(url):
         report.message = "nothing new in the source"
         return report
-    features = call(steps.features, url, refit)
+    features = call(steps.features, url, refit, settings)
     if not features:
         report.message = steps.forecast_excuse(url)
         return report

@@ -257,9 +257,12 @@ def is_shadowed(url: str) -> bool:
     return not any(r.kind in ("capture", "verdict") for r in later)
 
 
-def features(url: str, refit: str | None, *, mapper: Mapper) -> dict[str, Features]:
+def features(
+    url: str, refit: str | None, settings: Settings | None = None, *, mapper: Mapper
+) -> dict[str, Features]:
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
-    return find_features(Repository.open(url), refit=refit, mapper=mapper)
+    share = (settings or Settings()).refit_share
+    return find_features(Repository.open(url), refit=refit, share=share, mapper=mapper)
 
 
 def forecast(url: str, found: dict[str, Features], *, mapper: Mapper) -> Learnt:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gnomon import cli_hindcast, cli_maintenance
-from gnomon.console import At, Json, Place, app, print_json, progress_of
+from gnomon.console import At, Json, Place, app, pairs_of, print_json, progress_of
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -88,22 +88,6 @@ def _settings(
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
-def _pairs(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
-    """Read options such as ``--chunk latitude=90``."""
-    from gnomon.storage.errors import InvalidInput
-
-    found = {}
-    for value in values:
-        name, separator, number = value.partition("=")
-        try:
-            found[name] = kind(number)
-        except ValueError:
-            separator = ""
-        if not separator:
-            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
-    return found
-
-
 @app.command()
 def init(
     repository: Place,
@@ -134,11 +118,11 @@ def init(
         time=time,
         engine=engine,
         group=group,
-        chunks=_pairs(chunk, "--chunk", int),
+        chunks=pairs_of(chunk, "--chunk", int),
         leads=leads,
         periods_s=[p * 86400.0 for p in period] or None,
         interval_s=None if interval is None else interval * 3600.0,
-        tolerances=_pairs(tolerance, "--tolerance", float),
+        tolerances=pairs_of(tolerance, "--tolerance", float),
     )
     if as_json:
         print_json(made.status() | {"skipped": made.skipped})

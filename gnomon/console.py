@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from gnomon.maintenance import Progress
 
-__all__ = ["EXIT_CODES", "At", "Json", "Place", "app", "print_json", "progress_of"]
+__all__ = ["EXIT_CODES", "At", "Json", "Place", "app", "pairs_of", "print_json", "progress_of"]
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
@@ -54,3 +54,19 @@ def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
 
     with progress_bar() as callback:
         yield callback
+
+
+def pairs_of(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
+    """Read options such as ``--chunk latitude=90``."""
+    from gnomon.storage.errors import InvalidInput
+
+    found = {}
+    for value in values:
+        name, separator, number = value.partition("=")
+        try:
+            found[name] = kind(number)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
+    return found

@@ -235,14 +235,30 @@ def print_hindcast(found: "Report") -> None:
         f"{found.captures} captures, {found.origins} origins"
     )
     print_table(header, rows, title)
-    ratios = [(name.replace("_", " "), ratio) for name, ratio in found.ratio_to.items()]
+    ratios = [
+        (name.replace("_", " "), ratio, *found.ratio_to_interval[name])
+        for name, ratio in found.ratio_to.items()
+    ]
     note("")
-    print_table(["error of the shadow over that of", "ratio"], ratios)
+    print_table(["error of the shadow over that of", "ratio", "from", "to"], ratios)
+    note("")
+    shares = [
+        (f"{level} %", share, *found.coverage_interval[level])
+        for level, share in found.coverage_overall.items()
+    ]
+    shares.append(
+        ("90 %, worst season", found.coverage90_season, *found.coverage90_season_interval)
+    )
+    print_table(["interval", "covers", "from", "to"], shares)
     note("")
     note(
-        f"90 % intervals cover {found.coverage90:.1%}, {found.coverage90_worst:.1%} at the worst "
-        f"lead, {found.coverage90_season:.1%} in the worst season; "
-        f"confidence is off by {found.ece:.3f} (expected calibration error)"
+        f"from, to: where these figures are with 95 %, from {found.origins} origins that are worth "
+        f"{found.independent_origins:.3g}; differences inside them are ties"
+    )
+    note(
+        f"90 % intervals cover {found.coverage90_worst:.1%} at the worst lead; confidence is off "
+        f"by {found.ece:.3f} (expected calibration error), a perfect one would be by "
+        f"{found.ece_floor:.3f}, by {found.ece_limit:.3f} in one of 20 such records"
     )
     if found.doubted:
         note(f"{found.doubted:.2%} of the captured chunks look damaged: neither learnt nor scored")

@@ -111,6 +111,12 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
     return Forecast(mean, error, sure, rmse)
 
 
+def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Array:
+    """Predictions (H, C, N) of every candidate that `forecast` blends; NaN where never seen."""
+    modes = outlook.forecast(spec, len(times_s))
+    return predict(spec, state, times_s, tracking.damping(state), modes)
+
+
 def departures(
     spec: Specification,
     state: State,
