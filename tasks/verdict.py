@@ -49,10 +49,10 @@ def verdict(
     percent = f"{own:.0%} of the last capture's error{_range(ratio_interval['persistence'])}"
     if own > WORTH:
         return False, f"unsuitable: predictions have {percent}; restore the last capture{honest}"
-    if high >= 1.0:
+    if not high < 1.0:  # unknown too, where only one origin counts
         tie = "which so few origins cannot tell from all of it"
         return False, f"unsuitable so far: predictions have {percent}, {tie}{honest}"
-    if ratio[best] > WORTH or ratio_interval[best][1] >= 1.0:
+    if ratio[best] > WORTH or not ratio_interval[best][1] < 1.0:
         name = best.replace("_", " ")
         words = "no better than" if ratio[best] > WORTH else "a tie with"
         return True, f"of some use: predictions have {percent}, {words} the {name} alone{honest}"

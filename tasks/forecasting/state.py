@@ -51,6 +51,8 @@ class State:
     """(M, N) of the modes, fixed between refits; zero without modes."""
     rest: Array
     """(N,) damping per slot of what the modes leave over, fixed between refits."""
+    anchor: Array
+    """(N,) the climatology's mean at the last refit, which the modes are departures from."""
     clock: Array
     """(2 + P, G) last slot, learnt captures, then the times of `recent` in seconds."""
     information: Array
@@ -156,6 +158,7 @@ CELL_PARTS = (
     "shocks",
     "loadings",
     "rest",
+    "anchor",
 )
 CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "swing", "correction")
 
@@ -177,6 +180,7 @@ def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, t
         "shocks": (q,),
         "loadings": (spec.modes,),
         "rest": (),
+        "anchor": (),
     }
     chunks: dict[str, tuple[int, ...]] = {
         "clock": (2 + past,),

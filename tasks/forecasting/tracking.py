@@ -267,6 +267,7 @@ def rebase(state: State, offset: Array, captures: int) -> None:
     """Move the whole history of a chunk by an offset (N,) that so many captures show."""
     moved = np.where(np.isfinite(offset), offset, 0.0)
     state.coefficients[0] += moved
+    state.anchor += moved
     state.recent += moved
     state.level += moved
     # The mean is now known by those captures alone, and follows the next ones as fast.

@@ -15,7 +15,7 @@ from gnomon.tasks import refit
 from gnomon.tasks.hindcast import first_origin
 from tests import sources
 
-COUNT = 40
+COUNT = 30
 type Array = NDArray[np.float64]
 
 
@@ -24,14 +24,14 @@ def plain() -> xr.Dataset:
 
 
 def without_a_day() -> xr.Dataset:
-    return sources.temperature(COUNT + 2).drop_isel(time=[10, 32])
+    return sources.temperature(COUNT + 2).drop_isel(time=[10, 26])
 
 
 def twice_a_day() -> xr.Dataset:
     """With a second capture in some slots."""
     data = sources.temperature(COUNT)
     days = data.time.values.astype("f8")
-    days[[12, 33]] = days[[11, 32]] + 0.2
+    days[[12, 25]] = days[[11, 24]] + 0.2
     return data.assign_coords(time=("time", days, data.time.attrs))
 
 
@@ -43,25 +43,25 @@ def moving_mask() -> xr.Dataset:
 
 def new_cells() -> xr.Dataset:
     data = sources.temperature(COUNT)
-    data.sst.values[:33, 0, :2] = np.nan
+    data.sst.values[:24, 0, :2] = np.nan
     return data
 
 
 def damaged_past() -> xr.Dataset:
     data = sources.temperature(COUNT)
-    data.sst.values[15, :4, :4] += 1e4
+    data.sst.values[12, :4, :4] += 1e4
     return data
 
 
 def damaged_arrival() -> xr.Dataset:
     data = sources.temperature(COUNT)
-    data.sst.values[32, :4, 4:8] += 50
+    data.sst.values[24, :4, 4:8] += 50
     return data
 
 
 def drifting() -> xr.Dataset:
     data = sources.temperature(COUNT)
-    data.sst.values[30:] *= np.linspace(1.0, 1.02, COUNT - 30)[:, None, None]
+    data.sst.values[20:] *= np.linspace(1.0, 1.02, COUNT - 20)[:, None, None]
     return data
 
 
@@ -155,7 +155,7 @@ def test_it_is_where_growth_makes_a_refit_due(
 
 
 def test_it_is_where_the_window_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refit, "MAX_WINDOW", 20)
+    monkeypatch.setattr(refit, "MAX_WINDOW", 16)
     compare(plain(), tmp_path, share=0.005)
 
 
