@@ -20,7 +20,7 @@ from gnomon.storage.source import instants, open_source, read_states
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.features import traits_of
 from gnomon.tasks.forecasting import Departures, usable
-from gnomon.tasks.hindcast import Report, Scored, first_origin, issue
+from gnomon.tasks.hindcast import Report, Score, Scored, first_origin, issue
 from gnomon.tasks.hindcast import hindcast as evaluate
 from gnomon.tasks.refit import window_length
 from gnomon.tasks.replay import Replay, Series
@@ -102,9 +102,17 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
 
 def forecasts(
     replay: Replay, *, origins: int = 30, progress: Progress | None = None
-) -> list[Scored]:
-    """Return the forecasts that a hindcast scores, each beside what came."""
-    return SingleThreaded(partial(issue, origins=origins, progress=progress))(replay)[0]
+) -> tuple[list[Scored], Report]:
+    """Return the forecasts of a hindcast, each beside what came, and what is reported of them."""
+
+    def run(replay: Replay) -> tuple[list[Scored], Report]:
+        score = Score(replay)
+        made = list(issue(replay, origins=origins, progress=progress))
+        for one in made:
+            score.add(one)
+        return made, score.report()
+
+    return SingleThreaded(run)(replay)
 
 
 def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data

@@ -4,7 +4,7 @@ A replay does with the record what a repository would have done; what it predict
 captures is compared with what came.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from gnomon.tasks.noise import (
 from gnomon.tasks.replay import Issued, Replay
 from gnomon.tasks.verdict import BASELINES, verdict
 
-__all__ = ["BASELINES", "Report", "Scored", "first_origin", "hindcast", "issue"]
+__all__ = ["BASELINES", "Report", "Score", "Scored", "first_origin", "hindcast", "issue"]
 
 LEVELS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035489004}
 """Nominal coverage in percent, and the half width of its interval in standard errors."""
@@ -109,6 +109,8 @@ class Scored:
     issued: Issued
     truth: Floats
     """(H, N) captured; NaN where missing, not captured, or not believed."""
+    doubted: float
+    """Share of the record's captured chunks that are not believed."""
 
 
 def hindcast(replay: Replay, *, origins: int = 30, progress: Progress | None = None) -> Report:
@@ -128,32 +130,33 @@ def hindcast(replay: Replay, *, origins: int = 30, progress: Progress | None = N
     InvalidInput
         Too few captures, or nothing could be forecast from them.
     """
-    scored, doubted = issue(replay, origins=origins, progress=progress)
-    return _Score(replay, scored, doubted).report()
+    score = Score(replay)
+    for one in issue(replay, origins=origins, progress=progress):
+        score.add(one)
+    return score.report()
 
 
 def issue(
     replay: Replay, *, origins: int = 30, progress: Progress | None = None
-) -> tuple[list[Scored], float]:
-    """Forecasts from origins over the last 30 % of a record, and what share of it is doubted."""
+) -> Iterator[Scored]:
+    """Yield the forecasts from origins over the last 30 % of a record, beside what came."""
     count = len(replay.series.instants)
     first = first_origin(count)
     chosen = np.unique(np.linspace(first, count - 2, min(origins, count - 1 - first)).astype(int))
-    issued: list[Issued] = []
+    believed: tuple[Floats, float] | None = None
     for position in range(first, int(chosen[-1]) + 1):
         wanted = position in chosen
         replay.update(position, idle=not wanted)
         made = replay.forecast() if wanted else None
         if made is not None:
-            issued.append(made)
+            believed = believed or _believed(replay, made.specification)
+            yield Scored(made, _truth(replay, made, believed[0]), believed[1])
         if progress is not None and wanted:
             progress("hindcasts", int(np.searchsorted(chosen, position)) + 1, len(chosen))
-    if not issued:
+    if believed is None:
         raise InvalidInput(
             "nothing could be forecast: fewer than 3 values of every cell; wait for more captures"
         )
-    believed, doubted = _believed(replay, issued[-1].specification)
-    return [Scored(one, _truth(replay, one, believed)) for one in issued], doubted
 
 
 def first_origin(captures: int) -> int:
@@ -199,55 +202,65 @@ def _truth(replay: Replay, issued: Issued, believed: Floats) -> Floats:
     return truth
 
 
-class _Score:
+class Score:
     """What each origin adds to the figures: sums over cells, by origin (first axis) and lead."""
 
-    def __init__(self, replay: Replay, scored: list[Scored], doubted: float) -> None:
-        self.replay, self.scored, self.doubted = replay, scored, doubted
-        self.spec = scored[-1].issued.specification
-        shape = len(scored), replay.traits.leads
-        self.number, self.crps = np.zeros(shape), np.zeros(shape)
-        self.squares = np.zeros((*shape, len(CANDIDATES) + 1))
-        self.covered = {name: np.zeros(shape) for name in LEVELS}
-        self.seasons = np.zeros((len(scored), SEASONS, 2))
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.last: Scored | None = None
+        self.origins: list[int] = []
+        self.rows: list[dict[str, Floats]] = []
         self.pairs: list[Floats] = []
-        for place, one in enumerate(scored):
-            self._add(place, one)
-        self.blocks = Blocks.of(
-            np.array([one.issued.origin for one in scored]), replay.traits.leads
-        )
+        self.weights: list[Floats] = []
 
-    def _add(self, place: int, one: Scored) -> None:
+    def add(self, one: Scored) -> None:
         """Score one forecast; cells count where truth, forecast and all candidates are known."""
+        self.last = one
         made, truth, predictions = one.issued.forecast, one.truth, one.issued.candidates
         mean, error = made.mean, made.standard_error
         known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(known, mean - truth, np.nan)
         every = np.concatenate([mean[:, None], predictions], axis=1) - truth[:, None]
-        self.number[place] = known.sum(axis=1)
-        self.squares[place] = np.where(known[:, None], every**2, 0.0).sum(axis=2)
-        self.crps[place] = np.nansum(_crps(departure, error), axis=1)
+        row: dict[str, Floats] = {
+            "number": known.sum(axis=1).astype(np.float64),
+            "squares": np.where(known[:, None], every**2, 0.0).sum(axis=2),
+            "crps": np.nansum(_crps(departure, error), axis=1),
+        }
         for name, width in LEVELS.items():
-            self.covered[name][place] = (np.abs(departure) <= width * error).sum(axis=1)
+            row[name] = (np.abs(departure) <= width * error).sum(axis=1).astype(np.float64)
         phase = (one.issued.instants / SECOND / self._cycle()) % 1.0
-        for season in range(SEASONS):
-            own = (SEASONS * phase).astype(int) == season
-            inside = self.covered["90"][place][own].sum()
-            self.seasons[place, season] = inside, self.number[place][own].sum()
+        own = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
+        row["seasons"] = np.stack([row["90"] @ own, row["number"] @ own], axis=1)
+        self.rows.append(row)
         rmse = chunk_rms(departure, self.replay.series.starts)
         usable = np.isfinite(rmse) & np.isfinite(made.confidence)
         within = (rmse <= one.issued.specification.tolerance)[usable]
         stated = made.confidence[usable]
-        self.pairs.append(np.stack([stated, within, np.full(len(stated), place)], axis=1))
+        self.pairs.append(np.stack([stated, within, np.full(len(stated), len(self.origins))], 1))
+        self.origins.append(one.issued.origin)
+        self.weights.append(one.issued.outlook.calibration.weights)
+
+    def _sums(self, name: str) -> Floats:
+        return np.stack([row[name] for row in self.rows])
+
+    @property
+    def blocks(self) -> Blocks:
+        """How the origins hang together."""
+        return Blocks.of(np.array(self.origins), self.replay.traits.leads)
 
     def _cycle(self) -> float:
         """Seconds of the cycle whose quarters are the seasons: the longest there is, or a year."""
-        return max(self.spec.periods_s, default=365.2425 * 86400.0)
+        return max(self._spec.periods_s, default=self.replay.traits.year_s)
+
+    @property
+    def _spec(self) -> Specification:
+        assert self.last is not None
+        return self.last.issued.specification
 
     def _ratios(self) -> tuple[dict[str, float], dict[str, Interval]]:
         """Ratio of RMSE to each candidate's, all leads together, and its interval."""
         # Each lead counts once for each capture that verified it.
-        sums = self.squares.sum(axis=1)
+        sums = self._sums("squares").sum(axis=1)
         found: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
         for k, name in enumerate(CANDIDATES, start=1):
@@ -259,7 +272,7 @@ class _Score:
 
     def _coverage(self, name: str) -> tuple[float, Interval]:
         """Coverage of a nominal interval, all leads together."""
-        sums = np.stack([self.covered[name].sum(axis=1), self.number.sum(axis=1)], axis=1)
+        sums = np.stack([self._sums(n).sum(axis=1) for n in (name, "number")], axis=1)
         return self._share(sums)
 
     def _share(self, sums: Floats) -> tuple[float, Interval]:
@@ -270,7 +283,8 @@ class _Score:
 
     def _worst_season(self) -> tuple[float, Interval]:
         """Coverage of the 90 % interval in the season where it is least."""
-        found = [self._share(self.seasons[:, season]) for season in range(SEASONS)]
+        sums = self._sums("seasons")
+        found = [self._share(sums[:, season]) for season in range(SEASONS)]
         nothing = float("nan"), (float("nan"), float("nan"))
         return min((f for f in found if np.isfinite(f[0])), key=lambda f: f[0], default=nothing)
 
@@ -288,14 +302,14 @@ class _Score:
 
     def report(self) -> Report:
         """Return everything as plain numbers."""
-        total = self.number.sum(axis=0)
+        total = self._sums("number").sum(axis=0)
         number = np.where(total > 0, total, np.nan)
         names = ("shadow", *CANDIDATES)
-        rmse = np.sqrt(self.squares.sum(axis=0) / number[:, None])
+        rmse = np.sqrt(self._sums("squares").sum(axis=0) / number[:, None])
         with np.errstate(divide="ignore", invalid="ignore"):
             skill = {b: 1.0 - rmse[:, 0] / rmse[:, names.index(b)] for b in BASELINES}
         ratio, ratio_interval = self._ratios()
-        coverage = {name: covered.sum(axis=0) / number for name, covered in self.covered.items()}
+        coverage = {name: self._sums(name).sum(axis=0) / number for name in LEVELS}
         overall = {name: self._coverage(name) for name in LEVELS}
         shares = {name: found for name, (found, _) in overall.items()}
         intervals = {name: interval for name, (_, interval) in overall.items()}
@@ -308,8 +322,8 @@ class _Score:
             season,
             (sure["ece"], sure["ece_floor"], sure["ece_limit"]),
         )
-        weights = [one.issued.outlook.calibration.weights for one in self.scored]
-        mean = np.mean(weights, axis=0)
+        mean = np.mean(self.weights, axis=0)
+        assert self.last is not None
         return Report(
             leads=list(range(1, self.replay.traits.leads + 1)),
             rmse={n: rmse[:, names.index(n)].tolist() for n in ("shadow", *BASELINES)},
@@ -318,7 +332,7 @@ class _Score:
             ratio_to_persistence_interval=ratio_interval["persistence"],
             ratio_to=ratio,
             ratio_to_interval=ratio_interval,
-            crps=(self.crps.sum(axis=0) / number).tolist(),
+            crps=(self._sums("crps").sum(axis=0) / number).tolist(),
             coverage={name: values.tolist() for name, values in coverage.items()},
             coverage_overall=shares,
             coverage_interval=intervals,
@@ -329,15 +343,15 @@ class _Score:
             coverage90_season_interval=season[1],
             cells=int(np.isfinite(self.replay.series.values).any(axis=0).sum()),
             captures=len(self.replay.series.instants),
-            origins=len(self.scored),
+            origins=len(self.origins),
             independent_origins=self.blocks.independent,
-            doubted=self.doubted,
+            doubted=self.last.doubted,
             refits=len(self.replay.seconds["refit"]),
             cells_per_second=self._speed(),
             verdict=words,
             suitable=suitable,
             weights={name: mean[:, k].tolist() for k, name in enumerate(CANDIDATES)},
-            specification=self.spec.to_json(),
+            specification=self._spec.to_json(),
             **sure,
         )
 

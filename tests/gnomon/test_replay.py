@@ -94,7 +94,7 @@ def compare(data: xr.Dataset, folder: Path, share: float, leads: int = 3) -> int
         str(folder / "whole.zarr"), "sst", leads=leads, chunks=chunks, settings=settings
     )
     count = data.sizes["time"]
-    made = {one.issued.origin: one.issued for one in forecasts(replay, origins=count)}
+    made = {one.issued.origin: one.issued for one in forecasts(replay, origins=count)[0]}
     first = first_origin(count)
     assert sorted(made) == list(range(first, count - 1))
     source = folder / "source.zarr"
