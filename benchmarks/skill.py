@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.hindcasting import Scored, forecasts, open_replay
+from gnomon.hindcasting import forecasts, open_replay
 from gnomon.tasks.forecasting import CANDIDATES
+from gnomon.tasks.hindcast import Scored
 
 RIVALS = ("AutoARIMA", "AutoETS", "Theta")
 ENVIRONMENT = Path(".venv-rivals/bin/python")

@@ -86,6 +86,8 @@ class Blocks:
         low, high = np.quantile(drawn, [tail, 1.0 - tail])
         freedom = self.independent - 1.0
         stretch = float(special.stdtrit(freedom, 1.0 - tail) / special.ndtri(1.0 - tail))
+        # A resample scatters about the mean of the blocks, which scatters itself.
+        stretch *= (self.independent / freedom) ** 0.5
         return best - stretch * max(0.0, best - low), best + stretch * max(0.0, high - best)
 
 
