@@ -12,81 +12,85 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.hindcasting import read_series
-from gnomon.tasks.forecasting import Specification, fit_outlook, forecast, learn, roll
-from gnomon.tasks.forecasting.climatology import features, prior
-from gnomon.tasks.hindcast import Series, hindcast
+import gnomon
+from gnomon.hindcasting import open_replay
+from gnomon.tasks.hindcast import first_origin
+from gnomon.tasks.replay import Replay
 
 Z90 = 1.6448536269514722
 FEW = (4, 6, 10, 20, 40)
 
 
-def fitted(spec: Specification, series: Series, window: slice) -> tuple[Any, ...]:
-    """Specification, state and outlook of a piece of the record."""
-    values = series.values[window]
-    shape = len(values), len(series.starts) - 1
-    given = series.slots[window], series.times_s[window], values, series.starts
-    options = {"trusted": np.ones(shape, bool), "gated": np.ones(shape, bool)}
-    # A piece shorter than one and a half cycles knows of no season.
-    span = float(series.times_s[window][-1] - series.times_s[window][0])
-    kept = [k for k, period in enumerate(spec.periods_s) if span >= 1.5 * period]
-    spec = replace(
-        spec,
-        periods_s=tuple(spec.periods_s[k] for k in kept),
-        harmonics=tuple(spec.harmonics[k] for k in kept),
+def piece(replay: Replay, first: int, last: int, values: Any = None) -> Replay:
+    """A repository that captures only a part of what is there, or other values in their place."""
+    series = replay.series
+    rows = series.values if values is None else values
+    offset = series.offset
+    part = replace(
+        series, instants=series.instants[offset + first : offset + last], values=rows[first:last]
     )
-    spec, outlook = fit_outlook(spec, *given, **options)
-    learnt = learn(spec, *given, **options, amplitudes=outlook.amplitudes)
-    return spec, learnt.state, outlook
+    return Replay(replay.traits, part, replay.calendar, replay.interval_s, share=replay.share)
 
 
-def covered(spec: Specification, state: Any, outlook: Any, series: Series, last: int) -> float:
-    """Share of cells within the nominal 90 % intervals, all leads together."""
-    ahead = slice(last + 1, last + 1 + spec.leads)
-    made = forecast(spec, state, outlook, series.times_s[ahead])
-    truth = series.values[ahead]
-    known = np.isfinite(truth) & np.isfinite(made.mean)
-    inside = np.abs(made.mean - truth) <= Z90 * made.standard_error
-    return float(inside[known].mean()) if known.any() else np.nan
+def covered(replay: Replay, truth: Any) -> float:
+    """Share of cells within the nominal 90 % intervals of the newest forecast, all leads."""
+    made = replay.forecast()
+    if made is None:
+        return np.nan
+    ahead = truth[: replay.traits.leads]
+    mean, error = made.forecast.mean[: len(ahead)], made.forecast.standard_error[: len(ahead)]
+    known = np.isfinite(ahead) & np.isfinite(mean)
+    return float((np.abs(mean - ahead) <= Z90 * error)[known].mean()) if known.any() else np.nan
 
 
-def few_captures(spec: Specification, series: Series, pieces: int) -> dict[int, float]:
-    """Coverage from pieces of so many captures, spread over the record."""
+def few_captures(replay: Replay, pieces: int) -> dict[int, float]:
+    """Coverage from repositories with so many captures, begun all over the record."""
     result = {}
-    count = len(series.slots)
+    values = replay.series.values
     for size in FEW:
-        room = count - size - spec.leads
+        room = len(values) - size - replay.traits.leads
         if room < 1:
             continue
         found = []
         for first in np.unique(np.linspace(0, room, pieces).astype(int)):
-            window = slice(int(first), int(first) + size)
-            own, state, outlook = fitted(spec, series, window)
-            found.append(covered(own, state, outlook, series, window.stop - 1))
+            begun = piece(replay, int(first), int(first) + size)
+            begun.update(size - 1)
+            found.append(covered(begun, values[first + size :]))
         result[size] = float(np.nanmean(found))
     return result
 
 
-def after_jump(spec: Specification, series: Series) -> list[float]:
-    """Coverage by capture after departures doubled, at 70 % of the record."""
-    count = len(series.slots)
-    jump = int(0.7 * count)
-    rows = features(spec, series.times_s)
-    filled = np.nan_to_num(series.values - np.nanmean(series.values, axis=0))
-    gram = rows[:jump].T @ rows[:jump] + prior(spec)
-    cycle = rows @ np.linalg.solve(gram, rows[:jump].T @ filled[:jump])
-    cycle += np.nanmean(series.values, axis=0)
+def louder(replay: Replay, specification: dict[str, Any], jump: int) -> Any:
+    """Values of the record with departures from the mean cycle doubled from a capture on."""
+    series = replay.series
+    times = series.instants[series.offset :] / 1e6 - specification["origin_s"]
+    columns = [np.ones(len(times))]
+    for period, harmonics in zip(
+        specification["periods_s"], specification["harmonics"], strict=True
+    ):
+        for k in range(1, harmonics + 1):
+            angle = 2 * np.pi * k * times / period
+            columns += [np.cos(angle), np.sin(angle)]
+    rows = np.stack(columns, axis=1)
+    mean = np.nanmean(series.values, axis=0)
+    filled = np.nan_to_num(series.values - mean)
+    gram = rows[:jump].T @ rows[:jump] + 1e-3 * np.eye(rows.shape[1])
+    cycle = rows @ np.linalg.solve(gram, rows[:jump].T @ filled[:jump]) + mean
     values = series.values.copy()
     values[jump:] = cycle[jump:] + 2.0 * (values[jump:] - cycle[jump:])
-    louder = replace(series, values=values)
-    spec, state, outlook = fitted(spec, louder, slice(max(0, jump - 512), jump))
-    cells = outlook.patterns.shape[1]
+    return values
+
+
+def after_jump(replay: Replay, specification: dict[str, Any]) -> list[float]:
+    """Coverage by capture after departures doubled, at the first origin of a hindcast."""
+    jump = first_origin(len(replay.series.instants)) - replay.series.offset
+    values = louder(replay, specification, jump)
+    begun = piece(replay, 0, len(values), values)
+    begun.update(jump - 1)
     result = []
-    for k in range(jump, count - spec.leads):
-        result.append(covered(spec, state, outlook, louder, k - 1))
-        slot, time_s = int(series.slots[k]), float(series.times_s[k])
-        state = roll(spec, state, outlook, slot, time_s, values[k])
-        outlook = outlook.roll(spec, slot, time_s, values[k, :cells])
+    for k in range(jump, len(values) - replay.traits.leads):
+        result.append(covered(begun, values[k:]))
+        begun.update(k)
     return result
 
 
@@ -95,13 +99,14 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--variable", required=True)
     parser.add_argument("--leads", type=int)
-    parser.add_argument("--origins", type=int, default=60)
+    parser.add_argument("--origins", type=int, default=30)
     parser.add_argument("--pieces", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    spec, series = read_series(options.source, options.variable, leads=options.leads)
-    report = hindcast(spec, series, origins=options.origins)
-    jump = after_jump(spec, series)
+    given = options.source, options.variable
+    report = gnomon.hindcast(*given, leads=options.leads, origins=options.origins)
+    replay = open_replay(*given, leads=options.leads)
+    jump = after_jump(replay, report.specification)
     figures: dict[str, Any] = {
         "coverage": report.coverage,
         "coverage90": report.coverage90,
@@ -110,7 +115,8 @@ def main() -> None:
         "ece": report.ece,
         "brier": report.brier,
         "reliability": report.reliability,
-        "few_captures": few_captures(spec, series, options.pieces),
+        "ece_floor": report.ece_floor,
+        "few_captures": few_captures(replay, options.pieces),
         "after_jump": {
             "1-10": float(np.nanmean(jump[:10])) if jump else None,
             "21-30": float(np.nanmean(jump[20:30])) if len(jump) > 20 else None,

@@ -3,7 +3,9 @@
     python benchmarks/rivals.py SERIES.npz MODEL...
 
 SERIES.npz holds ``values`` (T, N), ``origins`` (O,), ``leads`` and ``season`` (slots, 1 for none).
-For each model it writes SERIES-MODEL.npy, (O, H, N), and prints the seconds it took as JSON.
+For each model it writes SERIES-MODEL.npy, (O, H, N), and prints the seconds it took as JSON, and of
+how many fits how many failed: there the last value is the forecast. A history begins with its first
+value, and its gaps are filled in a straight line; values after the last one repeat it.
 `benchmarks/skill.py` calls it; nothing of Gnomon is imported.
 """
 
@@ -18,12 +20,20 @@ from statsforecast.models import AutoARIMA, AutoETS, DynamicOptimizedTheta
 MODELS = {"AutoARIMA": AutoARIMA, "AutoETS": AutoETS, "Theta": DynamicOptimizedTheta}
 
 
+def without_gaps(history):
+    """Return a series from its first value on, gaps filled; nothing if there is no value."""
+    known = np.flatnonzero(np.isfinite(history))
+    if not known.size:
+        return history[:0]
+    return np.interp(np.arange(known[0], len(history)), known, history[known])
+
+
 def main() -> None:
     path = Path(sys.argv[1])
     with np.load(path) as given:
         values, origins = given["values"], given["origins"]
         leads, season = int(given["leads"]), int(given["season"])
-    short = values[: min(len(values), 30), 0]
+    short = np.sin(np.arange(30.0))
     for name in sys.argv[2:]:
         MODELS[name](season_length=1).forecast(short, leads)  # compile outside the clock
         made = np.empty((len(origins), leads, values.shape[1]))
@@ -31,11 +41,14 @@ def main() -> None:
         begun = time.perf_counter()
         for i, origin in enumerate(origins):
             for cell in range(values.shape[1]):
-                history = values[: origin + 1, cell]
+                history = without_gaps(values[: origin + 1, cell])
+                last = history[-1] if history.size else np.nan
                 try:
                     found = MODELS[name](season_length=season).forecast(history, leads)["mean"]
                 except Exception:  # noqa: BLE001 - a model that fails counts as the last value
-                    found, failed = np.full(leads, history[-1]), failed + 1
+                    found, failed = np.full(leads, last), failed + 1
+                if not np.isfinite(found).all():
+                    found, failed = np.full(leads, last), failed + 1
                 made[i, :, cell] = found
         seconds = time.perf_counter() - begun
         np.save(path.with_name(f"{path.stem}-{name}.npy"), made)

@@ -2,9 +2,14 @@
 
     python -m benchmarks.skill SOURCE --variable V [--leads H] [--origins N] [--rivals] [--json]
 
-Ratio of RMSE to restoring the last capture, all leads together, over the last 30 % of the record.
-``--rivals`` fits AutoARIMA, AutoETS and Theta to single cells at some of the same origins, in the
-environment that ``make rivals`` makes, and scores everything on those cells and origins alone.
+Ratio of RMSE to restoring the last capture, all leads together, over the last 30 % of the record,
+as `gnomon hindcast` has it, with the interval that its origins allow. ``--rivals`` fits AutoARIMA,
+AutoETS and Theta to single cells at some of the same origins, in the environment that ``make
+rivals`` makes, and scores everything on those cells and origins alone.
+
+Cells are drawn from those with the fewest gaps. A rival gets a history without gaps: what a cell
+lacks before its first value is left out, and gaps after it are filled in a straight line. Where a
+model fails, its forecast is the last value, and the table says how often.
 """
 
 from __future__ import annotations
@@ -20,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.hindcasting import read_series
+from gnomon.hindcasting import forecasts, open_replay
 from gnomon.tasks.forecasting import CANDIDATES
-from gnomon.tasks.hindcast import Issued, Series, hindcast, issue
+from gnomon.tasks.hindcast import Scored
 
 RIVALS = ("AutoARIMA", "AutoETS", "Theta")
 ENVIRONMENT = Path(".venv-rivals/bin/python")
@@ -30,8 +35,8 @@ ENVIRONMENT = Path(".venv-rivals/bin/python")
 
 def run_rivals(
     environment: Path, models: list[str], values: Any, origins: list[int], leads: int, season: int
-) -> dict[str, tuple[Any, float]]:
-    """Forecasts (O, H, N) of series (T, N) by each model, and its fits per second, on one core."""
+) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Forecasts (O, H, N) of series (T, N) by each model, with fits, failures, and seconds."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.npz"
@@ -44,56 +49,68 @@ def run_rivals(
         )
         for line in done.stdout.splitlines():
             one = json.loads(line)
-            made = np.load(path.with_name(f"{path.stem}-{one['model']}.npy"))
-            found[one["model"]] = made, one["fits"] / one["seconds"]
+            found[one["model"]] = np.load(path.with_name(f"{path.stem}-{one['model']}.npy")), one
     return found
 
 
+def pick_cells(values: Any, count: int) -> Any:
+    """Cells (N,) of a record (T, N), drawn from those that have a value most often."""
+    known = np.isfinite(values).sum(axis=0)
+    best = np.flatnonzero(known >= max(1, 0.98 * known.max(initial=0)))
+    rng = np.random.default_rng(0)
+    return np.sort(rng.choice(best, min(count, len(best)), replace=False))
+
+
 def compare(
-    options: argparse.Namespace, spec: Any, series: Series, issued: list[Issued]
+    options: argparse.Namespace, replay: Any, scored: list[Scored], specification: dict[str, Any]
 ) -> dict[str, Any]:
     """Ratios to persistence of everything on the same cells and origins, and series per second."""
-    whole = np.flatnonzero(np.isfinite(series.values).all(axis=0))
-    rng = np.random.default_rng(0)
-    cells = np.sort(rng.choice(whole, min(options.cells, len(whole)), replace=False))
-    places = np.unique(np.linspace(0, len(issued) - 1, options.rival_origins).astype(int))
-    chosen = [issued[place] for place in places]
-    season = options.season or _season(spec)
+    series = replay.series
+    cells = pick_cells(series.values, options.cells)
+    places = np.unique(np.linspace(0, len(scored) - 1, options.rival_origins).astype(int))
+    chosen = [scored[place] for place in places]
+    season = options.season or season_of(specification)
     models = [m for m in RIVALS if m not in options.without]
-    origins = [one.origin for one in chosen]
     found = run_rivals(
-        options.environment, models, series.values[:, cells], origins, spec.leads, season
+        options.environment,
+        models,
+        series.values[:, cells],
+        [one.issued.origin - series.offset for one in chosen],
+        replay.traits.leads,
+        season,
     )
-    ratios: dict[str, float] = {}
-    for name, (made, _) in found.items():
-        cut = [m[: len(o.truth)] for m, o in zip(made, chosen, strict=True)]
-        ratios[name] = _ratio(chosen, cells, cut)
-    speeds = {name: speed for name, (_, speed) in found.items()}
-    ratios["shadow"] = _ratio(chosen, cells, [one.mean[:, cells] for one in chosen])
+    made = {name: list(predicted) for name, (predicted, _) in found.items()}
+    made["shadow"] = [one.issued.forecast.mean[:, cells] for one in chosen]
     for k, name in enumerate(CANDIDATES):
-        ratios[name] = _ratio(chosen, cells, [one.candidates[:, k, cells] for one in chosen])
+        made[name] = [one.issued.candidates[:, k, cells] for one in chosen]
     return {
         "cells": len(cells),
         "origins": len(chosen),
         "season": season,
-        "ratio_to_persistence": ratios,
-        "series_per_second": speeds,
+        "ratio_to_persistence": ratios(made, [one.truth[:, cells] for one in chosen]),
+        "series_per_second": {n: one["fits"] / one["seconds"] for n, (_, one) in found.items()},
+        "failed": {n: [one["failed"], one["fits"]] for n, (_, one) in found.items()},
     }
 
 
-def _season(spec: Any) -> int:
-    slots = [round(period / spec.interval_s) for period in spec.periods_s]
-    return min((s for s in slots if 1 < s <= 366), default=1)
-
-
-def _ratio(chosen: list[Issued], cells: Any, made: list[Any]) -> float:
-    square, still = 0.0, 0.0
-    for one, predicted in zip(chosen, made, strict=True):
-        truth = one.truth[:, cells]
+def ratios(made: dict[str, list[Any]], truths: list[Any]) -> dict[str, float]:
+    """RMSE of each over that of persistence, where all of them and the truth are known."""
+    squares = dict.fromkeys(made, 0.0)
+    for place, truth in enumerate(truths):
         known = np.isfinite(truth)
-        square += float(((predicted - truth)[known] ** 2).sum())
-        still += float(((one.candidates[:, 0, cells] - truth)[known] ** 2).sum())
-    return float(np.sqrt(square / still))
+        for predicted in made.values():
+            known &= np.isfinite(predicted[place])
+        for name, predicted in made.items():
+            squares[name] += float(((predicted[place] - truth)[known] ** 2).sum())
+    still = squares["persistence"] or float("nan")
+    return {name: float(np.sqrt(square / still)) for name, square in squares.items()}
+
+
+def season_of(specification: dict[str, Any]) -> int:
+    """Slots of the shortest season that a rival can be given; 1: none."""
+    interval_s = specification["interval_s"]
+    slots = [round(period / interval_s) for period in specification["periods_s"]]
+    return min((s for s in slots if 1 < s <= 366), default=1)
 
 
 def main() -> None:
@@ -110,29 +127,43 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    spec, series = read_series(options.source, options.variable, leads=options.leads)
-    report = hindcast(spec, series, origins=options.origins).to_json()
+    begun = perf_counter()
+    replay = open_replay(options.source, options.variable, leads=options.leads)
+    scored, found = forecasts(replay, origins=options.origins)
+    report = found.to_json()
     if options.rivals:
-        begun = perf_counter()
-        issued, _ = issue(spec, series, origins=options.origins)
-        report["rivals"] = compare(options, spec, series, issued)
-        report["rivals"]["seconds_of_all_own_hindcasts"] = perf_counter() - begun
+        report["seconds_of_all_own_hindcasts"] = perf_counter() - begun
+        report["rivals"] = compare(options, replay, scored, report["specification"])
     if options.json:
         print(json.dumps(report))
         return
     print(f"{report['cells']} cells, {report['captures']} captures, {report['origins']} origins")
     print("ratio of RMSE to the last capture's, all leads together:")
-    own = report["ratio_to_persistence"]
-    print(f"  {'shadow':20}{own:8.3f}")
+    low, high = report["ratio_to_persistence_interval"]
+    print(f"  {'shadow':20}{_number(report['ratio_to_persistence'])}", end="")
+    print(f"   ({_number(low).strip()} to {_number(high).strip()})")
     for name, ratio in report["ratio_to"].items():
-        print(f"  {name:20}{own / ratio if ratio else float('nan'):8.3f}")
-    print(f"coverage {report['coverage90']:.3f}, ece {report['ece']:.3f}; {report['verdict']}")
+        own = report["ratio_to_persistence"]
+        print(f"  {name:20}{_number(own / ratio if own and ratio else None)}")
+    for level, share in report["coverage_overall"].items():
+        low, high = report["coverage_interval"][level]
+        print(f"{level} % covers {_number(share)}   ({_number(low)} to {_number(high)})")
+    print(f"ece {report['ece']:.3f}, by chance {report['ece_floor']:.3f}; {report['verdict']}")
     if options.rivals:
-        rivals = report["rivals"]
-        print(f"on {rivals['cells']} cells at {rivals['origins']} origins:")
-        for name, ratio in sorted(rivals["ratio_to_persistence"].items(), key=lambda x: x[1]):
-            speed = rivals["series_per_second"].get(name)
-            print(f"  {name:20}{ratio:8.3f}" + (f"{speed:12.1f} series/s" if speed else ""))
+        print_rivals(report["rivals"])
+
+
+def print_rivals(rivals: dict[str, Any]) -> None:
+    print(f"on {rivals['cells']} cells at {rivals['origins']} origins:")
+    for name, ratio in sorted(rivals["ratio_to_persistence"].items(), key=lambda x: x[1]):
+        speed = rivals["series_per_second"].get(name)
+        line = f"  {name:20}{ratio:8.3f}" + (f"{speed:12.1f} series/s" if speed else "")
+        failed, fits = rivals["failed"].get(name, (0, 0))
+        print(line + (f"; {failed} of {fits} fits failed: the last value counts" if failed else ""))
+
+
+def _number(value: float | None) -> str:
+    return f"{'-':>8}" if value is None else f"{value:8.3f}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """How long a refit and an update take: python -m benchmarks.speed SOURCE --variable V [--json].
 
-In a repository of the source, on the same cores: a refit of everything (periods, orders, modes,
-hindcasts, every cell's models), and a roll-forward of one capture, each beside reading what it is
-made from out of plain Zarr; forecast and stored shadow; peak memory.  ``--grid T Y X`` makes a
-dataset of that size instead.  ``--rivals CELLS`` fits AutoARIMA to so many of its cells, one core,
-in the environment that ``make rivals`` makes.  ``--growth N`` times updates with 100 and with N
-captures.
+In a repository of the source, through `GnomonRepository.update`: an update that learns everything
+anew (periods, orders, modes, hindcasts, every cell's models), and one that captures one more state
+and rolls forward, both with checks and the new shadow, each beside reading what it is made from out
+of plain Zarr; bytes of the shadow; peak memory.  ``--grid T Y X`` makes a dataset of that size
+instead.  ``--rivals CELLS`` fits AutoARIMA to so many of its cells, one core, in the environment
+that ``make rivals`` makes.  ``--growth N`` times updates with 100 and with N captures.
 """
 
 import argparse
@@ -26,19 +26,15 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 import gnomon
-from benchmarks.skill import ENVIRONMENT, run_rivals
-from benchmarks.storage import capture_all
-from gnomon.flows.cluster import thread_mapper
-from gnomon.hindcasting import read_series
+from benchmarks.skill import ENVIRONMENT, run_rivals, season_of
+from gnomon.flows.settings import Settings
+from gnomon.hindcasting import open_replay
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.repository import Repository
-from gnomon.tasks.expectation import forecaster_of
-from gnomon.tasks.features import features
-from gnomon.tasks.forecast import forecast
-from gnomon.tasks.materialize import commit_shadow, materialize
+from gnomon.storage.times import format_instant
 
-WHEN = "2020-01-01T00:00:00+00:00"
 WORKERS = 2
+ROLLING = Settings(refit_share=0.0, compare=0)
+"""Updates roll forward, unless they are asked to learn anew."""
 CHUNK = 100
 """Cells of a chunk of a generated dataset along each dimension."""
 
@@ -103,66 +99,71 @@ def _time(dataset: xr.Dataset, variable: str) -> str:
 
 
 def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Seconds of each step, and ratios to reading."""
-    mapper = thread_mapper(WORKERS)
+    """Seconds of updates, and ratios to reading."""
+    times = instants_of(source, variable, leads)
     made = gnomon.create(str(folder / "r"), source, variables=[variable], leads=leads)
-    repository, captured = timed(capture_all, made.stored)
-    name = repository.settings.variable(variable)
-    steps = len(repository.timeline)
-    copy = plain_copy(folder / "plain", source, variable, name.chunks)
-    window = slice(max(0, steps - 512), steps)
+    told = made.stored.settings.variable(variable)
+    copy = plain_copy(folder / "plain", source, variable, told.chunks)
+    _, first = timed(lambda: made.backfill(until=times[-1 - repeats], settings=ROLLING))
     figures: dict[str, list[float]] = {}
 
     def note(key: str, seconds: float) -> None:
         figures.setdefault(key, []).append(seconds)
 
+    steps = len(times)
+    for k in range(repeats):
+        note("read last", timed(lambda: copy[-1])[1])
+        until = times[k - repeats]
+        report, seconds = timed(lambda until=until: made.update(until=until, settings=ROLLING))
+        assert len(report.captured) == 1
+        note("rolling update", seconds)
     for _ in range(repeats):
-        note("read history", timed(_read, copy, window)[1])
-        found, first = timed(lambda: features(repository, refit="measured", mapper=mapper))
-        learnt, second = timed(forecast, repository, found, mapper)
-        note("refit: sample", first)
-        note("refit: cells", second)
-        note("refit", first + second)
-        shadowed, third = timed(materialize, repository, learnt, mapper)
-        note("forecast and shadow", third)
+        note("read history", timed(_read, copy, slice(max(0, steps - 512), steps))[1])
+        note("refit and shadow", timed(lambda: made.update(refit=True, settings=ROLLING))[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    repository = commit_shadow(repository, shadowed, report={}, committed_at=WHEN)
-    before = repository
-    for _ in range(repeats):
-        note("read last and state", timed(_read_state, before, variable, copy)[1])
-        found, first = timed(lambda: features(before, mapper=mapper))
-        _, second = timed(forecast, before, found, mapper)
-        note("roll-forward", first + second)
     seconds = {key: median(values) for key, values in figures.items()}
-    cells = int(np.prod(name.shape))
-    shadow = folder / "r" / "shadows" / shadowed.learnt.id
+    cells = int(np.prod(told.shape))
+    shadow = folder / "r" / "shadows" / made.stored.shadows[-1].id
     stored = sum(p.stat().st_size for p in shadow.rglob("*") if p.is_file())
     return {
         "cells": cells,
         "captures": steps,
-        "chunks": name.grid.size,
-        "capture_seconds": captured,
+        "chunks": told.grid.size,
+        "backfill_seconds": first,
         "seconds": seconds,
-        "refit_over_reading": seconds["refit"] / seconds["read history"],
-        "roll_over_reading": seconds["roll-forward"] / seconds["read last and state"],
-        "series_per_second": cells / seconds["refit"],
+        "refit_over_reading": seconds["refit and shadow"] / seconds["read history"],
+        "roll_over_reading": seconds["rolling update"] / seconds["read last"],
+        "series_per_second": cells / seconds["refit and shadow"],
         "shadow_bytes_per_value": stored / (cells * leads),
         "peak_megabytes": peak,
     }
 
 
+def instants_of(source: str, variable: str, leads: int) -> list[str]:
+    """Valid times of a source, in order."""
+    replay = open_replay(source, variable, leads=leads)
+    return [format_instant(int(i), replay.calendar) for i in replay.series.instants]
+
+
 def against_rivals(figures: dict[str, Any], source: str, variable: str, options: Any) -> None:
     """Add the series per second of AutoARIMA on some cells of the same history."""
-    spec, series = read_series(source, variable, leads=options.leads)
-    cells = np.linspace(0, series.values.shape[1] - 1, options.rivals).astype(int)
-    periods = [round(period / spec.interval_s) for period in spec.periods_s]
-    season = min((s for s in periods if 1 < s <= 366), default=1)
-    last = [len(series.slots) - 1]
+    replay = open_replay(source, variable, leads=options.leads)
+    replay.update(len(replay.series.instants) - 1)
+    issued = replay.forecast()
+    assert issued is not None
+    values = replay.series.values
+    cells = np.linspace(0, values.shape[1] - 1, options.rivals).astype(int)
+    season = season_of(issued.specification.to_json())
+    last = [len(values) - 1]
     made = run_rivals(
-        options.environment, ["AutoARIMA"], series.values[:, cells], last, spec.leads, season
+        options.environment, ["AutoARIMA"], values[:, cells], last, options.leads, season
     )
-    figures["autoarima_series_per_second"] = made["AutoARIMA"][1]
-    figures["times_autoarima"] = figures["series_per_second"] / made["AutoARIMA"][1]
+    one = made["AutoARIMA"][1]
+    figures["autoarima_failed"] = one["failed"]
+    figures["autoarima_series_per_second"] = one["fits"] / one["seconds"]
+    figures["times_autoarima"] = (
+        figures["series_per_second"] / figures["autoarima_series_per_second"]
+    )
     figures["times_autoarima_per_core"] = figures["times_autoarima"] / WORKERS
 
 
@@ -172,14 +173,6 @@ def _read(copy: zarr.Array[Any], window: slice) -> float:
     for k in range(window.start, window.stop, 16):
         total += float(np.nansum(copy[k : min(k + 16, window.stop)][:, :1]))
     return total
-
-
-def _read_state(repository: Repository, variable: str, copy: zarr.Array[Any]) -> None:
-    copy[-1]
-    found = forecaster_of(repository, variable)
-    assert found is not None
-    for index in repository.settings.variable(variable).grid.indices():
-        found.stored.chunk(index)
 
 
 def growth(captures: tuple[int, ...], folder: Path) -> dict[int, float]:
@@ -200,7 +193,7 @@ def growth(captures: tuple[int, ...], folder: Path) -> dict[int, float]:
         times = []
         for k in range(rest.sizes["time"]):
             rest.isel(time=slice(k, k + 1)).to_zarr(source, append_dim="time", consolidated=False)
-            _, seconds = timed(lambda: gnomon.open(str(folder / "r")).update())
+            _, seconds = timed(lambda: gnomon.open(str(folder / "r")).update(settings=ROLLING))
             times.append(seconds)
         result[count] = median(times[1:])
     return result

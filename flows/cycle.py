@@ -44,8 +44,14 @@ class UpdateReport:
     """Variables that were learnt anew, and why."""
     doubted: int = 0
     """Chunks of older captures that a refit did not believe."""
-    confidence: dict[str, list[float]] = field(default_factory=dict)
-    """Per variable: confidence at leads 1..H of the new shadow."""
+    confidence: dict[str, list[float | None]] = field(default_factory=dict)
+    """Per variable: confidence at leads 1..H of the new shadow; None where nothing is predicted."""
+    withheld: dict[str, list[str]] = field(default_factory=dict)
+    """Per variable: chunks that are not in the new shadow, as a check refused their prediction."""
+    unpredicted: dict[str, int] = field(default_factory=dict)
+    """Per variable: cells that have values and are not in the new shadow, for whatever reason."""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """What the check of the new shadow found, the first of it."""
     due: dict[str, Any] | None = None
     """When the next update is due."""
     message: str = ""
@@ -104,18 +110,29 @@ def run_cycle(
     if not refit and steps.is_shadowed(url):
         report.message = "nothing new in the source"
         return report
-    features = call(steps.features, url, refit)
+    features = call(steps.features, url, refit, settings)
     if not features:
         report.message = steps.forecast_excuse(url)
         return report
     learnt = call(steps.forecast, url, features)
     shadowed = call(steps.materialize, url, learnt)
     verdict = call(steps.check_prediction, url, shadowed, settings)
+    if verdict.suspect:
+        shadowed = call(steps.withhold, url, shadowed, verdict)
     due = call(steps.next_update, url, shadowed, settings)
     steps.keep_shadow(url, shadowed, verdict, due)
     report.refit = {n: f.refit for n, f in features.items() if f.refit}
     report.doubted = sum(map(len, learnt.gated.values()))
     report.confidence = {n: e["confidence"] for n, e in shadowed.variables.items()}
+    report.withheld = {
+        n: ["/".join(map(str, index)) for index in e["withheld"]]
+        for n, e in shadowed.variables.items()
+        if e["withheld"]
+    }
+    report.unpredicted = {
+        n: e["unpredicted"] for n, e in shadowed.variables.items() if e["unpredicted"]
+    }
+    report.findings = list(verdict.findings)
     report.due = due.to_json()
     report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
     return report

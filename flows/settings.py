@@ -61,6 +61,13 @@ class Settings(BaseSettings):
         2, ge=-1, description="captures compared with the source at each update; -1: all"
     )
     alpha: float = Field(0.001, gt=0, lt=1, description="rate of false discoveries of damage")
+    refit_share: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        description="share of the capture interval that refits may take to be made at every "
+        "update; 0: only when something makes one due",
+    )
     target_confidence: float = Field(
         0.8, gt=0, lt=1, description="confidence below which the next update is due"
     )

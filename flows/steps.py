@@ -27,6 +27,7 @@ from gnomon.tasks.forecast import Learnt
 from gnomon.tasks.forecast import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
+from gnomon.tasks.materialize import withhold as rewrite_shadow
 from gnomon.tasks.plan import CapturePlan, plan_capture
 from gnomon.tasks.points import suspects
 from gnomon.tasks.revisions import find_revisions
@@ -50,6 +51,7 @@ __all__ = [
     "plan",
     "revisions",
     "valid_time",
+    "withhold",
 ]
 
 KEPT_FINDINGS = 20
@@ -61,7 +63,7 @@ class Judgement:
     """What a check found, as plain values."""
 
     suspect: tuple[tuple[str, int, Index], ...]
-    """Refused chunks: variable, position in the plan, chunk index."""
+    """Refused chunks: variable, position in the plan or lead, chunk index."""
     incidents: tuple[dict[str, Any], ...]
     """Incidents as JSON."""
     findings: tuple[dict[str, Any], ...]
@@ -212,6 +214,7 @@ _INTEGERS = {
     "below_minimum",
     "above_maximum",
     "missing",
+    "broken",
     "out_of_bounds",
 }
 _FLAGS = {"constant", "was_constant", "unchanged", "replayed", "metadata_changed", "revised"}
@@ -244,9 +247,12 @@ def is_shadowed(url: str) -> bool:
     return not any(r.kind in ("capture", "verdict") for r in later)
 
 
-def features(url: str, refit: str | None, *, mapper: Mapper) -> dict[str, Features]:
+def features(
+    url: str, refit: str | None, settings: Settings | None = None, *, mapper: Mapper
+) -> dict[str, Features]:
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
-    return find_features(Repository.open(url), refit=refit, mapper=mapper)
+    share = (settings or Settings()).refit_share
+    return find_features(Repository.open(url), refit=refit, share=share, mapper=mapper)
 
 
 def forecast(url: str, found: dict[str, Features], *, mapper: Mapper) -> Learnt:
@@ -273,7 +279,7 @@ def materialize(url: str, learnt: Learnt, *, mapper: Mapper) -> Shadowed:
 
 
 def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement:
-    """Validate the predicted chunks."""
+    """Validate the predicted chunks, and say which must not be kept."""
     from gnomon.validations.context import open_context
     from gnomon.validations.prediction import validate_prediction
     from gnomon.validations.table import prediction_frame
@@ -284,16 +290,20 @@ def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement
     reference = format_instant(found.reference, calendar)
     context = open_context(settings.docs, run_name=f"{reference}-shadow")
     validation = validate_prediction(frame, context=context)
-    critical = [f for f in validation.findings if f.severity == "critical"]
-    if critical:
-        worst = critical[0]
-        raise InvalidInput(
-            f"the prediction of {worst.variable} chunk {worst.chunk} at lead {worst.lead} is "
-            f"unusable: {worst.expectation} is {worst.observed}, expected {worst.expected}; "
-            "no shadow was kept, run 'gnomon update --refit'"
-        )
+    refused = tuple(
+        (f.variable, f.lead or 0, tuple(int(n) for n in f.chunk.split("/") if n))
+        for f in validation.findings
+        if f.severity == "critical"
+    )
     findings = tuple(f.to_json() for f in validation.findings[:KEPT_FINDINGS])
-    return Judgement((), (), findings, validation.rows)
+    return Judgement(refused, (), findings, validation.rows)
+
+
+def withhold(url: str, found: Shadowed, judgement: Judgement, *, mapper: Mapper) -> Shadowed:
+    """Write the shadow again, without the chunks of which a prediction was refused."""
+    names = {name for name, _, _ in judgement.suspect}
+    refused = {n: frozenset(i for name, _, i in judgement.suspect if name == n) for n in names}
+    return rewrite_shadow(Repository.open(url), found, refused, mapper)
 
 
 def next_update(url: str, found: Shadowed, settings: Settings) -> Due:
@@ -301,7 +311,9 @@ def next_update(url: str, found: Shadowed, settings: Settings) -> Due:
     repository = Repository.open(url)
     calendar = repository.settings.calendar
     doubts = sum(map(len, suspects(repository, found.learnt.step).values()))
-    confidence = np.min([e["confidence"] for e in found.variables.values()], axis=0)
+    # NaN, not a number: of a variable of which nothing is predicted nothing is claimed.
+    claimed = np.array([e["confidence"] for e in found.variables.values()], np.float64)
+    confidence = np.nan_to_num(np.fmin.reduce(claimed, axis=0))
     times = [format_instant(i, calendar) for i in found.instants]
     return next_due(
         [float(c) for c in confidence], times, target=settings.target_confidence, suspects=doubts
@@ -324,5 +336,5 @@ def forecast_excuse(url: str) -> str:
     return "no forecast: no variable has enough valid values"
 
 
-ON_CHUNKS = {revisions, capture, features, forecast, materialize}
+ON_CHUNKS = {revisions, capture, features, forecast, materialize, withhold}
 """Steps that work on chunks, and so take a mapper."""

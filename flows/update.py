@@ -64,6 +64,7 @@ def report_run(report: UpdateReport) -> None:
         {"variable": name, "lead": lead, "confidence": round(confidence, 3)}
         for name, confidences in report.confidence.items()
         for lead, confidence in enumerate(confidences, start=1)
+        if confidence is not None
     ]
     if rows:
         create_table_artifact(table=rows, key="gnomon-confidence", description=report.message)

@@ -4,16 +4,18 @@
 >>> repository = gnomon.create("sst.gnomon", "sst.zarr")  # doctest: +SKIP
 >>> repository.update()  # doctest: +SKIP
 >>> repository.points("2010-09")  # doctest: +SKIP
+>>> gnomon.hindcast("sst.zarr", "sst").verdict  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnomon.creation import create
+    from gnomon.hindcasting import hindcast
     from gnomon.repository import GnomonRepository
     from gnomon.repository import open_repository as open
 
-__all__ = ["GnomonRepository", "__version__", "create", "open"]
+__all__ = ["GnomonRepository", "__version__", "create", "hindcast", "open"]
 
 __version__ = "0.1.0"
 
@@ -24,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from gnomon.creation import create
 
         return create
+    if name == "hindcast":
+        from gnomon.hindcasting import hindcast
+
+        return hindcast
     if name in __all__:
         from gnomon import repository
 

@@ -22,6 +22,7 @@ from gnomon.console import (
     app,
     drop_output,
     open_missing_streams,
+    pairs_of,
     print_json,
     printing,
     progress_of,
@@ -122,22 +123,6 @@ def _settings(
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-def _pairs(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
-    """Read options such as ``--chunk latitude=90``."""
-    from gnomon.storage.errors import InvalidInput
-
-    found = {}
-    for value in values:
-        name, separator, number = value.partition("=")
-        try:
-            found[name] = kind(number)
-        except ValueError:
-            separator = ""
-        if not separator:
-            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
-    return found
-
-
 @app.command()
 def init(
     repository: Place,
@@ -168,11 +153,11 @@ def init(
         time=time,
         engine=engine,
         group=group,
-        chunks=_pairs(chunk, "--chunk", int),
+        chunks=pairs_of(chunk, "--chunk", int),
         leads=leads,
         periods_s=[p * 86400.0 for p in period] or None,
         interval_s=None if interval is None else interval * 3600.0,
-        tolerances=_pairs(tolerance, "--tolerance", float),
+        tolerances=pairs_of(tolerance, "--tolerance", float),
     )
     if as_json:
         print_json(made.status() | {"skipped": made.skipped})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.console import Json, app, print_json, progress_of
+from gnomon.console import Json, app, pairs_of, print_json, progress_of
 
 __all__: list[str] = []
 
@@ -26,12 +26,15 @@ def hindcast(
     time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
+    chunk: Annotated[
+        list[str], typer.Option(help="Chunk size of the captures, as latitude=90; repeat.")
+    ] = [],  # noqa: B006
     plot: Annotated[
         Path | None, typer.Option(help="Picture to draw the result to, .png, .pdf or .svg.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Forecast the last 30 % of a record from what was before, and say how good that is."""
+    """Replay what a repository would forecast over the last 30 % of a record, and judge it."""
     if plot is not None:
         _check_plot(plot)
     from gnomon.hindcasting import hindcast as run
@@ -47,6 +50,7 @@ def hindcast(
             time=time,
             engine=engine,
             group=group,
+            chunks=pairs_of(chunk, "--chunk", int),
             progress=progress,
         )
     if plot is not None:

@@ -25,6 +25,7 @@ __all__ = [
     "app",
     "drop_output",
     "open_missing_streams",
+    "pairs_of",
     "print_json",
     "printing",
     "progress_of",
@@ -103,3 +104,19 @@ def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
 
     with progress_bar() as callback:
         yield callback
+
+
+def pairs_of(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:
+    """Read options such as ``--chunk latitude=90``."""
+    from gnomon.storage.errors import InvalidInput
+
+    found = {}
+    for value in values:
+        name, separator, number = value.partition("=")
+        try:
+            found[name] = kind(number)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
+    return found

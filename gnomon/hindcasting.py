@@ -1,38 +1,36 @@
 """Hindcasts of a source, without a repository: would its shadow be worth having?"""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from math import prod
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.flows.settings import Settings
 from gnomon.maintenance import Progress
 from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source import instants, open_source, read_states, source_path
-from gnomon.storage.times import SECOND
-from gnomon.tasks.cadence import identify_cadence, year_seconds
-from gnomon.tasks.features import distinct_slots
-from gnomon.tasks.forecasting import Specification, identify, usable
-from gnomon.tasks.forecasting.bounds import bounds
-from gnomon.tasks.hindcast import Report, Series, first_origin
+from gnomon.tasks.cadence import identify_cadence
+from gnomon.tasks.features import traits_of
+from gnomon.tasks.forecasting import Departures, usable
+from gnomon.tasks.hindcast import Report, Score, Scored, first_origin, issue
 from gnomon.tasks.hindcast import hindcast as evaluate
+from gnomon.tasks.refit import window_length
+from gnomon.tasks.replay import Replay, Series
 from gnomon.tasks.work import SingleThreaded
 
-__all__ = ["hindcast", "read_series"]
+__all__ = ["forecasts", "hindcast", "open_replay"]
 
 CELLS = 2**14
 """Cells that are hindcast, at most; of a larger variable an even share of every chunk."""
-RESULT_BYTES = 2**29
-"""Memory that the predictions of all origins, leads and candidates may take, about."""
-BYTES_PER_CELL = 60 * 7 * 16
-"""What one cell takes of it per lead."""
 SPAN_BYTES = 2**27
 """What is read of the source in one go, about."""
-SAMPLE = 400
-"""Cells that periods and orders are identified on."""
 
 
 def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
@@ -46,9 +44,14 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
+    chunks: dict[str, int] | None = None,
+    settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Hindcast a variable of a dataset over the last 30 % of its record.
+    """Replay what a repository would forecast over the last 30 % of a record, and score it.
+
+    The captures before are learnt as a backfill does; those after arrive one by one, and are judged
+    and learnt as updates do, by the same refits and rolls.
 
     Parameters
     ----------
@@ -66,6 +69,10 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         Interval in seconds; default: found from the times.
     time, engine, group
         Name of the time dimension, xarray engine, and group; default: found.
+    chunks
+        Cells of a chunk by dimension; default: as in `create`.
+    settings
+        `refit_share`; default: from the environment.
     progress
         Called with what is done, how much of it, and of how much.
 
@@ -76,7 +83,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     InvalidInput
         The variable has no time dimension, too few times, or nothing but missing values.
     """
-    spec, series = read_series(
+    replay = open_replay(
         source,
         variable,
         leads=leads,
@@ -85,13 +92,29 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         time=time,
         engine=engine,
         group=group,
+        chunks=chunks,
+        settings=settings,
         progress=progress,
     )
-    run = partial(evaluate, spec, origins=origins, progress=progress)
-    return SingleThreaded(run)(series)
+    return SingleThreaded(partial(evaluate, origins=origins, progress=progress))(replay)
 
 
-def read_series(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
+def forecasts(
+    replay: Replay, *, origins: int = 30, progress: Progress | None = None
+) -> tuple[list[Scored], Report]:
+    """Return the forecasts of a hindcast, each beside what came, and what is reported of them."""
+
+    def run(replay: Replay) -> tuple[list[Scored], Report]:
+        score = Score(replay)
+        made = list(issue(replay, origins=origins, progress=progress))
+        for one in made:
+            score.add(one)
+        return made, score.report()
+
+    return SingleThreaded(run)(replay)
+
+
+def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
     source: str,
     variable: str,
     *,
@@ -101,9 +124,11 @@ def read_series(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
+    chunks: dict[str, int] | None = None,
+    settings: Settings | None = None,
     progress: Progress | None = None,
-) -> tuple[Specification, Series]:
-    """Return what `hindcast` works on; the specification is that of the captures before."""
+) -> Replay:
+    """Return what a hindcast replays: a repository of the variable alone, before any capture."""
     if leads is not None and leads < 1:
         raise InvalidInput(f"leads is {leads}; it must be at least 1")
     wanted = model.Settings(
@@ -112,71 +137,77 @@ def read_series(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
         created_at="",
         frame="",
         frame_entries={},
+        periods_s=None if periods_s is None else tuple(periods_s),
+        interval_s=interval_s,
         names=(variable,),
+        chunk_sizes=dict(chunks or {}),
     )
     with open_source(wanted.source) as dataset:
-        settings, *_ = settings_of(dataset, wanted, kind="append")
-        found = settings.variable(variable)
-        times = instants(dataset, settings)
+        found, *_ = settings_of(dataset, wanted, kind="append")
+        times = instants(dataset, found)
         order = np.argsort(times, kind="stable")
-        cadence = identify_cadence(times[order], settings.calendar, interval_s)
-        kept = order[distinct_slots(cadence, times[order])]
+        first = first_origin(len(order))
         if leads is None:
+            cadence = identify_cadence(times[order], found.calendar, interval_s)
             leads = 24 if cadence.interval_s <= 3600.0 else 6
-        most = min(CELLS, RESULT_BYTES // (BYTES_PER_CELL * leads))
-        values, starts = _read(dataset, found, kept, most, progress)
-    if not values.shape[1]:
+        series = _read(dataset, found.variable(variable), times, order, first, progress)
+    if not np.isfinite(series.values).any():
         raise InvalidInput(f"{variable} is all missing in this source; name another variable")
-    times_s = times[kept] / SECOND
-    first = first_origin(len(kept))
-    sample = values[:first, :: max(1, values.shape[1] // SAMPLE)]
-    attributes = found.attributes
-    spec = identify(
-        times_s[:first],
-        sample,
-        interval_s=cadence.interval_s,
-        leads=leads,
-        year_s=year_seconds(settings.calendar),
-        periods_s=None if periods_s is None else tuple(periods_s),
-        bounds=bounds(
-            found.bounds(),
-            str(attributes.get("standard_name", "")),
-            str(attributes.get("units", "")),
-            sample,
-        ),
-        categorical=found.categorical,
-    )
-    slots = np.array([cadence.slot(int(t)) for t in times[kept]])
-    return spec, Series(slots, times_s, values, starts)
+    traits = replace(traits_of(found, found.variable(variable)), leads=leads)
+    share = (settings or Settings()).refit_share
+    return Replay(traits, series, found.calendar, interval_s, share=share, judge=_suspect)
+
+
+def _suspect(
+    found: Departures, values: NDArray[np.float64], starts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which chunks the check of a capture would call implausible."""
+    from gnomon.validations.actual import implausible
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # chunks without any value
+        parts = np.split(values, starts[1:-1])
+        spread = [float(np.nanstd(part)) for part in parts]
+        size = [float(np.nanmax(np.abs(part))) for part in parts]
+    return implausible(found.p_value, found.rms, spread, size)
 
 
 def _read(
     dataset: xr.Dataset,
     variable: model.Variable,
-    positions: NDArray[np.intp],
-    most: int,
+    times: NDArray[np.int64],
+    order: NDArray[np.intp],
+    first: int,
     progress: Progress | None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Values (time, cell) of cells spread over the chunks that ever have any, and their starts."""
-    grid = variable.grid
-    each = max(1, most // grid.size)
-    stride = max(1, -(-grid.size // most))
+) -> Series:
+    """Return all cells of a small variable, and an even share of each chunk of a large one.
+
+    Read are the captures that the window of the first origin reaches back to, and those after.
+    """
+    grid, cells = variable.grid, prod(variable.shape)
+    chunk_cells = prod(variable.chunks)
+    kept = order[max(0, first + 1 - window_length(chunk_cells)) :]
+    whole = cells <= CELLS
+    each = chunk_cells if whole else max(1, CELLS // grid.size)
+    stride = max(1, -(-grid.size // CELLS))
     columns: list[NDArray[np.float64]] = []
     blocks = list(grid.blocks())
     number = 0
     for done, block in enumerate(blocks):
         inner = list(grid.inner(block))
-        chosen = [cells for k, (_, _, cells) in enumerate(inner) if (number + k) % stride == 0]
+        chosen = [where for k, (_, _, where) in enumerate(inner) if (number + k) % stride == 0]
         number += len(inner)
         if chosen:
-            columns += _histories(dataset, variable, positions, block.cells, chosen, each)
+            columns += _histories(dataset, variable, kept, block.cells, chosen, each)
         if progress is not None:
             progress("reading", done + 1, len(blocks))
-    columns = [part for part in columns if part.shape[1]]
-    if not columns:
-        return np.empty((len(positions), 0)), np.array([0])
-    sizes = np.cumsum([0, *(part.shape[1] for part in columns)])
-    return np.concatenate(columns, axis=1), sizes.astype(np.int64)
+    if not whole:
+        # Of land and the like nothing is predicted, and it would take the place of other cells.
+        columns = [part[:, np.isfinite(part).any(axis=0)] for part in columns]
+        columns = [part for part in columns if part.shape[1]] or [np.empty((len(kept), 1)) * np.nan]
+    sizes = np.cumsum([0, *(part.shape[1] for part in columns)]).astype(np.int64)
+    values = np.concatenate(columns, axis=1)
+    return Series(times[order], values, sizes, cells, chunk_cells)
 
 
 def _histories(
@@ -187,7 +218,7 @@ def _histories(
     chunks: list[tuple[slice, ...]],
     each: int,
 ) -> list[NDArray[np.float64]]:
-    """Histories (time, cell) of some cells of each chunk of a region, without those never there."""
+    """Histories (time, cell) of some cells of each chunk of a region."""
     size = int(np.prod([s.stop - s.start for s in region])) * variable.numpy_dtype.itemsize
     span = max(1, SPAN_BYTES // max(1, size))
     parts: list[list[NDArray[np.float64]]] = [[] for _ in chunks]
@@ -201,5 +232,4 @@ def _histories(
                 np.linspace(0, chunk.shape[1] - 1, min(each, chunk.shape[1])).astype(int)
             )
             part.append(usable(variable.to_physical(chunk[:, pick])))
-    whole = [np.concatenate(part) for part in parts]
-    return [part[:, np.isfinite(part).any(axis=0)] for part in whole]
+    return [np.concatenate(part) for part in parts]

@@ -120,7 +120,10 @@ def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
         [r["within"] for r in report.reliability],
         s=[10 + 2 * r["number"] ** 0.5 for r in report.reliability],
     )
-    axes[1, 1].set(title="reliability", xlabel="confidence", ylabel="share within tolerance")
+    off = f"off by {report.ece:.2f}, a perfect one by {report.ece_floor:.2f}"
+    axes[1, 1].set(
+        title=f"reliability: {off}", xlabel="confidence", ylabel="share within tolerance"
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -117,6 +117,20 @@ def print_status(found: dict[str, Any]) -> None:
             for name, v in found["variables"].items()
         ],
     )
+    for name, v in found["variables"].items():
+        _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
+
+
+def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None:
+    """Say what of a variable is not in the shadow."""
+    if withheld:
+        shown = ", ".join(withheld[:_SHOWN]) + (" ..." if len(withheld) > _SHOWN else "")
+        note(
+            f"left out of the shadow of {name}, as a check refused the prediction: {len(withheld)} "
+            f"of its chunks ({shown}); the next update learns anew there"
+        )
+    if unpredicted:
+        note(f"cells of {name} that have a value and are not predicted: {unpredicted}")
 
 
 def print_update(result: dict[str, Any]) -> None:
@@ -136,11 +150,25 @@ def print_update(result: dict[str, Any]) -> None:
     if result["doubted"]:
         note(f"{result['doubted']} chunks of older captures are suspect now (see 'anomalies')")
     for name, confidence in result["confidence"].items():
-        note(f"confidence of {name} by lead: " + " ".join(f"{c:.2f}" for c in confidence))
+        shown = " ".join("-" if c is None else f"{c:.2f}" for c in confidence)
+        note(f"confidence of {name} by lead: {shown}")
+        _note_left_out(name, result["withheld"].get(name, []), result["unpredicted"].get(name, 0))
+    worst = {(f["variable"], f["expectation"]): f for f in reversed(result["findings"])}
+    for finding in reversed(worst.values()):
+        if finding["expectation"] != "complete":
+            note(_finding(finding))
     if result["due"]:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:
         note(result["message"])
+
+
+def _finding(found: dict[str, Any]) -> str:
+    return (
+        f"{found['severity']}: prediction of {found['variable']} at {found['valid_time']}, chunk "
+        f"{found['chunk']}: {found['expectation']} is {found['observed']}, expected "
+        f"{found['expected']}. {found['reason']}"
+    )
 
 
 def _incident(found: dict[str, Any]) -> str:
@@ -219,14 +247,30 @@ def print_hindcast(found: "Report") -> None:
         f"{found.captures} captures, {found.origins} origins"
     )
     print_table(header, rows, title)
-    ratios = [(name.replace("_", " "), ratio) for name, ratio in found.ratio_to.items()]
+    ratios = [
+        (name.replace("_", " "), ratio, *found.ratio_to_interval[name])
+        for name, ratio in found.ratio_to.items()
+    ]
     note("")
-    print_table(["error of the shadow over that of", "ratio"], ratios)
+    print_table(["error of the shadow over that of", "ratio", "from", "to"], ratios)
+    note("")
+    shares = [
+        (f"{level} %", share, *found.coverage_interval[level])
+        for level, share in found.coverage_overall.items()
+    ]
+    shares.append(
+        ("90 %, worst season", found.coverage90_season, *found.coverage90_season_interval)
+    )
+    print_table(["interval", "covers", "from", "to"], shares)
     note("")
     note(
-        f"90 % intervals cover {found.coverage90:.1%}, {found.coverage90_worst:.1%} at the worst "
-        f"lead, {found.coverage90_season:.1%} in the worst season; "
-        f"confidence is off by {found.ece:.3f} (expected calibration error)"
+        f"from, to: where these figures are with 95 %, from {found.origins} origins that are worth "
+        f"{found.independent_origins:.3g}; differences inside them are ties"
+    )
+    note(
+        f"90 % intervals cover {found.coverage90_worst:.1%} at the worst lead; confidence is off "
+        f"by {found.ece:.3f} (expected calibration error), a perfect one would be by "
+        f"{found.ece_floor:.3f}, by {found.ece_limit:.3f} in one of 20 such records"
     )
     if found.doubted:
         note(f"{found.doubted:.2%} of the captured chunks look damaged: neither learnt nor scored")

@@ -313,6 +313,9 @@ class GnomonRepository(Maintenance):
             if latest is not None and variable.name in latest.variables:
                 summary = latest.variables[variable.name]
                 found |= {n: summary[n] for n in ("confidence", "expected_rmse", "tolerance")}
+                refused = summary.get("withheld", [])
+                found["withheld"] = ["/".join(map(str, index)) for index in refused]
+                found["unpredicted"] = summary.get("unpredicted", 0)
                 found["units"] = str(variable.attributes.get("units", ""))
             variables[variable.name] = found
         times = [format_instant(s.instant, calendar) for s in stored.timeline]

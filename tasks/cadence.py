@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.times import EPOCH, SECOND
 
-__all__ = ["Cadence", "identify_cadence", "year_seconds"]
+__all__ = ["Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
 
 _MONTHS = 12
 _SHORTEST_MONTH = 28 * 86400 * SECOND
@@ -144,6 +144,13 @@ def _month(number: int, calendar: str) -> tuple[int, int]:
         for n in (number, number + 1)
     )
     return start, stop - start
+
+
+def distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return positions of the captures that open a new slot; a second one in it is not learnt."""
+    slots = np.array([cadence.slot(int(t)) for t in times])
+    highest = np.maximum.accumulate(slots)
+    return np.flatnonzero(np.concatenate([[True], slots[1:] > highest[:-1]]))
 
 
 def year_seconds(calendar: str) -> float:

@@ -38,16 +38,24 @@ class Forecaster:
     stored: ForecasterState
     sample: tuple[Index, ...]
     """Chunks that the outlook's cells are in."""
+    withheld: frozenset[Index] = frozenset()
+    """Chunks whose prediction was refused: their state is not to be gone on with."""
 
     def state(self, index: Index) -> State | None:
-        """Return the stored state of a chunk; None if it is damaged, and must be learnt anew."""
+        """Return the stored state of a chunk; None if it must be learnt anew.
+
+        It must where it is damaged or senseless, and where the prediction made from it was refused.
+        """
+        if index in self.withheld:
+            return None
         try:
             cells, shared = self.stored.chunk(index)
         except Integrity as error:
             pass_over(error, self.stored.location.url, self.stored.id)
             return None
         starts = np.array([0, cells.shape[1]])
-        return unpack(self.specification, starts, cells, shared[:, None])
+        state = unpack(self.specification, starts, cells, shared[:, None])
+        return state if state.is_sound else None
 
 
 def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
@@ -69,7 +77,10 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
         pass_over(Integrity(str(error)), repository.location.url, name)
         return None
     sample = tuple(tuple(int(i) for i in index) for index in entry["sample"])
-    return Forecaster(specification, Cadence.from_json(entry["cadence"]), outlook, stored, sample)
+    refused = record.body["variables"].get(name, {}).get("withheld", [])
+    withheld = frozenset(tuple(int(i) for i in index) for index in refused)
+    cadence = Cadence.from_json(entry["cadence"])
+    return Forecaster(specification, cadence, outlook, stored, sample, withheld)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ refits only its newest captures are read, and the modes go on.
 """
 
 from dataclasses import dataclass
-from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,30 +18,34 @@ from gnomon.storage.grid import Index
 from gnomon.storage.model import Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
-from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
+from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.expectation import Forecaster, forecaster_of
-from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify, usable
-from gnomon.tasks.forecasting.bounds import bounds
+from gnomon.tasks.forecasting import Outlook, Specification, usable
+from gnomon.tasks.refit import (
+    CHEAP,
+    MIN_CAPTURES,
+    REFIT_SHARE,
+    Kept,
+    Traits,
+    due,
+    fit_sample,
+    is_cheap,
+    sampled_cells,
+    sampled_chunks,
+    window_length,
+)
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Features", "distinct_slots", "features", "gated", "refit_reason", "window"]
-
-MIN_CAPTURES = 3
-"""Captures below which nothing is forecast."""
-MAX_WINDOW = 512
-"""Captures that a refit reads at most."""
-WINDOW_BYTES = 2**28
-"""Memory that one chunk's window may take, as float64."""
-SAMPLE_CHUNKS = 16
-SAMPLE_CELLS = 64
-"""Cells of each sampled chunk whose histories are looked at."""
-DRIFTED_SHARE = 0.2
-"""Share of chunks that have drifted, above which everything is learnt anew."""
-GROWTH = 1.5
-"""A refit is due when the captures have grown by this factor since the last one."""
-LEAST_GROWTH = 8
-"""Captures between two refits, at least, unless something else forces one."""
+__all__ = [
+    "MIN_CAPTURES",
+    "Features",
+    "features",
+    "gated",
+    "refit_reason",
+    "traits_of",
+    "window",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +76,68 @@ class Features:
         }
 
 
-def refit_reason(repository: Repository, name: str) -> str | None:
-    """Return why a variable must be learnt anew, or None if its state can roll forward."""
+def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHARE) -> str | None:
+    """Return why a variable must be learnt anew, or None if its state can roll forward.
+
+    Parameters
+    ----------
+    share
+        Share of the capture interval that refits may take to be made at every update.
+    """
     record = repository.forecaster
     if record is None or name not in record.body["forecaster"]:
         return "first forecast"
     entry = record.body["forecaster"][name]
     if not Specification.is_current(entry["specification"]):
         return "a newer version of the forecaster"
-    before = int(entry["refit_captures"])
-    now = len(repository.timeline)
-    if now >= before + LEAST_GROWTH:
-        if now >= before * GROWTH:
-            return f"captures grew from {before} to {now}"
-        if float(entry.get("drifted", 0.0)) > DRIFTED_SHARE:
-            return f"{entry['drifted']:.0%} of the chunks have drifted from what was learnt"
+    kept = Kept(int(entry["refit_captures"]), float(entry.get("drifted", 0.0)))
+    reason = due(kept, len(repository.timeline))
+    if reason is not None:
+        return reason
     known = repository.captured[int(record.body["step"])]
     if repository.timeline[-1].instant < known.instant:
         return "the newest capture that was learnt was forgotten"
     changed = [r for r in repository.records[record.sequence :] if r.kind == "verdict"]
     steps = (repository.captured[int(c["step"])] for r in changed for c in r.body["chunks"])
     judged = any(step.instant <= known.instant for step in steps)
-    return "a verdict changed what was learnt" if judged else None
+    if judged:
+        return "a verdict changed what was learnt"
+    interval_s = Cadence.from_json(entry["cadence"]).interval_s
+    return CHEAP if _is_cheap(repository, interval_s, share) else None
+
+
+def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:
+    """Tell whether refits of all variables together are cheap beside the capture interval."""
+    learnt = [v for v in repository.settings.variables if v.forecast]
+    read = sum(prod(v.shape) * len(window(repository, v)) for v in learnt)
+    return is_cheap(read, interval_s, variables=len(learnt), share=share)
 
 
 def window(repository: Repository, variable: Variable) -> list[int]:
     """Return the numbers of the captures that a refit reads, in order of time."""
-    chunk = 8 * int(np.prod(variable.chunks))
-    count = min(MAX_WINDOW, max(32, WINDOW_BYTES // chunk))
+    count = window_length(prod(variable.chunks))
     return [s.step for s in repository.timeline[-count:]]
 
 
+def traits_of(settings: Settings, variable: Variable) -> Traits:
+    """Return what is settled of a variable before anything is learnt of it."""
+    return Traits(
+        settings.leads,
+        year_seconds(settings.calendar),
+        settings.periods_s,
+        variable.bounds(),
+        str(variable.attributes.get("standard_name", "")),
+        str(variable.attributes.get("units", "")),
+        variable.categorical,
+    )
+
+
 def features(
-    repository: Repository, *, refit: str | None = None, mapper: Mapper = serial
+    repository: Repository,
+    *,
+    refit: str | None = None,
+    share: float = REFIT_SHARE,
+    mapper: Mapper = serial,
 ) -> dict[str, Features]:
     """Return how each variable will be forecast; empty while there are too few captures.
 
@@ -112,64 +145,50 @@ def features(
     ----------
     refit
         Reason to learn anew; None: only if it is due.
+    share
+        Share of the capture interval that refits may take to be made at every update.
     """
     if len(repository.timeline) < MIN_CAPTURES:
         return {}
     names = [v.name for v in repository.settings.variables if v.forecast]
-    jobs = [(repository.location.url, repository.records[-1].sequence, n, refit) for n in names]
+    reasons = [refit or refit_reason(repository, n, share=share) for n in names]
+    pinned = repository.location.url, repository.records[-1].sequence
+    jobs = [(*pinned, name, reason) for name, reason in zip(names, reasons, strict=True)]
     found = mapper(_features_of, jobs)
     return {n: f for n, f in zip(names, found, strict=True) if f is not None}
 
 
 def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
-    url, sequence, name, wanted = job
+    url, sequence, name, reason = job
     repository = Repository.open(url).at(sequence)
-    reason = wanted or refit_reason(repository, name)
     before = None if reason is not None else forecaster_of(repository, name)
     if before is not None:
         return _roll_forward(repository, name, before)
     settings, variable = repository.settings, repository.settings.variable(name)
     numbers = window(repository, variable)
-    times = np.array([repository.captured[s].instant for s in numbers], np.int64)
-    cadence = identify_cadence(times, settings.calendar, settings.interval_s)
-    kept = distinct_slots(cadence, times)
+    instants = np.array([repository.captured[s].instant for s in numbers], np.int64)
+    cadence = identify_cadence(instants, settings.calendar, settings.interval_s)
+    kept = distinct_slots(cadence, instants)
     captures = repository.captures(name)
     steps = [numbers[int(k)] for k in kept]
-    chosen = _sample_chunks(captures, steps[-1])
-    values, starts, trusted = _sample(captures, steps, chosen)
-    if np.isfinite(values).sum(axis=0).max(initial=0) < MIN_CAPTURES:
-        return None
-    times_s = times[kept] / SECOND
-    specification = identify(
-        times_s,
-        np.where(np.repeat(trusted, np.diff(starts), axis=1), values, np.nan),
-        interval_s=cadence.interval_s,
-        leads=settings.leads,
-        year_s=year_seconds(settings.calendar),
-        periods_s=settings.periods_s,
-        bounds=bounds(
-            variable.bounds(),
-            str(variable.attributes.get("standard_name", "")),
-            str(variable.attributes.get("units", "")),
-            values,
-        ),
-        tolerance=_tolerance(repository, settings, name),
-        categorical=variable.categorical,
+    chosen = sampled_chunks(
+        list(variable.grid.indices()), lambda index: _has_values(captures, steps[-1], index)
     )
-    accepted = repository.state.accepted.get(name, frozenset())
-    specification, outlook = fit_outlook(
-        specification,
-        np.array([cadence.slot(int(t)) for t in times[kept]]),
-        times_s,
+    values, starts, trusted = _sample(captures, steps, chosen)
+    fitted = fit_sample(
+        traits_of(settings, variable),
+        cadence,
+        instants[kept],
         values,
         starts,
         trusted=trusted,
-        gated=gated(steps, chosen, accepted),
+        gated=gated(steps, chosen, repository.state.accepted.get(name, frozenset())),
+        tolerance=_tolerance(repository, settings, name),
     )
+    if fitted is None:
+        return None
     reason = reason or "what was learnt is damaged"
-    return Features(
-        specification, cadence, outlook, tuple(chosen), reason, len(repository.timeline)
-    )
+    return Features(fitted[0], cadence, fitted[1], tuple(chosen), reason, len(repository.timeline))
 
 
 def gated(
@@ -203,25 +222,6 @@ def _tolerance(repository: Repository, settings: Settings, name: str) -> float |
     return None if found is None else found.specification.tolerance
 
 
-def distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return positions of the captures that open a new slot; a second one in it is not learnt."""
-    slots = np.array([cadence.slot(int(t)) for t in times])
-    highest = np.maximum.accumulate(slots)
-    return np.flatnonzero(np.concatenate([[True], slots[1:] > highest[:-1]]))
-
-
-def _sample_chunks(captures: CaptureStack, step: int) -> list[Index]:
-    """Return chunks spread over the variable; those with values, unless there are none."""
-    indices = list(captures.variable.grid.indices())
-    if len(indices) > SAMPLE_CHUNKS:
-        # In an order that spreads from the start, so that few are read where all have values.
-        stride = len(indices) // SAMPLE_CHUNKS
-        spread = [index for k in range(stride) for index in indices[k::stride]]
-        valid = (i for i in spread if _has_values(captures, step, i))
-        return list(islice(valid, SAMPLE_CHUNKS)) or spread[:SAMPLE_CHUNKS]
-    return indices
-
-
 def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:
     try:
         return bool(np.isfinite(captures.variable.to_physical(captures.chunk(step, index))).any())
@@ -240,8 +240,8 @@ def _sample(
     columns, sizes = [], [0]
     trusted = np.zeros((len(steps), len(chunks)), bool)
     for place, index in enumerate(chunks):
-        cells = int(np.prod([s.stop - s.start for s in grid.cells(index)]))
-        picked = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
+        cells = prod(s.stop - s.start for s in grid.cells(index))
+        picked = sampled_cells(cells)
         history = np.full((len(steps), picked.size), np.nan)
         for k, step in enumerate(steps):
             values = trusted_values(captures, step, index)

@@ -19,8 +19,8 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
+from gnomon.tasks.cadence import distinct_slots
 from gnomon.tasks.expectation import forecaster_of
-from gnomon.tasks.features import distinct_slots
 from gnomon.tasks.inpainting import inpaint
 from gnomon.tasks.past import Record, changes, past_departures
 from gnomon.tasks.trusted import trusted_values

@@ -1,12 +1,11 @@
 """Hindcast: how good would the shadow have been over a record, and how honest?
 
-The engine as it runs in a repository, on plain arrays: at each origin it is fitted to the captures
-up to it, and what it then predicts is compared with what came.
+A replay does with the record what a repository would have done; what it predicts from some of the
+captures is compared with what came.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,56 +13,37 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import (
-    CANDIDATES,
-    Specification,
-    fit_outlook,
-    learn,
-    roll,
-)
-from gnomon.tasks.forecasting.calibration import Calibration, Sequence, confidence
+from gnomon.storage.times import SECOND
+from gnomon.tasks.cadence import distinct_slots, identify_cadence
+from gnomon.tasks.forecasting import CANDIDATES, GATE, Specification, learn
 from gnomon.tasks.forecasting.engine import chunk_rms
-from gnomon.tasks.forecasting.hindcasts import LONGEST, rolling
-from gnomon.tasks.forecasting.learning import positions
-from gnomon.tasks.forecasting.outlook import ORIGINS, place_origins
-from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.forecasting.tracking import GATE
+from gnomon.tasks.noise import (
+    Blocks,
+    Interval,
+    calibration_error,
+    chance_error,
+    reliability,
+)
+from gnomon.tasks.replay import Issued, Replay
+from gnomon.tasks.verdict import BASELINES, verdict
 
-__all__ = ["BASELINES", "Issued", "Report", "Series", "first_origin", "hindcast", "issue"]
+__all__ = ["BASELINES", "Report", "Score", "Scored", "first_origin", "hindcast", "issue"]
 
-BASELINES = ("persistence", "climatology", "damped_anomaly")
-"""What the shadow must beat."""
 LEVELS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035489004}
 """Nominal coverage in percent, and the half width of its interval in standard errors."""
-BINS = 10
-"""Bins of confidence in the reliability."""
-SAMPLE = 1024
-"""Cells that stand for the variable in the modes, as in a repository."""
 FIRST = 0.7
 """Share of the record before the first origin."""
-WORTH = 0.98
-"""Ratio of errors above which the shadow is hardly better than a baseline."""
+LEAST_CAPTURES = 8
+"""Captures below which there is nothing to hindcast."""
+SEASONS = 4
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Captures of some cells of a variable."""
-
-    slots: NDArray[np.int64]
-    """(T,) cadence indices, increasing."""
-    times_s: Floats
-    """(T,) valid times, seconds."""
-    values: Floats
-    """(T, N) variable's units; NaN where missing."""
-    starts: NDArray[np.int64]
-    """(G + 1,) first cell of each chunk, and N."""
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
 class Report:
-    """What a hindcast found. Lists are by lead."""
+    """What a hindcast found. Lists are by lead; intervals hold the truth with 95 %."""
 
     leads: list[int]
     rmse: dict[str, list[float]]
@@ -72,27 +52,42 @@ class Report:
     """One less the ratio of the shadow's RMSE to that of each baseline."""
     ratio_to_persistence: float
     """RMSE over that of the last capture, all leads together."""
+    ratio_to_persistence_interval: Interval
     ratio_to: dict[str, float]
     """The same over each baseline and each candidate."""
+    ratio_to_interval: dict[str, Interval]
     crps: list[float]
     """Continuous ranked probability score, variable's units."""
     coverage: dict[str, list[float]]
     """Share of cells within the nominal 50, 90 and 99 % intervals."""
+    coverage_overall: dict[str, float]
+    """The same, all leads together."""
+    coverage_interval: dict[str, Interval]
     coverage90: float
+    coverage90_interval: Interval
     coverage90_worst: float
     """Of the worst lead."""
     coverage90_season: float
     """Of the worst quarter of the year, or of the day."""
+    coverage90_season_interval: Interval
     ece: float
     """Expected calibration error of the chunks' confidence."""
+    ece_floor: float
+    """The same of a perfect confidence, which so few origins would show: the mean."""
+    ece_limit: float
+    """What a perfect confidence would show in one of 20 such records, or more."""
     brier: float
     reliability: list[dict[str, float]]
     """By bin: mean confidence, share within tolerance, number."""
     cells: int
     captures: int
     origins: int
+    independent_origins: float
+    """How many they are worth, as their forecasts overlap."""
     doubted: float
     """Share of the captured chunks that are not believed, and neither learnt nor scored."""
+    refits: int
+    """How often everything was learnt anew."""
     cells_per_second: dict[str, float]
     verdict: str
     suitable: bool
@@ -107,21 +102,25 @@ class Report:
         return found
 
 
-def hindcast(
-    spec: Specification,
-    series: Series,
-    *,
-    origins: int = 30,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Report:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One forecast beside what came."""
+
+    issued: Issued
+    truth: Floats
+    """(H, N) captured; NaN where missing, not captured, or not believed."""
+    doubted: float
+    """Share of the record's captured chunks that are not believed."""
+
+
+def hindcast(replay: Replay, *, origins: int = 30, progress: Progress | None = None) -> Report:
     """Hindcasts over the last 30 % of a record, scored.
 
     Parameters
     ----------
-    spec : Specification
-        Identified on captures before the first origin: on `first_origin` of them.
-    series : Series
-    origins : int
+    replay
+        Before its first capture.
+    origins
         Reference times, at most.
     progress
         Called with what is done, how much of it, and of how much.
@@ -129,224 +128,253 @@ def hindcast(
     Raises
     ------
     InvalidInput
-        Too few captures.
+        Too few captures, or nothing could be forecast from them.
     """
-    issued, doubted = issue(spec, series, origins=origins, progress=progress)
-    score = _Score(spec, series, doubted)
-    for one in issued:
+    score = Score(replay)
+    for one in issue(replay, origins=origins, progress=progress):
         score.add(one)
-    return score.report(_speed(spec, series))
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """One forecast, and what came: leads that the record does not reach are left out."""
-
-    origin: int
-    """Position of its reference capture in the series."""
-    times_s: Floats
-    """(h,) valid times."""
-    mean: Floats
-    """(h, N) predicted."""
-    error: Floats
-    """(h, N) standard error."""
-    candidates: Floats
-    """(h, C, N) predicted by each candidate."""
-    truth: Floats
-    """(h, N) captured; NaN where missing, or not believed."""
-    calibration: Calibration
+    return score.report()
 
 
 def issue(
-    spec: Specification,
-    series: Series,
-    *,
-    origins: int = 30,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[list[Issued], float]:
-    """Forecasts from origins over the last 30 % of a record, and what share of it is doubted."""
-    count = len(series.slots)
+    replay: Replay, *, origins: int = 30, progress: Progress | None = None
+) -> Iterator[Scored]:
+    """Yield the forecasts from origins over the last 30 % of a record, beside what came."""
+    count = len(replay.series.instants)
     first = first_origin(count)
-    everything = np.ones((count, len(series.starts) - 1), bool)
-    tell = progress or (lambda *_: None)
-    tell("learning", 0, 1)
-    learnt = learn(
-        spec,
-        series.slots,
-        series.times_s,
-        series.values,
-        series.starts,
-        trusted=everything,
-        gated=everything,
-    )
-    window = learnt.captured
-    rows = positions(series.slots, spec.leads)
-    # What history itself does not believe is damage: nobody can forecast it, and nobody should.
-    truth = window.values
-    scored = np.unique(np.linspace(first, count - 2, min(origins, count - 1 - first)).astype(int))
-    before = place_origins(min(first, LONGEST), ORIGINS) + max(0, first - LONGEST)
-    chosen = np.union1d(rows[before], rows[scored])
-    cells = window.values.shape[1]
-    sampled = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE)).astype(np.intp))
-    made = rolling(spec, window, chosen, sampled=sampled, progress=tell)
-    calibrations = Sequence(spec, made, series.starts).run()
-    result = []
-    for origin in scored:
-        place = int(np.searchsorted(chosen, rows[origin]))
-        found = calibrations[place]
-        ahead = slice(int(rows[origin]) + 1, int(rows[origin]) + 1 + spec.leads)
-        leads = len(truth[ahead])
-        predictions = made.predictions[place, :leads]
-        result.append(
-            Issued(
-                int(origin),
-                window.times_s[ahead],
-                clip(spec, np.einsum("hc,hcn->hn", found.weights[:leads], predictions)),
-                made.spread[place, :leads] * found.factors[:leads, None],
-                predictions,
-                truth[ahead],
-                found,
-            )
+    chosen = np.unique(np.linspace(first, count - 2, min(origins, count - 1 - first)).astype(int))
+    believed: tuple[Floats, float] | None = None
+    for position in range(first, int(chosen[-1]) + 1):
+        wanted = position in chosen
+        replay.update(position, idle=not wanted)
+        made = replay.forecast() if wanted else None
+        if made is not None:
+            believed = believed or _believed(replay, made.specification)
+            yield Scored(made, _truth(replay, made, believed[0]), believed[1])
+        if progress is not None and wanted:
+            progress("hindcasts", int(np.searchsorted(chosen, position)) + 1, len(chosen))
+    if believed is None:
+        raise InvalidInput(
+            "nothing could be forecast: fewer than 3 values of every cell; wait for more captures"
         )
-    return result, float(np.mean(learnt.p_values < GATE))
 
 
 def first_origin(captures: int) -> int:
     """Position of the first capture that a hindcast is made from."""
-    if captures < 8:
-        raise InvalidInput(f"found {captures} captures, expected at least 8: wait for more")
+    if captures < LEAST_CAPTURES:
+        raise InvalidInput(
+            f"found {captures} captures, expected at least {LEAST_CAPTURES}: wait for more"
+        )
     return int(FIRST * captures)
 
 
-def _speed(spec: Specification, series: Series) -> dict[str, float]:
-    """Cells per second of a whole refit, and of a roll-forward update."""
-    last = slice(-LONGEST, None)
-    cells = series.values.shape[1]
-    sampled = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE)).astype(np.intp))
-    heads = np.searchsorted(sampled, series.starts)
-    kept = np.flatnonzero(np.diff(heads))
-    starts = np.concatenate([heads[kept], [len(sampled)]])
-    values = np.ascontiguousarray(series.values[last])
-    given = spec, series.slots[last], series.times_s[last]
-    begun = perf_counter()
-    trusted = np.ones((len(values), len(starts) - 1), bool)
-    spec, outlook = fit_outlook(
-        *given,
-        values[:, sampled],
-        starts,
-        trusted=trusted,
-        gated=trusted,
-    )
-    trusted = np.ones((len(values), len(series.starts) - 1), bool)
+def _believed(replay: Replay, spec: Specification) -> tuple[Floats, float]:
+    """Values (T, N), NaN where history itself does not believe them, and their share.
+
+    That is damage: nobody can forecast it, and nobody should. It is looked for in hindsight, so
+    that a change which lasts is no damage, though it was suspect when it came.
+    """
+    series = replay.series
+    instants = series.instants[series.offset :]
+    cadence = identify_cadence(instants, replay.calendar, replay.interval_s)
+    kept = distinct_slots(cadence, instants)
+    everything = np.ones((len(kept), len(series.starts) - 1), bool)
     learnt = learn(
         spec,
-        *given[1:],
-        values,
+        np.array([cadence.slot(int(t)) for t in instants[kept]]),
+        instants[kept] / SECOND,
+        np.ascontiguousarray(series.values[kept]),
         series.starts,
-        trusted=trusted,
-        gated=trusted,
-        amplitudes=outlook.amplitudes,
+        trusted=everything,
+        gated=everything,
     )
-    refitted = perf_counter()
-    slot, time_s = int(series.slots[-1]) + 1, float(series.times_s[-1]) + spec.interval_s
-    roll(spec, learnt.state, outlook, slot, time_s, values[-1])
-    outlook.roll(spec, slot, time_s, values[-1, sampled])
-    rolled = perf_counter()
-    return {"refit": cells / (refitted - begun), "roll": cells / (rolled - refitted)}
+    doubted = learnt.p_values < GATE
+    values = series.values.copy()
+    chunks = np.repeat(doubted, np.diff(series.starts), axis=1)
+    values[kept] = np.where(chunks, np.nan, values[kept])
+    return values, float(doubted.mean())
 
 
-class _Score:
-    """Sums over origins, leads and cells."""
+def _truth(replay: Replay, issued: Issued, believed: Floats) -> Floats:
+    rows = replay.positions_of(issued)
+    truth = believed[rows - replay.series.offset]
+    truth[rows < 0] = np.nan
+    return truth
 
-    def __init__(self, spec: Specification, series: Series, doubted: float) -> None:
-        self.spec, self.series, self.doubted = spec, series, doubted
-        leads, count = spec.leads, len(CANDIDATES)
-        self.number = np.zeros(leads)
-        self.squares = np.zeros((leads, count + 1))
-        self.crps = np.zeros(leads)
-        self.covered = {name: np.zeros(leads) for name in LEVELS}
-        self.seasons = np.zeros((4, 2))
-        self.pairs: list[tuple[float, float]] = []
+
+class Score:
+    """What each origin adds to the figures: sums over cells, by origin (first axis) and lead."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.last: Scored | None = None
+        self.origins: list[int] = []
+        self.rows: list[dict[str, Floats]] = []
+        self.pairs: list[Floats] = []
         self.weights: list[Floats] = []
 
-    def add(self, one: Issued) -> None:
-        """Score one forecast; cells count where the truth and all candidates are known."""
-        truth, predictions, mean, error = one.truth, one.candidates, one.mean, one.error
-        leads = len(truth)
-        known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1)
+    def add(self, one: Scored) -> None:
+        """Score one forecast; cells count where truth, forecast and all candidates are known."""
+        self.last = one
+        made, truth, predictions = one.issued.forecast, one.truth, one.issued.candidates
+        mean, error = made.mean, made.standard_error
+        known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(known, mean - truth, np.nan)
         every = np.concatenate([mean[:, None], predictions], axis=1) - truth[:, None]
-        self.number[:leads] += known.sum(axis=1)
-        self.squares[:leads] += np.where(known[:, None], every**2, 0.0).sum(axis=2)
-        self.crps[:leads] += np.nansum(_crps(departure, error), axis=1)
+        row: dict[str, Floats] = {
+            "number": known.sum(axis=1).astype(np.float64),
+            "squares": np.where(known[:, None], every**2, 0.0).sum(axis=2),
+            "crps": np.nansum(_crps(departure, error), axis=1),
+        }
         for name, width in LEVELS.items():
-            self.covered[name][:leads] += (np.abs(departure) <= width * error).sum(axis=1)
-        quarter = (np.floor(4 * ((one.times_s / self._cycle()) % 1.0))).astype(int) % 4
-        inside = (np.abs(departure) <= LEVELS["90"] * error).sum(axis=1)
-        for season in range(4):
-            own = quarter == season
-            self.seasons[season] += inside[own].sum(), known[own].sum()
-        stated = chunk_rms(np.where(known, error, np.nan), self.series.starts)
-        rmse = chunk_rms(departure, self.series.starts)
-        whole = _padded(stated, self.spec.leads)
-        sure = confidence(one.calibration, whole, self.spec.tolerance)[0][:leads]
-        within = rmse <= self.spec.tolerance
-        usable = np.isfinite(rmse) & np.isfinite(sure)
-        self.pairs += list(zip(sure[usable], within[usable].astype(float), strict=True))
-        self.weights.append(one.calibration.weights)
+            row[name] = (np.abs(departure) <= width * error).sum(axis=1).astype(np.float64)
+        phase = (one.issued.instants / SECOND / self._cycle()) % 1.0
+        own = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
+        row["seasons"] = np.stack([row["90"] @ own, row["number"] @ own], axis=1)
+        self.rows.append(row)
+        rmse = chunk_rms(departure, self.replay.series.starts)
+        usable = np.isfinite(rmse) & np.isfinite(made.confidence)
+        within = (rmse <= one.issued.specification.tolerance)[usable]
+        stated = made.confidence[usable]
+        self.pairs.append(np.stack([stated, within, np.full(len(stated), len(self.origins))], 1))
+        self.origins.append(one.issued.origin)
+        self.weights.append(one.issued.outlook.calibration.weights)
+
+    def _sums(self, name: str) -> Floats:
+        return np.stack([row[name] for row in self.rows])
+
+    @property
+    def blocks(self) -> Blocks:
+        """How the origins hang together."""
+        return Blocks.of(np.array(self.origins), self.replay.traits.leads)
 
     def _cycle(self) -> float:
         """Seconds of the cycle whose quarters are the seasons: the longest there is, or a year."""
-        return max(self.spec.periods_s, default=365.2425 * 86400.0)
+        return max(self._spec.periods_s, default=self.replay.traits.year_s)
 
-    def report(self, speed: dict[str, float]) -> Report:
-        """Return everything as plain numbers."""
-        number = np.where(self.number > 0, self.number, np.nan)
-        rmse = np.sqrt(self.squares / number[:, None])
-        names = ("shadow", *CANDIDATES)
+    @property
+    def _spec(self) -> Specification:
+        assert self.last is not None
+        return self.last.issued.specification
+
+    def _ratios(self) -> tuple[dict[str, float], dict[str, Interval]]:
+        """Ratio of RMSE to each candidate's, all leads together, and its interval."""
         # Each lead counts once for each capture that verified it.
-        pooled = np.sqrt(self.squares.sum(axis=0) / np.nansum(number))
+        sums = self._sums("squares").sum(axis=1)
+        found: dict[str, float] = {}
+        intervals: dict[str, Interval] = {}
+        for k, name in enumerate(CANDIDATES, start=1):
+            pair = sums[:, [0, k]]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[name] = float(_root_ratio(pair.sum(axis=0)))
+            intervals[name] = self.blocks.interval(pair, _root_ratio)
+        return found, intervals
+
+    def _coverage(self, name: str) -> tuple[float, Interval]:
+        """Coverage of a nominal interval, all leads together."""
+        sums = np.stack([self._sums(n).sum(axis=1) for n in (name, "number")], axis=1)
+        return self._share(sums)
+
+    def _share(self, sums: Floats) -> tuple[float, Interval]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = dict(zip(names, pooled[0] / pooled, strict=True))
+            found = float(_quotient(sums.sum(axis=0)))
+        low, high = self.blocks.interval(sums, _quotient)
+        return found, (max(low, 0.0), min(high, 1.0)) if np.isfinite(low) else (low, high)
+
+    def _worst_season(self) -> tuple[float, Interval]:
+        """Coverage of the 90 % interval in the season where it is least."""
+        sums = self._sums("seasons")
+        found = [self._share(sums[:, season]) for season in range(SEASONS)]
+        nothing = float("nan"), (float("nan"), float("nan"))
+        return min((f for f in found if np.isfinite(f[0])), key=lambda f: f[0], default=nothing)
+
+    def _confidence(self) -> dict[str, Any]:
+        """How well the confidence is calibrated, and a perfect one would be."""
+        stated, within, origins = np.concatenate(self.pairs).T
+        floor, limit = chance_error(stated, within, origins.astype(np.int64), self.blocks)
+        return {
+            "ece": calibration_error(stated, within),
+            "ece_floor": floor,
+            "ece_limit": limit,
+            "brier": float(np.mean((stated - within) ** 2)) if len(stated) else np.nan,
+            "reliability": reliability(stated, within),
+        }
+
+    def report(self) -> Report:
+        """Return everything as plain numbers."""
+        total = self._sums("number").sum(axis=0)
+        number = np.where(total > 0, total, np.nan)
+        names = ("shadow", *CANDIDATES)
+        rmse = np.sqrt(self._sums("squares").sum(axis=0) / number[:, None])
+        with np.errstate(divide="ignore", invalid="ignore"):
             skill = {b: 1.0 - rmse[:, 0] / rmse[:, names.index(b)] for b in BASELINES}
-            seasons = self.seasons[:, 0] / self.seasons[:, 1]
-        coverage = {name: covered / number for name, covered in self.covered.items()}
-        pairs = np.array(self.pairs).reshape(-1, 2)
-        reliability = _reliability(pairs)
-        total = max(1.0, sum(row["number"] for row in reliability))
-        ece = sum(abs(r["confidence"] - r["within"]) * r["number"] for r in reliability) / total
-        covered = self.covered["90"].sum() / np.nansum(number)
-        suitable, verdict = _verdict(ratio, float(covered), float(ece))
+        ratio, ratio_interval = self._ratios()
+        coverage = {name: self._sums(name).sum(axis=0) / number for name in LEVELS}
+        overall = {name: self._coverage(name) for name in LEVELS}
+        shares = {name: found for name, (found, _) in overall.items()}
+        intervals = {name: interval for name, (_, interval) in overall.items()}
+        season, sure = self._worst_season(), self._confidence()
+        suitable, words = verdict(
+            ratio,
+            ratio_interval,
+            shares,
+            intervals,
+            season,
+            (sure["ece"], sure["ece_floor"], sure["ece_limit"]),
+        )
         mean = np.mean(self.weights, axis=0)
+        assert self.last is not None
         return Report(
-            leads=list(range(1, self.spec.leads + 1)),
+            leads=list(range(1, self.replay.traits.leads + 1)),
             rmse={n: rmse[:, names.index(n)].tolist() for n in ("shadow", *BASELINES)},
             skill={name: values.tolist() for name, values in skill.items()},
-            ratio_to_persistence=float(ratio["persistence"]),
-            ratio_to={name: float(value) for name, value in ratio.items() if name != "shadow"},
-            crps=(self.crps / number).tolist(),
+            ratio_to_persistence=ratio["persistence"],
+            ratio_to_persistence_interval=ratio_interval["persistence"],
+            ratio_to=ratio,
+            ratio_to_interval=ratio_interval,
+            crps=(self._sums("crps").sum(axis=0) / number).tolist(),
             coverage={name: values.tolist() for name, values in coverage.items()},
-            coverage90=float(covered),
-            coverage90_worst=float(np.nanmin(coverage["90"])),
-            coverage90_season=float(np.nanmin(seasons)),
-            ece=float(ece),
-            brier=float(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2)) if len(pairs) else np.nan,
-            reliability=reliability,
-            cells=self.series.values.shape[1],
-            captures=len(self.series.slots),
-            origins=len(self.weights),
-            doubted=self.doubted,
-            cells_per_second=speed,
-            verdict=verdict,
+            coverage_overall=shares,
+            coverage_interval=intervals,
+            coverage90=overall["90"][0],
+            coverage90_interval=overall["90"][1],
+            coverage90_worst=_least(coverage["90"]),
+            coverage90_season=season[0],
+            coverage90_season_interval=season[1],
+            cells=int(np.isfinite(self.replay.series.values).any(axis=0).sum()),
+            captures=len(self.replay.series.instants),
+            origins=len(self.origins),
+            independent_origins=self.blocks.independent,
+            doubted=self.last.doubted,
+            refits=len(self.replay.seconds["refit"]),
+            cells_per_second=self._speed(),
+            verdict=words,
             suitable=suitable,
             weights={name: mean[:, k].tolist() for k, name in enumerate(CANDIDATES)},
-            specification=self.spec.to_json(),
+            specification=self._spec.to_json(),
+            **sure,
         )
 
+    def _speed(self) -> dict[str, float]:
+        """Cells per second of a usual refit, and of a usual roll."""
+        cells = self.replay.series.values.shape[1]
+        return {
+            name: cells / float(np.median(seconds)) if seconds else float("nan")
+            for name, seconds in self.replay.seconds.items()
+        }
 
-def _padded(values: Floats, leads: int) -> Floats:
-    missing = np.full((leads - len(values), values.shape[1]), np.nan)
-    return np.concatenate([values, missing])
+
+def _root_ratio(sums: Floats) -> Floats:
+    return np.asarray(np.sqrt(sums[..., 0] / sums[..., 1]))
+
+
+def _quotient(sums: Floats) -> Floats:
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _least(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.min()) if known.size else float("nan")
 
 
 def _crps(departure: Floats, error: Floats) -> Floats:
@@ -356,40 +384,6 @@ def _crps(departure: Floats, error: Floats) -> Floats:
     return np.asarray(
         error * (z * (2.0 * special.ndtr(z) - 1.0) + 2.0 * density - 1.0 / np.sqrt(np.pi))
     )
-
-
-def _reliability(pairs: Floats) -> list[dict[str, float]]:
-    bins = np.minimum((pairs[:, 0] * BINS).astype(int), BINS - 1)
-    return [
-        {
-            "confidence": float(pairs[bins == k, 0].mean()),
-            "within": float(pairs[bins == k, 1].mean()),
-            "number": float((bins == k).sum()),
-        }
-        for k in np.unique(bins)
-    ]
-
-
-def _verdict(ratio: dict[str, float], covered: float, ece: float) -> tuple[bool, str]:
-    """Whether predictions are worth keeping, and why, in words."""
-    best = max(BASELINES, key=lambda name: ratio[name])
-    percent = f"{ratio['persistence']:.0%} of the last capture's error"
-    doubts = []
-    if abs(covered - 0.9) > 0.03:
-        doubts.append(f"90 % intervals cover {covered:.0%}")
-    if ece > 0.1:
-        doubts.append(f"the confidence is off by {ece:.0%}")
-    honest = f"; take care: {' and '.join(doubts)}" if doubts else "; the error bars hold"
-    if np.isnan(covered):
-        return False, "unsuitable: nothing was captured that a forecast could be compared with"
-    if not np.isfinite(ratio["persistence"]):
-        return False, "unsuitable: the last capture is never wrong; nothing is to be gained"
-    if ratio["persistence"] > WORTH:
-        return False, f"unsuitable: predictions have {percent}; restore the last capture{honest}"
-    if ratio[best] > WORTH:
-        name = best.replace("_", " ")
-        return True, f"of some use: {percent}, no better than the {name} alone{honest}"
-    return True, f"suitable: predictions have {percent}{honest}"
 
 
 def _plain(value: Any) -> Any:

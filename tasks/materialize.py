@@ -1,5 +1,6 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.errors import Conflict, GnomonError
+from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
@@ -20,17 +21,19 @@ from gnomon.storage.slab import create_residual, create_table
 from gnomon.storage.times import SECOND
 from gnomon.tasks.features import Features
 from gnomon.tasks.forecast import Learnt, groups
-from gnomon.tasks.forecasting import Specification, State, rows, unpack
+from gnomon.tasks.forecasting import Forecast, Outlook, Specification, State, rows, unpack
 from gnomon.tasks.forecasting import forecast as predict
+from gnomon.tasks.forecasting.specification import LARGEST
 from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
-__all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize"]
+__all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize", "withhold"]
 
 PREDICTION_STATISTICS = (
     "predicted",
     "cells",
     "missing",
+    "broken",
     "out_of_bounds",
     "standard_error_minimum",
     "standard_error_mean",
@@ -39,6 +42,8 @@ PREDICTION_STATISTICS = (
     "usual_change",
 )
 Floats = NDArray[np.float64]
+Withheld = Mapping[str, frozenset[Index]]
+"""By variable, chunks whose prediction is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Shadowed:
     instants: tuple[int, ...]
     """Valid times of leads 1..H."""
     variables: dict[str, dict[str, Any]]
-    """Per variable: roots, and confidence and expected error per lead."""
+    """Per variable: roots; confidence and expected error per lead, None where nothing is predicted;
+    and what is left out: `unpredicted` cells that have values, `withheld` chunks."""
     statistics: dict[str, dict[str, NDArray[np.float64]]]
     """By variable: columns (lead, *chunk grid) of the prediction table."""
     bases: tuple[int, ...]
@@ -61,8 +67,11 @@ class Shadowed:
     """The objects that were written, the forecaster's state included."""
 
 
-def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shadowed:
-    """Predict every chunk at every lead and write the shadow."""
+def materialize(
+    repository: Repository, learnt: Learnt, mapper: Mapper, *, withheld: Withheld | None = None
+) -> Shadowed:
+    """Predict every chunk at every lead, but for those withheld, and write the shadow."""
+    withheld = withheld or {}
     reference = repository.captured[learnt.step].instant
     first = next(iter(learnt.features.values()))
     slot = first.cadence.slot(reference)
@@ -86,7 +95,8 @@ def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shado
                 dtype=np.dtype(dtype),
             )
         blocks = list(grid.blocks())
-        job = partial(_materialize_block, pinned, learnt, name, instants)
+        refused = withheld.get(name, frozenset())
+        job = partial(_materialize_block, pinned, learnt, name, instants, refused)
         index = np.zeros((len(leads), *grid.counts, len(INDEX_COLUMNS)), np.int64)
         score = np.zeros((len(leads), *grid.counts, len(SCORE_COLUMNS)))
         columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
@@ -100,32 +110,65 @@ def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shado
             "index": create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
             "score": create_table(batch, f"{path}/score", score, SCORE_COLUMNS),
         }
-        variables[name] = {"roots": roots} | _summary(columns, score, features)
+        variables[name] = {
+            "roots": roots,
+            **_summary(columns, score, features),
+            "withheld": sorted(map(list, refused)),
+        }
         statistics[name] = columns
     kept = tuple(sorted(bases - {NO_BASE}))
     return Shadowed(learnt, reference, instants, variables, statistics, kept, batch.entries)
 
 
+def withhold(
+    repository: Repository, found: Shadowed, refused: Withheld, mapper: Mapper
+) -> Shadowed:
+    """Write a shadow that is not committed yet again, without the chunks that a check refused.
+
+    Raises
+    ------
+    InvalidInput
+        Nothing is left.
+    """
+    # No record names these objects yet, and objects are only ever created.
+    repository.location.delete(repository.location.list(f"shadows/{found.learnt.id}/"))
+    kept = materialize(repository, found.learnt, mapper, withheld=refused)
+    if not any(columns["predicted"].any() for columns in kept.statistics.values()):
+        raise InvalidInput(
+            "no chunk could be predicted from what was learnt, so no new shadow was kept; what was "
+            "captured is kept: run 'gnomon update --refit'"
+        )
+    return kept
+
+
 def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
     """Return what a list of restore points says of a variable, per lead."""
     axes = tuple(range(1, score.ndim - 1))
-    cells = columns["predicted"]
-    total = np.maximum(cells.sum(axis=axes), 1.0)
-    square = np.nan_to_num(score[..., 3]) ** 2
-    # NaN confidence belongs to chunks where nothing is predicted, all land for instance.
-    known = np.where(np.isfinite(score[..., 2]), cells, 0.0)
-    share = (np.nan_to_num(score[..., 2]) * known).sum(axis=axes) / np.maximum(
-        known.sum(axis=axes), 1.0
-    )
+    # NaN scores belong to chunks where nothing is predicted, all land for instance.
+    scored = (np.isfinite(score[..., 2:]) & (score[..., 2:] < LARGEST)).all(axis=-1)
+    cells = np.where(scored, columns["predicted"], 0.0)
+    total = cells.sum(axis=axes)
+    count = np.maximum(total, 1.0)
+    share = (np.where(scored, score[..., 2], 0.0) * cells).sum(axis=axes) / count
+    squares = np.where(scored, score[..., 3], 0.0) ** 2
+    rmse = np.sqrt((squares * cells).sum(axis=axes) / count)
     return {
-        "confidence": [round(float(c), 6) for c in share],
-        "expected_rmse": [float(e) for e in np.sqrt((square * cells).sum(axis=axes) / total)],
+        "confidence": [
+            round(float(c), 6) if n else None for c, n in zip(share, total, strict=True)
+        ],
+        "expected_rmse": [float(e) if n else None for e, n in zip(rmse, total, strict=True)],
         "tolerance": features.specification.tolerance,
+        "unpredicted": int(columns["missing"].sum(axis=axes).max()),
     }
 
 
 def _materialize_block(
-    pinned: tuple[str, int], learnt: Learnt, name: str, instants: tuple[int, ...], block: Block
+    pinned: tuple[str, int],
+    learnt: Learnt,
+    name: str,
+    instants: tuple[int, ...],
+    refused: frozenset[Index],
+    block: Block,
 ) -> tuple[NDArray[np.int64], Floats, dict[str, Floats], dict[str, Entry]]:
     """Predict and write one block; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
@@ -150,7 +193,9 @@ def _materialize_block(
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
         state = _joined(spec, stored, group)
-        predicted = predict(spec, state, learnt.features[name].outlook, times_s)
+        outlook = learnt.features[name].outlook
+        left_out = [g for g, index in enumerate(group) if index in refused]
+        predicted = _predicted(spec, state, outlook, times_s, left_out)
         for g, index in enumerate(group):
             local, cells = places[index]
             own = slice(state.starts[g], state.starts[g + 1])
@@ -161,21 +206,33 @@ def _materialize_block(
                 where: tuple[Any, ...] = (k, *cells)
                 mean = predicted.mean[k, own].reshape(chunk_shape)
                 error = predicted.standard_error[k, own].reshape(chunk_shape)
-                confidence = float(predicted.confidence[k, g])
-                rmse = float(predicted.expected_rmse[k, g])
-                address = (k, *index)
-                chunk = quantise(name, address, mean, error, base, base_step, confidence, rmse)
+                claims = float(predicted.confidence[k, g]), float(predicted.expected_rmse[k, g])
+                chunk = quantise(name, (k, *index), mean, error, base, base_step, *claims)
                 written[0][where] = chunk.change
                 written[1][where] = chunk.error.view(np.int8)
                 index_rows[(k, *local)] = chunk.index
                 scores[(k, *local)] = chunk.score
-                row = _statistics(variable, mean, error, base, confidence)
+                row = _statistics(variable, mean, error, base, claims[0])
                 row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
                 for column, value in row.items():
                     table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
         target[(slice(None), *block.cells)] = values
     return index_rows, scores, table, batch.entries
+
+
+def _predicted(
+    spec: Specification, state: State, outlook: Outlook, times_s: Floats, left_out: list[int]
+) -> Forecast:
+    """Return the predictions of a group of chunks, but for some of them, by place."""
+    # What a broken state makes of it is for the check to find.
+    with np.errstate(all="ignore"):
+        predicted = predict(spec, state, outlook, times_s)
+    for g in left_out:
+        own = slice(state.starts[g], state.starts[g + 1])
+        predicted.mean[:, own] = predicted.standard_error[:, own] = np.nan
+        predicted.confidence[:, g] = predicted.expected_rmse[:, g] = np.nan
+    return predicted
 
 
 def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:
@@ -199,7 +256,9 @@ def _state_of(repository: Repository, variable: Variable, learnt: Learnt) -> For
 def _statistics(
     variable: Variable, mean: Floats, error: Floats, base: Floats | None, confidence: float
 ) -> dict[str, float]:
-    known = np.isfinite(mean)
+    known = np.isfinite(mean) & np.isfinite(error)
+    largest = np.fmax(np.abs(mean), np.abs(error))
+    broken = ~np.isnan(mean) & (~known | (largest >= LARGEST))
     held = np.isfinite(base) if base is not None else np.zeros(mean.shape, bool)
     low, high = variable.bounds()
     outside = np.zeros(mean.shape, bool)
@@ -213,6 +272,7 @@ def _statistics(
         "cells": float(mean.size),
         "predicted": float(known.sum()),
         "missing": float((held & ~known).sum()),
+        "broken": float(broken.sum()),
         "out_of_bounds": float(outside.sum()),
         "standard_error_minimum": float(error[known].min()) if known.any() else np.nan,
         "standard_error_mean": float(error[known].mean()) if known.any() else np.nan,

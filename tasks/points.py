@@ -217,6 +217,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         return None
     calendar = repository.settings.calendar
     summary = shadow.variables
+    claims = [_claimed(e["confidence"][lead - 1]) for e in summary.values()]
     return RestorePoint(
         "forecast",
         format_instant(shadow.instants[lead - 1], calendar),
@@ -224,12 +225,17 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         None,
         shadow.id,
         lead,
-        {n: float(e["expected_rmse"][lead - 1]) for n, e in summary.items()},
-        min(float(e["confidence"][lead - 1]) for e in summary.values()),
+        {n: _claimed(e["expected_rmse"][lead - 1]) for n, e in summary.items()},
+        min((c for c in claims if c is not None), default=None),
         0,
         True,
         repository.era,
     )
+
+
+def _claimed(value: float | None) -> float | None:
+    """Return what a shadow says of a variable; None where nothing of it is predicted."""
+    return None if value is None else float(value)
 
 
 def _shadow_for(

@@ -10,6 +10,8 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Daily data would be learnt anew at each update, which takes a second and leaves rolls untested.
+os.environ.setdefault("GNOMON_REFIT_SHARE", "0")
 
 from pathlib import Path
 

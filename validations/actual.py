@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gnomon.validations.context import Context
 from gnomon.validations.expectations import Expectation, Validation
@@ -12,7 +12,7 @@ from gnomon.validations.false_discovery import q_values
 from gnomon.validations.suite import validate
 from gnomon.validations.table import ACTUAL, checked
 
-__all__ = ["ALPHA", "actual_expectations", "validate_actual"]
+__all__ = ["ALPHA", "actual_expectations", "implausible", "validate_actual"]
 
 ALPHA = 0.001
 """Rate of false discoveries among the chunks that are called implausible."""
@@ -146,16 +146,47 @@ def validate_actual(
     return validate("actual", derived, actual_expectations(alpha), context)
 
 
+def implausible(
+    p_values: ArrayLike,
+    departures: ArrayLike,
+    spread: ArrayLike,
+    size: ArrayLike,
+    *,
+    alpha: float = ALPHA,
+) -> NDArray[np.bool_]:
+    """Return which chunks of one variable and capture `validate_actual` would call implausible.
+
+    Parameters
+    ----------
+    p_values, departures : array_like of float, shape (n,)
+        Of the departures, and their root mean square; NaN where there is no forecast.
+    spread, size : array_like of float, shape (n,)
+        Standard deviation of the values, and the largest absolute one; NaN where there are none.
+    """
+    spread = np.nan_to_num(np.asarray(spread, np.float64))
+    overall = np.full(spread.shape, np.sqrt(np.mean(spread**2)) if spread.size else 0.0)
+    small = np.asarray(departures) <= _floor(spread, overall, np.nan_to_num(np.asarray(size)))
+    p = np.asarray(p_values, np.float64)
+    return np.asarray(q_values(np.where(small & ~np.isnan(p), 1.0, p)) < alpha)
+
+
 def _negligible(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which departures are too small to matter, whatever their p-value.
+    """Return which departures are too small to matter, whatever their p-value."""
+    spread = table["spread"].fillna(0.0)
+    overall = np.sqrt((spread**2).groupby(table["variable"]).transform("mean"))
+    size = table[["minimum", "maximum"]].abs().max(axis=1).fillna(0.0)
+    floor = _floor(spread.to_numpy(), overall.to_numpy(), size.to_numpy())
+    negligible: NDArray[np.bool_] = table["departure_rms"].to_numpy() <= floor
+    return negligible
+
+
+def _floor(
+    spread: NDArray[np.float64], overall: NDArray[np.float64], size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return departures that are too small to matter.
 
     The measure is the spread of the chunk or of all chunks of the variable, whichever is larger
     (a constant chunk has none of its own), or the rounding of single precision.
     """
-    spread = table["spread"].fillna(0.0)
-    overall = np.sqrt((spread**2).groupby(table["variable"]).transform("mean"))
-    size = table[["minimum", "maximum"]].abs().max(axis=1).fillna(0.0)
     rounding = float(np.finfo(np.float32).eps) * size
-    floor = np.maximum(NEGLIGIBLE * np.maximum(spread, overall), rounding)
-    negligible: NDArray[np.bool_] = (table["departure_rms"] <= floor).to_numpy(dtype=np.bool_)
-    return negligible
+    return np.maximum(NEGLIGIBLE * np.maximum(spread, overall), rounding)

@@ -13,10 +13,10 @@ __all__ = ["PREDICTION_EXPECTATIONS", "validate_prediction"]
 
 PREDICTION_EXPECTATIONS = (
     Expectation(
-        "complete",
-        "missing",
+        "finite",
+        "broken",
         "critical",
-        "Cells that have values now got no finite prediction.",
+        "Predictions could not be computed from what was learnt.",
         maximum=0,
     ),
     Expectation(
@@ -50,6 +50,13 @@ PREDICTION_EXPECTATIONS = (
         maximum=1,
     ),
     Expectation(
+        "complete",
+        "missing",
+        "warning",
+        "Cells that have values now are not predicted: they were seen too seldom.",
+        maximum=0,
+    ),
+    Expectation(
         "usual_change",
         "change_ratio",
         "warning",
@@ -57,7 +64,9 @@ PREDICTION_EXPECTATIONS = (
         maximum=10,
     ),
 )
-"""The suite for shadows, the critical expectations first."""
+"""The suite for shadows, the critical expectations first.
+
+A chunk that violates a critical one is left out of the shadow; a warning only tells."""
 
 
 def validate_prediction(frame: pd.DataFrame, *, context: Context | None = None) -> Validation:

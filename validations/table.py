@@ -91,8 +91,9 @@ PREDICTION: tuple[Column, ...] = (
         "missing",
         "int64",
         "cells",
-        "cells that the last capture has and that got no finite prediction",
+        "cells that the last capture has and that were not predicted",
     ),
+    Column("broken", "int64", "cells", "predictions that are infinite, or too large to be true"),
     Column("out_of_bounds", "int64", "cells", "predictions outside the variable's bounds"),
     Column(
         "standard_error_minimum", "float64", "variable", "smallest; NaN if nothing was predicted"

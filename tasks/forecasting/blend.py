@@ -20,6 +20,10 @@ BASELINES = 3
 """The first candidates - persistence, climatology, damped anomaly - that a blend must beat."""
 DOUBT = 0.5
 """Squared standard errors of a blend's gain over the best baseline that are not believed."""
+ROUNDING = 1e-12
+"""Mean squared error, relative to that of the usual candidate, below which there is none."""
+LEAST_SHARE = 0.25
+"""Of the usual loss, below which a perfect candidate at one lead has no more say at others."""
 LEAST_HINDCASTS = 1.0
 """Verified forecasts below which the blend is persistence."""
 
@@ -60,10 +64,10 @@ def weights(products: Array, verified: Array) -> Array:
     count = total**2 / np.maximum((verified**2).sum(axis=0), 1e-12)
     mean = np.einsum("oh,ohcd->hcd", verified, products) / np.maximum(total, 1e-12)[:, None, None]
     loss = np.diagonal(mean, axis1=1, axis2=2)
-    best = loss.min(axis=1)
-    # Where a candidate is perfect, its errors' floor is that of rounding.
-    scale = np.maximum(best, 1e-12 * loss.max(axis=1))
-    relative = mean / np.where(scale > 0, scale, 1.0)[:, None, None]
+    usual = _usual(loss)
+    scale = np.maximum(loss.min(axis=1), LEAST_SHARE * usual)
+    # At the lead itself, where a candidate is perfect, its errors' floor is that of rounding.
+    finest = np.maximum(loss.min(axis=1), ROUNDING * usual)
     logarithm = np.log(np.arange(1.0, leads + 1.0))
     near = np.exp(-NEIGHBOURS * np.abs(logarithm[:, None] - logarithm))
     result = np.zeros((leads, candidates))
@@ -73,23 +77,37 @@ def weights(products: Array, verified: Array) -> Array:
         share = near[lead] * np.where(usable, count, 0.0)
         if share.sum() < LEAST_HINDCASTS:
             continue
-        pooled = np.tensordot(share / share.sum(), relative, 1)
-        prior = np.diagonal(pooled) ** -SHARPNESS
+        size = np.where(usable, scale, 1.0)
+        size[lead] = finest[lead] if usable[lead] else 1.0
+        pooled = np.tensordot(share / share.sum() / size, mean, 1)
+        each = np.maximum(np.diagonal(pooled), ROUNDING)
+        prior = (each / each.min()) ** -SHARPNESS
         prior = prior / prior.sum()
         strength = LEANING / np.sqrt(max(count[lead], 0.5))
         away = np.eye(candidates) - prior[:, None]
         optimum = simplex(pooled + strength * (away.T @ away))
-        result[lead] = _doubted(optimum, products, verified * share, scale)
+        result[lead] = _doubted(optimum, products, verified * share, size)
     return result
 
 
-def _doubted(optimum: Array, products: Array, verified: Array, scale: Array) -> Array:
+def _usual(loss: Array) -> Array:
+    """Median (H,) of the candidates' losses (H, C) that are not zero; 0 where all are.
+
+    Neither one that is perfect nor one that has run away says what is usual.
+    """
+    wrong = loss > 0
+    result = np.zeros(len(loss))
+    some = wrong.any(axis=1)
+    result[some] = np.nanmedian(np.where(wrong, loss, np.nan)[some], axis=1)
+    return result
+
+
+def _doubted(optimum: Array, products: Array, verified: Array, size: Array) -> Array:
     """Weights (C,) between those of the best baseline and an optimum, as far as it is believed.
 
     The gain of the optimum has a mean and a standard error over the hindcasts; with z their ratio,
     ``1 - DOUBT / z^2`` of the way is gone (James and Stein 1961). ``verified`` is (O, H).
     """
-    size = np.where(scale > 0, scale, 1.0)
     each = np.where(verified > 0, verified, 0.0)
     loss = np.diagonal(products, axis1=2, axis2=3)[..., :BASELINES]
     best = int(np.einsum("oh,ohc->c", each / size, loss).argmin())

@@ -71,8 +71,11 @@ def predict(
     driven, rest = np.zeros((2, 0, state.cells)), np.zeros(state.cells)
     if modes is not None and len(modes.now):
         loadings = state.loadings[: len(modes.now)]
+        # The mean has moved since the modes were found; they know nothing of that.
+        moved = np.nan_to_num(state.coefficients[0] - state.anchor)
         driven = np.stack([modes.independent[:leads] @ loadings, modes.linear[:leads] @ loadings])
-        rest = anomalies[0] - modes.now @ loadings
+        driven -= moved
+        rest = anomalies[0] + moved - modes.now @ loadings
     result = np.empty((leads, len(CANDIDATES), state.cells))
     kernels.predict(
         season,

@@ -29,6 +29,8 @@ LEAST_PRESENCE = 0.25
 """Presence below which a cell is gone, and not predicted: missing from four captures in a row."""
 LEAST_INNOVATIONS = 1.25
 """Faded number of innovations below which a cell was seen less than three times."""
+LEAST_RELATIVES = 4
+"""Cells of its chunk that are predicted by themselves, below which a new cell is not predicted."""
 CORRECTION_RATE = 0.15
 """Step of the online coverage correction."""
 GREATEST_CORRECTION = 1.5
@@ -40,7 +42,8 @@ class Forecast:
     """Predicted states at leads 1..H from one reference time."""
 
     mean: Array
-    """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there."""
+    """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there, and
+    infinite where it is, but its state is broken."""
     standard_error: Array
     """(H, N) such that the mean +- 1.645 of them covers 90 %; > 0 where `mean` is finite."""
     confidence: Array
@@ -81,6 +84,12 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
     ------
     InvalidInput
         If `times_s` has not one time per lead.
+
+    Notes
+    -----
+    A cell that was seen once or twice has no history to be predicted from. It is predicted to go
+    with its chunk: to its last value comes the mean change predicted for the other cells, and its
+    error is that of one of them taken at random, with Student's share for how few they are.
     """
     if np.shape(times_s) != (spec.leads,):
         raise InvalidInput(f"found {np.shape(times_s)} valid times, expected ({spec.leads},)")
@@ -88,12 +97,24 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
     modes = outlook.forecast(spec, spec.leads)
     for cells, *issued in _issue(spec, state, outlook.calibration, times_s, modes):
         mean[:, cells], error[:, cells] = issued
-    absent = (state.present < LEAST_PRESENCE) | (state.count < LEAST_INNOVATIONS)
-    mean[:, absent] = error[:, absent] = np.nan
+    absent = state.present < LEAST_PRESENCE
+    new = ~absent & (state.count < LEAST_INNOVATIONS)
+    mean[~np.isfinite(mean)] = np.inf
+    mean[:, absent | new] = error[:, absent | new] = np.nan
+    for chunk in np.flatnonzero(np.logical_or.reduceat(new, state.starts[:-1])):
+        cells = slice(state.starts[chunk], state.starts[chunk + 1])
+        moved, wide = _adopt(state.recent[:, cells], new[cells], mean[:, cells], error[:, cells])
+        mean[:, cells], error[:, cells] = clip(spec, moved), wide
     sure, rmse = calibration.confidence(
         outlook.calibration, chunk_rms(error, state.starts), spec.tolerance
     )
     return Forecast(mean, error, sure, rmse)
+
+
+def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Array:
+    """Predictions (H, C, N) of every candidate that `forecast` blends; NaN where never seen."""
+    modes = outlook.forecast(spec, len(times_s))
+    return predict(spec, state, times_s, tracking.damping(state), modes)
 
 
 def departures(
@@ -227,12 +248,34 @@ def _issue(
     scale = tracking.innovation_scale(state) * np.exp(state.spread(state.correction[0]))
     season = tracking.seasons(state, climatology.features(spec, times_s))
     chunk = state.spread(np.arange(state.chunks))
+    unseen = tracking.unseen(state)
     for first in range(0, state.cells, TILE):
         cells = slice(first, min(first + TILE, state.cells))
         made = predict(spec, state.crop(cells), times_s, damping[cells], modes)
-        growth = np.sqrt(uncertainty.growth(damping[cells], season[:, chunk[cells]]))
+        growth = uncertainty.growth(damping[cells], season[:, chunk[cells]], unseen[cells])
         mean = clip(spec, (weights[:, None] @ made)[:, 0])
-        yield cells, mean, scale[cells] * growth * factors
+        yield cells, mean, scale[cells] * np.sqrt(growth) * factors
+
+
+def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> tuple[Array, Array]:
+    """Mean and standard error (H, n) of a chunk with its new cells (n,) predicted from the rest.
+
+    ``recent`` (P, n) are its last values. Counted are cells with a value in the newest capture of
+    the chunk, and from there on.
+    """
+    there = np.isfinite(recent)
+    last = recent[int(there.any(axis=1).argmax())]
+    known = np.isfinite(last)
+    rest = known & np.isfinite(mean).all(axis=0) & np.isfinite(error).all(axis=0)
+    count = int(rest.sum())
+    if count < LEAST_RELATIVES:
+        return mean, error
+    change = mean[:, rest] - last[rest]
+    centre = change.mean(axis=1, keepdims=True)
+    square = (error[:, rest] ** 2 + (change - centre) ** 2).mean(axis=1, keepdims=True)
+    wide = np.sqrt(square * (1.0 + 1.0 / count)) * uncertainty.student(np.array(float(count)))
+    taken = new & known
+    return np.where(taken, last + centre, mean), np.where(taken, wide, error)
 
 
 def _ahead(

@@ -73,6 +73,7 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
     state.drift[:] = process.drift
     state.shocks[:] = arima.innovate(process, anomalies, spec.order[1])
     state.loadings[:] = 0.0
+    state.anchor[:] = state.coefficients[0]
     if amplitudes is not None and amplitudes.shape[1]:
         count = amplitudes.shape[1]
         state.loadings[:count], left = load(anomalies, amplitudes, weight)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 type Array = NDArray[np.float64]
 

@@ -51,6 +51,8 @@ class State:
     """(M, N) of the modes, fixed between refits; zero without modes."""
     rest: Array
     """(N,) damping per slot of what the modes leave over, fixed between refits."""
+    anchor: Array
+    """(N,) the climatology's mean at the last refit, which the modes are departures from."""
     clock: Array
     """(2 + P, G) last slot, learnt captures, then the times of `recent` in seconds."""
     information: Array
@@ -89,6 +91,13 @@ class State:
     def recent_times(self) -> Array:
         """(P,) times of `recent`, seconds."""
         return self.clock[2:, 0]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether these can be the sums that captures leave behind."""
+        sums = self.variance, self.count, self.products[0], self.present, self.clock[1]
+        sound = [((s >= 0.0) & np.isfinite(s)).all() for s in sums]
+        return bool(all(sound) and (self.present <= 1.0).all() and np.isfinite(self.clock[0]).all())
 
     def copy(self) -> State:
         """An equal state that shares nothing."""
@@ -149,6 +158,7 @@ CELL_PARTS = (
     "shocks",
     "loadings",
     "rest",
+    "anchor",
 )
 CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "swing", "correction")
 
@@ -170,6 +180,7 @@ def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, t
         "shocks": (q,),
         "loadings": (spec.modes,),
         "rest": (),
+        "anchor": (),
     }
     chunks: dict[str, tuple[int, ...]] = {
         "clock": (2 + past,),

@@ -195,8 +195,14 @@ def seasons(state: State, regressors: Array) -> Array:
 def spread(spec: Specification, state: State, times_s: Array, damped: Array) -> Array:
     """Standard deviation (H, N) of what a first-order process does in the next slots."""
     season = seasons(state, climatology.features(spec, times_s))
-    grown = uncertainty.growth(damped, state.spread(season))
+    grown = uncertainty.growth(damped, state.spread(season), unseen(state))
     return np.asarray(innovation_scale(state) * np.sqrt(grown))
+
+
+def unseen(state: State) -> Array:
+    """Slots (N,), the last ones, that have no value of a cell; infinite where none has."""
+    known = np.isfinite(state.recent)
+    return np.where(known.any(axis=0), known.argmax(axis=0), np.inf)
 
 
 def innovation_scale(state: State) -> Array:
@@ -261,6 +267,7 @@ def rebase(state: State, offset: Array, captures: int) -> None:
     """Move the whole history of a chunk by an offset (N,) that so many captures show."""
     moved = np.where(np.isfinite(offset), offset, 0.0)
     state.coefficients[0] += moved
+    state.anchor += moved
     state.recent += moved
     state.level += moved
     # The mean is now known by those captures alone, and follows the next ones as fast.

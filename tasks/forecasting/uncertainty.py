@@ -23,7 +23,7 @@ POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
 
-def growth(damping: Array, seasons: Array) -> Array:
+def growth(damping: Array, seasons: Array, unseen: Array | None = None) -> Array:
     """Error variance at each lead relative to one slot's innovations, of a first-order process.
 
     Parameters
@@ -32,6 +32,8 @@ def growth(damping: Array, seasons: Array) -> Array:
         Autocorrelation r of the anomalies over one slot.
     seasons : float64, (H, N)
         Variance of the innovations of each slot ahead, over their mean.
+    unseen : float64, (N,), optional
+        Slots, the last ones, of which no value is known; None: all are.
 
     Returns
     -------
@@ -40,6 +42,8 @@ def growth(damping: Array, seasons: Array) -> Array:
     """
     square = np.minimum(damping**2, 0.99)
     result = np.array(seasons, np.float64)
+    if unseen is not None:
+        result[0] += square * (1.0 - square**unseen) / (1.0 - square)
     for lead in range(1, len(result)):
         result[lead] += square * result[lead - 1]
     return result

@@ -49,6 +49,18 @@ def test_json_has_what_is_promised(capsys: pytest.CaptureFixture[str], tmp_path:
     assert (found["cells"], found["captures"], found["origins"]) == (48, 60, 9)
     assert set(found["cells_per_second"]) == {"refit", "roll"}
     assert 0 < found["ratio_to_persistence"] < 1.05
+    low, high = found["ratio_to_persistence_interval"]
+    assert low <= found["ratio_to_persistence"] <= high
+    assert set(found["ratio_to_interval"]) == set(found["ratio_to"])
+    for level in ("50", "90", "99"):
+        low, high = found["coverage_interval"][level]
+        assert 0 <= low <= found["coverage_overall"][level] <= high <= 1
+    assert found["coverage90_interval"] == found["coverage_interval"]["90"]
+    assert found["coverage90"] == found["coverage_overall"]["90"]
+    assert found["coverage90_season_interval"][0] <= found["coverage90_season"]
+    assert 0 <= found["ece_floor"] <= found["ece_limit"] <= 1
+    assert 1 <= found["independent_origins"] <= 9
+    assert found["refits"] == 1
     assert isinstance(found["verdict"], str)
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert sources.listing(tmp_path / "s.zarr") == before
@@ -61,7 +73,12 @@ def test_people_get_a_table_and_a_verdict(
     code, out, _ = run(capsys, "hindcast", source, "--variable", "v", "--origins", "5")
     assert code == 0
     assert "persistence" in out
-    assert out.strip().splitlines()[-1].split()[0] in {"suitable:", "of", "unsuitable:"}
+    assert out.strip().splitlines()[-1].split()[0] in {
+        "suitable:",
+        "of",
+        "unsuitable:",
+        "unsuitable",
+    }
 
 
 def test_the_same_input_gives_the_same_figures(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ DAY = 86400.0
 def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> Record:
     """Return a first-order process about a mean, its shocks partly shared, in chunks of 12."""
     rng = np.random.default_rng(seed)
-    values = np.zeros((count + 50, cells))
+    values: Floats = np.zeros((count + 50, cells))
     for k in range(1, len(values)):
         shock = 0.6 * rng.standard_normal(cells) + 0.8 * rng.standard_normal()
         values[k] = damping * values[k - 1] + shock
     slots = np.arange(count)
     starts = np.arange(0, cells + 1, 12)
-    return Record(slots, slots * DAY, 10.0 + values[50:], starts)
+    return Record(slots, np.asarray(slots * DAY, np.float64), 10.0 + values[50:], starts)
 
 
 def departures(given: Record, lead: int = 1) -> Floats:

@@ -53,6 +53,7 @@ def sound_prediction(rows: int = 6) -> pd.DataFrame:
         "chunk": [str(row % 3) for row in range(rows)],
         "cells": zeros + 100,
         "missing": zeros,
+        "broken": zeros,
         "out_of_bounds": zeros,
         "standard_error_minimum": ones * 0.1,
         "standard_error_mean": ones * 0.5,

@@ -8,11 +8,12 @@ from gnomon.validations.prediction import PREDICTION_EXPECTATIONS, validate_pred
 from tests.validations.tables import sound_prediction, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
-    "complete": ({"missing": 1}, 1),
+    "finite": ({"broken": 1}, 1),
     "within_bounds": ({"out_of_bounds": 2}, 2),
     "uncertain": ({"standard_error_minimum": 0.0}, 0.0),
     "uncertainty_known": ({"confidence": np.nan}, True),
     "confidence_is_probability": ({"confidence": 1.01}, 1.01),
+    "complete": ({"missing": 1}, 1),
     "usual_change": ({"change_rms": 11.0}, 11.0),
 }
 """What to put into a row, and what the finding then shows, for each expectation."""

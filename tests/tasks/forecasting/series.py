@@ -15,6 +15,8 @@ from gnomon.tasks.forecasting import (
     forecast,
     learn,
 )
+from gnomon.tasks.refit import Traits
+from gnomon.tasks.replay import Replay, Series
 
 type Array = NDArray[np.float64]
 
@@ -30,7 +32,7 @@ def specification(
     **changes: object,
 ) -> Specification:
     fields: dict[str, object] = {
-        "version": 3,
+        "version": 4,
         "periods_s": [DAY] if seasonal else [],
         "harmonics": [2] if seasonal else [],
         "order": order,
@@ -82,6 +84,22 @@ def daily(captures: int, cells: int, *, seed: int) -> Array:
     """Hourly series around 280 with a daily cycle and red noise."""
     cycle: Array = 5.0 * np.cos(2 * np.pi * times(captures) / DAY)[:, None]
     return 280.0 + cycle + autoregressive((0.8,), captures, cells, seed=seed)
+
+
+def replay(
+    values: Array,
+    *,
+    starts: tuple[int, ...] | None = None,
+    seasonal: bool = False,
+    share: float = 0.0,
+    **options: float,
+) -> Replay:
+    """What a hindcast of captures at the hour replays; refits are not made because cheap."""
+    captures, cells = values.shape
+    heads = np.array([0, cells] if starts is None else starts)
+    series = Series((times(captures) * 1e6).astype(np.int64), values, heads, cells, cells)
+    traits = Traits(6, 365.2425 * DAY, periods_s=(DAY,) if seasonal else ())
+    return Replay(traits, series, "standard", share=share, **options)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

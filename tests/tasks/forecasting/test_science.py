@@ -7,7 +7,7 @@ from gnomon.tasks.forecasting import blend, forecast, identify, roll
 from gnomon.tasks.forecasting.climatology import features
 from gnomon.tasks.forecasting.kernels import simplex
 from gnomon.tasks.forecasting.uncertainty import seasons
-from gnomon.tasks.hindcast import BASELINES, Report, Series, hindcast
+from gnomon.tasks.hindcast import BASELINES, Report, hindcast
 from tests.tasks.forecasting.series import (
     HOUR,
     Array,
@@ -15,35 +15,29 @@ from tests.tasks.forecasting.series import (
     daily,
     fit,
     hours,
+    replay,
     specification,
     times,
 )
 
-SERIES: dict[str, tuple[Array, tuple[int, int, int]]] = {
-    "red noise": (autoregressive((0.9,), 260, 40, seed=30), (1, 0, 0)),
-    "white noise": (autoregressive((), 260, 40, seed=31), (1, 0, 0)),
-    "walk": (np.cumsum(autoregressive((), 260, 40, seed=32), axis=0), (0, 1, 1)),
-    "oscillation": (autoregressive((1.5, -0.8), 260, 40, seed=33), (2, 0, 0)),
-    "season": (daily(260, 40, seed=34), (1, 0, 0)),
-    "trend": (
-        np.linspace(0, 30, 260)[:, None] + autoregressive((0.3,), 260, 40, seed=35),
-        (0, 1, 1),
-    ),
-    "noisy level": (
-        np.cumsum(0.2 * autoregressive((), 260, 40, seed=36), axis=0)
-        + autoregressive((), 260, 40, seed=37),
-        (0, 1, 1),
-    ),
+SERIES: dict[str, Array] = {
+    "red noise": autoregressive((0.9,), 260, 40, seed=30),
+    "white noise": autoregressive((), 260, 40, seed=31),
+    "walk": np.cumsum(autoregressive((), 260, 40, seed=32), axis=0),
+    "oscillation": autoregressive((1.5, -0.8), 260, 40, seed=33),
+    "season": daily(260, 40, seed=34),
+    "trend": np.linspace(0, 30, 260)[:, None] + autoregressive((0.3,), 260, 40, seed=35),
+    "noisy level": np.cumsum(0.2 * autoregressive((), 260, 40, seed=36), axis=0)
+    + autoregressive((), 260, 40, seed=37),
 }
 
 
 @pytest.fixture(scope="module", params=SERIES)
 def report(request: pytest.FixtureRequest) -> Report:
-    values, order = SERIES[request.param]
-    spec = specification(order, seasonal=request.param == "season")
-    slots = np.arange(len(values))
-    series = Series(slots, times(len(slots)), values, np.array([0, 20, 40]))
-    return hindcast(spec, series, origins=70)
+    seasonal = request.param == "season"
+    return hindcast(
+        replay(SERIES[request.param], starts=(0, 20, 40), seasonal=seasonal), origins=70
+    )
 
 
 def test_the_shadow_is_never_much_worse_than_a_baseline(report: Report) -> None:
@@ -76,19 +70,12 @@ def test_the_report_is_complete_and_consistent(report: Report) -> None:
 
 def test_white_noise_is_said_to_be_predicted_no_better_than_by_its_mean() -> None:
     values = autoregressive((), 200, 30, seed=38)
-    slots = np.arange(200)
-    found = hindcast(
-        specification((1, 0, 0)), Series(slots, times(len(slots)), values, np.array([0, 30]))
-    )
-    assert "no better than the" in found.verdict
+    assert "no better than the" in hindcast(replay(values)).verdict
 
 
 def test_a_walk_is_said_to_be_unsuitable() -> None:
     values = np.cumsum(autoregressive((), 200, 30, seed=39, common=0.0), axis=0)
-    slots = np.arange(200)
-    found = hindcast(
-        specification((0, 1, 1)), Series(slots, times(len(slots)), values, np.array([0, 30]))
-    )
+    found = hindcast(replay(values))
     assert not found.suitable
     assert found.verdict.startswith("unsuitable")
 
@@ -159,11 +146,7 @@ def test_confidence_is_the_rate_of_success() -> None:
     said, happened = [], []
     for seed in range(6):
         values = autoregressive((0.7,), 200, 60, seed=seed, common=0.7)
-        slots = np.arange(200)
-        spec = specification((1, 0, 0), tolerance=1.3)
-        found = hindcast(
-            spec, Series(slots, times(len(slots)), values, np.array([0, 20, 40, 60])), origins=50
-        )
+        found = hindcast(replay(values, starts=(0, 20, 40, 60), tolerance=1.3), origins=50)
         for row in found.reliability:
             said.append(row["confidence"] * row["number"])
             happened.append(row["within"] * row["number"])

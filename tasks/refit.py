@@ -1,0 +1,196 @@
+"""When a variable is learnt anew, and from what: plain numbers, without a repository.
+
+A repository and a hindcast decide and learn with the same functions, so that the one is what the
+other says of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.grid import Index
+from gnomon.storage.times import SECOND
+from gnomon.tasks.cadence import Cadence
+from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify
+from gnomon.tasks.forecasting.bounds import bounds
+
+__all__ = [
+    "CHEAP",
+    "MIN_CAPTURES",
+    "REFIT_SHARE",
+    "Kept",
+    "Traits",
+    "due",
+    "fit_sample",
+    "is_cheap",
+    "sampled_cells",
+    "sampled_chunks",
+    "window_length",
+]
+
+MIN_CAPTURES = 3
+"""Captures below which nothing is forecast."""
+MAX_WINDOW = 512
+"""Captures that a refit reads at most."""
+WINDOW_BYTES = 2**28
+"""Memory that one chunk's window may take, as float64."""
+SAMPLE_CHUNKS = 16
+SAMPLE_CELLS = 64
+"""Cells of each sampled chunk whose histories are looked at."""
+DRIFTED_SHARE = 0.2
+"""Share of chunks that have drifted, above which everything is learnt anew."""
+GROWTH = 1.5
+"""A refit is due when the captures have grown by this factor since the last one."""
+LEAST_GROWTH = 8
+"""Captures between two refits, at least, unless something else forces one."""
+CHEAP = "a refit takes but a moment of the capture interval"
+"""Why a variable is learnt anew though nothing makes it due."""
+REFIT_SHARE = 0.005
+"""Share of the capture interval that refits may take to be made at every update."""
+LONGEST_REFIT_S = 30.0
+"""Seconds that they may take then, however long the interval is: a person may be waiting."""
+SAMPLE_S = 10.0
+"""Seconds that a refit of one variable takes for periods, orders and hindcasts, at most, about."""
+CELLS_PER_S = 4e6
+"""Captured cells that a refit reads and learns in a second, about: half of what two cores do."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is settled of a variable before anything is learnt of it."""
+
+    leads: int
+    """Capture intervals to predict."""
+    year_s: float
+    """Length of a year in the calendar, seconds."""
+    periods_s: tuple[float, ...] | None = None
+    """Seasonal periods in seconds; None: found."""
+    declared: tuple[float | None, float | None] = (None, None)
+    """Declared valid range."""
+    standard_name: str = ""
+    units: str = ""
+    """CF attributes; empty where there are none."""
+    categorical: bool = False
+    """Whether values are labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the last refit of a variable left behind, as far as the next one depends on it."""
+
+    captures: int
+    """How many captures there were."""
+    drifted: float
+    """Share of the chunks that have drifted since."""
+
+
+def window_length(chunk_cells: int) -> int:
+    """Return how many captures a refit reads of a variable with chunks of so many cells."""
+    return min(MAX_WINDOW, max(32, WINDOW_BYTES // (8 * chunk_cells)))
+
+
+def is_cheap(
+    read: int, interval_s: float, *, variables: int = 1, share: float = REFIT_SHARE
+) -> bool:
+    """Tell whether refits are cheap beside the capture interval, so that each update makes one.
+
+    Parameters
+    ----------
+    read
+        Captured cells that refits read, of all variables.
+    interval_s
+        Seconds between captures.
+    variables
+        How many variables there are: each is sampled, and its orders are searched for.
+    share
+        Share of the interval that refits may take; 0: none is cheap.
+
+    Notes
+    -----
+    The cost is an estimate from sizes, not a measurement: when a repository learns anew must not
+    depend on how busy a machine was, or a hindcast could not tell of it beforehand.
+    """
+    cost_s = SAMPLE_S * variables + read / CELLS_PER_S
+    return cost_s <= min(share * interval_s, LONGEST_REFIT_S)
+
+
+def due(kept: Kept, captures: int) -> str | None:
+    """Return why a variable must be learnt anew when there are so many captures; None: it need not.
+
+    Where a refit is cheap beside the capture interval, it is made all the same.
+    """
+    if captures >= kept.captures + LEAST_GROWTH:
+        if captures >= kept.captures * GROWTH:
+            return f"captures grew from {kept.captures} to {captures}"
+        if kept.drifted > DRIFTED_SHARE:
+            return f"{kept.drifted:.0%} of the chunks have drifted from what was learnt"
+    return None
+
+
+def sampled_chunks(indices: list[Index], has_values: Callable[[Index], bool]) -> list[Index]:
+    """Return chunks spread over a variable; those with values now, unless there are none."""
+    if len(indices) <= SAMPLE_CHUNKS:
+        return indices
+    # In an order that spreads from the start, so that few are read where all have values.
+    stride = len(indices) // SAMPLE_CHUNKS
+    spread = [index for k in range(stride) for index in indices[k::stride]]
+    return list(islice(filter(has_values, spread), SAMPLE_CHUNKS)) or spread[:SAMPLE_CHUNKS]
+
+
+def sampled_cells(cells: int) -> NDArray[np.int64]:
+    """Return which cells of a sampled chunk are looked at."""
+    return np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.int64))
+
+
+def fit_sample(
+    traits: Traits,
+    cadence: Cadence,
+    instants: NDArray[np.int64],
+    values: Floats,
+    starts: NDArray[np.int64],
+    *,
+    trusted: NDArray[np.bool_],
+    gated: NDArray[np.bool_],
+    tolerance: float | None,
+) -> tuple[Specification, Outlook] | None:
+    """Return how a variable is forecast, learnt from a sample; None while it has too few values.
+
+    Parameters
+    ----------
+    traits
+        What is settled beforehand.
+    cadence
+        The grid of capture times.
+    instants
+        int64 (T,), of the window's captures, one per slot.
+    values
+        float64 (T, S), variable's units, of the sampled cells; NaN where missing or not trusted.
+    starts
+        int64 (G + 1,), first cell of each sampled chunk, and S.
+    trusted, gated
+        bool (T, G): captured chunks that may be learnt, and those that are not if they depart too
+        far.
+    tolerance
+        RMSE in the variable's units; None: the usual change.
+    """
+    if np.isfinite(values).sum(axis=0).max(initial=0) < MIN_CAPTURES:
+        return None
+    times_s = instants / SECOND
+    specification = identify(
+        times_s,
+        np.where(np.repeat(trusted, np.diff(starts), axis=1), values, np.nan),
+        interval_s=cadence.interval_s,
+        leads=traits.leads,
+        year_s=traits.year_s,
+        periods_s=traits.periods_s,
+        bounds=bounds(traits.declared, traits.standard_name, traits.units, values),
+        tolerance=tolerance,
+        categorical=traits.categorical,
+    )
+    slots = np.array([cadence.slot(int(t)) for t in instants])
+    return fit_outlook(specification, slots, times_s, values, starts, trusted=trusted, gated=gated)
