@@ -71,11 +71,9 @@ def run_update(
 ) -> dict[str, Any]:
     """Run the update flow."""
     with prefect_api():
-        from gnomon.flows.cluster import task_runner
         from gnomon.flows.update import update
 
-        flow = update.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(
+        result: dict[str, Any] = update(
             repository, time=time, refit=refit, new_era=new_era, settings=settings
         )
     return result
@@ -85,10 +83,8 @@ def run_backfill(repository: str, *, until: str | None, settings: "Settings") ->
     """Run the backfill flow."""
     with prefect_api():
         from gnomon.flows.backfill import backfill
-        from gnomon.flows.cluster import task_runner
 
-        flow = backfill.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(repository, until=until, settings=settings)
+        result: dict[str, Any] = backfill(repository, until=until, settings=settings)
     return result
 
 
@@ -105,11 +101,9 @@ def run_restore(
 ) -> dict[str, Any]:
     """Run the restore flow."""
     with prefect_api():
-        from gnomon.flows.cluster import task_runner
         from gnomon.flows.restore import restore
 
-        flow = restore.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(
+        result: dict[str, Any] = restore(
             repository,
             at,
             target,
@@ -117,5 +111,6 @@ def run_restore(
             accept_predicted=accept_predicted,
             plain=plain,
             capture=capture,
+            settings=settings,
         )
     return result
