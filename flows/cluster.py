@@ -1,5 +1,6 @@
 """Where the chunks of a step are worked on: threads of this process, or Dask workers."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -97,17 +98,24 @@ class Workers:
             from distributed import Client, LocalCluster
 
             address: Any = self._settings.scheduler
-            if address is None:
-                cluster: Any = LocalCluster(  # type: ignore[no-untyped-call]
-                    n_workers=self._settings.workers, threads_per_worker=1, dashboard_address=None
-                )
-                address = self._stack.enter_context(cluster)
+            options: Any = {"threads_per_worker": 1, "dashboard_address": None}
+            options["n_workers"] = self._settings.workers
+            chatter = logging.getLogger("distributed")
+            self._stack.callback(chatter.setLevel, chatter.level)
+            chatter.setLevel(
+                logging.WARNING
+            )  # every connection that it makes, in Prefect's colours
             try:
+                if address is None:
+                    cluster: Any = LocalCluster(**options)  # type: ignore[no-untyped-call]
+                    address = self._stack.enter_context(cluster)
                 client = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 self._stack.close()
                 raise Unavailable(
                     f"no Dask scheduler answers at {address}; start it, or leave the setting out"
+                    if self._settings.scheduler
+                    else f"no Dask worker could be started ({error}); look at memory and processes"
                 ) from error
             self._client = self._stack.enter_context(client)
         return self._client

@@ -125,7 +125,7 @@ class Cycle:
             self._outbox.send()  # what a run before this one was stopped in
             self._capture_all(now, until, compare)
             self._renew_shadow(refit)
-        except GnomonError:
+        except Exception:
             with suppress(GnomonError):
                 self._close()
             raise

@@ -123,10 +123,11 @@ def prefect_cycle(
         cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox)
         try:
             report = work(cycle)
-        except GnomonError as error:
+        except Exception as error:
+            reason = str(error) if isinstance(error, GnomonError) else repr(error)[:300]
+            keep_artifacts({PAGE: page(cycle.report, reason)})
             done = sentence(cycle.report)
-            keep_artifacts({PAGE: page(cycle.report, str(error))})
-            return Failed(message=f"{done}; then it failed: {error}", data=error)
+            return Failed(message=f"{done}; then it failed: {reason}", data=error)
         said = sentence(report)
         run_logger.log(logging.ERROR if is_suspect(report) else logging.INFO, said)
         keep_artifacts({PAGE: page(report)}, _confidence(report))
