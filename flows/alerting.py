@@ -1,4 +1,4 @@
-"""Where alerts go: what settings say, as actions."""
+"""Where alerts go: what settings say, as channels."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -8,7 +8,7 @@ from gnomon.storage.errors import NotFound
 if TYPE_CHECKING:
     from gnomon.validations.alerts import Alert, AlertAction
 
-__all__ = ["BlockWebhook", "alert_actions"]
+__all__ = ["BlockWebhook", "channels_of"]
 
 
 class BlockWebhook:
@@ -50,15 +50,21 @@ class BlockWebhook:
         WebhookAlert(secret.get())(alert)
 
 
-def alert_actions(settings: Settings) -> "list[AlertAction]":
-    """Return what passes alerts on, as the settings say."""
+def channels_of(settings: Settings) -> "dict[str, AlertAction]":
+    """Return the channels that a run's settings name; their names stand in log records.
+
+    Raises
+    ------
+    InvalidInput
+        The address of a webhook is none.
+    """
     from gnomon.validations.alerts import FileAlert, LogAlert, WebhookAlert
 
-    actions: list[AlertAction] = [LogAlert()]
+    channels: dict[str, AlertAction] = {"log": LogAlert()}
     if settings.alerts is not None:
-        actions.append(FileAlert(settings.alerts))
+        channels["file"] = FileAlert(settings.alerts)
     if settings.webhook is not None:
-        actions.append(WebhookAlert(settings.webhook.get_secret_value()))
+        channels["webhook"] = WebhookAlert(settings.webhook.get_secret_value())
     if settings.webhook_block is not None:
-        actions.append(BlockWebhook(settings.webhook_block))
-    return actions
+        channels["block"] = BlockWebhook(settings.webhook_block)
+    return channels

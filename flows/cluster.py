@@ -1,18 +1,20 @@
 """Where the chunks of a step are worked on: threads of this process, or Dask workers."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from gnomon.flows.settings import Settings
+from gnomon.storage.errors import Unavailable
 from gnomon.tasks.work import Mapper, SingleThreaded
 
 if TYPE_CHECKING:
-    from prefect.futures import PrefectFuture
-    from prefect.task_runners import TaskRunner
+    from distributed import Client
 
-__all__ = ["dask_mapper", "task_runner", "thread_mapper"]
+__all__ = ["Workers", "thread_mapper"]
 
 
 def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = None) -> Mapper:
@@ -40,38 +42,80 @@ def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = No
     return mapper
 
 
-def dask_mapper[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
-    """Work on all items as one Dask graph; for use inside a Prefect task on a Dask worker.
+class Workers:
+    """The Dask workers of one run: those of a scheduler, or processes made for the run.
 
-    While it waits, the task gives its place on the worker away: a cluster of a single thread
-    would wait for itself for ever.
+    They are looked for, or started, when there is first something to do: an update without news
+    needs none.  The settings are those of the run, wherever its flow was deployed.
     """
-    from dask.delayed import delayed
-    from dask.utils import funcname
-    from distributed import rejoin, secede
-    from prefect_dask.utils import get_dask_client
 
-    alone, name = delayed(SingleThreaded(function), pure=False), funcname(function)
-    # The name is what Dask shows of a task; numbers alone would be taken for the same work.
-    graph = [alone(item, dask_key_name=f"{name}-{uuid4()}") for item in items]
-    with get_dask_client() as client:
-        futures = client.compute(graph)  # type: ignore[no-untyped-call]
-        secede()  # type: ignore[no-untyped-call]
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._client: Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._client = None
+        self._stack.close()
+
+    def mapper[A, B](self, function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
+        """Work on all items as one Dask graph.
+
+        Raises
+        ------
+        Unavailable
+            A worker died again and again, or there is no scheduler any more.
+        """
+        from dask.delayed import delayed
+        from dask.utils import funcname
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm.core import CommClosedError
+
+        alone, name = delayed(SingleThreaded(function), pure=False), funcname(function)
+        # The name is what Dask shows of a task; numbers alone would be taken for the same work.
+        graph = [alone(item, dask_key_name=f"{name}-{uuid4()}") for item in items]
+        client = self._connected()
         try:
+            futures = client.compute(graph)  # type: ignore[no-untyped-call]
             return list(client.gather(futures))  # type: ignore[no-untyped-call]
-        finally:
-            rejoin()  # type: ignore[no-untyped-call]
+        except KilledWorker as error:
+            raise Unavailable(
+                f"Dask workers died {error.allowed_failures + 1} times over one block of {name}: "
+                "nothing of this step was kept; give them more memory, or make fewer of them"
+            ) from error
+        except (CancelledError, CommClosedError) as error:
+            self.__exit__()
+            raise Unavailable(
+                f"the Dask scheduler went away during {name}: nothing of this step was kept; "
+                "look at the scheduler and run it again"
+            ) from error
 
+    def _connected(self) -> "Client":
+        if self._client is None:
+            from distributed import Client, LocalCluster
 
-def task_runner(settings: Settings) -> "TaskRunner[PrefectFuture[Any]]":
-    """Return the task runner of a flow: an existing scheduler, or a cluster for the run."""
-    from prefect_dask.task_runners import DaskTaskRunner
-
-    options = {"n_workers": settings.workers, "threads_per_worker": 1, "dashboard_address": None}
-    runner = (
-        DaskTaskRunner(address=settings.scheduler)
-        if settings.scheduler is not None
-        else DaskTaskRunner(cluster_kwargs=options)
-    )
-    # prefect-dask does not declare what it is to the type checker.
-    return cast("TaskRunner[PrefectFuture[Any]]", runner)
+            address: Any = self._settings.scheduler
+            options: Any = {"threads_per_worker": 1, "dashboard_address": None}
+            options["n_workers"] = self._settings.workers
+            chatter = logging.getLogger("distributed")
+            self._stack.callback(chatter.setLevel, chatter.level)
+            chatter.setLevel(
+                logging.WARNING
+            )  # every connection that it makes, in Prefect's colours
+            try:
+                if address is None:
+                    cluster: Any = LocalCluster(**options)  # type: ignore[no-untyped-call]
+                    address = self._stack.enter_context(cluster)
+                client = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
+            except (OSError, RuntimeError) as error:
+                self._stack.close()
+                raise Unavailable(
+                    f"no Dask scheduler answers at {address}; start it, or leave the setting out"
+                    if self._settings.scheduler
+                    else f"no Dask worker could be started ({error}); look at memory and processes"
+                ) from error
+            self._client = self._stack.enter_context(client)
+        return self._client

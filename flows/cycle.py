@@ -4,16 +4,26 @@ Written once, for two runners: called directly it answers in seconds; in a Prefe
 step is a task and the chunks of a step are one Dask graph.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from gnomon.flows import steps
+from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
+from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
+from gnomon.tasks.plan import CapturePlan
 
-__all__ = ["Call", "UpdateReport", "run_cycle"]
+__all__ = ["Call", "Cycle", "UpdateReport"]
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""How often a capture, or a shadow, is begun again because of what others have committed."""
 
 
 class Call(Protocol):
@@ -32,6 +42,8 @@ class UpdateReport:
     """Where it lives."""
     captured: list[str] = field(default_factory=list)
     """Valid times of the new captures."""
+    judged: int = 0
+    """New chunks that were checked."""
     suspect_chunks: int = 0
     """New chunks that the check refused."""
     incidents: list[dict[str, Any]] = field(default_factory=list)
@@ -54,6 +66,12 @@ class UpdateReport:
     """What the check of the new shadow found, the first of it."""
     due: dict[str, Any] | None = None
     """When the next update is due."""
+    repeated: list[str] = field(default_factory=list)
+    """What was done again, because another writer had changed what it rested on."""
+    alerts_sent: int = 0
+    """Alerts that a channel took, one for each channel; of runs before this one too."""
+    alerts_unsent: list[dict[str, Any]] = field(default_factory=list)
+    """Alerts that are due and were not sent, and why; the next run tries again."""
     message: str = ""
     """One line for people."""
 
@@ -62,77 +80,171 @@ class UpdateReport:
         return asdict(self)
 
 
-def run_cycle(
-    url: str,
-    settings: Settings,
-    call: Call,
-    *,
-    now: int | None = None,
-    until: int | None = None,
-    refit: str | None = None,
-    compare: int | None = 0,
-) -> UpdateReport:
-    """Capture what is new in the source, then bring the shadow up to date.
+class Cycle:
+    """One run of the cycle.
 
-    Runs that are repeated, or resumed after a crash, do only what is missing.  Planning and
-    commits are done here, by one process: workers only ever write what no record names yet.
+    Planning and commits are done here, by one process, and so is all that leaves a trace elsewhere:
+    alerts, Data Docs.  Workers only ever write what no record names yet.
 
     Parameters
     ----------
-    now
-        Valid time of a state source, an instant.
-    until
-        Capture no later time.
-    refit
-        A reason to learn everything anew.
-    compare
-        How many captures are compared with the source, which may have changed them; None: all.
+    url
+        The repository.
+    call
+        Runs the steps.
+    outbox
+        Sends the alerts.
     """
-    settings.check_outputs()
-    report = UpdateReport(url)
-    calendar = Repository.open(url).settings.calendar
-    revised = call(steps.revisions, url, compare) if compare != 0 else ()
-    while (planned := steps.plan(url, now, until, revised)) is not None:
-        if not planned.instants:
-            break
-        found = call(steps.capture, url, planned)
-        judgement = call(steps.check_actual, url, found, settings)
-        steps.keep_capture(url, found, judgement)
-        report.captured += [format_instant(i, calendar) for i in planned.instants]
+
+    def __init__(self, url: str, settings: Settings, call: Call, outbox: Outbox) -> None:
+        self._url = url
+        self._settings = settings
+        self._call = call
+        self._outbox = outbox
+        self.report = UpdateReport(url)
+        """What was done so far; true at any moment, also where the run fails."""
+
+    def run(
+        self,
+        *,
+        now: int | None = None,
+        until: int | None = None,
+        refit: str | None = None,
+        compare: int | None = 0,
+    ) -> UpdateReport:
+        """Capture what is new in the source, then bring the shadow up to date.
+
+        Runs that are repeated, or resumed after a crash, do only what is missing.
+
+        Parameters
+        ----------
+        now
+            Valid time of a state source, an instant.
+        until
+            Capture no later time.
+        refit
+            A reason to learn everything anew.
+        compare
+            How many captures are compared with the source, which may have changed them; None: all.
+        """
+        self._settings.check_outputs()
+        try:
+            self._outbox.send()  # what a run before this one was stopped in
+            self._capture_all(now, until, compare)
+            self._renew_shadow(refit)
+        except Exception:
+            with suppress(GnomonError):
+                self._close()
+            raise
+        self._close()
+        return self.report
+
+    def _close(self) -> None:
+        self.report.alerts_sent = self._outbox.sent
+        self.report.alerts_unsent = self._outbox.unsent()
+
+    @contextmanager
+    def _reading(self, sequence: int) -> Iterator[None]:
+        """Take what is missing for a conflict, if a prune has removed it meanwhile."""
+        try:
+            yield
+        except (Integrity, NotFound) as error:
+            if not steps.was_pruned(self._url, sequence):
+                raise
+            raise Conflict(f"the repository was pruned meanwhile: {error}") from error
+
+    def _begin_again(self, what: str, error: Conflict, attempt: int) -> None:
+        """Note that something is done again; raise the conflict if it happens too often."""
+        if attempt == ATTEMPTS - 1:
+            raise error
+        self.report.repeated.append(f"{what}: {error}")
+        logger.warning("done again what=%s because=%s", what, error)
+
+    # Capture ---------------------------------------------------------------------------------
+
+    def _capture_all(self, now: int | None, until: int | None, compare: int | None) -> None:
+        revised = self._call(steps.revisions, self._url, compare) if compare != 0 else ()
+        attempt = 0
+        while True:
+            planned = steps.plan(self._url, now, until, revised, again=attempt > 0)
+            if planned is None or not planned.instants:
+                return
+            try:
+                with self._reading(planned.sequence):
+                    self._capture(planned)
+            except Conflict as error:
+                self._begin_again("capture", error, attempt)
+                attempt += 1
+                continue
+            attempt = 0
+            revised = tuple(step for step in revised if step not in planned.revises)
+            if not planned.remaining:
+                return
+
+    def _capture(self, planned: CapturePlan) -> None:
+        found = self._call(steps.capture, self._url, planned)
+        judgement = self._call(steps.check_actual, self._url, found, self._settings)
+        sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
+        calendar = Repository.open(self._url).settings.calendar
+        times = [format_instant(i, calendar) for i in planned.instants]
+        report = self.report
+        report.captured += times
         report.late += planned.late
-        done = {step for step in planned.revises if step is not None}
-        report.revised += len(done)
-        revised = tuple(step for step in revised if step not in done)
+        report.revised += sum(step is not None for step in planned.revises)
+        report.judged += judgement.rows
         report.suspect_chunks += len(judgement.suspect)
         report.incidents += judgement.incidents
-        if not planned.remaining:
-            break
-    if not refit and steps.is_shadowed(url):
-        report.message = "nothing new in the source"
-        return report
-    features = call(steps.features, url, refit, settings)
-    if not features:
-        report.message = steps.forecast_excuse(url)
-        return report
-    learnt = call(steps.forecast, url, features)
-    shadowed = call(steps.materialize, url, learnt)
-    verdict = call(steps.check_prediction, url, shadowed, settings)
-    if verdict.suspect:
-        shadowed = call(steps.withhold, url, shadowed, verdict)
-    due = call(steps.next_update, url, shadowed, settings)
-    steps.keep_shadow(url, shadowed, verdict, due)
-    report.refit = {n: f.refit for n, f in features.items() if f.refit}
-    report.doubted = sum(map(len, learnt.gated.values()))
-    report.confidence = {n: e["confidence"] for n, e in shadowed.variables.items()}
-    report.withheld = {
-        n: ["/".join(map(str, index)) for index in e["withheld"]]
-        for n, e in shadowed.variables.items()
-        if e["withheld"]
-    }
-    report.unpredicted = {
-        n: e["unpredicted"] for n, e in shadowed.variables.items() if e["unpredicted"]
-    }
-    report.findings = list(verdict.findings)
-    report.due = due.to_json()
-    report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
-    return report
+        logger.info(
+            "captured record=%d states=%d last=%s suspect_chunks=%d",
+            *(sequence, len(times), times[-1], len(judgement.suspect)),
+        )
+        self._outbox.send()
+
+    # Shadow ----------------------------------------------------------------------------------
+
+    def _renew_shadow(self, refit: str | None) -> None:
+        for attempt in range(ATTEMPTS):
+            if not refit and steps.is_shadowed(self._url):
+                self.report.message = self._idle()
+                return
+            sequence = steps.newest(self._url)
+            try:
+                with self._reading(sequence):
+                    self._forecast(refit, sequence)
+                return
+            except Conflict as error:
+                self._begin_again("shadow", error, attempt)
+
+    def _idle(self) -> str:
+        if self.report.captured or self.report.repeated:
+            return "another run has made the shadow"
+        return "nothing new in the source"
+
+    def _forecast(self, refit: str | None, sequence: int) -> None:
+        url, call, report = self._url, self._call, self.report
+        features = call(steps.features, url, refit, sequence, self._settings)
+        if not features:
+            report.message = steps.forecast_excuse(url)
+            return
+        learnt = steps.keep_doubts(url, call(steps.forecast, url, features, sequence))
+        report.doubted += sum(map(len, learnt.gated.values()))
+        shadowed = call(steps.materialize, url, learnt)
+        verdict = call(steps.check_prediction, url, shadowed, self._settings)
+        if verdict.suspect:
+            shadowed = call(steps.withhold, url, shadowed, verdict)
+        due = call(steps.next_update, url, shadowed, self._settings)
+        steps.keep_shadow(url, shadowed, verdict, due)
+        report.refit = {n: f.refit for n, f in features.items() if f.refit}
+        report.confidence = {n: e["confidence"] for n, e in shadowed.variables.items()}
+        report.withheld = {
+            n: ["/".join(map(str, index)) for index in e["withheld"]]
+            for n, e in shadowed.variables.items()
+            if e["withheld"]
+        }
+        report.unpredicted = {
+            n: e["unpredicted"] for n, e in shadowed.variables.items() if e["unpredicted"]
+        }
+        report.findings = list(verdict.findings)
+        report.due = due.to_json()
+        report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
+        logger.info("forecast variables=%d due=%s", len(shadowed.variables), due.valid_time)

@@ -2,37 +2,23 @@
 
 from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow
+from prefect.states import Completed
 
-from gnomon.flows.cluster import dask_mapper, task_runner
+from gnomon.flows.cluster import Workers
+from gnomon.flows.run import keep_artifacts, run_name, told
 from gnomon.flows.settings import Settings
+from gnomon.flows.tasks import run_as_task
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.repository import Repository
-from gnomon.tasks.points import RestorePoint, locate, points
-from gnomon.tasks.restore import Restored, choose
+from gnomon.tasks.points import locate, points
+from gnomon.tasks.restore import choose
 from gnomon.tasks.restore import restore as write
 
 __all__ = ["restore"]
 
 
-@task(name="choose restore point", persist_result=False)
-@without_secrets
-def _choose(
-    repository: str, at: str, kind: str | None, accept_predicted: bool, capture: int | None
-) -> RestorePoint:
-    found = points(*locate(Repository.open(repository), at))
-    return choose(found, kind, accept_predicted=accept_predicted, capture=capture)
-
-
-@task(name="write and verify", persist_result=False)
-@without_secrets
-def _write(repository: str, point: RestorePoint, target: str, plain: bool) -> Restored:
-    opened = Repository.open(repository).in_era(point.era)
-    return write(opened, point, target, plain=plain, mapper=dask_mapper)
-
-
-@flow(name="gnomon-restore", task_runner=task_runner(Settings()), persist_result=False)
+@flow(name="gnomon-restore", flow_run_name=run_name("restore", "at"), persist_result=False)
 @without_secrets
 def restore(
     repository: str,
@@ -42,6 +28,7 @@ def restore(
     accept_predicted: bool = False,
     plain: bool = False,
     capture: int | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time into a new Zarr store or NetCDF file.
 
@@ -61,9 +48,25 @@ def restore(
         Leave out standard errors and provenance; captured states only.
     capture
         Number of the capture to take, where a time has several.
+    settings
+        What the run may be told; default: from the environment.
     """
-    point = _choose.submit(repository, at, kind, accept_predicted, capture).result()
-    done = _write.submit(repository, point, target, plain).result()
-    text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
-    create_markdown_artifact(markdown=text, key="gnomon-restore")
-    return done.to_json()
+    opened, instant = locate(Repository.open(repository), at)
+    point = run_as_task(
+        "choose restore point",
+        lambda: choose(
+            points(opened, instant), kind, accept_predicted=accept_predicted, capture=capture
+        ),
+    )
+    with told() as logger, Workers(settings or Settings()) as workers:
+        seen = Repository.open(repository).in_era(point.era)
+        done = run_as_task(
+            "write and verify",
+            lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
+        )
+        text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
+        logger.info(text)
+        keep_artifacts({"gnomon-restore": text})
+    state: Any = Completed(message=text, data=done.to_json())
+    result: dict[str, Any] = state  # what Prefect makes of it for the caller
+    return result

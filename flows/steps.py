@@ -1,20 +1,21 @@
 """The steps of a cycle as plain functions of plain values, for any runner.
 
-Each opens the repository at its newest commit, does one thing and returns values that pickle.
-Those that work on chunks take a mapper, which says where the chunks are worked on.
+Each opens the repository at its newest commit, or at the one that it is told, does one thing and
+returns plain values.  Those that work on chunks take a mapper, which says where the chunks are
+worked on.  What commits is called ``keep_...``, and is never done by a worker.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from gnomon.flows.alerting import alert_actions
 from gnomon.flows.schedule import Due, next_due
 from gnomon.flows.settings import Settings
+from gnomon.storage.conflicts import ATTEMPTS
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.errors import Conflict, InvalidInput
 from gnomon.storage.grid import Index
 from gnomon.storage.model import SUSPECT
 from gnomon.storage.repository import Repository
@@ -43,14 +44,17 @@ __all__ = [
     "forecast",
     "is_shadowed",
     "keep_capture",
+    "keep_doubts",
     "keep_shadow",
     "last_time",
     "materialize",
     "new_era",
+    "newest",
     "next_update",
     "plan",
     "revisions",
     "valid_time",
+    "was_pruned",
     "withhold",
 ]
 
@@ -119,7 +123,28 @@ def last_time(url: str, until: str | None) -> int | None:
 
 def new_era(url: str) -> int:
     """Describe the source anew; returns the number of the new era."""
-    return begin_era(Repository.open(url), _now()).era
+    repository = Repository.open(url)
+    for _ in range(ATTEMPTS):
+        try:
+            return begin_era(repository, _now()).era
+        except Conflict:
+            before, repository = repository, repository.refresh()
+            if len(repository.eras) > len(before.eras):
+                return repository.era  # another writer has begun it
+            if len(repository.records) == len(before.records):
+                raise
+    return begin_era(repository, _now()).era
+
+
+def newest(url: str) -> int:
+    """Return the sequence of the newest commit."""
+    return Repository.open(url).records[-1].sequence
+
+
+def was_pruned(url: str, sequence: int) -> bool:
+    """Tell whether there was a prune after a commit: what it names may be gone."""
+    later = Repository.open(url).records[sequence + 1 :]
+    return any(record.kind == "prune" for record in later)
 
 
 def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]:
@@ -132,9 +157,21 @@ def plan(
     now: int | None = None,
     until: int | None = None,
     revised: tuple[int, ...] = (),
+    *,
+    again: bool = False,
 ) -> CapturePlan | None:
-    """Find what the source holds that was never captured, or was changed since."""
-    return plan_capture(Repository.open(url), now=now, until=until, revised=revised)
+    """Find what the source holds that was never captured, or was changed since.
+
+    Parameters
+    ----------
+    again
+        Another writer was first: it may have captured the state of a state source.
+    """
+    repository = Repository.open(url)
+    last = repository.timeline[-1].instant if repository.timeline else None
+    if again and now is not None and last is not None and last >= now:
+        return None
+    return plan_capture(repository, now=now, until=until, revised=revised)
 
 
 def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
@@ -153,9 +190,8 @@ def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
 
 
 def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
-    """Validate the captured chunks, alert, and say which are suspect."""
+    """Validate the captured chunks, and say which are suspect."""
     from gnomon.validations.actual import validate_actual
-    from gnomon.validations.alerts import alert_of, emit
     from gnomon.validations.context import open_context
     from gnomon.validations.expectations import suspect_chunks
     from gnomon.validations.incidents import group_incidents
@@ -168,7 +204,6 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
     context = open_context(settings.docs, run_name=f"{times[-1]}-capture")
     validation = validate_actual(frame, alpha=settings.alpha, context=context)
     incidents = group_incidents(validation, frame)
-    emit([alert_of(i) for i in incidents if i.severity == "critical"], alert_actions(settings))
     suspect = tuple(
         (variable, times.index(time), tuple(int(n) for n in chunk.split("/") if n))
         for variable, time, chunk in sorted(suspect_chunks(validation))
@@ -226,14 +261,25 @@ def _typed(column: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values.astype(bool) if column in _FLAGS else values
 
 
-def keep_capture(url: str, found: Capture, judgement: Judgement) -> int:
-    """Commit a capture; returns the sequence of its record."""
+def keep_capture(
+    url: str, found: Capture, judgement: Judgement, channels: tuple[str, ...] = ()
+) -> int:
+    """Commit a capture; returns the sequence of its record.
+
+    Parameters
+    ----------
+    channels
+        Where its critical incidents are to be told, once it is committed.
+    """
     repository = Repository.open(url)
+    report = judgement.to_json()
+    if channels and any(i["severity"] == "critical" for i in judgement.incidents):
+        report["alerts"] = list(channels)
     kept = commit_capture(
         repository,
         found,
         set(judgement.suspect),
-        report=judgement.to_json(),
+        report=report,
         committed_at=_now(),
     )
     return kept.records[-1].sequence
@@ -248,29 +294,34 @@ def is_shadowed(url: str) -> bool:
 
 
 def features(
-    url: str, refit: str | None, settings: Settings | None = None, *, mapper: Mapper
+    url: str, refit: str | None, sequence: int, settings: Settings, *, mapper: Mapper
 ) -> dict[str, Features]:
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
-    share = (settings or Settings()).refit_share
-    return find_features(Repository.open(url), refit=refit, share=share, mapper=mapper)
+    repository = Repository.open(url).at(sequence)
+    return find_features(repository, refit=refit, share=settings.refit_share, mapper=mapper)
 
 
-def forecast(url: str, found: dict[str, Features], *, mapper: Mapper) -> Learnt:
-    """Bring the forecaster up to the newest capture.
+def forecast(url: str, found: dict[str, Features], sequence: int, *, mapper: Mapper) -> Learnt:
+    """Bring the forecaster up to the newest capture, as of the commit that `found` is of."""
+    return learn_chunks(Repository.open(url).at(sequence), found, mapper)
 
-    What history itself did not believe becomes a verdict: suspect from now on.
+
+def keep_doubts(url: str, learnt: Learnt) -> Learnt:
+    """Commit what history itself did not believe: it is suspect from now on.
+
+    Returns what was learnt, as of that commit.
     """
-    repository = Repository.open(url)
-    learnt = learn_chunks(repository, found, mapper)
     chunks = [
         {"variable": name, "step": step, "chunk": list(index), "status": SUSPECT, "p_value": p}
         for name, gated in learnt.gated.items()
         for step, index, p in gated
     ]
-    if chunks:
-        reason = "departs from the chunk's own history beyond belief"
-        repository.commit("verdict", {"chunks": chunks, "reason": reason}, _now())
-    return learnt
+    if not chunks:
+        return learnt
+    repository = Repository.open(url)
+    body = {"chunks": chunks, "reason": "departs from the chunk's own history beyond belief"}
+    kept = repository.commit("verdict", body, _now(), work=learnt.work(repository.era))
+    return replace(learnt, sequence=kept.records[-1].sequence)
 
 
 def materialize(url: str, learnt: Learnt, *, mapper: Mapper) -> Shadowed:

@@ -3,20 +3,16 @@
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
-from prefect.events import emit_event
 
 from gnomon.flows import steps
-from gnomon.flows.cluster import task_runner
-from gnomon.flows.cycle import UpdateReport, run_cycle
+from gnomon.flows.run import prefect_cycle, run_name
 from gnomon.flows.settings import Settings
-from gnomon.flows.tasks import call_as_task
 from gnomon.storage.credentials import without_secrets
 
-__all__ = ["report_run", "update"]
+__all__ = ["update"]
 
 
-@flow(name="gnomon-update", task_runner=task_runner(Settings()), persist_result=False)
+@flow(name="gnomon-update", flow_run_name=run_name("update", "time"), persist_result=False)
 @without_secrets
 def update(
     repository: str,
@@ -26,6 +22,9 @@ def update(
     new_era: bool = False,
 ) -> dict[str, Any]:
     """Bring a repository up to date with its source.
+
+    Returns the report as JSON.  Where damage is critical, the run's state is ``Suspect``, a kind of
+    completed.
 
     Parameters
     ----------
@@ -40,31 +39,17 @@ def update(
     new_era
         Go on with a source whose grid, types or variables have changed.
     """
+    settings = settings or Settings()
     if new_era:
         steps.new_era(repository)
-    settings = settings or Settings()
-    report = run_cycle(
+    now = steps.valid_time(repository, time)
+    report: dict[str, Any] = prefect_cycle(
         repository,
         settings,
-        call_as_task,
-        now=steps.valid_time(repository, time),
-        refit="asked for" if refit else None,
-        compare=None if settings.compare < 0 else settings.compare,
+        lambda cycle: cycle.run(
+            now=now,
+            refit="asked for" if refit else None,
+            compare=None if settings.compare < 0 else settings.compare,
+        ),
     )
-    report_run(report)
-    return report.to_json()
-
-
-def report_run(report: UpdateReport) -> None:
-    """Tell Prefect what a cycle did: an event per incident, a table of confidences."""
-    for incident in report.incidents:
-        resource = {"prefect.resource.id": f"gnomon.repository.{report.repository}"}
-        emit_event("gnomon.capture.suspect", resource=resource, payload=incident)
-    rows = [
-        {"variable": name, "lead": lead, "confidence": round(confidence, 3)}
-        for name, confidences in report.confidence.items()
-        for lead, confidence in enumerate(confidences, start=1)
-        if confidence is not None
-    ]
-    if rows:
-        create_table_artifact(table=rows, key="gnomon-confidence", description=report.message)
+    return report

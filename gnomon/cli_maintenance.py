@@ -159,12 +159,23 @@ def forget(
 
 
 @app.command()
-def prune(repository: Place, dry_run: DryRun = False, as_json: Json = False) -> None:
+def prune(
+    repository: Place,
+    grace: Annotated[
+        float,
+        typer.Option(min=0, help="Hours for which what no commit names yet is left alone."),
+    ] = 24.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
     """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
+    from datetime import timedelta
+
     from gnomon.repository import open_repository
 
+    hours = timedelta(hours=grace)
     with progress_of(shown=not as_json) as progress:
-        done = open_repository(repository).prune(dry_run=dry_run, progress=progress)
+        done = open_repository(repository).prune(dry_run=dry_run, grace=hours, progress=progress)
     if as_json:
         print_json(done.to_json())
         return

@@ -1,7 +1,7 @@
 """The part of the Python API that looks after a repository: check, repair, forget, prune."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gnomon.storage.check import CheckReport, check
@@ -21,6 +21,10 @@ __all__ = ["Maintenance", "Progress", "utc"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and how much there is."""
+
+
+GRACE = timedelta(days=1)
+"""What a run has written and not committed is left alone by a prune for as long as this."""
 
 
 def utc() -> str:
@@ -84,7 +88,8 @@ class Maintenance:
     ) -> None:
         """Give captures, by number or time, names that a policy may keep; or take them away."""
         seen, steps = self._numbers(captures)
-        self._adopt(tag(seen, steps, add=add, remove=remove, committed_at=utc()))
+        options: dict[str, Any] = {"add": add, "remove": remove, "committed_at": utc()}
+        self._adopt(seen.retried(lambda newest: tag(newest, steps, **options)))
 
     def forget(
         self,
@@ -98,21 +103,37 @@ class Maintenance:
         Their bytes stay until :meth:`prune`.
         """
         seen, steps = self._numbers(captures)
-        after, done = forget(
-            seen, policy=policy, captures=steps, committed_at=utc(), dry_run=dry_run
-        )
+        options: dict[str, Any] = {"policy": policy, "captures": steps, "dry_run": dry_run}
+        after, done = seen.retried(lambda newest: forget(newest, committed_at=utc(), **options))
         self._adopt(after)
         return done
 
     def would_free(self, found: Forgotten) -> int:
         """Return the bytes that a prune would free if these captures were forgotten."""
-        return would_free(self._repository.in_era(found.era), found.steps)
+        seen, since = self._repository.in_era(found.era), datetime.now(UTC) - GRACE
+        return would_free(seen, found.steps, spare_since=since)
 
-    def prune(self, *, dry_run: bool = False, progress: Progress | None = None) -> Pruned:
-        """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
-        self._repository, done = prune(
-            self._repository, committed_at=utc(), dry_run=dry_run, progress=progress
+    def prune(
+        self,
+        *,
+        dry_run: bool = False,
+        grace: timedelta = GRACE,
+        progress: Progress | None = None,
+    ) -> Pruned:
+        """Free the bytes of what was forgotten, of old forecasts and of interrupted runs.
+
+        Parameters
+        ----------
+        grace
+            What was written later than this ago, and not committed, is left alone: its run may
+            be going on. Were it removed, that run would begin again.
+        """
+        options: dict[str, Any] = {"dry_run": dry_run, "progress": progress}
+        since = datetime.now(UTC) - grace if grace else None
+        repository, done = self._repository.retried(
+            lambda newest: prune(newest, committed_at=utc(), spare_since=since, **options)
         )
+        self._adopt(repository)
         return done
 
     def diff(self, first: int | str, second: int | str) -> tuple[Difference, ...]:

@@ -98,6 +98,7 @@ def print_status(found: dict[str, Any]) -> None:
             f"{found['shadow'][0]} to {found['shadow'][-1]}" if found["shadow"] else "none yet",
         ),
         ("open incidents", found["open_incidents"]),
+        ("alerts not sent", _unsent(found["alerts_unsent"])),
         ("next update due", f"{due['valid_time']} ({due['reason']})" if due else "after a capture"),
     ]
     print_table(("", ""), rows)
@@ -133,6 +134,12 @@ def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None
         note(f"cells of {name} that have a value and are not predicted: {unpredicted}")
 
 
+def _unsent(found: Sequence[dict[str, Any]]) -> str:
+    """Return how many alerts a channel has not taken, and which channels these are."""
+    channels = sorted({alert["channel"] for alert in found})
+    return f"{len(found)} ({', '.join(channels)})" if found else "none"
+
+
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
     captured = result["captured"]
@@ -145,6 +152,22 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"{result['revised']} captured again: the source has changed them since")
     for incident in result["incidents"]:
         note(_incident(incident))
+    for alert in result["alerts_unsent"]:
+        note(
+            f"alert not sent: {alert['channel']}, {alert['variable']} at {alert['valid_time']}: "
+            f"{alert['error']}; the next update tries again"
+        )
+    if result["repeated"]:
+        note(f"{len(result['repeated'])} times done again because of other writers")
+    _print_shadow(result)
+    if result["due"]:
+        note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
+    else:
+        note(result["message"])
+
+
+def _print_shadow(result: dict[str, Any]) -> None:
+    """Print what an update learnt and predicted, and what it left out."""
     for name, reason in result["refit"].items():
         note(f"learnt {name} anew: {reason}")
     if result["doubted"]:
@@ -157,10 +180,6 @@ def print_update(result: dict[str, Any]) -> None:
     for finding in reversed(worst.values()):
         if finding["expectation"] != "complete":
             note(_finding(finding))
-    if result["due"]:
-        note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
-    else:
-        note(result["message"])
 
 
 def _finding(found: dict[str, Any]) -> str:

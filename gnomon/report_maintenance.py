@@ -114,6 +114,11 @@ def print_pruned(found: "Pruned") -> None:
     if found.rewritten:
         done = "must be stored" if found.dry_run else "were stored"
         note(f"{len(found.rewritten)} captures {done} anew: they needed forgotten ones")
+    if found.spared:
+        note(
+            f"{found.spared} objects of runs that may be going on were left alone; a later prune "
+            "removes them, or --grace 0 at once"
+        )
 
 
 def print_differences(found: "Sequence[Difference]") -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 
 from gnomon.flows import steps
+from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
-from gnomon.flows.cycle import UpdateReport, run_cycle
+from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
 from gnomon.storage import model
-from gnomon.storage.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.redaction import redacted
@@ -102,7 +103,8 @@ class GnomonRepository(Maintenance):
         settings = settings or Settings()
         settings.check_outputs()
         if new_era:
-            self._repository = begin_era(self._repository, utc())
+            steps.new_era(self.path)
+            self._repository = self._repository.refresh()
         now = steps.valid_time(self.path, time)
 
         def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
@@ -112,10 +114,8 @@ class GnomonRepository(Maintenance):
 
         last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
-        report = run_cycle(
-            self.path,
-            settings,
-            call,
+        outbox = Outbox(self.path, channels_of(settings))
+        report = Cycle(self.path, settings, call, outbox).run(
             now=now,
             until=last,
             refit="asked for" if refit else None,
@@ -290,11 +290,18 @@ class GnomonRepository(Maintenance):
                     }
                     for i in np.argwhere(now != status)
                 ]
-        if chunks:
-            word = "accepted" if accept else "rejected"
-            body = {"chunks": chunks, "reason": f"{word} by a person", "judged_by": "person"}
-            self._repository = self._repository.commit("verdict", body, utc())
-        return len(chunks)
+        body = {"reason": f"{'accepted' if accept else 'rejected'} by a person"}
+        body["judged_by"] = "person"
+
+        def judged(seen: Repository) -> tuple[Repository, int]:
+            left = [c for c in chunks if _status(seen, c) != status]
+            if left:
+                seen = seen.commit("verdict", {**body, "chunks": left}, utc())
+            return seen, len(left)
+
+        repository, count = self._repository.retried(judged)
+        self._adopt(repository)
+        return count
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""
@@ -330,6 +337,7 @@ class GnomonRepository(Maintenance):
             "variables": variables,
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
+            "alerts_unsent": unsent_alerts(stored),
             "due": report.get("due"),
         }
 
@@ -340,6 +348,12 @@ class GnomonRepository(Maintenance):
         found = points(seen, instant)
         point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
         return seen, *planes(seen, point)
+
+
+def _status(seen: Repository, chunk: dict[str, Any]) -> int:
+    """Return the status of a chunk that a verdict names."""
+    statuses = seen.captures(chunk["variable"]).status(chunk["step"])
+    return int(statuses[tuple(chunk["chunk"])])
 
 
 def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:

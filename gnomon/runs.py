@@ -81,11 +81,9 @@ def run_update(
     settings.check_outputs()
     repository = Location(repository).url
     with prefect_api():
-        from gnomon.flows.cluster import task_runner
         from gnomon.flows.update import update
 
-        flow = update.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(
+        result: dict[str, Any] = update(
             repository, time=time, refit=refit, new_era=new_era, settings=settings
         )
     return result
@@ -97,10 +95,8 @@ def run_backfill(repository: str, *, until: str | None, settings: "Settings") ->
     repository = Location(repository).url
     with prefect_api():
         from gnomon.flows.backfill import backfill
-        from gnomon.flows.cluster import task_runner
 
-        flow = backfill.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(repository, until=until, settings=settings)
+        result: dict[str, Any] = backfill(repository, until=until, settings=settings)
     return result
 
 
@@ -119,11 +115,9 @@ def run_restore(
     refuse_credentials("--to", target)
     repository = Location(repository).url
     with prefect_api():
-        from gnomon.flows.cluster import task_runner
         from gnomon.flows.restore import restore
 
-        flow = restore.with_options(task_runner=task_runner(settings))
-        result: dict[str, Any] = flow(
+        result: dict[str, Any] = restore(
             repository,
             at,
             str(Path(target).expanduser().absolute()) if "://" not in target else target,
@@ -131,5 +125,6 @@ def run_restore(
             accept_predicted=accept_predicted,
             plain=plain,
             capture=capture,
+            settings=settings,
         )
     return result

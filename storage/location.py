@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -298,11 +298,18 @@ class Location:
 
     def sizes(self, prefix: str, *, after: str | None = None) -> dict[str, int]:
         """Return the size in bytes of all objects under a prefix."""
+        return {str(item["path"]): int(item["size"]) for item in self._listed(prefix, after)}
+
+    def written(self, prefix: str) -> dict[str, datetime]:
+        """Return when the store took each object under a prefix, by its own clock."""
+        return {str(item["path"]): item["last_modified"] for item in self._listed(prefix)}
+
+    def _listed(self, prefix: str, after: str | None = None) -> tuple[Any, ...]:
         if self.path is not None and not self.path.is_dir():
-            return {}
+            return ()
         try:
             pages = obstore.list(self.objects, prefix or None, offset=after)
-            return {str(item["path"]): int(item["size"]) for page in pages for item in page}
+            return tuple(item for page in pages for item in page)
         except (BaseError, OSError) as error:
             raise self.unavailable(prefix, error) from error
 

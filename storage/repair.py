@@ -8,7 +8,7 @@ otherwise than it was, by a later release of a codec, a log record says what the
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manife
 from gnomon.storage.captures import BASE, CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
 from gnomon.storage.check import CheckReport, check
 from gnomon.storage.delta import digest, ordered, planar, residual_dtype, subtracted
-from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.errors import Conflict, GnomonError, Integrity
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Index
 from gnomon.storage.inventory import Inventory, take_inventory
@@ -66,14 +66,23 @@ def repair(
     Raises
     ------
     Conflict
-        Another writer committed meanwhile; what was mended is in its place, run it again.
+        Another repair committed meanwhile; what was mended is in its place, run it again.
     """
     found = check(repository, read_data=True, progress=progress)
     run = _Repair(repository, found, dry_run)
     done = run.run()
     if run.restated:
-        repository.commit("repair", {"objects": run.restated}, committed_at)
+        repository.retried(partial(_restate, len(repository.records), run.restated, committed_at))
     return done
+
+
+def _restate(
+    known: int, objects: dict[str, Entry], committed_at: str, repository: Repository
+) -> Repository:
+    """Say what objects are now; what others committed meanwhile says nothing of their bytes."""
+    if any(record.kind == "repair" for record in repository.records[known:]):
+        raise Conflict("another repair has committed meanwhile; run it again")
+    return repository.commit("repair", {"objects": objects}, committed_at)
 
 
 class _Repair:

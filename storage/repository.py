@@ -7,6 +7,7 @@ new one.  Readers therefore see one commit, whatever writers do meanwhile.
 import json
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ import xarray as xr
 
 from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.credentials import ADVICE, refuse_in_source
 from gnomon.storage.errors import (
     Conflict,
@@ -184,7 +186,12 @@ class Repository:
         return replace(self, era=era)
 
     def commit(
-        self, kind: str, body: dict[str, Any], committed_at: str, batch: Batch | None = None
+        self,
+        kind: str,
+        body: dict[str, Any],
+        committed_at: str,
+        batch: Batch | None = None,
+        work: Work | None = None,
     ) -> "Repository":
         """Append a record and return the repository that includes it.
 
@@ -192,21 +199,48 @@ class Repository:
         ----------
         batch
             What was written for this commit; it is forced to the disk first.
+        work
+            What the commit was made from: it then stands on top of newer commits too, as long
+            as none of them concerns it.  Without it, nothing may have been committed since.
 
         Raises
         ------
         Conflict
-            Another writer committed since this object was opened.
+            Another writer committed since this object was opened, or what was written was pruned.
         """
+        if work is not None:
+            self.refuse_stale(work)
         if batch is not None:
-            first = sequence_of(batch.id)
-            if first is None or any(r.kind == "prune" for r in self.records[first:]):
-                raise Conflict(_PRUNED)
+            self._refuse_pruned(batch)
             body = {**body, "id": batch.id, "manifest": self._sealed(batch)}
-        body = {**body, "era": self.era} if self.era != len(self.eras) - 1 else body
-        record = Log(self.location, self.genesis).append(self.records, kind, body, committed_at)
-        after = self._followed_by((record,))
+        newest = self
+        for attempt in range(ATTEMPTS):
+            said = {**body, "era": self.era} if self.era != len(newest.eras) - 1 else body
+            try:
+                log = Log(self.location, self.genesis)
+                record = log.append(newest.records, kind, said, committed_at)
+                break
+            except Conflict:
+                if work is None or attempt == ATTEMPTS - 1:
+                    raise
+                newest = newest.refresh()
+                newest.refuse_stale(work)
+                if batch is not None:
+                    newest._refuse_pruned(batch)
+        after = newest._followed_by((record,))
         return after if kind == "era" else replace(after, era=self.era)
+
+    def refuse_stale(self, work: Work) -> None:
+        """Raise :class:`Conflict` if a commit since then concerns some work."""
+        refuse_stale(self.records[work.sequence + 1 :], work)
+
+    def _refuse_pruned(self, batch: Batch) -> None:
+        first = sequence_of(batch.id)
+        if first is None or self._has_pruned(batch, first):
+            raise Conflict(_PRUNED)
+
+    def _has_pruned(self, batch: Batch, first: int) -> bool:
+        return any(r.kind == "prune" and removes(r, batch.id) for r in self.records[first:])
 
     def _sealed(self, batch: Batch) -> str:
         """Return the hash of a batch's manifest, everything being on the disk.
@@ -216,10 +250,34 @@ class Repository:
         try:
             return batch.seal()
         except Unavailable as error:
-            newer = self.refresh().records[len(self.records) :]
-            if any(r.kind == "prune" for r in newer):
+            if self.refresh()._has_pruned(batch, len(self.records)):
                 raise Conflict(_PRUNED) from error
             raise
+
+    def retried[R](self, change: "Callable[[Repository], R]") -> R:
+        """Return what a change returns, made from the newest commit where another was first.
+
+        Parameters
+        ----------
+        change
+            Decides from the repository that it is given, in the era of this one, and commits.
+
+        Raises
+        ------
+        Conflict
+            The change cannot be made, or others were first too often.
+        """
+        seen = self
+        for _ in range(ATTEMPTS):
+            try:
+                return change(seen)
+            except Conflict as error:
+                newest = self.refresh()
+                if len(newest.records) == len(seen.records):
+                    raise
+                conflict = error
+                seen = newest.in_era(self.era)
+        raise conflict
 
     # What the log says -----------------------------------------------------------------------
 

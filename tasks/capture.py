@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import (
+    BASE,
     COLUMNS,
     DIGEST,
     STATUS,
@@ -23,7 +24,8 @@ from gnomon.storage.captures import (
     Held,
     encode_unit,
 )
-from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.conflicts import Work
+from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Block, Grid, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
@@ -68,6 +70,8 @@ class Capture:
     """By variable: columns (step, *chunk grid) of the actual table."""
     entries: dict[str, Entry]
     """The objects that were written."""
+    reads: frozenset[int]
+    """Earlier captures that were read, or that what was written is coded against."""
 
 
 def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
@@ -96,7 +100,19 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
     release_source()
-    return Capture(plan, rows, statistics, batch.entries)
+    return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
+
+
+def _reads(
+    repository: Repository, plan: CapturePlan, rows: dict[str, NDArray[np.int64]]
+) -> frozenset[int]:
+    """Return the earlier captures, by number, that a capture rests on."""
+    steps = {step for step in (*plan.bases, *plan.revises) if step is not None}
+    for instant in plan.instants:
+        steps.update(repository.state.before(instant, max(SEARCH, WINDOW)))
+    for found in rows.values():
+        steps.update(np.unique(found[..., BASE]).tolist())
+    return frozenset(s for s in steps if 0 <= s < len(repository.captured))
 
 
 def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
@@ -318,13 +334,12 @@ def commit_capture(
     Raises
     ------
     Conflict
-        Another writer was first; the source's states will be captured by a new run.
+        Another writer has changed what it rests on: capture again, from a new plan.
     """
     plan = found.plan
-    if repository.records[-1].sequence != plan.sequence:
-        raise Conflict(
-            "another writer committed meanwhile; nothing of this run was kept, run again"
-        )
+    revised = frozenset(step for step in plan.revises if step is not None)
+    work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)
+    repository.refuse_stale(work)
     batch = Batch(repository.location, plan.id, dict(found.entries))
     variables = {}
     suspects = np.zeros(len(plan.instants), np.int64)
@@ -355,4 +370,4 @@ def commit_capture(
         "variables": variables,
         "report": report,
     }
-    return repository.commit("capture", body, committed_at, batch)
+    return repository.commit("capture", body, committed_at, batch, work)

@@ -5,7 +5,7 @@ reads the window.  Suspect and damaged chunks are passed over, never learnt.  Th
 as it will be committed, with its digests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry, fresh_id
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.conflicts import Work
 from gnomon.storage.forecaster import (
     create_outlook,
     create_state,
@@ -61,6 +62,21 @@ class Learnt:
     """At a refit: captured chunks that history itself did not believe: step, chunk, p-value."""
     entries: dict[str, Entry]
     """The objects that were written."""
+    reads: frozenset[int]
+    """Captures that may have been read."""
+
+    def work(self, era: int, bases: Sequence[int] = ()) -> Work:
+        """Return what commits of others may make stale.
+
+        Parameters
+        ----------
+        era
+            The present one.
+        bases
+            Captures that the shadow is counted from.
+        """
+        kept = frozenset([self.step, *bases])
+        return Work("shadow", self.sequence, era, self.id, self.reads | kept, kept)
 
 
 def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper) -> Learnt:
@@ -94,8 +110,19 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
             "drifted": moved / max(1, grid.size),
         }
         gated[name] = tuple(refused)
-    newest = repository.timeline[-1].step
-    return Learnt(batch.id, pinned[1], newest, dict(found), states, gated, batch.entries)
+    reads = set(_since_forecast(repository))
+    for name in found:
+        reads.update(window(repository, repository.settings.variable(name)))
+    return Learnt(
+        batch.id,
+        pinned[1],
+        repository.timeline[-1].step,
+        dict(found),
+        states,
+        gated,
+        batch.entries,
+        frozenset(reads),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
+from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
@@ -293,14 +293,12 @@ def commit_shadow(
     Raises
     ------
     Conflict
-        Another writer captured, judged or forecast since this state was learnt.
+        Another writer captured, judged or forecast since this state was learnt, or gave up what
+        it rests on: learn it again.
     """
     learnt = found.learnt
-    later = repository.records[learnt.sequence + 1 :]
-    if any(r.kind != "verdict" or "judged_by" in r.body for r in later):
-        raise Conflict(
-            "another writer committed meanwhile; the shadow was not kept, run 'gnomon update' again"
-        )
+    work = learnt.work(repository.era, found.bases)
+    repository.refuse_stale(work)
     batch = Batch(repository.location, learnt.id, dict(found.entries))
     ledger = {}
     for name, columns in found.statistics.items():
@@ -320,7 +318,7 @@ def commit_shadow(
         "report": report,
     }
     before = repository.state.forecasters
-    repository = repository.commit("shadow", body, committed_at, batch)
+    repository = repository.commit("shadow", body, committed_at, batch, work)
     for gone in before - repository.state.forecasters:
         # What a crash or a failing store leaves here, a prune removes.
         with suppress(GnomonError):

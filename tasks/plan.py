@@ -97,7 +97,9 @@ def plan_capture(
                 return None
             return _plan(repository, times, [None] * len(times), None, b"", 0, changed)
         found = instants(dataset, settings)
-        again = {repository.captured[s].instant: s for s in revised}
+        newest = {s.instant: s.step for s in repository.state.kept}
+        # Others may have captured them again, or given them up, since they were looked at.
+        again = {i: s for s in revised if newest.get(i := repository.captured[s].instant) == s}
         order = _fresh(repository, found, until, again)
         if not order.size:
             return None

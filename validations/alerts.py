@@ -1,6 +1,6 @@
 """Tells people and programs about incidents; a channel that fails never stops an update.
 
-The Prefect events of a run are sent by the flows, not from here.
+Which alerts are due, and which were sent, is the flows' business, as are the events of Prefect.
 """
 
 import json
@@ -47,10 +47,13 @@ class Alert:
     """A few lines: where, what was violated, what to do."""
     incident: Mapping[str, Any]
     """The incident as JSON values."""
+    id: str = ""
+    """The same each time it is sent: a receiver can drop what it has seen."""
 
     def to_json(self) -> dict[str, Any]:
         """Return strict JSON values."""
         return {
+            "id": self.id,
             "severity": self.severity,
             "title": self.title,
             "text": self.text,
@@ -92,7 +95,7 @@ class LogAlert:
 
 
 class FileAlert:
-    """Appends alerts to a file, one JSON object a line.
+    """Appends alerts to a file, one JSON object a line; one that is there already is left alone.
 
     Parameters
     ----------
@@ -109,9 +112,16 @@ class FileAlert:
     def __call__(self, alert: Alert) -> None:
         """Append the alert."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(alert.to_json(), allow_nan=False) + "\n"
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        line = json.dumps(alert.to_json(), allow_nan=False).encode() + b"\n"
+        with self._path.open("a+b") as file:
+            file.seek(0)
+            mark = json.dumps({"id": alert.id})[1:-1].encode()
+            last = b"\n"
+            for last in file:
+                if alert.id and last.endswith(b"\n") and mark in last:
+                    return
+            # A writer that was stopped may have left half a line.
+            file.write(line if last.endswith(b"\n") else b"\n" + line)
 
 
 class Redirected(OSError):
@@ -183,8 +193,14 @@ def _reason(error: Exception) -> str:
     return str(cause) if isinstance(cause, TimeoutError | Redirected) else type(cause).__name__
 
 
-def alert_of(incident: Incident) -> Alert:
-    """Return what is told about an incident."""
+def alert_of(incident: Incident, identity: str = "") -> Alert:
+    """Return what is told about an incident.
+
+    Parameters
+    ----------
+    identity
+        Of the alert, if it may be sent more than once.
+    """
     count = len(incident.chunks)
     places = ", ".join(incident.chunks[:_SHOWN_CHUNKS])
     if count > _SHOWN_CHUNKS:
@@ -194,7 +210,7 @@ def alert_of(incident: Incident) -> Alert:
         f"{incident.severity}: {count} {'chunk' if count == 1 else 'chunks'} ({places})\n"
         f"violated: {', '.join(incident.expectations)}"
     )
-    return Alert(incident.severity, title, text, incident.to_json())
+    return Alert(incident.severity, title, text, incident.to_json(), identity)
 
 
 def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gnomon.flows.alerting import BlockWebhook, alert_actions
+from gnomon.flows.alerting import BlockWebhook, channels_of
 from gnomon.flows.settings import Settings
 from gnomon.storage.errors import InvalidInput
 from tests.cases import Case
@@ -75,7 +75,7 @@ def test_a_secret_is_not_shown() -> None:
         str(settings.model_dump(mode="json")),
         settings.model_dump_json(),
         str(dict(settings)),
-        str(alert_actions(settings)),
+        str(channels_of(settings)),
         json.dumps(Settings.model_json_schema()),
     ]
     assert [text for text in shown if TOKEN in text] == []
@@ -118,7 +118,7 @@ def test_a_webhook_by_the_name_of_a_block(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(
         "gnomon.validations.alerts.WebhookAlert.__call__", lambda self, _: posted.append(self._url)
     )
-    *_, action = alert_actions(Settings(webhook_block="gnomon-webhook"))
+    *_, action = channels_of(Settings(webhook_block="gnomon-webhook")).values()
     assert repr(action) == "BlockWebhook('gnomon-webhook')"
     assert loaded == [], "a block is only loaded when there is an alert"
     action(ALERT)
@@ -147,7 +147,7 @@ def test_a_webhook_that_fails_is_told_without_its_address(
 
     settings = Settings(webhook=f"http://127.0.0.1:9/{TOKEN}")
     with caplog.at_level(logging.DEBUG):
-        (failure,) = emit([ALERT], alert_actions(settings))
+        (failure,) = emit([ALERT], [*channels_of(settings).values()])
     assert "127.0.0.1" in failure.error
     assert "Connection refused" in failure.error
     assert TOKEN not in caplog.text + str(failure)

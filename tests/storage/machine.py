@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from hypothesis.stateful import (
 from zarr.core.buffer import Buffer
 
 from gnomon.flows import steps as cycle
+from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
 from gnomon.storage import batch, captures, check, location, log, repair, repository, rewrite
 from gnomon.storage.era import begin_era
@@ -277,10 +279,11 @@ class RepositoryMachine(RuleBasedStateMachine):
 
     def _forecast(self, life: int | None) -> None:
         url = self.stored.location.url
-        features = cycle.features(url, None, mapper=serial)
+        sequence = cycle.newest(url)
+        features = cycle.features(url, None, sequence, Settings(), mapper=serial)
         if not features:
             return
-        learnt = cycle.forecast(url, features, mapper=serial)
+        learnt = cycle.keep_doubts(url, cycle.forecast(url, features, sequence, mapper=serial))
         self._reopen()
         for name, gated in learnt.gated.items():
             for step, index, _ in gated:
@@ -473,7 +476,9 @@ class RepositoryMachine(RuleBasedStateMachine):
     def race(self, data: st.DataObject) -> None:
         """Let another writer commit between what a writer read and its own commit."""
         stale = self.stored
-        write = self._slow_writer(data, stale)
+        what = data.draw(st.sampled_from(["capture", "tag", "prune", "forget"]), label="slow")
+        planned = plan.plan_capture(stale, now=self._now(data)) if what == "capture" else None
+        write = self._slow_writer(what, stale, planned)
         if write is None:
             return
         second = data.draw(st.sampled_from(["tag", "judge", "prune", "capture", "shadow"]))
@@ -490,19 +495,21 @@ class RepositoryMachine(RuleBasedStateMachine):
             self.tag(data, {"a"}, add=True)
         if len(self.stored.records) == before:
             return
+        if planned is not None and second in ("tag", "judge"):  # these do not concern a capture
+            taken = list(planned.instants)
+            take = partial(self.model.capture, self.source, taken, [], set())
+            assert self._commit(lambda: write(stale), take)
         after = self.stored
-        for writer in (stale, after) if second != "none" else ():
+        for writer in (stale, after):
             with pytest.raises(Conflict):
                 write(writer)
         self._reopen()
         assert self.stored.records == after.records
 
     def _slow_writer(
-        self, data: st.DataObject, stale: Repository
+        self, what: str, stale: Repository, planned: plan.CapturePlan | None
     ) -> Callable[[Repository], object] | None:
-        what = data.draw(st.sampled_from(["capture", "tag", "prune", "forget"]), label="slow")
         if what == "capture":
-            planned = plan.plan_capture(stale, now=self._now(data))
             if planned is None:
                 return None
             found = capture(stale, planned, serial)

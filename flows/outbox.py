@@ -1,0 +1,107 @@
+"""Sends what is due at the channels that a run has, once each, after the commit that says so."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.outbox import Due, due, mark
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import format_instant
+from gnomon.tasks.points import suspects
+from gnomon.validations.alerts import Alert, AlertAction, alert_of, emit
+from gnomon.validations.incidents import Incident
+
+__all__ = ["Outbox", "unsent_alerts"]
+
+logger = logging.getLogger(__name__)
+
+
+class Outbox:
+    """The alerts of one repository, as one run can send them.
+
+    Parameters
+    ----------
+    url
+        The repository.
+    channels
+        What the run can send through, by name.
+    """
+
+    def __init__(self, url: str, channels: Mapping[str, AlertAction]) -> None:
+        self._url = url
+        self._channels = channels
+        self._down: dict[str, str] = {}
+        self.sent = 0
+        """Alerts that a channel took, one for each channel."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self._channels)
+
+    def send(self) -> None:
+        """Send what is due, of this run or of one before it that was stopped.
+
+        A channel that fails is left alone for the rest of the run: it would fail again, slowly.
+        """
+        repository = Repository.open(self._url)
+        for one in _open(repository):
+            if one.channel not in self._channels or one.channel in self._down:
+                continue
+            try:
+                alert = _alert(one)
+                failures = emit([alert], [self._channels[one.channel]])
+                if not failures:
+                    mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
+                    self.sent += 1
+                    continue
+                error = failures[0].error
+            except GnomonError as failure:
+                error = str(failure)
+            self._down[one.channel] = " ".join(error.split())
+
+    def unsent(self) -> list[dict[str, Any]]:
+        """Return what is due and was not sent, and why."""
+        return [
+            entry | {"error": self._down.get(entry["channel"], "this run has no such channel")}
+            for entry in unsent_alerts(Repository.open(self._url))
+        ]
+
+
+def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
+    """Return the alerts that are due and were not sent, as JSON values."""
+    return [
+        {
+            "id": one.id,
+            "channel": one.channel,
+            "variable": one.content.get("variable"),
+            "valid_time": one.content.get("valid_time"),
+        }
+        for one in _open(repository)
+    ]
+
+
+def _alert(one: Due) -> Alert:
+    return alert_of(Incident.from_json(one.content), one.id)
+
+
+def _open(repository: Repository) -> list[Due]:
+    """Return what is due of incidents that are open: what a person has judged is no news."""
+    return [one for one in due(repository) if _is_open(repository.in_era(one.era), one)]
+
+
+def _is_open(seen: Repository, one: Due) -> bool:
+    calendar = seen.settings.calendar
+    named = set(map(str, one.content.get("chunks", [])))
+    for captured in seen.captured:
+        if captured.sequence != one.sequence or captured.forgotten:
+            continue
+        if format_instant(captured.instant, calendar) == one.content.get("valid_time"):
+            try:
+                chunks = suspects(seen, captured.step).get(str(one.content.get("variable")), [])
+            except Integrity:  # that it was judged cannot be seen: better once too often
+                return True
+            return any("/".join(map(str, index)) in named for index in chunks)
+    return False

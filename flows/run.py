@@ -1,0 +1,181 @@
+"""What a run tells Prefect: its name, its logs, an event per alert, artifacts, a final state.
+
+A Prefect API that does not answer costs what it would have been told, never a capture.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import httpx
+from prefect import get_client, runtime
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events.schemas.events import Event, Resource
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from gnomon.flows.alerting import channels_of
+from gnomon.flows.cluster import Workers
+from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.outbox import Outbox
+from gnomon.flows.settings import Settings
+from gnomon.flows.summary import is_suspect, page, sentence
+from gnomon.flows.tasks import tasks_on
+from gnomon.storage.credentials import without_secrets
+from gnomon.storage.errors import GnomonError, Unavailable
+from gnomon.storage.redaction import redacted
+from gnomon.validations.alerts import Alert
+
+__all__ = ["EventAlert", "keep_artifacts", "name_of", "prefect_cycle", "run_name", "told"]
+
+logger = logging.getLogger(__name__)
+
+SUSPECT = "Suspect"
+"""Name of the state of a run that is complete, and has found critical damage."""
+PAGE = "gnomon-update"
+"""Key of the page that every update and backfill leaves."""
+
+
+def name_of(repository: str) -> str:
+    """Return the last part of a repository's place: what people call the dataset."""
+    return repository.partition("?")[0].rstrip("/").rpartition("/")[2] or repository
+
+
+def run_name(what: str, time: str) -> Callable[[], str]:
+    """Return what names a flow run: what it does to which dataset, and of when.
+
+    Parameters
+    ----------
+    what
+        ``update``, ``backfill`` or ``restore``.
+    time
+        Parameter of the flow that says it; without a value it is when the run was due.
+    """
+
+    def name() -> str:
+        parameters = runtime.flow_run.parameters
+        due = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+        of = parameters.get(time) or due.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{what} {name_of(str(parameters['repository']))} {of}"
+
+    return name
+
+
+class EventAlert:
+    """Emits the Prefect event ``gnomon.capture.suspect`` of one repository.
+
+    The identity of the event is that of the alert: Prefect keeps one that is sent twice once.
+    """
+
+    def __init__(self, repository: str) -> None:
+        self._repository = repository
+
+    def __repr__(self) -> str:
+        return "EventAlert()"
+
+    def __call__(self, alert: Alert) -> None:
+        """Send the event, and wait until the server has it.
+
+        Raises
+        ------
+        Unavailable
+            The server did not take it.
+        """
+        related = []
+        if run := runtime.flow_run.id:
+            role = {"prefect.resource.role": "flow-run"}
+            related = [{"prefect.resource.id": f"prefect.flow-run.{run}"} | role]
+        event = Event(
+            event="gnomon.capture.suspect",
+            resource=Resource({"prefect.resource.id": f"gnomon.repository.{self._repository}"}),
+            related=related,
+            payload=dict(alert.incident) | {"alert": alert.id},
+            id=uuid5(NAMESPACE_URL, f"gnomon:{alert.id}"),
+        )
+        try:
+            self.post(event)
+        except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+            raise Unavailable(
+                f"the Prefect API did not take the event ({type(error).__name__}); is it running?"
+            ) from error
+
+    @staticmethod
+    def post(event: Event) -> None:
+        """Give an event to the API; unlike ``emit_event``, return when it has it, or fail."""
+        with get_client(sync_client=True) as client:
+            client.request("POST", "/events", json=[event.model_dump(mode="json")])
+
+
+def prefect_cycle(
+    repository: str, settings: Settings, work: Callable[[Cycle], UpdateReport]
+) -> Any:
+    """Run a cycle in a flow and return the flow's final state, with the report as its result.
+
+    Parameters
+    ----------
+    work
+        Runs the cycle.
+    """
+    with told() as run_logger, Workers(settings) as workers:
+        channels = channels_of(settings) | {"event": EventAlert(repository)}
+        outbox = Outbox(repository, channels)
+        cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox)
+        try:
+            report = without_secrets(work)(cycle)
+        except Exception as error:
+            reason = str(error) if isinstance(error, GnomonError) else redacted(repr(error))[:300]
+            keep_artifacts({PAGE: page(cycle.report, reason)})
+            done = sentence(cycle.report)
+            return Failed(message=f"{done}; then it failed: {reason}", data=error)
+        said = sentence(report)
+        run_logger.log(logging.ERROR if is_suspect(report) else logging.INFO, said)
+        keep_artifacts({PAGE: page(report)}, _confidence(report))
+        name = SUSPECT if is_suspect(report) else None
+        return Completed(name=name, message=said, data=report.to_json())
+
+
+@contextmanager
+def told() -> Iterator[logging.Logger]:
+    """Send the log of this process to the flow run's, and yield that."""
+    run_logger: Any = get_run_logger()
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            run_logger.log(record.levelno, "%s", record.getMessage())
+
+    ours, handler = logging.getLogger("gnomon"), Forward()
+    before = ours.level, ours.propagate
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False  # it would be printed twice
+    try:
+        yield run_logger
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(before[0])
+        ours.propagate = before[1]
+
+
+def keep_artifacts(pages: Mapping[str, str], tables: Mapping[str, list[Any]] = {}) -> None:
+    """Keep pages of Markdown, and tables, as artifacts of the run, by key; never fails."""
+    try:
+        for key, text in pages.items():
+            create_markdown_artifact(markdown=text, key=key)
+        for key, rows in tables.items():
+            create_table_artifact(table=rows, key=key)
+    except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+        logger.warning("artifacts not kept error=%s", type(error).__name__)
+
+
+def _confidence(report: UpdateReport) -> dict[str, list[Any]]:
+    rows = [
+        {"variable": name, "lead": lead, "confidence": round(confidence, 3)}
+        for name, confidences in report.confidence.items()
+        for lead, confidence in enumerate(confidences, start=1)
+        if confidence is not None
+    ]
+    return {"gnomon-confidence": rows} if rows else {}

@@ -1,0 +1,87 @@
+"""The outbox: which alerts are due, and which of them were sent.
+
+The record of a capture says at which channels its critical incidents are due.  When a channel has
+taken an alert, a mark is put: a small object of its own, so that a run that is stopped at any
+point leaves at most one alert in doubt.  Marks are no part of the state; without one, an alert is
+sent again, under the same identity.
+"""
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gnomon.storage.errors import Conflict
+from gnomon.storage.log import Record
+from gnomon.storage.repository import Repository
+
+__all__ = ["Due", "due", "mark"]
+
+_CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One alert that one channel has not taken yet."""
+
+    sequence: int
+    """The record that says so."""
+    era: int
+    """The era that the record speaks of."""
+    incident: int
+    """Position among the record's incidents."""
+    channel: str
+    """Where it is due: ``log``, ``file``, ``webhook``, ``event``."""
+    content: dict[str, Any]
+    """The incident, as it is recorded."""
+    id: str
+    """Of the alert: the same whoever sends it, how often, and through which channel."""
+
+    @property
+    def name(self) -> str:
+        """The mark that says that it was sent."""
+        return f"{_folder(self.sequence)}{self.incident}-{self.channel}.json"
+
+
+def due(repository: Repository) -> tuple[Due, ...]:
+    """Return the alerts that were never sent, oldest first.
+
+    Records of before there was an outbox say nothing of alerts: nothing of them is due.
+    """
+    found: list[Due] = []
+    era = 0
+    for record in repository.records:
+        era += record.kind == "era"
+        if record.kind == "capture":
+            found += _of(record, int(record.body.get("era", era)), repository.genesis)
+    if not found:
+        return ()
+    sent = set(repository.location.list("alerts/"))
+    return tuple(one for one in found if one.name not in sent)
+
+
+def mark(repository: Repository, sent: Due, sent_at: str) -> None:
+    """Note that a channel took an alert."""
+    data = json.dumps({"id": sent.id, "sent_at": sent_at}, sort_keys=True)
+    with suppress(Conflict):  # another run sent it too
+        repository.location.create(sent.name, data.encode(), durable=True)
+
+
+def _of(record: Record, era: int, genesis: str) -> list[Due]:
+    report = record.body.get("report")
+    channels = report.get("alerts") if isinstance(report, dict) else None
+    if not isinstance(report, dict) or not isinstance(channels, list):
+        return []
+    incidents = report.get("incidents")
+    return [
+        Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
+        for k, incident in enumerate(incidents if isinstance(incidents, list) else ())
+        if isinstance(incident, dict) and incident.get("severity") == "critical"
+        for channel in channels
+        if isinstance(channel, str) and _CHANNEL.fullmatch(channel)
+    ]
+
+
+def _folder(sequence: int) -> str:
+    return f"alerts/{sequence:020d}/"
