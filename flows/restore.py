@@ -8,8 +8,8 @@ from prefect.artifacts import create_markdown_artifact
 from gnomon.flows.cluster import dask_mapper, task_runner
 from gnomon.flows.settings import Settings
 from gnomon.storage.repository import Repository
-from gnomon.tasks.points import RestorePoint, locate, points
-from gnomon.tasks.restore import Restored, choose
+from gnomon.tasks.points import Match, RestorePoint
+from gnomon.tasks.restore import Restored, select
 from gnomon.tasks.restore import restore as write
 
 __all__ = ["restore"]
@@ -17,10 +17,21 @@ __all__ = ["restore"]
 
 @task(name="choose restore point", persist_result=False)
 def _choose(
-    repository: str, at: str, kind: str | None, accept_predicted: bool, capture: int | None
+    repository: str,
+    at: str,
+    match: Match,
+    kind: str | None,
+    accept_predicted: bool,
+    capture: int | None,
 ) -> RestorePoint:
-    found = points(*locate(Repository.open(repository), at))
-    return choose(found, kind, accept_predicted=accept_predicted, capture=capture)
+    return select(
+        Repository.open(repository),
+        at,
+        match=match,
+        kind=kind,
+        accept_predicted=accept_predicted,
+        capture=capture,
+    )[1]
 
 
 @task(name="write and verify", persist_result=False)
@@ -38,6 +49,7 @@ def restore(
     accept_predicted: bool = False,
     plain: bool = False,
     capture: int | None = None,
+    match: Match = "exact",
 ) -> dict[str, Any]:
     """Restore the state of a time into a new Zarr store or NetCDF file.
 
@@ -57,9 +69,11 @@ def restore(
         Leave out standard errors and provenance; captured states only.
     capture
         Number of the capture to take, where a time has several.
+    match
+        Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
+        ``before`` the last one before.
     """
-    point = _choose.submit(repository, at, kind, accept_predicted, capture).result()
+    point = _choose.submit(repository, at, match, kind, accept_predicted, capture).result()
     done = _write.submit(repository, point, target, plain).result()
-    text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
-    create_markdown_artifact(markdown=text, key="gnomon-restore")
+    create_markdown_artifact(markdown=f"asked for {at}: {done}", key="gnomon-restore")
     return done.to_json()

@@ -124,7 +124,8 @@ def print_update(result: dict[str, Any]) -> None:
     if result["doubted"]:
         note(f"{result['doubted']} chunks of older captures are suspect now (see 'anomalies')")
     for name, confidence in result["confidence"].items():
-        note(f"confidence of {name} by lead: " + " ".join(f"{c:.2f}" for c in confidence))
+        told = " ".join("-" if c is None else f"{c:.2f}" for c in confidence)
+        note(f"confidence of {name} by lead: {told}")
     if result["due"]:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:
@@ -141,10 +142,12 @@ def _incident(found: dict[str, Any]) -> str:
 
 def print_points(found: Sequence["RestorePoint"]) -> None:
     """Print restore points, best first."""
+    from gnomon.tasks.restore_point import with_units
+
     rows: list[tuple[object, ...]] = []
     for point in found:
         errors = [
-            f"{name} {'-' if error is None else f'{error:.3g}'}"
+            f"{name} {'-' if error is None else with_units(error, point.units.get(name))}"
             for name, error in point.expected_error.items()
         ]
         state = f"{point.suspect_chunks} suspect chunks" if point.suspect_chunks else "trusted"
@@ -156,6 +159,8 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
                 point.lead,
                 ", ".join(errors),
                 point.confidence,
+                f"{point.estimated_share:.2%}" if point.estimated_share else "",
+                point.reference_time or "",
                 "predicted" if point.kind == "forecast" else state,
                 "--accept-predicted" if point.predicted else "",
             )
@@ -167,6 +172,8 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
         "lead",
         "expected error",
         "confidence",
+        "estimated",
+        "made at",
         "state",
         "needs",
     )
@@ -175,12 +182,11 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
 
 def print_restored(result: dict[str, Any]) -> None:
     """Print what a restore wrote."""
-    point = result["point"]
-    note(
-        f"restored the {point['kind']} state of {point['valid_time']} to {result['target']}; "
-        f"{result['chunks']} chunks verified"
-    )
-    if point["predicted"]:
+    from gnomon.tasks.restore_point import RestorePoint
+
+    point = RestorePoint(**result["point"])
+    note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
+    if point.predicted:
         note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
 
 

@@ -17,9 +17,17 @@ from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
-from gnomon.storage.view import Plane, raw_dataset, reading_store
-from gnomon.tasks.points import RestorePoint, find_instant, locate, points, suspects
-from gnomon.tasks.restore import Restored, choose, planes, restore
+from gnomon.storage.view import Notes, Plane, raw_dataset, reading_store
+from gnomon.tasks.points import (
+    Match,
+    RestorePoint,
+    complete,
+    find_instant,
+    locate,
+    points,
+    suspects,
+)
+from gnomon.tasks.restore import Restored, newest_shadow, planes, restore, select
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
@@ -127,22 +135,33 @@ class GnomonRepository(Maintenance):
         steps.last_time(self.path, until)
         return self.update(until=until, **options)
 
-    def points(self, at: str) -> tuple[RestorePoint, ...]:
+    def points(self, at: str, *, match: Match = "exact") -> tuple[RestorePoint, ...]:
         """Return every way to give the dataset at a time, best first.
+
+        Damage is healed to say how good that is, which takes a while on a large field.
+
+        Parameters
+        ----------
+        at
+            Time, ISO 8601, as partial as is unique: ``2010-09``.
+        match
+            Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
+            ``before`` the last one before.
 
         Raises
         ------
         NotFound
-            There is no state at that time; the message says which there are.
+            There is no state at that time; the message says which are before and after it.
         InvalidInput
             The time names several states.
         """
-        return points(*locate(self._repository, at))
+        return points(*locate(self._repository, at, match=match))
 
     def dataset(
         self,
-        at: str,
+        at: str | None = None,
         *,
+        match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
         accept_predicted: bool = False,
@@ -154,7 +173,10 @@ class GnomonRepository(Maintenance):
         Parameters
         ----------
         at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.
+            Time, ISO 8601, as partial as is unique: ``2010-09``.  None: all captured states of an
+            append source, or with kind ``forecast`` the newest shadow, all leads along time.
+        match
+            What is taken where no state is of that time, as in `points`.
         kind
             Kind of restore point; default: the best.
         capture
@@ -166,8 +188,10 @@ class GnomonRepository(Maintenance):
         decode
             Decode CF times, scales and missing values; else values are as stored.
         """
-        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
-        raw = raw_dataset(seen, shown, plain=plain)
+        seen, shown, notes = self._shown(
+            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        )
+        raw = raw_dataset(seen, shown, plain=plain, notes=notes)
         return xr.decode_cf(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
@@ -179,31 +203,35 @@ class GnomonRepository(Maintenance):
         self,
         at: str | None = None,
         *,
+        match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
     ) -> ReadingStore:
-        """Return the state of a time, or all captured states, as a read-only Zarr store."""
-        if at is None:
-            return reading_store(self._repository, self._history(), plain=plain)
-        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
-        return reading_store(seen, shown, plain=plain)
+        """Return the same as :meth:`dataset` as a read-only Zarr store."""
+        seen, shown, notes = self._shown(
+            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        )
+        return reading_store(seen, shown, plain=plain, notes=notes)
 
     def _history(self) -> tuple[Plane, ...]:
         if self._repository.settings.source.kind == "state":
             raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
         return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
 
-    def explain(self, at: str, *, kind: str | None = None) -> RestorePoint:
-        """Return a restore point with its error and confidence computed, healing if it must."""
-        return self._planes(at, kind, accept_predicted=True)[2]
+    def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
+        """Return the restore point that would be taken, with the figures of `points`."""
+        return complete(
+            *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
+        )
 
-    def restore(
+    def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
         at: str,
         target: str,
         *,
+        match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
         accept_predicted: bool = False,
@@ -213,6 +241,8 @@ class GnomonRepository(Maintenance):
     ) -> Restored:
         """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
 
+        The options are those of :meth:`dataset`.
+
         Raises
         ------
         Conflict
@@ -220,9 +250,14 @@ class GnomonRepository(Maintenance):
         InvalidInput
             The best answer holds predictions, and those were not accepted.
         """
-        seen, instant = locate(self._repository, at)
-        found = points(seen, instant)
-        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
+        seen, point = select(
+            self._repository,
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+        )
         mapper = _mapper("blocks", workers or Settings().workers, progress)
         return restore(seen, point, target, plain=plain, mapper=mapper)
 
@@ -310,31 +345,63 @@ class GnomonRepository(Maintenance):
             }
             if latest is not None and variable.name in latest.variables:
                 summary = latest.variables[variable.name]
-                found |= {n: summary[n] for n in ("confidence", "expected_rmse", "tolerance")}
+                # A shadow of an older program tells less.
+                told = ("confidence", "expected_rmse", "tolerance", "usual_change")
+                found |= {n: summary.get(n) for n in told}
                 found["units"] = str(variable.attributes.get("units", ""))
             variables[variable.name] = found
-        times = [format_instant(s.instant, calendar) for s in stored.timeline]
+        timeline = stored.timeline  # in order of time; years as text would not be
+        first, last = (
+            format_instant(timeline[k].instant, calendar) if timeline else None for k in (0, -1)
+        )
         return {
             "repository": self.path,
             "source": stored.settings.source.url,
             "kind": stored.settings.source.kind,
             "commits": len(stored.records),
-            "captures": len(times),
-            "first": min(times, default=None),
-            "last": max(times, default=None),
+            "captures": len(timeline),
+            "first": first,
+            "last": last,
             "variables": variables,
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "due": report.get("due"),
         }
 
-    def _planes(
-        self, at: str, kind: str | None, accept_predicted: bool, capture: int | None = None
-    ) -> tuple[Repository, tuple[Plane, ...], RestorePoint]:
-        seen, instant = locate(self._repository, at)
-        found = points(seen, instant)
-        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
-        return seen, *planes(seen, point)
+    def _shown(
+        self,
+        at: str | None,
+        *,
+        match: Match,
+        kind: str | None,
+        capture: int | None,
+        accept_predicted: bool,
+    ) -> tuple[Repository, tuple[Plane, ...], Notes]:
+        """Return what options ask for: the era, its planes, and what they say of themselves."""
+        if at is not None:
+            seen, point = select(
+                self._repository,
+                at,
+                match=match,
+                kind=kind,
+                capture=capture,
+                accept_predicted=accept_predicted,
+            )
+            shown, point = planes(seen, point)
+            return seen, shown, point.notes()
+        if match != "exact" or capture is not None or kind not in (None, "forecast"):
+            raise InvalidInput(
+                "match, capture and kinds other than 'forecast' are of one time; name it with 'at'"
+            )
+        if kind == "forecast":
+            shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
+            return self._repository, shadow, {}
+        if accept_predicted:
+            raise InvalidInput(
+                "without 'at' there is nothing predicted to accept; name a time, or ask for all "
+                "leads of the newest shadow with kind='forecast'"
+            )
+        return self._repository, self._history(), {}
 
 
 def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
+    from gnomon.tasks.locate import Match
 
 __all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 
@@ -92,7 +93,7 @@ def run_backfill(repository: str, *, until: str | None, settings: "Settings") ->
     return result
 
 
-def run_restore(
+def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
     repository: str,
     at: str,
     target: str,
@@ -102,6 +103,7 @@ def run_restore(
     plain: bool,
     settings: "Settings",
     capture: int | None = None,
+    match: "Match" = "exact",
 ) -> dict[str, Any]:
     """Run the restore flow."""
     with prefect_api():
@@ -117,5 +119,6 @@ def run_restore(
             accept_predicted=accept_predicted,
             plain=plain,
             capture=capture,
+            match=match,
         )
     return result

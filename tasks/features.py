@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
-from gnomon.storage.model import Settings, Variable
+from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
 from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify, usable
 from gnomon.tasks.forecasting.bounds import bounds
+from gnomon.tasks.forecasting.orders import changed_share
 from gnomon.tasks.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
@@ -126,6 +127,8 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     repository = Repository.open(url).at(sequence)
     reason = wanted or refit_reason(repository, name)
     before = None if reason is not None else forecaster_of(repository, name)
+    if before is not None and _changes(repository, name, before):
+        reason, before = "it changed for the first time", None
     if before is not None:
         return _roll_forward(repository, name, before)
     settings, variable = repository.settings, repository.settings.variable(name)
@@ -153,7 +156,8 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
             str(variable.attributes.get("units", "")),
             values,
         ),
-        tolerance=_tolerance(repository, settings, name),
+        tolerance=settings.tolerances.get(name),
+        resolution=variable.packing.resolution,
         categorical=variable.categorical,
     )
     accepted = repository.state.accepted.get(name, frozenset())
@@ -179,6 +183,20 @@ def gated(
     return np.array([[(s, i) not in accepted for i in chunks] for s in steps])
 
 
+def _changes(repository: Repository, name: str, before: Forecaster) -> bool:
+    """Tell whether a variable that never changed has done so since the last forecast.
+
+    Until then nothing is known of how it changes, and what is expected of it is worth nothing.
+    """
+    record = repository.forecaster
+    if record is None or not before.specification.is_constant:
+        return False
+    known = repository.captured[int(record.body["step"])]
+    later = [s.step for s in repository.timeline if s.instant > known.instant]
+    values, *_ = _sample(repository.captures(name), [known.step, *later], list(before.sample))
+    return changed_share(values) > 0
+
+
 def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Features:
     record = repository.forecaster
     assert record is not None
@@ -193,14 +211,6 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
             outlook = outlook.roll(before.specification, slot, time_s, values[0])
     count = int(record.body["forecaster"][name]["refit_captures"])
     return Features(before.specification, before.cadence, outlook, before.sample, None, count)
-
-
-def _tolerance(repository: Repository, settings: Settings, name: str) -> float | None:
-    """Return the user's tolerance, or the one fixed at the first fit; None to find it."""
-    if name in settings.tolerances:
-        return settings.tolerances[name]
-    found = forecaster_of(repository, name)
-    return None if found is None else found.specification.tolerance
 
 
 def distinct_slots(cadence: Cadence, times: NDArray[np.int64]) -> NDArray[np.int64]:

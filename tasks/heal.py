@@ -47,7 +47,9 @@ class Healed:
     expected_error: dict[str, float]
     """Per healed variable: expected RMSE over the estimated cells."""
     confidence: float
-    """Expected share of all chunks, intact ones included, that are within tolerance."""
+    """Expected share of the estimated chunks within tolerance, the least of the variables."""
+    estimated_share: float
+    """Estimated chunks over all chunks of their variables."""
 
 
 def heal(
@@ -85,8 +87,9 @@ def heal(
         errors[name] = float(np.sqrt(pooled.mean())) if pooled.size else 0.0
         tolerance = float(shadow.variables[name]["tolerance"])
         chances = [chance_within(s, tolerance) for s in squares]
-        shares.append(1 - (len(indices) - sum(chances)) / variable.grid.size)
-    return Healed(patches, errors, float(min(shares, default=0.0)))
+        shares.append(sum(chances) / max(1, len(indices)))
+    every = sum(repository.settings.variable(name).grid.size for name in chunks)
+    return Healed(patches, errors, float(min(shares, default=0.0)), len(patches) / max(1, every))
 
 
 def chance_within(squares: Floats, tolerance: float) -> float:

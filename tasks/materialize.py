@@ -1,5 +1,6 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from gnomon.storage.slab import create_residual, create_table
 from gnomon.storage.times import SECOND
 from gnomon.tasks.features import Features
 from gnomon.tasks.forecast import Learnt, groups
-from gnomon.tasks.forecasting import Specification, State, rows, unpack
+from gnomon.tasks.forecasting import Specification, State, last_capture_rmse, rows, unpack
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
@@ -109,19 +110,25 @@ def materialize(repository: Repository, learnt: Learnt, mapper: Mapper) -> Shado
 def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
     """Return what a list of restore points says of a variable, per lead."""
     axes = tuple(range(1, score.ndim - 1))
-    cells = columns["predicted"]
-    total = np.maximum(cells.sum(axis=axes), 1.0)
-    square = np.nan_to_num(score[..., 3]) ** 2
-    # NaN confidence belongs to chunks where nothing is predicted, all land for instance.
-    known = np.where(np.isfinite(score[..., 2]), cells, 0.0)
-    share = (np.nan_to_num(score[..., 2]) * known).sum(axis=axes) / np.maximum(
-        known.sum(axis=axes), 1.0
-    )
+    specification = features.specification
+    # NaN belongs to chunks where nothing is predicted, all land for instance.
+    cells = np.where(np.isfinite(score[..., 2:4]).all(axis=-1), columns["predicted"], 0.0)
+    total = cells.sum(axis=axes)
+    number = np.where(total > 0, total, np.nan)
+    share = (np.nan_to_num(score[..., 2]) * cells).sum(axis=axes) / number
+    rmse = np.sqrt((np.nan_to_num(score[..., 3]) ** 2 * cells).sum(axis=axes) / number)
     return {
-        "confidence": [round(float(c), 6) for c in share],
-        "expected_rmse": [float(e) for e in np.sqrt((square * cells).sum(axis=axes) / total)],
-        "tolerance": features.specification.tolerance,
+        "confidence": _known([round(float(c), 6) for c in share]),
+        "expected_rmse": _known(rmse),
+        "last_capture_rmse": _known(last_capture_rmse(features.outlook.calibration, rmse)),
+        "tolerance": specification.tolerance,
+        "usual_change": specification.usual_change,
     }
+
+
+def _known(values: Iterable[float]) -> list[float | None]:
+    """Return numbers as JSON has them: None where nothing is predicted."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _materialize_block(
@@ -170,12 +177,17 @@ def _materialize_block(
                 index_rows[(k, *local)] = chunk.index
                 scores[(k, *local)] = chunk.score
                 row = _statistics(variable, mean, error, base, confidence)
-                row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
+                row["usual_change"] = _usual_change(spec, k + 1)
                 for column, value in row.items():
                     table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
         target[(slice(None), *block.cells)] = values
     return index_rows, scores, table, batch.entries
+
+
+def _usual_change(spec: Specification, lead: int) -> float:
+    """Return the usual change over so many slots, of a random walk; NaN if it was not measured."""
+    return np.nan if spec.usual_change is None else float(spec.usual_change * np.sqrt(lead))
 
 
 def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:

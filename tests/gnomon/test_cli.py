@@ -74,7 +74,7 @@ def test_a_whole_life(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert report["suspect_chunks"] == 1
     assert call("status", place)["variables"]["sst"]["tolerance"] == 0.5
     found = call("points", place, "--at", "2001-01-14")
-    assert [p["kind"] for p in found] == ["healed", "suspect", "forecast", "last_capture"]
+    assert [p["kind"] for p in found] == ["healed", "forecast", "last_capture", "suspect"]
     assert found[0]["confidence"] is not None
     target = str(tmp_path / "x.nc")
     done = call("restore", place, "--at", "2001-01-14", "--to", target, "--accept-predicted")

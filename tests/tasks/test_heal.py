@@ -4,7 +4,7 @@ import pytest
 from gnomon.repository import GnomonRepository
 from gnomon.storage.grid import Index
 from gnomon.storage.view import PROVENANCE
-from gnomon.tasks.heal import Healed, heal
+from gnomon.tasks.heal import Healed, chance_within, heal
 from gnomon.tasks.points import suspects
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -79,11 +79,13 @@ def test_a_state_rejected_as_a_whole_is_forecast(damaged: Case) -> None:
     assert found.sst.values[0, :4, :4] == pytest.approx(expected, abs=1e-3)
 
 
-def test_confidence_counts_the_intact_chunks(damaged: Case) -> None:
+def test_confidence_is_of_the_estimated_chunks_alone(damaged: Case) -> None:
     few = healed(damaged.open(), {"sst": [DAMAGED]})
     many = healed(damaged.open(), {"sst": [DAMAGED, (0, 0), (1, 0), (0, 2)]})
-    assert 5 / 6 <= few.confidence <= 1
-    assert 2 / 6 <= many.confidence <= 1
+    tolerance = damaged.open().stored.shadows[0].variables["sst"]["tolerance"]
+    squares = few.patches["sst", DAMAGED].standard_error ** 2
+    assert few.confidence == chance_within(squares, tolerance)
+    assert (few.estimated_share, many.estimated_share) == (1 / 6, 4 / 6)
     assert few.expected_error["sst"] > 0
 
 

@@ -30,7 +30,7 @@ def specification(
     **changes: object,
 ) -> Specification:
     fields: dict[str, object] = {
-        "version": 3,
+        "version": 4,
         "periods_s": [DAY] if seasonal else [],
         "harmonics": [2] if seasonal else [],
         "order": order,
