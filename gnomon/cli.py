@@ -261,6 +261,8 @@ def points(
         return
     from gnomon import report
 
+    if match != "exact" and found:
+        report.note_match(at, found)
     report.print_points(found)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "note",
+    "note_match",
     "print_anomalies",
     "print_hindcast",
     "print_points",
@@ -178,6 +179,13 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
         "needs",
     )
     print_table(header, rows)
+
+
+def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
+    """Say of which time the points are, where that is not the one asked for."""
+    times = [p.valid_time for p in found if p.kind != "last_capture"]
+    if times and not times[0].startswith(at.strip().replace(" ", "T").removesuffix("Z")):
+        note(f"no state is of {at}; these are of {times[0]}")
 
 
 def print_restored(result: dict[str, Any]) -> None:

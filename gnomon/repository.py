@@ -4,30 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from gnomon.flows import steps
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
+from gnomon.reading import Reading
 from gnomon.storage import model
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.reader import ReadingStore
+from gnomon.storage.errors import NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
-from gnomon.storage.view import Notes, Plane, raw_dataset, reading_store
-from gnomon.tasks.points import (
-    Match,
-    RestorePoint,
-    complete,
-    find_instant,
-    locate,
-    points,
-    suspects,
-)
-from gnomon.tasks.restore import Restored, newest_shadow, planes, restore, select
+from gnomon.tasks.points import Match, find_instant, suspects
+from gnomon.tasks.restore import Restored, restore, select
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
@@ -48,7 +38,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Maintenance):
+class GnomonRepository(Reading, Maintenance):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -134,97 +124,6 @@ class GnomonRepository(Maintenance):
         """Capture the history of an append source; takes the options of :meth:`update`."""
         steps.last_time(self.path, until)
         return self.update(until=until, **options)
-
-    def points(self, at: str, *, match: Match = "exact") -> tuple[RestorePoint, ...]:
-        """Return every way to give the dataset at a time, best first.
-
-        Damage is healed to say how good that is, which takes a while on a large field.
-
-        Parameters
-        ----------
-        at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.
-        match
-            Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
-            ``before`` the last one before.
-
-        Raises
-        ------
-        NotFound
-            There is no state at that time; the message says which are before and after it.
-        InvalidInput
-            The time names several states.
-        """
-        return points(*locate(self._repository, at, match=match))
-
-    def dataset(
-        self,
-        at: str | None = None,
-        *,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        accept_predicted: bool = False,
-        plain: bool = False,
-        decode: bool = True,
-    ) -> xr.Dataset:
-        """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
-
-        Parameters
-        ----------
-        at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.  None: all captured states of an
-            append source, or with kind ``forecast`` the newest shadow, all leads along time.
-        match
-            What is taken where no state is of that time, as in `points`.
-        kind
-            Kind of restore point; default: the best.
-        capture
-            Number of the capture to take, where a time has several; `points` shows them.
-        accept_predicted
-            Allow estimated cells, which ``<var>_provenance`` marks.
-        plain
-            Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
-        decode
-            Decode CF times, scales and missing values; else values are as stored.
-        """
-        seen, shown, notes = self._shown(
-            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
-        )
-        raw = raw_dataset(seen, shown, plain=plain, notes=notes)
-        return xr.decode_cf(raw) if decode else raw
-
-    def history(self, *, decode: bool = True) -> xr.Dataset:
-        """Return all captured states of an append source as one lazy dataset, exactly."""
-        raw = raw_dataset(self._repository, self._history(), plain=True)
-        return xr.decode_cf(raw) if decode else raw
-
-    def reading_store(
-        self,
-        at: str | None = None,
-        *,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        accept_predicted: bool = False,
-        plain: bool = False,
-    ) -> ReadingStore:
-        """Return the same as :meth:`dataset` as a read-only Zarr store."""
-        seen, shown, notes = self._shown(
-            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
-        )
-        return reading_store(seen, shown, plain=plain, notes=notes)
-
-    def _history(self) -> tuple[Plane, ...]:
-        if self._repository.settings.source.kind == "state":
-            raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
-        return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
-
-    def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
-        """Return the restore point that would be taken, with the figures of `points`."""
-        return complete(
-            *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
-        )
 
     def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
@@ -367,41 +266,6 @@ class GnomonRepository(Maintenance):
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "due": report.get("due"),
         }
-
-    def _shown(
-        self,
-        at: str | None,
-        *,
-        match: Match,
-        kind: str | None,
-        capture: int | None,
-        accept_predicted: bool,
-    ) -> tuple[Repository, tuple[Plane, ...], Notes]:
-        """Return what options ask for: the era, its planes, and what they say of themselves."""
-        if at is not None:
-            seen, point = select(
-                self._repository,
-                at,
-                match=match,
-                kind=kind,
-                capture=capture,
-                accept_predicted=accept_predicted,
-            )
-            shown, point = planes(seen, point)
-            return seen, shown, point.notes()
-        if match != "exact" or capture is not None or kind not in (None, "forecast"):
-            raise InvalidInput(
-                "match, capture and kinds other than 'forecast' are of one time; name it with 'at'"
-            )
-        if kind == "forecast":
-            shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
-            return self._repository, shadow, {}
-        if accept_predicted:
-            raise InvalidInput(
-                "without 'at' there is nothing predicted to accept; name a time, or ask for all "
-                "leads of the newest shadow with kind='forecast'"
-            )
-        return self._repository, self._history(), {}
 
 
 def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def test_a_time_between_states_is_refused_and_names_its_neighbours(
     repository = grown.open()
     for ask in (repository.points, repository.dataset, repository.explain):
         with pytest.raises(NotFound) as refusal:
-            ask(text)  # type: ignore[operator]
+            ask(text)
         told = str(refusal.value)
         assert before in told
         assert after in told
@@ -138,7 +138,7 @@ def test_what_cannot_be_matched_is_refused(grown: Case) -> None:
         match_of(nearest=True, before=True)
     for match in ("exact", "nearest", "before"):
         with pytest.raises(InvalidInput, match=r"names 30 states, from 2001-01-01.* to 2001-01-30"):
-            locate(stored, "2001-01", match=match)  # type: ignore[arg-type]
+            locate(stored, "2001-01", match=match)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2001-13-01", "2001-02-30", "10.01.2001"])

@@ -118,7 +118,7 @@ def test_the_last_capture_has_the_error_that_was_measured(tmp_path: Path) -> Non
         assert last.tolerances == {"sst": tolerance}
         findings = stored.records[-1].body["report"]["findings"]
         assert [f for f in findings if f["expectation"] == "usual_change"] == []
-    assert np.array_equal(*told)
+    assert np.array_equal(told[0], told[1])
     assert np.all(told[0] / changes > 0.7)
     assert np.all(told[0] / changes < 1.4)
     assert told[0][-1] > 1.3 * told[0][0]
