@@ -11,9 +11,9 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.repository import Repository
-from gnomon.tasks.points import locate, points
-from gnomon.tasks.restore import choose
+from gnomon.tasks.points import Match
 from gnomon.tasks.restore import restore as write
+from gnomon.tasks.restore import select
 
 __all__ = ["restore"]
 
@@ -29,6 +29,7 @@ def restore(
     plain: bool = False,
     capture: int | None = None,
     settings: Settings | None = None,
+    match: Match = "exact",
 ) -> dict[str, Any]:
     """Restore the state of a time into a new Zarr store or NetCDF file.
 
@@ -50,21 +51,27 @@ def restore(
         Number of the capture to take, where a time has several.
     settings
         What the run may be told; default: from the environment.
+    match
+        Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
+        ``before`` the last one before.
     """
-    opened, instant = locate(Repository.open(repository), at)
-    point = run_as_task(
+    seen, point = run_as_task(
         "choose restore point",
-        lambda: choose(
-            points(opened, instant), kind, accept_predicted=accept_predicted, capture=capture
+        lambda: select(
+            Repository.open(repository),
+            at,
+            match=match,
+            kind=kind,
+            accept_predicted=accept_predicted,
+            capture=capture,
         ),
     )
     with told() as logger, Workers(settings or Settings()) as workers:
-        seen = Repository.open(repository).in_era(point.era)
         done = run_as_task(
             "write and verify",
             lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
         )
-        text = f"{point.kind} state of {point.valid_time}, {done.chunks} chunks verified: {target}"
+        text = f"asked for {at}: {done}"
         logger.info(text)
         keep_artifacts({"gnomon-restore": text})
     state: Any = Completed(message=text, data=done.to_json())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.flows.schedule import Due, next_due
+from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.conflicts import ATTEMPTS
 from gnomon.storage.era import begin_era
@@ -362,13 +362,9 @@ def next_update(url: str, found: Shadowed, settings: Settings) -> Due:
     repository = Repository.open(url)
     calendar = repository.settings.calendar
     doubts = sum(map(len, suspects(repository, found.learnt.step).values()))
-    # NaN, not a number: of a variable of which nothing is predicted nothing is claimed.
-    claimed = np.array([e["confidence"] for e in found.variables.values()], np.float64)
-    confidence = np.nan_to_num(np.fmin.reduce(claimed, axis=0))
+    confidence = dataset_confidence(list(found.variables.values()))
     times = [format_instant(i, calendar) for i in found.instants]
-    return next_due(
-        [float(c) for c in confidence], times, target=settings.target_confidence, suspects=doubts
-    )
+    return next_due(confidence, times, target=settings.target_confidence, suspects=doubts)
 
 
 def keep_shadow(url: str, found: Shadowed, judgement: Judgement, due: Due) -> int:

@@ -42,6 +42,12 @@ Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Das
 Accept = Annotated[
     bool, typer.Option("--accept-predicted", help="Allow a state with estimated cells.")
 ]
+Nearest = Annotated[
+    bool, typer.Option("--nearest", help="If no state is of that time, take the nearest one.")
+]
+Before = Annotated[
+    bool, typer.Option("--before", help="If no state is of that time, take the one before.")
+]
 Kind = Annotated[
     str | None, typer.Option(help="Kind of restore point, as 'points' lists them; else the best.")
 ]
@@ -256,19 +262,26 @@ def status(repository: Place, as_json: Json = False) -> None:
 
 
 @app.command()
-def points(repository: Place, at: At, as_json: Json = False) -> None:
+def points(
+    repository: Place,
+    at: At,
+    nearest: Nearest = False,
+    before: Before = False,
+    as_json: Json = False,
+) -> None:
     """List every way to give the dataset at a time, best first."""
     from gnomon.repository import open_repository
+    from gnomon.tasks.locate import match_of
 
-    opened = open_repository(repository)
-    found = [
-        opened.explain(at, kind="healed") if p.kind == "healed" else p for p in opened.points(at)
-    ]
+    match = match_of(nearest=nearest, before=before)
+    found = open_repository(repository).points(at, match=match)
     if as_json:
         print_json([p.to_json() for p in found])
         return
     from gnomon import report
 
+    if match != "exact" and found:
+        report.note_match(at, found)
     report.print_points(found)
 
 
@@ -281,6 +294,8 @@ def restore(
     capture: Annotated[
         int | None, typer.Option(help="Number of the capture, where a time has several.")
     ] = None,
+    nearest: Nearest = False,
+    before: Before = False,
     accept_predicted: Accept = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
@@ -289,6 +304,9 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Write the state of a time to a new dataset, and verify what was written."""
+    from gnomon.tasks.locate import match_of
+
+    match = match_of(nearest=nearest, before=before)
     if flow:
         from gnomon.runs import run_restore
 
@@ -298,6 +316,7 @@ def restore(
             target,
             kind=kind,
             capture=capture,
+            match=match,
             accept_predicted=accept_predicted,
             plain=plain,
             settings=_settings(None, None, None),
@@ -309,6 +328,7 @@ def restore(
             done = open_repository(repository).restore(
                 at,
                 target,
+                match=match,
                 kind=kind,
                 capture=capture,
                 accept_predicted=accept_predicted,

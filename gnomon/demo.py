@@ -105,7 +105,7 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         target = str(folder / "healed.zarr")
         if not found["suspect_chunks"]:
             raise GnomonError(f"the damage was not found; look at the checks in {folder / 'docs'}")
-        restored = run_restore(
+        run_restore(
             str(place),
             at,
             target,
@@ -115,10 +115,7 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
             settings=settings,
         )
     repository = open_repository(str(place))
-    points = [
-        RestorePoint(**restored["point"]) if point.kind == "healed" else point
-        for point in repository.points(at)
-    ]
+    points = repository.points(at)
     result = _report(repository, data, points, folder, say)
     return result | {
         "false_alarms": false_alarms,
@@ -211,9 +208,9 @@ def score(
     variable = stored.settings.variable(VARIABLE)
     healed = next(p for p in points if p.kind == "healed")
     point = next(p for p in points if p.kind == "forecast")
+    last = next(p for p in points if p.kind == "last_capture")
     shadow = next(s for s in stored.shadows if s.id == point.shadow)
     predicted = stored.shadow(VARIABLE, shadow)
-    tolerance = float(shadow.variables[VARIABLE]["tolerance"])
     at = point.valid_time
     fields = {
         "captured": repository.dataset(at, kind="suspect")[VARIABLE].values[0],
@@ -223,7 +220,7 @@ def score(
     forecast = repository.dataset(at, kind="forecast", accept_predicted=True)
     fields["forecast"] = forecast[VARIABLE].values[0]
     errors = {
-        "last capture": np.full(truth.shape, tolerance),
+        "last capture": np.full(truth.shape, last.expected_error[VARIABLE] or np.nan),
         "forecast": forecast[f"{VARIABLE}_standard_error"].values[0],
         "healed": restored[f"{VARIABLE}_standard_error"].values,
     }

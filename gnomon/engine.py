@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint, StoreBackendEntrypoint, ZarrStore
@@ -25,6 +25,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         "use_cftime",
         "decode_timedelta",
         "at",
+        "match",
         "kind",
         "capture",
         "accept_predicted",
@@ -43,18 +44,28 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         at: str | None = None,
+        match: Literal["exact", "nearest", "before"] = "exact",
         kind: str | None = None,
         capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
         **decoding: Any,
     ) -> xr.Dataset:
-        """Open the state of a time; without `at`, all captured states of an append source."""
+        """Open the state of a time; the options are those of `GnomonRepository.dataset`.
+
+        Without `at`: all captured states of an append source, or with kind ``forecast`` all leads
+        of the newest shadow.
+        """
         from gnomon.repository import open_repository
 
         repository = open_repository(os.fspath(filename_or_obj))
         store = repository.reading_store(
-            at, kind=kind, capture=capture, accept_predicted=accept_predicted, plain=plain
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+            plain=plain,
         )
         zarr_store = ZarrStore.open_group(store, mode="r", consolidated=False)
         return StoreBackendEntrypoint().open_dataset(

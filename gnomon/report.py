@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "note",
+    "note_match",
     "print_anomalies",
     "print_hindcast",
     "print_points",
@@ -200,10 +201,12 @@ def _incident(found: dict[str, Any]) -> str:
 
 def print_points(found: Sequence["RestorePoint"]) -> None:
     """Print restore points, best first."""
+    from gnomon.tasks.restore_point import with_units
+
     rows: list[tuple[object, ...]] = []
     for point in found:
         errors = [
-            f"{name} {'-' if error is None else f'{error:.3g}'}"
+            f"{name} {'-' if error is None else with_units(error, point.units.get(name))}"
             for name, error in point.expected_error.items()
         ]
         state = f"{point.suspect_chunks} suspect chunks" if point.suspect_chunks else "trusted"
@@ -215,6 +218,8 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
                 point.lead,
                 ", ".join(errors),
                 point.confidence,
+                f"{point.estimated_share:.2%}" if point.estimated_share else "",
+                point.reference_time or "",
                 "predicted" if point.kind == "forecast" else state,
                 "--accept-predicted" if point.predicted else "",
             )
@@ -226,20 +231,28 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
         "lead",
         "expected error",
         "confidence",
+        "estimated",
+        "made at",
         "state",
         "needs",
     )
     print_table(header, rows)
 
 
+def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
+    """Say of which time the points are, where that is not the one asked for."""
+    times = [p.valid_time for p in found if p.kind != "last_capture"]
+    if times and not times[0].startswith(at.strip().replace(" ", "T").removesuffix("Z")):
+        note(f"no state is of {at}; these are of {times[0]}")
+
+
 def print_restored(result: dict[str, Any]) -> None:
     """Print what a restore wrote."""
-    point = result["point"]
-    note(
-        f"restored the {point['kind']} state of {point['valid_time']} to {result['target']}; "
-        f"{result['chunks']} chunks verified"
-    )
-    if point["predicted"]:
+    from gnomon.tasks.restore_point import RestorePoint
+
+    point = RestorePoint(**result["point"])
+    note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
+    if point.predicted:
         note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
 
 

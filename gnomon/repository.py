@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
@@ -13,15 +12,14 @@ from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
+from gnomon.reading import Reading
 from gnomon.storage import model
-from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.reader import ReadingStore
+from gnomon.storage.errors import NotFound
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
-from gnomon.storage.view import Plane, raw_dataset, reading_store
-from gnomon.tasks.points import RestorePoint, find_instant, locate, points, suspects
-from gnomon.tasks.restore import Restored, choose, planes, restore
+from gnomon.tasks.points import Match, find_instant, suspects
+from gnomon.tasks.restore import Restored, restore, select
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
@@ -42,7 +40,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Maintenance):
+class GnomonRepository(Reading, Maintenance):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -129,83 +127,12 @@ class GnomonRepository(Maintenance):
         steps.last_time(self.path, until)
         return self.update(until=until, **options)
 
-    def points(self, at: str) -> tuple[RestorePoint, ...]:
-        """Return every way to give the dataset at a time, best first.
-
-        Raises
-        ------
-        NotFound
-            There is no state at that time; the message says which there are.
-        InvalidInput
-            The time names several states.
-        """
-        return points(*locate(self._repository, at))
-
-    def dataset(
-        self,
-        at: str,
-        *,
-        kind: str | None = None,
-        capture: int | None = None,
-        accept_predicted: bool = False,
-        plain: bool = False,
-        decode: bool = True,
-    ) -> xr.Dataset:
-        """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
-
-        Parameters
-        ----------
-        at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.
-        kind
-            Kind of restore point; default: the best.
-        capture
-            Number of the capture to take, where a time has several; `points` shows them.
-        accept_predicted
-            Allow estimated cells, which ``<var>_provenance`` marks.
-        plain
-            Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
-        decode
-            Decode CF times, scales and missing values; else values are as stored.
-        """
-        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
-        raw = raw_dataset(seen, shown, plain=plain)
-        return xr.decode_cf(raw) if decode else raw
-
-    def history(self, *, decode: bool = True) -> xr.Dataset:
-        """Return all captured states of an append source as one lazy dataset, exactly."""
-        raw = raw_dataset(self._repository, self._history(), plain=True)
-        return xr.decode_cf(raw) if decode else raw
-
-    def reading_store(
-        self,
-        at: str | None = None,
-        *,
-        kind: str | None = None,
-        capture: int | None = None,
-        accept_predicted: bool = False,
-        plain: bool = False,
-    ) -> ReadingStore:
-        """Return the state of a time, or all captured states, as a read-only Zarr store."""
-        if at is None:
-            return reading_store(self._repository, self._history(), plain=plain)
-        seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
-        return reading_store(seen, shown, plain=plain)
-
-    def _history(self) -> tuple[Plane, ...]:
-        if self._repository.settings.source.kind == "state":
-            raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
-        return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
-
-    def explain(self, at: str, *, kind: str | None = None) -> RestorePoint:
-        """Return a restore point with its error and confidence computed, healing if it must."""
-        return self._planes(at, kind, accept_predicted=True)[2]
-
-    def restore(
+    def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
         at: str,
         target: str,
         *,
+        match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
         accept_predicted: bool = False,
@@ -215,6 +142,8 @@ class GnomonRepository(Maintenance):
     ) -> Restored:
         """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
 
+        The options are those of :meth:`dataset`.
+
         Raises
         ------
         Conflict
@@ -222,9 +151,14 @@ class GnomonRepository(Maintenance):
         InvalidInput
             The best answer holds predictions, and those were not accepted.
         """
-        seen, instant = locate(self._repository, at)
-        found = points(seen, instant)
-        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
+        seen, point = select(
+            self._repository,
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+        )
         mapper = _mapper("blocks", workers or Settings().workers, progress)
         return restore(seen, point, target, plain=plain, mapper=mapper)
 
@@ -319,35 +253,32 @@ class GnomonRepository(Maintenance):
             }
             if latest is not None and variable.name in latest.variables:
                 summary = latest.variables[variable.name]
-                found |= {n: summary[n] for n in ("confidence", "expected_rmse", "tolerance")}
+                # A shadow of an older program tells less.
+                told = ("confidence", "expected_rmse", "tolerance", "usual_change")
+                found |= {n: summary.get(n) for n in told}
                 refused = summary.get("withheld", [])
                 found["withheld"] = ["/".join(map(str, index)) for index in refused]
                 found["unpredicted"] = summary.get("unpredicted", 0)
                 found["units"] = str(variable.attributes.get("units", ""))
             variables[variable.name] = found
-        times = [format_instant(s.instant, calendar) for s in stored.timeline]
+        timeline = stored.timeline  # in order of time; years as text would not be
+        first, last = (
+            format_instant(timeline[k].instant, calendar) if timeline else None for k in (0, -1)
+        )
         return {
             "repository": self.path,
             "source": redacted(stored.settings.source.url),
             "kind": stored.settings.source.kind,
             "commits": len(stored.records),
-            "captures": len(times),
-            "first": min(times, default=None),
-            "last": max(times, default=None),
+            "captures": len(timeline),
+            "first": first,
+            "last": last,
             "variables": variables,
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "alerts_unsent": unsent_alerts(stored),
             "due": report.get("due"),
         }
-
-    def _planes(
-        self, at: str, kind: str | None, accept_predicted: bool, capture: int | None = None
-    ) -> tuple[Repository, tuple[Plane, ...], RestorePoint]:
-        seen, instant = locate(self._repository, at)
-        found = points(seen, instant)
-        point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
-        return seen, *planes(seen, point)
 
 
 def _status(seen: Repository, chunk: dict[str, Any]) -> int:

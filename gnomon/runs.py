@@ -15,6 +15,7 @@ from gnomon.storage.location import Location
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
+    from gnomon.tasks.locate import Match
 
 __all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 
@@ -100,7 +101,7 @@ def run_backfill(repository: str, *, until: str | None, settings: "Settings") ->
     return result
 
 
-def run_restore(
+def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
     repository: str,
     at: str,
     target: str,
@@ -110,6 +111,7 @@ def run_restore(
     plain: bool,
     settings: "Settings",
     capture: int | None = None,
+    match: "Match" = "exact",
 ) -> dict[str, Any]:
     """Run the restore flow."""
     refuse_credentials("--to", target)
@@ -126,5 +128,6 @@ def run_restore(
             plain=plain,
             capture=capture,
             settings=settings,
+            match=match,
         )
     return result

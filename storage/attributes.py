@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-__all__ = ["attributes_from_json", "attributes_to_json", "plain_attributes"]
+__all__ = ["NOTE", "attributes_from_json", "attributes_to_json", "plain_attributes"]
+
+NOTE = "gnomon_"
+"""How the attributes begin that say what a restored dataset is."""
 
 
 def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:

@@ -139,8 +139,11 @@ class Variable:
 
     @property
     def categorical(self) -> bool:
-        """Whether values are labels, between which nothing lies."""
-        return self.numpy_dtype.kind == "b" or "flag_values" in self.attributes
+        """Whether values are labels, between which nothing lies: CF flags, or true and false."""
+        flags = {"flag_values", "flag_masks", "flag_meanings"}
+        name = str(self.attributes.get("standard_name", ""))
+        named = name == "area_type" or name.endswith(("_binary_mask", "_flag"))
+        return self.numpy_dtype.kind == "b" or named or not flags.isdisjoint(self.attributes)
 
     @property
     def packing(self) -> Packing:

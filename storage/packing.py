@@ -33,6 +33,11 @@ class Packing:
         return self._number("add_offset", 0.0)
 
     @property
+    def resolution(self) -> float:
+        """The least difference of two numbers of an integer type; 0 for others."""
+        return abs(self.scale) if self.dtype.kind in "iu" else 0.0
+
+    @property
     def counted(self) -> np.dtype[np.generic]:
         """The type that raw bits are read as: unsigned where ``_Unsigned`` says so."""
         unsigned = str(self.attributes.get("_Unsigned", "")).lower() == "true"

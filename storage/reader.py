@@ -88,7 +88,8 @@ class ReadingStore(Store):
     recipe
         A function and its arguments that rebuild this store in another process.
     attributes
-        Exact attributes by array, which the JSON of Zarr metadata cannot all hold.
+        Exact attributes by array, those of the dataset under "", which the JSON of Zarr metadata
+        cannot all hold.
     """
 
     supports_writes = False

@@ -18,6 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 from zarr.storage import ObjectStore
 
+from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
 from gnomon.storage.location import RETRIES
@@ -85,7 +86,7 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return xr.open_dataset(target, engine=engine, **options)
+            return _without_notes(xr.open_dataset(target, engine=engine, **options))
     except GnomonError:
         raise
     except FileNotFoundError as error:
@@ -100,6 +101,14 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
             f"source {spec.url} is nothing that xarray can open ({one_line(error)}); "
             "name the engine with --engine, or install the package that reads it"
         ) from error
+
+
+def _without_notes(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset without what a restore said of it: that is of one state, and no data."""
+    for attributes in (dataset.attrs, *(v.attrs for v in dataset.variables.values())):
+        for name in [n for n in attributes if str(n).startswith(NOTE)]:
+            del attributes[name]
+    return dataset
 
 
 @lru_cache(maxsize=1)

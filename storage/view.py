@@ -17,17 +17,18 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.errors import NotFound
+from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.template import ServedArray, create_computed, create_fixed
-from gnomon.storage.times import encode
+from gnomon.storage.times import SECOND, encode
 
 __all__ = [
     "PROVENANCE",
+    "Notes",
     "Patch",
     "Plane",
     "is_predicted",
@@ -46,6 +47,9 @@ PROVENANCE = {
     "missing": 5,
 }
 """Values of ``<var>_provenance``, one per cell."""
+
+Notes = Mapping[str, Mapping[str, Any]]
+"""Attributes that say what a view is, by variable; those of the dataset under the empty name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +86,27 @@ def is_predicted(planes: tuple[Plane, ...]) -> bool:
 
 
 def raw_dataset(
-    repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    *,
+    plain: bool = False,
+    notes: Notes | None = None,
 ) -> xr.Dataset:
     """Return planes as an undecoded, lazy dataset laid out like the source.
 
     Parameters
     ----------
     plain
-        Leave out standard errors and provenance; only for planes that were captured.
+        Leave out standard errors, provenance and notes; only for planes that were captured.
+    notes
+        What the view says of itself, beside the source's attributes.
+
+    Raises
+    ------
+    InvalidInput
+        Something predicted was to be plain.
     """
-    store = reading_store(repository, planes, plain=plain)
+    store = reading_store(repository, planes, plain=plain, notes=notes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = xr.open_dataset(
@@ -104,42 +119,52 @@ def raw_dataset(
         )
     # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
     for name, attributes in store.attributes.items():
-        dataset.variables[name].attrs = dict(attributes)
-    dataset.attrs = dict(repository.settings.attributes)
+        described = dataset.variables[name] if name else dataset
+        described.attrs = dict(attributes)
     return dataset
 
 
 def reading_store(
-    repository: Repository, planes: tuple[Plane, ...], *, plain: bool = False
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    *,
+    plain: bool = False,
+    notes: Notes | None = None,
 ) -> ReadingStore:
-    """Return planes as a read-only Zarr store."""
-    pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    return _build(repository, planes, plain, (*pinned, planes, plain))
+    """Return planes as a read-only Zarr store; see :func:`raw_dataset`."""
+    if plain and is_predicted(planes):
+        raise InvalidInput("a predicted state cannot be plain: its cells must stay marked")
+    return _build(repository, planes, plain, {} if plain else dict(notes or {}))
 
 
 def open_view(
-    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool
+    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool, notes: Notes
 ) -> ReadingStore:
     """Rebuild a reading store in another process, pinned to the same commit and era."""
-    repository = Repository.open(url).at(sequence).in_era(era)
-    return _build(repository, planes, plain, (url, sequence, era, planes, plain))
+    return _build(Repository.open(url).at(sequence).in_era(era), planes, plain, notes)
 
 
 def _build(
-    repository: Repository, planes: tuple[Plane, ...], plain: bool, recipe: tuple[Any, ...]
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
 ) -> ReadingStore:
     settings = repository.settings
     predicted = is_predicted(planes)
     memory = MemoryStore()
-    zarr.create_group(memory, attributes=plain_attributes(settings.attributes))
-    fixed = dict(repository.frame.variables)
-    if settings.source.time is not None:
-        attributes = dict(settings.time_attributes)
+    described = {**settings.attributes, **notes.get("", {})}
+    zarr.create_group(memory, attributes=plain_attributes(described))
+    time = _stacking(repository, planes)
+    coordinates = _forecast_coordinates(repository, planes, time)
+    fixed = {**repository.frame.variables, **coordinates}
+    if time is not None:
+        attributes = dict(settings.time_attributes) or {
+            "standard_name": "time",
+            "units": settings.time_units,
+            "calendar": settings.calendar,
+        }
         if predicted:
             attributes.pop("bounds", None)
-        dims = (settings.source.time,)
-        fixed[dims[0]] = xr.Variable(dims, _raw_times(repository, planes), attributes)
-    exact: dict[str, dict[str, Any]] = {}
+        fixed[time] = xr.Variable((time,), _raw_times(repository, planes), attributes)
+    exact: dict[str, dict[str, Any]] = {"": described}
     for name, variable in fixed.items():
         exact[str(name)] = dict(variable.attrs)
         create_fixed(memory, str(name), variable)
@@ -148,11 +173,48 @@ def _build(
         if predicted and not captured.forecast:
             continue
         extras = captured.forecast and not plain
-        for served in _Served(repository, captured, planes).arrays(extras=extras):
+        noted = dict(notes.get(captured.name, {}))
+        if coordinates:
+            named = str(captured.attributes.get("coordinates", "")).split()
+            noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
+        for served in _Served(repository, captured, planes, time).arrays(noted, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
+    pinned = repository.location.url, repository.records[-1].sequence, repository.era
+    recipe = (*pinned, planes, plain, notes)
     return ReadingStore(memory, arrays, (open_view, recipe), exact)
+
+
+def _stacking(repository: Repository, planes: tuple[Plane, ...]) -> str | None:
+    """Return the dimension that planes are stacked along; None for one state without time."""
+    settings = repository.settings
+    if settings.source.time is not None or len(planes) == 1:
+        return settings.source.time
+    taken = {*settings.dims, *repository.frame.variables, *(v.name for v in settings.variables)}
+    return next(n for n in ("time", "valid_time", "shadow_time") if n not in taken)
+
+
+def _forecast_coordinates(
+    repository: Repository, planes: tuple[Plane, ...], time: str | None
+) -> dict[Any, xr.Variable]:
+    """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
+    ids = {plane.shadow for plane in planes}
+    shadow = next((s for s in repository.shadows if ids == {s.id}), None)
+    if shadow is None:
+        return {}
+    settings = repository.settings
+    units, calendar = settings.time_units, settings.calendar
+    reference = encode([shadow.reference], units, calendar, np.dtype(settings.time_dtype))[0]
+    hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
+    dims, periods = ((), hours[0]) if time is None else ((time,), hours)
+    made = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
+    return {
+        "forecast_reference_time": xr.Variable((), reference, made),
+        "forecast_period": xr.Variable(
+            dims, periods, {"standard_name": "forecast_period", "units": "hours"}
+        ),
+    }
 
 
 def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any]:
@@ -198,12 +260,16 @@ class _Served:
     """The arrays that a view serves for one variable."""
 
     def __init__(
-        self, repository: Repository, variable: Variable, planes: tuple[Plane, ...]
+        self,
+        repository: Repository,
+        variable: Variable,
+        planes: tuple[Plane, ...],
+        time: str | None,
     ) -> None:
         self.variable = variable
         self.planes = planes
         self.captures = repository.captures(variable.name)
-        self.time = repository.settings.source.time
+        self.time = time
         by_id: dict[str, Shadow] = {s.id: s for s in repository.shadows}
         self.shadows = {
             p.shadow: repository.shadow(variable.name, by_id[p.shadow], self.captures)
@@ -211,9 +277,9 @@ class _Served:
             if p.shadow is not None
         }
 
-    def arrays(self, *, extras: bool) -> list[ServedArray]:
+    def arrays(self, notes: Mapping[str, Any], *, extras: bool) -> list[ServedArray]:
         variable = self.variable
-        attributes = dict(variable.attributes)
+        attributes = {**variable.attributes, **notes}
         if not extras:
             return [self._array(variable.name, 0, variable.numpy_dtype, attributes)]
         names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
@@ -230,6 +296,9 @@ class _Served:
             "flag_meanings": " ".join(PROVENANCE),
         }
         error = about | {"long_name": f"standard error of {variable.name}"}
+        if variable.categorical:
+            # Flags have no units, and what may be wrong with one is that another one is true.
+            error = {"units": "1", "long_name": f"probability that {variable.name} is another"}
         return [
             self._array(variable.name, 0, variable.numpy_dtype, attributes),
             self._array(names[0], 1, np.dtype("<f4"), error | {"_FillValue": np.float32(np.nan)}),

@@ -21,7 +21,9 @@ from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, usable
+from gnomon.tasks.forecasting.orders import changed_share
 from gnomon.tasks.refit import (
+    CHANGED,
     CHEAP,
     MIN_CAPTURES,
     REFIT_SHARE,
@@ -129,6 +131,8 @@ def traits_of(settings: Settings, variable: Variable) -> Traits:
         str(variable.attributes.get("standard_name", "")),
         str(variable.attributes.get("units", "")),
         variable.categorical,
+        settings.tolerances.get(variable.name),
+        variable.packing.resolution,
     )
 
 
@@ -162,6 +166,8 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     url, sequence, name, reason = job
     repository = Repository.open(url).at(sequence)
     before = None if reason is not None else forecaster_of(repository, name)
+    if before is not None and _changes(repository, name, before):
+        reason, before = CHANGED, None
     if before is not None:
         return _roll_forward(repository, name, before)
     settings, variable = repository.settings, repository.settings.variable(name)
@@ -183,7 +189,6 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
         starts,
         trusted=trusted,
         gated=gated(steps, chosen, repository.state.accepted.get(name, frozenset())),
-        tolerance=_tolerance(repository, settings, name),
     )
     if fitted is None:
         return None
@@ -196,6 +201,20 @@ def gated(
 ) -> NDArray[np.bool_]:
     """Tell which captured chunks (step, chunk) are not learnt if they depart too far."""
     return np.array([[(s, i) not in accepted for i in chunks] for s in steps])
+
+
+def _changes(repository: Repository, name: str, before: Forecaster) -> bool:
+    """Tell whether a variable that never changed has done so since the last forecast.
+
+    Until then nothing is known of how it changes, and what is expected of it is worth nothing.
+    """
+    record = repository.forecaster
+    if record is None or not before.specification.is_constant:
+        return False
+    known = repository.captured[int(record.body["step"])]
+    later = [s.step for s in repository.timeline if s.instant > known.instant]
+    values, *_ = _sample(repository.captures(name), [known.step, *later], list(before.sample))
+    return changed_share(values) > 0
 
 
 def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Features:
@@ -212,14 +231,6 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
             outlook = outlook.roll(before.specification, slot, time_s, values[0])
     count = int(record.body["forecaster"][name]["refit_captures"])
     return Features(before.specification, before.cadence, outlook, before.sample, None, count)
-
-
-def _tolerance(repository: Repository, settings: Settings, name: str) -> float | None:
-    """Return the user's tolerance, or the one fixed at the first fit; None to find it."""
-    if name in settings.tolerances:
-        return settings.tolerances[name]
-    found = forecaster_of(repository, name)
-    return None if found is None else found.specification.tolerance
 
 
 def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:

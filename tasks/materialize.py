@@ -1,6 +1,6 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,15 @@ from gnomon.storage.slab import create_residual, create_table
 from gnomon.storage.times import SECOND
 from gnomon.tasks.features import Features
 from gnomon.tasks.forecast import Learnt, groups
-from gnomon.tasks.forecasting import Forecast, Outlook, Specification, State, rows, unpack
+from gnomon.tasks.forecasting import (
+    Forecast,
+    Outlook,
+    Specification,
+    State,
+    last_capture_rmse,
+    rows,
+    unpack,
+)
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.forecasting.specification import LARGEST
 from gnomon.tasks.trusted import SEARCH, last_trusted
@@ -144,22 +152,28 @@ def withhold(
 def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
     """Return what a list of restore points says of a variable, per lead."""
     axes = tuple(range(1, score.ndim - 1))
+    specification = features.specification
     # NaN scores belong to chunks where nothing is predicted, all land for instance.
     scored = (np.isfinite(score[..., 2:]) & (score[..., 2:] < LARGEST)).all(axis=-1)
     cells = np.where(scored, columns["predicted"], 0.0)
     total = cells.sum(axis=axes)
-    count = np.maximum(total, 1.0)
-    share = (np.where(scored, score[..., 2], 0.0) * cells).sum(axis=axes) / count
+    number = np.where(total > 0, total, np.nan)
+    share = (np.where(scored, score[..., 2], 0.0) * cells).sum(axis=axes) / number
     squares = np.where(scored, score[..., 3], 0.0) ** 2
-    rmse = np.sqrt((squares * cells).sum(axis=axes) / count)
+    rmse = np.sqrt((squares * cells).sum(axis=axes) / number)
     return {
-        "confidence": [
-            round(float(c), 6) if n else None for c, n in zip(share, total, strict=True)
-        ],
-        "expected_rmse": [float(e) if n else None for e, n in zip(rmse, total, strict=True)],
-        "tolerance": features.specification.tolerance,
+        "confidence": _known([round(float(c), 6) for c in share]),
+        "expected_rmse": _known(rmse),
+        "last_capture_rmse": _known(last_capture_rmse(features.outlook.calibration, rmse)),
+        "tolerance": specification.tolerance,
+        "usual_change": specification.usual_change,
         "unpredicted": int(columns["missing"].sum(axis=axes).max()),
     }
+
+
+def _known(values: Iterable[float]) -> list[float | None]:
+    """Return numbers as JSON has them: None where nothing is predicted."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _materialize_block(
@@ -213,7 +227,7 @@ def _materialize_block(
                 index_rows[(k, *local)] = chunk.index
                 scores[(k, *local)] = chunk.score
                 row = _statistics(variable, mean, error, base, claims[0])
-                row["usual_change"] = spec.tolerance * np.sqrt(k + 1)
+                row["usual_change"] = _usual_change(spec, k + 1)
                 for column, value in row.items():
                     table[column][(k, *local)] = value
     for target, values in zip(targets, written, strict=True):
@@ -233,6 +247,11 @@ def _predicted(
         predicted.mean[:, own] = predicted.standard_error[:, own] = np.nan
         predicted.confidence[:, g] = predicted.expected_rmse[:, g] = np.nan
     return predicted
+
+
+def _usual_change(spec: Specification, lead: int) -> float:
+    """Return the usual change over so many slots, of a random walk; NaN if it was not measured."""
+    return np.nan if spec.usual_change is None else float(spec.usual_change * np.sqrt(lead))
 
 
 def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:

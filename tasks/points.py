@@ -1,186 +1,132 @@
 """Restore points: every way to answer "give me the dataset at time T", best first.
 
-The order is: captured exactly and trusted; healed; captured but suspect; forecast; the last
-capture before.  Each comes with the error to expect and the confidence to be within tolerance.
+Captured exactly, healed, captured but suspect, forecast, another version, the last capture before.
+Each comes with the error to expect and the confidence to be within tolerance.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import logging
+from dataclasses import replace
+from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.model import SUSPECT, Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant, period
+from gnomon.storage.times import format_instant
+from gnomon.storage.view import Patch
 from gnomon.tasks.cadence import Cadence
-from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.heal import heal
+from gnomon.tasks.locate import Match, cadence_of, find_instant, locate, match_of
+from gnomon.tasks.restore_point import PointKind, RestorePoint, best_first
 
-__all__ = ["PointKind", "RestorePoint", "find_instant", "locate", "points", "suspects"]
+__all__ = [
+    "Match",
+    "PointKind",
+    "RestorePoint",
+    "candidates",
+    "complete",
+    "find_instant",
+    "heal_point",
+    "locate",
+    "match_of",
+    "points",
+    "suspects",
+]
 
-PointKind = Literal["captured", "healed", "suspect", "forecast", "revision", "last_capture"]
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class RestorePoint:
-    """One candidate state for a time."""
-
-    kind: PointKind
-    """Where it comes from; ``suspect`` is a capture with suspect chunks, as it was captured;
-    ``revision`` another version of it, before or after the source changed it."""
-    valid_time: str
-    """Time that the state is of, ISO 8601."""
-    instant: int
-    """The same as an instant."""
-    step: int | None
-    """Captured step it is based on; None for a forecast."""
-    shadow: str | None
-    """Shadow it takes predictions from; None for a capture."""
-    lead: int
-    """Capture intervals between the newest knowledge and the valid time; 0 if captured."""
-    expected_error: dict[str, float | None]
-    """Per variable: expected RMSE in its units; 0 if captured; None if unknown until computed."""
-    confidence: float | None
-    """Expected share of chunks within tolerance; None if unknown until computed."""
-    suspect_chunks: int
-    """Suspect chunks in the captured step."""
-    predicted: bool
-    """Whether any cell is an estimate."""
-    era: int = 0
-    """The era of the repository that it belongs to."""
-    tags: tuple[str, ...] = ()
-    """Names that a person gave the capture."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+Patches = dict[tuple[str, Index], Patch]
 
 
 def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:
     """Return the suspect chunks of a captured step by variable; empty if it is trusted."""
-    found: dict[str, list[Index]] = {}
+    doubted: dict[str, list[Index]] = {}
     for variable in repository.settings.variables:
         status = repository.captures(variable.name).status(step)
         chunks = [tuple(map(int, index)) for index in np.argwhere(status == SUSPECT)]
         if chunks:
-            found[variable.name] = chunks
-    return found
-
-
-def find_instant(repository: Repository, text: str) -> int:
-    """Return the captured or predicted time that a (possibly partial) ISO 8601 time names.
-
-    Raises
-    ------
-    InvalidInput
-        The text names several of them.
-    NotFound
-        It names none; the message says which times there are.
-    """
-    calendar = repository.settings.calendar
-    start, stop = period(text, calendar)
-    captured = [s.instant for s in repository.timeline if start <= s.instant < stop]
-    predicted = _predicted(repository, start, stop)
-    found = [*captured, *(i for i in predicted if start <= i < stop)]
-    cadence = _cadence(repository)
-    if not found and cadence is not None:
-        near = [
-            s.instant for s in repository.timeline if abs(s.instant - start) <= cadence.interval
-        ]
-        same = [i for i in (*near, *predicted) if cadence.slot(i) == cadence.slot(start)]
-        found = sorted(same, key=lambda i: abs(i - start))[:1]
-    if len(found) > 1:
-        raise InvalidInput(
-            f"{text!r} names {len(found)} states, from {format_instant(min(found), calendar)} to "
-            f"{format_instant(max(found), calendar)}; name one of them"
-        )
-    if not found:
-        raise NotFound(f"there is no state at {text!r}; {_range(repository)}")
-    return found[0]
-
-
-def locate(repository: Repository, text: str) -> tuple[Repository, int]:
-    """Return the newest era that knows the time which a text names, and that time.
-
-    Raises
-    ------
-    InvalidInput
-        The text names several times.
-    NotFound
-        No era knows it.
-    """
-    try:
-        return repository, find_instant(repository, text)
-    except NotFound:
-        for era in reversed(range(repository.era)):
-            older = repository.in_era(era)
-            try:
-                return older, find_instant(older, text)
-            except NotFound:
-                continue
-        raise
-
-
-def _predicted(repository: Repository, start: int, stop: int) -> list[int]:
-    """Return the times near a period that were predicted and never captured, one per slot."""
-    cadence = _cadence(repository)
-    if cadence is None:
-        return []
-    low, high = start - cadence.interval, stop + cadence.interval
-    known = {cadence.slot(s.instant) for s in repository.timeline if low <= s.instant <= high}
-    found: dict[int, int] = {}
-    for shadow in repository.shadows:
-        for instant in shadow.instants:
-            if low <= instant <= high and cadence.slot(instant) not in known:
-                found[cadence.slot(instant)] = instant
-    return [found[slot] for slot in sorted(found)]
-
-
-def _range(repository: Repository) -> str:
-    calendar, timeline = repository.settings.calendar, repository.timeline
-    if not timeline:
-        return "nothing was captured yet, run 'gnomon update'"
-    first, last = (format_instant(timeline[k].instant, calendar) for k in (0, -1))
-    captured = f"{len(timeline)} captures from {first} to {last}"
-    ahead = repository.shadows[-1].instants if repository.shadows else ()
-    if not ahead or ahead[-1] <= timeline[-1].instant:
-        reason = (
-            "1 capture, a forecast needs at least 3"
-            if len(timeline) == 1
-            else "no shadow beyond them"
-        )
-        return f"{captured}, {reason}"
-    return f"{captured}, shadows until {format_instant(ahead[-1], calendar)}"
-
-
-def _cadence(repository: Repository) -> Cadence | None:
-    for variable in repository.settings.variables:
-        found = forecaster_of(repository, variable.name)
-        if found is not None:
-            return found.cadence
-    return None
+            doubted[variable.name] = chunks
+    return doubted
 
 
 def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return every restore point for a valid time, best first."""
+    """Return every restore point for a valid time, best first; healing to say how good that is."""
+    return best_first([_told(repository, point) for point in candidates(repository, instant)])
+
+
+def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
+    """Return the same without healing: error and confidence of a healed state are not known."""
     versions = repository.state.versions(instant)
-    step = versions[0].step if versions else None
-    cadence = _cadence(repository)
-    found: list[RestorePoint] = []
+    cadence = cadence_of(repository)
+    there: list[RestorePoint] = []
     forecast = _forecast(repository, instant, cadence)
-    if step is not None:
-        count = versions[0].suspects
+    if versions:
+        step, count = versions[0].step, versions[0].suspects
         if count and forecast is not None:
-            found.append(_point(repository, "healed", instant, step=step, like=forecast))
-        found.append(_point(repository, "suspect" if count else "captured", instant, step=step))
+            there.append(_point(repository, "healed", instant, step=step, like=forecast))
+        there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
     if forecast is not None:
-        found.append(forecast)
-    found += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
+        there.append(forecast)
+    there += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
     before = repository.state.before(instant, 1)
     if before:
-        found.append(_last_capture(repository, instant, before[0], cadence))
-    return tuple(found)
+        there.append(_last_capture(repository, instant, before[0], cadence))
+    return best_first(there)
+
+
+def complete(repository: Repository, point: RestorePoint) -> RestorePoint:
+    """Return a restore point with the error and the confidence that healing finds."""
+    return heal_point(repository, point)[1] if point.kind == "healed" else point
+
+
+def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, RestorePoint]:
+    """Estimate the suspect chunks of a healed point; return them, and the point with its figures.
+
+    Raises
+    ------
+    Integrity
+        A chunk that is needed is damaged in the repository.
+    """
+    assert point.step is not None
+    shadow = next(s for s in repository.shadows if s.id == point.shadow)
+    patches: Patches = {}
+    errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
+    sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
+    estimated = there = 0
+    for name, chunks in suspects(repository, point.step).items():
+        healed = heal(repository, point.step, shadow, point.lead, {name: chunks})
+        patches |= healed.patches
+        if name in errors:
+            errors[name] = healed.expected_error.get(name)
+            sure[name] = healed.confidence if name in healed.expected_error else None
+            estimated += len(chunks)
+            there += repository.settings.variable(name).grid.size
+    told = replace(
+        point,
+        expected_error=errors,
+        confidence=_least(sure),
+        confidences=sure,
+        estimated_share=estimated / max(1, there),
+    )
+    return patches, told
+
+
+def _told(repository: Repository, point: RestorePoint) -> RestorePoint:
+    """Return a point with its figures, or without if the repository is too damaged to tell."""
+    try:
+        return complete(repository, point)
+    except Integrity as error:
+        logger.warning("%s; what healing would give is not known", error)
+        return point
+
+
+def _least(sure: dict[str, float | None]) -> float | None:
+    """Return the least confidence of the variables; None if that of one is not known."""
+    known = [c for c in sure.values() if c is not None]
+    return min(known) if known and len(known) == len(sure) else None
 
 
 def _point(
@@ -193,7 +139,7 @@ def _point(
 ) -> RestorePoint:
     names = [v.name for v in repository.settings.variables if v.forecast]
     captured = repository.captured[step]
-    exact = kind == "captured"
+    sure = 1.0 if kind == "captured" else None
     return RestorePoint(
         kind,
         format_instant(instant, repository.settings.calendar),
@@ -201,23 +147,38 @@ def _point(
         step,
         None if like is None else like.shadow,
         0 if like is None else like.lead,
-        dict.fromkeys(names, 0.0 if exact else None),
-        1.0 if exact else None,
+        dict.fromkeys(names, 0.0 if kind == "captured" else None),
+        sure,
         captured.suspects,
         kind == "healed",
         repository.era,
         captured.tags,
+        reference_time=None if like is None else like.reference_time,
+        confidences=dict.fromkeys(names, sure),
+        tolerances={} if like is None else like.tolerances,
+        units=_units(repository),
     )
 
 
+def _units(repository: Repository) -> dict[str, str]:
+    """Return the units of each variable's expected error."""
+    variables = [v for v in repository.settings.variables if v.forecast]
+    return {v.name: "1" if v.categorical else str(v.attributes.get("units", "")) for v in variables}
+
+
 def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> RestorePoint | None:
-    """Return the forecast with the shortest lead that knew nothing of the time itself."""
+    """Return the forecast with the shortest lead that knew nothing of the time itself.
+
+    Captures come a little off the grid on which they are predicted: the forecast of a captured
+    time is that of its slot, and says of which time it is.
+    """
     shadow, lead = _shadow_for(repository, instant, cadence)
     if shadow is None:
         return None
     calendar = repository.settings.calendar
-    summary = shadow.variables
-    claims = [_claimed(e["confidence"][lead - 1]) for e in summary.values()]
+    sure = {name: _at(entry, "confidence", lead) for name, entry in shadow.variables.items()}
+    # Of a variable without a prediction nothing can be within tolerance, or beyond.
+    stated = {name: c for name, c in sure.items() if c is not None}
     return RestorePoint(
         "forecast",
         format_instant(shadow.instants[lead - 1], calendar),
@@ -225,17 +186,29 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         None,
         shadow.id,
         lead,
-        {n: _claimed(e["expected_rmse"][lead - 1]) for n, e in summary.items()},
-        min((c for c in claims if c is not None), default=None),
+        {n: _at(entry, "expected_rmse", lead) for n, entry in shadow.variables.items()},
+        min(stated.values(), default=None),
         0,
         True,
         repository.era,
+        estimated_share=1.0,
+        reference_time=format_instant(shadow.reference, calendar),
+        confidences=sure,
+        tolerances={n: float(e["tolerance"]) for n, e in shadow.variables.items()},
+        units={n: u for n, u in _units(repository).items() if n in shadow.variables},
     )
 
 
-def _claimed(value: float | None) -> float | None:
-    """Return what a shadow says of a variable; None where nothing of it is predicted."""
-    return None if value is None else float(value)
+def _at(entry: dict[str, Any], name: str, lead: int) -> float | None:
+    """Return a figure of a shadow's variable at a lead; None where none is known.
+
+    Beyond the last lead the error of a random walk goes on: it grows with the root of the lead.
+    """
+    values = entry.get(name) or [None]
+    value = values[min(lead, len(values)) - 1]
+    if value is None or not isfinite(value):
+        return None
+    return float(value) * sqrt(max(1.0, lead / len(values)))
 
 
 def _shadow_for(
@@ -257,14 +230,8 @@ def _last_capture(
     """Return the state before: what a system without forecasts would restore."""
     captured = repository.captured[step]
     lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
-    errors: dict[str, float | None] = {}
-    for variable in repository.settings.variables:
-        found = forecaster_of(repository, variable.name)
-        if variable.forecast:
-            # A random walk's error grows with the root of the lead.
-            errors[variable.name] = (
-                None if found is None else found.specification.tolerance * max(1, lead) ** 0.5
-            )
+    names = [v.name for v in repository.settings.variables if v.forecast]
+    entries = _measured(repository, step)
     return RestorePoint(
         "last_capture",
         format_instant(captured.instant, repository.settings.calendar),
@@ -272,10 +239,27 @@ def _last_capture(
         step,
         None,
         lead,
-        errors,
+        # What a suspect chunk is off by, no past change tells.
+        {
+            n: None
+            if captured.suspects
+            else _at(entries.get(n, {}), "last_capture_rmse", max(1, lead))
+            for n in names
+        },
         None,
         captured.suspects,
         False,
         repository.era,
         captured.tags,
+        confidences=dict.fromkeys(names),
+        tolerances={n: float(e["tolerance"]) for n, e in entries.items()},
+        units=_units(repository),
     )
+
+
+def _measured(repository: Repository, step: int) -> dict[str, dict[str, Any]]:
+    """Return what is known of the variables: by the shadow from a capture, or by the newest."""
+    shadows = reversed(repository.shadows)
+    made = next((s for s in shadows if s.step == step), None)
+    newest = made or (repository.shadows[-1] if repository.shadows else None)
+    return {} if newest is None else newest.variables

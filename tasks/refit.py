@@ -57,6 +57,9 @@ SAMPLE_S = 10.0
 CELLS_PER_S = 4e6
 """Captured cells that a refit reads and learns in a second, about: half of what two cores do."""
 
+CHANGED = "it changed for the first time"
+"""Why a variable that never changed before is learnt anew."""
+
 Floats = NDArray[np.float64]
 
 
@@ -77,6 +80,10 @@ class Traits:
     """CF attributes; empty where there are none."""
     categorical: bool = False
     """Whether values are labels."""
+    tolerance: float | None = None
+    """RMSE in the variable's units that the user can live with; None: found."""
+    resolution: float = 0.0
+    """Least difference of two values, variable's units; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,6 @@ def fit_sample(
     *,
     trusted: NDArray[np.bool_],
     gated: NDArray[np.bool_],
-    tolerance: float | None,
 ) -> tuple[Specification, Outlook] | None:
     """Return how a variable is forecast, learnt from a sample; None while it has too few values.
 
@@ -175,8 +181,6 @@ def fit_sample(
     trusted, gated
         bool (T, G): captured chunks that may be learnt, and those that are not if they depart too
         far.
-    tolerance
-        RMSE in the variable's units; None: the usual change.
     """
     if np.isfinite(values).sum(axis=0).max(initial=0) < MIN_CAPTURES:
         return None
@@ -189,7 +193,8 @@ def fit_sample(
         year_s=traits.year_s,
         periods_s=traits.periods_s,
         bounds=bounds(traits.declared, traits.standard_name, traits.units, values),
-        tolerance=tolerance,
+        tolerance=traits.tolerance,
+        resolution=traits.resolution,
         categorical=traits.categorical,
     )
     slots = np.array([cadence.slot(int(t)) for t in instants])

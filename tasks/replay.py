@@ -29,7 +29,9 @@ from gnomon.tasks.forecasting import (
     roll,
 )
 from gnomon.tasks.forecasting.engine import candidates
+from gnomon.tasks.forecasting.orders import changed_share
 from gnomon.tasks.refit import (
+    CHANGED,
     MIN_CAPTURES,
     REFIT_SHARE,
     Kept,
@@ -113,8 +115,6 @@ class Replay:
     calendar: str
     interval_s: float | None = None
     """Capture interval; None: found."""
-    tolerance: float | None = None
-    """RMSE in the variable's units; None: that of the first fit."""
     share: float = REFIT_SHARE
     """Share of the capture interval that refits may take to be made at every update."""
     judge: Judge = beyond_belief
@@ -143,10 +143,15 @@ class Replay:
             self.known = position
             self._refit()
             return
-        for new in range(self.known + 1, position + 1):
+        before = self.known
+        for new in range(before + 1, position + 1):
             self.known = new
             self._take(fit, new)
         reason = due(fit.kept, position + 1)
+        if fit.specification.is_constant:
+            rows = np.arange(before, position + 1) - self.series.offset
+            if changed_share(self._seen(rows)[:, fit.columns]) > 0:
+                reason = CHANGED
         cheap = self._is_cheap(fit)
         if reason is not None or (cheap and not idle):
             self._refit()
@@ -227,7 +232,6 @@ class Replay:
             heads,
             trusted=trusted[:, chunks],
             gated=everything[:, chunks],
-            tolerance=self.tolerance,
         )
         if fitted is None:
             self._fit = None
@@ -244,7 +248,6 @@ class Replay:
             amplitudes=outlook.amplitudes,
         )
         self._trusted[rows] &= ~(learnt.p_values < GATE)
-        self.tolerance = spec.tolerance
         share = float(drifted(learnt.state).mean())
         self._fit = _Fit(spec, cadence, outlook, columns, learnt.state, Kept(stop, share))
         self.seconds["refit"].append(perf_counter() - begun)

@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -29,13 +29,14 @@ from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
+from gnomon.storage.times import format_instant
 from gnomon.storage.userpath import blame, check_output
-from gnomon.storage.view import Plane, is_predicted, plane_chunk, raw_dataset
-from gnomon.tasks.heal import heal
-from gnomon.tasks.points import RestorePoint, suspects
+from gnomon.storage.view import Plane, plane_chunk, raw_dataset
+from gnomon.tasks.choice import choose, select
+from gnomon.tasks.points import RestorePoint, heal_point
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Restored", "choose", "planes", "restore"]
+__all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
 
 _NOT_IN_NETCDF = ("f2", "M8", "m8")
 _KINDS_NOT_IN_NETCDF = "cV"
@@ -49,55 +50,17 @@ class Restored:
     target: str
     """Path of the new dataset."""
     point: RestorePoint
-    """What it holds."""
+    """What it holds, with the figures that healing found."""
     chunks: int
     """Chunks that were read back and verified."""
+
+    def __str__(self) -> str:
+        """Say in one line what was written."""
+        return f"restored to {self.target}: {self.point}; {self.chunks} chunks verified"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {"target": self.target, "point": self.point.to_json(), "chunks": self.chunks}
-
-
-def choose(
-    found: tuple[RestorePoint, ...],
-    kind: str | None,
-    *,
-    accept_predicted: bool,
-    capture: int | None = None,
-) -> RestorePoint:
-    """Return the best restore point that the user accepts.
-
-    Raises
-    ------
-    NotFound
-        There is none, or none of the kind asked for.
-    InvalidInput
-        The best one holds predictions, and those were not accepted.
-    """
-    if capture is not None:
-        versions = ("captured", "suspect", "revision")
-        there = ", ".join(str(p.step) for p in found if p.kind in versions) or "none"
-        found = tuple(p for p in found if p.kind in versions and p.step == capture)
-        if not found:
-            raise NotFound(f"capture {capture} is not one of this time; there is {there}")
-        kind = found[0].kind
-    if kind is not None:
-        there = ", ".join(dict.fromkeys(p.kind for p in found)) or "nothing"
-        found = tuple(p for p in found if p.kind == kind)
-        if not found:
-            raise NotFound(f"no restore point of kind {kind!r} for this time; there is {there}")
-    # A stale or a suspect state is only ever taken by name.
-    candidates = [p for p in found if kind or p.kind in ("captured", "healed", "forecast")]
-    if not candidates:
-        there = ", ".join(p.kind for p in found) or "nothing"
-        raise NotFound(f"no state of this time can be restored; by name (--kind) there is {there}")
-    best = candidates[0]
-    if best.predicted and not accept_predicted:
-        raise InvalidInput(
-            f"the best answer is {best.kind} (lead {best.lead}): it holds predicted cells; "
-            "allow that with --accept-predicted, or see 'gnomon points'"
-        )
-    return best
 
 
 def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
@@ -107,13 +70,32 @@ def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ..
     assert point.step is not None
     if point.kind != "healed":
         return (Plane(point.instant, step=point.step),), point
-    shadow = _shadow(repository, point.shadow)
-    doubted = suspects(repository, point.step)
-    healed = heal(repository, point.step, shadow, point.lead, doubted)
-    errors: dict[str, float | None] = {**dict.fromkeys(point.expected_error, 0.0)}
-    errors.update(healed.expected_error)
-    told = replace(point, expected_error=errors, confidence=healed.confidence)
-    return (Plane(point.instant, step=point.step, patches=healed.patches),), told
+    patches, told = heal_point(repository, point)
+    return (Plane(point.instant, step=point.step, patches=patches),), told
+
+
+def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Plane, ...]:
+    """Return all leads of the newest shadow, to be served together.
+
+    Raises
+    ------
+    NotFound
+        There is no shadow yet.
+    InvalidInput
+        Predictions were not accepted.
+    """
+    if not repository.shadows:
+        raise NotFound("there is no shadow yet; a forecast needs at least 3 captures")
+    shadow = repository.shadows[-1]
+    if not accept_predicted:
+        made = format_instant(shadow.reference, repository.settings.calendar)
+        raise InvalidInput(
+            f"the shadow made at {made} holds predicted cells; allow that with --accept-predicted"
+        )
+    return tuple(
+        Plane(instant, shadow=shadow.id, lead=lead)
+        for lead, instant in enumerate(shadow.instants, start=1)
+    )
 
 
 def _shadow(repository: Repository, name: str | None) -> Shadow:
@@ -144,9 +126,7 @@ def restore(
     """
     path = _check_target(repository, target)
     shown, point = planes(repository, point)
-    if plain and is_predicted(shown):
-        raise InvalidInput("a predicted state cannot be restored plain: its cells must stay marked")
-    dataset = raw_dataset(repository, shown, plain=plain)
+    dataset = raw_dataset(repository, shown, plain=plain, notes=point.notes())
     partial_path = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
     with ExitStack() as unfinished:
         unfinished.callback(_discard, partial_path)

@@ -6,11 +6,13 @@ The parts, from the ground up (each imports only those above it):
 - `kernels`, `sweep`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
-- `calibration`: how the candidates become a forecast with an error bar.
+- `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
+  variables whose values are no numbers.
 - `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.
 - `engine`: roll, departures, forecast.
 """
 
+from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidates import CANDIDATES
 from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
 from gnomon.tasks.forecasting.learning import Learnt, learn
@@ -37,6 +39,7 @@ __all__ = [
     "forecast",
     "identify",
     "join",
+    "last_capture_rmse",
     "learn",
     "pack",
     "roll",

@@ -40,13 +40,15 @@ def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> B
         From ``valid_range`` and the like; it wins.
     standard_name, units : str
         CF attributes; empty where there are none.
-    values : float64, any shape, variable's units
-        A sample; NaN where missing. No bound contradicts it, but for a declared one.
+    values : float64, (T, S), variable's units
+        A sample, in order of time; NaN where missing. No bound contradicts it, but for a declared
+        one.
 
     Notes
     -----
     Rain is zero on most days and ice cover one: where many values sit exactly on the least or the
-    greatest, that is a bound, whatever the name.
+    greatest, that is a bound, whatever the name. But not where they do so early or late only: a
+    counter is at its greatest in its newest captures, and goes on from there.
     """
     known = values[np.isfinite(values)]
     low, high = _of_name(standard_name, units)
@@ -56,14 +58,21 @@ def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> B
         high = None if high is not None and greatest > high else high
         if least < greatest:
             needed = max(LEAST_AT_BOUND, AT_BOUND * known.size)
-            if low is None and np.sum(known == least) >= needed:
+            if low is None and _is_reached(values, least, needed):
                 low = least
-            if high is None and np.sum(known == greatest) >= needed:
+            if high is None and _is_reached(values, greatest, needed):
                 high = greatest
     return (
         low if declared[0] is None else declared[0],
         high if declared[1] is None else declared[1],
     )
+
+
+def _is_reached(values: Array, extreme: float, needed: float) -> bool:
+    """Whether so many values are at an extreme, in both halves of the captures."""
+    reached = values == extreme
+    half = len(values) // 2
+    return bool(reached.sum() >= needed and reached[:half].any() and reached[half:].any())
 
 
 def _of_name(standard_name: str, units: str) -> Bounds:

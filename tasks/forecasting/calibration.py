@@ -23,7 +23,11 @@ class Calibration:
     factors: Array
     """(H,) on the standard error."""
     ratios: Array
-    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE."""
+    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels what
+    `labels.shares` says."""
+    squares: Array
+    """(2, H) mean squared error of the last capture and of the forecast over the same hindcasts,
+    variable's units; NaN where there were none."""
 
 
 def uncalibrated(spec: Specification) -> Calibration:
@@ -33,7 +37,10 @@ def uncalibrated(spec: Specification) -> Calibration:
     nothing = np.zeros((spec.leads, 0, uncertainty.POINTS))
     number = np.zeros(spec.leads)
     factors = uncertainty.factors(np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads)), number)
-    return Calibration(weights, factors * uncertainty.student(number), np.zeros((3, spec.leads)))
+    factors = factors * uncertainty.student(number)
+    return Calibration(
+        weights, factors, np.zeros((3, spec.leads)), np.full((2, spec.leads), np.nan)
+    )
 
 
 class Sequence:
@@ -46,6 +53,7 @@ class Sequence:
         self.points = np.full((origins, leads, uncertainty.POINTS), np.nan)
         self.logs = np.full((origins, leads, len(starts) - 1), np.nan)
         self.misses = np.full((origins, leads), np.nan)
+        self.squares = np.full((origins, leads, 2), np.nan)
 
     def at(self, slot: int, upto: int) -> Calibration:
         """Calibration from the first `upto` hindcasts, at a slot not before them."""
@@ -67,7 +75,20 @@ class Sequence:
         ratios[0] = (share * recent[..., None]).sum(axis=(0, 2))
         ratios[1] = (share * recent[..., None] * filled).sum(axis=(0, 2))
         ratios[2] = (share * recent[..., None] * filled**2).sum(axis=(0, 2))
-        return Calibration(blend.weights(self.products[known], weight), factors, ratios)
+        return Calibration(
+            blend.weights(self.products[known], weight),
+            factors,
+            ratios,
+            self._squares(recent, known),
+        )
+
+    def _squares(self, recent: Array, known: slice) -> Array:
+        """Mean squared errors (2, H) of the last capture and of the forecasts that were made."""
+        verified = np.isfinite(self.squares[known]) & (recent[..., None] > 0)
+        weight = np.where(verified, recent[..., None], 0.0)
+        total = weight.sum(axis=0)
+        mean = (weight * np.nan_to_num(self.squares[known])).sum(axis=0)
+        return np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan).T
 
     def _recent(self, slot: int, known: slice) -> tuple[Array, Array]:
         """Weight (O, H) of hindcasts in the error bars at a slot, and how many (H,) they are."""
@@ -120,6 +141,12 @@ class Sequence:
         ratio = square / np.where(stated > 0, stated, 1.0)
         bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
         self.logs[place] = np.where(count > 0, 0.5 * np.log(bounded), np.nan)
+        last = self.made.errors[place][:, 0]
+        both = known & np.isfinite(last)
+        number = np.maximum(both.sum(axis=1), 1)
+        for k, errors in enumerate((last, own)):
+            mean = np.where(both, errors**2, 0.0).sum(axis=1) / number
+            self.squares[place, :, k] = np.where(both.any(axis=1), mean, np.nan)
 
 
 MEMORY = 16.0
@@ -136,6 +163,35 @@ LEAST_RATIO = 0.02
 """Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too."""
 RATIO_SCALE = 0.35
 """Prior standard deviation of log chunk RMSE over expected RMSE."""
+
+
+def last_capture_rmse(found: Calibration, expected: Array) -> Array:
+    """Expected RMSE (H,) of restoring the last capture.
+
+    Parameters
+    ----------
+    expected : float64, (H,), variable's units
+        Expected RMSE of the forecast.
+
+    Notes
+    -----
+    What hindcasts say that the last capture is worse than the forecast, in mean squares, is added
+    to what the forecast states of itself; where it is better, the ratio counts. So both share what
+    is known of now, and a forecast that is the last capture has its error. At leads that nothing
+    was verified at, the gain of the last one before goes on.
+    """
+    result = np.array(expected, np.float64)
+    last = own = 0.0
+    for lead, (square, issued) in enumerate(found.squares.T):
+        if np.isfinite(square) and np.isfinite(issued):
+            last, own = float(square), float(issued)
+        if found.weights[lead, 0] == 1.0:
+            continue
+        if last >= own:
+            result[lead] = np.sqrt(result[lead] ** 2 + last - own)
+        else:
+            result[lead] *= np.sqrt(last / own)
+    return result
 
 
 def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Array, Array]:

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import arima, calibration, climatology, tracking, uncertainty
+from gnomon.tasks.forecasting import (
+    arima,
+    calibration,
+    climatology,
+    labels,
+    tracking,
+    uncertainty,
+)
 from gnomon.tasks.forecasting.calibration import Calibration
 from gnomon.tasks.forecasting.candidates import ModeForecast, predict
 from gnomon.tasks.forecasting.outlook import Outlook
@@ -45,11 +52,13 @@ class Forecast:
     """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there, and
     infinite where it is, but its state is broken."""
     standard_error: Array
-    """(H, N) such that the mean +- 1.645 of them covers 90 %; > 0 where `mean` is finite."""
+    """(H, N) such that the mean +- 1.645 of them covers 90 %; > 0 where `mean` is finite. Of labels
+    the probability that another one is true."""
     confidence: Array
-    """(H, G) probability that the chunk's RMSE is within the tolerance."""
+    """(H, G) probability that the chunk's RMSE is within the tolerance; of labels, that the share
+    of cells with another one is."""
     expected_rmse: Array
-    """(H, G) expected chunk RMSE, variable's units."""
+    """(H, G) expected chunk RMSE, variable's units; of labels, the expected share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,18 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
         cells = slice(state.starts[chunk], state.starts[chunk + 1])
         moved, wide = _adopt(state.recent[:, cells], new[cells], mean[:, cells], error[:, cells])
         mean[:, cells], error[:, cells] = clip(spec, moved), wide
+    if spec.categorical:
+        counts = outlook.calibration.ratios
+        error = np.where(np.isfinite(mean), counts[2][:, None], np.nan)
+        rmse = chunk_rms(error, state.starts)
+        sure = np.where(np.isfinite(rmse), labels.confidence(counts)[:, None], np.nan)
+        return Forecast(mean, error, sure, rmse)
     sure, rmse = calibration.confidence(
         outlook.calibration, chunk_rms(error, state.starts), spec.tolerance
     )
+    if spec.is_constant:
+        # No error was ever seen, so there is nothing to tell how likely one is but how long.
+        sure = np.where(np.isfinite(sure), _unchanged(outlook, spec.leads)[:, None], np.nan)
     return Forecast(mean, error, sure, rmse)
 
 
@@ -115,6 +133,13 @@ def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Arr
     """Predictions (H, C, N) of every candidate that `forecast` blends; NaN where never seen."""
     modes = outlook.forecast(spec, len(times_s))
     return predict(spec, state, times_s, tracking.damping(state), modes)
+
+
+def _unchanged(outlook: Outlook, leads: int) -> Array:
+    """Probability (H,) that what never changed will not do so until then either."""
+    ahead = np.arange(1.0, leads + 1.0)
+    number = np.maximum(len(outlook.amplitudes) - ahead, 0.0) / ahead
+    return labels.confidence(np.stack([number, number]))
 
 
 def departures(

@@ -224,7 +224,7 @@ def _is_possible(spec: Specification, state: State, run: Record) -> bool:
     size = np.nanmax(np.abs(run.values), initial=0.0)
     usual = np.nanmax(np.abs(state.coefficients[0]), initial=0.0)
     usual += np.nanmax(tracking.innovation_scale(state), initial=0.0)
-    return bool(size <= LARGEST_SHIFT * (usual + spec.tolerance))
+    return bool(size <= LARGEST_SHIFT * (usual + spec.tolerance + (spec.usual_change or 0.0)))
 
 
 def positions(slots: NDArray[np.int64], leads: int) -> NDArray[np.int64]:

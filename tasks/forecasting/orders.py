@@ -38,8 +38,14 @@ GREATEST_MOVING = 2
 """Greatest moving-average order."""
 DAMAGE = 1e3
 """Root mean square change over the median one, from which it is damage."""
+SPREAD_TOLERANCE = 0.05
+"""Tolerance of a variable that never changed, relative to the spread of its values, unless the user
+gives one: nothing says how large its changes will be, but how far apart its values are is known."""
 LEAST_TOLERANCE = 1e-6
-"""Least tolerance relative to the largest value, unless the user gives one."""
+"""The same relative to the largest value, where all values are equal."""
+LABEL_TOLERANCE = 0.05
+"""Least share of cells with another label that is tolerated, unless the user gives one: of flags
+that seldom change, the usual share would let a single cell be too much."""
 TIDE_S = 44714.16
 """The principal lunar semidiurnal tide, M2, in seconds."""
 LEAST_CYCLES = 6
@@ -62,6 +68,7 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     periods_s: tuple[float, ...] | None = None,
     bounds: tuple[float | None, float | None] = (None, None),
     tolerance: float | None = None,
+    resolution: float = 0.0,
     categorical: bool = False,
 ) -> Specification:
     """Specification of a variable.
@@ -83,7 +90,10 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     bounds : (float or None, float or None)
         Least and greatest possible value.
     tolerance : float, optional
-        RMSE in the variable's units; None: the RMS change over one capture interval.
+        RMSE in the variable's units, of labels the share of cells with another one; None: the usual
+        change over one capture interval, of labels 5 % at least.
+    resolution : float
+        Least difference of two values, variable's units; 0 if there is none.
     categorical : bool
         Whether values are labels.
 
@@ -103,6 +113,8 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     if periods_s is None and not categorical:
         chosen = seasonal_periods(times, interval_s, year_s)
     harmonics = tuple(_harmonics(period, interval_s, times) for period in chosen)
+    usual = changed_share(field) if categorical else usual_change(field)
+    default = max(usual, LABEL_TOLERANCE) if categorical else _tolerance(field, usual, resolution)
     spec = Specification(
         periods_s=chosen,
         harmonics=harmonics,
@@ -112,7 +124,8 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         origin_s=float(times[0]) if len(times) else 0.0,
         minimum=bounds[0],
         maximum=bounds[1],
-        tolerance=_tolerance(field) if tolerance is None else float(tolerance),
+        tolerance=default if tolerance is None else float(tolerance),
+        usual_change=usual,
         categorical=categorical,
     )
     if categorical or len(times) < LEAST_CAPTURES:
@@ -172,10 +185,22 @@ def usual_change(values: Array) -> float:
     return min(size, float(np.finfo(np.float64).max))
 
 
-def _tolerance(values: Array) -> float:
-    """What a constant field is predicted to, at least, or nothing could be said of it."""
-    size = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
-    return max(usual_change(values), LEAST_TOLERANCE * size)
+def changed_share(values: Array) -> float:
+    """Share of cells that have another label at the next capture; 0 when unknown."""
+    known = np.isfinite(values[1:]) & np.isfinite(values[:-1])
+    return float((known & (values[1:] != values[:-1])).sum() / max(1, known.sum()))
+
+
+def _tolerance(values: Array, usual: float, resolution: float) -> float:
+    """The usual change; of a variable that never changed, a part of what its values span."""
+    if usual > 0:
+        return usual
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return resolution / 2
+    size = float(np.abs(known).max())
+    spread = float(np.std(known / size) * size) if size else 0.0
+    return SPREAD_TOLERANCE * spread or max(LEAST_TOLERANCE * size, resolution / 2)
 
 
 def _median(values: Array) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import climatology, hindcasts, modes, sweep
+from gnomon.tasks.forecasting import climatology, hindcasts, labels, modes, sweep
 from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
 from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
@@ -75,7 +75,7 @@ class Outlook:
     def pack(self) -> Array:
         """Everything in one float64 vector, without loss."""
         parts = [self.calibration.weights, self.calibration.factors, self.calibration.ratios]
-        parts += [self.patterns, self.coefficients, self.amplitudes]
+        parts += [self.calibration.squares, self.patterns, self.coefficients, self.amplitudes]
         head = [len(self.amplitudes), self.patterns.shape[1], self.slot]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
 
@@ -90,7 +90,7 @@ class Outlook:
         """
         slots, cells, slot = (int(n) for n in packed[:3])
         leads, count, terms = spec.leads, len(CANDIDATES), spec.terms
-        shapes = [(leads, count), (leads,), (3, leads)]
+        shapes = [(leads, count), (leads,), (3, leads), (2, leads)]
         shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
         ends = 3 + np.cumsum([int(np.prod(shape)) for shape in shapes])
         if ends[-1] != len(packed):
@@ -98,11 +98,11 @@ class Outlook:
                 f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
                 "was the specification changed?"
             )
-        weights, factors, ratios, patterns, coefficients, amplitudes = (
+        weights, factors, ratios, squares, patterns, coefficients, amplitudes = (
             np.array(part).reshape(shape)
             for part, shape in zip(np.split(packed[3:], ends[:-1] - 3), shapes, strict=True)
         )
-        calibration = Calibration(weights, factors, ratios)
+        calibration = Calibration(weights, factors, ratios, squares)
         return cls(calibration, patterns, coefficients, amplitudes, slot)
 
 
@@ -118,7 +118,10 @@ def calibrate(spec: Specification, window: Window) -> Calibration:
     """Calibration at the end of a sample's window, from hindcasts within it."""
     slots = len(window.values)
     found = place_origins(slots)
-    if spec.categorical or not len(found):
+    if spec.categorical:
+        counts = labels.shares(spec, window.values, window.starts)
+        return replace(uncalibrated(spec), ratios=counts)
+    if not len(found):
         return uncalibrated(spec)
     sequence = Sequence(spec, hindcasts.rolling(spec, window, found), window.starts)
     sequence.run()

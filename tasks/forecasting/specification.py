@@ -53,9 +53,14 @@ class Specification:
     maximum: float | None
     """Greatest possible value in the variable's units; predictions are clipped. None: no bound."""
     tolerance: float
-    """Chunk RMSE in the variable's units that the user can live with, >= 0."""
+    """Chunk RMSE in the variable's units that the user can live with, >= 0; of labels, the share of
+    a chunk's cells that may have another one."""
+    usual_change: float | None = None
+    """Root mean square change over one slot that was measured, variable's units; of labels, the
+    share of cells that change. 0: it never changed; None: it was not measured."""
     categorical: bool = False
-    """Whether values are labels: then the forecast is the last capture."""
+    """Whether values are labels: then the forecast is the last capture, and errors are shares of
+    cells that have another one."""
     modes: int = 0
     """M, number of EOF modes that the cells follow."""
 
@@ -75,6 +80,15 @@ class Specification:
             raise InvalidInput(f"found {self.leads} leads, expected at least 1")
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise InvalidInput(f"found tolerance {self.tolerance}, expected a finite value >= 0")
+        if self.usual_change is not None and not 0 <= self.usual_change < math.inf:
+            raise InvalidInput(
+                f"found a usual change of {self.usual_change}, expected a finite value >= 0"
+            )
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the variable never changed in what was seen of it."""
+        return self.usual_change == 0
 
     @property
     def terms(self) -> int:

@@ -204,7 +204,7 @@ def test_monthly_captures_in_other_calendars(calendar: str, tmp_path: Path) -> N
     repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
     repository.backfill()
     assert repository.status()["shadow"][0] == months[FIRST].isoformat()
-    assert repository.points("2002-02")[0].kind == "forecast"
+    assert repository.explain("2002-02").kind == "forecast"
     predicted = repository.dataset("2002-02", accept_predicted=True)
     assert predicted.time.values[0] == months[FIRST]
     assert repository.dataset("2001-06").time.values[0] == made.time.values[4]

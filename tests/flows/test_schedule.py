@@ -1,4 +1,4 @@
-from gnomon.flows.schedule import next_due
+from gnomon.flows.schedule import dataset_confidence, next_due
 
 TIMES = [f"2001-01-{day:02d}" for day in range(1, 5)]
 
@@ -13,3 +13,21 @@ def test_at_once_below_the_target_or_while_suspect() -> None:
     assert next_due([0.5] * 4, TIMES, target=0.8, suspects=0).lead == 1
     due = next_due([0.99] * 4, TIMES, target=0.8, suspects=2)
     assert (due.lead, due.reason) == (1, "2 chunks are suspect in the newest capture")
+
+
+def variable(confidence: list[float | None], usual_change: float | None) -> dict[str, object]:
+    return {"confidence": confidence, "usual_change": usual_change}
+
+
+def test_what_never_changed_does_not_say_when_to_look() -> None:
+    moving, constant = variable([0.9, 0.8], 0.3), variable([0.7, 0.5], 0.0)
+    assert dataset_confidence([moving, constant]) == [0.9, 0.8]
+    assert dataset_confidence([constant, constant]) == [0.7, 0.5]
+    assert dataset_confidence([moving, variable([0.95, 0.4], None)]) == [0.9, 0.4]
+
+
+def test_what_is_not_predicted_does_not_count() -> None:
+    empty = variable([None, None], 0.2)
+    assert dataset_confidence([variable([0.9, 0.8], 0.3), empty]) == [0.9, 0.8]
+    assert dataset_confidence([empty]) == [0.0, 0.0]
+    assert next_due([0.0, 0.0], TIMES, target=0.8, suspects=0).lead == 1

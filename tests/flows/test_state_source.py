@@ -67,9 +67,9 @@ def test_damage_is_found_and_healed(case: tuple[Path, GnomonRepository]) -> None
     assert suspects(repository.stored, DAYS) == {"sst": [(0, 0)]}
     assert [p.kind for p in repository.points(date(DAYS))] == [
         "healed",
-        "suspect",
         "forecast",
         "last_capture",
+        "suspect",
     ]
     healed = repository.dataset(date(DAYS), accept_predicted=True).sst.values
     truth = DATA.sst.values[DAYS]

@@ -74,7 +74,10 @@ def test_a_whole_life(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert report["suspect_chunks"] == 1
     assert call("status", place)["variables"]["sst"]["tolerance"] == 0.5
     found = call("points", place, "--at", "2001-01-14")
-    assert [p["kind"] for p in found] == ["healed", "suspect", "forecast", "last_capture"]
+    kinds = [p["kind"] for p in found]
+    assert (kinds[0], kinds[-1], len(kinds)) == ("healed", "suspect", 4)
+    errors = [p["expected_error"]["sst"] for p in found[1:3]]
+    assert errors == sorted(errors)
     assert found[0]["confidence"] is not None
     target = str(tmp_path / "x.nc")
     done = call("restore", place, "--at", "2001-01-14", "--to", target, "--accept-predicted")
@@ -99,6 +102,70 @@ def test_what_people_see(capsys: pytest.CaptureFixture[str], damaged: Case) -> N
         assert (code, err) == (0, "")
         for text in expected:
             assert text in out, (arguments, text, out)
+
+
+@pytest.mark.parametrize(
+    ("option", "day"), [("--nearest", "2001-01-11"), ("--before", "2001-01-10")]
+)
+def test_another_time_is_taken_and_said(
+    capsys: pytest.CaptureFixture[str], grown: Case, option: str, day: str
+) -> None:
+    asked = ("--at", "2001-01-10T13:00", option)
+    _, out, _ = run(capsys, "points", "repository", *asked, "--json")
+    assert strict(out)[0]["valid_time"] == f"{day}T00:00:00"
+    code, out, _ = run(capsys, "points", "repository", *asked)
+    assert (code, f"no state is of 2001-01-10T13:00; these are of {day}T00:00:00" in out) == (
+        0,
+        True,
+    )
+    code, out, _ = run(capsys, "restore", "repository", *asked, "--to", "x.zarr")
+    assert code == 0
+    assert f"captured state of {day}T00:00:00, exact; 7 chunks verified" in out
+
+
+def test_what_is_restored_is_said_with_its_error(
+    capsys: pytest.CaptureFixture[str], damaged: Case
+) -> None:
+    arguments = ("--at", NEXT, "--to", "x.zarr")
+    code, _, refusal = run(capsys, "restore", "repository", *arguments)
+    assert (code, refusal.count("\n")) == (2, 1)
+    assert "allow that with --accept-predicted" in refusal
+    code, out, _ = run(capsys, "restore", "repository", *arguments, "--accept-predicted")
+    assert code == 0
+    point = damaged.open().points(NEXT)[0]
+    error, sure = point.expected_error["sst"], point.confidence
+    assert error is not None
+    assert sure is not None
+    for text in (
+        "healed state of 2001-01-25T00:00:00",
+        "made at 2001-01-24T00:00:00 (lead 1)",
+        "16.67%",
+        f"sst {error:.3g} K",
+        f"confidence {sure:.2f}",
+    ):
+        assert text in out
+        assert text in refusal
+
+
+@pytest.mark.parametrize("years", [(-9, 3), (900, 1000), (9998, 10001)])
+def test_years_are_ordered_as_numbers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, years: tuple[int, int]
+) -> None:
+    data = sources.temperature(years[1] - years[0] + 1, land=False)[["sst"]]
+    first = f"{years[0]:05d}" if years[0] < 0 else f"{years[0]:04d}"
+    time = np.arange(data.sizes["time"]) * 360
+    attributes = {"units": f"days since {first}-01-01", "calendar": "360_day"}
+    data = data.assign_coords(time=("time", time.astype("i8"), attributes))
+    sources.write(tmp_path / "s.zarr", data.isel(time=[0, 1, -2, -1]))
+    place = str(tmp_path / "r")
+    assert run(capsys, "init", place, str(tmp_path / "s.zarr"))[0] == 0
+    assert run(capsys, "update", place)[0] == 0
+    _, out, _ = run(capsys, "status", place, "--json")
+    status = strict(out)
+    assert [int(status[n][: -len("-01-01T00:00:00")]) for n in ("first", "last")] == list(years)
+    for name in ("first", "last"):
+        _, out, _ = run(capsys, "points", place, "--at", status[name], "--json")
+        assert strict(out)[0]["kind"] == "captured"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -177,6 +244,27 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "at no date": (["points", "repository", "--at", "2001-02-31"], 2, "2001-02-31"),
     "at many": (["points", "repository", "--at", "2001"], 2, "name one"),
     "at nothing": (["points", "repository", "--at", "1999-01-01"], 3, "24 captures"),
+    "at between": (
+        ["points", "repository", "--at", "2001-01-10T13:00"],
+        3,
+        "before it is 2001-01-10T00:00:00 (captured), after it 2001-01-11T00:00:00 (captured)",
+    ),
+    "restore between": (
+        ["restore", "repository", "--at", "2001-01-10T13:00", "--to", "x.zarr"],
+        3,
+        "--before and --nearest",
+    ),
+    "nearest and before": (
+        ["points", "repository", "--at", "2001-01-10", "--nearest", "--before"],
+        2,
+        "--nearest and --before",
+    ),
+    "before the first": (
+        ["points", "repository", "--at", "2000", "--before"],
+        3,
+        "after it 2001-01-01T00:00:00",
+    ),
+    "accept between": (["anomalies", "repository", "--accept", "2001-01-10T13"], 3, "no state"),
     "restore nothing": (["restore", "repository", "--at", "2030", "--to", "x.zarr"], 3, "no state"),
     "restore onto": (["restore", "repository", "--at", "2001-01-05", "--to", "full"], 2, ".zarr"),
     "target exists": (
@@ -187,7 +275,8 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "predicted": (
         ["restore", "repository", "--at", NEXT, "--to", "x.zarr"],
         2,
-        "--accept-predicted",
+        "the best answer is the forecast of 2001-01-25T00:00:00 made at 2001-01-24T00:00:00 (lead "
+        "1), expected error sst 0.5",
     ),
     "predicted and plain": (
         ["restore", "repository", "--at", NEXT, "--to", "x.nc", "--accept-predicted", "--plain"],

@@ -1,12 +1,18 @@
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.times import SECOND, parse
 from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
 from gnomon.tasks.restore import choose
+from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
 DAY = 86400 * SECOND
@@ -37,7 +43,9 @@ def test_beyond_the_last_capture_is_forecast(grown: Case) -> None:
     stored = grown.open().stored
     for lead in range(1, 7):
         instant = parse(NEXT, "standard") + (lead - 1) * DAY
-        forecast, last = points(stored, instant)
+        by_kind = {p.kind: p for p in points(stored, instant)}
+        assert set(by_kind) == {"forecast", "last_capture"}
+        forecast, last = by_kind["forecast"], by_kind["last_capture"]
         assert (forecast.kind, forecast.lead, forecast.predicted) == ("forecast", lead, True)
         assert forecast.instant == instant
         assert forecast.confidence is not None
@@ -45,60 +53,34 @@ def test_beyond_the_last_capture_is_forecast(grown: Case) -> None:
         error = forecast.expected_error["sst"]
         assert error is not None
         assert 0.1 < error < 3
+        assert forecast.reference_time == "2001-01-24T00:00:00"
         assert (last.kind, last.lead, last.step) == ("last_capture", lead, HISTORY - 1)
 
 
 def test_a_suspect_capture_is_healed_first(damaged: Case) -> None:
     stored = damaged.open().stored
     found = points(stored, parse(NEXT, "standard"))
-    assert [p.kind for p in found] == ["healed", "suspect", "forecast", "last_capture"]
+    assert [p.kind for p in found] == ["healed", "forecast", "last_capture", "suspect"]
     assert suspects(stored, HISTORY) == {"sst": [DAMAGED]}
-    assert [p.suspect_chunks for p in found] == [1, 1, 0, 0]
-    assert [p.predicted for p in found] == [True, False, True, False]
+    assert [p.suspect_chunks for p in found] == [1, 0, 0, 1]
+    assert [p.predicted for p in found] == [True, True, False, False]
+    assert [p.estimated_share for p in found] == [1 / 6, 1.0, 0.0, 0.0]
     # A shadow that knew the damaged capture must not answer for it.
-    assert found[2].shadow == stored.shadows[0].id
-    assert found[1].confidence is None
+    assert found[1].shadow == stored.shadows[0].id
+    assert (found[3].confidence, found[3].expected_error) == (None, {"sst": None})
+
+
+def test_a_suspect_last_capture_has_no_error_to_expect(damaged: Case) -> None:
+    stored = damaged.open().stored
+    forecast, last = points(stored, parse("2001-01-26", "standard"))
+    assert (forecast.kind, last.kind, last.suspect_chunks) == ("forecast", "last_capture", 1)
+    assert last.expected_error == {"sst": None}
 
 
 def test_the_next_forecast_comes_from_the_newest_shadow(damaged: Case) -> None:
     stored = damaged.open().stored
     found = points(stored, parse("2001-01-26", "standard"))[0]
     assert (found.kind, found.lead, found.shadow) == ("forecast", 1, stored.shadows[-1].id)
-
-
-@pytest.mark.parametrize(
-    ("text", "day"),
-    [
-        ("2001-01-10", 9),
-        ("2001-01-10T00:00:00", 9),
-        ("2001-01-09T20", 9),
-        ("2001-01-10T11:59", 9),
-        (NEXT, HISTORY),
-        ("2001-01-24T23:30", HISTORY),
-        ("2001-01-30", HISTORY + 5),
-    ],
-)
-def test_a_time_names_the_state_of_its_slot(grown: Case, text: str, day: int) -> None:
-    stored = grown.open().stored
-    assert find_instant(stored, text) == stored.captured[0].instant + day * DAY
-
-
-@pytest.mark.parametrize("text", ["2001-01", "2001"])
-def test_a_time_that_names_several_states_is_refused(grown: Case, text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"names 30 states, from 2001-01-01.* to 2001-01-30"):
-        find_instant(grown.open().stored, text)
-
-
-@pytest.mark.parametrize("text", ["2000-12-31T06", "2000", "2001-01-31T13", "2050-01-01"])
-def test_a_time_without_a_state_says_which_there_are(grown: Case, text: str) -> None:
-    with pytest.raises(NotFound, match=r"24 captures from 2001-01-01.* until 2001-01-30"):
-        find_instant(grown.open().stored, text)
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2001-13-01", "2001-02-30", "10.01.2001"])
-def test_what_is_no_time_is_refused(grown: Case, text: str) -> None:
-    with pytest.raises(InvalidInput):
-        find_instant(grown.open().stored, text)
 
 
 def test_a_slot_that_was_skipped_is_answered_by_an_older_shadow(grown: Case) -> None:
@@ -110,7 +92,73 @@ def test_a_slot_that_was_skipped_is_answered_by_an_older_shadow(grown: Case) -> 
     assert [(p.kind, p.lead) for p in found] == [("forecast", 1), ("last_capture", 1)]
     assert found[0].shadow == stored.shadows[0].id
     skipped = points(stored, find_instant(stored, "2001-01-26"))
-    assert [(p.kind, p.lead) for p in skipped] == [("forecast", 2), ("last_capture", 2)]
+    assert {(p.kind, p.lead) for p in skipped} == {("forecast", 2), ("last_capture", 2)}
+
+
+def test_the_last_capture_has_the_error_that_was_measured(tmp_path: Path) -> None:
+    """Whatever the user tolerates, restoring the state before is off by what changes since."""
+    data = sources.temperature(60, land=False)
+    changes = [
+        float(np.sqrt(np.mean((data.sst.values[k:] - data.sst.values[:-k]) ** 2)))
+        for k in range(1, 7)
+    ]
+    told = []
+    for name, tolerance in (("tight", 0.01), ("wide", 50.0)):
+        source = tmp_path / f"{name}.zarr"
+        sources.write(source, data)
+        place = str(tmp_path / name)
+        repository = gnomon.create(place, str(source), tolerances={"sst": tolerance})
+        repository.update()
+        stored = repository.stored
+        errors = []
+        for instant in stored.shadows[-1].instants:
+            (last,) = (p for p in points(stored, instant) if p.kind == "last_capture")
+            errors.append(last.expected_error["sst"])
+        told.append(np.array(errors, float))
+        assert last.tolerances == {"sst": tolerance}
+        findings = stored.records[-1].body["report"]["findings"]
+        assert [f for f in findings if f["expectation"] == "usual_change"] == []
+    assert np.array_equal(told[0], told[1])
+    assert np.all(told[0] / changes > 0.7)
+    assert np.all(told[0] / changes < 1.4)
+    assert told[0][-1] > 1.3 * told[0][0]
+
+
+def test_a_forecast_that_is_the_last_capture_has_its_error(tmp_path: Path) -> None:
+    source = tmp_path / "source.zarr"
+    sources.write(source, sources.temperature(4))
+    repository = gnomon.create(str(tmp_path / "r"), str(source), tolerances={"sst": 0.1})
+    repository.update()
+    stored = repository.stored
+    for instant in stored.shadows[-1].instants:
+        forecast, last = points(stored, instant)
+        assert (forecast.kind, last.kind) == ("forecast", "last_capture")
+        assert forecast.expected_error == last.expected_error
+        assert forecast.expected_error["sst"] > 0.1  # type: ignore[operator]
+
+
+def test_the_command_line_and_python_tell_the_same(damaged: Case) -> None:
+    repository = damaged.open()
+    healed = repository.points(NEXT)[0]
+    assert healed == repository.explain(NEXT)
+    assert healed.confidence is not None
+    assert healed.expected_error["sst"] is not None
+    restored = repository.restore(NEXT, str(damaged.folder / "x.zarr"), accept_predicted=True)
+    assert restored.point == healed
+    command = [sys.executable, "-m", "gnomon", "points", str(damaged.place), "--at", NEXT, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(
+        json.dumps([p.to_json() for p in repository.points(NEXT)])
+    )
+
+
+def test_damage_of_what_was_learnt_takes_nothing_away_in_silence(grown: Case) -> None:
+    before = grown.open().points(NEXT)
+    outlooks = [p for p in (grown.place / "forecaster").rglob("*") if "outlook" in p.parts[-3:]]
+    for path in outlooks:
+        if path.is_file():
+            path.write_bytes(b"\0" * len(path.read_bytes()))
+    assert grown.open().points(NEXT) == before
 
 
 def point(kind: str) -> RestorePoint:

@@ -23,4 +23,11 @@ SPREAD = np.linspace(0.05, 0.95, 200)
 def test_bounds_are_declared_named_or_seen(
     declared: Bounds, name: str, units: str, values: np.ndarray, expected: Bounds
 ) -> None:
-    assert bounds(declared, name, units, values) == expected
+    assert bounds(declared, name, units, np.stack([values] * 3)) == expected
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_newest_value_of_a_counter_is_no_bound(steps: int, sign: int) -> None:
+    counter = sign * np.repeat(np.arange(40 // steps), steps)[:, None] * np.ones(60)
+    assert bounds((None, None), "", "", counter) == (None, None)

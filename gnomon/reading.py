@@ -1,0 +1,144 @@
+"""The part of the Python API that looks: which states there are, and their data, lazily."""
+
+import xarray as xr
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.reader import ReadingStore
+from gnomon.storage.repository import Repository
+from gnomon.storage.view import Notes, Plane, raw_dataset, reading_store
+from gnomon.tasks.points import Match, RestorePoint, complete, locate, points
+from gnomon.tasks.restore import newest_shadow, planes, select
+
+__all__ = ["Reading"]
+
+
+class Reading:
+    """What opens states of a repository."""
+
+    _repository: Repository
+
+    def points(self, at: str, *, match: Match = "exact") -> tuple[RestorePoint, ...]:
+        """Return every way to give the dataset at a time, best first.
+
+        Damage is healed to say how good that is, which takes a while on a large field.
+
+        Parameters
+        ----------
+        at
+            Time, ISO 8601, as partial as is unique: ``2010-09``.
+        match
+            Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
+            ``before`` the last one before.
+
+        Raises
+        ------
+        NotFound
+            There is no state at that time; the message says which are before and after it.
+        InvalidInput
+            The time names several states.
+        """
+        return points(*locate(self._repository, at, match=match))
+
+    def dataset(
+        self,
+        at: str | None = None,
+        *,
+        match: Match = "exact",
+        kind: str | None = None,
+        capture: int | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+        decode: bool = True,
+    ) -> xr.Dataset:
+        """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
+
+        Parameters
+        ----------
+        at
+            Time, ISO 8601, as partial as is unique: ``2010-09``.  None: all captured states of an
+            append source, or with kind ``forecast`` the newest shadow, all leads along time.
+        match
+            What is taken where no state is of that time, as in `points`.
+        kind
+            Kind of restore point; default: the best.
+        capture
+            Number of the capture to take, where a time has several; `points` shows them.
+        accept_predicted
+            Allow estimated cells, which ``<var>_provenance`` marks.
+        plain
+            Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
+        decode
+            Decode CF times, scales and missing values; else values are as stored.
+        """
+        seen, shown, notes = self._shown(
+            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        )
+        raw = raw_dataset(seen, shown, plain=plain, notes=notes)
+        return xr.decode_cf(raw) if decode else raw
+
+    def history(self, *, decode: bool = True) -> xr.Dataset:
+        """Return all captured states of an append source as one lazy dataset, exactly."""
+        raw = raw_dataset(self._repository, self._history(), plain=True)
+        return xr.decode_cf(raw) if decode else raw
+
+    def reading_store(
+        self,
+        at: str | None = None,
+        *,
+        match: Match = "exact",
+        kind: str | None = None,
+        capture: int | None = None,
+        accept_predicted: bool = False,
+        plain: bool = False,
+    ) -> ReadingStore:
+        """Return the same as :meth:`dataset` as a read-only Zarr store."""
+        seen, shown, notes = self._shown(
+            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        )
+        return reading_store(seen, shown, plain=plain, notes=notes)
+
+    def _history(self) -> tuple[Plane, ...]:
+        if self._repository.settings.source.kind == "state":
+            raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
+        return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
+
+    def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
+        """Return the restore point that would be taken, with the figures of `points`."""
+        return complete(
+            *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
+        )
+
+    def _shown(
+        self,
+        at: str | None,
+        *,
+        match: Match,
+        kind: str | None,
+        capture: int | None,
+        accept_predicted: bool,
+    ) -> tuple[Repository, tuple[Plane, ...], Notes]:
+        """Return what options ask for: the era, its planes, and what they say of themselves."""
+        if at is not None:
+            seen, point = select(
+                self._repository,
+                at,
+                match=match,
+                kind=kind,
+                capture=capture,
+                accept_predicted=accept_predicted,
+            )
+            shown, point = planes(seen, point)
+            return seen, shown, point.notes()
+        if match != "exact" or capture is not None or kind not in (None, "forecast"):
+            raise InvalidInput(
+                "match, capture and kinds other than 'forecast' are of one time; name it with 'at'"
+            )
+        if kind == "forecast":
+            shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
+            return self._repository, shadow, {}
+        if accept_predicted:
+            raise InvalidInput(
+                "without 'at' there is nothing predicted to accept; name a time, or ask for all "
+                "leads of the newest shadow with kind='forecast'"
+            )
+        return self._repository, self._history(), {}

@@ -1,0 +1,100 @@
+"""Which of several restore points is taken: the best that the user accepts, or the one named."""
+
+from collections.abc import Callable
+from functools import partial
+
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.repository import Repository
+from gnomon.tasks.locate import Match, locate
+from gnomon.tasks.points import candidates, complete
+from gnomon.tasks.restore_point import RestorePoint, best_first
+
+__all__ = ["choose", "select"]
+
+
+def select(
+    repository: Repository,
+    at: str,
+    *,
+    match: Match = "exact",
+    kind: str | None = None,
+    capture: int | None = None,
+    accept_predicted: bool = False,
+) -> tuple[Repository, RestorePoint]:
+    """Return the era that has the state of a time, and the restore point that is taken of it.
+
+    Raises
+    ------
+    NotFound
+        There is no such state, or none of the kind asked for.
+    InvalidInput
+        The time names several states, or the best one holds predictions that were not accepted.
+    """
+    seen, instant = locate(repository, at, match=match)
+    point = choose(
+        candidates(seen, instant),
+        kind,
+        accept_predicted=accept_predicted,
+        capture=capture,
+        tell=partial(complete, seen),
+    )
+    return seen, point
+
+
+def choose(
+    found: tuple[RestorePoint, ...],
+    kind: str | None,
+    *,
+    accept_predicted: bool,
+    capture: int | None = None,
+    tell: Callable[[RestorePoint], RestorePoint] | None = None,
+) -> RestorePoint:
+    """Return the best restore point that the user accepts.
+
+    Parameters
+    ----------
+    tell
+        Completes a point that is refused, so that the refusal has the figures to decide by.
+
+    Raises
+    ------
+    NotFound
+        There is none, or none of the kind asked for.
+    InvalidInput
+        The best one holds predictions, and those were not accepted.
+    """
+    if capture is not None:
+        versions = ("captured", "suspect", "revision")
+        there = ", ".join(str(p.step) for p in found if p.kind in versions) or "none"
+        found = tuple(p for p in found if p.kind in versions and p.step == capture)
+        if not found:
+            raise NotFound(f"capture {capture} is not one of this time; there is {there}")
+        kind = found[0].kind
+    if kind is not None:
+        there = ", ".join(dict.fromkeys(p.kind for p in found)) or "nothing"
+        found = tuple(p for p in found if p.kind == kind)
+        if not found:
+            raise NotFound(f"no restore point of kind {kind!r} for this time; there is {there}")
+    # A stale or a suspect state is only ever taken by name, and healed a forecast keeps what is
+    # intact, whether its figures are known yet or not.
+    order = (kind,) if kind else ("captured", "healed", "forecast")
+    chosen = [p for wanted in order for p in found if p.kind == wanted]
+    if not chosen:
+        there = ", ".join(p.kind for p in found) or "nothing"
+        raise NotFound(f"no state of this time can be restored; by name (--kind) there is {there}")
+    best = chosen[0]
+    if best.predicted and not accept_predicted:
+        raise InvalidInput(_proposal(best if tell is None else tell(best), found))
+    return best
+
+
+def _proposal(best: RestorePoint, found: tuple[RestorePoint, ...]) -> str:
+    """Return the sentence that asks for a decision, with what there is to decide by."""
+    ordered = best_first([best, *(p for p in found if p.kind == "last_capture")])
+    nearer = ""
+    if ordered[0] is not best:
+        nearer = f"; with --kind last_capture less error is expected: {ordered[0]}"
+    return (
+        f"the best answer is the {best}; it holds predicted cells: allow that with "
+        f"--accept-predicted, or see 'gnomon points'{nearer}"
+    )

@@ -1,0 +1,68 @@
+"""How far the last capture of a variable of labels can be trusted: flags, masks, categories.
+
+Between labels nothing lies, so the forecast is the last capture, and how wrong it is, is the share
+of cells that have another label.  Captures are what counts: the cells of one change together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.tasks.forecasting.specification import Array, Specification
+
+DOUBT = 0.5
+"""Captures' worth of doubt: half a capture in which every label was another, and half a one in
+which not (Krichevsky and Trofimov 1981). What was never seen to change may still do so."""
+
+
+def shares(spec: Specification, values: Array, starts: NDArray[np.int64]) -> Array:
+    """What a window says of changes over 1..H slots.
+
+    Parameters
+    ----------
+    spec : Specification
+    values : float64, (T, N)
+        On consecutive slots; NaN where missing.
+    starts : int64, (G + 1,)
+        First cell of each chunk, and N.
+
+    Returns
+    -------
+    float64, (3, H)
+        Number of independent captures; how many of them are within the tolerance, a share of each
+        by its chunks; and the expected share of cells that have another label.
+    """
+    result = np.zeros((3, spec.leads))
+    heads = starts[:-1]
+    expected = 0.0
+    for lead in range(1, spec.leads + 1):
+        now, before = values[lead:], values[: max(0, len(values) - lead)]
+        known = np.isfinite(now) & np.isfinite(before)
+        cells = np.add.reduceat(known, heads, axis=1)
+        changed = np.add.reduceat(known & (now != before), heads, axis=1)
+        seen = cells.any(axis=1)
+        # Intervals of several slots overlap: fewer of them are news.
+        number = seen.sum() / lead
+        if number > 0:
+            cells, changed = cells[seen], changed[seen]
+            within = (changed <= spec.tolerance * cells) & (cells > 0)
+            result[1, lead - 1] = number * np.mean(within.sum(axis=1) / (cells > 0).sum(axis=1))
+            share = float(np.mean(changed.sum(axis=1) / cells.sum(axis=1)))
+        else:
+            share = 0.0
+        result[0, lead - 1] = number
+        expected = max(expected, (number * share + DOUBT) / (number + 2 * DOUBT))
+        result[2, lead - 1] = expected
+    return result
+
+
+def confidence(counts: Array) -> Array:
+    """Probability (H,) that a chunk's share of other labels is within the tolerance.
+
+    Parameters
+    ----------
+    counts : float64, (2 or more, H)
+        Captures, and those within the tolerance.
+    """
+    return np.asarray((counts[1] + DOUBT) / (counts[0] + 2 * DOUBT))

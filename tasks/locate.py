@@ -1,0 +1,212 @@
+"""Which state a time names: exactly one, or the refusal that names its neighbours.
+
+A state is a capture, or a time that was predicted and never captured.  A time between two states
+names neither, however close it is: the nearest one, or the one before, is taken only when that is
+asked for.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.repository import Repository
+from gnomon.storage.times import SECOND, format_instant, period
+from gnomon.tasks.cadence import Cadence
+
+__all__ = ["Match", "cadence_of", "find_instant", "locate", "match_of"]
+
+Match = Literal["exact", "nearest", "before"]
+"""What a time that names no state stands for: nothing, the nearest state, or the one before."""
+
+
+def match_of(*, nearest: bool, before: bool) -> Match:
+    """Return the match that two options stand for.
+
+    Raises
+    ------
+    InvalidInput
+        Both were given.
+    """
+    if nearest and before:
+        raise InvalidInput("--nearest and --before were both given; take one of them")
+    return "nearest" if nearest else "before" if before else "exact"
+
+
+def cadence_of(repository: Repository) -> Cadence | None:
+    """Return the grid of capture times as the newest forecaster has it; None before the first.
+
+    It is part of the log: neither age nor damage of the forecaster's state takes it away.
+    """
+    record = repository.forecaster
+    entries = [] if record is None else record.body["forecaster"].values()
+    grids = (entry["cadence"] for entry in entries if "cadence" in entry)
+    return next((Cadence.from_json(grid) for grid in grids), None)
+
+
+def find_instant(repository: Repository, text: str, *, match: Match = "exact") -> int:
+    """Return the state's time, in the present era, that a (possibly partial) ISO 8601 time names.
+
+    Raises
+    ------
+    InvalidInput
+        The text names several states.
+    NotFound
+        It names none; the message says which are before and after it.
+    """
+    return _resolve([repository], text, match)[1]
+
+
+def locate(repository: Repository, text: str, *, match: Match = "exact") -> tuple[Repository, int]:
+    """Return the newest era that has the state which a time names, and the state's time.
+
+    Parameters
+    ----------
+    text
+        Time, ISO 8601, as partial as is unique.
+    match
+        ``exact``; or, where the time names no state, ``nearest``: the nearest one, the earlier of
+        two as near; ``before``: the last one before.
+
+    Raises
+    ------
+    InvalidInput
+        The text names several states.
+    NotFound
+        It names none; the message says which are before and after it.
+    """
+    eras = [repository, *(repository.in_era(k) for k in reversed(range(repository.era)))]
+    return _resolve(eras, text, match)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A time that can be answered for."""
+
+    instant: int
+    seen: Repository
+    predicted: bool = False
+
+    def __str__(self) -> str:
+        time = format_instant(self.instant, self.seen.settings.calendar)
+        return f"{time} ({'predicted' if self.predicted else 'captured'})"
+
+
+def _resolve(eras: list[Repository], text: str, match: Match) -> tuple[Repository, int]:
+    if match not in get_args(Match):
+        raise InvalidInput(f"match is {match!r}; it must be one of {', '.join(get_args(Match))}")
+    newest = eras[0]
+    start, stop = period(text, newest.settings.calendar)
+    # Instants of another calendar cannot be compared.
+    eras = [seen for seen in eras if seen.settings.calendar == newest.settings.calendar]
+    states = _inside(eras, start, stop)
+    if len(states) > 1 and stop - start <= SECOND and states[0].instant == start:
+        states = states[:1]  # nothing could name it more exactly
+    if len(states) > 1:
+        raise InvalidInput(
+            f"{text!r} names {len(states)} states, from {states[0]} to {states[-1]}; name one of "
+            "them"
+        )
+    if states:
+        return states[0].seen, states[0].instant
+    before, after = _neighbours(eras, start, stop)
+    chosen = before
+    if match == "nearest" and after is not None:
+        # A time of day is meant as that moment; a day, a month or a year as all of it.
+        end = start if stop - start <= 3600 * SECOND else stop - 1
+        near = before is not None and start - before.instant <= after.instant - end
+        chosen = before if near else after
+    if match == "exact" or chosen is None:
+        raise NotFound(f"there is no state {_refusal(newest, text, match, before, after)}")
+    return chosen.seen, chosen.instant
+
+
+def _refusal(
+    newest: Repository, text: str, match: Match, before: _State | None, after: _State | None
+) -> str:
+    what = f"{'before' if match == 'before' else 'at'} {text!r}"
+    if before is None and after is None:
+        return f"{what}; {_range(newest)}"
+    sides = [f"before it is {before}" if before else "none is before it"]
+    sides.append(f"after it {after}" if after else "none is after it")
+    return (
+        f"{what}: {', '.join(sides)}; name the one you want ('points' and 'restore' also take "
+        f"--before and --nearest); {_range(newest)}"
+    )
+
+
+def _inside(eras: list[Repository], start: int, stop: int) -> list[_State]:
+    """Return the states of a period, in order; a time of several eras is of the newest."""
+    states: dict[int, _State] = {}
+    for seen in eras:
+        for step in seen.timeline:
+            if start <= step.instant < stop:
+                states.setdefault(step.instant, _State(step.instant, seen))
+    # What an older era predicted counts only where nothing newer is known.
+    for seen in eras:
+        for instant in _predicted(seen, start, stop):
+            states.setdefault(instant, _State(instant, seen, predicted=True))
+        if states:
+            break
+    return [states[instant] for instant in sorted(states)]
+
+
+def _predicted(repository: Repository, start: int, stop: int) -> list[int]:
+    """Return the times of a period that were predicted and never captured, one per slot."""
+    cadence = cadence_of(repository)
+    if cadence is None:
+        return []
+    times = {i for s in repository.shadows for i in s.instants if start <= i < stop}
+    if not times:
+        return []
+    low, high = min(times) - cadence.interval, max(times) + cadence.interval
+    captured = {cadence.slot(s.instant) for s in repository.timeline if low <= s.instant <= high}
+    # The grid moves a little between refits: of a slot, the time in the newest shadow.
+    newest: dict[int, int] = {}
+    for shadow in repository.shadows:
+        for instant in times.intersection(shadow.instants):
+            if (slot := cadence.slot(instant)) not in captured:
+                newest[slot] = instant
+    return sorted(newest.values())
+
+
+def _neighbours(
+    eras: list[Repository], start: int, stop: int
+) -> tuple[_State | None, _State | None]:
+    """Return the last state before a period without one, and the first after it."""
+    before: _State | None = None
+    after: _State | None = None
+    for seen in eras:
+        place = bisect_left(seen.timeline, start, key=lambda s: s.instant)
+        for step in seen.timeline[max(0, place - 1) : place]:
+            if before is None or step.instant > before.instant:
+                before = _State(step.instant, seen)
+        for step in seen.timeline[place : place + 1]:
+            if after is None or step.instant < after.instant:
+                after = _State(step.instant, seen)
+    newest = eras[0]
+    low = -(2**63) if before is None else before.instant
+    high = 2**63 if after is None else after.instant
+    earlier, later = _predicted(newest, low, start), _predicted(newest, stop, high)
+    if earlier:
+        before = _State(earlier[-1], newest, predicted=True)
+    if later:
+        after = _State(later[0], newest, predicted=True)
+    return before, after
+
+
+def _range(repository: Repository) -> str:
+    calendar, timeline = repository.settings.calendar, repository.timeline
+    if not timeline:
+        return "nothing was captured yet, run 'gnomon update'"
+    first, last = (format_instant(timeline[k].instant, calendar) for k in (0, -1))
+    captured = f"{len(timeline)} captures from {first} to {last}"
+    ahead = repository.shadows[-1].instants if repository.shadows else ()
+    if not ahead or ahead[-1] <= timeline[-1].instant:
+        reason = (
+            "1 capture, a forecast needs at least 3"
+            if len(timeline) == 1
+            else "no shadow beyond them"
+        )
+        return f"{captured}, {reason}"
+    return f"{captured}, shadows until {format_instant(ahead[-1], calendar)}"
