@@ -18,6 +18,7 @@ from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.storage.view import Plane, raw_dataset, reading_store
+from gnomon.tasks.expectation import unreadable
 from gnomon.tasks.points import RestorePoint, find_instant, locate, points, suspects
 from gnomon.tasks.restore import Restored, choose, planes, restore
 from gnomon.tasks.work import Mapper
@@ -326,6 +327,7 @@ class GnomonRepository(Maintenance):
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "due": report.get("due"),
+            "notes": list(unreadable(stored)),
         }
 
     def _planes(

@@ -47,6 +47,9 @@ PROVENANCE = {
 }
 """Values of ``<var>_provenance``, one per cell."""
 
+NOTES = "gnomon_notes"
+"""Global attribute that says what estimates lack; there only where they lack something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -74,6 +77,8 @@ class Plane:
     """Lead in that shadow."""
     patches: Mapping[tuple[str, Index], Patch] = field(default_factory=dict)
     """Chunks that were estimated, by variable and chunk index."""
+    notes: tuple[str, ...] = ()
+    """What the estimates lack, as the served dataset must say."""
 
 
 def is_predicted(planes: tuple[Plane, ...]) -> bool:
@@ -105,8 +110,15 @@ def raw_dataset(
     # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
     for name, attributes in store.attributes.items():
         dataset.variables[name].attrs = dict(attributes)
-    dataset.attrs = dict(repository.settings.attributes)
+    dataset.attrs = _attributes(repository, planes)
     return dataset
+
+
+def _attributes(repository: Repository, planes: tuple[Plane, ...]) -> dict[str, Any]:
+    """Return the source's global attributes, and what estimates lack."""
+    notes = dict.fromkeys(note for plane in planes for note in plane.notes)
+    told = {NOTES: "; ".join(notes)} if notes else {}
+    return dict(repository.settings.attributes) | told
 
 
 def reading_store(
@@ -131,7 +143,7 @@ def _build(
     settings = repository.settings
     predicted = is_predicted(planes)
     memory = MemoryStore()
-    zarr.create_group(memory, attributes=plain_attributes(settings.attributes))
+    zarr.create_group(memory, attributes=plain_attributes(_attributes(repository, planes)))
     fixed = dict(repository.frame.variables)
     if settings.source.time is not None:
         attributes = dict(settings.time_attributes)

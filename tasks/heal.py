@@ -17,7 +17,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
-from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.expectation import specification_of
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.climatology import features as regressors
 from gnomon.tasks.inpainting import inpaint
@@ -201,15 +201,15 @@ class _Region:
 
     def _history(self, repository: Repository, captures: CaptureStack, step: int) -> Floats | None:
         """Return past anomalies (step, *dims): captures without their seasonal cycle."""
-        found = forecaster_of(repository, self.variable.name)
+        specification = specification_of(repository, self.variable.name)
         size = 8 * int(np.prod(self.shape))
         count = min(HISTORY_STEPS, HISTORY_BYTES // size)
         steps = repository.state.before(repository.captured[step].instant, count)
-        if found is None or len(steps) < 3:
+        if specification is None or len(steps) < 3:
             return None
         fields = np.stack([self._captured(captures, s) for s in steps])
         times_s = np.array([repository.captured[s].instant for s in steps]) / SECOND
-        return _anomalies(fields, times_s, found.specification)
+        return _anomalies(fields, times_s, specification)
 
 
 def _anomalies(fields: Floats, times_s: Floats, spec: Specification) -> Floats:

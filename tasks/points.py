@@ -4,7 +4,7 @@ The order is: captured exactly and trusted; healed; captured but suspect; foreca
 capture before.  Each comes with the error to expect and the confidence to be within tolerance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +15,12 @@ from gnomon.storage.model import SUSPECT, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant, period
 from gnomon.tasks.cadence import Cadence
-from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.expectation import cadence_of, specification_of, unreadable
 
 __all__ = ["PointKind", "RestorePoint", "find_instant", "locate", "points", "suspects"]
+
+_AS_CAPTURED = ("captured", "suspect", "revision")
+"""Kinds that rest on nothing that was learnt."""
 
 PointKind = Literal["captured", "healed", "suspect", "forecast", "revision", "last_capture"]
 
@@ -51,6 +54,8 @@ class RestorePoint:
     """The era of the repository that it belongs to."""
     tags: tuple[str, ...] = ()
     """Names that a person gave the capture."""
+    notes: tuple[str, ...] = ()
+    """What could not be read of what the answer rests on, and what follows from that."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -156,9 +161,9 @@ def _range(repository: Repository) -> str:
 
 def _cadence(repository: Repository) -> Cadence | None:
     for variable in repository.settings.variables:
-        found = forecaster_of(repository, variable.name)
-        if found is not None:
-            return found.cadence
+        cadence = cadence_of(repository, variable.name)
+        if cadence is not None:
+            return cadence
     return None
 
 
@@ -180,7 +185,8 @@ def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
     before = repository.state.before(instant, 1)
     if before:
         found.append(_last_capture(repository, instant, before[0], cadence))
-    return tuple(found)
+    notes = unreadable(repository)
+    return tuple(p if p.kind in _AS_CAPTURED else replace(p, notes=notes) for p in found)
 
 
 def _point(
@@ -253,11 +259,11 @@ def _last_capture(
     lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
     errors: dict[str, float | None] = {}
     for variable in repository.settings.variables:
-        found = forecaster_of(repository, variable.name)
+        specification = specification_of(repository, variable.name)
         if variable.forecast:
             # A random walk's error grows with the root of the lead.
             errors[variable.name] = (
-                None if found is None else found.specification.tolerance * max(1, lead) ** 0.5
+                None if specification is None else specification.tolerance * max(1, lead) ** 0.5
             )
     return RestorePoint(
         "last_capture",

@@ -31,6 +31,7 @@ from gnomon.storage.source import native
 from gnomon.storage.view import Plane, is_predicted, plane_chunk, raw_dataset
 from gnomon.tasks.heal import heal
 from gnomon.tasks.points import RestorePoint, suspects
+from gnomon.tasks.trusted import gather
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "planes", "restore"]
@@ -107,11 +108,19 @@ def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ..
         return (Plane(point.instant, step=point.step),), point
     shadow = _shadow(repository, point.shadow)
     doubted = suspects(repository, point.step)
-    healed = heal(repository, point.step, shadow, point.lead, doubted)
+    with gather() as passed:
+        healed = heal(repository, point.step, shadow, point.lead, doubted)
     errors: dict[str, float | None] = {**dict.fromkeys(point.expected_error, 0.0)}
     errors.update(healed.expected_error)
-    told = replace(point, expected_error=errors, confidence=healed.confidence)
-    return (Plane(point.instant, step=point.step, patches=healed.patches),), told
+    lacking = tuple(f"estimated without what is damaged: {text}" for text in passed)
+    told = replace(
+        point,
+        expected_error=errors,
+        confidence=healed.confidence,
+        notes=(*point.notes, *lacking),
+    )
+    plane = Plane(point.instant, step=point.step, patches=healed.patches, notes=lacking)
+    return (plane,), told
 
 
 def _shadow(repository: Repository, name: str | None) -> Shadow:
