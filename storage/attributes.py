@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.documents import members
 from gnomon.storage.errors import InvalidInput
 
 __all__ = ["attributes_from_json", "attributes_to_json", "plain_attributes"]
@@ -18,7 +19,7 @@ def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:
 
 def attributes_from_json(data: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes that :func:`attributes_to_json` wrote."""
-    return {name: _from_json(value) for name, value in data.items()}
+    return members(data, "attributes", lambda value, _: _from_json(value))
 
 
 def _to_json(value: Any, name: str) -> Any:

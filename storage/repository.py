@@ -15,6 +15,7 @@ import xarray as xr
 
 from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.documents import NONSENSE, parse
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -28,7 +29,7 @@ from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.frame import encode_frame, load_frame
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Log, Record, content_hash
-from gnomon.storage.model import CapturedStep, Settings, Shadow, check_format
+from gnomon.storage.model import CapturedStep, Settings, Shadow
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.state import State, fold
 
@@ -84,6 +85,10 @@ class Repository:
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
         data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
+        try:  # nothing is ever put that could not be read
+            Settings.from_json(parse(data))
+        except NONSENSE as error:
+            raise InvalidInput(f"such a dataset cannot be protected: {error}") from error
         location.create(SETTINGS, data)
         _probe(location)
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
@@ -132,12 +137,10 @@ class Repository:
         if known is not None:
             return known.refresh()
         try:
-            content = json.loads(data)
-            check_format(content)
-            settings = Settings.from_json(content)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            settings = Settings.from_json(parse(data))
+        except NONSENSE as error:
             raise Integrity(
-                f"{location.url}/{name} is damaged ({type(error).__name__}); "
+                f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
                 "restore it from a copy of the repository"
             ) from error
         records = Log(location, genesis).read()
@@ -200,6 +203,10 @@ class Repository:
                 raise Conflict(_PRUNED)
             body = {**body, "id": batch.id, "manifest": self._sealed(batch)}
         body = {**body, "era": self.era} if self.era != len(self.eras) - 1 else body
+        try:  # no record is ever put that could not be read
+            fold(self.eras, (Record(len(self.records), "", kind, committed_at, body),))
+        except Integrity as error:
+            raise InvalidInput(f"nothing was committed: {error}") from error
         record = Log(self.location, self.genesis).append(self.records, kind, body, committed_at)
         after = self._followed_by((record,))
         return after if kind == "era" else replace(after, era=self.era)
