@@ -5,9 +5,10 @@ Everything heavy is imported inside the commands, so that ``gnomon --help`` answ
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -41,11 +42,14 @@ def main() -> None:
 
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         # Not standalone: Typer's own way to say what is wrong takes several lines.
         sys.exit(app(standalone_mode=False))
     except GnomonError as error:
         _fail(str(error), error.exit_code)
+    except _Terminated:
+        _fail("terminated; nothing half-done was kept, run the command again", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
         _fail("interrupted; nothing half-done was kept, run the command again", 130)
     except Exception as error:
@@ -60,6 +64,15 @@ def main() -> None:
             _fail(f"a store failed: {failure}; nothing was committed, mend it and run again", 6)
         text = " ".join(str(error).split())[:300]
         _fail(f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1)
+
+
+class _Terminated(BaseException):
+    """The process was asked to end: what was begun is undone on the way out."""
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what follows must end
+    raise _Terminated
 
 
 def _store_failure(error: Exception) -> str | None:

@@ -19,7 +19,8 @@ __all__ = ["EXIT_CODES", "At", "Json", "Place", "app", "print_json", "progress_o
 EXIT_CODES = """
 Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
 3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository is of a newer format.
+repository; 6 a store did not answer, try again; 7 the repository is of a newer format; 130 and 143
+interrupted and terminated, nothing half-done was kept.
 """
 
 app = typer.Typer(

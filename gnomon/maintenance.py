@@ -15,6 +15,7 @@ from gnomon.storage.stats import Stats, stats
 from gnomon.storage.subset import parse_subset
 from gnomon.storage.times import format_instant
 from gnomon.tasks.compare import Difference, compare
+from gnomon.tasks.partial import sweep
 from gnomon.tasks.points import locate
 
 __all__ = ["Maintenance", "Progress", "utc"]
@@ -109,7 +110,13 @@ class Maintenance:
         return would_free(self._repository.in_era(found.era), found.steps)
 
     def prune(self, *, dry_run: bool = False, progress: Progress | None = None) -> Pruned:
-        """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
+        """Free the bytes of what was forgotten, of old forecasts and of interrupted runs.
+
+        What restores beside the repository left, whose processes are dead, is removed too.
+        """
+        place = self._repository.location.path
+        if place is not None and not dry_run:
+            sweep(place.parent)
         self._repository, done = prune(
             self._repository, committed_at=utc(), dry_run=dry_run, progress=progress
         )

@@ -12,8 +12,9 @@ from gnomon.flows.cycle import UpdateReport, run_cycle
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
 from gnomon.storage import model
+from gnomon.storage.documents import NONSENSE
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
@@ -169,12 +170,12 @@ class GnomonRepository(Maintenance):
         """
         seen, shown, _ = self._planes(at, kind, accept_predicted, capture)
         raw = raw_dataset(seen, shown, plain=plain)
-        return xr.decode_cf(raw) if decode else raw
+        return _decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
         raw = raw_dataset(self._repository, self._history(), plain=True)
-        return xr.decode_cf(raw) if decode else raw
+        return _decoded(raw) if decode else raw
 
     def reading_store(
         self,
@@ -337,6 +338,18 @@ class GnomonRepository(Maintenance):
         found = points(seen, instant)
         point = choose(found, kind, accept_predicted=accept_predicted, capture=capture)
         return seen, *planes(seen, point)
+
+
+def _decoded(raw: xr.Dataset) -> xr.Dataset:
+    """Return a dataset decoded by CF, if its attributes are such that it can be."""
+    try:
+        return xr.decode_cf(raw)
+    except NONSENSE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Integrity(
+            f"the attributes that were captured cannot be decoded ({reason}); take the values as "
+            "they are stored, with decode=False"
+        ) from error
 
 
 def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:

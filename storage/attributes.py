@@ -12,6 +12,10 @@ from gnomon.storage.errors import InvalidInput
 __all__ = ["attributes_from_json", "attributes_to_json", "plain_attributes"]
 
 
+MOST_ITEMS = 2**16
+"""Items of a list in an attribute, which is looked through one by one; arrays may be longer."""
+
+
 def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:
     """Return attributes as strict JSON values; NumPy values keep type, shape and bits."""
     return {str(name): _to_json(value, str(name)) for name, value in attributes.items()}
@@ -51,6 +55,8 @@ def _array_to_json(value: NDArray[Any] | np.generic, name: str) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, list):
+        if len(value) > MOST_ITEMS:
+            raise ValueError(f"an attribute has {len(value)} items, at most {MOST_ITEMS} are taken")
         return [_from_json(item) for item in value]
     if isinstance(value, dict) and "map" in value:
         return {key: _from_json(item) for key, item in value["map"].items()}

@@ -382,6 +382,11 @@ def _check_learnt(entry: dict[str, Any]) -> None:
         _text(entry["outlook"])
     for name in ("rows", "columns"):
         whole(entry[name], name, least=0, most=MOST_ROWS)
+    for name in ("specification", "cadence"):
+        members_of(entry.get(name, {}))
+    items(entry.get("sample", []), "sample", lambda v, what: items(v, what, size))
+    whole(entry.get("refit_captures", 0), "refit_captures", least=0)
+    number(entry.get("drifted", 0), "drifted", least=0.0)
 
 
 def check_report(value: object) -> None:

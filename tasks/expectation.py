@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import Integrity
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Index
 from gnomon.storage.model import Variable
@@ -75,7 +76,15 @@ def _entry(repository: Repository, name: str) -> dict[str, Any] | None:
 def cadence_of(repository: Repository, name: str) -> Cadence | None:
     """Return the cadence of a variable's captures; None before the first forecast."""
     entry = _entry(repository, name)
-    return None if entry is None else Cadence.from_json(entry["cadence"])
+    if entry is None:
+        return None
+    try:
+        cadence = Cadence.from_json(entry["cadence"])
+        if cadence.calendar != repository.settings.calendar:
+            raise ValueError(f"it has the calendar {cadence.calendar!r:.40}")
+    except NONSENSE as error:
+        raise _nonsense(repository, name, "cadence", error) from error
+    return cadence
 
 
 def specification_of(repository: Repository, name: str) -> Specification | None:
@@ -84,9 +93,24 @@ def specification_of(repository: Repository, name: str) -> Specification | None:
     It does not depend on what was learnt, which may be damaged.
     """
     entry = _entry(repository, name)
-    if entry is None or not Specification.is_current(entry["specification"]):
+    if entry is None:
         return None
-    return Specification.from_json(entry["specification"])
+    try:
+        if not Specification.is_current(entry["specification"]):
+            return None
+        return Specification.from_json(entry["specification"])
+    except NONSENSE as error:
+        raise _nonsense(repository, name, "specification", error) from error
+
+
+def _nonsense(repository: Repository, name: str, part: str, error: BaseException) -> Integrity:
+    """Return the error that says that a sealed record holds what no forecaster has written."""
+    record = repository.forecaster
+    number = None if record is None else record.sequence
+    return Integrity(
+        f"log record {number} (shadow) does not hold what it should: the {part} of {name} is none "
+        f"({str(error)[:200]}); run 'gnomon update --refit' to learn it anew"
+    )
 
 
 def unreadable(repository: Repository) -> tuple[str, ...]:
@@ -123,11 +147,12 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
     stored = repository.forecaster_state(name)
     try:
         outlook = Outlook.unpack(specification, stored.outlook())
-    except (Integrity, InvalidInput) as error:
+    except (Integrity, *NONSENSE) as error:
         pass_over(Integrity(str(error)), repository.location.url, name)
         return None
     sample = tuple(tuple(int(i) for i in index) for index in entry["sample"])
-    return Forecaster(specification, Cadence.from_json(entry["cadence"]), outlook, stored, sample)
+    cadence = cadence_of(repository, name)
+    return None if cadence is None else Forecaster(specification, cadence, outlook, stored, sample)
 
 
 @dataclass(slots=True)

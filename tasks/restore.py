@@ -1,11 +1,8 @@
 """Restore: write a restore point as a dataset of its own, and verify what was written."""
 
 import os
-import secrets
-import shutil
-import time
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -30,6 +27,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
 from gnomon.storage.view import Plane, is_predicted, plane_chunk, raw_dataset
 from gnomon.tasks.heal import heal
+from gnomon.tasks.partial import in_the_making
 from gnomon.tasks.points import RestorePoint, suspects
 from gnomon.tasks.trusted import gather
 from gnomon.tasks.work import Mapper, serial
@@ -153,9 +151,7 @@ def restore(
     if plain and is_predicted(shown):
         raise InvalidInput("a predicted state cannot be restored plain: its cells must stay marked")
     dataset = raw_dataset(repository, shown, plain=plain)
-    partial_path = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
-    with ExitStack() as unfinished:
-        unfinished.callback(_discard, partial_path)
+    with in_the_making(path) as partial_path:
         try:
             _write(dataset, partial_path, repository)
             jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
@@ -168,7 +164,6 @@ def restore(
             os.rename(partial_path, path)
         except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
             raise Unavailable(f"cannot write {target}: {error}; nothing was left behind") from error
-        unfinished.pop_all()
     with suppress(OSError):  # some file systems force no folders; all that is in it was forced
         force_name(path)
     return Restored(target, point, chunks)
@@ -198,20 +193,6 @@ def _check_target(repository: Repository, target: str) -> Path:
                 "restore to a path ending in .zarr"
             )
     return path
-
-
-def _discard(path: Path) -> None:
-    """Remove what a failed write left; threads that have not heard of the failure may add to it."""
-    gone = 0
-    for _ in range(100):
-        gone = 0 if path.exists() else gone + 1
-        if gone > 1:
-            return
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        time.sleep(0.05)
 
 
 def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:

@@ -72,7 +72,8 @@ def without(*gone: str) -> Change:
 
 def everything(case: Case) -> dict[str, bytes]:
     repository = case.open()
-    found = {n: v.values.tobytes() for n, v in repository.history(decode=False).variables.items()}
+    history = repository.history(decode=False)
+    found = {str(n): v.values.tobytes() for n, v in history.variables.items()}
     for point in repository.points("2001-01-26"):
         held = repository.dataset("2001-01-26", kind=point.kind, accept_predicted=True)
         found[point.kind] = str(point.expected_error).encode() + held.sst.values.tobytes()
