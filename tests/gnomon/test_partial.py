@@ -19,7 +19,7 @@ import os, sys, time
 import gnomon.tasks.restore as restore
 work = restore._verify_block if sys.argv[-1].endswith(".nc") else restore._write_block
 def slow(job):
-    os.write(1, b"begun\n")
+    os.write(1, b"begun\\n")
     time.sleep(SECONDS)
     return work(job)
 restore._write_block = restore._verify_block = slow
