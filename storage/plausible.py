@@ -78,6 +78,9 @@ def check_variable(variable: "Variable") -> None:
         raise ValueError(f"{name} has the dims {variable.dims!r:.80}")
     if not is_supported(variable.numpy_dtype):
         raise ValueError(f"{name} has the type {variable.dtype[:40]!r}, which is never captured")
+    if variable.numpy_dtype.kind in "biuf":  # whatever is wrong with what they are packed by
+        packing = variable.packing
+        _ = (packing.scale, packing.offset, packing.fills(), packing.bounds())
     sizes = zip(*parts, strict=True)
     if any((unit % chunk and unit < n) or shard % unit for n, chunk, unit, shard in sizes):
         raise ValueError(f"{name} has units or shards that are no multiples of its chunks")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,11 @@ def paths(value: Any, above: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]
             yield from paths(value[k], (*above, k))
 
 
+def stored(value: Any) -> bytes:
+    """Return JSON as the log has it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
 def changed(value: Any, path: tuple[Step, ...], what: str) -> bytes:
     """Return a document with one field replaced, or gone."""
     copy = json.loads(json.dumps(value))
@@ -87,8 +92,7 @@ def changed(value: Any, path: tuple[Step, ...], what: str) -> bytes:
         del holder[path[-1]]
     else:
         holder[path[-1]] = PLACE
-    text = json.dumps(copy, sort_keys=True, separators=(",", ":"))
-    return text.replace(json.dumps(PLACE), NASTY.get(what, "")).encode()
+    return stored(copy).replace(stored(PLACE), NASTY.get(what, "").encode())
 
 
 class Forge:
@@ -155,6 +159,20 @@ class Forge:
             if mutation.fitting:
                 self._listed(target, document, data)
 
+    def edited(self, target: Path, edit: Callable[[Any, list[Any]], None]) -> None:
+        """Write the repository with settings and records edited in place, all hashes fitting."""
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.sound, target)
+        settings, records = json.loads(json.dumps([self.settings, self.records]))
+        edit(settings, records)
+        data = json.dumps(settings).encode()
+        self._put(target, "gnomon.json", data)
+        forged = {}
+        for number, record in enumerate(records):
+            fields = {k: v for k, v in record.items() if k != "sha256"}
+            forged[number] = stored(fields)
+        self._chain(target, data, forged)
+
     def _put(self, target: Path, name: str, data: bytes) -> None:
         """Write an object, and its copy if it has one."""
         for place in (name, COPIES + name):
@@ -180,7 +198,7 @@ class Forge:
             if record["body"].get("id") == folder:
                 fields = {k: v for k, v in record.items() if k != "sha256"}
                 body = {**fields["body"], "manifest": content_hash(data)}
-                made[number] = json.dumps(fields | {"body": body}, sort_keys=True).encode()
+                made[number] = stored(fields | {"body": body})
         self._chain(target, (target / "gnomon.json").read_bytes(), made)
 
     def _chain(self, target: Path, settings: bytes, forged: dict[int, bytes]) -> None:
@@ -188,7 +206,7 @@ class Forge:
         parent = content_hash(settings)
         for number, record in enumerate(self.records):
             fields = {k: v for k, v in record.items() if k != "sha256"}
-            data = forged.get(number) or json.dumps(fields, sort_keys=True).encode()
+            data = forged.get(number) or stored(fields)
             data = data.replace(json.dumps(record["parent"]).encode(), f'"{parent}"'.encode(), 1)
             head = data.removesuffix(b"}")
             whole = head + _seal(head)

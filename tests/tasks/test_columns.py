@@ -152,3 +152,37 @@ def test_names_that_stand_twice_are_refused(tmp_path: Path) -> None:
     found = attempt(tmp_path / "r")
     assert isinstance(found, Integrity)
     assert "names of columns" in str(found)
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.1, np.inf, -np.inf])
+def test_a_confidence_that_is_none_is_unknown(tmp_path: Path, value: float) -> None:
+    def change(values: Any, columns: list[str]) -> tuple[Any, list[str]]:
+        if "confidence" in columns:
+            values = values.copy()
+            values[..., 2] = value
+            values[..., 3] = value if value < 0 else np.inf
+        return values, columns
+
+    stored = stored_by(tmp_path, change)
+    stack = stored.shadow("t", stored.shadows[-1])
+    assert np.isnan(stack.scores()[..., 2:]).all()
+
+
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, np.inf])
+def test_a_prediction_in_negative_quanta_or_errors_is_refused(
+    tmp_path: Path, column: int, value: float
+) -> None:
+    """Served, it would have a negative or an infinite standard error."""
+
+    def change(values: Any, columns: list[str]) -> tuple[Any, list[str]]:
+        if "quantum" in columns:
+            values = values.copy()
+            values[:, 0, 0, column] = value
+        return values, columns
+
+    stored = stored_by(tmp_path, change)
+    stack = stored.shadow("t", stored.shadows[-1])
+    with pytest.raises(Integrity, match="expected numbers above zero"):
+        stack.chunk(1, (0, 0))
+    assert np.isfinite(stack.chunk(1, (1, 1))[0]).all()
