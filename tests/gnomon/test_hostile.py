@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def questions(place: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
         _OPENED.clear()
         box["r"] = gnomon.open(str(place))
 
+    def asking(at: str) -> None:
+        check_points(box["r"], at)
+
     def loading(at: str) -> None:
         found = box["r"].dataset(at, accept_predicted=True).load()
         error = found.sst_standard_error.values
@@ -65,8 +69,8 @@ def questions(place: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "status", lambda: json.dumps(box["r"].status(), allow_nan=False)
     yield "anomalies", lambda: json.dumps(box["r"].anomalies(), allow_nan=False)
     for at in TIMES:
-        yield f"points {at}", lambda at=at: check_points(box["r"], at)
-        yield f"dataset {at}", lambda at=at: loading(at)
+        yield f"points {at}", partial(asking, at)
+        yield f"dataset {at}", partial(loading, at)
     yield "history", lambda: box["r"].history().load()
     yield "check", lambda: json.dumps(box["r"].check().to_json(), allow_nan=False)
 
