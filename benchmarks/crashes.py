@@ -50,6 +50,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+if not __package__:  # run as a file: the others are beside it
+    sys.path[0] = str(Path(__file__).parents[1])
+
 from benchmarks.acting import ACTIONS, Prepared, build, prepare, run_undisturbed
 from benchmarks.crashing import TIMEOUT_S, Outcome, Trial, play, undergo
 from benchmarks.faults import call, note

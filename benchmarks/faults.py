@@ -1,11 +1,12 @@
 """What damage to stored files does: which share is returned silently wrong, which share is named.
 
-    python -m benchmarks.faults SOURCE --variable NAME [--steps N] [--trials N] [--seed N]
-                                [--stores gnomon,zarr,...] [--json]
+    python benchmarks/faults.py SOURCE --variable NAME[,NAME...] [--steps N] [--trials N]
+                                [--seed N] [--stores gnomon,zarr,...] [--json]
 
 Stores, all holding the same states of the same variable and its dimension coordinates:
 
-gnomon       backfilled, then updated twice: three commits of captures, shadows from four steps on
+gnomon       backfilled, then updated twice: three commits of captures, shadows from four steps on;
+             a chunk of the newest capture is suspect, and healed
 zarr         Zarr v3, one state appended after another by xarray, all defaults
 zarr_crc32c  the same with Crc32cCodec as last compressor of every array
 icechunk     the same as zarr in a local folder, all defaults, one commit per state
@@ -16,8 +17,9 @@ by one; for gnomon every restore point, forecasts among them, and what it report
 every snapshot, difference and operation. Answers are compared with those of the pristine copy, bit
 for bit, attributes among them. `silent` is the share of trials in which an answer differed without
 an error, whatever other answers did; an error, a crash and an endless read are not silent, nor is
-damage that changes no answer. `named` is the share in which the store's own check names the file
-(`swapped`: both); Zarr and Icechunk have no check.
+damage that changes no answer, nor an answer that says itself what it lacks (`notes` of a restore
+point or of the status, `gnomon_notes` of a dataset). `named` is the share in which the store's own
+check names the file (`swapped`: both); Zarr and Icechunk have no check.
 
 Every stored file is damaged once by every fault that can be applied to it, in random order;
 with --trials they take turns until so many trials are made. Fields of more than 16384 cells are
@@ -40,6 +42,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -51,8 +54,11 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+if not __package__:  # run as a file: the others are beside it
+    sys.path[0] = str(Path(__file__).parents[1])
+
 from benchmarks.damages import FAULTS, MOST_TRIALS, Built, Damage, Tree, draw
-from benchmarks.stores import STORES, Store, load
+from benchmarks.stores import STORES, TOLD, Store, load
 
 PROCESSES, TIMEOUT_S, MOST_MEMORY = 2, 120.0, 12 << 30
 
@@ -192,9 +198,19 @@ def judge(damage: Damage, seen: Seen | None, truth: dict[str, str | None]) -> tu
     text = "\n".join(seen.texts)
     names = [rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)" for name in damage]
     named = "named" if all(re.search(name, text) for name in names) else "unnamed"
-    if any(answer not in (None, truth.get(question)) for question, answer in seen.answers.items()):
+    answers = seen.answers.items()
+    if any(a is not None and is_other(a, truth.get(question)) for question, a in answers):
         return "silent", named
-    return "error" if None in seen.answers.values() else "harmless", named
+    if None in seen.answers.values():
+        return "error", named
+    told = any(answer != truth.get(question) for question, answer in answers)
+    return "told" if told else "harmless", named
+
+
+def is_other(answer: str, truth: str | None) -> bool:
+    """Whether an answer differs in a line that does not say that it knows less."""
+    lines = zip_longest(answer.split("\n"), (truth or "").split("\n"), fillvalue="")
+    return any(a != b and not a.startswith(TOLD) for a, b in lines)
 
 
 def read_pristine(name: str, built: Built, copies: Sequence[Path]) -> dict[str, str | None]:
@@ -261,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source", help="file or store that xarray opens")
     parser.add_argument("variable", nargs="?", default=argparse.SUPPRESS)
-    parser.add_argument("--variable", help="variable with a time dimension")
+    parser.add_argument("--variable", help="variables with a time dimension: NAME,...")
     parser.add_argument("--steps", type=int, default=8, help="states that are stored (8)")
     parser.add_argument("--trials", type=int, help="per fault and store (each file once)")
     parser.add_argument("--seed", type=int, default=0, help="of the random damages (0)")

@@ -12,6 +12,7 @@ import argparse
 import json
 import resource
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -24,6 +25,9 @@ import numpy as np
 import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
+
+if not __package__:  # run as a file: the others are beside it
+    sys.path[0] = str(Path(__file__).parents[1])
 
 import gnomon
 from benchmarks.skill import ENVIRONMENT, run_rivals, season_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +18,10 @@ from zarr.codecs import Crc32cCodec
 
 import gnomon.creation
 import gnomon.repository
+from gnomon.maintenance import utc
+from gnomon.repository import GnomonRepository
+from gnomon.storage.model import SUSPECT
+from gnomon.storage.view import NOTES
 
 if TYPE_CHECKING:
     import icechunk
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 type Routes = Iterator[tuple[str, Callable[[], str]]]
 
 MOST_CELLS = 16384
+TOLD = "(it says that it knows less) "
+"""Begins a line of an answer that says so."""
 PACKING = (
     "_FillValue",
     "missing_value",
@@ -39,32 +45,39 @@ PACKING = (
 # What is stored --------------------------------------------------------------------------------
 
 
-def load(source: str, name: str, steps: int) -> xr.Dataset:
-    """The first states of a variable, one more than asked for, cut and ready to be written."""
+def load(source: str, names: str, steps: int) -> xr.Dataset:
+    """The first states of variables, one more than asked for, cut and ready to be written.
+
+    Parameters
+    ----------
+    names
+        One name, or several with commas between them.
+    """
     with xr.open_dataset(source) as opened:
-        field = opened[name]
-        times = [d for d in field.dims if d == "time" or _is_time(opened.get(str(d)))]
-        if not times:
-            raise SystemExit(
-                f"{name} has no time dimension, only {', '.join(map(str, field.dims))}"
-            )
-        dimension = times[0]
-        field = field.transpose(dimension, ...).isel({dimension: slice(steps + 1)})
-        while field[0].size > MOST_CELLS:
-            longest = max(field.dims[1:], key=lambda d: field.sizes[d])
-            size = field.sizes[longest]
-            field = field.isel({longest: slice(size // 4, size // 4 + size // 2)})
-        dataset = field.reset_coords(drop=True).to_dataset(name=name)
-        dataset = dataset.drop_vars(set(dataset.coords) - set(field.dims))
-        dataset = dataset.rename({dimension: "time"}).load()
+        dataset = xr.Dataset({n: _states(opened, n, steps) for n in names.split(",")}).load()
     if dataset.sizes["time"] < 4:
-        raise SystemExit(f"{name} has {dataset.sizes['time']} times; at least 4 are needed")
+        raise SystemExit(f"{names} has {dataset.sizes['time']} times; at least 4 are needed")
     for variable in dataset.variables.values():
         variable.attrs = {k: v for k, v in variable.attrs.items() if k != "bounds"}
         variable.encoding = {k: variable.encoding[k] for k in PACKING if k in variable.encoding}
     dataset.encoding.clear()
     dataset["time"].encoding.setdefault("units", "seconds since 1970-01-01")
     return dataset
+
+
+def _states(opened: xr.Dataset, name: str, steps: int) -> xr.DataArray:
+    field = opened[name]
+    times = [d for d in field.dims if d == "time" or _is_time(opened.get(str(d)))]
+    if not times:
+        raise SystemExit(f"{name} has no time dimension, only {', '.join(map(str, field.dims))}")
+    dimension = times[0]
+    field = field.transpose(dimension, ...).isel({dimension: slice(steps + 1)})
+    while field[0].size > MOST_CELLS:
+        longest = max(field.dims[1:], key=lambda d: field.sizes[d])
+        size = field.sizes[longest]
+        field = field.isel({longest: slice(size // 4, size // 4 + size // 2)})
+    field = field.reset_coords(drop=True)
+    return field.drop_vars(set(field.coords) - set(field.dims)).rename({dimension: "time"})
 
 
 def _is_time(coordinate: xr.DataArray | None) -> bool:
@@ -121,7 +134,10 @@ def build_icechunk(dataset: xr.Dataset, folder: Path, keep: Callable[[], None]) 
 
 
 def build_gnomon(dataset: xr.Dataset, folder: Path, keep: Callable[[], None]) -> list[str]:
-    """Backfill, update twice, and return the times of captures and shadow, ISO 8601."""
+    """Backfill, update twice, doubt a chunk, and return the times of captures and shadow.
+
+    The newest capture has a suspect chunk, so that healing is among what is asked for.
+    """
     dataset = dataset.isel(time=slice(1, None))
     source = folder.parent / "source.zarr"
     for _ in append(dataset, lambda: source):
@@ -132,6 +148,15 @@ def build_gnomon(dataset: xr.Dataset, folder: Path, keep: Callable[[], None]) ->
     for until in (times[len(times) // 2 - 1], times[-2], None):
         repository.update(until=until)
         keep()
+    stored = repository.stored
+    newest = stored.timeline[-1].step
+    chunks = [
+        {"variable": v.name, "step": newest, "chunk": [0] * len(v.dims), "status": SUSPECT}
+        for v in stored.settings.variables
+        if v.forecast
+    ]
+    stored.commit("verdict", {"chunks": chunks, "reason": "asked for"}, utc())
+    keep()
     return [*times, *repository.status()["shadow"]]
 
 
@@ -187,18 +212,36 @@ def read_gnomon(folder: Path, times: Sequence[str]) -> Routes:
     yield "dataset", lambda: digest(repository.history(decode=False))
 
     def read(at: str) -> str:
-        points = repository.points(at)
-        found = [
-            digest(repository.dataset(at, kind=p.kind, accept_predicted=True, decode=False))
-            for p in points
-            if p.kind != "last_capture"  # another time's capture
-        ]
-        return f"{points} {found}"
+        return "\n".join(_answer(repository, at, p.kind, p.step) for p in repository.points(at))
+
+    def status() -> str:
+        found = {**repository.status(), "repository": None}
+        notes = found.pop("notes")
+        return f"{TOLD if notes else ''}{found}"
 
     for at in times:
         yield f"points {at}", partial(read, at)
     yield "anomalies", lambda: repr(repository.anomalies())
-    yield "status", lambda: repr({**repository.status(), "repository": None})
+    yield "status", status
+
+
+def _answer(repository: GnomonRepository, at: str, kind: str, step: int | None) -> str:
+    """What is answered with one restore point: what is said of it, and a hash of what it holds."""
+    points = repository.points(at)
+    point = next(p for p in points if (p.kind, p.step) == (kind, step))
+    notes, held = [*point.notes], ""
+    if kind == "healed":
+        point = repository.explain(at, kind=kind)
+        notes += point.notes
+    if kind != "last_capture":  # another time's capture
+        capture = step if kind in ("captured", "suspect", "revision") else None
+        wanted = None if capture is not None else kind
+        dataset = repository.dataset(
+            at, kind=wanted, capture=capture, accept_predicted=True, decode=False
+        )
+        notes += [dataset.attrs.pop(NOTES)] if NOTES in dataset.attrs else []
+        held = digest(dataset)
+    return f"{TOLD if notes else ''}{replace(point, notes=())} {held}"
 
 
 def check_gnomon(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``gnomon --help`` answ
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from traceback import format_exc
@@ -62,6 +63,7 @@ def main() -> None:
     open_missing_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         # Not standalone: Typer's own way to say what is wrong takes several lines.
         code = app(standalone_mode=False)
@@ -74,6 +76,8 @@ def main() -> None:
         _fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
     except GnomonError as error:
         _fail(str(error), error.exit_code)
+    except _Terminated:
+        _fail("terminated; nothing half-done was kept, run the command again", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
         _fail("interrupted; nothing half-done was kept, run the command again", 130)
     except Exception as error:
@@ -96,6 +100,15 @@ def _told(error: Exception) -> tuple[str, int]:
         return f"a store failed: {failure}; nothing was committed, mend it and run again", 6
     text = one_line(error, 300)
     return f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1
+
+
+class _Terminated(BaseException):
+    """The process was asked to end: what was begun is undone on the way out."""
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what follows must end
+    raise _Terminated
 
 
 def _store_failure(error: Exception) -> str | None:

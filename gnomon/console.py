@@ -34,8 +34,8 @@ __all__ = [
 EXIT_CODES = """
 Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
 3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository is of a newer format;
-130 interrupted; 141 whoever read the output went away.
+repository; 6 a store did not answer, try again; 7 the repository is of a newer format; 130 and 143
+interrupted and terminated, nothing half-done was kept; 141 whoever read the output went away.
 """
 READER_GONE = 141
 """What a shell says of a program whose reader has closed the pipe."""

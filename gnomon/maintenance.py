@@ -15,6 +15,7 @@ from gnomon.storage.stats import Stats, stats
 from gnomon.storage.subset import parse_subset
 from gnomon.storage.times import format_instant
 from gnomon.tasks.compare import Difference, compare
+from gnomon.tasks.partial import sweep
 from gnomon.tasks.points import locate
 
 __all__ = ["Maintenance", "Progress", "utc"]
@@ -122,12 +123,17 @@ class Maintenance:
     ) -> Pruned:
         """Free the bytes of what was forgotten, of old forecasts and of interrupted runs.
 
+        What restores beside the repository left, whose processes are dead, is removed too.
+
         Parameters
         ----------
         grace
             What was written later than this ago, and not committed, is left alone: its run may
             be going on. Were it removed, that run would begin again.
         """
+        place = self._repository.location.path
+        if place is not None and not dry_run:
+            sweep(place.parent)
         options: dict[str, Any] = {"dry_run": dry_run, "progress": progress}
         since = datetime.now(UTC) - grace if grace else None
         repository, done = self._repository.retried(

@@ -2,7 +2,8 @@
 
 import xarray as xr
 
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.view import Notes, Plane, raw_dataset, reading_store
@@ -74,12 +75,12 @@ class Reading:
             at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
         )
         raw = raw_dataset(seen, shown, plain=plain, notes=notes)
-        return xr.decode_cf(raw) if decode else raw
+        return _decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
         raw = raw_dataset(self._repository, self._history(), plain=True)
-        return xr.decode_cf(raw) if decode else raw
+        return _decoded(raw) if decode else raw
 
     def reading_store(
         self,
@@ -128,7 +129,7 @@ class Reading:
                 accept_predicted=accept_predicted,
             )
             shown, point = planes(seen, point)
-            return seen, shown, point.notes()
+            return seen, shown, point.attributes()
         if match != "exact" or capture is not None or kind not in (None, "forecast"):
             raise InvalidInput(
                 "match, capture and kinds other than 'forecast' are of one time; name it with 'at'"
@@ -142,3 +143,15 @@ class Reading:
                 "leads of the newest shadow with kind='forecast'"
             )
         return self._repository, self._history(), {}
+
+
+def _decoded(raw: xr.Dataset) -> xr.Dataset:
+    """Return a dataset decoded by CF, if its attributes are such that it can be."""
+    try:
+        return xr.decode_cf(raw)
+    except NONSENSE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Integrity(
+            f"the attributes that were captured cannot be decoded ({reason}); take the values as "
+            "they are stored, with decode=False"
+        ) from error

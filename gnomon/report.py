@@ -1,7 +1,7 @@
 """What people see: tables and progress bars on the terminal."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,7 @@ def print_status(found: dict[str, Any]) -> None:
     )
     for name, v in found["variables"].items():
         _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
+    _print_notes(found["notes"])
 
 
 def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None:
@@ -237,6 +238,13 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
         "needs",
     )
     print_table(header, rows)
+    _print_notes(text for point in found for text in point.notes)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    """Print what could not be read, each once."""
+    for text in dict.fromkeys(notes):
+        note(f"note: {text}")
 
 
 def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
@@ -254,6 +262,7 @@ def print_restored(result: dict[str, Any]) -> None:
     note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
     if point.predicted:
         note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
+    _print_notes(point.notes)
 
 
 def print_anomalies(found: Sequence[dict[str, Any]]) -> None:

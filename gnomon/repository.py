@@ -18,6 +18,7 @@ from gnomon.storage.errors import NotFound
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
+from gnomon.tasks.expectation import unreadable
 from gnomon.tasks.points import Match, find_instant, suspects
 from gnomon.tasks.restore import Restored, restore, select
 from gnomon.tasks.work import Mapper
@@ -278,6 +279,7 @@ class GnomonRepository(Reading, Maintenance):
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "alerts_unsent": unsent_alerts(stored),
             "due": report.get("due"),
+            "notes": list(unreadable(stored)),
         }
 
 

@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.documents import members
 from gnomon.storage.errors import InvalidInput
 
 __all__ = ["NOTE", "attributes_from_json", "attributes_to_json", "plain_attributes"]
 
 NOTE = "gnomon_"
 """How the attributes begin that say what a restored dataset is."""
+
+
+MOST_ITEMS = 2**16
+"""Items of a list in an attribute, which is looked through one by one; arrays may be longer."""
 
 
 def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:
@@ -21,7 +26,7 @@ def attributes_to_json(attributes: dict[Any, Any]) -> dict[str, Any]:
 
 def attributes_from_json(data: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes that :func:`attributes_to_json` wrote."""
-    return {name: _from_json(value) for name, value in data.items()}
+    return members(data, "attributes", lambda value, _: _from_json(value))
 
 
 def _to_json(value: Any, name: str) -> Any:
@@ -53,6 +58,8 @@ def _array_to_json(value: NDArray[Any] | np.generic, name: str) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, list):
+        if len(value) > MOST_ITEMS:
+            raise ValueError(f"an attribute has {len(value)} items, at most {MOST_ITEMS} are taken")
         return [_from_json(item) for item in value]
     if isinstance(value, dict) and "map" in value:
         return {key: _from_json(item) for key, item in value["map"].items()}

@@ -20,6 +20,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
 from gnomon.storage import gz
+from gnomon.storage.documents import NONSENSE, anything, items, members, parse, text, whole
 from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.location import Location
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_manifest",
     "manifest_name",
     "object_hash",
+    "read_entries",
     "sequence_of",
     "write_manifest",
 ]
@@ -137,10 +139,19 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
             "after it was written, run 'gnomon repair'"
         )
     try:
-        entries = json.loads(gz.unpack(data, MANIFEST_BYTES))
-        return {str(k): (int(v[0]), str(v[1])) for k, v in entries.items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return read_entries(parse(gz.unpack(data, MANIFEST_BYTES)))
+    except NONSENSE as error:
         raise Integrity(f"{name} is not a manifest; the repository was tampered with") from error
+
+
+def read_entries(value: object) -> dict[str, Entry]:
+    """Return objects with their size and hash from JSON; ValueError and its like if it is none."""
+    return members(value, "objects", _entry)
+
+
+def _entry(value: object, what: str) -> Entry:
+    size, content = items(value, what, anything, most=2)
+    return whole(size, what, least=0), text(content, what)
 
 
 class _WriteOnce(ObjectStore[Any]):

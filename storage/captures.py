@@ -36,7 +36,7 @@ from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.shards import Shards
-from gnomon.storage.slab import Slab
+from gnomon.storage.slab import Column, Slab
 from gnomon.storage.text import is_text, text_name, unpack_text
 
 __all__ = [
@@ -55,10 +55,15 @@ __all__ = [
 ]
 
 COLUMNS = ["base", "coding", "status", "digest_high", "digest_low", "filter"]
+_WANTED = [Column(name) for name in COLUMNS[:5]] + [Column("filter", default=0)]
+"""Before there was a filter, residuals were as they are; the digest tells if that is wrong."""
 BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
 UNCHANGED = -1
 MAX_CHAIN = 10
 """Deltas that a read may have to add up before the next one is stored as a key."""
+
+LONGEST_CHAIN = 16
+"""Deltas that a reader takes; no format allows for more."""
 
 CACHE_BYTES = 2**26
 """Decoded chunks that a stack keeps, so that reading step after step decodes each chain once."""
@@ -222,7 +227,13 @@ class CaptureStack:
     def rows(self, step: int) -> NDArray[np.int64]:
         """Return the index rows (*chunk grid, 5) of a step, verified."""
         slab, local = self._slab(step)
-        rows: NDArray[np.int64] = slab.index()[local]
+        index = slab.index()
+        if local >= len(index) or index.dtype.kind != "i":
+            raise Integrity(
+                f"{slab.path}/index holds {len(index)} captures, and step {step} should be number "
+                f"{local} of them; the repository was tampered with"
+            )
+        rows: NDArray[np.int64] = index[local]
         return rows
 
     def status(self, step: int) -> NDArray[np.int64]:
@@ -272,10 +283,15 @@ class CaptureStack:
         Raises
         ------
         Integrity
-            A step refers to itself or forward.
+            A step refers to itself or forward, or the chain is longer than any is written.
         """
         links = [self._holder(step, index)]
         while self.rows(links[-1])[index][CODING] > 0:
+            if len(links) > LONGEST_CHAIN:
+                raise Integrity(
+                    f"{self._address(step, index)} needs more than {LONGEST_CHAIN} others below "
+                    "it; the repository is inconsistent, restore it from a copy"
+                )
             base = int(self.rows(links[-1])[index][BASE])
             links.append(self._holder(self._below(links[-1], base, index), index))
         return links
@@ -409,7 +425,13 @@ class CaptureStack:
         if slab is None:
             path = f"captures/{captured.slab}/{self.variable.folder}"
             roots = {"index": self.slabs[captured.slab][self.variable.name]}
-            slab = self._slabs[captured.slab] = Slab(self.location, path, roots)
+            slab = self._slabs[captured.slab] = Slab(
+                self.location,
+                path,
+                roots,
+                columns={"index": _WANTED},
+                sizes={"index": (None, *self.variable.grid.counts)},
+            )
             self._drop_slabs()
         return slab, captured.local
 

@@ -22,7 +22,7 @@ from gnomon.storage.grid import Block, Grid, Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Variable
 from gnomon.storage.shards import Shards, pack_shard, pack_whole
-from gnomon.storage.slab import Slab, create_table
+from gnomon.storage.slab import Column, Slab, create_table
 
 __all__ = [
     "ForecasterState",
@@ -38,6 +38,8 @@ STATE_BYTES = 2**26
 """Size of a stored object of the state, about; more only where a single chunk needs it."""
 
 Floats = NDArray[np.float64]
+
+_INDEX = [Column("digest_high", also="high"), Column("digest_low", also="low")]
 
 
 def state_grid(grid: Grid, rows: int) -> Grid:
@@ -170,7 +172,13 @@ class ForecasterState:
     def _open(self) -> tuple[Slab, Shards, Shards]:
         if self._opened is None:
             path = f"forecaster/{self.id}/{self.variable.folder}"
-            slab = Slab(self.location, path, {"index": self.root})
+            slab = Slab(
+                self.location,
+                path,
+                {"index": self.root},
+                columns={"index": _INDEX},
+                sizes={"index": self.variable.grid.counts},
+            )
             double = np.dtype("<f8")
             grid = state_grid(self.variable.grid, self.rows)
             cells = Shards(self.location, f"{path}/cells", grid, double, self.rows)

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gnomon.storage.batch import Entry, load_manifest, manifest_name
+from gnomon.storage.batch import Entry, load_manifest, manifest_name, read_entries
+from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Record
@@ -58,9 +59,8 @@ def take_inventory(repository: Repository) -> Inventory:
 def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
     """Yield what a repair has packed otherwise than it was."""
     try:
-        for name, (size, content) in record.body["objects"].items():
-            yield str(name), (int(size), str(content))
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        yield from read_entries(record.body["objects"]).items()
+    except NONSENSE as error:
         raise Integrity(
             f"log record {record.sequence} (repair) does not hold what it should; the repository "
             "was tampered with"
@@ -80,7 +80,8 @@ def is_expected(state: State, folder: str, name: str) -> bool:
     if parts[0] == "captures":
         # captures/<id>/<variable>/residual/c/<local>/...
         if len(parts) > 5 and parts[3:5] == ["residual", "c"]:
-            return (folder, int(parts[5])) in state.places
+            position = parts[5]
+            return position.isdecimal() and (folder, int(position[:20])) in state.places
         return folder in state.written
     if parts[0] == "forecaster":
         return folder in state.forecasters

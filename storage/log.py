@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gnomon.storage import gz
-from gnomon.storage.errors import Conflict, Format, GnomonError, Integrity, NotFound
+from gnomon.storage.documents import NONSENSE, anything, members, parse, text, whole
+from gnomon.storage.errors import Conflict, Format, GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.location import Location
 
 __all__ = [
@@ -44,7 +45,7 @@ SPAN = 256
 COPIES = "copies/"
 """Prefix of the second copies of small objects that nothing can be read without."""
 RECORD_BYTES = 2**28
-"""A record in a checkpoint that is longer is not ours."""
+"""A record that is longer is not ours."""
 SEAL_BYTES = len(',"sha256":""}') + 64
 
 
@@ -95,15 +96,19 @@ class Record:
     def from_json(cls, data: bytes, name: str) -> "Record":
         """Read a record back; `name` is for the error message."""
         try:
-            fields = json.loads(data)
+            if len(data) > RECORD_BYTES:
+                raise ValueError(f"it has more than {RECORD_BYTES} bytes")
+            fields = parse(data)
             version = fields["version"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except NONSENSE as error:
             raise Integrity(
-                f"{name} is not a log record; restore it from a copy of the repository"
+                f"{name} is not a log record ({str(error)[:200]}); restore it from a copy of the "
+                "repository"
             ) from error
         if version != VERSION:
             raise Format(
-                f"{name} has record version {version}, this program reads {VERSION}; upgrade gnomon"
+                f"{name} has record version {version!r:.40}, this program reads {VERSION}; "
+                "upgrade gnomon"
             )
         if data[-SEAL_BYTES:] != _seal(data[:-SEAL_BYTES]):
             raise Integrity(
@@ -112,15 +117,15 @@ class Record:
             )
         try:
             return cls(
-                int(fields["sequence"]),
-                str(fields["parent"]),
-                str(fields["kind"]),
-                str(fields["committed_at"]),
-                dict(fields["body"]),
-                str(fields["nonce"]),
+                whole(fields["sequence"], "sequence", least=0),
+                text(fields["parent"], "parent"),
+                text(fields["kind"], "kind"),
+                text(fields["committed_at"], "committed_at"),
+                members(fields["body"], "body", anything),
+                text(fields["nonce"], "nonce"),
                 content_hash(data),
             )
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except NONSENSE as error:
             raise Integrity(
                 f"{name} lacks fields of a log record; restore it from a copy of the repository"
             ) from error
@@ -285,13 +290,16 @@ class Log:
         record = Record(len(records), parent, kind, committed_at, body)
         data = record.to_json()
         name = record_name(record.sequence)
+        try:  # no record is ever put that could not be read
+            made = Record.from_json(data, name)
+        except Integrity as error:
+            raise InvalidInput(f"nothing was committed: {error}") from error
         try:
             self._location.create(name, data, durable=True)
         except Conflict as error:
             raise Conflict(
                 f"another writer committed {name} first; nothing of this run was kept, run it again"
             ) from error
-        made = Record.from_json(data, name)
         try:
             self._location.create(COPIES + name, data, durable=True)
             if (made.sequence + 1) % SPAN == 0:

@@ -6,6 +6,7 @@ what the log records say was captured and predicted.
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -14,9 +15,20 @@ from numpy.typing import NDArray
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.delta import atom
+from gnomon.storage.documents import flag, items, members, number, optional, text, whole
 from gnomon.storage.errors import Format, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.packing import Packing
+from gnomon.storage.plausible import (
+    LARGEST_NDIM,
+    MOST_LEADS,
+    check_settings,
+    check_variable,
+    length,
+    members_of,
+    positive,
+    size,
+)
 from gnomon.storage.redaction import redacted
 from gnomon.storage.text import is_text
 
@@ -65,6 +77,21 @@ class SourceSpec:
         return redacted(
             f"SourceSpec(url={self.url!r}, kind={self.kind!r}, time={self.time!r}, "
             f"engine={self.engine!r}, group={self.group!r})"
+        )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "SourceSpec":
+        """Read the JSON form; ValueError and its like if it is none."""
+        kind = text(data["kind"], "the kind of the source")
+        time = optional(data["time"], lambda v: text(v, "the time dimension"))
+        if kind not in ("append", "state") or (time is None) != (kind == "state"):
+            raise ValueError(f"a source of kind {kind[:40]!r} with the time dimension {time!r}")
+        return cls(
+            url=text(data["url"], "the URL of the source"),
+            kind=kind,  # type: ignore[arg-type]
+            time=time,
+            engine=optional(data["engine"], lambda v: text(v, "the engine of the source")),
+            group=optional(data["group"], lambda v: text(v, "the group of the source")),
         )
 
 
@@ -173,11 +200,23 @@ class Variable:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Variable":
-        """Read the JSON form."""
-        lists = {
-            n: tuple(data[n]) for n in ("dims", "shape", "chunks", "units", "shards", "cyclic")
-        }
-        return cls(**{**data, **lists, "attributes": attributes_from_json(data["attributes"])})
+        """Read the JSON form; ValueError and its like if it is none."""
+        name = text(data["name"], "the name of a variable")
+        found = cls(
+            name=name,
+            dims=items(data["dims"], f"dims of {name}", text),
+            shape=items(data["shape"], f"shape of {name}", size),
+            dtype=text(data["dtype"], f"dtype of {name}"),
+            chunks=items(data["chunks"], f"chunks of {name}", length),
+            units=items(data["units"], f"units of {name}", length),
+            shards=items(data["shards"], f"shards of {name}", length),
+            attributes=attributes_from_json(data["attributes"]),
+            forecast=flag(data["forecast"], f"forecast of {name}"),
+            cyclic=items(data["cyclic"], f"cyclic of {name}", flag),
+            time_axis=whole(data["time_axis"], f"time_axis of {name}", least=0, most=LARGEST_NDIM),
+        )
+        check_variable(found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +292,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Settings":
-        """Read the JSON form.
+        """Read the JSON form; ValueError and its like if it is none.
 
         Raises
         ------
@@ -261,29 +300,45 @@ class Settings:
             The repository is newer than this program, or not a repository.
         """
         check_format(data)
-        fields = {n: data[n] for n in cls.__dataclass_fields__}
-        frame = {
-            n: {**e, "attributes": attributes_from_json(e["attributes"])}
-            for n, e in data["frame_entries"].items()
-        }
-        periods = data["periods_s"]
-        return cls(
-            **fields
-            | {
-                "source": SourceSpec(**data["source"]),
-                "variables": tuple(Variable.from_json(v) for v in data["variables"]),
-                "frame_entries": frame,
-                "attributes": attributes_from_json(data["attributes"]),
-                "time_attributes": attributes_from_json(data["time_attributes"]),
-                "periods_s": None if periods is None else tuple(periods),
-                "names": tuple(data["names"]),
-            }
+        variables = items(
+            data["variables"], "variables", lambda v, _: Variable.from_json(members_of(v))
         )
+        found = cls(
+            source=SourceSpec.from_json(data["source"]),
+            variables=variables,
+            created_at=text(data["created_at"], "created_at"),
+            frame=text(data["frame"], "frame"),
+            frame_entries=members(data["frame_entries"], "frame_entries", _frame_entry),
+            attributes=attributes_from_json(data["attributes"]),
+            dims=members(data["dims"], "dims", size),
+            time_attributes=attributes_from_json(data["time_attributes"]),
+            time_dtype=text(data["time_dtype"], "time_dtype"),
+            leads=whole(data["leads"], "leads", least=1, most=MOST_LEADS),
+            periods_s=optional(data["periods_s"], lambda v: items(v, "periods_s", positive)),
+            tolerances=members(data["tolerances"], "tolerances", partial(number, least=0.0)),
+            interval_s=optional(data["interval_s"], lambda v: positive(v, "interval_s")),
+            names=items(data["names"], "names", text),
+            chunk_sizes=members(data["chunk_sizes"], "chunk_sizes", size),
+        )
+        check_settings(found)
+        return found
+
+
+def _frame_entry(value: object, what: str) -> dict[str, Any]:
+    data = members_of(value)
+    return {
+        "dims": list(items(data["dims"], f"{what}: dims", text)),
+        "attributes": attributes_from_json(data["attributes"]),
+        "dtype": text(data["dtype"], f"{what}: dtype"),
+        "shape": list(items(data["shape"], f"{what}: shape", size)),
+        "file": text(data["file"], f"{what}: file"),
+        "hash": text(data["hash"], f"{what}: hash"),
+    }
 
 
 def check_format(data: dict[str, Any]) -> None:
     """Refuse settings of another format."""
-    version = data.get("format")
+    version = members_of(data).get("format")
     if version == 1:
         raise Format(
             "the repository has format 1, of a program before its first release; "
@@ -291,7 +346,8 @@ def check_format(data: dict[str, Any]) -> None:
         )
     if version != FORMAT:
         raise Format(
-            f"the repository has format {version!r}, this program reads {FORMAT}; upgrade gnomon"
+            f"the repository has format {version!r:.40}, this program reads {FORMAT}; "
+            "upgrade gnomon"
         )
 
 

@@ -18,6 +18,7 @@ from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.credentials import ADVICE, refuse_in_source
+from gnomon.storage.documents import NONSENSE, parse
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -31,7 +32,7 @@ from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.frame import encode_frame, load_frame
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Log, Record, content_hash
-from gnomon.storage.model import CapturedStep, Settings, Shadow, check_format
+from gnomon.storage.model import CapturedStep, Settings, Shadow
 from gnomon.storage.redaction import credential_in, redacted
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.state import State, fold
@@ -89,6 +90,10 @@ class Repository:
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
         data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
+        try:  # nothing is ever put that could not be read
+            Settings.from_json(parse(data))
+        except NONSENSE as error:
+            raise InvalidInput(f"such a dataset cannot be protected: {error}") from error
         location.create(SETTINGS, data)
         _probe(location)
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
@@ -137,12 +142,10 @@ class Repository:
         if known is not None:
             return known.refresh()
         try:
-            content = json.loads(data)
-            check_format(content)
-            settings = Settings.from_json(content)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            settings = Settings.from_json(parse(data))
+        except NONSENSE as error:
             raise Integrity(
-                f"{location.url}/{name} is damaged ({type(error).__name__}); "
+                f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
                 "restore it from a copy of the repository"
             ) from error
         _warn_of_secret(settings)
@@ -216,6 +219,7 @@ class Repository:
         newest = self
         for attempt in range(ATTEMPTS):
             said = {**body, "era": self.era} if self.era != len(newest.eras) - 1 else body
+            newest._refuse_unreadable(kind, said, committed_at)
             try:
                 log = Log(self.location, self.genesis)
                 record = log.append(newest.records, kind, said, committed_at)
@@ -229,6 +233,14 @@ class Repository:
                     newest._refuse_pruned(batch)
         after = newest._followed_by((record,))
         return after if kind == "era" else replace(after, era=self.era)
+
+    def _refuse_unreadable(self, kind: str, body: dict[str, Any], committed_at: str) -> None:
+        """Raise :class:`InvalidInput` for a record that nobody could read: it is never put."""
+        record = Record(len(self.records), "", kind, committed_at, body)
+        try:
+            fold(self.eras, (record,))
+        except Integrity as error:
+            raise InvalidInput(f"nothing was committed: {error}") from error
 
     def refuse_stale(self, work: Work) -> None:
         """Raise :class:`Conflict` if a commit since then concerns some work."""

@@ -19,7 +19,7 @@ from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.shards import Shards
-from gnomon.storage.slab import Slab
+from gnomon.storage.slab import Column, Slab
 
 __all__ = [
     "INDEX_COLUMNS",
@@ -32,6 +32,9 @@ __all__ = [
 
 INDEX_COLUMNS = ["base", "digest_high", "digest_low"]
 SCORE_COLUMNS = ["quantum", "error_scale", "confidence", "expected_rmse"]
+_INDEX = [Column(name) for name in INDEX_COLUMNS]
+_SCORE = [Column("quantum"), Column("error_scale")]
+_SCORE += [Column("confidence", default=np.nan), Column("expected_rmse", default=np.nan)]
 NO_BASE = -1
 """Base of a chunk that was never captured well."""
 _NOTHING = np.iinfo(np.int32).min
@@ -157,12 +160,26 @@ class ShadowStack:
         if self._slab is None:
             path = f"shadows/{self.shadow.id}/{self.variable.folder}"
             roots: dict[str, Any] = self.shadow.variables[self.variable.name]["roots"]
-            self._slab = Slab(self.location, path, roots)
+            sizes = (len(self.shadow.instants), *self.variable.grid.counts)
+            self._slab = Slab(
+                self.location,
+                path,
+                roots,
+                columns={"index": _INDEX, "score": _SCORE},
+                sizes=dict.fromkeys(("index", "score"), sizes),
+            )
         return self._slab
 
     def scores(self) -> Floats:
-        """Return quantum, error scale, confidence, expected RMSE per (lead, *chunk grid)."""
-        return np.asarray(self.slab.index("score"), np.float64)
+        """Return quantum, error scale, confidence, expected RMSE per (lead, *chunk grid).
+
+        A confidence that is no probability, and an expected RMSE that is none, are NaN: unknown.
+        """
+        scores = np.array(self.slab.index("score"), np.float64)
+        confidence, rmse = scores[..., 2], scores[..., 3]
+        confidence[~((confidence >= 0) & (confidence <= 1))] = np.nan
+        rmse[~((rmse >= 0) & np.isfinite(rmse))] = np.nan
+        return scores
 
     def file(self, lead: int, index: Index) -> str:
         """Return the stored object that holds the predicted change of a chunk."""
@@ -201,7 +218,14 @@ class ShadowStack:
                 f"{name} ({files}): digest differs from what was written; "
                 "run 'gnomon update --refit' to make a new shadow"
             )
+        if not (np.isfinite(score[:2]).all() and (score[:2] > 0).all()):
+            raise Integrity(
+                f"{name}: found a quantum of {score[0]} and an error scale of {score[1]}, expected "
+                "numbers above zero; run 'gnomon update --refit' to make a new shadow"
+            )
         base = None
         if row[0] != NO_BASE:
+            if int(row[0]) not in self.shadow.bases:
+                raise Integrity(f"{name} is counted from step {row[0]}, which the log does not say")
             base = self.variable.to_physical(self.captures.chunk(int(row[0]), index))
         return _dequantise(change, error, score, _reference(base, shape))

@@ -6,9 +6,9 @@ sizes that stand in the files and makes zeros of what is missing.  Every buffer 
 the variable's grid declares, whatever a damaged or hostile file says.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -19,10 +19,12 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
 from gnomon.storage.delta import needs_search
+from gnomon.storage.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.layout import ZSTD_LEVEL, compressor, is_pcodec
 from gnomon.storage.location import Location
+from gnomon.storage.plausible import LARGEST_NDIM
 
 __all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
 
@@ -99,8 +101,10 @@ def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -
         raise Integrity(f"{name} cannot be unpacked: {reason}") from error
 
 
-def read_whole(location: Location, path: str) -> NDArray[Any]:
-    """Return a small array that is stored as one object; its values are *not yet verified*.
+def read_whole(location: Location, path: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return a small array that is stored as one object, and the names of its columns.
+
+    Both are *not yet verified*.
 
     Raises
     ------
@@ -108,13 +112,14 @@ def read_whole(location: Location, path: str) -> NDArray[Any]:
         It is missing, damaged, or not such an array.
     """
     try:
-        about = json.loads(location.read(f"{path}/zarr.json"))
-        shape = tuple(map(int, about["shape"]))
+        about = parse(location.read(f"{path}/zarr.json"))
+        shape = items(about["shape"], "shape", partial(whole, least=0), most=LARGEST_NDIM)
+        columns = items(about.get("attributes", {}).get("columns", []), "columns", text)
         dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
         name = "/".join([path, "c", *"0" * len(shape)])
         nbytes = prod(shape) * dtype.itemsize
         packed = _checked(location.read(name), name) if nbytes else memoryview(b"")
-        if min(shape, default=1) < 0 or nbytes > min(_LARGEST, _RATIO * len(packed)):
+        if nbytes > min(_LARGEST, _RATIO * len(packed)):
             raise ValueError(f"shape {shape}")
         values = np.zeros(shape, dtype)
         if nbytes:
@@ -123,16 +128,10 @@ def read_whole(location: Location, path: str) -> NDArray[Any]:
         raise Integrity(f"{error}; run 'gnomon repair'") from error
     except GnomonError:
         raise
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise Integrity(f"{path}/zarr.json is damaged ({error}); run 'gnomon repair'") from error
-    return values
+    except NONSENSE as error:
+        reason = str(error)[:200]
+        raise Integrity(f"{path}/zarr.json is damaged ({reason}); run 'gnomon repair'") from error
+    return values, columns
 
 
 @dataclass(slots=True)

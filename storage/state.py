@@ -8,21 +8,23 @@ types and the user wanted to go on: each era has settings and captures of its ow
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from gnomon.storage.documents import NONSENSE, items, number, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
-from gnomon.storage.model import SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
+from gnomon.storage.model import MISSING, SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
+from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, members_of, size
 
 __all__ = ["State", "fold"]
 
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
-"""What a body that does not hold what its kind needs makes of the folding."""
+MOST_ROWS = 2**16
+"""Rows or columns of a forecaster's state."""
 
 LONGEST = 200
 """Characters of a folder's name: most file systems take 255 bytes."""
@@ -162,19 +164,17 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
                 done.append(folding.state())
                 folding = _Folding(Settings.from_json(record.body["settings"]))
             else:
-                era = int(record.body.get("era", len(done)))
-                if era < 0:
-                    raise IndexError(f"era {era}")
+                era = whole(record.body.get("era", len(done)), "era", least=0, most=len(done))
                 if era == len(done):
                     folding.take(record)
                 else:
                     past = _Folding.of(done[era])
                     past.take(record)
                     done[era] = past.state()
-        except _NONSENSE as error:
+        except NONSENSE as error:
             raise Integrity(
-                f"log record {record.sequence} ({record.kind}) does not hold what it should "
-                f"({type(error).__name__}: {error}); the repository was tampered with"
+                f"log record {record.sequence} ({record.kind:.40}) does not hold what it should "
+                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with"
             ) from error
     return (*done, folding.state())
 
@@ -244,7 +244,7 @@ class _Folding:
             case "rewrite":
                 self._rewrite(record.body)
             case "forget":
-                for step in map(int, record.body["steps"]):
+                for step in self._numbers(record.body["steps"]):
                     self._change(step, forgotten=True)
             case "tag":
                 self._tag(record.body)
@@ -256,18 +256,26 @@ class _Folding:
         for entry in body["variables"].values():
             _text(entry["ledger"])
         raw = bytes.fromhex(body["raw_times"])
-        suspects = list(map(int, body["suspects"]))
-        count = len(body["instants"])
+        instants = items(body["instants"], "instants", whole, most=MOST_CAPTURES)
+        suspects = items(body["suspects"], "suspects", size, most=MOST_CAPTURES)
+        check_report(body.get("report", {}))
+        count = len(instants)
         append = self._settings.source.time is not None
         width = np.dtype(self._settings.time_dtype).itemsize if append else 0
         if len(raw) != count * width:
             raise ValueError(f"{len(raw)} bytes of times for {count} captures")
-        revised = {int(k): int(v) for k, v in body.get("revises", {}).items()}
-        for local, instant in enumerate(body["instants"]):
+        before = len(self._captured)
+        revised = {
+            int(k): whole(v, "revises", least=0, most=before + count - 1)
+            for k, v in body.get("revises", {}).items()
+        }
+        if len(suspects) != count:
+            raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
+        for local, instant in enumerate(instants):
             self._captured.append(
                 CapturedStep(
                     len(self._captured),
-                    int(instant),
+                    instant,
                     slab,
                     local,
                     record.sequence,
@@ -288,25 +296,24 @@ class _Folding:
 
     def _shadow(self, record: Record) -> None:
         body = record.body
+        instants = items(body["instants"], "instants", whole, most=MOST_LEADS)
         for entry in body["variables"].values():
-            for text in (entry["roots"]["index"], entry["roots"]["score"], entry["ledger"]):
-                _text(text)
+            _check_predicted(entry, len(instants))
         for entry in body["forecaster"].values():
-            _text(entry["root"] if entry["rows"] + entry["columns"] >= 0 else None)
+            _check_learnt(entry)
         if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
             raise ValueError(f"it has the variables {', '.join(body['variables'])}")
-        for step in (body["step"], *body["bases"]):
-            if not 0 <= int(step) < len(self._captured):
-                raise IndexError(f"step {step}")
+        step, *bases = self._numbers([body["step"], *body["bases"]])
+        check_report(body.get("report", {}))
         self._shadows.append(
             Shadow(
                 _text(body["id"]),
-                int(body["step"]),
-                int(body["reference"]),
-                tuple(map(int, body["instants"])),
+                step,
+                whole(body["reference"], "reference"),
+                instants,
                 dict(body["variables"]),
                 record.sequence,
-                tuple(map(int, body["bases"])),
+                tuple(bases),
             )
         )
         before = {str(self._forecaster.body["id"])} if self._forecaster else set()
@@ -317,8 +324,10 @@ class _Folding:
     def _verdict(self, body: dict[str, Any]) -> None:
         by_person = "judged_by" in body
         for entry in body["chunks"]:
-            key = (int(entry["step"]), tuple(map(int, entry["chunk"])))
-            status, name = int(entry["status"]), str(entry["variable"])
+            (step,) = self._numbers([entry["step"]])
+            key = (step, items(entry["chunk"], "chunk", size))
+            status = whole(entry["status"], "status", least=TRUSTED, most=MISSING)
+            name = text(entry["variable"], "variable")
             if not all(0 <= i < n for i, n in zip(key[1], self._counts[name], strict=True)):
                 raise IndexError(f"chunk {key[1]} of {name}")
             self._verdicts.setdefault(name, {})[key] = status
@@ -332,29 +341,72 @@ class _Folding:
     def _rewrite(self, body: dict[str, Any]) -> None:
         slab = _text(body["id"])
         self._slabs[slab] = self._roots(body)
-        for local, step in enumerate(map(int, body["steps"])):
+        for local, step in enumerate(self._numbers(body["steps"])):
             self._change(step, slab=slab, local=local)
             self._places.add((slab, local))
 
     def _tag(self, body: dict[str, Any]) -> None:
-        for step in map(int, body["steps"]):
-            tags = dict.fromkeys(self._captured[step].tags)
-            tags |= dict.fromkeys(map(str, body.get("add", [])))
-            for tag in body.get("remove", []):
-                tags.pop(tag, None)
-            self._change(step, tags=tuple(tags))
+        added = items(body.get("add", []), "add", text)
+        removed = items(body.get("remove", []), "remove", text)
+        for step in self._numbers(body["steps"]):
+            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
+            self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+
+    def _numbers(self, value: object) -> tuple[int, ...]:
+        """Return the numbers of captures, all of which must be there."""
+        return items(
+            value, "step", lambda v, what: whole(v, what, least=0, most=len(self._captured) - 1)
+        )
 
     def _change(self, step: int, **fields: Any) -> None:
-        if step < 0:
-            raise IndexError(f"step {step}")
         self._captured[step] = replace(self._captured[step], **fields)
         self._grown = None
 
 
+def _check_predicted(entry: dict[str, Any], leads: int) -> None:
+    """Raise ValueError unless a variable of a shadow has its roots, and a score for every lead."""
+    for name in (entry["roots"]["index"], entry["roots"]["score"], entry["ledger"]):
+        _text(name)
+    confidence = items(entry["confidence"], "confidence", partial(number, least=0.0, most=1.0))
+    errors = items(entry["expected_rmse"], "expected_rmse", partial(number, least=0.0))
+    number(entry["tolerance"], "tolerance", least=0.0)
+    if not len(confidence) == len(errors) == leads:
+        raise ValueError(f"{len(confidence)} and {len(errors)} scores for {leads} leads")
+
+
+def _check_learnt(entry: dict[str, Any]) -> None:
+    """Raise ValueError unless a forecaster's state can be looked for; what it means is checked
+    by who reads it."""
+    _text(entry["root"])
+    if entry.get("outlook"):
+        _text(entry["outlook"])
+    for name in ("rows", "columns"):
+        whole(entry[name], name, least=0, most=MOST_ROWS)
+    for name in ("specification", "cadence"):
+        members_of(entry.get(name, {}))
+    items(entry.get("sample", []), "sample", lambda v, what: items(v, what, size))
+    whole(entry.get("refit_captures", 0), "refit_captures", least=0)
+    number(entry.get("drifted", 0), "drifted", least=0.0)
+
+
+def check_report(value: object) -> None:
+    """Raise ValueError unless what a check said can be told again."""
+    report = members_of(value)
+    for incident in items(report.get("incidents", []), "incidents", lambda v, _: members_of(v)):
+        for name in ("variable", "valid_time", "severity", "suspected_cause"):
+            text(incident[name], name)
+        for name in ("chunks", "expectations"):
+            items(incident[name], name, text)
+    due = report.get("due")
+    if due is not None:
+        text(members_of(due)["valid_time"], "valid_time")
+        text(due["reason"], "reason")
+
+
 def _text(name: object) -> str:
     """Return the name of a commit's folder, or a hash: it must be short plain text."""
-    text = str(name)
-    plain = text.isprintable() and text.isascii() and 0 < len(text) <= LONGEST
-    if not isinstance(name, str) or not plain or set(text) & set("/\\") or text.startswith("."):
-        raise ValueError(f"{text[:LONGEST]!r} is not the name of a folder")
-    return text
+    found = text(name, "the name of a folder, or a hash", most=LONGEST)
+    plain = found.isprintable() and found.isascii() and found
+    if not plain or set(found) & set("/\\") or found.startswith("."):
+        raise ValueError(f"{found!r} is not the name of a folder")
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import xxhash
 
+from gnomon.storage.documents import NONSENSE, parse, text
 from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
 from gnomon.storage.location import Location
 
@@ -84,9 +85,9 @@ def _position(location: Location) -> str:
     """Return the last object that an earlier check read; empty if there was none."""
     for name in reversed(location.list(_POSITIONS)):
         try:
-            content: Any = json.loads(location.read(name))
-            return str(content["last"])
-        except (GnomonError, ValueError, KeyError, TypeError, RecursionError):
+            content: Any = parse(location.read(name))
+            return text(content["last"], "last")
+        except (GnomonError, *NONSENSE):
             continue
     return ""
 

@@ -15,6 +15,7 @@ from xarray.backends.zarr import FillValueCoder
 from zarr.storage import MemoryStore
 
 from gnomon.storage.attributes import plain_attributes
+from gnomon.storage.documents import NONSENSE
 from gnomon.storage.grid import Index
 from gnomon.storage.reader import ComputedArray
 from gnomon.storage.text import is_text
@@ -83,6 +84,6 @@ def _encoded(attributes: dict[Any, Any], dtype: np.dtype[Any]) -> dict[str, Any]
         fill = plain.pop("_FillValue")
         try:
             plain["_FillValue"] = FillValueCoder.encode(np.asarray(fill).ravel()[0].item(), dtype)
-        except (ValueError, TypeError, AttributeError, OverflowError):
+        except NONSENSE:
             return plain
     return plain

@@ -1,12 +1,14 @@
 """Strings of any length: stored as JSON, whole, since they have no width to take differences of."""
 
 import json
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage import gz
+from gnomon.storage.documents import parse
 from gnomon.storage.errors import InvalidInput
 
 __all__ = [
@@ -59,10 +61,13 @@ def text_values(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
     ValueError
         The JSON is no list of so many strings.
     """
+    texts = parse(data, most=TEXT_BYTES)
+    count = prod(shape)
+    if not isinstance(texts, list) or len(texts) != count:
+        raise ValueError(f"expected {count} strings")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected strings only")
     values = np.empty(shape, object)
-    texts = json.loads(data)
-    if len(texts) != values.size or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"expected {values.size} strings")
     for place, text in zip(np.ndindex(shape), texts, strict=True):
         values[place] = text
     return values

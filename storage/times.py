@@ -59,9 +59,20 @@ def encode(
     """Return instants as raw time values in CF units, for times that were never in the source.
 
     An integer type that cannot hold a value exactly becomes float64.
+
+    Raises
+    ------
+    InvalidInput
+        The units cannot express them.
     """
-    dates = [cftime.num2date(i, EPOCH, calendar=calendar) for i in instants]
-    numbers = np.asarray(cftime.date2num(dates, units, calendar=calendar))
+    try:
+        dates = [cftime.num2date(i, EPOCH, calendar=calendar) for i in instants]
+        numbers = np.asarray(cftime.date2num(dates, units, calendar=calendar))
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise InvalidInput(
+            f"times cannot be told with units {units!r:.80} and calendar {calendar!r:.80}: "
+            f"{' '.join(str(error).split())[:160]}"
+        ) from error
     cast = numbers.astype(dtype)
     return cast if np.array_equal(cast.astype(np.float64), numbers.astype(np.float64)) else numbers
 

@@ -17,7 +17,8 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import CaptureStack
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.reader import ComputedArray, ReadingStore
@@ -109,14 +110,19 @@ def raw_dataset(
     store = reading_store(repository, planes, plain=plain, notes=notes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = xr.open_dataset(
-            store,  # type: ignore[arg-type]
-            engine="zarr",
-            consolidated=False,
-            decode_cf=False,
-            chunks=None,
-            cache=False,
-        )
+        try:
+            dataset = xr.open_dataset(
+                store,  # type: ignore[arg-type]
+                engine="zarr",
+                consolidated=False,
+                decode_cf=False,
+                chunks=None,
+                cache=False,
+            )
+        except GnomonError:
+            raise
+        except NONSENSE as error:
+            raise _none(error) from error
     # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
     for name, attributes in store.attributes.items():
         described = dataset.variables[name] if name else dataset
@@ -145,6 +151,26 @@ def open_view(
 
 
 def _build(
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+) -> ReadingStore:
+    try:
+        return _laid_out(repository, planes, plain, notes)
+    except GnomonError:
+        raise
+    except NONSENSE as error:
+        raise _none(error) from error
+
+
+def _none(error: BaseException) -> Integrity:
+    """Return the error that says that the settings describe no dataset that can be opened."""
+    reason = " ".join(str(error).split())[:200]
+    return Integrity(
+        f"what the settings describe is no dataset ({type(error).__name__}: {reason}); the "
+        "repository was tampered with"
+    )
+
+
+def _laid_out(
     repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
 ) -> ReadingStore:
     settings = repository.settings

@@ -11,12 +11,15 @@ import cftime
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.documents import number, text, whole
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.times import EPOCH, SECOND
 
 __all__ = ["Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
 
 _MONTHS = 12
+_MOST_MONTHS = 12 * 10_000
+_LONGEST_MONTH = 31 * 86400 * SECOND
 _SHORTEST_MONTH = 28 * 86400 * SECOND
 
 
@@ -70,8 +73,15 @@ class Cadence:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Cadence":
-        """Read the JSON form."""
-        return cls(**data)
+        """Read the JSON form; ValueError and its like if it is none."""
+        return cls(
+            text(data["calendar"], "calendar"),
+            whole(data["anchor"], "anchor"),
+            whole(data["interval"], "interval", least=1),
+            whole(data["months"], "months", least=0, most=_MOST_MONTHS),
+            number(data["fraction"], "fraction", least=0.0, most=1.0),
+            whole(data["offset"], "offset", least=-_LONGEST_MONTH, most=_LONGEST_MONTH),
+        )
 
 
 def identify_cadence(

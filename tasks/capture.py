@@ -284,7 +284,8 @@ class _Work:
             except Integrity:
                 self.ledgers[base] = {}
         before = {name: float(values[index]) for name, values in self.ledgers[base].items()}
-        return unchanged_statistics(before) if before else None
+        complete = before.keys() >= set(STATISTICS)
+        return unchanged_statistics(before) if complete else None
 
     def _measure(
         self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]

@@ -1,12 +1,19 @@
-"""What the newest forecaster expects of the next captures of some chunks."""
+"""What the newest forecaster expects of the next captures of some chunks.
+
+How a variable is forecast, its cadence and specification, stands in the log record; what was learnt
+of it is stored apart, and may be damaged.  Answers hang on the record alone, so that damage to what
+was learnt changes none of them: it costs a refit, and :func:`unreadable` tells.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import Integrity
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.grid import Index
 from gnomon.storage.model import Variable
@@ -25,7 +32,14 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.trusted import pass_over
 
-__all__ = ["Expectation", "Forecaster", "forecaster_of"]
+__all__ = [
+    "Expectation",
+    "Forecaster",
+    "cadence_of",
+    "forecaster_of",
+    "specification_of",
+    "unreadable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +72,99 @@ class Forecaster:
         return state if state.is_sound else None
 
 
+def _entry(repository: Repository, name: str) -> dict[str, Any] | None:
+    """Return what the log says of the newest forecaster of a variable."""
+    record = repository.forecaster
+    if record is None or name not in record.body["forecaster"]:
+        return None
+    entry: dict[str, Any] = record.body["forecaster"][name]
+    return entry
+
+
+def cadence_of(repository: Repository, name: str) -> Cadence | None:
+    """Return the cadence of a variable's captures; None before the first forecast."""
+    entry = _entry(repository, name)
+    if entry is None:
+        return None
+    try:
+        cadence = Cadence.from_json(entry["cadence"])
+        if cadence.calendar != repository.settings.calendar:
+            raise ValueError(f"it has the calendar {cadence.calendar!r:.40}")
+    except NONSENSE as error:
+        raise _nonsense(repository, name, "cadence", error) from error
+    return cadence
+
+
+def specification_of(repository: Repository, name: str) -> Specification | None:
+    """Return the form of a variable's model; None before the first, and for one of an older form.
+
+    It does not depend on what was learnt, which may be damaged.
+    """
+    entry = _entry(repository, name)
+    if entry is None:
+        return None
+    try:
+        if not Specification.is_current(entry["specification"]):
+            return None
+        return Specification.from_json(entry["specification"])
+    except NONSENSE as error:
+        raise _nonsense(repository, name, "specification", error) from error
+
+
+def _nonsense(repository: Repository, name: str, part: str, error: BaseException) -> Integrity:
+    """Return the error that says that a sealed record holds what no forecaster has written."""
+    record = repository.forecaster
+    number = None if record is None else record.sequence
+    return Integrity(
+        f"log record {number} (shadow) does not hold what it should: the {part} of {name} is none "
+        f"({str(error)[:200]}); run 'gnomon update --refit' to learn it anew"
+    )
+
+
+def unreadable(repository: Repository) -> tuple[str, ...]:
+    """Return, per variable of which what was learnt is damaged, what that means, in a sentence.
+
+    Only the small objects that stand for the whole are read; a check reads the rest.
+    """
+    record = repository.forecaster
+    told = []
+    for name in record.body["forecaster"] if record else ():
+        stored = repository.forecaster_state(name)
+        parts = [stored.index, *([stored.outlook] if stored.outlook_root else [])]
+        for part in parts:
+            try:
+                part()
+            except Integrity as error:
+                told.append(
+                    f"what was learnt of {name} cannot be read, the next update learns it anew: "
+                    f"{error}"
+                )
+                break
+    return tuple(told)
+
+
 def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
     """Return the newest forecaster of a variable; None if there is none that can go on.
 
     One of an older form, or whose outlook is damaged, cannot: a refit makes a new one.
     """
-    record = repository.forecaster
-    if record is None or name not in record.body["forecaster"]:
+    entry = _entry(repository, name)
+    specification = specification_of(repository, name)
+    if entry is None or specification is None:
         return None
-    entry = record.body["forecaster"][name]
-    if not Specification.is_current(entry["specification"]):
-        return None
-    specification = Specification.from_json(entry["specification"])
     stored = repository.forecaster_state(name)
     try:
         outlook = Outlook.unpack(specification, stored.outlook())
-    except (Integrity, InvalidInput) as error:
+    except (Integrity, *NONSENSE) as error:
         pass_over(Integrity(str(error)), repository.location.url, name)
         return None
     sample = tuple(tuple(int(i) for i in index) for index in entry["sample"])
+    cadence = cadence_of(repository, name)
+    record = repository.forecaster
+    if cadence is None or record is None:
+        return None
     refused = record.body["variables"].get(name, {}).get("withheld", [])
     withheld = frozenset(tuple(int(i) for i in index) for index in refused)
-    cadence = Cadence.from_json(entry["cadence"])
     return Forecaster(specification, cadence, outlook, stored, sample, withheld)
 
 

@@ -20,7 +20,7 @@ from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
 from gnomon.tasks.cadence import distinct_slots
-from gnomon.tasks.expectation import forecaster_of
+from gnomon.tasks.expectation import cadence_of, specification_of
 from gnomon.tasks.inpainting import inpaint
 from gnomon.tasks.past import Record, changes, past_departures
 from gnomon.tasks.trusted import trusted_values
@@ -229,15 +229,17 @@ class _Region:
         self, repository: Repository, captures: CaptureStack, step: int, lead: int
     ) -> Floats | None:
         """Return past departures (D, *dims), as they would have been at the same lead."""
-        forecaster = forecaster_of(repository, self.variable.name)
+        # Both stand in the log: damage to what was learnt changes nothing here.
+        specification = specification_of(repository, self.variable.name)
+        cadence = cadence_of(repository, self.variable.name)
         count = min(HISTORY_STEPS, HISTORY_BYTES // (8 * prod(self.shape)))
         steps = repository.state.before(repository.captured[step].instant, count)
         instants = np.array([repository.captured[s].instant for s in steps], np.int64)
         slots = np.arange(len(steps))
-        if forecaster is not None and steps:
-            chosen = distinct_slots(forecaster.cadence, instants)
+        if cadence is not None and steps:
+            chosen = distinct_slots(cadence, instants)
             steps, instants = [steps[k] for k in chosen], instants[chosen]
-            slots = np.array([forecaster.cadence.slot(int(i)) for i in instants])
+            slots = np.array([cadence.slot(int(i)) for i in instants])
         if len(steps) <= lead + 1:
             return None
         # Chunk by chunk, as the forecaster has them.
@@ -247,10 +249,10 @@ class _Region:
         values = np.stack([self._captured(captures, s).ravel()[order] for s in steps])
         starts = np.cumsum([0, *(part.size for part in parts)])
         record = Record(slots, instants / SECOND, values, starts)
-        if forecaster is None:
+        if specification is None:
             departures = changes(record, lead)
         else:
-            departures = past_departures(forecaster.specification, record, lead)
+            departures = past_departures(specification, record, lead)
         history = np.full((len(departures), order.size), np.nan)
         history[:, order] = departures
         return history.reshape(-1, *self.shape)

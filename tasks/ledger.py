@@ -16,6 +16,9 @@ def read_ledger(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the columns (*chunk grid) of a captured step's statistics, verified.
 
+    They are those that the capture left, by the names that stand beside them; another release of
+    the program may have left others.
+
     Raises
     ------
     Integrity
@@ -25,10 +28,15 @@ def read_ledger(
     record = repository.records[captured.sequence]
     entry = record.body["variables"][variable.name]
     key = f"actual-{variable.folder}"
-    slab = Slab(repository.location, f"ledger/{record.body['id']}", {key: entry["ledger"]})
+    slab = Slab(
+        repository.location,
+        f"ledger/{record.body['id']}",
+        {key: entry["ledger"]},
+        sizes={key: (None, *variable.grid.counts)},
+    )
     position = captured.local if captured.slab == record.body["id"] else None
     if position is None:
         first = next(s.step for s in repository.captured if s.sequence == captured.sequence)
         position = step - first
-    table = slab.index(key)[position]
-    return {name: table[..., k] for k, name in enumerate(STATISTICS)}
+    columns = slab.by_name(key)
+    return {name: columns[name][position] for name in STATISTICS if name in columns}

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND, format_instant, period
+from gnomon.tasks import expectation
 from gnomon.tasks.cadence import Cadence
 
 __all__ = ["Match", "cadence_of", "find_instant", "locate", "match_of"]
@@ -39,9 +40,9 @@ def cadence_of(repository: Repository) -> Cadence | None:
     It is part of the log: neither age nor damage of the forecaster's state takes it away.
     """
     record = repository.forecaster
-    entries = [] if record is None else record.body["forecaster"].values()
-    grids = (entry["cadence"] for entry in entries if "cadence" in entry)
-    return next((Cadence.from_json(grid) for grid in grids), None)
+    names = [] if record is None else record.body["forecaster"]
+    grids = (expectation.cadence_of(repository, name) for name in names)
+    return next((grid for grid in grids if grid is not None), None)
 
 
 def find_instant(repository: Repository, text: str, *, match: Match = "exact") -> int:

@@ -18,9 +18,11 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.storage.view import Patch
 from gnomon.tasks.cadence import Cadence
+from gnomon.tasks.expectation import unreadable
 from gnomon.tasks.heal import heal
 from gnomon.tasks.locate import Match, cadence_of, find_instant, locate, match_of
 from gnomon.tasks.restore_point import PointKind, RestorePoint, best_first
+from gnomon.tasks.trusted import gather
 
 __all__ = [
     "Match",
@@ -37,6 +39,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_AS_CAPTURED = ("captured", "suspect", "revision")
+"""Kinds that rest on nothing that was learnt."""
 
 Patches = dict[tuple[str, Index], Patch]
 
@@ -74,7 +79,9 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     before = repository.state.before(instant, 1)
     if before:
         there.append(_last_capture(repository, instant, before[0], cadence))
-    return best_first(there)
+    notes = unreadable(repository)
+    rested = (p if p.kind in _AS_CAPTURED else replace(p, notes=notes) for p in there)
+    return best_first(list(rested))
 
 
 def complete(repository: Repository, point: RestorePoint) -> RestorePoint:
@@ -96,20 +103,23 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
     errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
     estimated = there = 0
-    for name, chunks in suspects(repository, point.step).items():
-        healed = heal(repository, point.step, shadow, point.lead, {name: chunks})
-        patches |= healed.patches
-        if name in errors:
-            errors[name] = healed.expected_error.get(name)
-            sure[name] = healed.confidence if name in healed.expected_error else None
-            estimated += len(chunks)
-            there += repository.settings.variable(name).grid.size
+    with gather() as passed:
+        for name, chunks in suspects(repository, point.step).items():
+            healed = heal(repository, point.step, shadow, point.lead, {name: chunks})
+            patches |= healed.patches
+            if name in errors:
+                errors[name] = healed.expected_error.get(name)
+                sure[name] = healed.confidence if name in healed.expected_error else None
+                estimated += len(chunks)
+                there += repository.settings.variable(name).grid.size
+    lacking = (f"estimated without what is damaged: {text}" for text in passed)
     told = replace(
         point,
         expected_error=errors,
         confidence=_least(sure),
         confidences=sure,
         estimated_share=estimated / max(1, there),
+        notes=(*point.notes, *lacking),
     )
     return patches, told
 
@@ -120,7 +130,9 @@ def _told(repository: Repository, point: RestorePoint) -> RestorePoint:
         return complete(repository, point)
     except Integrity as error:
         logger.warning("%s; what healing would give is not known", error)
-        return point
+        return replace(
+            point, notes=(*point.notes, f"what healing would give is not known: {error}")
+        )
 
 
 def _least(sure: dict[str, float | None]) -> float | None:

@@ -1,11 +1,8 @@
 """Restore: write a restore point as a dataset of its own, and verify what was written."""
 
 import os
-import secrets
-import shutil
-import time
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -33,6 +30,7 @@ from gnomon.storage.times import format_instant
 from gnomon.storage.userpath import blame, check_output
 from gnomon.storage.view import Plane, plane_chunk, raw_dataset
 from gnomon.tasks.choice import choose, select
+from gnomon.tasks.partial import in_the_making
 from gnomon.tasks.points import RestorePoint, heal_point
 from gnomon.tasks.work import Mapper, serial
 
@@ -126,10 +124,8 @@ def restore(
     """
     path = _check_target(repository, target)
     shown, point = planes(repository, point)
-    dataset = raw_dataset(repository, shown, plain=plain, notes=point.notes())
-    partial_path = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
-    with ExitStack() as unfinished:
-        unfinished.callback(_discard, partial_path)
+    dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
+    with in_the_making(path) as partial_path:
         try:
             _write(dataset, partial_path, repository)
             jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
@@ -147,7 +143,6 @@ def restore(
                     "nothing was left behind, try again"
                 ) from error
             raise blame("--to", target, error) from error
-        unfinished.pop_all()
     with suppress(OSError):  # some file systems force no folders; all that is in it was forced
         force_name(path)
     return Restored(target, point, chunks)
@@ -180,20 +175,6 @@ def _check_target(repository: Repository, target: str) -> Path:
                 "restore to a path ending in .zarr"
             )
     return path
-
-
-def _discard(path: Path) -> None:
-    """Remove what a failed write left; threads that have not heard of the failure may add to it."""
-    gone = 0
-    for _ in range(100):
-        gone = 0 if path.exists() else gone + 1
-        if gone > 1:
-            return
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        time.sleep(0.05)
 
 
 def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:

@@ -64,12 +64,14 @@ class RestorePoint:
     units: dict[str, str] = field(default_factory=dict)
     """Per variable: units of the expected error and the tolerance; empty if it has none, 1 of
     labels."""
+    notes: tuple[str, ...] = ()
+    """What could not be read of what the answer rests on, and what follows from that."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def attributes(self) -> dict[str, dict[str, Any]]:
         """Return what a dataset says of itself: attributes by variable, its own under ""."""
         whole = {
             "method": self.kind,
@@ -79,6 +81,7 @@ class RestorePoint:
             "confidence": self.confidence,
             "estimated_share": self.estimated_share,
             "summary": str(self),
+            "notes": "; ".join(self.notes) or None,
         }
         each = {
             name: {

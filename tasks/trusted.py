@@ -5,7 +5,9 @@ suspect: it is passed over, and said to be.  Restoring it, and a check, still na
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.model import TRUSTED
 
-__all__ = ["SEARCH", "last_trusted", "pass_over", "readable_rows", "trusted_values"]
+__all__ = ["SEARCH", "gather", "last_trusted", "pass_over", "readable_rows", "trusted_values"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,20 @@ SEARCH = 64
 
 _told: set[tuple[object, ...]] = set()
 """What this process has told the damage of."""
+
+_gathered: ContextVar[list[str] | None] = ContextVar("gathered", default=None)
+"""Where the damage that is passed over is noted, while somebody gathers it for an answer."""
+
+
+@contextmanager
+def gather() -> Iterator[list[str]]:
+    """Give a list that grows by what is passed over meanwhile: the answer must say so."""
+    notes: list[str] = []
+    token = _gathered.set(notes)
+    try:
+        yield notes
+    finally:
+        _gathered.reset(token)
 
 
 def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
@@ -48,6 +64,9 @@ def readable_rows(captures: CaptureStack, step: int) -> NDArray[np.int64] | None
 
 def pass_over(error: Integrity, *what: object) -> None:
     """Tell once of each that something of it is damaged, and the run goes on without."""
+    notes = _gathered.get()
+    if notes is not None and str(error) not in notes:
+        notes.append(str(error))
     if what not in _told:
         _told.add(what)
         logger.warning("%s; the run goes on without it", error)

@@ -20,6 +20,8 @@ type Array = NDArray[np.float64]
 
 LARGEST = 1e150
 """Absolute value from which nothing can be computed; larger ones count as missing."""
+LARGEST_FORM = 2**12
+"""Leads, modes, terms and orders that are far beyond what anything is fitted with."""
 MEMORY = 350.0
 """Captures after which what was learnt counts a third: regimes last weeks, not months of hours."""
 MEMORY_PERIODS = 5.0
@@ -134,8 +136,11 @@ class Specification:
                 if not isinstance(items, list | tuple):
                     raise TypeError(f"{name} is not a list")
                 fields[name] = tuple(kind(item) for item in items)
-            return cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
-        except (KeyError, TypeError) as error:
+            found = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
+            if max(found.leads, found.modes, *found.order, *found.harmonics) > LARGEST_FORM:
+                raise ValueError(f"a count of more than {LARGEST_FORM}")
+            return found
+        except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a specification: {error}") from error
 
 

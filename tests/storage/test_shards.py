@@ -316,7 +316,8 @@ def test_a_table_comes_back(location: Location, shape: Index, dtype: str) -> Non
     rng = np.random.default_rng(3)
     values = (rng.normal(size=shape) * 9).astype(dtype)
     table = create_table(Batch(location, "00000001-x"), "t/a", np.asarray(values), ["x"])
-    found = read_whole(location, "t/a")
+    found, columns = read_whole(location, "t/a")
+    assert columns == ("x",)
     assert found.dtype == np.dtype(dtype)
     assert found.shape == shape
     assert found.tobytes() == values.tobytes()

@@ -75,7 +75,15 @@ class Story:
                 "reference": self.eras[-1].captured[base].instant,
                 "instants": list(instants),
                 "bases": [base],
-                "variables": {"t": {"roots": {"index": "r", "score": "r"}, "ledger": "r"}},
+                "variables": {
+                    "t": {
+                        "roots": {"index": "r", "score": "r"},
+                        "confidence": [0.5] * len(instants),
+                        "expected_rmse": [1.0] * len(instants),
+                        "tolerance": 1.0,
+                        "ledger": "r",
+                    }
+                },
                 "forecaster": {"t": {"root": "r", "rows": 1, "columns": 1}},
                 "manifest": "m",
                 **more,

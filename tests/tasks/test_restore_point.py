@@ -103,11 +103,11 @@ def test_the_proposal_of_a_healed_state_has_the_figures_of_healing() -> None:
 
 
 def test_notes_leave_out_what_is_not_known() -> None:
-    notes = point("suspect", None).notes()
+    notes = point("suspect", None).attributes()
     assert "gnomon_expected_error" not in notes["t"]
     assert "gnomon_reference_time" not in notes[""]
     assert notes[""]["gnomon_method"] == "suspect"
-    notes = point("forecast", 0.4, 0.2).notes()
+    notes = point("forecast", 0.4, 0.2).attributes()
     assert notes["u"]["gnomon_expected_error"] == 0.2
     assert notes["u"]["gnomon_expected_error_units"] == "K"
     assert notes[""]["gnomon_reference_time"] == "2001-01-23"
