@@ -689,7 +689,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             seen = self.stored.in_era(number)
             for instant in sorted({era.captures[n].instant for n in era.kept()}):
                 versions = era.versions(instant)
-                found = points.points(seen, instant)
+                found = points.candidates(seen, instant)
                 doubted = bool(era.captures[versions[0]].suspects)
                 first = next(p for p in found if p.kind in ("captured", "suspect"))
                 assert (first.kind, first.step) == (
@@ -727,7 +727,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         seen = self.stored.in_era(number)
         if any(v.numpy_dtype.kind == "M" for v in seen.settings.variables):
             return  # refused at present: what xarray writes are numbers
-        found = points.points(seen, era.captures[step].instant)
+        found = points.candidates(seen, era.captures[step].instant)
         point = choose(found, None, accept_predicted=False, capture=step)
         assert point.step == step
         target = self.folder / f"restored-{self.ticks}.zarr"
