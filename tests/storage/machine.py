@@ -117,8 +117,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         self._shorten(data.draw(st.sampled_from([3, 256]), label="span"))
         self.forecasts = data.draw(st.sampled_from([False, False, True]), label="forecasts")
         if not self.forecasts:  # made-up shadows have no forecaster that could be asked
-            for module in (expectation, points):
-                self.patch.setattr(module, "forecaster_of", lambda *_: None)
+            self.patch.setattr(expectation, "forecaster_of", lambda *_: None)
         place = data.draw(st.sampled_from(["folder", "memory"]), label="place")
         url = f"memory://{self.folder.name}" if place == "memory" else str(self.folder / "r")
         sizes = {d: n for d, n in layout.chunks.items() if d != "time"}
