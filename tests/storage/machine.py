@@ -119,8 +119,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         self._shorten(data.draw(st.sampled_from([3, 256]), label="span"))
         self.forecasts = data.draw(st.sampled_from([False, False, True]), label="forecasts")
         if not self.forecasts:  # made-up shadows have no forecaster that could be asked
-            for module in (expectation, points):
-                self.patch.setattr(module, "forecaster_of", lambda *_: None)
+            self.patch.setattr(expectation, "forecaster_of", lambda *_: None)
         place = data.draw(st.sampled_from(["folder", "memory"]), label="place")
         url = f"memory://{self.folder.name}" if place == "memory" else str(self.folder / "r")
         sizes = {d: n for d, n in layout.chunks.items() if d != "time"}
@@ -696,7 +695,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             seen = self.stored.in_era(number)
             for instant in sorted({era.captures[n].instant for n in era.kept()}):
                 versions = era.versions(instant)
-                found = points.points(seen, instant)
+                found = points.candidates(seen, instant)
                 doubted = bool(era.captures[versions[0]].suspects)
                 first = next(p for p in found if p.kind in ("captured", "suspect"))
                 assert (first.kind, first.step) == (
@@ -734,7 +733,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         seen = self.stored.in_era(number)
         if any(v.numpy_dtype.kind == "M" for v in seen.settings.variables):
             return  # refused at present: what xarray writes are numbers
-        found = points.points(seen, era.captures[step].instant)
+        found = points.candidates(seen, era.captures[step].instant)
         point = choose(found, None, accept_predicted=False, capture=step)
         assert point.step == step
         target = self.folder / f"restored-{self.ticks}.zarr"

@@ -147,7 +147,8 @@ def test_both_versions_can_be_restored(revised: Case, tmp_path: Path) -> None:
         assert sources.bits(sources.raw(target).sst.values[0]) == sources.bits(wanted.sst.values)
     with pytest.raises(NotFound, match=f"there is {DAY}, {HISTORY}"):
         repository.dataset(TIME, capture=3)
-    assert [(p.kind, p.step) for p in repository.points(TIME)][:2] == [
+    versions = [p for p in repository.points(TIME) if p.kind in ("captured", "revision")]
+    assert [(p.kind, p.step) for p in versions] == [
         ("captured", DAY),
         ("revision", HISTORY),
     ]
@@ -165,7 +166,8 @@ def test_a_revision_is_suspect_until_it_is_accepted(revised: Case) -> None:
     assert timeline(repository) == [*range(DAY), HISTORY, *range(DAY + 1, HISTORY)]
     assert repository.anomalies()[-1]["open"] is False
     assert state(repository) == state(repository, capture=HISTORY)
-    assert [(p.kind, p.step) for p in repository.points(TIME)][:2] == [
+    versions = [p for p in repository.points(TIME) if p.kind in ("captured", "revision")]
+    assert [(p.kind, p.step) for p in versions] == [
         ("captured", HISTORY),
         ("revision", DAY),
     ]
