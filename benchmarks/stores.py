@@ -20,8 +20,8 @@ import gnomon.creation
 import gnomon.repository
 from gnomon.maintenance import utc
 from gnomon.repository import GnomonRepository
+from gnomon.storage.attributes import NOTE
 from gnomon.storage.model import SUSPECT
-from gnomon.storage.view import NOTES
 
 if TYPE_CHECKING:
     import icechunk
@@ -239,7 +239,7 @@ def _answer(repository: GnomonRepository, at: str, kind: str, step: int | None) 
         dataset = repository.dataset(
             at, kind=wanted, capture=capture, accept_predicted=True, decode=False
         )
-        notes += [dataset.attrs.pop(NOTES)] if NOTES in dataset.attrs else []
+        notes += [dataset.attrs.pop(key)] if (key := f"{NOTE}notes") in dataset.attrs else []
         held = digest(dataset)
     return f"{TOLD if notes else ''}{replace(point, notes=())} {held}"
 

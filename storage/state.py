@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from gnomon.storage.documents import NONSENSE, items, number, text, whole
+from gnomon.storage.documents import NONSENSE, items, number, optional, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
@@ -367,11 +368,20 @@ def _check_predicted(entry: dict[str, Any], leads: int) -> None:
     """Raise ValueError unless a variable of a shadow has its roots, and a score for every lead."""
     for name in (entry["roots"]["index"], entry["roots"]["score"], entry["ledger"]):
         _text(name)
-    confidence = items(entry["confidence"], "confidence", partial(number, least=0.0, most=1.0))
-    errors = items(entry["expected_rmse"], "expected_rmse", partial(number, least=0.0))
+    confidence = items(entry["confidence"], "confidence", partial(_claim, most=1.0))
+    errors = items(entry["expected_rmse"], "expected_rmse", _claim)
+    items(entry.get("last_capture_rmse", []), "last_capture_rmse", _claim)
+    _claim(entry.get("usual_change"), "usual_change")
     number(entry["tolerance"], "tolerance", least=0.0)
+    items(entry.get("withheld", []), "withheld", lambda v, what: items(v, what, size))
+    whole(entry.get("unpredicted", 0), "unpredicted", least=0)
     if not len(confidence) == len(errors) == leads:
         raise ValueError(f"{len(confidence)} and {len(errors)} scores for {leads} leads")
+
+
+def _claim(value: object, what: str, *, most: float = inf) -> float | None:
+    """Return what a shadow says of itself; None where nothing is predicted."""
+    return optional(value, lambda v: number(v, what, least=0.0, most=most))
 
 
 def _check_learnt(entry: dict[str, Any]) -> None:

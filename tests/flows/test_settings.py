@@ -23,6 +23,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "COMPARE": ("-2", "-1"),
     "ALPHA": ("2", "less than 1"),
     "TARGET_CONFIDENCE": ("high", "number"),
+    "REFIT_SHARE": ("-1", "greater than or equal to 0"),
     "SCHEDULER": ("tls://me:PASSWORD@host:8786", "a user and a password"),
     "WEBHOOK": ("ftp://host/PASSWORD", "http or https"),
     "WEBHOOK_BLOCK": ("https://host/x?token=PASSWORD", "a value of 'token'"),
@@ -128,6 +129,7 @@ def test_a_webhook_by_the_name_of_a_block(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GNOMON_REFIT_SHARE", raising=False)  # the tests set it
     before = Settings()
     for name in Settings.model_fields:
         monkeypatch.setenv(f"GNOMON_{name.upper()}", "")

@@ -190,7 +190,7 @@ def test_an_output_that_takes_nothing(
 def test_an_unforeseen_failure_of_a_file_names_it(
     capsys: pytest.CaptureFixture[str], grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
 
     monkeypatch.setattr("gnomon.flows.steps.plan", fail)

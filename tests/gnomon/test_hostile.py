@@ -226,7 +226,7 @@ def test_an_unchanged_forgery_is_sound(forge: Forge, tmp_path: Path) -> None:
     opened = gnomon.open(str(tmp_path / "forged"))
     assert opened.check(read_data=True).problems == ()
     kinds = [p.kind for p in opened.points(TIMES[1])]
-    assert kinds == ["healed", "suspect", "forecast", "last_capture"]
+    assert kinds == ["healed", "forecast", "last_capture", "suspect"]
 
 
 LAST = -1

@@ -164,7 +164,16 @@ def test_settings_come_back_from_json() -> None:
         found.variables,
         "now",
         "frame/x",
-        {"y": {"dims": ["y"], "attributes": {"a": np.float32(1)}, "file": "f", "hash": "h"}},
+        {
+            "y": {
+                "dims": ["y"],
+                "attributes": {"a": np.float32(1)},
+                "dtype": "<f8",
+                "shape": [3],
+                "file": "f",
+                "hash": "h",
+            }
+        },
         attributes={"x": np.arange(3)},
         periods_s=(1.0, 2.0),
         tolerances={"t": 0.5},

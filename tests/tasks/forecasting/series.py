@@ -98,7 +98,8 @@ def replay(
     captures, cells = values.shape
     heads = np.array([0, cells] if starts is None else starts)
     series = Series((times(captures) * 1e6).astype(np.int64), values, heads, cells, cells)
-    traits = Traits(6, 365.2425 * DAY, periods_s=(DAY,) if seasonal else ())
+    tolerance = options.pop("tolerance", None)
+    traits = Traits(6, 365.2425 * DAY, periods_s=(DAY,) if seasonal else (), tolerance=tolerance)
     return Replay(traits, series, "standard", share=share, **options)  # type: ignore[arg-type]
 
 
