@@ -36,7 +36,8 @@ HISTORY_STEPS = 72
 """Past captures that departures are found from, at most."""
 LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
-of forecasts of single chunks (`benchmarks/heal.py`: .44 to .78 on three records)."""
+of forecasts of single chunks, .44 to .78 on three records while this was developed, .28 to .53 by
+`benchmarks/heal.py` on OSTIA."""
 LEAST_SPREAD = 0.05
 """No chunk's RMSE is known better than so: trials may agree by chance."""
 
