@@ -12,12 +12,14 @@ import zarr
 
 from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import COLUMNS, CaptureStack, Held, encode_chunk
+from gnomon.storage.check import Problem, check
 from gnomon.storage.delta import residual_dtype
 from gnomon.storage.describe import describe
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Grid
 from gnomon.storage.location import Location
+from gnomon.storage.log import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.model import CapturedStep, Kind, Settings, SourceSpec, Variable
 from gnomon.storage.repository import _OPENED, Repository
 from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
@@ -283,6 +285,15 @@ def reopened(url: str | Path) -> Repository:
     """Open a repository as a new process would: this one remembers the records it has verified."""
     _OPENED.clear()
     return Repository.open(str(url))
+
+
+def problems_of_a_stopped_writer(repository: Repository) -> list[Problem]:
+    """Return what a check finds, but for what the next commit puts beside the newest record."""
+    newest = repository.records[-1].sequence
+    due = {COPIES + record_name(newest)}
+    if (newest + 1) % SPAN == 0:
+        due.add(checkpoint_name(newest + 1 - SPAN))
+    return [p for p in check(repository, read_data=True).problems if p.file not in due]
 
 
 def shorten_spans(monkeypatch: pytest.MonkeyPatch, span: int = 4) -> None:

@@ -13,6 +13,7 @@ from gnomon.storage.check import CheckReport, check
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.forget import forget
 from gnomon.storage.location import Location
+from gnomon.storage.log import COPIES, record_name
 from gnomon.storage.prune import prune
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_table
@@ -408,6 +409,20 @@ def test_damage_of_one_variable_does_not_hide_that_of_another(tmp_path: Path) ->
         p.file.removeprefix(f"ledger/{commit}/actual-v-").split("/")[0] for p in report.problems
     ]
     assert sorted(named) == ["t", "t2", "t2x"]
+
+
+def test_what_a_stopped_writer_left_out_is_told_from_a_loss(tmp_path: Path) -> None:
+    source = write_zarr(weather(2), tmp_path / "source.zarr")
+    repository = capture_new(make_repository(tmp_path / "r", source), until=START)
+    newest = repository.records[-1].sequence
+    (tmp_path / "r" / COPIES / record_name(newest)).unlink()
+    (problem,) = check(reopened(tmp_path / "r")).problems
+    assert "the next commit puts it" in problem.error
+    repository = capture_new(reopened(tmp_path / "r"))
+    assert check(repository).problems == ()
+    (tmp_path / "r" / COPIES / record_name(newest)).unlink()
+    (problem,) = check(reopened(tmp_path / "r")).problems
+    assert "the next commit" not in problem.error
 
 
 def test_every_problem_says_where_and_what_to_do(folder: Path) -> None:

@@ -31,6 +31,7 @@ from tests.storage.building import (
     files_of,
     history,
     make_repository,
+    problems_of_a_stopped_writer,
     reopened,
     shorten_spans,
     undecoded,
@@ -221,7 +222,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
         writer.wait()
         repository = Repository.open(url)
         assert len(repository.records) > max(acknowledged, default=0)
-        assert check(repository, read_data=True).problems == ()
+        assert problems_of_a_stopped_writer(repository) == []
         if repository.captured:
             assert_identical(history(repository), undecoded(source, len(repository.captured)))
     done = capture_new(Repository.open(url))
