@@ -114,7 +114,7 @@ def run_trial(
     simple = heal_simply(part[variable], estimated)
     scored = estimated & np.isfinite(truth[-1]) & np.isfinite(healed[variable].values)
     scored &= np.isfinite(simple) & np.isfinite(truth[-2])
-    point = repository.explain(at, kind="healed")
+    point = points["healed"]
     status = repository.status()["variables"][variable]
     return Trial(
         truth[-1][scored],
