@@ -4,9 +4,8 @@ The intact cells say how the capture departs from the forecast; that departure i
 the damaged cells and added to the forecast there.  Intact cells stay as they were captured.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +13,20 @@ from scipy.stats import norm
 
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.grid import Index
-from gnomon.storage.model import SUSPECT, Shadow, Variable
+from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
-from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
-from gnomon.tasks.cadence import distinct_slots
-from gnomon.tasks.expectation import cadence_of, specification_of
+from gnomon.tasks.expectation import specification_of
+from gnomon.tasks.forecasting import Specification
+from gnomon.tasks.forecasting.specification import clip
 from gnomon.tasks.inpainting import inpaint
-from gnomon.tasks.past import Record, changes, past_departures
-from gnomon.tasks.trusted import trusted_values
+from gnomon.tasks.past import changes, past_departures
+from gnomon.tasks.region import Past, Region, regions
+from gnomon.tasks.trusted import SEARCH, last_trusted
 
 __all__ = ["Healed", "Odds", "heal"]
 
-WHOLE_CELLS = 2**22
-"""A field up to this size is healed as a whole; of a larger one, the surroundings are used."""
-MARGIN = 2
-"""Chunks around a damaged one that are its surroundings."""
-HISTORY_BYTES = 2**28
-HISTORY_STEPS = 72
-"""Past captures that departures are found from, at most."""
 LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
 of forecasts of single chunks, .44 to .78 on three records while this was developed, .28 to .53 by
@@ -46,59 +39,74 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """The estimated chunks of one capture."""
+    """The estimated chunks of one variable in one capture."""
 
-    patches: dict[tuple[str, Index], Patch]
-    """By variable and chunk index."""
-    expected_error: dict[str, float]
-    """Per healed variable: expected RMSE over the estimated cells."""
-    confidence: float
-    """Expected share of the estimated chunks within tolerance, the least of the variables."""
-    estimated_share: float
-    """Estimated chunks over all chunks of their variables."""
+    patches: dict[Index, Patch]
+    """By chunk index."""
+    expected_error: float | None
+    """Expected RMSE over the estimated cells, variable's units; None if nothing is estimated that
+    should be."""
+    confidence: float | None
+    """Expected share of the chunks within tolerance; one of which nothing is estimated is not, and
+    one that never had values does not count.  None as the error is."""
 
 
 def heal(
-    repository: Repository, step: int, shadow: Shadow, lead: int, chunks: dict[str, list[Index]]
+    repository: Repository,
+    step: int,
+    shadow: Shadow,
+    lead: int,
+    name: str,
+    indices: list[Index],
 ) -> Healed:
-    """Estimate chunks of a captured step.
+    """Estimate chunks of a variable in a captured step.
 
     Parameters
     ----------
     shadow, lead
         The forecast of the same time, made before it.
-    chunks
-        What to estimate, by variable.
+    indices
+        What to estimate.
 
     Raises
     ------
     Integrity
         A chunk that is needed is damaged in the repository.
     """
-    patches: dict[tuple[str, Index], Patch] = {}
-    errors: dict[str, float] = {}
-    confidences = []
-    for name, indices in chunks.items():
-        variable = repository.settings.variable(name)
-        captures = repository.captures(name)
-        if name not in shadow.variables:
-            patches |= {(name, index): _missing(captures, index) for index in indices}
-            continue
-        predicted = repository.shadow(name, shadow, captures)
-        tolerance = float(shadow.variables[name]["tolerance"])
-        chances: list[float] = []
-        for group in _groups(variable, indices):
-            region = _Region(variable, group)
-            healed, odds = region.heal(repository, captures, predicted, step, lead)
-            patches |= healed
-            errors_of = (patch.standard_error for patch in healed.values())
-            chances += [odds.within(error, tolerance) for error in errors_of]
-        squares = [patches[name, index].standard_error ** 2 for index in indices]
-        pooled = np.concatenate([s[np.isfinite(s)].ravel() for s in squares])
-        errors[name] = float(np.sqrt(pooled.mean())) if pooled.size else 0.0
-        confidences.append(float(np.mean(chances)))
-    every = sum(repository.settings.variable(name).grid.size for name in chunks)
-    return Healed(patches, errors, min(confidences, default=0.0), len(patches) / max(1, every))
+    variable = repository.settings.variable(name)
+    captures = repository.captures(name)
+    if name not in shadow.variables:
+        return Healed({index: _missing(variable, index) for index in indices}, None, None)
+    predicted = repository.shadow(name, shadow, captures)
+    estimates: dict[Index, _Estimate] = {}
+    for region in regions(variable, indices):
+        estimates |= _estimate(repository, region, predicted, step, lead)
+    before = repository.state.before(repository.captured[step].instant, SEARCH)
+    squares, chances, cells = 0.0, [], 0
+    for index, estimate in estimates.items():
+        if isfinite(estimate.expected):
+            count = int(np.isfinite(estimate.patch.standard_error).sum())
+            squares, cells = squares + count * estimate.expected**2, cells + count
+            chances.append(estimate.chance)
+        elif not _is_empty(captures, index, before):
+            chances.append(0.0)
+    patches = {index: estimate.patch for index, estimate in estimates.items()}
+    if not chances:  # land
+        return Healed(patches, 0.0, 1.0)
+    if not cells:
+        return Healed(patches, None, None)
+    return Healed(patches, sqrt(squares / cells), float(np.mean(chances)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """One estimated chunk."""
+
+    patch: Patch
+    expected: float
+    """Expected RMSE, variable's units; NaN if no cell is estimated."""
+    chance: float
+    """Probability that the RMSE is within tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,144 +124,111 @@ class Odds:
         Parameters
         ----------
         standard_error
-            Of the cells; NaN where masked, or where there is no estimate.
+            Of the cells, one at least; NaN where masked, or where there is no estimate.
         tolerance
             In the same units.
         """
-        known = standard_error[np.isfinite(standard_error)]
-        if not known.size:
-            return 1.0
-        expected = float(np.sqrt(np.mean(known**2)))
+        expected = _rms(standard_error)
         if expected == 0.0 or tolerance == 0.0:
             return float(expected <= tolerance)
         margin = np.log(tolerance / expected) - self.location
         return float(norm.cdf(margin / max(self.spread, LEAST_SPREAD)))
 
 
-def _missing(captures: CaptureStack, index: Index) -> Patch:
+def _rms(errors: Floats) -> float:
+    """Return the root mean square of what is known; NaN if nothing is."""
+    known = errors[np.isfinite(errors)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
+
+
+def _missing(variable: Variable, index: Index) -> Patch:
     """Return a chunk of which nothing is known: a variable that is captured but not forecast."""
-    shape = tuple(s.stop - s.start for s in captures.variable.grid.cells(index))
+    shape = tuple(s.stop - s.start for s in variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
     return Patch(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
 
 
-def _groups(variable: Variable, indices: list[Index]) -> list[list[Index]]:
-    """Return chunks that are healed together: all of a small field, single ones of a large."""
-    if int(np.prod(variable.shape)) <= WHOLE_CELLS:
-        return [indices]
-    return [[index] for index in indices]
+def _is_empty(captures: CaptureStack, index: Index, steps: list[int]) -> bool:
+    """Return whether a chunk had no values when it was last captured well, such as on land."""
+    last = last_trusted(captures, index, steps)
+    return last is not None and not np.isfinite(last[1]).any()
 
 
-class _Region:
-    """A box of chunks around damage, with its fields as plain arrays."""
-
-    def __init__(self, variable: Variable, damaged: list[Index]) -> None:
-        grid = variable.grid
-        whole = int(np.prod(variable.shape)) <= WHOLE_CELLS
-        corners = np.array(damaged).reshape(len(damaged), -1)
-        low = np.zeros(len(grid.counts), int) if whole else corners.min(axis=0) - MARGIN
-        high = np.array(grid.counts) if whole else corners.max(axis=0) + MARGIN + 1
-        low, high = np.maximum(low, 0), np.minimum(high, grid.counts)
-        self.variable = variable
-        self.damaged = damaged
-        self.indices = [
-            index
-            for index in grid.indices()
-            if all(a <= i < b for a, i, b in zip(low, index, high, strict=True))
-        ]
-        self.start = [int(a) * c for a, c in zip(low, grid.chunks, strict=True)]
-        self.shape = tuple(
-            min(int(b) * c, n) - a
-            for a, b, c, n in zip(self.start, high, grid.chunks, grid.shape, strict=True)
+def _estimate(
+    repository: Repository, region: Region, predicted: ShadowStack, step: int, lead: int
+) -> dict[Index, _Estimate]:
+    """Return the estimated chunks of a region."""
+    variable, shadow = region.variable, predicted.shadow
+    values, errors = region.predicted(predicted, lead)
+    specification = specification_of(repository, variable.name)
+    found = None
+    if not variable.categorical and variable.dims:
+        captured = region.captured(predicted.captures, step, without=region.damaged)
+        past = region.past(repository, predicted.captures, step)
+        unseen = _unseen(region, past, shadow)
+        history = None if past is None else _history(region, past, specification, lead + unseen)
+        found = inpaint(
+            captured - values,
+            errors,
+            region.chunkwise(np.isin(np.arange(len(unseen)), region.places)),
+            cyclic=region.cyclic,
+            history=history,
+            chunks=region.chunkwise(np.arange(len(unseen))),
+            unseen=region.chunkwise(unseen > 0),
         )
-        complete = [a == n for a, n in zip(self.shape, grid.shape, strict=True)]
-        self.cyclic = tuple(c and w for c, w in zip(variable.cyclic, complete, strict=True))
+        values = values + np.nan_to_num(found.departure)
+        # Where the forecast is sure there is nothing to estimate.
+        errors = np.where(np.isfinite(found.standard_error), found.standard_error, errors)
+    if specification is not None:
+        values = clip(specification, values)
+    values = np.clip(values, *variable.bounds())
+    tolerance = float(shadow.variables[variable.name]["tolerance"])
+    scores = predicted.scores()[lead - 1]
+    estimates = {}
+    for index in region.damaged:
+        cells = region.cells(index)
+        weight = np.zeros(values[cells].shape) if found is None else found.weight[cells]
+        flags = np.where(
+            weight > 0, PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"]
+        )
+        flags = np.where(np.isfinite(values[cells]), flags, PROVENANCE["missing"])
+        patch = Patch(values[cells], errors[cells], flags.astype(np.uint8))
+        odds = Odds()
+        if found is not None and weight.any():
+            location, spread = found.log_location[cells], found.log_spread[cells]
+            odds = Odds(float(np.nanmean(location)), float(np.nanmean(spread)))
+        stated = (np.nan, np.nan) if weight.any() else scores[index][2:]
+        estimates[index] = _judge(patch, odds, tolerance, *map(float, stated))
+    return estimates
 
-    def _cells(self, index: Index) -> tuple[slice, ...]:
-        cells = self.variable.grid.cells(index)
-        return tuple(slice(s.start - a, s.stop - a) for s, a in zip(cells, self.start, strict=True))
 
-    def _captured(
-        self, captures: CaptureStack, step: int, *, without: Collection[Index] = ()
-    ) -> Floats:
-        """Return a captured field, NaN where a chunk is not trusted, or to be left out."""
-        field = np.full(self.shape, np.nan)
-        for index in self.indices:
-            if index in without:
-                continue
-            values = trusted_values(captures, step, index)
-            if values is not None:
-                field[self._cells(index)] = values
-        return np.where(np.isfinite(field), field, np.nan)
+def _judge(
+    patch: Patch, odds: Odds, tolerance: float, confidence: float, expected: float
+) -> _Estimate:
+    """Return a patch with its figures: the forecast's own where given, else by the odds."""
+    nominal = _rms(patch.standard_error)
+    if not isfinite(nominal):
+        return _Estimate(patch, nominal, nominal)
+    if isfinite(confidence) and isfinite(expected):
+        return _Estimate(patch, expected, confidence)
+    return _Estimate(patch, nominal, odds.within(patch.standard_error, tolerance))
 
-    def heal(
-        self,
-        repository: Repository,
-        captures: CaptureStack,
-        predicted: ShadowStack,
-        step: int,
-        lead: int,
-    ) -> tuple[dict[tuple[str, Index], Patch], Odds]:
-        """Return the estimated chunks, and how far their errors may be from the expected ones."""
-        mean, error = np.full(self.shape, np.nan), np.full(self.shape, np.nan)
-        status = captures.status(step)
-        for index in self.indices:
-            mean[self._cells(index)], error[self._cells(index)] = predicted.chunk(lead, index)
-        hole = np.zeros(self.shape, bool)
-        for index in self.damaged:
-            hole[self._cells(index)] = True
-        others = [i for i in self.indices if status[i] == SUSPECT and i not in self.damaged]
-        departure = self._captured(captures, step, without=self.damaged) - mean
-        for index in others:
-            departure[self._cells(index)] = np.nan
-        name = self.variable.name
-        if self.variable.categorical or not self.variable.dims:
-            values, errors, weight, odds = mean, error, 0.0, Odds()
-        else:
-            history = self._history(repository, captures, step, lead)
-            inpainted = inpaint(departure, error, hole, cyclic=self.cyclic, history=history)
-            values = mean + np.nan_to_num(inpainted.departure)
-            errors, weight = inpainted.standard_error, inpainted.weight
-            is_judged = np.isfinite(inpainted.log_spread)
-            odds = Odds(inpainted.log_location, inpainted.log_spread) if is_judged else Odds()
-        values = np.clip(values, *self.variable.bounds())
-        source = "estimated_from_intact_neighbours" if weight > 0 else "forecast"
-        patches = {}
-        for index in self.damaged:
-            cells = self._cells(index)
-            known = np.isfinite(values[cells])
-            flags = np.where(known, PROVENANCE[source], PROVENANCE["missing"]).astype(np.uint8)
-            patches[name, index] = Patch(values[cells], errors[cells], flags)
-        return patches, odds
 
-    def _history(
-        self, repository: Repository, captures: CaptureStack, step: int, lead: int
-    ) -> Floats | None:
-        """Return past departures (D, *dims), as they would have been at the same lead."""
-        # Both stand in the log: damage to what was learnt changes nothing here.
-        specification = specification_of(repository, self.variable.name)
-        cadence = cadence_of(repository, self.variable.name)
-        count = min(HISTORY_STEPS, HISTORY_BYTES // (8 * prod(self.shape)))
-        steps = repository.state.before(repository.captured[step].instant, count)
-        instants = np.array([repository.captured[s].instant for s in steps], np.int64)
-        slots = np.arange(len(steps))
-        if cadence is not None and steps:
-            chosen = distinct_slots(cadence, instants)
-            steps, instants = [steps[k] for k in chosen], instants[chosen]
-            slots = np.array([cadence.slot(int(i)) for i in instants])
-        if len(steps) <= lead + 1:
-            return None
-        # Chunk by chunk, as the forecaster has them.
-        numbers = np.arange(prod(self.shape)).reshape(self.shape)
-        parts = [numbers[self._cells(index)].ravel() for index in self.indices]
-        order = np.concatenate(parts)
-        values = np.stack([self._captured(captures, s).ravel()[order] for s in steps])
-        starts = np.cumsum([0, *(part.size for part in parts)])
-        record = Record(slots, instants / SECOND, values, starts)
-        if specification is None:
-            departures = changes(record, lead)
-        else:
-            departures = past_departures(specification, record, lead)
-        history = np.full((len(departures), order.size), np.nan)
-        history[:, order] = departures
-        return history.reshape(-1, *self.shape)
+def _unseen(region: Region, past: Past | None, shadow: Shadow) -> NDArray[np.int64]:
+    """Return (G,) for how many slots damaged chunks were unknown when the forecast was made."""
+    unseen = np.zeros(len(region.indices), np.int64)
+    if past is not None:
+        unseen[region.places] = past.unseen(shadow.reference)[region.places]
+    return unseen
+
+
+def _history(
+    region: Region, past: Past, specification: Specification | None, leads: NDArray[np.int64]
+) -> Floats:
+    """Return past departures (D, *dims), of each chunk as they would have been at its lead."""
+    if specification is None:
+        departures = changes(past.record, leads)
+    else:
+        departures = past_departures(specification, past.record, leads)
+    known = np.isfinite(departures).any(axis=1)
+    return past.field(departures[known]).reshape(-1, *region.shape)

@@ -45,7 +45,9 @@ class Patch:
     scale: Floats
     """Standard error of the forecast, data units, shape (n,)."""
     holes: tuple[Cells, ...]
-    """Cells to estimate, by hole, the largest hole first."""
+    """Cells to estimate, by hole; the first stands for them."""
+    chunks: Cells
+    """Number of the chunk that each cell of the first hole is in."""
     known: Cells
     """Intact cells, ascending."""
     grid: Grid
@@ -62,6 +64,8 @@ class Trial:
     """Cells to estimate from observers, in one or several fields."""
 
     wanted: Cells
+    chunks: Cells
+    """Number of the chunk of each cell wanted: what is stated is stated of a chunk."""
     observers: Cells
     fields: Floats
     """Standardised fields, shape (k, n); NaN where unknown."""
@@ -78,9 +82,9 @@ class Verdict:
     inflation: float
     """Ratio of actual to predicted relative error."""
     location: float
-    """Mean logarithm of a trial's RMSE over the expected one."""
+    """Mean logarithm of a hidden chunk's RMSE over the expected one."""
     spread: float
-    """Standard deviation of that logarithm for one more trial."""
+    """Standard deviation of that logarithm for one more chunk."""
     ceiling: float
     """The largest standard error allowed, in standard errors of the forecast."""
     healed: float
@@ -91,15 +95,17 @@ class Verdict:
     """Hidden cells scored."""
 
 
-def judge(patch: Patch, observers: int) -> Verdict | None:
+def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None:
     """Return the covariance that heals copies of the hole best; None if too few can be hidden.
 
     Parameters
     ----------
     patch : Patch
-        Holes and surroundings; the largest hole is the one that is copied.
+        Holes and surroundings; the first hole is the one that is copied.
     observers : int
         Bound on the intact cells that an estimate uses.
+    alike : bool
+        Whether intact cells are forecast as well as the hole, so that they can stand for it.
 
     Notes
     -----
@@ -109,14 +115,23 @@ def judge(patch: Patch, observers: int) -> Verdict | None:
     wanted = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
     mask.ravel()[patch.known] = True
-    hidden = copy_hole(patch.holes[0], mask, patch.grid, wanted)
-    if len(patch.known) < _FEWEST_KNOWN or len(hidden) < _FEWEST_COPIES:
+    hidden = copy_hole(patch.holes[0], patch.chunks, mask, patch.grid, wanted) if alike else []
+    if (
+        len(patch.known) < _FEWEST_KNOWN
+        or (len(hidden) if alike else _seen(patch)) < _FEWEST_COPIES
+    ):
         return None
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
     best = Covariance(patch.lengths)
     for models in (_vary_shape, _vary_nugget, partial(_vary_rank, _past(patch))):
         best = min(models(best), key=lambda model: _score(patch, trials, model).healed)
     return _score(patch, _plan(patch, hidden, observers), best)
+
+
+def _seen(patch: Patch) -> int:
+    """Return in how many past fields something of the hole is known."""
+    parts = [fold.fields[:, patch.holes[0]] for fold in patch.folds]
+    return sum(int(np.isfinite(part).any(axis=1).sum()) for part in parts)
 
 
 def _vary_shape(start: Covariance) -> list[Covariance]:
@@ -143,20 +158,23 @@ def _vary_rank(past: int, start: Covariance) -> list[Covariance]:
     ]
 
 
-def _plan(patch: Patch, hidden: list[Cells], observers: int) -> list[Trial]:
+def _plan(patch: Patch, hidden: list[tuple[Cells, Cells]], observers: int) -> list[Trial]:
     """Return trials: each hidden region of the present, and the hole itself in past fields."""
     now = patch.anomaly[np.newaxis]
-    trials = [(_exclude(patch.known, cells), cells, now, patch.modes) for cells in hidden]
+    trials = [
+        (_exclude(patch.known, cells), cells, chunks, now, patch.modes) for cells, chunks in hidden
+    ]
     hole = patch.holes[0]
-    trials += [(patch.known, hole, fold.fields, fold.modes) for fold in patch.folds]
+    trials += [(patch.known, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
     return [
         Trial(
             cells[:: -(-len(cells) // _MOST_SCORED)],
+            chunks[:: -(-len(cells) // _MOST_SCORED)],
             pick_observers(seen, cells, patch.grid, patch.lengths, observers),
             fields,
             modes,
         )
-        for seen, cells, fields, modes in trials
+        for seen, cells, chunks, fields, modes in trials
     ]
 
 
@@ -196,24 +214,40 @@ def estimate(patch: Patch, trial: Trial, covariance: Covariance) -> tuple[Floats
 def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict:
     """Return how a covariance does on trials whose truth is known, with the weight it earns."""
     rows = [row for trial in trials for row in _compare(patch, trial, covariance)]
-    sums = np.array([(d @ d, d @ p, p @ p) for d, p in ((t * s, g * s) for t, g, _, s in rows)])
+    sums = np.array([row.sums for row in rows])
     weight, without = _weigh(sums)
     healed = sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2]
-    excess = np.array([np.mean((t - weight * g) ** 2 / soften(v, weight)) for t, g, v, _ in rows])
-    size = np.mean([np.mean(t**2) for t, *_ in rows])
-    ratios = 0.5 * np.log(np.maximum(excess, _LEAST_EXCESS * excess.mean()) / excess.mean())
+    excess = np.array([row.excess(weight).mean() for row in rows])
+    size = np.mean([np.mean(row.truth**2) for row in rows])
+    location, spread = _spread(np.concatenate([row.by_chunk(weight) for row in rows]), excess)
     return Verdict(
         covariance=covariance,
         weight=weight if _earned(sums[:, 0], healed) else 0.0,
         # Not more for being measured on few trials: that was tried, and stated 5-10 % too much.
         inflation=float(np.sqrt(excess.mean())),
-        location=float(ratios.mean()),
-        spread=float(np.std(ratios, ddof=1) * np.sqrt(1.0 + 1.0 / len(ratios))),
+        location=location,
+        spread=spread,
         ceiling=float(max(1.0, np.sqrt(size))),
         healed=float(healed.sum()),
         forecast=float(sums[:, 0].sum()),
-        count=sum(len(t) for t, *_ in rows),
+        count=sum(len(row.truth) for row in rows),
     )
+
+
+def _spread(chunks: Floats, trials: Floats) -> tuple[float, float]:
+    """Return mean and standard deviation of the log RMSE of chunks over the expected one.
+
+    Parameters
+    ----------
+    chunks, trials
+        Mean squared error over the predicted one, by hidden chunk and by trial.
+    """
+    expected = trials.mean()
+    if not expected > 0.0:
+        return 0.0, 0.0
+    ratios = 0.5 * np.log(np.maximum(chunks / expected, _LEAST_EXCESS))
+    # The chunks of one trial are wrong together: there are no more cases than trials.
+    return float(ratios.mean()), float(np.std(ratios, ddof=1) * np.sqrt(1.0 + 1.0 / len(trials)))
 
 
 def _earned(forecast: Floats, healed: Floats) -> bool:
@@ -223,16 +257,45 @@ def _earned(forecast: Floats, healed: Floats) -> bool:
     return bool(gain.sum() > max(doubt, _LEAST_GAIN * forecast.sum()))
 
 
-def _compare(
-    patch: Patch, trial: Trial, covariance: Covariance
-) -> list[tuple[Floats, Floats, Floats, Floats]]:
-    """Return truth, estimate, relative variance and scale of each field's cells of known truth."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Hidden cells of known truth in one field, each array of shape (n,)."""
+
+    truth: Floats
+    estimate: Floats
+    variance: Floats
+    """Relative, as predicted."""
+    scale: Floats
+    chunks: Cells
+
+    @property
+    def sums(self) -> tuple[float, float, float]:
+        """Sums of truth^2, truth x estimate and estimate^2, in data units."""
+        truth, estimate = self.truth * self.scale, self.estimate * self.scale
+        return float(truth @ truth), float(truth @ estimate), float(estimate @ estimate)
+
+    def excess(self, weight: float) -> Floats:
+        """Return squared errors over the predicted ones, with a share of the estimate used."""
+        wrong = self.truth - weight * self.estimate
+        return np.asarray(wrong**2 / soften(self.variance, weight))
+
+    def by_chunk(self, weight: float) -> Floats:
+        """Return the means of that by chunk."""
+        _, number = np.unique(self.chunks, return_inverse=True)
+        return np.asarray(np.bincount(number, self.excess(weight)) / np.bincount(number))
+
+
+def _compare(patch: Patch, trial: Trial, covariance: Covariance) -> list[_Row]:
+    """Return truth and estimate of each field's cells of known truth."""
     means, variance = estimate(patch, trial, covariance)
+    scale = patch.scale[trial.wanted]
     rows = []
     for truth, mean in zip(trial.fields[:, trial.wanted], means, strict=True):
         seen = np.isfinite(truth)
         if seen.any():
-            rows.append((truth[seen], mean[seen], variance[seen], patch.scale[trial.wanted][seen]))
+            rows.append(
+                _Row(truth[seen], mean[seen], variance[seen], scale[seen], trial.chunks[seen])
+            )
     return rows
 
 

@@ -139,13 +139,17 @@ def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
     return int(used[(widest + 1) % len(used)]), int(size - gaps[widest] + 1)
 
 
-def copy_hole(hole: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cells]:
-    """Return intact regions that have the shape of the hole: its translated copies.
+def copy_hole(
+    hole: Cells, labels: Cells, known: Mask, grid: Grid, wanted: int
+) -> list[tuple[Cells, Cells]]:
+    """Return intact regions that have the shape of the hole, its translated copies, with labels.
 
     Parameters
     ----------
     hole : ndarray of intp, shape (n,)
         Cells to be estimated.
+    labels : ndarray of intp, shape (n,)
+        The part of the hole that each belongs to.
     known : ndarray of bool, shape (*dims)
         Intact cells; a copy is cut down to them, and at least half of it must be intact.
     grid : Grid
@@ -160,33 +164,38 @@ def copy_hole(hole: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cells]:
     """
     points = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     while True:
-        copies = _translate(points, known, grid, wanted)
+        copies = _translate(points, labels, known, grid, wanted)
         extent = points.max(axis=0) - points.min(axis=0)
         if len(copies) >= _FEWEST_COPIES or not extent.any():
             return copies
         corner = points.min(axis=0)
-        points = np.unique(corner + (points - corner) // 2, axis=0)
+        points, first = np.unique(corner + (points - corner) // 2, axis=0, return_index=True)
+        labels = labels[first]
 
 
-def _translate(points: Cells, known: Mask, grid: Grid, wanted: int) -> list[Cells]:
-    """Return the best translated copies of the points as flat intact cells."""
+def _translate(
+    points: Cells, labels: Cells, known: Mask, grid: Grid, wanted: int
+) -> list[tuple[Cells, Cells]]:
+    """Return the best translated copies of the points as flat intact cells, and their labels."""
     probes = points[:: -(-len(points) // _MOST_PROBES)]
     low, high = points.min(axis=0), points.max(axis=0)
     touched = _touches(low, high, grid)
     found = []
     for number, shift in enumerate(product(*_shifts(low, high, grid))):
         offset = np.array(shift)
-        fraction = known.ravel()[_place(probes + offset, grid)].sum() / len(probes)
+        cells, _ = _place(probes + offset, grid)
+        fraction = known.ravel()[cells].sum() / len(probes)
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
             spread = (number * 0.6180339887) % 1.0
             found.append((round(unlike + 4.0 * (1.0 - fraction)), spread, shift))
     copies = []
     for _, _, shift in sorted(found)[:wanted]:
-        cells = _place(points + np.array(shift), grid)
-        cells = cells[known.ravel()[cells]]
-        if cells.size and known.sum() - cells.size >= max(cells.size, _FEWEST_LEFT):
-            copies.append(cells)
+        cells, inside = _place(points + np.array(shift), grid)
+        intact = known.ravel()[cells]
+        count = int(intact.sum())
+        if count and known.sum() - count >= max(count, _FEWEST_LEFT):
+            copies.append((cells[intact], labels[inside][intact]))
     return copies
 
 
@@ -209,9 +218,9 @@ def _touches(low: Cells, high: Cells, grid: Grid) -> Mask:
     return np.concatenate([(low <= 0) & closed, (high >= last) & closed])
 
 
-def _place(points: Cells, grid: Grid) -> Cells:
-    """Return flat numbers of the points that are on the grid, wrapped where it is cyclic."""
+def _place(points: Cells, grid: Grid) -> tuple[Cells, Mask]:
+    """Return flat numbers of the points on the grid, wrapped where cyclic, and which are on it."""
     shape = np.array(grid.shape)
     wrapped = np.where(np.array(grid.cyclic), points % shape, points)
     inside = ((wrapped >= 0) & (wrapped < shape)).all(axis=1)
-    return np.asarray(np.ravel_multi_index(tuple(wrapped[inside].T), grid.shape))
+    return np.asarray(np.ravel_multi_index(tuple(wrapped[inside].T), grid.shape)), inside

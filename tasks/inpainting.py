@@ -24,28 +24,30 @@ Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 _FEWEST_KNOWN, _COMPLETE, _FEWEST_PAST, _MOST_FOLDS = 10, 0.95, 3, 5
-_MOST_CELLS, _MOST_PAIRS = 250_000, 80_000_000
+_MOST_PAIRS = 80_000_000
+MOST_CELLS = 250_000
+"""Bound on the surroundings of a hole that are looked at."""
 _ALL_OBSERVERS, _FEWEST_OBSERVERS, _MOST_OBSERVERS = 8_000, 300, 1200
 
 
 @dataclass(frozen=True, slots=True)
 class Inpainted:
-    """Estimated departures of damaged cells, and how far to trust them."""
+    """Estimated departures of damaged cells, and how far to trust them; arrays are (*dims)."""
 
     departure: Floats
     """Estimated captured minus forecast, data units; NaN but in damaged cells with a forecast."""
     standard_error: Floats
     """Standard error of forecast + departure, data units; NaN where `departure` is NaN."""
-    weight: float
-    """Share of the interpolation used, mean over damaged cells, in [0, 1]; 0: forecast alone."""
+    weight: Floats
+    """Share of the interpolation used, in [0, 1]; 0 where the forecast stands."""
     validated_rmse: float
     """Error of the healed estimate in hidden intact cells, data units; NaN if none were hidden."""
     forecast_rmse: float
     """Error of the forecast alone in the same hidden cells, data units; NaN if none were hidden."""
-    log_location: float
-    """Mean logarithm of a hidden RMSE over the expected one; NaN if none were hidden."""
-    log_spread: float
-    """Standard deviation of that logarithm; NaN if none were hidden."""
+    log_location: Floats
+    """Mean logarithm of a hidden chunk's RMSE over the expected one; NaN where `weight` is 0."""
+    log_spread: Floats
+    """Standard deviation of that logarithm; NaN where `weight` is 0."""
 
 
 def inpaint(
@@ -55,6 +57,8 @@ def inpaint(
     *,
     cyclic: Sequence[bool] = (),
     history: Floats | None = None,
+    chunks: Cells | None = None,
+    unseen: Mask | None = None,
 ) -> Inpainted:
     """Return the estimated departures of the damaged cells of one field.
 
@@ -71,6 +75,11 @@ def inpaint(
         Whether each axis wraps; none does by default.
     history : ndarray of float64, shape (T, *dims), optional
         Past departures, or anomalies, about zero, data units; NaN where unknown; T may be 0.
+    chunks : ndarray of int, shape (*dims), optional
+        Number of the chunk that each cell is in, for the spread of their errors; None: one chunk.
+    unseen : ndarray of bool, shape (*dims), optional
+        Cells that were unknown when the forecast was made, in `history` as well. What is intact was
+        forecast better, so a hole with such cells is tried in past fields alone.
 
     Raises
     ------
@@ -93,21 +102,38 @@ def inpaint(
     known = valid & ~damaged & np.isfinite(departure)
     mean = np.where(damaged & valid, 0.0, np.nan)
     error = np.where(damaged & valid, standard_error, np.nan)
+    share = np.zeros(departure.shape)
+    location, spread = np.full(departure.shape, np.nan), np.full(departure.shape, np.nan)
     grid = Grid(departure.shape, wraps)
-    verdicts: list[tuple[Verdict, int]] = []
-    groups = _gather(damaged, valid, wraps) if np.count_nonzero(known) >= _FEWEST_KNOWN else []
+    numbers = np.zeros(departure.shape, np.intp) if chunks is None else chunks
+    blind = np.zeros(departure.shape, bool) if unseen is None else unseen
+    verdicts: list[Verdict] = []
+    enough = np.count_nonzero(known) >= _FEWEST_KNOWN
+    groups = _gather(damaged, valid, blind, wraps) if enough else []
     observers = _ALL_OBSERVERS // max(1, sum(len(holes) for holes in groups))
     observers = int(np.clip(observers, _FEWEST_OBSERVERS, _MOST_OBSERVERS))
     for holes in groups:
-        patch, cells = _cut(holes, grid, departure, standard_error, known, history)
-        verdict = judge(patch, observers)
+        patch, cells = _cut(holes, grid, departure, standard_error, known, history, numbers)
+        alike = not blind.ravel()[holes[0]].any()
+        verdict = judge(patch, observers, alike=alike)
         if verdict is None:
             continue
-        verdicts.append((verdict, sum(hole.size for hole in holes)))
+        verdicts.append(verdict)
         for hole in patch.holes if verdict.weight > 0.0 else ():
             inside = cells[hole]
             mean.ravel()[inside], error.ravel()[inside] = _fill(patch, hole, verdict, observers)
-    return _summarise(mean, error, verdicts)
+            share.ravel()[inside] = verdict.weight
+            location.ravel()[inside], spread.ravel()[inside] = verdict.location, verdict.spread
+    healed = sum(v.healed if v.weight > 0.0 else v.forecast for v in verdicts)
+    return Inpainted(
+        departure=mean,
+        standard_error=error,
+        weight=share,
+        validated_rmse=_rmse(healed, verdicts),
+        forecast_rmse=_rmse(sum(v.forecast for v in verdicts), verdicts),
+        log_location=location,
+        log_spread=spread,
+    )
 
 
 def _check(
@@ -132,14 +158,21 @@ def _check(
     return wraps
 
 
-def _gather(damaged: Mask, valid: Mask, wraps: tuple[bool, ...]) -> list[list[Cells]]:
-    """Return the groups of holes, the largest hole first, less the cells without a forecast."""
+def _gather(damaged: Mask, valid: Mask, blind: Mask, wraps: tuple[bool, ...]) -> list[list[Cells]]:
+    """Return the groups of holes, less the cells without a forecast.
+
+    First of a group is the hole that stands for it: the largest of the worst known ones.
+    """
     if not (damaged & valid).any():
         return []
     groups = [
         [hole[valid.ravel()[hole]] for hole in holes] for holes in group_damage(damaged, wraps)
     ]
-    kept = [sorted((h for h in holes if h.size), key=len, reverse=True) for holes in groups]
+
+    def place(hole: Cells) -> tuple[bool, int]:
+        return bool(blind.ravel()[hole].any()), len(hole)
+
+    kept = [sorted((h for h in holes if h.size), key=place, reverse=True) for holes in groups]
     return [holes for holes in kept if holes]
 
 
@@ -150,9 +183,10 @@ def _cut(
     standard_error: Floats,
     known: Mask,
     history: Floats | None,
+    chunks: Cells,
 ) -> tuple[Patch, Cells]:
     """Return the patch around holes, and its cells' flat numbers in the whole field."""
-    axes, local = surround(np.concatenate(holes), grid, _MOST_CELLS)
+    axes, local = surround(np.concatenate(holes), grid, MOST_CELLS)
     box: tuple[Cells, ...] = np.ix_(*axes)
     numbers = np.ravel_multi_index(box, grid.shape).ravel()
     order = np.argsort(numbers)
@@ -169,6 +203,7 @@ def _cut(
         anomaly=anomaly.ravel(),
         scale=scale.ravel(),
         holes=tuple(order[np.searchsorted(numbers, hole, sorter=order)] for hole in holes),
+        chunks=chunks.ravel()[holes[0]],
         known=np.flatnonzero(intact),
         grid=local,
         lengths=lengths,
@@ -202,31 +237,15 @@ def _fill(patch: Patch, hole: Cells, verdict: Verdict, observers: int) -> tuple[
     """Return the departures of one hole and their standard errors, data units."""
     most = int(np.clip(_MOST_PAIRS // len(hole), 200, observers))
     chosen = pick_observers(patch.known, hole, patch.grid, patch.lengths, most)
-    now = Trial(hole, chosen, patch.anomaly[np.newaxis], patch.modes)
+    whole = np.zeros(len(hole), np.intp)
+    now = Trial(hole, whole, chosen, patch.anomaly[np.newaxis], patch.modes)
     (mean,), variance = estimate(patch, now, verdict.covariance)
     relative = np.sqrt(soften(variance, verdict.weight)) * verdict.inflation
     scale = patch.scale[hole]
     return verdict.weight * mean * scale, np.minimum(relative, verdict.ceiling) * scale
 
 
-def _summarise(mean: Floats, error: Floats, verdicts: list[tuple[Verdict, int]]) -> Inpainted:
-    """Return the result with the holes' scores pooled by their numbers of cells."""
-    count = sum(v.count for v, _ in verdicts)
-    weight = sum(v.weight * size for v, size in verdicts) / max(1, np.isfinite(mean).sum())
-    healed = sum(v.healed if v.weight > 0.0 else v.forecast for v, _ in verdicts)
-    forecast = sum(v.forecast for v, _ in verdicts)
-    judged = [(v.location, v.spread, size) for v, size in verdicts if v.weight > 0.0]
-    total = sum(size for *_, size in judged)
-    location, spread = (
-        float(sum(row[k] * row[2] for row in judged) / total) if judged else float("nan")
-        for k in (0, 1)
-    )
-    return Inpainted(
-        departure=mean,
-        standard_error=error,
-        weight=float(weight),
-        validated_rmse=float(np.sqrt(max(healed, 0.0) / count)) if count else float("nan"),
-        forecast_rmse=float(np.sqrt(forecast / count)) if count else float("nan"),
-        log_location=location,
-        log_spread=spread,
-    )
+def _rmse(squares: float, verdicts: list[Verdict]) -> float:
+    """Return the root of squared errors over the cells that verdicts hid; NaN if none."""
+    count = sum(v.count for v in verdicts)
+    return float(np.sqrt(max(squares, 0.0) / count)) if count else float("nan")

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import CANDIDATES, Specification, learn
-from gnomon.tasks.forecasting.calibration import Sequence
-from gnomon.tasks.forecasting.hindcasts import Hindcasts, rolling
-from gnomon.tasks.forecasting.learning import positions
-from gnomon.tasks.forecasting.specification import clip
+from gnomon.tasks.forecasting import CANDIDATES, Specification, blend
+from gnomon.tasks.forecasting.hindcasts import Window, rolling
+from gnomon.tasks.forecasting.learning import consecutive, positions
+from gnomon.tasks.forecasting.specification import clip, usable
 
 __all__ = ["Record", "changes", "past_departures"]
 
@@ -27,6 +26,8 @@ LEAST_LEARNT = 1 / 3
 """Share of the record before the first of them: models of fewer captures miss by more."""
 SAMPLE_CELLS = 1024
 """Cells that the modes are found on, as at a refit."""
+PIECE_CELLS = 2**14
+"""A larger chunk is hindcast in pieces, each as if it were a chunk."""
 TILE_BYTES = 2**27
 """Memory of the cells that are hindcast together, about."""
 
@@ -44,15 +45,17 @@ class Record:
     starts: NDArray[np.int64]
     """(G + 1,) first cell of each chunk, and N."""
 
-    def take(self, chunks: slice) -> "Record":
-        """Return the record of a run of its chunks."""
-        starts = self.starts[chunks.start : chunks.stop + 1]
-        values = self.values[:, int(starts[0]) : int(starts[-1])]
-        return replace(self, values=values, starts=starts - starts[0])
+    def cells(self, chunk: int) -> slice:
+        """Return the cells of a chunk."""
+        return slice(int(self.starts[chunk]), int(self.starts[chunk + 1]))
+
+    def window(self, values: Floats, starts: NDArray[np.int64], lead: int) -> Window:
+        """Return values (T, n) of some cells on consecutive slots."""
+        return consecutive(self.slots, self.times_s, usable(values), starts, lead)
 
 
-def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
-    """Return captured minus predicted at past captures, shape (D, N), oldest first; D may be 0.
+def past_departures(spec: Specification, record: Record, leads: NDArray[np.int64]) -> Floats:
+    """Return captured minus predicted at past captures, shape (T, N); NaN where none was made.
 
     Parameters
     ----------
@@ -60,8 +63,9 @@ def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
         Of the variable.
     record
         What was captured before the time that is healed.
-    lead
-        Capture intervals from the reference time, >= 1.
+    leads
+        (G,) capture intervals, >= 1, between the newest capture that is known of a chunk and the
+        time that is healed.
 
     Notes
     -----
@@ -70,68 +74,93 @@ def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
     Chunks go in tiles, so memory is bounded; every tile knows the same sample, and with it the
     same modes and weights.
     """
-    ahead = replace(spec, leads=lead)
-    rows = positions(record.slots, lead)
-    origins = _origins(rows, lead)
-    departures = np.full((len(origins), record.values.shape[1]), np.nan)
+    departures = np.full(record.values.shape, np.nan)
     cells = record.values.shape[1]
     sample = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.intp))
-    per_cell = 8 * (2 * len(origins) * lead * len(CANDIDATES) + 3 * len(record.values))
-    for chunks in _tiles(record.starts, max(1, TILE_BYTES // per_cell)):
-        tile = record.take(chunks)
-        count = tile.values.shape[1]
-        starts = np.append(tile.starts, count + len(sample))
-        values = np.concatenate([tile.values, record.values[:, sample]], axis=1)
-        every = np.ones((len(values), len(starts) - 1), bool)
-        captured = learn(
-            ahead, record.slots, record.times_s, values, starts, trusted=every, gated=~every
-        ).captured
-        hindcasts = rolling(ahead, captured, origins, sampled=count + np.arange(len(sample)))
-        weights = _weights(ahead, hindcasts, count)
-        predicted = np.einsum("c,ocn->on", weights, hindcasts.predictions[:, -1, :, :count])
-        truth = captured.values[origins + lead, :count]
-        first = int(record.starts[chunks.start])
-        departures[:, first : first + count] = truth - clip(ahead, predicted)
-    return departures[np.isfinite(departures).any(axis=1)]
+    for lead in map(int, np.unique(leads)):
+        _depart(
+            replace(spec, leads=lead), record, np.flatnonzero(leads == lead), sample, departures
+        )
+    return departures
 
 
-def _weights(spec: Specification, hindcasts: Hindcasts, first: int) -> Floats:
-    """Return the candidates' weights (C,) at the last lead, from the cells from `first` on."""
-    sampled = replace(
-        hindcasts,
-        predictions=hindcasts.predictions[..., first:],
-        errors=hindcasts.errors[..., first:],
-        spread=hindcasts.spread[..., first:],
-    )
-    starts = np.array([0, sampled.spread.shape[-1]])
-    last = int(hindcasts.origins[-1]) + spec.leads
-    calibration = Sequence(spec, sampled, starts).at(last, len(hindcasts.origins))
-    return np.asarray(calibration.weights[-1])
+def changes(record: Record, leads: NDArray[np.int64]) -> Floats:
+    """Return the changes (T, N) over as many captures as the leads (G,), NaN at the first.
 
-
-def changes(record: Record, lead: int) -> Floats:
-    """Return the changes from one capture to the next but `lead`, shape (D, N).
-
-    They stand for the departures where no forecaster can be read.
+    They stand for the departures where it is not known how the variable is forecast.
     """
-    return (record.values[lead:] - record.values[:-lead])[-MOST_DEPARTURES:]
+    result = np.full(record.values.shape, np.nan)
+    for chunk, lead in enumerate(map(int, leads)):
+        own = record.values[:, record.cells(chunk)]
+        result[lead:, record.cells(chunk)] = own[lead:] - own[:-lead]
+    return result
 
 
-def _origins(rows: NDArray[np.intp], lead: int) -> NDArray[np.int64]:
+def _depart(
+    spec: Specification,
+    record: Record,
+    chunks: NDArray[np.intp],
+    sample: NDArray[np.intp],
+    departures: Floats,
+) -> None:
+    """Write the departures of some chunks at the last lead of a specification, in place."""
+    rows = positions(record.slots, spec.leads)
+    origins = _origins(rows, spec.leads)
+    if not len(origins):
+        return
+    known = record.values[:, sample]
+    weights = _weights(spec, record, known, origins)
+    targets = np.searchsorted(rows, origins + spec.leads)
+    per_cell = 8 * (2 * len(origins) * len(CANDIDATES) + 3 * int(rows[-1] + 1))
+    for cells, starts in _tiles(record, chunks, max(1, TILE_BYTES // per_cell)):
+        values = np.concatenate([record.values[:, cells], known], axis=1)
+        window = record.window(values, np.append(starts, values.shape[1]), spec.leads)
+        sampled = len(cells) + np.arange(len(sample))
+        made = rolling(spec, window, origins, sampled=sampled, passed=spec.leads - 1)
+        predicted = np.einsum("c,ocn->on", weights, made.predictions[:, 0, :, : len(cells)])
+        truth = window.values[origins + spec.leads, : len(cells)]
+        departures[np.ix_(targets, cells)] = truth - clip(spec, predicted)
+
+
+def _weights(
+    spec: Specification, record: Record, sample: Floats, origins: NDArray[np.int64]
+) -> Floats:
+    """Return the candidates' weights (C,) at the last lead that a refit would find of a sample."""
+    window = record.window(sample, np.array([0, sample.shape[1]]), spec.leads)
+    products, verified = blend.moments(rolling(spec, window, origins).errors)
+    now = int(origins[-1]) + spec.leads
+    weight = blend.faded(origins, now, spec.leads) * verified
+    return np.asarray(blend.weights(products, weight)[-1])
+
+
+def _origins(rows: NDArray[np.int64], lead: int) -> NDArray[np.int64]:
     """Return the rows of a window to forecast from: those with a capture `lead` rows later."""
     captured = np.zeros(int(rows[-1]) + 1, bool)
     captured[rows] = True
+    # One capture alone says nothing of how a variable changes.
     origins = np.array([r for r in rows[1:] if r + lead < len(captured) and captured[r + lead]])
-    least = rows[int(LEAST_LEARNT * len(rows))]
-    late = origins[origins >= least]
-    return np.asarray(late[-MOST_DEPARTURES:], np.int64)
+    late = origins[origins >= rows[int(LEAST_LEARNT * len(rows))]]
+    return np.asarray((late if len(late) else origins)[-MOST_DEPARTURES:], np.int64)
 
 
-def _tiles(starts: NDArray[np.int64], most: int) -> Iterator[slice]:
-    """Yield runs of chunks of at most so many cells; more only for a single chunk."""
-    first = 0
-    while first < len(starts) - 1:
-        last = int(np.searchsorted(starts, starts[first] + most, side="right")) - 1
-        stop = max(first + 1, last)
-        yield slice(first, stop)
-        first = stop
+def _tiles(
+    record: Record, chunks: NDArray[np.intp], most: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64]]]:
+    """Yield cells of chunks, at most so many, and the first cell of each chunk among them.
+
+    More only for a single chunk, of which the pieces of a large one are each one.
+    """
+    tile: list[NDArray[np.intp]] = []
+    for chunk in chunks:
+        cells = np.arange(record.starts[chunk], record.starts[chunk + 1])
+        for piece in np.array_split(cells, max(1, -(-len(cells) // PIECE_CELLS))):
+            if tile and sum(map(len, tile)) + len(piece) > most:
+                yield _join(tile)
+                tile = []
+            tile.append(piece)
+    if tile:
+        yield _join(tile)
+
+
+def _join(parts: list[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])

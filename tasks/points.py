@@ -102,16 +102,17 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
     patches: Patches = {}
     errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
+    shares: dict[str, float] = dict.fromkeys(point.expected_error, 0.0)
     estimated = there = 0
     with gather() as passed:
         for name, chunks in suspects(repository, point.step).items():
-            healed = heal(repository, point.step, shadow, point.lead, {name: chunks})
-            patches |= healed.patches
+            healed = heal(repository, point.step, shadow, point.lead, name, chunks)
+            patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
-                errors[name] = healed.expected_error.get(name)
-                sure[name] = healed.confidence if name in healed.expected_error else None
-                estimated += len(chunks)
-                there += repository.settings.variable(name).grid.size
+                errors[name], sure[name] = healed.expected_error, healed.confidence
+                size = repository.settings.variable(name).grid.size
+                shares[name] = len(chunks) / max(1, size)
+                estimated, there = estimated + len(chunks), there + size
     lacking = (f"estimated without what is damaged: {text}" for text in passed)
     told = replace(
         point,
@@ -119,6 +120,7 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
         confidence=_least(sure),
         confidences=sure,
         estimated_share=estimated / max(1, there),
+        estimated_shares=shares,
         notes=(*point.notes, *lacking),
     )
     return patches, told

@@ -55,6 +55,8 @@ class RestorePoint:
     estimated_share: float = 0.0
     """Share of chunks that are estimated: 1 of a forecast, of a healed state that of the variables
     that have suspect chunks, else 0."""
+    estimated_shares: dict[str, float] = field(default_factory=dict)
+    """The same of each variable of a healed state, once it was healed."""
     reference_time: str | None = None
     """When the forecast that it takes predictions from was made, ISO 8601; None for a capture."""
     confidences: dict[str, float | None] = field(default_factory=dict)
@@ -176,10 +178,12 @@ def best_first(points: list[RestorePoint]) -> tuple[RestorePoint, ...]:
 def _size(point: RestorePoint) -> float:
     """Return the expected error over all cells, in tolerances; infinite if it is not known."""
     errors = [
-        (error, point.tolerances.get(name, 0.0)) for name, error in point.expected_error.items()
+        (error, point.tolerances.get(name, 0.0), point.estimated_shares.get(name, 1.0))
+        for name, error in point.expected_error.items()
     ]
-    if not errors or any(error is None or not isfinite(error) for error, _ in errors):
+    if not errors or any(error is None or not isfinite(error) for error, *_ in errors):
         return inf
-    part = sqrt(point.estimated_share) if point.kind == "healed" else 1.0
     # Without a tolerance, there is one variable at most, or none to compare it with.
-    return max(part * float(error or 0.0) / (tolerance or 1.0) for error, tolerance in errors)
+    return max(
+        sqrt(share) * float(error or 0.0) / (tolerance or 1.0) for error, tolerance, share in errors
+    )

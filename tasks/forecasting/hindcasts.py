@@ -120,7 +120,8 @@ class Hindcasts:
     origins: NDArray[np.int64]
     """(O,) slots of the window that they were made at."""
     predictions: Array
-    """(O, H, C, N) of every candidate; NaN beyond the window and where unknown."""
+    """(O, H, C, N) of every candidate; NaN beyond the window and where unknown. H leads are kept,
+    all or the last ones."""
     errors: Array
     """(O, H, C, N) predictions minus captured values."""
     spread: Array
@@ -133,6 +134,7 @@ def rolling(
     origins: NDArray[np.int64],
     *,
     sampled: NDArray[np.intp] | None = None,
+    passed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Hindcasts:
     """Hindcasts of a window's cells.
@@ -145,6 +147,8 @@ def rolling(
         Slots of the window, increasing.
     sampled : int, (S,), optional
         Cells that the modes are found on; None: all.
+    passed : int
+        Leads, the first, that nothing is kept of.
     progress
         Called with what is done, how much of it, and of how much.
     """
@@ -153,9 +157,9 @@ def rolling(
     cells = window.values.shape[1]
     sample = np.arange(cells) if sampled is None else sampled
     state = empty(spec, window.starts)
-    shape = (len(origins), spec.leads, len(CANDIDATES), cells)
+    shape = (len(origins), spec.leads - passed, len(CANDIDATES), cells)
     predictions, errors = np.full(shape, np.nan), np.full(shape, np.nan)
-    spread = np.full((len(origins), spec.leads, cells), np.nan)
+    spread = np.full((len(origins), spec.leads - passed, cells), np.nan)
     past = _Past(spec, state, window)
     for place, slot in enumerate(map(int, origins)):
         past.advance(slot)
@@ -166,17 +170,17 @@ def rolling(
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
         damping = tracking.damping(state)
         found = predict(spec, state, ahead, damping, made)
-        spread[place, : len(ahead)] = tracking.spread(spec, state, ahead, damping)
-        if len(ahead):
-            predictions[place, : len(ahead)] = found
-            errors[place, : len(ahead)] = (
-                found - window.values[slot + 1 : slot + 1 + len(ahead), None]
-            )
+        kept = len(ahead) - passed
+        if kept > 0:
+            spread[place, :kept] = tracking.spread(spec, state, ahead, damping)[passed:]
+            predictions[place, :kept] = found[passed:]
+            captured = window.values[slot + 1 + passed : slot + 1 + len(ahead), None]
+            errors[place, :kept] = found[passed:] - captured
         for move in window.moves:
             # What a change of level made of a forecast says nothing of the next ones.
             beyond = int(move.slots[0]) - slot - 1
             if beyond >= 0:
-                errors[place, beyond:, :, window.cells(move.chunk)] = np.nan
+                errors[place, max(0, beyond - passed) :, :, window.cells(move.chunk)] = np.nan
         if progress is not None:
             progress("hindcasts", place + 1, len(origins))
     return Hindcasts(origins, predictions, errors, spread)

@@ -100,7 +100,10 @@ def learn(
         state.put(one, alone)
     p_values = np.where(early < GATE, early, judged.p_values)
     learnt = judged.outcome == LEARNT
-    captured = _window(state, slots, times_s, values, learnt, spec.leads)
+    kept = values
+    if not learnt.all():
+        kept = np.where(np.repeat(learnt, np.diff(starts), axis=1), values, np.nan)
+    captured = consecutive(slots, times_s, kept, starts, spec.leads)
     rows = positions(slots, spec.leads)
     moves = tuple(Move(chunk, rows[run], offset) for chunk, run, offset in found)
     captured = replace(captured, moves=moves)
@@ -235,24 +238,20 @@ def positions(slots: NDArray[np.int64], leads: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.minimum(np.diff(slots), leads + 1))]).astype(np.int64)
 
 
-def _window(
-    state: State,
+def consecutive(
     slots: NDArray[np.int64],
     times_s: Array,
     values: Array,
-    learnt: NDArray[np.bool_],
+    starts: NDArray[np.int64],
     leads: int,
 ) -> Window:
-    """The learnt captures on consecutive slots."""
+    """Captures (T, N) laid out on consecutive slots, as :func:`positions` has them."""
     rows = positions(slots, leads)
-    kept = values
-    if not learnt.all():
-        kept = np.where(np.repeat(learnt, np.diff(state.starts), axis=1), values, np.nan)
     if len(rows) == rows[-1] + 1:
-        return Window(times_s, kept, state.starts)
+        return Window(times_s, values, starts)
     full = np.full((int(rows[-1]) + 1, values.shape[1]), np.nan)
-    full[rows] = kept
-    return Window(np.interp(np.arange(len(full)), rows, times_s), full, state.starts)
+    full[rows] = values
+    return Window(np.interp(np.arange(len(full)), rows, times_s), full, starts)
 
 
 def _aligned(amplitudes: Array | None, slots: int) -> Array | None:

@@ -3,13 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import NDArray
 
 import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.grid import Index
+from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks.heal import Healed, Odds, heal
 from gnomon.tasks.points import suspects
+from gnomon.tasks.region import regions
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
@@ -18,8 +21,12 @@ LAND: Index = (1, 2)
 PARTLY_LAND: Index = (1, 1)
 
 
-def healed(repository: GnomonRepository, chunks: dict[str, list[Index]]) -> Healed:
-    return heal(repository.stored, HISTORY, repository.stored.shadows[0], 1, chunks)
+Floats = NDArray[np.float64]
+
+
+def healed(repository: GnomonRepository, *chunks: Index, name: str = "sst") -> Healed:
+    stored = repository.stored
+    return heal(stored, HISTORY, stored.shadows[0], 1, name, list(chunks))
 
 
 def truth(case: Case, index: Index) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -28,9 +35,9 @@ def truth(case: Case, index: Index) -> np.ndarray[tuple[int, ...], np.dtype[np.f
 
 
 def test_only_what_was_asked_for_is_estimated(damaged: Case) -> None:
-    found = healed(damaged.open(), {"sst": [DAMAGED]})
-    assert list(found.patches) == [("sst", DAMAGED)]
-    patch = found.patches["sst", DAMAGED]
+    found = healed(damaged.open(), DAMAGED)
+    assert list(found.patches) == [DAMAGED]
+    patch = found.patches[DAMAGED]
     assert np.isfinite(patch.values).all()
     assert (patch.standard_error > 0).all()
     assert (patch.provenance != PROVENANCE["captured"]).all()
@@ -43,18 +50,18 @@ def test_intact_neighbours_help(damaged: Case) -> None:
     repository = damaged.open()
     shadow = repository.stored.shadows[0]
     forecast, _ = repository.stored.shadow("sst", shadow).chunk(1, DAMAGED)
-    patch = healed(repository, {"sst": [DAMAGED]}).patches["sst", DAMAGED]
+    patch = healed(repository, DAMAGED).patches[DAMAGED]
     error = np.sqrt(np.mean((patch.values - truth(damaged, DAMAGED)) ** 2))
     unaided = np.sqrt(np.mean((forecast - truth(damaged, DAMAGED)) ** 2))
     assert error < 1.1 * unaided
 
 
 def test_land_stays_missing(damaged: Case) -> None:
-    found = healed(damaged.open(), {"sst": [LAND, PARTLY_LAND]})
-    land = found.patches["sst", LAND]
+    found = healed(damaged.open(), LAND, PARTLY_LAND)
+    land = found.patches[LAND]
     assert np.isnan(land.values).all()
     assert (land.provenance == PROVENANCE["missing"]).all()
-    partly = found.patches["sst", PARTLY_LAND]
+    partly = found.patches[PARTLY_LAND]
     expected = np.isnan(truth(damaged, PARTLY_LAND))
     assert expected.any()
     assert (np.isnan(partly.values) == expected).all()
@@ -62,11 +69,12 @@ def test_land_stays_missing(damaged: Case) -> None:
 
 
 def test_what_is_not_forecast_becomes_missing(damaged: Case) -> None:
-    found = healed(damaged.open(), {"time_bnds": [(0,)], "sst": [DAMAGED]})
-    bounds = found.patches["time_bnds", (0,)]
+    found = healed(damaged.open(), (0,), name="time_bnds")
+    bounds = found.patches[0,]
     assert np.isnan(bounds.values).all()
     assert (bounds.provenance == PROVENANCE["missing"]).all()
-    assert set(found.expected_error) == {"sst"}
+    assert found.expected_error is None
+    assert found.confidence is None
 
 
 def test_a_state_rejected_as_a_whole_is_forecast(damaged: Case) -> None:
@@ -85,13 +93,12 @@ def test_a_state_rejected_as_a_whole_is_forecast(damaged: Case) -> None:
 
 def test_confidence_is_that_of_the_estimated_part(damaged: Case) -> None:
     """Chunks that are intact say nothing of one that is not."""
-    few = healed(damaged.open(), {"sst": [DAMAGED]})
-    many = healed(damaged.open(), {"sst": [DAMAGED, (0, 0), (1, 0), (0, 2)]})
-    assert few.estimated_share == pytest.approx(1 / 6)
-    assert many.estimated_share == pytest.approx(4 / 6)
+    few = healed(damaged.open(), DAMAGED)
+    many = healed(damaged.open(), DAMAGED, (0, 0), (1, 0), (0, 2))
     for found in (few, many):
+        assert found.confidence is not None
         assert 0 <= found.confidence <= 1
-        assert found.expected_error["sst"] > 0
+        assert found.expected_error
 
 
 def test_a_hopeless_estimate_has_no_confidence() -> None:
@@ -99,8 +106,155 @@ def test_a_hopeless_estimate_has_no_confidence() -> None:
     for odds in (Odds(), Odds(0.0, 0.3), Odds(0.0, 0.0)):
         assert odds.within(errors, 0.5) < 0.02
         assert odds.within(errors, 30.0) > 0.98
-        assert odds.within(np.full((4, 4), np.nan), 0.5) == 1.0  # land: nothing is estimated
     assert Odds(0.0, 0.6).within(errors, 4.0) < Odds(0.0, 0.2).within(errors, 4.0)
+
+
+def test_what_cannot_be_estimated_is_not_within_tolerance(
+    damaged: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk of sea that was not predicted is unknown; land is not, and does not count."""
+    land = healed(damaged.open(), LAND)
+    assert (land.expected_error, land.confidence) == (0.0, 1.0)
+    read = ShadowStack.chunk
+
+    def withhold(self: ShadowStack, lead: int, index: Index) -> tuple[Floats, Floats]:
+        values, errors = read(self, lead, index)
+        return (values * np.nan, errors * np.nan) if index == DAMAGED else (values, errors)
+
+    monkeypatch.setattr(ShadowStack, "chunk", withhold)
+    alone = healed(damaged.open(), DAMAGED)
+    assert (alone.patches[DAMAGED].provenance == PROVENANCE["missing"]).all()
+    assert (alone.expected_error, alone.confidence) == (None, None)
+    other = healed(damaged.open(), (0, 0))
+    both = healed(damaged.open(), DAMAGED, (0, 0))
+    assert other.confidence is not None
+    assert both.confidence == pytest.approx(other.confidence / 2, abs=0.05)
+    assert both.expected_error is not None
+
+
+def test_where_the_forecast_stands_its_figures_do(
+    damaged: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnomon.tasks.hiding._earned", lambda *_: False)
+    repository = damaged.open()
+    shadow = repository.stored.shadows[0]
+    stack = repository.stored.shadow("sst", shadow)
+    confidence, expected = stack.scores()[0][DAMAGED][2:]
+    found = healed(repository, DAMAGED)
+    assert found.expected_error == pytest.approx(expected)
+    assert found.confidence == pytest.approx(confidence)
+    patch = found.patches[DAMAGED]
+    assert (patch.provenance == PROVENANCE["forecast"]).all()
+    assert sources.bits(patch.values) == sources.bits(stack.chunk(1, DAMAGED)[0])
+
+
+def write_days(path: Path, days: NDArray[np.int64], values: Floats, **attributes: str) -> None:
+    """Append daily fields of a variable v to a source."""
+    time = np.datetime64("2001-01-01", "ns") + days * np.timedelta64(1, "D")
+    data = xr.Dataset(
+        {"v": (("time", "y", "x"), values, attributes)},
+        coords={"time": time, "y": np.arange(values.shape[1]), "x": np.arange(values.shape[2])},
+    )
+    if path.exists():
+        data.drop_attrs(deep=True).to_zarr(path, append_dim="time")
+    else:
+        data.to_zarr(path)
+
+
+def grow_days(
+    folder: Path, days: NDArray[np.int64], values: Floats, **attributes: str
+) -> GnomonRepository:
+    """Return a repository of all fields but the last, which arrives with a chunk damaged."""
+    path = folder / "source.zarr"
+    write_days(path, days[:-1], values[:-1], **attributes)
+    repository = gnomon.create(str(folder / "repository"), str(path), chunks={"y": 4, "x": 4})
+    repository.update()
+    last = values[-1:].copy()
+    last[:, :4, :4] = 9999.0
+    write_days(path, days[-1:], last)
+    repository.update()
+    return repository
+
+
+@pytest.mark.parametrize(("count", "silence"), [(9, 5), (30, 1), (4, 2)])
+def test_a_capture_after_a_silence_is_healed(count: int, silence: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    days = np.append(np.arange(count), count + silence)
+    values = 10 + np.cumsum(0.3 * rng.standard_normal((days[-1] + 1, 8, 8)), axis=0)[days]
+    repository = grow_days(tmp_path, days, values)
+    at = str(repository.status()["last"])
+    kinds = {point.kind: point for point in repository.points(at)}
+    if "healed" in kinds or "forecast" in kinds:
+        error = kinds["healed"].expected_error["v"]
+        assert error is not None
+        assert error > 0
+
+
+def test_estimates_stay_within_what_is_possible(tmp_path: Path) -> None:
+    """Bounds that nothing declares are known of a standard name."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0:12, 0:24]
+    fields = []
+    wave = np.zeros((12, 24))
+    for _ in range(31):
+        phase = rng.uniform(0, 2 * np.pi)
+        wave = 0.6 * wave + rng.standard_normal() * np.cos(x / 6 + y / 5 + phase)
+        fields.append(np.clip(0.5 + 0.9 * wave, 0, 1))
+    repository = grow_days(
+        tmp_path, np.arange(31), np.stack(fields), standard_name="sea_ice_area_fraction", units="1"
+    )
+    at = str(repository.status()["last"])
+    found = repository.dataset(at, kind="healed", accept_predicted=True).load()
+    assert float(found.v.min()) >= 0.0
+    assert float(found.v.max()) <= 1.0
+
+
+def test_a_chunk_damaged_again_and_again_is_not_trusted_too_far(tmp_path: Path) -> None:
+    """Its forecast begins where it was known last, and so does that of its past."""
+    rng = np.random.default_rng(11)
+    steps = rng.standard_normal((45, 1, 1)) + 0.3 * rng.standard_normal((45, 12, 12))
+    steps[:, :4, :4] += 2.0 * rng.standard_normal((45, 1, 1))  # a corner that walks by itself
+    values = 100 + np.cumsum(steps, axis=0)
+    path = tmp_path / "source.zarr"
+    write_days(path, np.arange(40), values[:40])
+    repository = gnomon.create(str(tmp_path / "repository"), str(path), chunks={"y": 4, "x": 4})
+    repository.update()
+    stated = []
+    for day in range(40, 45):
+        last = values[day : day + 1].copy()
+        last[:, :4, :4] = 9999.0
+        write_days(path, np.array([day]), last)
+        repository.update()
+        (healed_point,) = (
+            p for p in repository.points(str(repository.status()["last"])) if p.kind == "healed"
+        )
+        stated.append(healed_point.expected_error["v"])
+    # A walk of steps of 2: after five days the error has grown by the root of five.
+    assert stated[0] is not None
+    assert stated[-1] is not None
+    assert stated[-1] > 1.6 * stated[0]
+
+
+def test_a_large_field_is_healed_by_its_surroundings(
+    damaged: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks that lie together are one hole; others are healed alone, and alike."""
+    variable = damaged.open().stored.settings.variable("sst")
+
+    def groups(*indices: Index) -> list[list[Index]]:
+        return [region.damaged for region in regions(variable, list(indices))]
+
+    assert groups((0, 0), (1, 2)) == [[(0, 0), (1, 2)]]
+    monkeypatch.setattr("gnomon.tasks.region.MOST_CELLS", 40)
+    assert groups((0, 0), (1, 0), (1, 2)) == [[(0, 0), (1, 0)], [(1, 2)]]
+    assert groups((0, 0), (0, 1), (1, 2)) == [[(0, 0)], [(0, 1)], [(1, 2)]]
+    for region in regions(variable, [DAMAGED, (1, 2)]):
+        sizes = [np.empty(region.shape)[region.cells(index)].size for index in region.indices]
+        assert min(sizes) > 0
+        assert sum(sizes) == np.prod(region.shape)
+        assert all(sizes[place] == 16 for place in region.places)
+    patch = healed(damaged.open(), DAMAGED).patches[DAMAGED]
+    assert np.isfinite(patch.values).all()
 
 
 @pytest.mark.parametrize("count", [9, 20])
@@ -129,7 +283,7 @@ def test_the_hole_has_a_history(count: int, tmp_path: Path) -> None:
     assert shadow.reference < stored.timeline[-1].instant
     departure, error = [], []
     for index in stored.settings.variable("sst").grid.indices():
-        patch = heal(stored, count, shadow, 1, {"sst": [index]}).patches["sst", index]
+        patch = heal(stored, count, shadow, 1, "sst", [index]).patches[index]
         cells = stored.settings.variable("sst").grid.cells(index)
         departure.append((patch.values - values[-1][cells]).ravel())
         error.append(patch.standard_error.ravel())
@@ -141,7 +295,7 @@ def test_the_hole_has_a_history(count: int, tmp_path: Path) -> None:
 
 
 def test_healing_twice_gives_the_same_bits(damaged: Case) -> None:
-    first, second = (healed(damaged.open(), {"sst": [DAMAGED]}) for _ in range(2))
+    first, second = (healed(damaged.open(), DAMAGED) for _ in range(2))
     for name in ("values", "standard_error", "provenance"):
-        one, other = (getattr(h.patches["sst", DAMAGED], name) for h in (first, second))
+        one, other = (getattr(h.patches[DAMAGED], name) for h in (first, second))
         assert sources.bits(one) == sources.bits(other)

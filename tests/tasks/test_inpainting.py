@@ -56,9 +56,72 @@ def test_smooth_field_is_recovered(
         found = heal(field, mask)
         wrong.append((field - found.departure)[mask])
         plain.append(field[mask])
-        assert found.weight > 0.5
+        assert found.weight[mask].mean() > 0.5
         assert found.validated_rmse < 0.6 * found.forecast_rmse
     assert rms(np.concatenate(wrong)) < 0.5 * rms(np.concatenate(plain))
+
+
+def test_the_spread_is_that_of_a_chunk_however_large_the_hole() -> None:
+    """A hole of eight chunks has an RMSE that is better known than that of each chunk."""
+    rng = np.random.default_rng(5)
+    shape, frequency = (48, 48), np.fft.fftfreq(48)
+    smooth = np.exp(-25 * (frequency[:, None] ** 2 + frequency**2))
+    fields = [
+        np.real(np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) * smooth)) for _ in range(300)
+    ]
+    fields = [field / field.std() for field in fields]
+    numbers = np.add.outer(6 * (np.arange(48) // 8), np.arange(48) // 8)
+    scores = []
+    for k in range(10):
+        row, column = int(rng.integers(0, 5)), int(rng.integers(0, 3))
+        mask = block(shape, (8 * row, 8 * row + 16), (8 * column, 8 * column + 32))
+        past = np.stack(fields[30 * k : 30 * k + 29])
+        field = fields[30 * k + 29]
+        given = np.where(mask, np.nan, field)
+        found = inpaint(given, np.ones(shape), mask, history=past, chunks=numbers)
+        for number in np.unique(numbers[mask]):
+            cells = mask & (numbers == number) & (found.weight > 0)
+            if cells.any():
+                wrong = rms((field - found.departure)[cells]) / rms(found.standard_error[cells])
+                location, spread = (p[cells][0] for p in (found.log_location, found.log_spread))
+                scores.append((np.log(wrong) - location) / spread)
+    assert len(scores) > 40
+    assert np.abs(np.mean(scores)) < 0.5
+    assert 0.7 < np.std(scores) < 1.4
+    assert np.mean(np.abs(scores) > 1.2816) < 0.35  # one in five is right
+
+
+def test_each_hole_has_its_own_weight() -> None:
+    """One half of the field is smooth, the other noise that no neighbour tells of."""
+    rng = np.random.default_rng(2)
+    field = smooth_field((24, 96), 3.0, 4)
+    field[:, 48:] = rng.standard_normal((24, 48))
+    mask = block(field.shape, (10, 14), (20, 24)) | block(field.shape, (10, 14), (80, 84))
+    found = heal(field, mask)
+    near, far = found.weight[:, :48][mask[:, :48]], found.weight[:, 48:][mask[:, 48:]]
+    assert (near > 0.5).all()
+    assert not far.any()
+    assert np.isfinite(found.log_spread[:, :48][mask[:, :48]]).all()
+    assert np.isnan(found.log_spread[:, 48:]).all()
+
+
+def test_a_hole_that_was_unknown_is_tried_in_the_past_alone() -> None:
+    """Its departures are three times those of what is intact, in the past as well."""
+    mask = block(SHAPE, (10, 20), (20, 40))
+    larger = np.where(mask, 3.0, 1.0)
+    rng = np.random.default_rng(8)
+    fields = rng.standard_normal((30, *SHAPE)) * larger
+    error = np.ones(SHAPE)
+    found = inpaint(np.where(mask, np.nan, fields[-1]), error, mask, history=fields[:-1])
+    told = inpaint(
+        np.where(mask, np.nan, fields[-1]), error, mask, history=fields[:-1], unseen=mask
+    )
+    assert rms(told.departure[mask]) < 0.5
+    assert told.forecast_rmse == pytest.approx(3.0, rel=0.1)
+    assert found.forecast_rmse < 2.9
+    nothing = inpaint(np.where(mask, np.nan, fields[-1]), error, mask, unseen=mask)
+    assert np.isnan(nothing.forecast_rmse)
+    assert not nothing.weight.any()
 
 
 def test_white_noise_leaves_the_forecast_alone() -> None:
@@ -68,7 +131,7 @@ def test_white_noise_leaves_the_forecast_alone() -> None:
         field = np.random.default_rng(seed).normal(size=SHAPE)
         past = np.random.default_rng(100 + seed).normal(size=(20, *SHAPE))
         found = heal(field, mask, history=past)
-        weights.append(found.weight * rms(found.departure))
+        weights.append(found.weight.max() * rms(found.departure))
         healed.append((field - found.departure)[mask])
         plain.append(field[mask])
         assert np.nanmax(found.standard_error) < 1.1
@@ -162,7 +225,7 @@ def test_with_few_intact_cells_the_forecast_stands(known: int) -> None:
     mask.ravel()[:known] = False
     error = np.linspace(1.0, 2.0, mask.size).reshape(SHAPE)
     found = inpaint(np.where(mask, np.nan, 3.0), error, mask)
-    assert found.weight == 0.0
+    assert not found.weight.any()
     assert np.isnan(found.validated_rmse)
     assert np.isnan(found.forecast_rmse)
     np.testing.assert_array_equal(found.departure[mask], 0.0)
@@ -173,7 +236,7 @@ def test_without_damage_there_is_nothing_to_say() -> None:
     found = heal(smooth_field(SHAPE, 3.0, 4), np.zeros(SHAPE, dtype=bool))
     assert np.isnan(found.departure).all()
     assert np.isnan(found.standard_error).all()
-    assert found.weight == 0.0
+    assert not found.weight.any()
 
 
 def test_a_perfect_forecast_is_kept() -> None:
@@ -181,7 +244,7 @@ def test_a_perfect_forecast_is_kept() -> None:
     found = heal(np.zeros(SHAPE), mask, history=np.zeros((12, *SHAPE)))
     np.testing.assert_array_equal(found.departure[mask], 0.0)
     np.testing.assert_array_equal(found.standard_error[mask], 1.0)
-    assert found.weight == 0.0
+    assert not found.weight.any()
 
 
 def test_a_constant_bias_is_carried_into_the_hole() -> None:
@@ -291,21 +354,26 @@ def test_surroundings_are_bounded_whatever_the_field() -> None:
 def test_copies_have_the_shape_of_the_hole_and_are_intact() -> None:
     grid = Grid(SHAPE, (False, False))
     mask = block(SHAPE, (0, 6), (20, 30))
-    copies = copy_hole(np.flatnonzero(mask), ~mask, grid, 8)
+    column = np.flatnonzero(mask) % SHAPE[1]
+    copies = copy_hole(np.flatnonzero(mask), column // 5, ~mask, grid, 8)
     assert len(copies) >= 3
-    for cells in copies:
+    for cells, chunks in copies:
         assert not mask.ravel()[cells].any()
         assert cells.size == mask.sum()
-    alike = sum(cells.min() < SHAPE[1] for cells in copies)
+        columns = cells % SHAPE[1]
+        assert [columns[chunks == number].size for number in (4, 5)] == [30, 30]
+        assert columns[chunks == 4].max() < columns[chunks == 5].min()
+    alike = sum(cells.min() < SHAPE[1] for cells, _ in copies)
     assert alike > len(copies) / 2  # most touch the same edge
 
 
 def test_a_large_hole_is_copied_smaller() -> None:
     grid = Grid(SHAPE, (False, False))
     mask = block(SHAPE, (0, 40), (10, 50))
-    copies = copy_hole(np.flatnonzero(mask), ~mask, grid, 8)
+    whole = np.zeros(mask.sum(), np.intp)
+    copies = copy_hole(np.flatnonzero(mask), whole, ~mask, grid, 8)
     assert len(copies) >= 3
-    assert max(cells.size for cells in copies) < mask.sum() / 2
+    assert max(cells.size for cells, _ in copies) < mask.sum() / 2
 
 
 def test_observers_are_bounded_and_near() -> None:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gnomon.tasks import past
-from gnomon.tasks.forecasting import identify
+from gnomon.tasks.forecasting import Specification, identify
 from gnomon.tasks.past import Record, changes, past_departures
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,8 @@ def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> 
     return Record(slots, np.asarray(slots * DAY, np.float64), 10.0 + values[50:], starts)
 
 
-def departures(given: Record, lead: int = 1) -> Floats:
-    specification = identify(
+def specify(given: Record) -> Specification:
+    return identify(
         given.times_s,
         given.values,
         interval_s=DAY,
@@ -36,7 +36,14 @@ def departures(given: Record, lead: int = 1) -> Floats:
         tolerance=1.0,
         categorical=False,
     )
-    return past_departures(specification, given, lead)
+
+
+def departures(given: Record, lead: int = 1) -> Floats:
+    """Return those that there are, at one lead."""
+    leads = np.full(len(given.starts) - 1, lead)
+    found = past_departures(specify(given), given, leads)
+    assert found.shape == given.values.shape
+    return found[np.isfinite(found).any(axis=1)]
 
 
 def test_they_are_as_large_as_what_cannot_be_foreseen() -> None:
@@ -78,6 +85,47 @@ def test_gaps_are_not_bridged() -> None:
     assert len(departures(given)) == 17
 
 
+@pytest.mark.parametrize("lead", [1, 2, 5, 6, 22, 40])
+@pytest.mark.parametrize("step", [1, 2])
+def test_however_short_the_record_there_is_an_answer(lead: int, step: int) -> None:
+    whole = record(32)
+    specification = specify(whole)
+    for count in range(1, 32):
+        slots = step * np.arange(count)
+        times = np.asarray(slots * DAY, np.float64)
+        given = Record(slots, times, whole.values[:count], whole.starts)
+        found = past_departures(specification, given, np.full(4, lead))
+        assert found.shape == given.values.shape
+        # A forecast is made where there are two captures, and one so much later.
+        possible = lead % step == 0 and count > lead // step + 1 and lead + 1 > step
+        assert np.isfinite(found).any() == possible
+
+
+def test_each_chunk_has_its_lead() -> None:
+    given = record(40)
+    specification = specify(given)
+    leads = np.array([1, 3, 1, 2])
+    mixed = past_departures(specification, given, leads)
+    for chunk, lead in enumerate(leads):
+        alone = past_departures(specification, given, np.full(4, lead))
+        cells = given.cells(chunk)
+        np.testing.assert_allclose(mixed[:, cells], alone[:, cells], rtol=1e-9, atol=1e-9)
+
+
+def test_a_large_chunk_is_hindcast_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = record(40)
+    whole = past_departures(specify(given), given, np.full(4, 1))
+    monkeypatch.setattr(past, "PIECE_CELLS", 5)
+    monkeypatch.setattr(past, "TILE_BYTES", 1)
+    pieces = past_departures(specify(given), given, np.full(4, 1))
+    assert (np.isfinite(pieces) == np.isfinite(whole)).all()
+    assert np.nanmax(np.abs(pieces - whole)) < 0.3  # cells borrow from fewer others
+
+
 def test_changes_are_over_as_many_captures_as_the_lead() -> None:
     given = record(10)
-    np.testing.assert_array_equal(changes(given, 2), given.values[2:] - given.values[:-2])
+    found = changes(given, np.array([2, 2, 2, 3]))
+    expected = given.values[2:] - given.values[:-2]
+    np.testing.assert_array_equal(found[2:, :36], expected[:, :36])
+    np.testing.assert_array_equal(found[3:, 36:], (given.values[3:] - given.values[:-3])[:, 36:])
+    assert np.isnan(found[:2]).all()

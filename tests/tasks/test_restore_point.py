@@ -11,7 +11,7 @@ from gnomon.tasks.restore_point import PointKind, RestorePoint, best_first
 
 
 def point(
-    kind: PointKind, *errors: float | None, share: float = 0.0, **fields: Any
+    kind: PointKind, *errors: float | None, shares: tuple[float, ...] = (), **fields: Any
 ) -> RestorePoint:
     names = ("t", "u", "v")[: len(errors)]
     predicted = kind in ("healed", "forecast")
@@ -20,7 +20,8 @@ def point(
     )
     return replace(
         made,
-        estimated_share=share,
+        estimated_share=max(shares, default=0.0),
+        estimated_shares=dict(zip(names, shares, strict=False)),
         reference_time="2001-01-23" if predicted else None,
         tolerances=dict.fromkeys(names, 1.0),
         units=dict.fromkeys(names, "K"),
@@ -69,13 +70,20 @@ def test_several_variables_count_by_the_worst_in_tolerances() -> None:
 def test_a_healed_state_counts_with_all_of_its_cells() -> None:
     forecast = point("forecast", 0.4)
     # The estimated part may be off by more than the forecast on average: the rest is exact.
-    healed = point("healed", 0.6, share=0.1)
+    healed = point("healed", 0.6, shares=(0.1,))
     assert kinds(healed, forecast, point("last_capture", 0.3)) == [
         "healed",
         "last_capture",
         "forecast",
     ]
-    assert kinds(point("healed", 0.6, share=1.0), forecast) == ["healed", "forecast"]
+    assert kinds(point("healed", 0.6, shares=(1.0,)), forecast) == ["healed", "forecast"]
+
+
+def test_each_variable_counts_with_its_own_share() -> None:
+    """A variable with a hundred chunks says nothing of one that is estimated as a whole."""
+    healed = point("healed", 0.6, 0.2, shares=(1.0, 0.01))
+    forecast, last = point("forecast", 0.7, 0.7), point("last_capture", 0.3, 0.3)
+    assert kinds(healed, forecast, last) == ["last_capture", "healed", "forecast"]
 
 
 def test_the_proposal_has_what_there_is_to_decide_by() -> None:
@@ -95,7 +103,7 @@ def test_the_proposal_has_what_there_is_to_decide_by() -> None:
 
 def test_the_proposal_of_a_healed_state_has_the_figures_of_healing() -> None:
     unknown = point("healed", None)
-    told = point("healed", 0.25, share=0.125)
+    told = point("healed", 0.25, shares=(0.125,))
     with pytest.raises(InvalidInput, match=r"12\.50%.*t 0\.25 K.*confidence 0\.50"):
         choose((point("forecast", 0.4), unknown), None, accept_predicted=False, tell=lambda _: told)
     chosen = choose((point("forecast", 0.4), unknown), None, accept_predicted=True)

@@ -1,0 +1,180 @@
+"""Surroundings of damaged chunks as plain arrays: what is captured, predicted and past there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.grid import Index
+from gnomon.storage.model import Variable
+from gnomon.storage.repository import Repository
+from gnomon.storage.shadows import ShadowStack
+from gnomon.storage.times import SECOND
+from gnomon.tasks.cadence import distinct_slots
+from gnomon.tasks.expectation import cadence_of
+from gnomon.tasks.holes import Grid, surround
+from gnomon.tasks.inpainting import MOST_CELLS
+from gnomon.tasks.past import Record
+from gnomon.tasks.trusted import trusted_values
+
+__all__ = ["Past", "Region", "regions"]
+
+HISTORY_BYTES = 2**28
+"""Memory of the past captures of a region."""
+HISTORY_STEPS = 72
+"""Past captures that departures are found from, at most."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The captures of a region before the one that is healed, one per slot."""
+
+    record: Record
+    """Of the cells in the order of the region's chunks."""
+    instants: NDArray[np.int64]
+    """(T,) of its captures."""
+    order: NDArray[np.intp]
+    """(N,) number in the region of each of the record's cells."""
+
+    def unseen(self, reference: int) -> NDArray[np.int64]:
+        """Return for how many slots up to a forecast's reference time chunks were unknown, (G,).
+
+        A chunk that is damaged in one capture after another is forecast from the last good one.
+        The length of the record for one that was never known.
+        """
+        record = self.record
+        before = self.instants <= reference
+        known = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
+        none = record.slots[0] - len(record.slots)
+        last = np.where(known & before[:, None], record.slots[:, None], none).max(axis=0)
+        newest = record.slots[before].max(initial=record.slots[0])
+        return np.asarray(np.minimum(newest - last, len(record.slots)), np.int64)
+
+    def field(self, values: Floats) -> Floats:
+        """Return values (D, N) of the record's cells in the order of the region's cells."""
+        result = np.empty_like(values)
+        result[:, self.order] = values
+        return result
+
+
+def regions(variable: Variable, indices: list[Index]) -> list["Region"]:
+    """Return the regions to heal chunks in: one of a small field, in a large one of neighbours."""
+    if prod(variable.shape) <= MOST_CELLS:
+        return [Region(variable, indices)]
+    damaged = np.zeros(variable.grid.counts, bool)
+    damaged[tuple(np.array(indices).T)] = True
+    number, count = label(damaged, structure=np.ones((3,) * damaged.ndim))
+    result = []
+    for group in ([i for i in indices if number[i] == n + 1] for n in range(count)):
+        near = prod(s.stop - s.start for s in _box(variable, group)) <= MOST_CELLS
+        result += [Region(variable, part) for part in ([group] if near else [[i] for i in group])]
+    return result
+
+
+def _box(variable: Variable, indices: list[Index]) -> tuple[slice, ...]:
+    """Return the cells from the first to the last of some chunks."""
+    axes = zip(*(variable.grid.cells(index) for index in indices), strict=True)
+    return tuple(slice(min(s.start for s in ax), max(s.stop for s in ax)) for ax in axes)
+
+
+class Region:
+    """A box of cells around damaged chunks.
+
+    Parameters
+    ----------
+    variable
+        Of which.
+    damaged
+        Chunks in it that are to be estimated.
+    """
+
+    def __init__(self, variable: Variable, damaged: list[Index]) -> None:
+        self.variable, self.damaged = variable, damaged
+        self.box = tuple(slice(0, size) for size in variable.shape)
+        if prod(variable.shape) > MOST_CELLS:
+            ends = np.array([(s.start, s.stop - 1) for s in _box(variable, damaged)])
+            plain = Grid(variable.shape, (False,) * len(variable.shape))
+            axes, _ = surround(np.ravel_multi_index(tuple(ends), plain.shape), plain, MOST_CELLS)
+            self.box = tuple(slice(int(axis[0]), int(axis[-1]) + 1) for axis in axes)
+        self.shape = tuple(s.stop - s.start for s in self.box)
+        self.cyclic = tuple(
+            wraps and size == whole
+            for wraps, size, whole in zip(variable.cyclic, self.shape, variable.shape, strict=True)
+        )
+        near = [
+            range(s.start // size, -(-s.stop // size))
+            for s, size in zip(self.box, variable.grid.chunks, strict=True)
+        ]
+        self.indices: list[Index] = list(product(*near))
+        """The G chunks that have a part in it."""
+        self.places = [self.indices.index(index) for index in damaged]
+        """Those of the damaged ones among them."""
+
+    def cells(self, index: Index) -> tuple[slice, ...]:
+        """Return the part of the region that a chunk is."""
+        return tuple(slice(a - s.start, b - s.start) for a, b, s, _ in self._shared(index))
+
+    def _part(self, index: Index) -> tuple[slice, ...]:
+        """Return the part of a chunk that is in the region."""
+        return tuple(slice(a - c.start, b - c.start) for a, b, _, c in self._shared(index))
+
+    def _shared(self, index: Index) -> list[tuple[int, int, slice, slice]]:
+        """Return the bounds of the cells that a chunk and the region share, by axis, with both."""
+        axes = zip(self.box, self.variable.grid.cells(index), strict=True)
+        return [(max(s.start, c.start), min(s.stop, c.stop), s, c) for s, c in axes]
+
+    def chunkwise[A: np.generic](self, values: NDArray[A]) -> NDArray[A]:
+        """Return a field that holds in each cell the value (G,) of its chunk."""
+        field = np.empty(self.shape, values.dtype)
+        for index, value in zip(self.indices, values, strict=True):
+            field[self.cells(index)] = value
+        return field
+
+    def captured(
+        self, captures: CaptureStack, step: int, *, without: Collection[Index] = ()
+    ) -> Floats:
+        """Return a captured field, NaN where a chunk is not trusted, or to be left out."""
+        field = np.full(self.shape, np.nan)
+        for index in self.indices:
+            values = None if index in without else trusted_values(captures, step, index)
+            if values is not None:
+                field[self.cells(index)] = values[self._part(index)]
+        return np.where(np.isfinite(field), field, np.nan)
+
+    def predicted(self, shadow: ShadowStack, lead: int) -> tuple[Floats, Floats]:
+        """Return a predicted field and its standard error."""
+        mean, error = np.full(self.shape, np.nan), np.full(self.shape, np.nan)
+        for index in self.indices:
+            values, errors = shadow.chunk(lead, index)
+            mean[self.cells(index)] = values[self._part(index)]
+            error[self.cells(index)] = errors[self._part(index)]
+        return mean, error
+
+    def past(self, repository: Repository, captures: CaptureStack, step: int) -> Past | None:
+        """Return the captures before a step; None if there are none."""
+        # The cadence stands in the log: damage to what was learnt changes nothing here.
+        cadence = cadence_of(repository, self.variable.name)
+        count = min(HISTORY_STEPS, HISTORY_BYTES // (8 * prod(self.shape)))
+        steps = repository.state.before(repository.captured[step].instant, count)
+        if not steps:
+            return None
+        instants = np.array([repository.captured[s].instant for s in steps], np.int64)
+        slots = np.arange(len(steps))
+        if cadence is not None:
+            chosen = distinct_slots(cadence, instants)
+            steps, instants = [steps[k] for k in chosen], instants[chosen]
+            slots = np.array([cadence.slot(int(i)) for i in instants])
+        numbers = np.arange(prod(self.shape)).reshape(self.shape)
+        # Chunk by chunk, as the forecaster has them.
+        parts = [numbers[self.cells(index)].ravel() for index in self.indices]
+        order = np.concatenate(parts)
+        values = np.stack([self.captured(captures, s).ravel()[order] for s in steps])
+        starts = np.cumsum([0, *(part.size for part in parts)])
+        return Past(Record(slots, instants / SECOND, values, starts), instants, order)
