@@ -5,6 +5,7 @@ Which alerts are due, and which were sent, is the flows' business, as are the ev
 
 import json
 import logging
+import re
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SHOWN_CHUNKS = 10
+_BLANK = re.compile(r"[\s\0-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +143,23 @@ class WebhookAlert:
     Raises
     ------
     InvalidInput
-        The address is not http or https.
+        The address is not http or https, or has a blank in it.
     """
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        parts = urlsplit(url)
+        url = url.strip()  # what was read from a file ends with a line
+        if _BLANK.search(url):
+            raise InvalidInput("the address of a webhook has a blank or a line end in it; mend it")
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # whose text may quote it
+            raise InvalidInput("a webhook has an http or https address; change it") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidInput(
                 f"a webhook has an http or https address, found scheme {parts.scheme!r}; change it"
             )
-        self._url = url
+        # As urllib writes it: what it answers is compared with this.
+        self._url = urllib.request.Request(url).full_url
         self._host = parts.hostname
         self._timeout_s = timeout_s
 
