@@ -93,7 +93,7 @@ class EventAlert:
             event="gnomon.capture.suspect",
             resource=Resource({"prefect.resource.id": f"gnomon.repository.{self._repository}"}),
             related=related,
-            payload=dict(alert.incident) | {"alert": alert.id},
+            payload=dict(alert.incident) | {"alert": alert.id, "chunk_count": alert.chunk_count},
             id=uuid5(NAMESPACE_URL, f"gnomon:{alert.id}"),
         )
         try:

@@ -32,7 +32,7 @@ class Due:
     incident: int
     """Position among the record's incidents."""
     channel: str
-    """Where it is due: ``log``, ``file``, ``webhook``, ``event``."""
+    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``."""
     content: dict[str, Any]
     """The incident, as it is recorded."""
     id: str

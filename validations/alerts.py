@@ -8,7 +8,7 @@ import logging
 import re
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SHOWN_CHUNKS = 10
+_TOLD_CHUNKS = 1000
+"""Of an incident: Prefect drops events of 1.5 MB without a word, and webhooks have limits too."""
 _BLANK = re.compile(r"[\s\0-\x20\x7f]")
 
 
@@ -48,9 +50,11 @@ class Alert:
     text: str
     """A few lines: where, what was violated, what to do."""
     incident: Mapping[str, Any]
-    """The incident as JSON values."""
+    """The incident as JSON values, with the first thousand of its chunks."""
     id: str = ""
     """The same each time it is sent: a receiver can drop what it has seen."""
+    chunk_count: int = 0
+    """How many chunks the incident has."""
 
     def to_json(self) -> dict[str, Any]:
         """Return strict JSON values."""
@@ -59,6 +63,7 @@ class Alert:
             "severity": self.severity,
             "title": self.title,
             "text": self.text,
+            "chunk_count": self.chunk_count,
             "incident": dict(self.incident),
         }
 
@@ -219,7 +224,8 @@ def alert_of(incident: Incident, identity: str = "") -> Alert:
         f"{incident.severity}: {count} {'chunk' if count == 1 else 'chunks'} ({places})\n"
         f"violated: {', '.join(incident.expectations)}"
     )
-    return Alert(incident.severity, title, text, incident.to_json(), identity)
+    told = replace(incident, chunks=incident.chunks[:_TOLD_CHUNKS]).to_json()
+    return Alert(incident.severity, title, text, told, identity, count)
 
 
 def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:

@@ -77,6 +77,18 @@ def test_an_alert_does_not_list_a_thousand_chunks() -> None:
     assert "9 and 990 more" in alert.text
 
 
+def test_what_is_sent_is_never_larger_than_what_is_taken() -> None:
+    """The worst damage must not be what is lost: receivers drop what is too large."""
+    chunks = tuple(f"{row}/{column}" for row in range(400) for column in range(400))
+    alert = alert_of(Incident("t2m", "2026-01-01", chunks, ("moving",), "critical", "stale"))
+    told = alert.to_json()
+    assert told["chunk_count"] == 160_000
+    assert told["incident"]["chunks"] == list(chunks[:1000])
+    assert "160000 chunks" in told["text"]
+    assert ALERT.to_json()["chunk_count"] == 2
+    assert Incident.from_json(told["incident"]).chunks == chunks[:1000]
+
+
 def test_a_webhook_gets_text_and_incident(channel: Channel) -> None:
     assert emit([ALERT], [WebhookAlert(_url(channel, "/secret"))]) == []
     (body,) = channel.received
