@@ -42,7 +42,8 @@ PAGE = "gnomon-update"
 
 def name_of(repository: str) -> str:
     """Return the last part of a repository's place: what people call the dataset."""
-    return repository.partition("?")[0].rstrip("/").rpartition("/")[2] or repository
+    shown = redacted(repository)
+    return shown.partition("?")[0].rstrip("/").rpartition("/")[2] or shown
 
 
 def run_name(what: str, time: str) -> Callable[[], str]:

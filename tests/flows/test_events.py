@@ -5,7 +5,7 @@ from prefect.events.schemas.events import Event
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import get_current_settings
 
-from gnomon.flows.run import EventAlert
+from gnomon.flows.run import EventAlert, name_of
 from gnomon.validations.alerts import alert_of
 from gnomon.validations.incidents import Incident
 
@@ -25,3 +25,17 @@ def test_the_event_of_the_worst_damage_is_small_enough_for_the_server(
     received = ReceivedEvent.model_validate(event.model_dump(mode="json"))
     most = get_current_settings().server.events.maximum_size_bytes
     assert len(received.model_dump_json()) < most / 10
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("/data/sst/", "sst"),
+        ("s3://bucket/sst?endpoint=x", "sst"),
+        ("s3://AKIA:40/SECRET@bucket", "***@bucket"),
+        ("s3://AKIA:SECRET@bucket", "***@bucket"),
+        ("s3://bucket/x#token=SECRET", "x#token=***"),
+    ],
+)
+def test_a_run_is_named_by_its_dataset_and_no_secret(place: str, name: str) -> None:
+    assert name_of(place) == name
