@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import HIDDEN, credential_in, redacted
 from gnomon.storage.userpath import check_output, is_url, shown
+from gnomon.validations.context import check_docs
 
 __all__ = ["Settings"]
 
@@ -119,9 +120,9 @@ class Settings(BaseSettings):
             Names the option and the path.
         """
         if self.docs is not None:
-            check_output("--docs", self.docs, folder=True)
+            check_docs(self.docs)
         if self.alerts is not None:
-            check_output("--alerts", self.alerts)
+            check_output(f"--alerts ({PREFIX}ALERTS)", self.alerts)
 
 
 def _told(error: ValidationError) -> str:
