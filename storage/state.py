@@ -159,6 +159,7 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
     for record in records:
         try:
             if record.kind == "prune":
+                items(record.body.get("removed", []), "removed", text)
                 done = [state.pruned() for state in done]
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":
