@@ -3,19 +3,24 @@
 Which alerts are due, and which were sent, is the flows' business, as are the events of Prefect.
 """
 
+import errno
 import json
 import logging
+import os
 import re
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gnomon.storage.documents import NONSENSE, parse, text
 from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.storage.location import force_name
 from gnomon.storage.redaction import one_line
 from gnomon.validations.expectations import Severity
 from gnomon.validations.incidents import Incident
@@ -112,6 +117,9 @@ class FileAlert:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = (0, 0)
+        self._read = 0
+        self._ids: set[str] = set()
 
     def __repr__(self) -> str:
         return f"FileAlert({str(self._path)!r})"
@@ -121,14 +129,33 @@ class FileAlert:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(alert.to_json(), allow_nan=False).encode() + b"\n"
         with self._path.open("a+b") as file:
-            file.seek(0)
-            mark = json.dumps({"id": alert.id})[1:-1].encode()
-            last = b"\n"
-            for last in file:
-                if alert.id and last.endswith(b"\n") and mark in last:
-                    return
+            is_torn = self._look(file)
+            if alert.id and alert.id in self._ids:
+                return
             # A writer that was stopped may have left half a line.
-            file.write(line if last.endswith(b"\n") else b"\n" + line)
+            file.write(b"\n" + line if is_torn else line)
+            file.flush()
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what is no file, such as /dev/null
+                    raise
+        with suppress(OSError):  # some file systems force no folders
+            force_name(self._path)
+
+    def _look(self, file: BinaryIO) -> bool:
+        """Read what was added to the file since the last alert; tell if it ends in half a line."""
+        there = os.fstat(file.fileno())
+        if (there.st_dev, there.st_ino) != self._file or there.st_size < self._read:
+            self._file, self._read, self._ids = (there.st_dev, there.st_ino), 0, set()
+        file.seek(self._read)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return True
+            self._read += len(line)
+            with suppress(*NONSENSE):
+                self._ids.add(text(parse(line)["id"], "id"))
+        return False
 
 
 class Redirected(OSError):

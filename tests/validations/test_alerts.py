@@ -1,7 +1,9 @@
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,47 @@ def test_a_file_gets_a_line_for_each_alert(tmp_path: Path) -> None:
     assert emit([ALERT, ALERT], [FileAlert(path)]) == []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [ALERT.to_json()] * 2
+
+
+def test_half_a_line_in_a_file_is_no_alert(tmp_path: Path) -> None:
+    """A writer that was stopped left it, and the next one ended the line."""
+    path = tmp_path / "alerts.jsonl"
+    torn, other = replace(ALERT, id="aaa-1-0"), replace(ALERT, id="bbb-1-0")
+    line = json.dumps(torn.to_json()).encode()
+    for part in (line[: line.index(b",")], line[: line.index(b"chunks")], line[:-1]):
+        path.write_bytes(part)
+        assert emit([other, torn, torn], [FileAlert(path)]) == []
+        first, *lines = path.read_bytes().splitlines()
+        assert first == part
+        assert [json.loads(kept)["id"] for kept in lines] == ["bbb-1-0", "aaa-1-0"]
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        b'{"title": "see \\"id\\": \\"aaa-1-0\\"", "id": "x"}',
+        b'{"x": {"id": "aaa-1-0"}}',
+        b'["id", "aaa-1-0"]',
+        b"[" * 100_000 + b'"id": "aaa-1-0"',
+        b'\xff"id": "aaa-1-0"',
+    ],
+)
+def test_only_a_line_that_is_the_alert_counts(tmp_path: Path, there: bytes) -> None:
+    path = tmp_path / "alerts.jsonl"
+    path.write_bytes(there + b"\n")
+    assert emit([replace(ALERT, id="aaa-1-0")], [FileAlert(path)]) == []
+    assert json.loads(path.read_bytes().splitlines()[1])["id"] == "aaa-1-0"
+
+
+def test_what_is_in_the_file_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark that it was sent is durable: the alert must not be less so."""
+    sizes: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda file: sizes.append(os.fstat(file).st_size))
+    path = tmp_path / "alerts.jsonl"
+    assert emit([replace(ALERT, id="aaa-1-0")], [FileAlert(path)]) == []
+    assert path.stat().st_size in sizes
 
 
 def test_the_log_gets_the_severity(caplog: pytest.LogCaptureFixture) -> None:
