@@ -1,11 +1,14 @@
-"""The event of an alert: the Prefect server takes it whatever the damage."""
+"""What a run tells Prefect: an event that is taken whatever the damage, its name, its own log."""
+
+import logging
+from contextvars import ContextVar, copy_context
 
 import pytest
 from prefect.events.schemas.events import Event
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import get_current_settings
 
-from gnomon.flows.run import EventAlert, name_of
+from gnomon.flows.run import EventAlert, name_of, told
 from gnomon.validations.alerts import alert_of
 from gnomon.validations.incidents import Incident
 
@@ -39,3 +42,42 @@ def test_the_event_of_the_worst_damage_is_small_enough_for_the_server(
 )
 def test_a_run_is_named_by_its_dataset_and_no_secret(place: str, name: str) -> None:
     assert name_of(place) == name
+
+
+class Log:
+    """Keeps what a flow run is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def log(self, _level: int, text: str, *arguments: object) -> None:
+        self.heard.append(text % arguments)
+
+
+def test_runs_in_one_process_hear_their_own_log_and_leave_all_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever ends first: the other goes on to be told, and nobody else is any more."""
+    run: ContextVar[str | None] = ContextVar("run", default=None)
+    logs = {"a": Log(), "b": Log()}
+    monkeypatch.setattr("gnomon.flows.run._run_id", run.get)
+    monkeypatch.setattr("gnomon.flows.run.get_run_logger", lambda: logs[str(run.get())])
+    ours = logging.getLogger("gnomon")
+    before = ours.level, ours.propagate, list(ours.handlers)
+    contexts = {name: copy_context() for name in logs}
+    told_of = {}
+    for name, context in contexts.items():
+        context.run(run.set, name)
+        told_of[name] = context.run(told)
+        context.run(told_of[name].__enter__)
+    say = logging.getLogger("gnomon.flows").info
+    for name in logs:
+        contexts[name].run(say, "of %s", name)
+    say("of nobody")
+    contexts["a"].run(told_of["a"].__exit__, None, None, None)
+    contexts["b"].run(say, "b goes on")
+    contexts["b"].run(told_of["b"].__exit__, None, None, None)
+    say("after")
+    assert logs["a"].heard == ["of a", "of nobody"]
+    assert logs["b"].heard == ["of b", "of nobody", "b goes on"]
+    assert (ours.level, ours.propagate, list(ours.handlers)) == before
