@@ -3,6 +3,7 @@
 from typing import Any
 
 from gnomon.flows.cycle import UpdateReport
+from gnomon.storage.times import chronological
 
 __all__ = ["is_suspect", "page", "sentence"]
 
@@ -62,7 +63,8 @@ def page(report: UpdateReport, failure: str = "") -> str:
 def _captured(report: UpdateReport) -> str:
     if not report.captured:
         return "captured nothing"
-    first, last = min(report.captured), max(report.captured)
+    first = min(report.captured, key=chronological)
+    last = max(report.captured, key=chronological)
     span = first if first == last else f"{first} to {last}"
     extra = [f"{report.late} late"] * (report.late > 0)
     extra += [f"{report.revised} revised"] * (report.revised > 0)

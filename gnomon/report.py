@@ -144,7 +144,9 @@ def _unsent(found: Sequence[dict[str, Any]]) -> str:
 
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
-    captured = result["captured"]
+    from gnomon.storage.times import chronological
+
+    captured = sorted(result["captured"], key=chronological)
     if captured:
         span = captured[0] if len(captured) == 1 else f"{captured[0]} to {captured[-1]}"
         note(f"captured {len(captured)}: {span}; suspect chunks: {result['suspect_chunks']}")
