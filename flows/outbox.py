@@ -17,6 +17,9 @@ __all__ = ["Outbox", "unsent_alerts"]
 
 logger = logging.getLogger(__name__)
 
+type _Suspects = dict[tuple[int, int], dict[str, frozenset[str]]]
+"""Suspect chunks by era, capture and variable: each takes a look into the index."""
+
 
 class Outbox:
     """The alerts of one repository, as one run can send them.
@@ -89,10 +92,17 @@ def _alert(one: Due) -> Alert:
 
 def _open(repository: Repository) -> list[Due]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
-    return [one for one in due(repository) if _is_open(repository.in_era(one.era), one)]
+    known: _Suspects = {}
+    answers: dict[tuple[int, int], bool] = {}
+    waiting = due(repository)
+    for one in waiting:
+        incident = one.sequence, one.incident
+        if incident not in answers:
+            answers[incident] = _is_open(repository.in_era(one.era), one, known)
+    return [one for one in waiting if answers[one.sequence, one.incident]]
 
 
-def _is_open(seen: Repository, one: Due) -> bool:
+def _is_open(seen: Repository, one: Due, known: _Suspects) -> bool:
     calendar = seen.settings.calendar
     named = set(map(str, one.content.get("chunks", [])))
     for captured in seen.captured:
@@ -100,8 +110,14 @@ def _is_open(seen: Repository, one: Due) -> bool:
             continue
         if format_instant(captured.instant, calendar) == one.content.get("valid_time"):
             try:
-                chunks = suspects(seen, captured.step).get(str(one.content.get("variable")), [])
+                place = one.era, captured.step
+                if place not in known:
+                    known[place] = {
+                        name: frozenset("/".join(map(str, index)) for index in indices)
+                        for name, indices in suspects(seen, captured.step).items()
+                    }
+                chunks = known[place].get(str(one.content.get("variable")), frozenset())
             except Integrity:  # that it was judged cannot be seen: better once too often
                 return True
-            return any("/".join(map(str, index)) in named for index in chunks)
+            return not named.isdisjoint(chunks)
     return False

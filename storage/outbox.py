@@ -19,6 +19,8 @@ from gnomon.storage.repository import Repository
 __all__ = ["Due", "due", "mark"]
 
 _CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
+_MOST_CHANNELS = 16
+"""Of one record; more stand only in one that was made to take time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,14 @@ def _of(record: Record, era: int, genesis: str) -> list[Due]:
     channels = report.get("alerts") if isinstance(report, dict) else None
     if not isinstance(report, dict) or not isinstance(channels, list):
         return []
+    names = [c for c in channels if isinstance(c, str) and _CHANNEL.fullmatch(c)]
+    distinct = list(dict.fromkeys(names))[:_MOST_CHANNELS]
     incidents = report.get("incidents")
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
         for k, incident in enumerate(incidents if isinstance(incidents, list) else ())
         if isinstance(incident, dict) and incident.get("severity") == "critical"
-        for channel in channels
-        if isinstance(channel, str) and _CHANNEL.fullmatch(channel)
+        for channel in distinct
     ]
 
 
