@@ -355,7 +355,11 @@ def commit_capture(
     ------
     Conflict
         Another writer has changed what it rests on: capture again, from a new plan.
+    Unreadable
+        The source could not give all of the states: capture the others, from a new plan.
     """
+    if found.unread:
+        raise Unreadable(next(iter(found.unread.values())))
     plan = found.plan
     revised = frozenset(step for step in plan.revises if step is not None)
     work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)

@@ -7,6 +7,9 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, sentence
 from gnomon.storage.errors import Unavailable, Unreadable
 from gnomon.storage.source import _is_damage
+from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import HISTORY, Case
 
@@ -62,6 +65,19 @@ def test_states_that_share_a_damaged_chunk_are_left_out_together(grown: Case) ->
     report = grown.open().update(compare=0)
     assert len(report.unread) == 2
     assert len(report.captured) == 4
+
+
+def test_nothing_is_committed_of_a_capture_with_a_hole(grown: Case) -> None:
+    arrive(grown, HISTORY + 2)
+    damage(grown, HISTORY + 1)
+    stored = grown.open().stored
+    planned = plan_capture(stored)
+    assert planned is not None
+    found = capture(stored, planned, serial)
+    assert list(found.unread) == [1]
+    with pytest.raises(Unreadable):
+        commit_capture(stored, found, set(), report={}, committed_at="2020-01-01T00:00:00+00:00")
+    assert len(grown.open().stored.captured) == HISTORY
 
 
 @pytest.mark.parametrize("compare", [2, -1])
