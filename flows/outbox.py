@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.outbox import Due, due, mark
+from gnomon.storage.outbox import Due, due, is_marked, mark
+from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.tasks.points import suspects
@@ -36,6 +37,7 @@ class Outbox:
         self._url = url
         self._channels = channels
         self._down: dict[str, str] = {}
+        self._refused: dict[tuple[str, str], str] = {}
         self.sent = 0
         """Alerts that a channel took, one for each channel."""
 
@@ -48,29 +50,45 @@ class Outbox:
         """Send what is due, of this run or of one before it that was stopped.
 
         A channel that fails is left alone for the rest of the run: it would fail again, slowly.
+        One that answers, and refuses this alert, is given the next.
         """
         repository = Repository.open(self._url)
         for one in _open(repository):
             if one.channel not in self._channels or one.channel in self._down:
                 continue
+            if (one.id, one.channel) in self._refused or is_marked(repository, one):
+                continue
             try:
                 alert = _alert(one)
-                failures = emit([alert], [self._channels[one.channel]])
-                if not failures:
-                    mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
-                    self.sent += 1
-                    continue
-                error = failures[0].error
-            except GnomonError as failure:
-                error = str(failure)
-            self._down[one.channel] = " ".join(error.split())
+            except GnomonError as error:  # of a newer program, say
+                self._refused[one.id, one.channel] = one_line(error)
+                continue
+            failures = emit([alert], [self._channels[one.channel]])
+            if failures and failures[0].is_refusal:
+                self._refused[one.id, one.channel] = failures[0].error
+            elif failures:
+                self._down[one.channel] = failures[0].error
+            else:
+                self._note(repository, one)
+
+    def _note(self, repository: Repository, one: Due) -> None:
+        """Note that an alert was sent; a channel whose alerts cannot be noted is left alone."""
+        self.sent += 1
+        try:
+            mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
+        except GnomonError as error:
+            self._down[one.channel] = f"it was sent, and that cannot be noted: {error}"
 
     def unsent(self) -> list[dict[str, Any]]:
         """Return what is due and was not sent, and why."""
         return [
-            entry | {"error": self._down.get(entry["channel"], "this run has no such channel")}
+            entry | {"error": self._why(entry["id"], entry["channel"])}
             for entry in unsent_alerts(Repository.open(self._url))
         ]
+
+    def _why(self, identity: str, channel: str) -> str:
+        refusal = self._refused.get((identity, channel))
+        return refusal or self._down.get(channel, "this run has no such channel")
 
 
 def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
@@ -105,8 +123,11 @@ def _open(repository: Repository) -> list[Due]:
 def _is_open(seen: Repository, one: Due, known: _Suspects) -> bool:
     calendar = seen.settings.calendar
     named = set(map(str, one.content.get("chunks", [])))
+    record = seen.records[one.sequence]
+    judged = {entry["step"] for entry in record.body.get("chunks", [])}  # of a verdict
     for captured in seen.captured:
-        if captured.sequence != one.sequence or captured.forgotten:
+        is_meant = captured.step in judged or captured.sequence == one.sequence
+        if not is_meant or captured.forgotten:
             continue
         if format_instant(captured.instant, calendar) == one.content.get("valid_time"):
             try:

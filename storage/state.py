@@ -324,6 +324,7 @@ class _Folding:
         self._forecasters = before | {_text(body["id"])}
 
     def _verdict(self, body: dict[str, Any]) -> None:
+        check_report(body.get("report", {}))
         by_person = "judged_by" in body
         for entry in body["chunks"]:
             (step,) = self._numbers([entry["step"]])

@@ -9,11 +9,13 @@ import logging
 import os
 import re
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ __all__ = [
     "AlertFailure",
     "FileAlert",
     "LogAlert",
+    "Refused",
     "WebhookAlert",
     "alert_of",
     "emit",
@@ -42,6 +45,8 @@ _SHOWN_CHUNKS = 10
 _TOLD_CHUNKS = 1000
 """Of an incident: Prefect drops events of 1.5 MB without a word, and webhooks have limits too."""
 _BLANK = re.compile(r"[\s\0-\x20\x7f]")
+_OF_NO_ALERT = {401, 403, 404, 405, 407, 410, 429, 502, 503, 504}
+"""Answers of HTTP that any alert would get: of the address, the key, or a server that is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class AlertFailure:
     """Title of the alert."""
     error: str
     """What went wrong."""
+    is_refusal: bool = False
+    """It was this alert that was refused: the next may be taken."""
 
 
 class AlertAction(Protocol):
@@ -158,6 +165,10 @@ class FileAlert:
         return False
 
 
+class Refused(Unavailable):
+    """A receiver answered, and does not take this alert; it may take another."""
+
+
 class Redirected(OSError):
     """A server sends elsewhere; what was posted would be lost on the way."""
 
@@ -170,7 +181,7 @@ class WebhookAlert:
     url : str
         An http or https address.  Webhook addresses are secrets: only the host is ever printed.
     timeout_s : float
-        Seconds to wait for the server.
+        Seconds that the server may take in all.
 
     Raises
     ------
@@ -205,23 +216,50 @@ class WebhookAlert:
         ------
         Unavailable
             The server did not take it.
+        Refused
+            It answered that it does not take this one.
         """
         body = {**alert.to_json(), "text": f"*{alert.title}*\n{alert.text}"}
         try:
-            request = urllib.request.Request(
-                self._url,
-                data=json.dumps(body, allow_nan=False).encode(),
-                headers={"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                if response.geturl() != self._url:  # urllib follows a redirect, without the body
-                    raise Redirected("it redirects elsewhere")
+            _within(self._timeout_s, partial(self._post, json.dumps(body, allow_nan=False)))
         except (OSError, HTTPException, ValueError) as error:
             reason = _reason(error)
-            raise Unavailable(
+            is_refusal = isinstance(error, HTTPError) and error.code not in _OF_NO_ALERT
+            raise (Refused if is_refusal else Unavailable)(
                 f"the webhook at {self._host} did not take the alert ({reason}); "
                 "check the address and the server"
             ) from None
+
+    def _post(self, body: str) -> None:
+        request = urllib.request.Request(
+            self._url, data=body.encode(), headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+            if response.geturl() != self._url:  # urllib follows a redirect, without the body
+                raise Redirected("it redirects elsewhere")
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do something, and raise what it raises, or TimeoutError if it takes longer in all.
+
+    The limit of a socket is one for each piece that arrives: a server that goes on sending little
+    would hold up a run for ever.
+    """
+    failures: list[Exception] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except Exception as error:
+            failures.append(error)
+
+    thread = Thread(target=guarded, daemon=True)  # one that hangs must not outlive the program
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError("timed out")
+    if failures:
+        raise failures[0]
 
 
 def _reason(error: Exception) -> str:
@@ -264,6 +302,7 @@ def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertF
                 action(alert)
             except Exception as error:
                 reason = one_line(error)
-                failures.append(AlertFailure(repr(action), alert.title, reason))
+                is_refusal = isinstance(error, Refused)
+                failures.append(AlertFailure(repr(action), alert.title, reason, is_refusal))
                 logger.warning("alert not sent action=%r error=%s", action, reason)
     return failures

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -39,7 +40,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/secret":
             self.server.received.append(json.loads(body))
-        self.send_response({"/secret": 200, "/moved": 302}.get(self.path, 500))
+        codes = {"/secret": 200, "/moved": 302, "/bad-request": 400, "/nobody": 404}
+        self.send_response(codes.get(self.path, 500))
         self.send_header("Location", "/elsewhere")
         self.end_headers()
 
@@ -197,3 +199,39 @@ def test_a_failing_action_stops_nothing_and_tells_no_secret(
 def test_a_webhook_is_http(url: str) -> None:
     with pytest.raises(InvalidInput, match="http"):
         WebhookAlert(url)
+
+
+def test_a_webhook_that_answers_drop_by_drop_is_not_waited_for() -> None:
+    """The limit is one for the whole answer: a server that never ends must not hold up a run."""
+    end = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for number in range(90):
+                if end.wait(0.1):
+                    return
+                self.wfile.write(f"X-{number}: x\r\n".encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        begun = time.monotonic()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        (failure,) = emit([ALERT], [WebhookAlert(url, timeout_s=0.5)])
+        took = time.monotonic() - begun
+        end.set()
+        server.shutdown()
+        thread.join()
+    assert took < 5
+    assert "timed out" in failure.error
+    assert not failure.is_refusal
+
+
+def test_an_answer_about_one_alert_is_told_from_one_about_all(channel: Channel) -> None:
+    for path, is_refusal in (("/broken", True), ("/bad-request", True), ("/nobody", False)):
+        (failure,) = emit([ALERT], [WebhookAlert(_url(channel, path))])
+        assert failure.is_refusal is is_refusal, failure
