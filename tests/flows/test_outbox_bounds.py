@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gnomon.flows import outbox
 from gnomon.flows.outbox import unsent_alerts
 from gnomon.storage.log import Record
 from gnomon.storage.outbox import due
+from gnomon.tasks.points import suspects
 from tests.cases import Case
 
 MANY = 500
@@ -38,12 +38,11 @@ def test_what_is_suspect_is_read_once_for_each_capture(
     forged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    true = outbox.suspects
 
-    def suspects(seen: Any, step: int) -> Any:
+    def counted(seen: Any, step: int) -> Any:
         asked.append(step)
-        return true(seen, step)
+        return suspects(seen, step)
 
-    monkeypatch.setattr(outbox, "suspects", suspects)
+    monkeypatch.setattr("gnomon.flows.outbox.suspects", counted)
     assert len(unsent_alerts(forged)) == 16 * MANY
     assert len(asked) == 1
