@@ -18,9 +18,6 @@ __all__ = ["Outbox", "unsent_alerts"]
 
 logger = logging.getLogger(__name__)
 
-type _Suspects = dict[tuple[int, int], dict[str, frozenset[str]]]
-"""Suspect chunks by era, capture and variable: each takes a look into the index."""
-
 
 class Outbox:
     """The alerts of one repository, as one run can send them.
@@ -88,7 +85,9 @@ class Outbox:
 
     def _why(self, identity: str, channel: str) -> str:
         refusal = self._refused.get((identity, channel))
-        return refusal or self._down.get(channel, "this run has no such channel")
+        if channel not in self._channels:
+            return "this run has no such channel"
+        return refusal or self._down.get(channel, "it came after this run had sent its own")
 
 
 def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
@@ -110,35 +109,65 @@ def _alert(one: Due) -> Alert:
 
 def _open(repository: Repository) -> list[Due]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
-    known: _Suspects = {}
-    answers: dict[tuple[int, int], bool] = {}
-    waiting = due(repository)
-    for one in waiting:
+    look = _Look(repository)
+    return [one for one in due(repository) if look.is_open(one)]
+
+
+class _Look:
+    """What of a repository is suspect still; for each incident, record and capture it looks once.
+
+    Parameters
+    ----------
+    repository
+        At its newest commit.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._answers: dict[tuple[int, int], bool] = {}
+        self._steps: dict[int, dict[str, list[int]]] = {}
+        self._suspects: dict[tuple[int, int], dict[str, frozenset[str]]] = {}
+
+    def is_open(self, one: Due) -> bool:
+        """Tell whether a chunk of an incident is suspect, of a capture that is not forgotten."""
         incident = one.sequence, one.incident
-        if incident not in answers:
-            answers[incident] = _is_open(repository.in_era(one.era), one, known)
-    return [one for one in waiting if answers[one.sequence, one.incident]]
+        if incident not in self._answers:
+            self._answers[incident] = self._find(one)
+        return self._answers[incident]
 
+    def _find(self, one: Due) -> bool:
+        seen = self._repository.in_era(one.era)
+        steps = self._times(seen, one.sequence).get(str(one.content.get("valid_time")), [])
+        named = set(map(str, one.content.get("chunks", [])))
+        name = str(one.content.get("variable"))
+        try:
+            doubted = [self._doubted(seen, step).get(name, frozenset()) for step in steps]
+        except Integrity:  # that it was judged cannot be seen: better once too often
+            return True
+        return any(not named.isdisjoint(chunks) for chunks in doubted)
 
-def _is_open(seen: Repository, one: Due, known: _Suspects) -> bool:
-    calendar = seen.settings.calendar
-    named = set(map(str, one.content.get("chunks", [])))
-    record = seen.records[one.sequence]
-    judged = {entry["step"] for entry in record.body.get("chunks", [])}  # of a verdict
-    for captured in seen.captured:
-        is_meant = captured.step in judged or captured.sequence == one.sequence
-        if not is_meant or captured.forgotten:
-            continue
-        if format_instant(captured.instant, calendar) == one.content.get("valid_time"):
-            try:
-                place = one.era, captured.step
-                if place not in known:
-                    known[place] = {
-                        name: frozenset("/".join(map(str, index)) for index in indices)
-                        for name, indices in suspects(seen, captured.step).items()
-                    }
-                chunks = known[place].get(str(one.content.get("variable")), frozenset())
-            except Integrity:  # that it was judged cannot be seen: better once too often
-                return True
-            return not named.isdisjoint(chunks)
-    return False
+    def _times(self, seen: Repository, sequence: int) -> dict[str, list[int]]:
+        """Return the captures, by time, that a record put there or judges."""
+        if sequence not in self._steps:
+            record = seen.records[sequence]
+            if record.kind == "verdict":
+                numbers = sorted({int(entry["step"]) for entry in record.body["chunks"]})
+                members = [seen.captured[number] for number in numbers]
+            else:
+                members = [c for c in seen.captured if c.sequence == sequence]
+            times: dict[str, list[int]] = {}
+            for captured in members:
+                if not captured.forgotten:
+                    time = format_instant(captured.instant, seen.settings.calendar)
+                    times.setdefault(time, []).append(captured.step)
+            self._steps[sequence] = times
+        return self._steps[sequence]
+
+    def _doubted(self, seen: Repository, step: int) -> dict[str, frozenset[str]]:
+        place = seen.era, step
+        if place not in self._suspects:
+            self._suspects[place] = {
+                name: frozenset("/".join(map(str, index)) for index in indices)
+                for name, indices in suspects(seen, step).items()
+            }
+        return self._suspects[place]

@@ -29,7 +29,7 @@ from gnomon.flows.tasks import tasks_on
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, Unavailable
 from gnomon.storage.redaction import redacted
-from gnomon.validations.alerts import Alert
+from gnomon.validations.alerts import Alert, refusal_of
 
 __all__ = ["EventAlert", "keep_artifacts", "name_of", "prefect_cycle", "run_name", "told"]
 
@@ -86,6 +86,8 @@ class EventAlert:
         ------
         Unavailable
             The server did not take it.
+        Refused
+            It answered that it does not take this one.
         """
         related = []
         if run := runtime.flow_run.id:
@@ -101,6 +103,11 @@ class EventAlert:
         try:
             self.post(event)
         except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+            if isinstance(error, httpx.HTTPStatusError):
+                code = error.response.status_code
+                raise refusal_of(code)(
+                    f"the Prefect API did not take the event (it answered {code}); see its log"
+                ) from error
             raise Unavailable(
                 f"the Prefect API did not take the event ({type(error).__name__}); is it running?"
             ) from error

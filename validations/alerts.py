@@ -37,6 +37,7 @@ __all__ = [
     "WebhookAlert",
     "alert_of",
     "emit",
+    "refusal_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -169,6 +170,11 @@ class Refused(Unavailable):
     """A receiver answered, and does not take this alert; it may take another."""
 
 
+def refusal_of(code: int) -> type[Unavailable]:
+    """Return what an answer of HTTP means that is none of success: for this alert, or for all."""
+    return Unavailable if code in _OF_NO_ALERT else Refused
+
+
 class Redirected(OSError):
     """A server sends elsewhere; what was posted would be lost on the way."""
 
@@ -224,8 +230,8 @@ class WebhookAlert:
             _within(self._timeout_s, partial(self._post, json.dumps(body, allow_nan=False)))
         except (OSError, HTTPException, ValueError) as error:
             reason = _reason(error)
-            is_refusal = isinstance(error, HTTPError) and error.code not in _OF_NO_ALERT
-            raise (Refused if is_refusal else Unavailable)(
+            kind = refusal_of(error.code) if isinstance(error, HTTPError) else Unavailable
+            raise kind(
                 f"the webhook at {self._host} did not take the alert ({reason}); "
                 "check the address and the server"
             ) from None

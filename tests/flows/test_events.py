@@ -3,13 +3,15 @@
 import logging
 from contextvars import ContextVar, copy_context
 
+import httpx
 import pytest
 from prefect.events.schemas.events import Event
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import get_current_settings
 
 from gnomon.flows.run import EventAlert, name_of, told
-from gnomon.validations.alerts import alert_of
+from gnomon.storage.errors import Unavailable
+from gnomon.validations.alerts import Refused, alert_of
 from gnomon.validations.incidents import Incident
 
 
@@ -28,6 +30,21 @@ def test_the_event_of_the_worst_damage_is_small_enough_for_the_server(
     received = ReceivedEvent.model_validate(event.model_dump(mode="json"))
     most = get_current_settings().server.events.maximum_size_bytes
     assert len(received.model_dump_json()) < most / 10
+
+
+@pytest.mark.parametrize(("code", "kind"), [(422, Refused), (413, Refused), (503, Unavailable)])
+def test_an_event_that_is_refused_is_told_from_a_server_that_takes_none(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    def refuse(_event: Event) -> None:
+        answer = httpx.Response(code, request=httpx.Request("POST", "http://127.0.0.1/events"))
+        answer.raise_for_status()
+
+    monkeypatch.setattr(EventAlert, "post", staticmethod(refuse))
+    incident = Incident("sst", "2026-01-01", ("0/0",), ("plausible",), "critical", "a spike")
+    with pytest.raises(Unavailable, match=str(code)) as refusal:
+        EventAlert("/data/repository")(alert_of(incident, "1-2-3"))
+    assert type(refusal.value) is kind
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,14 @@ def test_a_channel_that_a_run_lacks_is_told_of(struck: Case) -> None:
     assert {a["error"] for a in report.alerts_unsent} == {"this run has no such channel"}
 
 
+def test_what_another_run_has_added_is_not_said_to_have_no_channel(struck: Case) -> None:
+    web = Channel()
+    outbox = Outbox(str(struck.place), {"webhook": web})
+    outbox.send()  # nothing yet
+    run(struck, webhook=Channel(down=True))
+    assert [a["error"] for a in outbox.unsent()] == ["it came after this run had sent its own"] * 2
+
+
 @pytest.mark.parametrize("end", ["accept", "forget"])
 def test_what_a_person_has_settled_is_no_news(struck: Case, end: str) -> None:
     run(struck, webhook=Channel(down=True))
