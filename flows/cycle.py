@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gnomon.flows import steps
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
-from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound
+from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound, Unreadable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.tasks.plan import CapturePlan
@@ -52,6 +52,9 @@ class UpdateReport:
     """New captures that are older than the newest."""
     revised: int = 0
     """Captures that the source had changed, and that were captured again."""
+    unread: list[dict[str, str]] = field(default_factory=list)
+    """States that were left out, as the source holds them damaged: `valid_time` and `error`; the
+    next run tries again."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -132,6 +135,8 @@ class Cycle:
             self._outbox.send()  # what a run before this one was stopped in
             self._capture_all(now, until, compare)
             self._renew_shadow(refit)
+            if self.report.unread and not self.report.captured:
+                raise Unreadable(self.report.unread[0]["error"])
         except Exception:
             with suppress(GnomonError):
                 self._close()
@@ -165,24 +170,33 @@ class Cycle:
     def _capture_all(self, now: int | None, until: int | None, compare: int | None) -> None:
         revised = self._call(steps.revisions, self._url, compare) if compare != 0 else ()
         attempt = 0
+        left_out: frozenset[int] = frozenset()
         while True:
-            planned = steps.plan(self._url, now, until, revised, again=attempt > 0)
+            planned = steps.plan(
+                self._url, now, until, revised, left_out=left_out, again=attempt > 0
+            )
             if planned is None or not planned.instants:
                 return
             try:
                 with self._reading(planned.sequence):
-                    self._capture(planned)
+                    unread = self._capture(planned)
             except Conflict as error:
                 self._begin_again("capture", error, attempt)
                 attempt += 1
                 continue
             attempt = 0
+            if unread:
+                left_out |= unread
+                continue
             revised = tuple(step for step in revised if step not in planned.revises)
             if not planned.remaining:
                 return
 
-    def _capture(self, planned: CapturePlan) -> None:
+    def _capture(self, planned: CapturePlan) -> frozenset[int]:
+        """Capture what was planned; returns the instants that cannot be read, and then does not."""
         found = self._call(steps.capture, self._url, planned)
+        if found.unread:
+            return self._leave_out(planned, found.unread)
         judgement = self._call(steps.check_actual, self._url, found, self._settings)
         sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
         calendar = Repository.open(self._url).settings.calendar
@@ -199,6 +213,16 @@ class Cycle:
             *(sequence, len(times), times[-1], len(judgement.suspect)),
         )
         self._outbox.send()
+        return frozenset()
+
+    def _leave_out(self, planned: CapturePlan, unread: dict[int, str]) -> frozenset[int]:
+        """Note the states that the source holds damaged: the others are captured without them."""
+        calendar = Repository.open(self._url).settings.calendar
+        for position, error in sorted(unread.items()):
+            time = format_instant(planned.instants[position], calendar)
+            self.report.unread.append({"valid_time": time, "error": error})
+            logger.warning("left out valid_time=%s because=%s", time, error)
+        return frozenset(planned.instants[position] for position in unread)
 
     # Shadow ----------------------------------------------------------------------------------
 
@@ -226,8 +250,12 @@ class Cycle:
         if not features:
             report.message = steps.forecast_excuse(url)
             return
-        learnt = steps.keep_doubts(url, call(steps.forecast, url, features, sequence))
+        learnt = call(steps.forecast, url, features, sequence)
+        learnt, incidents = steps.keep_doubts(url, learnt, self._outbox.channels)
         report.doubted += sum(map(len, learnt.gated.values()))
+        report.incidents += incidents
+        if incidents:
+            self._outbox.send()
         shadowed = call(steps.materialize, url, learnt)
         verdict = call(steps.check_prediction, url, shadowed, self._settings)
         if verdict.suspect:

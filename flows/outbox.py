@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.outbox import Due, due, mark
+from gnomon.storage.outbox import Due, due, is_marked, mark
+from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.tasks.points import suspects
@@ -33,6 +34,7 @@ class Outbox:
         self._url = url
         self._channels = channels
         self._down: dict[str, str] = {}
+        self._refused: dict[tuple[str, str], str] = {}
         self.sent = 0
         """Alerts that a channel took, one for each channel."""
 
@@ -45,29 +47,47 @@ class Outbox:
         """Send what is due, of this run or of one before it that was stopped.
 
         A channel that fails is left alone for the rest of the run: it would fail again, slowly.
+        One that answers, and refuses this alert, is given the next.
         """
         repository = Repository.open(self._url)
         for one in _open(repository):
             if one.channel not in self._channels or one.channel in self._down:
                 continue
+            if (one.id, one.channel) in self._refused or is_marked(repository, one):
+                continue
             try:
                 alert = _alert(one)
-                failures = emit([alert], [self._channels[one.channel]])
-                if not failures:
-                    mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
-                    self.sent += 1
-                    continue
-                error = failures[0].error
-            except GnomonError as failure:
-                error = str(failure)
-            self._down[one.channel] = " ".join(error.split())
+            except GnomonError as error:  # of a newer program, say
+                self._refused[one.id, one.channel] = one_line(error)
+                continue
+            failures = emit([alert], [self._channels[one.channel]])
+            if failures and failures[0].is_refusal:
+                self._refused[one.id, one.channel] = failures[0].error
+            elif failures:
+                self._down[one.channel] = failures[0].error
+            else:
+                self._note(repository, one)
+
+    def _note(self, repository: Repository, one: Due) -> None:
+        """Note that an alert was sent; a channel whose alerts cannot be noted is left alone."""
+        self.sent += 1
+        try:
+            mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
+        except GnomonError as error:
+            self._down[one.channel] = f"it was sent, and that cannot be noted: {error}"
 
     def unsent(self) -> list[dict[str, Any]]:
         """Return what is due and was not sent, and why."""
         return [
-            entry | {"error": self._down.get(entry["channel"], "this run has no such channel")}
+            entry | {"error": self._why(entry["id"], entry["channel"])}
             for entry in unsent_alerts(Repository.open(self._url))
         ]
+
+    def _why(self, identity: str, channel: str) -> str:
+        refusal = self._refused.get((identity, channel))
+        if channel not in self._channels:
+            return "this run has no such channel"
+        return refusal or self._down.get(channel, "it came after this run had sent its own")
 
 
 def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
@@ -89,19 +109,65 @@ def _alert(one: Due) -> Alert:
 
 def _open(repository: Repository) -> list[Due]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
-    return [one for one in due(repository) if _is_open(repository.in_era(one.era), one)]
+    look = _Look(repository)
+    return [one for one in due(repository) if look.is_open(one)]
 
 
-def _is_open(seen: Repository, one: Due) -> bool:
-    calendar = seen.settings.calendar
-    named = set(map(str, one.content.get("chunks", [])))
-    for captured in seen.captured:
-        if captured.sequence != one.sequence or captured.forgotten:
-            continue
-        if format_instant(captured.instant, calendar) == one.content.get("valid_time"):
-            try:
-                chunks = suspects(seen, captured.step).get(str(one.content.get("variable")), [])
-            except Integrity:  # that it was judged cannot be seen: better once too often
-                return True
-            return any("/".join(map(str, index)) in named for index in chunks)
-    return False
+class _Look:
+    """What of a repository is suspect still; for each incident, record and capture it looks once.
+
+    Parameters
+    ----------
+    repository
+        At its newest commit.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._answers: dict[tuple[int, int], bool] = {}
+        self._steps: dict[int, dict[str, list[int]]] = {}
+        self._suspects: dict[tuple[int, int], dict[str, frozenset[str]]] = {}
+
+    def is_open(self, one: Due) -> bool:
+        """Tell whether a chunk of an incident is suspect, of a capture that is not forgotten."""
+        incident = one.sequence, one.incident
+        if incident not in self._answers:
+            self._answers[incident] = self._find(one)
+        return self._answers[incident]
+
+    def _find(self, one: Due) -> bool:
+        seen = self._repository.in_era(one.era)
+        steps = self._times(seen, one.sequence).get(str(one.content.get("valid_time")), [])
+        named = set(map(str, one.content.get("chunks", [])))
+        name = str(one.content.get("variable"))
+        try:
+            doubted = [self._doubted(seen, step).get(name, frozenset()) for step in steps]
+        except Integrity:  # that it was judged cannot be seen: better once too often
+            return True
+        return any(not named.isdisjoint(chunks) for chunks in doubted)
+
+    def _times(self, seen: Repository, sequence: int) -> dict[str, list[int]]:
+        """Return the captures, by time, that a record put there or judges."""
+        if sequence not in self._steps:
+            record = seen.records[sequence]
+            if record.kind == "verdict":
+                numbers = sorted({int(entry["step"]) for entry in record.body["chunks"]})
+                members = [seen.captured[number] for number in numbers]
+            else:
+                members = [c for c in seen.captured if c.sequence == sequence]
+            times: dict[str, list[int]] = {}
+            for captured in members:
+                if not captured.forgotten:
+                    time = format_instant(captured.instant, seen.settings.calendar)
+                    times.setdefault(time, []).append(captured.step)
+            self._steps[sequence] = times
+        return self._steps[sequence]
+
+    def _doubted(self, seen: Repository, step: int) -> dict[str, frozenset[str]]:
+        place = seen.era, step
+        if place not in self._suspects:
+            self._suspects[place] = {
+                name: frozenset("/".join(map(str, index)) for index in indices)
+                for name, indices in suspects(seen, step).items()
+            }
+        return self._suspects[place]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -28,7 +29,7 @@ from gnomon.flows.tasks import tasks_on
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, Unavailable
 from gnomon.storage.redaction import redacted
-from gnomon.validations.alerts import Alert
+from gnomon.validations.alerts import Alert, refusal_of
 
 __all__ = ["EventAlert", "keep_artifacts", "name_of", "prefect_cycle", "run_name", "told"]
 
@@ -42,7 +43,8 @@ PAGE = "gnomon-update"
 
 def name_of(repository: str) -> str:
     """Return the last part of a repository's place: what people call the dataset."""
-    return repository.partition("?")[0].rstrip("/").rpartition("/")[2] or repository
+    shown = redacted(repository)
+    return shown.partition("?")[0].rstrip("/").rpartition("/")[2] or shown
 
 
 def run_name(what: str, time: str) -> Callable[[], str]:
@@ -84,6 +86,8 @@ class EventAlert:
         ------
         Unavailable
             The server did not take it.
+        Refused
+            It answered that it does not take this one.
         """
         related = []
         if run := runtime.flow_run.id:
@@ -93,12 +97,17 @@ class EventAlert:
             event="gnomon.capture.suspect",
             resource=Resource({"prefect.resource.id": f"gnomon.repository.{self._repository}"}),
             related=related,
-            payload=dict(alert.incident) | {"alert": alert.id},
+            payload=dict(alert.incident) | {"alert": alert.id, "chunk_count": alert.chunk_count},
             id=uuid5(NAMESPACE_URL, f"gnomon:{alert.id}"),
         )
         try:
             self.post(event)
         except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+            if isinstance(error, httpx.HTTPStatusError):
+                code = error.response.status_code
+                raise refusal_of(code)(
+                    f"the Prefect API did not take the event (it answered {code}); see its log"
+                ) from error
             raise Unavailable(
                 f"the Prefect API did not take the event ({type(error).__name__}); is it running?"
             ) from error
@@ -138,26 +147,62 @@ def prefect_cycle(
         return Completed(name=name, message=said, data=report.to_json())
 
 
+class _Audience:
+    """The flow runs that listen to the log of this process; after the last it is as before."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("gnomon")
+        self._lock = Lock()
+        self._handlers: set[logging.Handler] = set()
+        self._before = (logging.NOTSET, True)
+
+    def join(self, handler: logging.Handler) -> None:
+        with self._lock:
+            if not self._handlers:
+                self._before = self._log.level, self._log.propagate
+            self._handlers.add(handler)
+            self._log.addHandler(handler)
+            self._log.setLevel(logging.INFO)
+            self._log.propagate = False  # it would be printed twice
+
+    def leave(self, handler: logging.Handler) -> None:
+        with self._lock:
+            self._handlers.discard(handler)
+            self._log.removeHandler(handler)
+            if not self._handlers:
+                self._log.setLevel(self._before[0])
+                self._log.propagate = self._before[1]
+
+
+_AUDIENCE = _Audience()
+
+
+def _run_id() -> str | None:
+    """Return which flow run is going on here; None in a thread of which that is not known."""
+    run: str | None = runtime.flow_run.id
+    return run
+
+
 @contextmanager
 def told() -> Iterator[logging.Logger]:
-    """Send the log of this process to the flow run's, and yield that."""
+    """Send the log of this run to the flow run's, and yield that.
+
+    Of other runs in this process nothing is sent; what a thread of nobody says is sent to all.
+    """
     run_logger: Any = get_run_logger()
+    run = _run_id()
 
     class Forward(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            run_logger.log(record.levelno, "%s", record.getMessage())
+            if _run_id() in (None, run):
+                run_logger.log(record.levelno, "%s", record.getMessage())
 
-    ours, handler = logging.getLogger("gnomon"), Forward()
-    before = ours.level, ours.propagate
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False  # it would be printed twice
+    handler = Forward()
+    _AUDIENCE.join(handler)
     try:
         yield run_logger
     finally:
-        ours.removeHandler(handler)
-        ours.setLevel(before[0])
-        ours.propagate = before[1]
+        _AUDIENCE.leave(handler)
 
 
 def keep_artifacts(pages: Mapping[str, str], tables: Mapping[str, list[Any]] = {}) -> None:

@@ -1,5 +1,6 @@
 """Settings of a run, from arguments or the environment (``GNOMON_...``)."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,10 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import HIDDEN, credential_in, redacted
 from gnomon.storage.userpath import check_output, is_url, shown
+from gnomon.validations.context import check_docs
 
 __all__ = ["Settings"]
 
 PREFIX = "GNOMON_"
+
+_BLOCK = re.compile(r"[a-z0-9-]{1,200}", re.ASCII)
+_WEB_PATH = re.compile(r"(https?://[^/\s'\"]*/)[^\s'\"]+", re.I)
 
 
 def _without_secrets(schema: dict[str, Any]) -> None:
@@ -101,11 +106,30 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("webhook_block")
+    @classmethod
+    def _names_a_block(cls, name: str | None) -> str | None:
+        if name is not None and not _BLOCK.fullmatch(name):
+            raise ValueError(
+                "expected the name of a Prefect block: lower-case letters, digits and dashes"
+            )
+        return name
+
+    @field_validator("scheduler")
+    @classmethod
+    def _is_no_web_address(cls, address: str | None) -> str | None:
+        if address is not None and address.lower().startswith(("http://", "https://")):
+            raise ValueError("expected the address of a Dask scheduler, such as tcp://host:8786")
+        return address
+
     @field_validator("webhook")
     @classmethod
     def _is_web_address(cls, webhook: SecretStr | None) -> SecretStr | None:
         if webhook is not None:
-            parts = urlsplit(webhook.get_secret_value())
+            try:
+                parts = urlsplit(webhook.get_secret_value())
+            except ValueError:  # whose text may quote it
+                raise ValueError("expected an http or https address") from None
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("expected an http or https address")
         return webhook
@@ -119,9 +143,9 @@ class Settings(BaseSettings):
             Names the option and the path.
         """
         if self.docs is not None:
-            check_output("--docs", self.docs, folder=True)
+            check_docs(self.docs)
         if self.alerts is not None:
-            check_output("--alerts", self.alerts)
+            check_output(f"--alerts ({PREFIX}ALERTS)", self.alerts)
 
 
 def _told(error: ValidationError) -> str:
@@ -133,7 +157,7 @@ def _told(error: ValidationError) -> str:
             there = ", ".join(Settings.model_fields)
             parts.append(f"there is no setting {name!r}; there are {there}")
             continue
-        value = HIDDEN if name == "webhook" else _shown(problem["input"])
+        value = HIDDEN if name.startswith("webhook") else _shown(problem["input"])
         expected = problem["msg"].removeprefix("Value error, ")
         expected = expected[:1].lower() + expected[1:]
         parts.append(f"setting {name} ({PREFIX}{name.upper()}) is {value}: {expected}")
@@ -143,4 +167,6 @@ def _told(error: ValidationError) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Path):
         value = shown(value)
-    return redacted(repr(value))[:100]
+    # The path of a web address may be the secret of a webhook, set in place of something else.
+    text = _WEB_PATH.sub(rf"\1{HIDDEN}", redacted(repr(value)))
+    return text[:100]

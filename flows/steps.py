@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.conflicts import ATTEMPTS
@@ -158,12 +159,15 @@ def plan(
     until: int | None = None,
     revised: tuple[int, ...] = (),
     *,
+    left_out: frozenset[int] = frozenset(),
     again: bool = False,
 ) -> CapturePlan | None:
     """Find what the source holds that was never captured, or was changed since.
 
     Parameters
     ----------
+    left_out
+        Instants that the source cannot give now.
     again
         Another writer was first: it may have captured the state of a state source.
     """
@@ -171,14 +175,16 @@ def plan(
     last = repository.timeline[-1].instant if repository.timeline else None
     if again and now is not None and last is not None and last >= now:
         return None
-    return plan_capture(repository, now=now, until=until, revised=revised)
+    if now in left_out:
+        return None
+    return plan_capture(repository, now=now, until=until, revised=revised, left_out=left_out)
 
 
 def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
     """Read and write the new states; commits nothing yet."""
     repository = Repository.open(url).at(planned.sequence)
     found = capture_chunks(repository, planned, mapper)
-    if not repository.captured:
+    if not repository.captured and not found.unread:
         for variable in repository.settings.variables:
             valid = found.statistics[variable.name]["valid_count"]
             if variable.forecast and not valid.any():
@@ -306,10 +312,17 @@ def forecast(url: str, found: dict[str, Features], sequence: int, *, mapper: Map
     return learn_chunks(Repository.open(url).at(sequence), found, mapper)
 
 
-def keep_doubts(url: str, learnt: Learnt) -> Learnt:
+def keep_doubts(
+    url: str, learnt: Learnt, channels: tuple[str, ...] = ()
+) -> tuple[Learnt, list[dict[str, Any]]]:
     """Commit what history itself did not believe: it is suspect from now on.
 
-    Returns what was learnt, as of that commit.
+    Returns what was learnt, as of that commit, and the incidents as JSON.
+
+    Parameters
+    ----------
+    channels
+        Where the incidents are to be told, once they are committed.
     """
     chunks = [
         {"variable": name, "step": step, "chunk": list(index), "status": SUSPECT, "p_value": p}
@@ -317,11 +330,15 @@ def keep_doubts(url: str, learnt: Learnt) -> Learnt:
         for step, index, p in gated
     ]
     if not chunks:
-        return learnt
+        return learnt, []
     repository = Repository.open(url)
-    body = {"chunks": chunks, "reason": "departs from the chunk's own history beyond belief"}
+    reason = "departs from the chunk's own history beyond belief"
+    doubted = doubted_incidents(repository, chunks, reason)
+    incidents = [incident.to_json() for incident in doubted.values()]
+    report = {"incidents": incidents} | ({"alerts": list(channels)} if channels else {})
+    body = {"chunks": chunks, "reason": reason, "report": report}
     kept = repository.commit("verdict", body, _now(), work=learnt.work(repository.era))
-    return replace(learnt, sequence=kept.records[-1].sequence)
+    return replace(learnt, sequence=kept.records[-1].sequence), incidents
 
 
 def materialize(url: str, learnt: Learnt, *, mapper: Mapper) -> Shadowed:

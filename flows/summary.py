@@ -3,6 +3,7 @@
 from typing import Any
 
 from gnomon.flows.cycle import UpdateReport
+from gnomon.storage.times import chronological
 
 __all__ = ["is_suspect", "page", "sentence"]
 
@@ -11,13 +12,18 @@ SHOWN = 20
 
 
 def is_suspect(report: UpdateReport) -> bool:
-    """Tell whether a cycle has captured something critical."""
-    return report.suspect_chunks > 0 or any(i["severity"] == "critical" for i in report.incidents)
+    """Tell whether a cycle has captured something critical, or could not read all of the source."""
+    return bool(report.suspect_chunks or report.unread) or any(
+        i["severity"] == "critical" for i in report.incidents
+    )
 
 
 def sentence(report: UpdateReport) -> str:
     """Return one line: what was captured, judged and forecast, what is suspect, what failed."""
     parts = [_captured(report), _judged(report), _forecast(report)]
+    if report.unread:
+        count = _count(len(report.unread), "state")
+        parts.append(f"{count} LEFT OUT, as the source is damaged there")
     if report.repeated:
         parts.append(f"{len(report.repeated)} times done again because of other writers")
     if report.alerts_unsent:
@@ -48,6 +54,7 @@ def page(report: UpdateReport, failure: str = "") -> str:
         lines += ["", head, "| --- " * (leads + 1) + "|"]
         for name, values in report.confidence.items():
             lines.append(f"| {name} | " + " | ".join(map(_number, values)) + " |")
+    lines += _section("Left out", [f"{u['valid_time']}: {u['error']}" for u in report.unread])
     lines += _section(
         "Alerts that were not sent",
         [
@@ -62,7 +69,8 @@ def page(report: UpdateReport, failure: str = "") -> str:
 def _captured(report: UpdateReport) -> str:
     if not report.captured:
         return "captured nothing"
-    first, last = min(report.captured), max(report.captured)
+    first = min(report.captured, key=chronological)
+    last = max(report.captured, key=chronological)
     span = first if first == last else f"{first} to {last}"
     extra = [f"{report.late} late"] * (report.late > 0)
     extra += [f"{report.revised} revised"] * (report.revised > 0)
@@ -74,7 +82,7 @@ def _judged(report: UpdateReport) -> str:
         return ""
     text = f"judged {_count(report.judged, 'chunk')}: {report.suspect_chunks or 'none'} suspect"
     worst = next((i for i in report.incidents if i["severity"] == "critical"), None)
-    if worst is None:
+    if worst is None or not report.suspect_chunks:
         return text
     return f"{text}, {worst['variable']} at {worst['valid_time']}: {worst['suspected_cause']}"
 

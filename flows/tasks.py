@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from gnomon.flows import steps
 from gnomon.flows.cycle import Call
 from gnomon.storage.credentials import without_secrets
-from gnomon.storage.errors import Unavailable
+from gnomon.storage.errors import Unavailable, Unreadable
 from gnomon.tasks.work import Mapper
 
 __all__ = ["run_as_task", "tasks_on"]
@@ -25,7 +25,7 @@ __all__ = ["run_as_task", "tasks_on"]
 async def _is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Retry what may go away by itself: a store or a scheduler that did not answer."""
     failure = await state.aresult(raise_on_failure=False)
-    return isinstance(failure, Unavailable)
+    return isinstance(failure, Unavailable) and not isinstance(failure, Unreadable)
 
 
 def run_as_task[R](name: str, step: Callable[[], R]) -> R:

@@ -163,16 +163,22 @@ def prune(
     repository: Place,
     grace: Annotated[
         float,
-        typer.Option(min=0, help="Hours for which what no commit names yet is left alone."),
+        typer.Option(
+            min=0, max=87_600, help="Hours for which what no commit names yet is left alone."
+        ),
     ] = 24.0,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Free the bytes of what was forgotten, of old forecasts and of interrupted runs."""
     from datetime import timedelta
+    from math import isnan
 
     from gnomon.repository import open_repository
+    from gnomon.storage.errors import InvalidInput
 
+    if isnan(grace):  # which is in every range
+        raise InvalidInput("--grace is nan; give hours, from 0 to 87600")
     hours = timedelta(hours=grace)
     with progress_of(shown=not as_json) as progress:
         done = open_repository(repository).prune(dry_run=dry_run, grace=hours, progress=progress)

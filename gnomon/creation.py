@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from gnomon.options import check_forecast
 from gnomon.repository import GnomonRepository, utc
 from gnomon.storage import model
 from gnomon.storage.credentials import refuse_in_source
@@ -95,8 +96,10 @@ def create(
         for name, tolerance in (tolerances or {}).items():
             if name not in forecast:
                 raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
-            if not tolerance > 0:
-                raise InvalidInput(f"tolerance of {name} is {tolerance}; it must be above 0")
+            if not 0 < tolerance < inf:
+                raise InvalidInput(
+                    f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
+                )
         made = Repository.create(path, settings, frame, utc())
     return GnomonRepository(made, skipped)
 
@@ -108,13 +111,7 @@ def _check_options(
     periods_s: Sequence[float] | None,
     interval_s: float | None,
 ) -> None:
-    if leads < 1:
-        raise InvalidInput(f"leads is {leads}; it must be at least 1")
-    if interval_s is not None and not 0 < interval_s < inf:
-        raise InvalidInput(f"the interval is {interval_s} s; it must be above 0")
-    for period_s in periods_s or ():
-        if not 0 < period_s < inf:
-            raise InvalidInput(f"a period is {period_s} s; it must be above 0")
+    check_forecast(leads, periods_s, interval_s)
     place = Location(path).path
     inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
     if inside and Path(source).is_dir():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Progress
+from gnomon.options import check_forecast
 from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
@@ -81,7 +82,8 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     NotFound
         There is no such source or variable.
     InvalidInput
-        The variable has no time dimension, too few times, or nothing but missing values.
+        The variable has no time dimension, too few times, or nothing but missing values; or an
+        option is a number with which nothing can be made.
     """
     replay = open_replay(
         source,
@@ -129,8 +131,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     progress: Progress | None = None,
 ) -> Replay:
     """Return what a hindcast replays: a repository of the variable alone, before any capture."""
-    if leads is not None and leads < 1:
-        raise InvalidInput(f"leads is {leads}; it must be at least 1")
+    check_forecast(leads, periods_s, interval_s)
     wanted = model.Settings(
         source=model.SourceSpec(source_path(source), "append", time, engine, group),
         variables=(),

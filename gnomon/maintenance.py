@@ -26,6 +26,8 @@ Progress = Callable[[str, int, int], None]
 
 GRACE = timedelta(days=1)
 """What a run has written and not committed is left alone by a prune for as long as this."""
+MOST_GRACE = timedelta(days=3650)
+"""No run takes longer."""
 
 
 def utc() -> str:
@@ -130,7 +132,14 @@ class Maintenance:
         grace
             What was written later than this ago, and not committed, is left alone: its run may
             be going on. Were it removed, that run would begin again.
+
+        Raises
+        ------
+        InvalidInput
+            The grace is negative, or longer than `MOST_GRACE`.
         """
+        if not timedelta(0) <= grace <= MOST_GRACE:
+            raise InvalidInput(f"grace is {grace}; it must be from 0 to {MOST_GRACE.days} days")
         place = self._repository.location.path
         if place is not None and not dry_run:
             sweep(place.parent)

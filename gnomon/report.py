@@ -144,7 +144,9 @@ def _unsent(found: Sequence[dict[str, Any]]) -> str:
 
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
-    captured = result["captured"]
+    from gnomon.storage.times import chronological
+
+    captured = sorted(result["captured"], key=chronological)
     if captured:
         span = captured[0] if len(captured) == 1 else f"{captured[0]} to {captured[-1]}"
         note(f"captured {len(captured)}: {span}; suspect chunks: {result['suspect_chunks']}")
@@ -152,6 +154,8 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"{result['late']} of them are older than the newest capture before")
     if result["revised"]:
         note(f"{result['revised']} captured again: the source has changed them since")
+    for state in result["unread"]:
+        note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
     for incident in result["incidents"]:
         note(_incident(incident))
     for alert in result["alerts_unsent"]:

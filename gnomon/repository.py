@@ -9,6 +9,7 @@ from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
@@ -178,7 +179,8 @@ class GnomonRepository(Reading, Maintenance):
         for record in self._repository.records:
             newest += record.kind == "era"
             era = int(record.body.get("era", newest))
-            for incident in record.body.get("report", {}).get("incidents", []):
+            report = {} if record.kind == "verdict" else record.body.get("report", {})
+            for incident in report.get("incidents", []):
                 is_open = False
                 step = times[era].get(incident["valid_time"])
                 if step is not None and incident["severity"] == "critical":
@@ -291,22 +293,15 @@ def _status(seen: Repository, chunk: dict[str, Any]) -> int:
 
 def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
     """Return the incidents of a verdict that no person gave, in the era that it is of."""
-    groups: dict[tuple[str, int], list[str]] = {}
-    for entry in body["chunks"]:
-        key = (entry["variable"], entry["step"])
-        groups.setdefault(key, []).append("/".join(map(str, entry["chunk"])))
     return [
-        {
-            "variable": variable,
-            "valid_time": format_instant(seen.captured[step].instant, seen.settings.calendar),
-            "chunks": chunks,
-            "expectations": ["plausible"],
-            "severity": "critical",
-            "suspected_cause": body["reason"],
+        incident.to_json()
+        | {
             "open": not seen.captured[step].forgotten and bool(suspects(seen, step).get(variable)),
             "recorded_at": recorded_at,
         }
-        for (variable, step), chunks in groups.items()
+        for (variable, step), incident in doubted_incidents(
+            seen, body["chunks"], body["reason"]
+        ).items()
     ]
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnomon.storage.credentials import refuse_credentials
+from gnomon.storage.errors import Unavailable
 from gnomon.storage.location import Location
+from gnomon.storage.redaction import one_line
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -47,7 +49,8 @@ def prefect_api() -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
-        yield
+        with _answering():
+            yield
         return
     server = SubprocessASGIServer()
     server.start(timeout=120)
@@ -58,6 +61,23 @@ def prefect_api() -> Iterator[None]:
     finally:
         del os.environ["PREFECT_API_URL"]
         server.stop()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Tell a Prefect API that does not answer from a fault of ours."""
+    import httpx
+
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        # Prefect raises a plain RuntimeError before a run.
+        if isinstance(error, RuntimeError) and not str(error).startswith("Failed to reach API"):
+            raise
+        raise Unavailable(
+            f"the Prefect API does not answer ({one_line(error)}); start it, or correct "
+            "PREFECT_API_URL, and run again: what was committed is kept"
+        ) from error
 
 
 @contextmanager

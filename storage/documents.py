@@ -47,7 +47,8 @@ LONGEST = 2**16
 _DIGITS = 300
 _BRACKETS = b"[]{}"
 _REST = bytes(set(range(256)) - set(_BRACKETS))
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.S)
+# Without a way back (`*+`) or an end, or the time would grow as the square of the length.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)
 _SHOWN = 40
 
 

@@ -8,6 +8,7 @@
     ├── Conflict         4   another was first, or a target exists; read again or choose another
     ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
     ├── Unavailable      6   a store did not answer; try again later
+    │   └── Unreadable   6   of a source, some bytes are damaged; go on without them
     └── Format           7   of a format that this Gnomon does not read, newer or too old
 
 The number is the exit code of the command line.  Every text says what was found, what was
@@ -26,6 +27,7 @@ __all__ = [
     "InvalidInput",
     "NotFound",
     "Unavailable",
+    "Unreadable",
 ]
 
 
@@ -67,6 +69,10 @@ class Unavailable(GnomonError):
     """A store or a service did not answer."""
 
     exit_code = 6
+
+
+class Unreadable(Unavailable):
+    """A part of the source holds what nobody can decode; other parts may be well."""
 
 
 class Format(GnomonError):

@@ -1,9 +1,9 @@
 """The outbox: which alerts are due, and which of them were sent.
 
-The record of a capture says at which channels its critical incidents are due.  When a channel has
-taken an alert, a mark is put: a small object of its own, so that a run that is stopped at any
-point leaves at most one alert in doubt.  Marks are no part of the state; without one, an alert is
-sent again, under the same identity.
+The record of a capture, or of a verdict that a refit gives, says at which channels its critical
+incidents are due.  When a channel has taken an alert, a mark is put: a small object of its own, so
+that a run that is stopped at any point leaves at most one alert in doubt.  Marks are no part of the
+state; without one, an alert is sent again, under the same identity.
 """
 
 import json
@@ -16,9 +16,11 @@ from gnomon.storage.errors import Conflict
 from gnomon.storage.log import Record
 from gnomon.storage.repository import Repository
 
-__all__ = ["Due", "due", "mark"]
+__all__ = ["Due", "due", "is_marked", "mark"]
 
 _CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
+_MOST_CHANNELS = 16
+"""Of one record; more stand only in one that was made to take time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Due:
     incident: int
     """Position among the record's incidents."""
     channel: str
-    """Where it is due: ``log``, ``file``, ``webhook``, ``event``."""
+    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``."""
     content: dict[str, Any]
     """The incident, as it is recorded."""
     id: str
@@ -53,12 +55,17 @@ def due(repository: Repository) -> tuple[Due, ...]:
     era = 0
     for record in repository.records:
         era += record.kind == "era"
-        if record.kind == "capture":
+        if record.kind in ("capture", "verdict"):
             found += _of(record, int(record.body.get("era", era)), repository.genesis)
     if not found:
         return ()
     sent = set(repository.location.list("alerts/"))
     return tuple(one for one in found if one.name not in sent)
+
+
+def is_marked(repository: Repository, one: Due) -> bool:
+    """Tell whether an alert was sent by now, by whomever."""
+    return one.name in repository.location.list(_folder(one.sequence))
 
 
 def mark(repository: Repository, sent: Due, sent_at: str) -> None:
@@ -73,13 +80,14 @@ def _of(record: Record, era: int, genesis: str) -> list[Due]:
     channels = report.get("alerts") if isinstance(report, dict) else None
     if not isinstance(report, dict) or not isinstance(channels, list):
         return []
+    names = [c for c in channels if isinstance(c, str) and _CHANNEL.fullmatch(c)]
+    distinct = list(dict.fromkeys(names))[:_MOST_CHANNELS]
     incidents = report.get("incidents")
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
         for k, incident in enumerate(incidents if isinstance(incidents, list) else ())
         if isinstance(incident, dict) and incident.get("severity") == "critical"
-        for channel in channels
-        if isinstance(channel, str) and _CHANNEL.fullmatch(channel)
+        for channel in distinct
     ]
 
 

@@ -18,6 +18,22 @@ _PATHS = {"file", "github", "libarchive", "local", "memory", "reference", "tar",
 """Schemes without user information: what stands there is a part of a path."""
 _NAMES = {"abfs", "abfss", "hdfs", "rsync", "scp", "sftp", "ssh", "wasb", "wasbs", "webhdfs"}
 """Schemes where a name alone before the ``@`` is no secret: a login, or a container."""
+_BUCKETS = {
+    "abfs",
+    "abfss",
+    "adl",
+    "az",
+    "gcs",
+    "gs",
+    "oss",
+    "r2",
+    "s3",
+    "s3a",
+    "s3n",
+    "wasb",
+    "wasbs",
+}
+"""Schemes that name a bucket and no host: what looks like a port is none."""
 
 # Every repetition has a limit, so that the time grows with the length of a text and not its square.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}$", re.I)
@@ -25,7 +41,8 @@ _CHAIN = re.compile(r"::[a-z][a-z0-9+.-]{0,20}://", re.I)
 _REST = re.compile(r'[^\s"<>]{0,4096}')
 _WORD = re.compile(r'[^\s"<>]+')
 _SECRET_NAME = (
-    r"(?:x-(?:amz|goog)-)?(?:sig|key|pass|pwd|auth|sas|authorization)"
+    r"(?:x-(?:amz|goog)-)?(?:sig|key|pass|pwd|pw|auth|sas|jwt|code|authorization)"
+    r"|[\w.-]{0,40}[._-]key"
     r"|[\w.-]{0,40}(?:token|secret|passw(?:or)?d|signature|credential"
     r"|(?:api|access|account|private|shared|session)[._-]?key)[\w.-]{0,40}"
 )
@@ -33,17 +50,21 @@ _SECRET_NAME = (
 _QUERY = re.compile(rf"""([?&;#])({_SECRET_NAME})=([^\s"<>&#;]+)""", re.I)
 
 _SETTING = (
-    r"(?:passw(?:or)?d|secret|(?:api|access|account|secret)[_-]?key(?:[_-]?id)?"
+    r"(?:passw(?:or)?d|secret"
+    r"|(?:api|access|account|client|master|private|secret|shared|subscription)[_-]?key(?:[_-]?id)?"
     r"|(?:access|auth|bearer|refresh|sas|security|session)[_-]?token)"
 )
+# A parser says "unexpected token: '}'": only a token in quotes, or one assigned, may be secret.
 _QUOTED = re.compile(
-    rf"""({_SETTING}["']?\s{{0,9}}[:=]\s{{0,9}}(?:Some\(\s{{0,40}})?)(["'])((?:(?!\2).)+)\2""", re.I
+    rf"""((?:{_SETTING}["']?\s{{0,9}}[:=]|["']token["']\s{{0,9}}:|\btoken\s{{0,9}}=)"""
+    r"""\s{0,9}(?:Some\(\s{0,40})?b?)(["'])((?:(?!\2).)+)\2""",
+    re.I,
 )
-_ASSIGNED = re.compile(rf"""({_SETTING}=)([^\s,;&"'<>)]+)""", re.I)
+_ASSIGNED = re.compile(rf"""((?:{_SETTING}|\btoken)=)([^\s,;&"'<>)]+)""", re.I)
 _HEADER = re.compile(
-    r"""((?:authorization["']?\s{0,9}[:=]\s{0,9}["']?"""
+    r"""((?:authorization["']?\s{0,9}[:=]\s{0,9}(?:b?["'])?"""
     r"""(?:(?:aws4-hmac-sha256|basic|bearer|digest)\s{1,9})?"""
-    r"""|x-amz-(?:security-token|credential)["']?\s{0,9}[:=]\s{0,9}["']?))([^\s"',;<>]+)""",
+    r"""|x-amz-(?:security-token|credential)["']?\s{0,9}[:=]\s{0,9}(?:b?["'])?))([^\s"',;<>]+)""",
     re.I,
 )
 _ELEMENT = re.compile(
@@ -158,7 +179,7 @@ def _secret_user(scheme: str, rest: str) -> tuple[str, str]:
     rest = rest[: chained.start()] if chained else rest
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, separator, _ = authority.rpartition("@")
-    if not separator and _is_cut(authority):
+    if not separator and _is_cut(scheme, authority):
         user, separator, _ = rest.rpartition("@")
     if not separator or user in ("", HIDDEN) or scheme in _PATHS:
         return "", ""
@@ -167,7 +188,8 @@ def _secret_user(scheme: str, rest: str) -> tuple[str, str]:
     return user, "" if scheme in _NAMES else "user information"
 
 
-def _is_cut(authority: str) -> bool:
+def _is_cut(scheme: str, authority: str) -> bool:
     """Tell whether what looks like a port is none: a password with a slash in it, say."""
     host, separator, port = authority.partition(":")
-    return bool(separator and host and port) and "[" not in host and not port.isdigit()
+    is_port = port.isdigit() and scheme not in _BUCKETS
+    return bool(separator and host and port) and "[" not in host and not is_port

@@ -89,8 +89,8 @@ class Repository:
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
-        data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
         try:  # nothing is ever put that could not be read
+            data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
             Settings.from_json(parse(data))
         except NONSENSE as error:
             raise InvalidInput(f"such a dataset cannot be protected: {error}") from error

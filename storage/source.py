@@ -4,7 +4,10 @@ Anything that xarray opens: Zarr, Icechunk, NetCDF, GRIB where cfgrib is install
 they are stored (no masking, no scaling, no decoding of times), so that a capture is exact.
 """
 
+import errno
+import lzma
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -20,7 +23,7 @@ from zarr.storage import ObjectStore
 
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.redaction import one_line
@@ -310,6 +313,13 @@ def read_states(
         Indices along time of an append source; None for the one state of a state source.
     cells
         Slices along the variable's own dimensions.
+
+    Raises
+    ------
+    Unreadable
+        What is stored there is damaged: other states may be well.
+    Unavailable
+        The source did not answer.
     """
     where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
     array = dataset[variable.name]
@@ -323,11 +333,21 @@ def read_states(
     try:
         values = np.asarray(array.isel(where).transpose(*dims).values)
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        raise Unavailable(
+        kind = Unreadable if _is_damage(error) else Unavailable
+        raise kind(
             f"source: {variable.name} at time indices {positions} cannot be read "
-            f"({one_line(error)}); nothing was captured, check the source and run again"
+            f"({one_line(error)}); it was not captured, check the source and run again"
         ) from error
     return native(values if positions is not None else values[np.newaxis])
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell whether a read failed because of the bytes that are there: asking again is no use."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return False
+    if isinstance(error, OSError):  # libraries that decode raise it without a number
+        return error.errno in (None, errno.EIO)
+    return isinstance(error, ValueError | RuntimeError | EOFError | zlib.error | lzma.LZMAError)
 
 
 def read_state(

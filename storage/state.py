@@ -159,6 +159,7 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
     for record in records:
         try:
             if record.kind == "prune":
+                items(record.body.get("removed", []), "removed", text)
                 done = [state.pruned() for state in done]
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":
@@ -323,6 +324,7 @@ class _Folding:
         self._forecasters = before | {_text(body["id"])}
 
     def _verdict(self, body: dict[str, Any]) -> None:
+        check_report(body.get("report", {}))
         by_person = "judged_by" in body
         for entry in body["chunks"]:
             (step,) = self._numbers([entry["step"]])

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-__all__ = ["EPOCH", "SECOND", "decode", "encode", "format_instant", "parse", "period"]
+__all__ = [
+    "EPOCH",
+    "SECOND",
+    "chronological",
+    "decode",
+    "encode",
+    "format_instant",
+    "parse",
+    "period",
+]
 
 EPOCH = "microseconds since 1970-01-01"
 SECOND = 1_000_000
@@ -80,6 +89,12 @@ def encode(
 def format_instant(instant: int, calendar: str) -> str:
     """Return an instant as ISO 8601."""
     return str(cftime.num2date(instant, EPOCH, calendar=calendar).isoformat())
+
+
+def chronological(time: str) -> tuple[int, str]:
+    """Return what to sort times by that `format_instant` made: as text, 10000 is before 9999."""
+    years, _, rest = time.removeprefix("-").partition("-")
+    return (-int(years) if time.startswith("-") else int(years)), rest
 
 
 def parse(text: str, calendar: str) -> int:

@@ -19,6 +19,8 @@ __all__ = ["Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
 
 _MONTHS = 12
 _MOST_MONTHS = 12 * 10_000
+_MOST_SLOTS = 2**25
+"""A year of seconds; some arrays have a value for each."""
 _LONGEST_MONTH = 31 * 86400 * SECOND
 _SHORTEST_MONTH = 28 * 86400 * SECOND
 
@@ -99,20 +101,31 @@ def identify_cadence(
     Raises
     ------
     InvalidInput
-        Fewer than two times and no interval.
+        Fewer than two times and no interval, or an interval that is nothing beside the gaps.
     """
     if interval_s is not None:
-        return Cadence(calendar, int(instants[0]), round(interval_s * SECOND))
+        return _counted(Cadence(calendar, int(instants[0]), round(interval_s * SECOND)), instants)
     if instants.size < 2:
         raise InvalidInput("one capture has no interval; capture once more, or give --interval")
     steps = np.diff(instants)
     # The lower median is one of the steps; a mean of two of them would be no step at all.
     middle = int(np.sort(steps)[(steps.size - 1) // 2])
-    fixed = Cadence(calendar, int(instants[0]), middle)
+    fixed = _counted(Cadence(calendar, int(instants[0]), middle), instants)
     monthly = _monthly(instants, calendar) if middle >= _SHORTEST_MONTH else None
     if monthly is None or (_misses(fixed, instants) == 0 and _misses(monthly, instants) > 0):
         return fixed
     return monthly
+
+
+def _counted(cadence: Cadence, instants: NDArray[np.int64]) -> Cadence:
+    """Return the cadence if the slots of the captures can be gone through, one by one."""
+    slots = (int(instants[-1]) - int(instants[0])) // cadence.interval
+    if slots > _MOST_SLOTS:
+        raise InvalidInput(
+            f"captures span {slots} intervals of {cadence.interval_s:g} s, at most {_MOST_SLOTS} "
+            "can be forecast from; give the interval at which they are taken, with --interval"
+        )
+    return cadence
 
 
 def _misses(cadence: Cadence, instants: NDArray[np.int64]) -> int:

@@ -25,7 +25,7 @@ from gnomon.storage.captures import (
     encode_unit,
 )
 from gnomon.storage.conflicts import Work
-from gnomon.storage.errors import Integrity
+from gnomon.storage.errors import Integrity, Unreadable
 from gnomon.storage.grid import Block, Grid, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
@@ -72,12 +72,16 @@ class Capture:
     """The objects that were written."""
     reads: frozenset[int]
     """Earlier captures that were read, or that what was written is coded against."""
+    unread: dict[int, str] = field(default_factory=dict)
+    """Positions of planned states that the source cannot give, and why: nothing else is valid then,
+    and the others are to be planned anew."""
 
 
 def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
     """Read the planned states, write their residuals and return statistics to be judged."""
     rows: dict[str, NDArray[np.int64]] = {}
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
+    unread: dict[int, str] = {}
     batch = Batch(repository.location, plan.id)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
@@ -88,11 +92,14 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
-        for block, (found, table, entries) in zip(blocks, results, strict=True):
+        for block, (found, table, entries, failed) in zip(blocks, results, strict=True):
+            unread = failed | unread
             batch.merge(entries)
             rows[variable.name][:, *block.chunks] = found
             for name, values in table.items():
                 columns[name][:, *block.chunks] = values
+        if unread:
+            continue  # look what else is damaged, so that all of it is left out at once
         columns |= _repeated(repository, plan, variable.name, rows[variable.name])
         columns["metadata_changed"] = np.full(
             (steps, *grid.counts), variable.name in plan.metadata_changed
@@ -100,6 +107,8 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
     release_source()
+    if unread:
+        return Capture(plan, {}, {}, {}, frozenset(), unread)
     return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
 
 
@@ -163,8 +172,12 @@ def _revised(
 
 def _capture_block(
     plan: CapturePlan, name: str, block: Block
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]], dict[str, Entry]]:
-    """Capture one block of one variable; runs on a worker."""
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]], dict[str, Entry], dict[int, str]]:
+    """Capture one block of one variable; runs on a worker.
+
+    Returns index rows, statistics, the objects that were written, and the positions of the states
+    of which the source holds this block damaged.
+    """
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
@@ -175,10 +188,16 @@ def _capture_block(
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
     dataset = shared_source(repository.settings.source, plan.id)
     steps, _ = chunk_sizes(dataset, variable)
+    unread: dict[int, str] = {}
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
         positions = None if plan.positions is None else [plan.positions[k] for k in span]
-        refuse_predicted(dataset, variable, positions, block.cells)
-        states = read_states(dataset, variable, positions, block.cells)
+        try:
+            refuse_predicted(dataset, variable, positions, block.cells)
+            states = read_states(dataset, variable, positions, block.cells)
+        except Unreadable as error:
+            unread |= dict.fromkeys(span, str(error))
+        if unread:
+            continue
         for j, k in enumerate(span):
             raw = states[j, ...]
             for unit in units:
@@ -191,7 +210,7 @@ def _capture_block(
                 taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
                 writer.put(k, [*taken])
             writer.finish(k)
-    return rows, table, batch.entries
+    return rows, table, batch.entries, unread
 
 
 def spans(
@@ -336,7 +355,11 @@ def commit_capture(
     ------
     Conflict
         Another writer has changed what it rests on: capture again, from a new plan.
+    Unreadable
+        The source could not give all of the states: capture the others, from a new plan.
     """
+    if found.unread:
+        raise Unreadable(next(iter(found.unread.values())))
     plan = found.plan
     revised = frozenset(step for step in plan.revises if step is not None)
     work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 __all__ = ["in_the_making", "sweep"]
 
+_STEM = 40
+"""Letters of the target's name in the hidden one, which must not be too long where that is not."""
 _MARK = b"gnomon: the dataset of this name is being restored\n"
 _NAME = re.compile(r"\..+-[0-9a-f]{8}\.partial(\.zarr|\.nc)\.lock")
 
@@ -59,7 +61,7 @@ def sweep(folder: Path) -> list[Path]:
         try:
             partial = lock.with_name(lock.name.removesuffix(".lock"))
             if not partial.is_symlink():
-                removed += [partial] if partial.exists() else []
+                removed += [partial] if os.path.lexists(partial) else []
                 _discard(partial)
             lock.unlink(missing_ok=True)
         finally:
@@ -74,7 +76,9 @@ def _lock_of(partial: Path) -> Path:
 def _claim(path: Path) -> tuple[Path, int | None]:
     """Return a fresh hidden path and its locked file; None where the file system has no locks."""
     while True:
-        partial = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}")
+        partial = path.with_name(
+            f".{path.stem[:_STEM]}-{secrets.token_hex(4)}.partial{path.suffix}"
+        )
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
             descriptor = os.open(_lock_of(partial), flags, 0o644)
@@ -105,7 +109,10 @@ def _taken(lock: Path) -> int | None:
         return None
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.read(descriptor, len(_MARK) + 1) == _MARK and _is_there(lock, descriptor):
+        mark = os.read(descriptor, len(_MARK) + 1)
+        # A writer that was killed at once has left no mark, and nothing beside it.
+        is_ours = mark == _MARK or not (mark or os.path.lexists(lock.with_suffix("")))
+        if is_ours and _is_there(lock, descriptor):
             return descriptor
     os.close(descriptor)
     return None
@@ -123,11 +130,13 @@ def _discard(path: Path) -> None:
     """Remove what a failed write left; threads that have not heard of the failure may add to it."""
     gone = 0
     for _ in range(100):
-        gone = 0 if path.exists() else gone + 1
+        # None of these raises: what went wrong before is to be told.
+        gone = 0 if os.path.lexists(path) else gone + 1
         if gone > 1:
             return
-        if path.is_dir():
+        if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         time.sleep(0.05)

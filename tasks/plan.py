@@ -63,6 +63,7 @@ def plan_capture(
     now: int | None = None,
     until: int | None = None,
     revised: tuple[int, ...] = (),
+    left_out: frozenset[int] = frozenset(),
 ) -> CapturePlan | None:
     """Find the states of the source that were never captured; None if there are none.
 
@@ -76,6 +77,8 @@ def plan_capture(
         Take no later valid time than this.
     revised
         Captures, by number, that the source has changed since: they are captured again.
+    left_out
+        Valid times, as instants, that the source cannot give now.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def plan_capture(
         newest = {s.instant: s.step for s in repository.state.kept}
         # Others may have captured them again, or given them up, since they were looked at.
         again = {i: s for s in revised if newest.get(i := repository.captured[s].instant) == s}
-        order = _fresh(repository, found, until, again)
+        order = _fresh(repository, found, until, again, left_out)
         if not order.size:
             return None
         taken = order[: _limit(settings)]
@@ -187,7 +190,11 @@ def _time_of_state(repository: Repository, now: int | None) -> list[int]:
 
 
 def _fresh(
-    repository: Repository, found: NDArray[np.int64], until: int | None, again: dict[int, int]
+    repository: Repository,
+    found: NDArray[np.int64],
+    until: int | None,
+    again: dict[int, int],
+    left_out: frozenset[int],
 ) -> NDArray[np.intp]:
     """Return positions of the times to capture, in order of time."""
     if np.unique(found).size != found.size:
@@ -197,7 +204,7 @@ def _fresh(
         order = order[found[order] <= until]
     known = np.array([s.instant for s in repository.captured], np.int64)
     fresh = ~np.isin(found[order], known) | np.isin(found[order], list(again))
-    return order[fresh]
+    return order[fresh & ~np.isin(found[order], list(left_out))]
 
 
 def _is_unfinished(repository: Repository) -> bool:

@@ -4,12 +4,14 @@ An update does not read history again; it looks at the newest capture, where rev
 common, and at a few older ones drawn by lot, so that over many updates all are looked at.
 """
 
+import logging
 from functools import partial
 
 import numpy as np
 
 from gnomon.storage.captures import DIGEST
 from gnomon.storage.delta import digest
+from gnomon.storage.errors import Unreadable
 from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import Repository
@@ -26,14 +28,17 @@ from gnomon.tasks.work import Mapper
 
 __all__ = ["find_revisions"]
 
+logger = logging.getLogger(__name__)
+
 
 def find_revisions(
     repository: Repository, mapper: Mapper, *, count: int | None, rng: np.random.Generator
 ) -> tuple[int, ...]:
     """Return the numbers of captures that the source no longer holds as they were captured.
 
-    A capture whose time is gone from the source is no revision, and of several versions of a
-    time the newest one counts.  A state source holds no captured states.
+    A capture whose time is gone from the source is no revision, and neither is one that the source
+    cannot give any more, as its bytes are damaged: that is logged.  Of several versions of a time
+    the newest one counts.  A state source holds no captured states.
 
     Parameters
     ----------
@@ -76,22 +81,32 @@ def _changed(
     pinned = (repository.location.url, repository.records[-1].sequence)
     wanted = [(s.step, positions[s.instant]) for s in steps]
     results = mapper(partial(_changed_in_block, pinned, variable.name, wanted), blocks)
-    return set().union(*results)
+    for text in dict.fromkeys(text for _, unread in results for text in unread):
+        logger.warning("not compared with what was captured: %s", text)
+    return set().union(*(changed for changed, _ in results))
 
 
 def _changed_in_block(
     pinned: tuple[str, int], name: str, wanted: list[tuple[int, int]], block: Block
-) -> set[int]:
-    """Return which of the captures differ from the source in one block; runs on a worker."""
+) -> tuple[set[int], list[str]]:
+    """Return which of the captures differ from the source in one block, and what was not read.
+
+    Runs on a worker.
+    """
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
-    changed = set()
+    changed: set[int] = set()
+    unread: list[str] = []
     with open_source(repository.settings.source) as dataset:
         steps, _ = chunk_sizes(dataset, variable)
         positions = [position for _, position in wanted]
         for span in spans(positions, steps, block, variable.numpy_dtype.itemsize):
-            states = read_states(dataset, variable, [positions[k] for k in span], block.cells)
+            try:
+                states = read_states(dataset, variable, [positions[k] for k in span], block.cells)
+            except Unreadable as error:
+                unread.append(str(error))
+                continue
             for j, k in enumerate(span):
                 raw, step = states[j, ...], wanted[k][0]
                 rows = readable_rows(captures, step)
@@ -101,4 +116,4 @@ def _changed_in_block(
                     if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
                         changed.add(step)
                         break
-    return changed
+    return changed, unread

@@ -3,18 +3,26 @@
 Which alerts are due, and which were sent, is the flows' business, as are the events of Prefect.
 """
 
+import errno
 import json
 import logging
+import os
+import re
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Thread
+from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gnomon.storage.documents import NONSENSE, parse, text
 from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.storage.location import force_name
 from gnomon.storage.redaction import one_line
 from gnomon.validations.expectations import Severity
 from gnomon.validations.incidents import Incident
@@ -25,14 +33,21 @@ __all__ = [
     "AlertFailure",
     "FileAlert",
     "LogAlert",
+    "Refused",
     "WebhookAlert",
     "alert_of",
     "emit",
+    "refusal_of",
 ]
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_CHUNKS = 10
+_TOLD_CHUNKS = 1000
+"""Of an incident: Prefect drops events of 1.5 MB without a word, and webhooks have limits too."""
+_BLANK = re.compile(r"[\s\0-\x20\x7f]")
+_OF_NO_ALERT = {401, 403, 404, 405, 407, 410, 429, 502, 503, 504}
+"""Answers of HTTP that any alert would get: of the address, the key, or a server that is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +61,11 @@ class Alert:
     text: str
     """A few lines: where, what was violated, what to do."""
     incident: Mapping[str, Any]
-    """The incident as JSON values."""
+    """The incident as JSON values, with the first thousand of its chunks."""
     id: str = ""
     """The same each time it is sent: a receiver can drop what it has seen."""
+    chunk_count: int = 0
+    """How many chunks the incident has."""
 
     def to_json(self) -> dict[str, Any]:
         """Return strict JSON values."""
@@ -57,6 +74,7 @@ class Alert:
             "severity": self.severity,
             "title": self.title,
             "text": self.text,
+            "chunk_count": self.chunk_count,
             "incident": dict(self.incident),
         }
 
@@ -71,6 +89,8 @@ class AlertFailure:
     """Title of the alert."""
     error: str
     """What went wrong."""
+    is_refusal: bool = False
+    """It was this alert that was refused: the next may be taken."""
 
 
 class AlertAction(Protocol):
@@ -105,6 +125,9 @@ class FileAlert:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = (0, 0)
+        self._read = 0
+        self._ids: set[str] = set()
 
     def __repr__(self) -> str:
         return f"FileAlert({str(self._path)!r})"
@@ -114,14 +137,42 @@ class FileAlert:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(alert.to_json(), allow_nan=False).encode() + b"\n"
         with self._path.open("a+b") as file:
-            file.seek(0)
-            mark = json.dumps({"id": alert.id})[1:-1].encode()
-            last = b"\n"
-            for last in file:
-                if alert.id and last.endswith(b"\n") and mark in last:
-                    return
+            is_torn = self._look(file)
+            if alert.id and alert.id in self._ids:
+                return
             # A writer that was stopped may have left half a line.
-            file.write(line if last.endswith(b"\n") else b"\n" + line)
+            file.write(b"\n" + line if is_torn else line)
+            file.flush()
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what is no file, such as /dev/null
+                    raise
+        with suppress(OSError):  # some file systems force no folders
+            force_name(self._path)
+
+    def _look(self, file: BinaryIO) -> bool:
+        """Read what was added to the file since the last alert; tell if it ends in half a line."""
+        there = os.fstat(file.fileno())
+        if (there.st_dev, there.st_ino) != self._file or there.st_size < self._read:
+            self._file, self._read, self._ids = (there.st_dev, there.st_ino), 0, set()
+        file.seek(self._read)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return True
+            self._read += len(line)
+            with suppress(*NONSENSE):
+                self._ids.add(text(parse(line)["id"], "id"))
+        return False
+
+
+class Refused(Unavailable):
+    """A receiver answered, and does not take this alert; it may take another."""
+
+
+def refusal_of(code: int) -> type[Unavailable]:
+    """Return what an answer of HTTP means that is none of success: for this alert, or for all."""
+    return Unavailable if code in _OF_NO_ALERT else Refused
 
 
 class Redirected(OSError):
@@ -136,21 +187,28 @@ class WebhookAlert:
     url : str
         An http or https address.  Webhook addresses are secrets: only the host is ever printed.
     timeout_s : float
-        Seconds to wait for the server.
+        Seconds that the server may take in all.
 
     Raises
     ------
     InvalidInput
-        The address is not http or https.
+        The address is not http or https, or has a blank in it.
     """
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        parts = urlsplit(url)
+        url = url.strip()  # what was read from a file ends with a line
+        if _BLANK.search(url):
+            raise InvalidInput("the address of a webhook has a blank or a line end in it; mend it")
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # whose text may quote it
+            raise InvalidInput("a webhook has an http or https address; change it") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidInput(
                 f"a webhook has an http or https address, found scheme {parts.scheme!r}; change it"
             )
-        self._url = url
+        # As urllib writes it: what it answers is compared with this.
+        self._url = urllib.request.Request(url).full_url
         self._host = parts.hostname
         self._timeout_s = timeout_s
 
@@ -164,23 +222,50 @@ class WebhookAlert:
         ------
         Unavailable
             The server did not take it.
+        Refused
+            It answered that it does not take this one.
         """
         body = {**alert.to_json(), "text": f"*{alert.title}*\n{alert.text}"}
         try:
-            request = urllib.request.Request(
-                self._url,
-                data=json.dumps(body, allow_nan=False).encode(),
-                headers={"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                if response.geturl() != self._url:  # urllib follows a redirect, without the body
-                    raise Redirected("it redirects elsewhere")
+            _within(self._timeout_s, partial(self._post, json.dumps(body, allow_nan=False)))
         except (OSError, HTTPException, ValueError) as error:
             reason = _reason(error)
-            raise Unavailable(
+            kind = refusal_of(error.code) if isinstance(error, HTTPError) else Unavailable
+            raise kind(
                 f"the webhook at {self._host} did not take the alert ({reason}); "
                 "check the address and the server"
             ) from None
+
+    def _post(self, body: str) -> None:
+        request = urllib.request.Request(
+            self._url, data=body.encode(), headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+            if response.geturl() != self._url:  # urllib follows a redirect, without the body
+                raise Redirected("it redirects elsewhere")
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do something, and raise what it raises, or TimeoutError if it takes longer in all.
+
+    The limit of a socket is one for each piece that arrives: a server that goes on sending little
+    would hold up a run for ever.
+    """
+    failures: list[Exception] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except Exception as error:
+            failures.append(error)
+
+    thread = Thread(target=guarded, daemon=True)  # one that hangs must not outlive the program
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError("timed out")
+    if failures:
+        raise failures[0]
 
 
 def _reason(error: Exception) -> str:
@@ -210,7 +295,8 @@ def alert_of(incident: Incident, identity: str = "") -> Alert:
         f"{incident.severity}: {count} {'chunk' if count == 1 else 'chunks'} ({places})\n"
         f"violated: {', '.join(incident.expectations)}"
     )
-    return Alert(incident.severity, title, text, incident.to_json(), identity)
+    told = replace(incident, chunks=incident.chunks[:_TOLD_CHUNKS]).to_json()
+    return Alert(incident.severity, title, text, told, identity, count)
 
 
 def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:
@@ -222,6 +308,7 @@ def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertF
                 action(alert)
             except Exception as error:
                 reason = one_line(error)
-                failures.append(AlertFailure(repr(action), alert.title, reason))
+                is_refusal = isinstance(error, Refused)
+                failures.append(AlertFailure(repr(action), alert.title, reason, is_refusal))
                 logger.warning("alert not sent action=%r error=%s", action, reason)
     return failures

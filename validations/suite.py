@@ -4,7 +4,6 @@ The only module that talks to the Great Expectations engine; what it returns is 
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.userpath import blaming
-from gnomon.validations.context import Context, open_context
+from gnomon.validations.context import Context, open_context, writing_docs
 from gnomon.validations.expectations import Expectation, Finding, Validation
 from gnomon.validations.table import row_labels
 
@@ -113,7 +111,7 @@ def _run(
 
     checkpoint = _checkpoint(name, _suite(name, expectations), context)
     # The table is in memory: nothing but the pages of the Data Docs is written or read here.
-    with nullcontext() if context.folder is None else blaming("--docs", context.folder):
+    with writing_docs(context.folder):
         outcome = checkpoint.run(
             batch_parameters={"dataframe": frame}, run_id=RunIdentifier(run_name=context.run_name)
         )

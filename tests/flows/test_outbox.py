@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gnomon
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
+from gnomon.flows.summary import is_suspect
 from gnomon.storage import outbox as storage
 from gnomon.storage.errors import Conflict, InvalidInput
 from gnomon.tasks.work import serial
-from gnomon.validations.alerts import Alert, AlertAction
+from gnomon.validations.alerts import Alert, AlertAction, Refused
 from tests import sources
 from tests.cases import HISTORY, Case
 
@@ -184,6 +186,14 @@ def test_a_channel_that_a_run_lacks_is_told_of(struck: Case) -> None:
     assert {a["error"] for a in report.alerts_unsent} == {"this run has no such channel"}
 
 
+def test_what_another_run_has_added_is_not_said_to_have_no_channel(struck: Case) -> None:
+    web = Channel()
+    outbox = Outbox(str(struck.place), {"webhook": web})
+    outbox.send()  # nothing yet
+    run(struck, webhook=Channel(down=True))
+    assert [a["error"] for a in outbox.unsent()] == ["it came after this run had sent its own"] * 2
+
+
 @pytest.mark.parametrize("end", ["accept", "forget"])
 def test_what_a_person_has_settled_is_no_news(struck: Case, end: str) -> None:
     run(struck, webhook=Channel(down=True))
@@ -291,3 +301,86 @@ def test_the_command_line_tells_of_alerts_that_were_not_sent(
     printed = capsys.readouterr().out
     assert "alert not sent: webhook, sst at 2001-01-25T00:00:00: nobody listens" in printed
     assert "2 (webhook)" in printed
+
+
+# What a refit finds ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """A history with a damaged chunk, which the first refit finds and no check of a capture."""
+    monkeypatch.chdir(tmp_path)
+    case = Case(tmp_path, sources.temperature(41))
+    data = case.data.isel(time=slice(40)).copy(deep=True)
+    data.sst.values[30, :4, :4] += np.float32(8)
+    sources.overwrite(case.source, data)
+    gnomon.create(str(case.place), str(case.source), variables=["sst"], chunks={"lat": 4, "lon": 4})
+    return case
+
+
+def test_what_a_refit_finds_is_told_like_what_a_check_finds(doubtful: Case) -> None:
+    """A critical incident, open, must not pass in silence because it was found a step later."""
+    web = Channel()
+    report = run(doubtful, webhook=web)
+    assert (report.suspect_chunks, report.doubted) == (0, 1)
+    open_ones = [a for a in doubtful.open().anomalies() if a["open"]]
+    assert len(open_ones) == 1
+    assert [i["valid_time"] for i in report.incidents] == [open_ones[0]["valid_time"]]
+    assert is_suspect(report)
+    assert [a.incident["valid_time"] for a in web.got] == [open_ones[0]["valid_time"]]
+    assert (report.alerts_sent, report.alerts_unsent) == (1, [])
+    run(doubtful, webhook=web)
+    assert len(web.got) == 1
+    assert doubtful.open().check(read_data=True).problems == ()
+
+
+def test_what_a_refit_found_and_was_not_sent_stays_due_until_it_is_settled(
+    doubtful: Case,
+) -> None:
+    report = run(doubtful, webhook=Channel(down=True))
+    assert len(report.alerts_unsent) == 1
+    assert len(doubtful.open().status()["alerts_unsent"]) == 1
+    doubtful.open().judge(report.alerts_unsent[0]["valid_time"], accept=True)
+    assert doubtful.open().status()["alerts_unsent"] == []
+
+
+# A channel that refuses ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [400, 413, 422, 500])
+def test_an_alert_that_a_channel_refuses_holds_up_no_other(struck: Case, code: int) -> None:
+    """It alone stays due: those after it would else never be told."""
+
+    class Picky(Channel):
+        def __call__(self, alert: Alert) -> None:
+            self.asked += 1
+            if alert.id.endswith("-0"):
+                raise Refused(f"it answered {code}")
+            self.got.append(alert)
+
+    web = Picky()
+    report = run(struck, webhook=web)
+    assert [a.id[-2:] for a in web.got] == ["-1"]
+    assert [(a["id"][-2:], a["error"]) for a in report.alerts_unsent] == [
+        ("-0", f"it answered {code}")
+    ]
+    assert web.asked == 2  # each once in a run
+    report = run(struck, webhook=web)
+    assert (web.asked, len(report.alerts_unsent)) == (3, 1)
+
+
+def test_what_another_run_sends_meanwhile_is_not_sent_again(struck: Case) -> None:
+    """Two runs at once: only what both have on the way at the same moment is told twice."""
+    other = Channel()
+
+    class Slow(Channel):
+        def __call__(self, alert: Alert) -> None:
+            super().__call__(alert)
+            if len(self.got) == 1:
+                run(struck, webhook=other)
+
+    web = Slow()
+    report = run(struck, webhook=web)
+    assert len(other.got) == 2
+    assert len(web.got) == 1
+    assert report.alerts_unsent == []

@@ -153,3 +153,35 @@ def test_a_webhook_that_fails_is_told_without_its_address(
     assert "127.0.0.1" in failure.error
     assert "Connection refused" in failure.error
     assert TOKEN not in caplog.text + str(failure)
+
+
+@pytest.mark.parametrize("name", ["WEBHOOK_BLOCK", "SCHEDULER", "ALERTS", "DOCS"])
+def test_a_webhook_in_the_wrong_variable_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """All else is stored with a run, and the path of such an address is the secret."""
+    monkeypatch.setenv(f"GNOMON_{name}", WEBHOOK)
+    with pytest.raises(InvalidInput, match=f"GNOMON_{name}") as refused:
+        Settings()
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["http://[::1/TOKEN", "http://me:TOKEN@ho\u2100st/x"])
+def test_an_address_that_is_none_is_not_shown(address: str) -> None:
+    with pytest.raises(InvalidInput, match="http or https") as refused:
+        Settings(webhook=address)
+    assert "TOKEN" not in str(refused.value)
+
+
+def test_a_prefect_api_that_does_not_answer_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    from gnomon.runs import prefect_api
+    from gnomon.storage.errors import Unavailable
+
+    monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: "http://127.0.0.1:9/api")
+    for error in (RuntimeError("Failed to reach API at x"), httpx.ConnectError("refused")):
+        with pytest.raises(Unavailable, match="PREFECT_API_URL"), prefect_api():
+            raise error
+    with pytest.raises(RuntimeError, match="else"), prefect_api():
+        raise RuntimeError("something else")

@@ -35,6 +35,12 @@ def damaged() -> UpdateReport:
     )
 
 
+def test_the_span_is_in_the_order_of_time_and_not_of_letters() -> None:
+    for first, last in (("9999", "10000"), ("-0005", "-0001"), ("-0001", "0002")):
+        times = [f"{year}-01-01T00:00:00" for year in (last, first)]
+        assert f"({times[1]} to {times[0]})" in sentence(UpdateReport("r", captured=times))
+
+
 def test_a_sentence_says_what_was_captured_judged_and_forecast() -> None:
     assert sentence(damaged()) == (
         "captured 1 (2001-01-25T00:00:00); judged 6 chunks: 1 suspect, sst at "

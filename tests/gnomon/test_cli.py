@@ -234,6 +234,25 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "tolerance": (["init", "new", "source.zarr", "--tolerance", "sst=-1"], 2, "above 0"),
     "tolerance of nothing": (["init", "new", "source.zarr", "--tolerance", "x=1"], 3, "'x'"),
     "not a number": (["init", "new", "source.zarr", "--tolerance", "sst=nan"], 2, "above 0"),
+    "tolerance of everything": (["init", "new", "source.zarr", "--tolerance", "sst=inf"], 2, "fin"),
+    **{
+        f"{command[0]} {option} {value}": ([*command, option, value], 2, text)
+        for command in (
+            ["init", "new", "source.zarr"],
+            ["hindcast", "source.zarr", "--variable=sst"],
+        )
+        for option, values, text in (
+            ("--interval", ("nan", "inf", "1e300", "1e12", "1e-300"), "interval is"),
+            ("--interval", ("5e8",), "leads of") if command[0] == "init" else ("--period", (), ""),
+            ("--period", ("nan", "inf", "1e300", "1e-300"), "period is"),
+            ("--leads", ("100000", "99999999999999999999"), "leads is"),
+        )
+        for value in values
+    },
+    **{
+        f"grace {value}": (["prune", "repository", "--grace", value], 2, "--grace")
+        for value in ("inf", "1e300", "nan", "-1", "90000")
+    },
     "no repository": (["status", "nowhere"], 3, "gnomon init"),
     "a source as repository": (["update", "source.zarr"], 3, "gnomon init"),
     "a newer format": (["status", "newer"], 7, "upgrade"),

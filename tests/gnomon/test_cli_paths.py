@@ -75,6 +75,29 @@ def test_a_file_is_no_folder(
     check_blame(capsys, [*OPTIONS[option], place], option, place)
 
 
+@pytest.mark.parametrize(
+    "inner",
+    ["store", "store/expectations", "store/results", "expectations", "validations", "static"],
+)
+def test_what_is_in_the_way_within_the_docs_is_told_before_the_work(
+    capsys: pytest.CaptureFixture[str], busy: Case, inner: str
+) -> None:
+    place = busy.folder / "site" / inner
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    check_blame(capsys, [*OPTIONS["--docs"], "site"], "--docs", f"site/{inner}")
+
+
+def test_a_name_that_a_file_system_takes_is_taken(
+    capsys: pytest.CaptureFixture[str], grown: Case
+) -> None:
+    """The hidden name of a dataset in the making is no longer than others."""
+    for name in ("n" * 250 + ".zarr", "ü" * 125 + ".zarr"):
+        assert run(capsys, *OPTIONS["--to"], name)[0] == 0
+        assert (grown.folder / name).is_dir()
+    assert not [p for p in grown.folder.iterdir() if p.name.startswith(".")]
+
+
 @pytest.mark.parametrize("option", ["--alerts", "--plot"])
 def test_a_folder_is_no_file(capsys: pytest.CaptureFixture[str], busy: Case, option: str) -> None:
     place = "taken" + ENDINGS.get(option, "")
@@ -87,7 +110,7 @@ def test_the_environment_is_checked_as_well(
     capsys: pytest.CaptureFixture[str], busy: Case, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"GNOMON_{name}", "notes.txt/x")
-    check_blame(capsys, ["update", "repository"], f"--{name.lower()}", "notes.txt/x")
+    check_blame(capsys, ["update", "repository"], f"GNOMON_{name}", "notes.txt/x")
 
 
 def test_a_place_without_permission(
@@ -127,7 +150,11 @@ def _full(*_arguments: Any, **_options: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "writer"),
     [
+        ("--docs", "great_expectations.get_context"),
         ("--docs", "great_expectations.Checkpoint.run"),
+        # Great Expectations swallows these two.
+        ("--docs", "great_expectations.data_context.store.html_site_store.HtmlSiteStore.set"),
+        ("--docs", "great_expectations.render.view.DefaultJinjaIndexPageView.render"),
         ("--to", "gnomon.tasks.restore._opened"),
         ("--to", "os.rename"),
         ("--plot", "matplotlib.figure.Figure.savefig"),

@@ -1,5 +1,6 @@
 """What looks after a repository, by the Python API and by the command line."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -403,3 +404,9 @@ def test_a_source_with_another_grid_by_the_command_line(
     xr.testing.assert_identical(
         grown.open().history(decode=False)["sst"].load(), sources.raw(grown.source)["sst"]
     )
+
+
+@pytest.mark.parametrize("grace", [timedelta(hours=-1), timedelta.max])
+def test_a_grace_that_no_run_can_need_is_refused(grown: Case, grace: timedelta) -> None:
+    with pytest.raises(InvalidInput, match="grace is"):
+        grown.open().prune(grace=grace)

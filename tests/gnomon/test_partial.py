@@ -145,6 +145,15 @@ def test_a_link_is_never_followed(tmp_path: Path) -> None:
     assert other.is_dir()
 
 
+def test_the_lock_of_one_who_was_killed_at_once_goes(tmp_path: Path) -> None:
+    """Without its mark it is a dead writer's all the same, unless a dataset is there."""
+    for name in (".x-01234567.partial.zarr", ".y-01234567.partial.nc"):
+        (tmp_path / f"{name}.lock").touch()
+    (tmp_path / ".y-01234567.partial.nc").write_text("somebody else's")
+    assert sweep(tmp_path) == []
+    assert hidden(tmp_path) == [".y-01234567.partial.nc", ".y-01234567.partial.nc.lock"]
+
+
 def test_a_lock_that_is_held_elsewhere_is_respected(tmp_path: Path) -> None:
     with in_the_making(tmp_path / "x.zarr") as path:
         mark = path.with_name(f"{path.name}.lock").read_bytes()

@@ -282,7 +282,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         features = cycle.features(url, None, sequence, Settings(), mapper=serial)
         if not features:
             return
-        learnt = cycle.keep_doubts(url, cycle.forecast(url, features, sequence, mapper=serial))
+        learnt, _ = cycle.keep_doubts(url, cycle.forecast(url, features, sequence, mapper=serial))
         self._reopen()
         for name, gated in learnt.gated.items():
             for step, index, _ in gated:

@@ -329,6 +329,7 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("rewrite", {"id": "x", "steps": [-1], "variables": {"t": {"root": "r"}}}),
     ("rewrite", {"id": "x", "steps": [99], "variables": {"t": {"root": "r"}}}),
     ("rewrite", {"id": "x", "steps": [0], "variables": {}}),
+    *(("prune", {"removed": value}) for value in (5, None, "x", {"a": 1}, [["x"]], [5])),
     ("era", {}),
     ("era", {"settings": None}),
     ("era", {"settings": {}}),

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.times import SECOND, decode, encode, format_instant, parse, period
+from gnomon.storage.times import (
+    SECOND,
+    chronological,
+    decode,
+    encode,
+    format_instant,
+    parse,
+    period,
+)
 
 CALENDARS = [
     "standard",
@@ -22,6 +30,12 @@ CALENDARS = [
 YEAR = 366 * 86400 * SECOND
 instants = st.integers(-300 * YEAR, 600 * YEAR)
 calendars = st.sampled_from(CALENDARS)
+
+
+@given(st.lists(st.integers(-9000 * YEAR, 90_000 * YEAR)), calendars)
+def test_times_are_sorted_as_they_come(times: list[int], calendar: str) -> None:
+    texts = [format_instant(t, calendar) for t in sorted(times)]
+    assert sorted(texts, key=chronological) == texts
 
 
 @given(instants, calendars)

@@ -34,6 +34,17 @@ def test_interval_is_a_step_even_if_as_many_steps_are_double() -> None:
     check_slots(identify_cadence(times, "standard"), times, [0, 1, 3, 4, 6])
 
 
+def test_an_interval_that_is_nothing_beside_the_gaps_is_refused() -> None:
+    """Gone through slot by slot, a month of microseconds would take terabytes."""
+    month = np.arange(30) * DAY
+    with pytest.raises(InvalidInput, match="--interval"):
+        identify_cadence(month, "standard", 1e-6)
+    bursts = np.array([0, 1, 2, 3, 30 * DAY])
+    with pytest.raises(InvalidInput, match="--interval"):
+        identify_cadence(bursts, "standard")
+    assert identify_cadence(month, "standard", 1.0).interval == SECOND
+
+
 def test_jittered_captures_fall_into_consecutive_slots() -> None:
     jitter = np.random.default_rng(0).integers(-600, 600, 30) * SECOND
     cadence = identify_cadence(np.arange(30) * DAY + jitter, "standard")

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from gnomon.validations.actual import validate_actual
 from gnomon.validations.data_docs import index_page, validate_with_docs
 from gnomon.validations.prediction import validate_prediction
@@ -46,3 +48,17 @@ def test_empty_tables_have_pages(tmp_path: Path) -> None:
     run = validate_with_docs(tmp_path, sound_actual(0), sound_prediction(0))
     assert run.actual.success
     assert len(_listed(run.index)) == 2
+
+
+def test_a_page_that_cannot_be_made_is_told_of_and_costs_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("no template")
+
+    monkeypatch.setattr("great_expectations.render.view.DefaultJinjaPageView.render", fail)
+    bad = spoiled(sound_actual(), 4, {"replayed": True})
+    assert validate_with_docs(tmp_path, bad).actual == validate_actual(bad)
+    assert "docs not written" in caplog.text
+    assert "no template" in caplog.text
+    assert "Traceback" not in caplog.text

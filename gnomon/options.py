@@ -1,0 +1,40 @@
+"""What may be asked of a forecast, whoever asks: numbers that nothing can be made of are refused.
+
+They are no more than what can be told apart and told: times are 64-bit microseconds, which reach
+290,000 years.
+"""
+
+from collections.abc import Sequence
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.plausible import MOST_LEADS
+
+__all__ = ["LONGEST_S", "check_forecast"]
+
+LONGEST_S = 100_000 * 366 * 86400.0
+"""A hundred thousand years in seconds."""
+SHORTEST_S = 1e-6
+
+
+def check_forecast(
+    leads: int | None, periods_s: Sequence[float] | None, interval_s: float | None
+) -> None:
+    """Refuse leads, seasons and intervals that no forecast can have.
+
+    Raises
+    ------
+    InvalidInput
+        Names the option, what it is and what it may be.
+    """
+    if leads is not None and not 1 <= leads <= MOST_LEADS:
+        raise InvalidInput(f"leads is {leads}; it must be at least 1 and at most {MOST_LEADS}")
+    for name, value in (("the interval", interval_s), *(("a period", p) for p in periods_s or ())):
+        if value is not None and not SHORTEST_S <= value <= LONGEST_S:
+            raise InvalidInput(
+                f"{name} is {value:g} s; it must be above 0, from a microsecond to 100,000 years"
+            )
+    if interval_s is not None and leads is not None and interval_s * leads > LONGEST_S:
+        raise InvalidInput(
+            f"{leads} leads of {interval_s:g} s are longer than 100,000 years; "
+            "give fewer, or a shorter interval"
+        )

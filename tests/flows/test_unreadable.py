@@ -1,0 +1,116 @@
+"""A source with damaged bytes: what cannot be read is left out and told, and stops nothing else."""
+
+import numpy as np
+import pytest
+
+from gnomon.flows.settings import Settings
+from gnomon.flows.summary import is_suspect, sentence
+from gnomon.storage.errors import Unavailable, Unreadable
+from gnomon.storage.source import _is_damage
+from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.work import serial
+from tests import sources
+from tests.cases import HISTORY, Case
+
+
+def arrive(case: Case, days: int, *, steps: int = 1) -> None:
+    """Let the source hold so many days, in small chunks."""
+    data = case.data.isel(time=slice(days)).copy(deep=True)
+    data.sst.encoding["chunks"] = (steps, 4, 4)
+    sources.overwrite(case.source, data)
+
+
+def damage(case: Case, step: int, name: str = "sst", chunk: str = "0/0") -> bytes:
+    """Damage one chunk of the source; returns what was there."""
+    path = case.source / name / "c" / str(step) / chunk
+    before = path.read_bytes()
+    path.write_bytes(b"not what it was")
+    return before
+
+
+@pytest.mark.parametrize("kind", ["update", "backfill"])
+def test_a_new_state_that_cannot_be_read_stops_no_other(grown: Case, kind: str) -> None:
+    arrive(grown, HISTORY + 4)
+    good = damage(grown, HISTORY + 1)
+    damage(grown, HISTORY + 2, chunk="1/1")
+    repository = grown.open()
+    report = repository.update() if kind == "update" else repository.backfill()
+    assert report.captured == ["2001-01-25T00:00:00", "2001-01-28T00:00:00"]
+    assert [u["valid_time"] for u in report.unread] == [
+        "2001-01-26T00:00:00",
+        "2001-01-27T00:00:00",
+    ]
+    assert "sst" in report.unread[0]["error"]
+    assert report.due is not None
+    assert is_suspect(report)  # a run that could not read all of it does not look like a good one
+    assert "2 states LEFT OUT" in sentence(report)
+    assert grown.open().check(read_data=True).problems == ()
+
+    # Nothing new, and still nothing to be read: a failure, as ever.
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="cannot be read"):
+            grown.open().update()
+    path = grown.source / "sst" / "c" / str(HISTORY + 1) / "0/0"
+    path.write_bytes(good)
+    report = grown.open().update()
+    assert (report.captured, report.late) == (["2001-01-26T00:00:00"], 1)
+    found = grown.open().dataset("2001-01-26", plain=True, decode=False)
+    assert sources.bits(found.sst.values[0]) == sources.bits(grown.data.sst.values[HISTORY + 1])
+
+
+def test_states_that_share_a_damaged_chunk_are_left_out_together(grown: Case) -> None:
+    arrive(grown, HISTORY + 6, steps=2)
+    damage(grown, HISTORY // 2)
+    report = grown.open().update(compare=0)
+    assert len(report.unread) == 2
+    assert len(report.captured) == 4
+
+
+def test_nothing_is_committed_of_a_capture_with_a_hole(grown: Case) -> None:
+    arrive(grown, HISTORY + 2)
+    damage(grown, HISTORY + 1)
+    stored = grown.open().stored
+    planned = plan_capture(stored)
+    assert planned is not None
+    found = capture(stored, planned, serial)
+    assert list(found.unread) == [1]
+    with pytest.raises(Unreadable):
+        commit_capture(stored, found, set(), report={}, committed_at="2020-01-01T00:00:00+00:00")
+    assert len(grown.open().stored.captured) == HISTORY
+
+
+@pytest.mark.parametrize("compare", [2, -1])
+def test_a_captured_state_that_the_source_has_lost_stops_nothing(
+    grown: Case, compare: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrive(grown, HISTORY + 1)
+    damage(grown, HISTORY - 1)  # the newest, which every update compares
+    data = grown.data.isel(time=slice(HISTORY + 1)).copy(deep=True)
+    data.sst.values[3, 1, 2] += np.float32(3)
+    if compare == -1:
+        arrive(Case(grown.folder, data), HISTORY + 1)
+        damage(grown, HISTORY - 1)
+    report = grown.open().update(settings=Settings(compare=compare))
+    assert "2001-01-25T00:00:00" in report.captured
+    assert report.revised == (compare == -1)
+    assert report.unread == []
+    assert "not compared" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (RuntimeError("Zstd decompression error"), True),
+        (ValueError("checksum"), True),
+        (OSError("inflate() failed"), True),
+        (OSError(5, "Input/output error"), True),
+        (ConnectionResetError(104, "reset"), False),
+        (TimeoutError("timed out"), False),
+        (PermissionError(13, "Permission denied"), False),
+        (OSError(24, "Too many open files"), False),
+    ],
+)
+def test_a_source_that_does_not_answer_is_not_damaged(error: Exception, damaged: bool) -> None:
+    assert _is_damage(error) is damaged
+    assert issubclass(Unreadable, Unavailable)
