@@ -196,9 +196,12 @@ def _believed(replay: Replay, spec: Specification) -> tuple[Floats, float]:
 
 
 def _truth(replay: Replay, issued: Issued, believed: Floats) -> Floats:
-    rows = replay.positions_of(issued)
-    truth = believed[rows - replay.series.offset]
-    truth[rows < 0] = np.nan
+    """Return what came (H, N) of what was forecast; NaN where nothing did."""
+    rows = replay.positions_of(issued) - replay.series.offset
+    # No row is a place to count from: of a long record it lies before the first one that is here.
+    came = rows >= 0
+    truth = np.full((len(rows), believed.shape[1]), np.nan)
+    truth[came] = believed[rows[came]]
     return truth
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.hindcasting import hindcast
+from gnomon.hindcasting import forecasts, hindcast, open_replay
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.tasks import refit
 from tests import sources
 from tests.gnomon.test_cli import run, strict
 
@@ -79,6 +80,20 @@ def test_people_get_a_table_and_a_verdict(
         "unsuitable:",
         "unsuitable",
     }
+
+
+@pytest.mark.parametrize("window", [8, 16, 512])
+def test_a_record_may_be_longer_than_what_is_read_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(refit, "MAX_WINDOW", window)
+    values = red()
+    values[50] = np.nan
+    replay = open_replay(write(tmp_path / "s.zarr", values), "v", leads=4)
+    for scored in forecasts(replay, origins=6)[0]:
+        later = range(scored.issued.origin + 1, scored.issued.origin + 5)
+        came = [values[k].ravel() if k < 60 else np.full(48, np.nan) for k in later]
+        np.testing.assert_array_equal(scored.truth, came)
 
 
 def test_the_same_input_gives_the_same_figures(tmp_path: Path) -> None:
