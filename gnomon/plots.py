@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.hindcast import BASELINES, Report
+from gnomon.tasks.score import BASELINES, Report
 
 __all__ = ["Heal", "plot_heal", "plot_hindcast"]
 

@@ -13,8 +13,8 @@ from gnomon.console import printing
 
 if TYPE_CHECKING:
     from gnomon.repository import Progress as Callback
-    from gnomon.tasks.hindcast import Report
     from gnomon.tasks.points import RestorePoint
+    from gnomon.tasks.score import Report
 
 __all__ = [
     "note",
