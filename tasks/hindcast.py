@@ -110,7 +110,7 @@ def _believed(replay: Replay, spec: Specification) -> tuple[Floats, float]:
 
 
 def truth_of(replay: Replay, issued: Issued, values: Floats) -> Floats:
-    """Return what verifies a forecast, (H, N), of values (T - offset, N); NaN where nothing came."""
+    """Return which values (H, N), of (T - offset, N), verify a forecast; NaN where nothing came."""
     rows = replay.positions_of(issued) - replay.series.offset
     # No row is a place to count from: of a long record it lies before the first one that is here.
     came = rows >= 0

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.storage.times import SECOND
+from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.forecasting import CANDIDATES, Specification
 from gnomon.tasks.forecasting.engine import chunk_rms
 from gnomon.tasks.noise import (
@@ -106,8 +107,12 @@ class Score:
 
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
+        series = replay.series
+        # One grid for all origins: that of their own refits moves.
+        self.cadence = identify_cadence(series.instants, replay.calendar, replay.interval_s)
         self.last: Scored | None = None
         self.origins: list[int] = []
+        """Slots of the reference times."""
         self.rows: list[dict[str, Floats]] = []
         self.pairs: list[Floats] = []
         self.weights: list[Floats] = []
@@ -136,7 +141,8 @@ class Score:
         within = (rmse <= one.issued.specification.tolerance)[usable]
         stated = made.confidence[usable]
         self.pairs.append(np.stack([stated, within, np.full(len(stated), len(self.origins))], 1))
-        self.origins.append(one.issued.origin)
+        reference = int(self.replay.series.instants[one.issued.origin])
+        self.origins.append(self.cadence.slot(reference))
         self.weights.append(one.issued.outlook.calibration.weights)
 
     def _sums(self, name: str) -> Floats:
