@@ -9,7 +9,7 @@ from scipy import special
 
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import identify_cadence
-from gnomon.tasks.forecasting import CANDIDATES, Specification
+from gnomon.tasks.forecasting import CANDIDATES, Specification, labels
 from gnomon.tasks.forecasting.engine import chunk_rms
 from gnomon.tasks.noise import (
     Blocks,
@@ -28,6 +28,7 @@ LEVELS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035
 SEASONS = 4
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -36,7 +37,8 @@ class Report:
 
     leads: list[int]
     rmse: dict[str, list[float]]
-    """Of the shadow and of the baselines, variable's units."""
+    """Of the shadow and of the baselines, variable's units; of labels the share of cells with
+    another one, NaN of baselines that are no labels."""
     skill: dict[str, list[float]]
     """One less the ratio of the shadow's RMSE to that of each baseline."""
     ratio_to_persistence: float
@@ -46,9 +48,9 @@ class Report:
     """The same over each baseline and each candidate."""
     ratio_to_interval: dict[str, Interval]
     crps: list[float]
-    """Continuous ranked probability score, variable's units."""
+    """Continuous ranked probability score, variable's units; NaN of labels."""
     coverage: dict[str, list[float]]
-    """Share of cells within the nominal 50, 90 and 99 % intervals."""
+    """Share of cells within the nominal 50, 90 and 99 % intervals; NaN of labels."""
     coverage_overall: dict[str, float]
     """The same, all leads together."""
     coverage_interval: dict[str, Interval]
@@ -107,6 +109,7 @@ class Score:
 
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
+        self.labels = replay.traits.categorical
         series = replay.series
         # One grid for all origins: that of their own refits moves.
         self.cadence = identify_cadence(series.instants, replay.calendar, replay.interval_s)
@@ -120,30 +123,58 @@ class Score:
     def add(self, one: Scored) -> None:
         """Score one forecast; cells count where truth, forecast and all candidates are known."""
         self.last = one
-        made, truth, predictions = one.issued.forecast, one.truth, one.issued.candidates
-        mean, error = made.mean, made.standard_error
+        mean, truth, predictions = one.issued.forecast.mean, one.truth, one.issued.candidates
         known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(known, mean - truth, np.nan)
-        every = np.concatenate([mean[:, None], predictions], axis=1) - truth[:, None]
+        every = np.concatenate([mean[:, None], predictions], axis=1)
         row: dict[str, Floats] = {
             "number": known.sum(axis=1).astype(np.float64),
-            "squares": np.where(known[:, None], every**2, 0.0).sum(axis=2),
-            "crps": np.nansum(_crps(departure, error), axis=1),
+            "squares": np.where(known[:, None], self._squares(every, truth), 0.0).sum(axis=2),
+            **self._bars(departure, one.issued.forecast.standard_error),
         }
-        for name, width in LEVELS.items():
-            row[name] = (np.abs(departure) <= width * error).sum(axis=1).astype(np.float64)
         phase = (one.issued.instants / SECOND / self._cycle()) % 1.0
         own = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
         row["seasons"] = np.stack([row["90"] @ own, row["number"] @ own], axis=1)
         self.rows.append(row)
-        rmse = chunk_rms(departure, self.replay.series.starts)
-        usable = np.isfinite(rmse) & np.isfinite(made.confidence)
-        within = (rmse <= one.issued.specification.tolerance)[usable]
-        stated = made.confidence[usable]
-        self.pairs.append(np.stack([stated, within, np.full(len(stated), len(self.origins))], 1))
+        compared, within = self._within(np.where(known, mean, np.nan), truth)
+        stated = one.issued.forecast.confidence
+        usable = compared & np.isfinite(stated)
+        origin = np.full(usable.sum(), len(self.origins))
+        self.pairs.append(np.stack([stated[usable], within[usable], origin], axis=1))
         reference = int(self.replay.series.instants[one.issued.origin])
         self.origins.append(self.cadence.slot(reference))
         self.weights.append(one.issued.outlook.calibration.weights)
+
+    def _squares(self, every: Floats, truth: Floats) -> Floats:
+        """Squared errors (H, 1 + C, N) of the forecast and the candidates.
+
+        A label is wrong, whichever another one is. Only the forecast and the last capture are
+        labels: between them nothing lies.
+        """
+        if not self.labels:
+            return np.asarray((every - truth[:, None]) ** 2)
+        wrong: Floats = (every != truth[:, None]).astype(np.float64)
+        wrong[:, 1:][:, [name != "persistence" for name in CANDIDATES]] = np.nan
+        return wrong
+
+    def _bars(self, departure: Floats, error: Floats) -> dict[str, Floats]:
+        """Sums over cells (H,) of what is scored of error bars, which labels have not."""
+        if self.labels:
+            return dict.fromkeys(("crps", *LEVELS), np.full(len(departure), np.nan))
+        found = {
+            name: (np.abs(departure) <= width * error).sum(axis=1).astype(np.float64)
+            for name, width in LEVELS.items()
+        }
+        return {"crps": np.nansum(_crps(departure, error), axis=1), **found}
+
+    def _within(self, mean: Floats, truth: Floats) -> tuple[Flags, Flags]:
+        """Chunks (H, G) of which something was compared, and those within the tolerance."""
+        starts = self.replay.series.starts
+        if self.labels:
+            cells, changed = labels.compare(mean, truth, starts)
+            return cells > 0, labels.is_within(self._spec, cells, changed)
+        rmse = chunk_rms(mean - truth, starts)
+        return np.isfinite(rmse), rmse <= self._spec.tolerance
 
     def _sums(self, name: str) -> Floats:
         return np.stack([row[name] for row in self.rows])
@@ -166,13 +197,14 @@ class Score:
         """Ratio of RMSE to each candidate's, all leads together, and its interval."""
         # Each lead counts once for each capture that verified it.
         sums = self._sums("squares").sum(axis=1)
+        compare = _quotient if self.labels else _root_ratio
         found: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
         for k, name in enumerate(CANDIDATES, start=1):
             pair = sums[:, [0, k]]
             with np.errstate(divide="ignore", invalid="ignore"):
-                found[name] = float(_root_ratio(pair.sum(axis=0)))
-            intervals[name] = self.blocks.interval(pair, _root_ratio)
+                found[name] = float(compare(pair.sum(axis=0)))
+            intervals[name] = self.blocks.interval(pair, compare)
         return found, intervals
 
     def _coverage(self, name: str) -> tuple[float, Interval]:
@@ -210,7 +242,8 @@ class Score:
         total = self._sums("number").sum(axis=0)
         number = np.where(total > 0, total, np.nan)
         names = ("shadow", *CANDIDATES)
-        rmse = np.sqrt(self._sums("squares").sum(axis=0) / number[:, None])
+        rmse = self._sums("squares").sum(axis=0) / number[:, None]
+        rmse = rmse if self.labels else np.sqrt(rmse)
         with np.errstate(divide="ignore", invalid="ignore"):
             skill = {b: 1.0 - rmse[:, 0] / rmse[:, names.index(b)] for b in BASELINES}
         ratio, ratio_interval = self._ratios()
@@ -222,10 +255,11 @@ class Score:
         suitable, words = verdict(
             ratio,
             ratio_interval,
-            shares,
+            None if self.labels else shares,
             intervals,
             season,
             (sure["ece"], sure["ece_floor"], sure["ece_limit"]),
+            compared=bool(total.any()),
         )
         mean = np.mean(self.weights, axis=0)
         assert self.last is not None
