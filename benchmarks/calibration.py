@@ -14,33 +14,30 @@ import numpy as np
 
 import gnomon
 from gnomon.hindcasting import open_replay
-from gnomon.tasks.hindcast import first_origin
+from gnomon.tasks.hindcast import first_origin, truth_of
 from gnomon.tasks.replay import Replay
 
 Z90 = 1.6448536269514722
 FEW = (4, 6, 10, 20, 40)
 
 
-def piece(replay: Replay, first: int, last: int, values: Any = None) -> Replay:
-    """A repository that captures only a part of what is there, or other values in their place."""
+def piece(replay: Replay, first: int, values: Any = None) -> Replay:
+    """A repository that begins with a later capture, or has other values in their place."""
     series = replay.series
     rows = series.values if values is None else values
-    offset = series.offset
-    part = replace(
-        series, instants=series.instants[offset + first : offset + last], values=rows[first:last]
-    )
+    part = replace(series, instants=series.instants[series.offset + first :], values=rows[first:])
     return Replay(replay.traits, part, replay.calendar, replay.interval_s, share=replay.share)
 
 
-def covered(replay: Replay, truth: Any) -> float:
+def covered(replay: Replay) -> float:
     """Share of cells within the nominal 90 % intervals of the newest forecast, all leads."""
-    made = replay.forecast()
-    if made is None:
+    issued = replay.forecast()
+    if issued is None:
         return np.nan
-    ahead = truth[: replay.traits.leads]
-    mean, error = made.forecast.mean[: len(ahead)], made.forecast.standard_error[: len(ahead)]
-    known = np.isfinite(ahead) & np.isfinite(mean)
-    return float((np.abs(mean - ahead) <= Z90 * error)[known].mean()) if known.any() else np.nan
+    came = truth_of(replay, issued, replay.series.values)
+    mean, error = issued.forecast.mean, issued.forecast.standard_error
+    known = np.isfinite(came) & np.isfinite(mean)
+    return float((np.abs(mean - came) <= Z90 * error)[known].mean()) if known.any() else np.nan
 
 
 def few_captures(replay: Replay, pieces: int) -> dict[int, float]:
@@ -53,9 +50,9 @@ def few_captures(replay: Replay, pieces: int) -> dict[int, float]:
             continue
         found = []
         for first in np.unique(np.linspace(0, room, pieces).astype(int)):
-            begun = piece(replay, int(first), int(first) + size)
+            begun = piece(replay, int(first))
             begun.update(size - 1)
-            found.append(covered(begun, values[first + size :]))
+            found.append(covered(begun))
         result[size] = float(np.nanmean(found))
     return result
 
@@ -85,11 +82,11 @@ def after_jump(replay: Replay, specification: dict[str, Any]) -> list[float]:
     """Coverage by capture after departures doubled, at the first origin of a hindcast."""
     jump = first_origin(len(replay.series.instants)) - replay.series.offset
     values = louder(replay, specification, jump)
-    begun = piece(replay, 0, len(values), values)
+    begun = piece(replay, 0, values)
     begun.update(jump - 1)
     result = []
     for k in range(jump, len(values) - replay.traits.leads):
-        result.append(covered(begun, values[k:]))
+        result.append(covered(begun))
         begun.update(k)
     return result
 

@@ -20,10 +20,11 @@ from gnomon.storage.source import instants, open_source, read_states, source_pat
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.features import traits_of
 from gnomon.tasks.forecasting import Departures, usable
-from gnomon.tasks.hindcast import Report, Score, Scored, first_origin, issue
+from gnomon.tasks.hindcast import first_origin, issue
 from gnomon.tasks.hindcast import hindcast as evaluate
 from gnomon.tasks.refit import window_length
 from gnomon.tasks.replay import Replay, Series
+from gnomon.tasks.score import Report, Score, Scored
 from gnomon.tasks.work import SingleThreaded
 
 __all__ = ["forecasts", "hindcast", "open_replay"]

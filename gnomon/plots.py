@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.hindcast import BASELINES, Report
+from gnomon.tasks.score import BASELINES, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Heal", "plot_heal", "plot_hindcast"]
 
@@ -99,16 +102,14 @@ def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
     figure.suptitle(fill(f"{variable}: {report.verdict}", 100), fontsize=10)
     leads = report.leads
-    for name in BASELINES:
+    labels = bool(report.specification["categorical"])
+    for name in BASELINES[:1] if labels else BASELINES:
         axes[0, 0].plot(leads, report.rmse[name], label=name.replace("_", " "))
     axes[0, 0].plot(leads, report.rmse["shadow"], "k", lw=2, label="shadow")
-    axes[0, 0].set(title="error", ylabel="RMSE", ylim=(0, None))
+    measure = "share of cells with another label" if labels else "RMSE"
+    axes[0, 0].set(title="error", ylabel=measure, ylim=(0, None))
     axes[0, 0].legend(fontsize=8)
-    for name, covered in report.coverage.items():
-        axes[0, 1].axhline(float(name) / 100, color="0.8", lw=1)
-        axes[0, 1].plot(leads, covered, label=f"{name} %")
-    axes[0, 1].set(title="coverage of the intervals", ylim=(0, 1.02))
-    axes[0, 1].legend(fontsize=8)
+    _plot_coverage(axes[0, 1], {} if labels else report.coverage, leads)
     axes[1, 0].stackplot(
         leads, list(report.weights.values()), labels=[n.replace("_", " ") for n in report.weights]
     )
@@ -127,3 +128,15 @@ def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
+
+
+def _plot_coverage(axes: "Axes", coverage: dict[str, list[float]], leads: list[int]) -> None:
+    """Draw how often the truth was within the intervals, by lead; of flags there are none."""
+    if not coverage:
+        axes.set_axis_off()
+        return
+    for name, covered in coverage.items():
+        axes.axhline(float(name) / 100, color="0.8", lw=1)
+        axes.plot(leads, covered, label=f"{name} %")
+    axes.set(title="coverage of the intervals", ylim=(0, 1.02))
+    axes.legend(fontsize=8)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,8 +14,8 @@ from gnomon.console import printing
 
 if TYPE_CHECKING:
     from gnomon.repository import Progress as Callback
-    from gnomon.tasks.hindcast import Report
     from gnomon.tasks.points import RestorePoint
+    from gnomon.tasks.score import Report
 
 __all__ = [
     "note",
@@ -280,45 +281,53 @@ def print_anomalies(found: Sequence[dict[str, Any]]) -> None:
 
 def print_hindcast(found: "Report") -> None:
     """Print a hindcast: by lead, then as a whole, then the verdict."""
-    names = list(found.rmse)
-    header = ["lead", *(name.replace("_", " ") for name in names), "CRPS", "50 %", "90 %", "99 %"]
+    labels = bool(found.specification["categorical"])
+    names = [name for name, errors in found.rmse.items() if not all(map(isnan, errors))]
+    covered = {} if labels else found.coverage
+    header = ["lead", *(name.replace("_", " ") for name in names)]
+    header += ["CRPS", *(f"{level} %" for level in covered)] if covered else []
     rows = []
     for k, lead in enumerate(found.leads):
         errors = [found.rmse[name][k] for name in names]
-        covered = [f"{found.coverage[level][k]:.3f}" for level in ("50", "90", "99")]
-        rows.append([lead, *errors, found.crps[k], *covered])
-    title = (
-        f"RMSE and share of cells within the intervals; {found.cells} cells, "
-        f"{found.captures} captures, {found.origins} origins"
-    )
+        shares = [found.crps[k], *(f"{share[k]:.3f}" for share in covered.values())]
+        rows.append([lead, *errors, *(shares if covered else [])])
+    scored = "RMSE and share of cells within the intervals"
+    if labels:
+        scored = "share of cells with another label"
+    title = f"{scored}; {found.cells} cells, {found.captures} captures, {found.origins} origins"
     print_table(header, rows, title)
     ratios = [
         (name.replace("_", " "), ratio, *found.ratio_to_interval[name])
         for name, ratio in found.ratio_to.items()
+        if name in names or not labels
     ]
     note("")
     print_table(["error of the shadow over that of", "ratio", "from", "to"], ratios)
     note("")
-    shares = [
-        (f"{level} %", share, *found.coverage_interval[level])
-        for level, share in found.coverage_overall.items()
-    ]
-    shares.append(
-        ("90 %, worst season", found.coverage90_season, *found.coverage90_season_interval)
-    )
-    print_table(["interval", "covers", "from", "to"], shares)
-    note("")
+    if covered:
+        _print_coverage(found)
     note(
         f"from, to: where these figures are with 95 %, from {found.origins} origins that are worth "
         f"{found.independent_origins:.3g}; differences inside them are ties"
     )
     note(
-        f"90 % intervals cover {found.coverage90_worst:.1%} at the worst lead; confidence is off "
-        f"by {found.ece:.3f} (expected calibration error), a perfect one would be by "
-        f"{found.ece_floor:.3f}, by {found.ece_limit:.3f} in one of 20 such records"
+        f"the confidence is off by {found.ece:.3f} (expected calibration error), a perfect one "
+        f"would be by {found.ece_floor:.3f}, by {found.ece_limit:.3f} in one of 20 such records"
     )
     if found.doubted:
         note(f"{found.doubted:.2%} of the captured chunks look damaged: neither learnt nor scored")
     speed = found.cells_per_second
     note(f"refit {speed['refit']:,.0f} cells/s, roll-forward {speed['roll']:,.0f} cells/s")
     note(found.verdict)
+
+
+def _print_coverage(found: "Report") -> None:
+    """Print how often the truth was within the intervals."""
+    shares = [
+        (f"{level} %", share, *found.coverage_interval[level])
+        for level, share in found.coverage_overall.items()
+    ]
+    season = found.coverage90_season, *found.coverage90_season_interval
+    print_table(["interval", "covers", "from", "to"], [*shares, ("90 %, worst season", *season)])
+    note("")
+    note(f"90 % intervals cover {found.coverage90_worst:.1%} at the worst lead")

@@ -21,11 +21,12 @@ from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, usable
-from gnomon.tasks.forecasting.orders import changed_share
+from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.refit import (
     CHANGED,
     CHEAP,
     MIN_CAPTURES,
+    RECALLED,
     REFIT_SHARE,
     Kept,
     Traits,
@@ -212,9 +213,10 @@ def _changes(repository: Repository, name: str, before: Forecaster) -> bool:
     if record is None or not before.specification.is_constant:
         return False
     known = repository.captured[int(record.body["step"])]
-    later = [s.step for s in repository.timeline if s.instant > known.instant]
-    values, *_ = _sample(repository.captures(name), [known.step, *later], list(before.sample))
-    return changed_share(values) > 0
+    later = sum(s.instant > known.instant for s in repository.timeline)
+    steps = [s.step for s in repository.timeline[-(later + 1 + RECALLED) :]] if later else []
+    values, *_ = _sample(repository.captures(name), steps, list(before.sample))
+    return has_changed(values)
 
 
 def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Features:

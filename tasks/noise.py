@@ -40,11 +40,14 @@ class Blocks:
 
     @classmethod
     def of(cls, origins: NDArray[np.int64], leads: int) -> "Blocks":
-        """Return the blocks of origins at these slots, whose forecasts are so long."""
-        if len(origins) < 2:
-            return cls(len(origins), 1)
-        stride = float(np.median(np.diff(origins)))
-        return cls(len(origins), min(len(origins), max(1, ceil(leads / max(stride, 1.0)))))
+        """Return the blocks of origins at these slots, whose forecasts are so many slots long."""
+        count = len(origins)
+        if count < 2:
+            return cls(count, 1)
+        steps = np.diff(origins)
+        # Where most origins share their slot with the one before, the median says nothing.
+        stride = float(np.median(steps) or np.mean(steps))
+        return cls(count, min(count, ceil(leads / stride)) if stride else count)
 
     @property
     def independent(self) -> float:

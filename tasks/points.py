@@ -228,12 +228,19 @@ def _at(entry: dict[str, Any], name: str, lead: int) -> float | None:
 def _shadow_for(
     repository: Repository, instant: int, cadence: Cadence | None
 ) -> tuple[Shadow | None, int]:
+    low, high, slot = instant - 1, instant + 1, None
+    if cadence is not None:
+        slot = cadence.slot(instant)
+        # Whatever is in a slot is between its neighbours, which is quicker told than the slot.
+        low = min(low, cadence.instant(slot - 1))
+        high = max(high, cadence.instant(slot + 1))
     for shadow in reversed(repository.shadows):
         if shadow.reference >= instant:
             continue
         for lead, predicted in enumerate(shadow.instants, start=1):
-            same_slot = cadence is not None and cadence.slot(predicted) == cadence.slot(instant)
-            if predicted == instant or same_slot:
+            if not low < predicted < high:
+                continue
+            if predicted == instant or (cadence and cadence.slot(predicted) == slot):
                 return shadow, lead
     return None, 0
 

@@ -57,6 +57,9 @@ SAMPLE_S = 10.0
 CELLS_PER_S = 4e6
 """Captured cells that a refit reads and learns in a second, about: half of what two cores do."""
 
+RECALLED = 8
+"""Captures before the last one that was learnt which are looked at for a variable that never
+changed: it may have done so while a few were missing."""
 CHANGED = "it changed for the first time"
 """Why a variable that never changed before is learnt anew."""
 

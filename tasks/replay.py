@@ -28,11 +28,12 @@ from gnomon.tasks.forecasting import (
     learn,
     roll,
 )
+from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.forecasting.engine import candidates
-from gnomon.tasks.forecasting.orders import changed_share
 from gnomon.tasks.refit import (
     CHANGED,
     MIN_CAPTURES,
+    RECALLED,
     REFIT_SHARE,
     Kept,
     Traits,
@@ -149,8 +150,9 @@ class Replay:
             self._take(fit, new)
         reason = due(fit.kept, position + 1)
         if fit.specification.is_constant:
-            rows = np.arange(before, position + 1) - self.series.offset
-            if changed_share(self._seen(rows)[:, fit.columns]) > 0:
+            first = max(before - RECALLED - self.series.offset, 0)
+            rows = np.arange(first, position + 1 - self.series.offset)
+            if has_changed(self._seen(rows)[:, fit.columns]):
                 reason = CHANGED
         cheap = self._is_cheap(fit)
         if reason is not None or (cheap and not idle):

@@ -21,10 +21,12 @@ ALLOWED_ECE = 0.05
 def verdict(
     ratio: dict[str, float],
     ratio_interval: dict[str, Interval],
-    coverage: dict[str, float],
+    coverage: dict[str, float] | None,
     coverage_interval: dict[str, Interval],
     season: tuple[float, Interval],
     ece: tuple[float, float, float],
+    *,
+    compared: bool = True,
 ) -> tuple[bool, str]:
     """Return whether predictions are worth keeping, and why, in words.
 
@@ -33,13 +35,15 @@ def verdict(
     ratio, ratio_interval
         RMSE over that of each baseline, all leads together.
     coverage, coverage_interval
-        Of the nominal 50, 90 and 99 % intervals.
+        Of the nominal 50, 90 and 99 % intervals; None of flags, which have none.
     season
         Coverage of the 90 % interval in the worst season.
     ece
         Calibration error, that of a perfect confidence, and the limit of what chance would show.
+    compared
+        Whether anything was captured that was forecast.
     """
-    if isnan(coverage["90"]):
+    if not compared:
         return False, "unsuitable: nothing was captured that a forecast could be compared with"
     if not isfinite(ratio["persistence"]):
         return False, "unsuitable: the last capture is never wrong; nothing is to be gained"
@@ -48,7 +52,10 @@ def verdict(
     own, high = ratio["persistence"], ratio_interval["persistence"][1]
     percent = f"{own:.0%} of the last capture's error{_range(ratio_interval['persistence'])}"
     if own > WORTH:
-        return False, f"unsuitable: predictions have {percent}; restore the last capture{honest}"
+        why = f"predictions have {percent}; restore the last capture"
+        if coverage is None:
+            why = "the forecast of flags is the last capture itself"
+        return False, f"unsuitable: {why}{honest}"
     if not high < 1.0:  # unknown too, where only one origin counts
         tie = "which so few origins cannot tell from all of it"
         return False, f"unsuitable so far: predictions have {percent}, {tie}{honest}"
@@ -60,7 +67,7 @@ def verdict(
 
 
 def _honesty(
-    coverage: dict[str, float],
+    coverage: dict[str, float] | None,
     intervals: dict[str, Interval],
     season: tuple[float, Interval],
     ece: tuple[float, float, float],
@@ -68,8 +75,8 @@ def _honesty(
     """What can be said of the error bars and the confidence."""
     wrong: list[str] = []
     unsure: list[str] = []
-    for level, allowed in ALLOWED.items():
-        nominal, found, (low, high) = int(level) / 100, coverage[level], intervals[level]
+    for level, found in (coverage or {}).items():
+        nominal, allowed, (low, high) = int(level) / 100, ALLOWED[level], intervals[level]
         if abs(found - nominal) <= allowed:
             continue
         words = f"{level} % intervals cover {found:.0%}{_range((low, high))}"
@@ -87,7 +94,8 @@ def _honesty(
         parts.append(f"; take care: {' and '.join(wrong)}")
     if unsure:
         parts.append(f"; too few origins to be sure: {' and '.join(unsure)}")
-    return "".join(parts) or "; the error bars hold"
+    holds = "confidence holds" if coverage is None else "error bars hold"
+    return "".join(parts) or f"; the {holds}"
 
 
 def _range(interval: Interval) -> str:

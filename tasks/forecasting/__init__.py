@@ -2,7 +2,8 @@
 
 The parts, from the ground up (each imports only those above it):
 
-- `specification`: what is fixed between refits; `orders` chooses it from a sample of captures.
+- `specification`: what is fixed between refits; `changes`: how far a variable usually changes;
+  `orders` chooses the specification from a sample of captures.
 - `kernels`, `sweep`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.

@@ -23,8 +23,8 @@ class Calibration:
     factors: Array
     """(H,) on the standard error."""
     ratios: Array
-    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels what
-    `labels.shares` says."""
+    """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels, and of
+    what never changed, what `labels.shares` says."""
     squares: Array
     """(2, H) mean squared error of the last capture and of the forecast over the same hindcasts,
     variable's units; NaN where there were none."""

@@ -120,26 +120,20 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
         rmse = chunk_rms(error, state.starts)
         sure = np.where(np.isfinite(rmse), labels.confidence(counts)[:, None], np.nan)
         return Forecast(mean, error, sure, rmse)
-    sure, rmse = calibration.confidence(
-        outlook.calibration, chunk_rms(error, state.starts), spec.tolerance
-    )
+    nominal = chunk_rms(error, state.starts)
     if spec.is_constant:
-        # No error was ever seen, so there is nothing to tell how likely one is but how long.
-        sure = np.where(np.isfinite(sure), _unchanged(outlook, spec.leads)[:, None], np.nan)
-    return Forecast(mean, error, sure, rmse)
+        # No error was ever seen, so there is nothing to tell how likely one is but how often.
+        unchanged = labels.confidence(outlook.calibration.ratios)[:, None]
+        return Forecast(mean, error, np.where(np.isfinite(nominal), unchanged, np.nan), nominal)
+    return Forecast(
+        mean, error, *calibration.confidence(outlook.calibration, nominal, spec.tolerance)
+    )
 
 
 def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Array:
     """Predictions (H, C, N) of every candidate that `forecast` blends; NaN where never seen."""
     modes = outlook.forecast(spec, len(times_s))
     return predict(spec, state, times_s, tracking.damping(state), modes)
-
-
-def _unchanged(outlook: Outlook, leads: int) -> Array:
-    """Probability (H,) that what never changed will not do so until then either."""
-    ahead = np.arange(1.0, leads + 1.0)
-    number = np.maximum(len(outlook.amplitudes) - ahead, 0.0) / ahead
-    return labels.confidence(np.stack([number, number]))
 
 
 def departures(

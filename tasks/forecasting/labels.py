@@ -11,9 +11,31 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting.specification import Array, Specification
 
+type Counts = NDArray[np.int64]
+
 DOUBT = 0.5
 """Captures' worth of doubt: half a capture in which every label was another, and half a one in
 which not (Krichevsky and Trofimov 1981). What was never seen to change may still do so."""
+
+
+def compare(now: Array, before: Array, starts: NDArray[np.int64]) -> tuple[Counts, Counts]:
+    """Number of cells (T, G) of each chunk that are known in both, and of those that differ.
+
+    Parameters
+    ----------
+    now, before : float64, (T, N)
+        NaN where missing.
+    starts : int64, (G + 1,)
+        First cell of each chunk, and N.
+    """
+    known = np.isfinite(now) & np.isfinite(before)
+    cells = np.add.reduceat(known, starts[:-1], axis=1, dtype=np.int64)
+    return cells, np.add.reduceat(known & (now != before), starts[:-1], axis=1, dtype=np.int64)
+
+
+def is_within(spec: Specification, cells: Counts, changed: Counts) -> NDArray[np.bool_]:
+    """Whether no more of so many cells have another label than is tolerated."""
+    return np.asarray(changed <= spec.tolerance * cells)
 
 
 def shares(spec: Specification, values: Array, starts: NDArray[np.int64]) -> Array:
@@ -34,19 +56,16 @@ def shares(spec: Specification, values: Array, starts: NDArray[np.int64]) -> Arr
         by its chunks; and the expected share of cells that have another label.
     """
     result = np.zeros((3, spec.leads))
-    heads = starts[:-1]
     expected = 0.0
     for lead in range(1, spec.leads + 1):
         now, before = values[lead:], values[: max(0, len(values) - lead)]
-        known = np.isfinite(now) & np.isfinite(before)
-        cells = np.add.reduceat(known, heads, axis=1)
-        changed = np.add.reduceat(known & (now != before), heads, axis=1)
+        cells, changed = compare(now, before, starts)
         seen = cells.any(axis=1)
         # Intervals of several slots overlap: fewer of them are news.
         number = seen.sum() / lead
         if number > 0:
             cells, changed = cells[seen], changed[seen]
-            within = (changed <= spec.tolerance * cells) & (cells > 0)
+            within = is_within(spec, cells, changed) & (cells > 0)
             result[1, lead - 1] = number * np.mean(within.sum(axis=1) / (cells > 0).sum(axis=1))
             share = float(np.mean(changed.sum(axis=1) / cells.sum(axis=1)))
         else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting import arima, climatology
+from gnomon.tasks.forecasting.changes import default_tolerance, usual_change
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 logger = logging.getLogger(__name__)
@@ -36,16 +37,6 @@ GREATEST_ORDER = 3
 """Greatest autoregressive order."""
 GREATEST_MOVING = 2
 """Greatest moving-average order."""
-DAMAGE = 1e3
-"""Root mean square change over the median one, from which it is damage."""
-SPREAD_TOLERANCE = 0.05
-"""Tolerance of a variable that never changed, relative to the spread of its values, unless the user
-gives one: nothing says how large its changes will be, but how far apart its values are is known."""
-LEAST_TOLERANCE = 1e-6
-"""The same relative to the largest value, where all values are equal."""
-LABEL_TOLERANCE = 0.05
-"""Least share of cells with another label that is tolerated, unless the user gives one: of flags
-that seldom change, the usual share would let a single cell be too much."""
 TIDE_S = 44714.16
 """The principal lunar semidiurnal tide, M2, in seconds."""
 LEAST_CYCLES = 6
@@ -90,8 +81,8 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     bounds : (float or None, float or None)
         Least and greatest possible value.
     tolerance : float, optional
-        RMSE in the variable's units, of labels the share of cells with another one; None: the usual
-        change over one capture interval, of labels 5 % at least.
+        RMSE in the variable's units, of labels the share of cells with another one; None: that of
+        `changes.default_tolerance`.
     resolution : float
         Least difference of two values, variable's units; 0 if there is none.
     categorical : bool
@@ -113,8 +104,9 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     if periods_s is None and not categorical:
         chosen = seasonal_periods(times, interval_s, year_s)
     harmonics = tuple(_harmonics(period, interval_s, times) for period in chosen)
-    usual = changed_share(field) if categorical else usual_change(field)
-    default = max(usual, LABEL_TOLERANCE) if categorical else _tolerance(field, usual, resolution)
+    usual = usual_change(field, categorical=categorical)
+    if tolerance is None:
+        tolerance = default_tolerance(field, usual, resolution=resolution, categorical=categorical)
     spec = Specification(
         periods_s=chosen,
         harmonics=harmonics,
@@ -124,7 +116,7 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         origin_s=float(times[0]) if len(times) else 0.0,
         minimum=bounds[0],
         maximum=bounds[1],
-        tolerance=default if tolerance is None else float(tolerance),
+        tolerance=float(tolerance),
         usual_change=usual,
         categorical=categorical,
     )
@@ -167,44 +159,6 @@ def _harmonics(period_s: float, interval_s: float, times_s: Array) -> int:
     most = 3 if period_s <= DAY_S else 2
     resolved = int((period_s / interval_s - 1e-6) // 2)
     return max(1, min(most, resolved, len(times_s) // 12))
-
-
-def usual_change(values: Array) -> float:
-    """Root mean square change between two captures in a row, variable's units; 0 when unknown.
-
-    Changes that are `DAMAGE` times the median one are no changes of the variable, and left out.
-    """
-    change = np.diff(values, axis=0)
-    known = np.isfinite(change)
-    count = known.sum(axis=1)
-    with np.errstate(over="ignore"):
-        square = np.where(known, change, 0.0) ** 2
-        each = square.sum(axis=1) / np.maximum(count, 1)
-        kept = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
-        size = float(np.sqrt(square[kept].sum() / max(1, count[kept].sum())))
-    return min(size, float(np.finfo(np.float64).max))
-
-
-def changed_share(values: Array) -> float:
-    """Share of cells that have another label at the next capture; 0 when unknown."""
-    known = np.isfinite(values[1:]) & np.isfinite(values[:-1])
-    return float((known & (values[1:] != values[:-1])).sum() / max(1, known.sum()))
-
-
-def _tolerance(values: Array, usual: float, resolution: float) -> float:
-    """The usual change; of a variable that never changed, a part of what its values span."""
-    if usual > 0:
-        return usual
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return resolution / 2
-    size = float(np.abs(known).max())
-    spread = float(np.std(known / size) * size) if size else 0.0
-    return SPREAD_TOLERANCE * spread or max(LEAST_TOLERANCE * size, resolution / 2)
-
-
-def _median(values: Array) -> float:
-    return float(np.median(values)) if len(values) else 0.0
 
 
 def line_periods(spec: Specification, times_s: Array, values: Array) -> tuple[float, ...]:

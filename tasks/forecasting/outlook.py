@@ -118,7 +118,8 @@ def calibrate(spec: Specification, window: Window) -> Calibration:
     """Calibration at the end of a sample's window, from hindcasts within it."""
     slots = len(window.values)
     found = place_origins(slots)
-    if spec.categorical:
+    if spec.categorical or spec.is_constant:
+        # Of what never changed no error was seen: what counts is how often it was looked at.
         counts = labels.shares(spec, window.values, window.starts)
         return replace(uncalibrated(spec), ratios=counts)
     if not len(found):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+"""Of what is learnt: with another one it is learnt anew."""
 
 type Array = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class Specification:
     a chunk's cells that may have another one."""
     usual_change: float | None = None
     """Root mean square change over one slot that was measured, variable's units; of labels, the
-    share of cells that change. 0: it never changed; None: it was not measured."""
+    share of cells that change. 0: it never changed; None: no two captures in a row are known."""
     categorical: bool = False
     """Whether values are labels: then the forecast is the last capture, and errors are shares of
     cells that have another one."""

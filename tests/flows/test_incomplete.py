@@ -1,6 +1,8 @@
 """Cells and chunks that cannot be predicted never stop the others, and are always told."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks import materialize
-from gnomon.tasks.forecasting import Forecast
+from gnomon.tasks.forecasting import Forecast, orders
 from tests import sources
 from tests.gnomon.test_cli import run, strict
 
@@ -25,6 +27,7 @@ LAST = 29
 SHAPE = (4, 8)
 CHUNKS = {"lat": 4, "lon": 4}
 type Array = NDArray[np.float64]
+type Flags = NDArray[np.bool_]
 
 
 def dataset(**values: Array) -> xr.Dataset:
@@ -34,23 +37,36 @@ def dataset(**values: Array) -> xr.Dataset:
     return xr.Dataset(fields, coords={"time": time})
 
 
-def grown(
-    folder: Path, data: xr.Dataset, each: Callable[[UpdateReport, int], None] | None = None
-) -> GnomonRepository:
+@dataclass(frozen=True)
+class Lived:
+    """A repository, with what each of its updates said and every shadow."""
+
+    repository: GnomonRepository
+    values: dict[str, Array]
+    reports: list[UpdateReport]
+    """Of the backfill, and of the capture of each day after."""
+
+    def told(self, name: str) -> list[tuple[int, UpdateReport, Array, Array]]:
+        """Number of captures of each day, its report, and predictions and standard errors."""
+        return [
+            (k, report, *predicted(self.repository, name, shadow=k))
+            for k, report in enumerate(self.reports)
+        ][1:]
+
+
+def live_through(folder: Path, data: xr.Dataset) -> Lived:
     """A repository of which every update is looked at."""
     source = folder / "source.zarr"
     sources.write(source, data, 0, FIRST)
     repository = gnomon.create(str(folder / "r"), str(source), chunks=CHUNKS, leads=2)
-    repository.backfill()
+    reports = [repository.backfill()]
     for day in range(FIRST, LAST):
         sources.write(source, data, day, day + 1)
-        report = repository.update()
-        assert len(report.captured) == 1
-        assert len(repository.stored.shadows) == day - FIRST + 2
-        if each is not None:
-            each(report, day)
+        reports.append(repository.update())
+        assert len(reports[-1].captured) == 1
+        assert len(repository.stored.shadows) == len(reports)
     assert repository.check(read_data=True).problems == ()
-    return repository
+    return Lived(repository, {str(n): v.values for n, v in data.data_vars.items()}, reports)
 
 
 def predicted(
@@ -66,9 +82,10 @@ def predicted(
     return mean, error
 
 
-def there(repository: GnomonRepository, values: Array) -> NDArray[np.bool_]:
+def there(repository: GnomonRepository, name: str, values: Array, shadow: int) -> Flags:
     """Cells that the last trusted capture of their chunk has."""
-    bases = repository.stored.shadow("v", repository.stored.shadows[-1]).slab.index()[0, ..., 0]
+    stored = repository.stored
+    bases = stored.shadow(name, stored.shadows[shadow]).slab.index()[0, ..., 0]
     return np.isfinite(
         np.concatenate([values[bases[0, k], :, 4 * k : 4 * k + 4] for k in (0, 1)], 1)
     )
@@ -124,81 +141,106 @@ ESTIMATED = {
 KINDS = ESTIMATED | {"a mask moves": a_mask_moves, "sparse stations": sparse_stations}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_cell_never_stops_an_update(kind: str, tmp_path: Path) -> None:
-    values = noise()
-    KINDS[kind](values)
+def chunk_appears(values: Array) -> None:
+    values[: FIRST + 1, :, 4:] = np.nan
 
-    def look(report: UpdateReport, day: int) -> None:
-        repository = gnomon.open(str(tmp_path / "r"))
-        mean, error = predicted(repository)
+
+def all_comes_back(values: Array) -> None:
+    values[1 : FIRST + 1] = np.nan
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unsearched() -> Iterator[None]:
+    """Orders are chosen among three: which one a variable has is no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "SEARCHED", 0)
+        yield
+
+
+TOO_LARGE = "too_large_to_compute_with"
+
+
+def named(kind: str) -> str:
+    return kind.replace(" ", "_")
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """What all kinds have in common is done once: one repository, and a variable of each."""
+    others = {
+        "a chunk appears": chunk_appears,
+        "all comes back": all_comes_back,
+    }
+    fields: dict[str, Array] = {}
+    for kind, change in (KINDS | others).items():
+        values = noise(len(fields))
+        change(values)
+        fields[named(kind)] = values
+    data = dataset(**fields)
+    large = data[named("a cell appears")].astype("f8")
+    large.values[:, 0, 0] = 1e200
+    data[TOO_LARGE] = large
+    return live_through(tmp_path_factory.mktemp("lived"), data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_never_stops_an_update(kind: str, lived: Lived) -> None:
+    name = named(kind)
+    for shadow, report, mean, error in lived.told(name):
         assert (np.isfinite(mean) == np.isfinite(error)).all()
         assert (error[np.isfinite(error)] > 0).all()
-        left_out = int((there(repository, values) & ~np.isfinite(mean)).sum())
+        cells = there(lived.repository, name, lived.values[name], shadow)
+        left_out = int((cells & ~np.isfinite(mean)).sum())
         # What has a value and no prediction is told.
-        assert report.unpredicted == ({"v": left_out} if left_out else {})
+        assert report.unpredicted.get(name, 0) == left_out
         if kind in ESTIMATED:
             assert left_out == 0
 
-    repository = grown(tmp_path, dataset(v=values), look)
-    assert repository.update(refit=True).refit == {"v": "asked for"}
 
-
-def test_a_new_cell_is_as_wrong_as_it_says(tmp_path: Path) -> None:
-    values = noise()
-    one_appears(values)
-    errors: list[float] = []
-
-    def look(report: UpdateReport, day: int) -> None:
-        errors.append(float(predicted(gnomon.open(str(tmp_path / "r")))[1][0, 0]))
-
-    repository = grown(tmp_path, dataset(v=values), look)
-    usual = float(np.nanmedian(predicted(repository)[1]))
+def test_a_new_cell_is_as_wrong_as_it_says(lived: Lived) -> None:
+    told = lived.told(named("a cell appears"))
+    errors = [error[0, 0] for *_, error in told]
+    usual = float(np.nanmedian(told[-1][-1]))
     assert np.isnan(errors[0])
     # Wider than the others' while it was seen once or twice, but not without measure.
     assert usual < errors[1] < 5 * usual
     assert usual < errors[2] < 5 * usual
 
 
-def chunk_appears(values: Array) -> None:
-    values[: FIRST + 1, :, 4:] = np.nan
-
-
-def test_a_chunk_of_new_cells_is_left_out_and_told(tmp_path: Path) -> None:
-    values = noise()
-    chunk_appears(values)
-
-    def look(report: UpdateReport, day: int) -> None:
-        mean, _ = predicted(gnomon.open(str(tmp_path / "r")))
-        seen = max(0, day - FIRST)
+def test_a_chunk_of_new_cells_is_left_out_and_told(lived: Lived) -> None:
+    name = named("a chunk appears")
+    for captures, report, mean, _ in lived.told(name):
+        seen = captures - 1
         assert np.isfinite(mean[:, :4]).all()
         assert np.isfinite(mean[:, 4:]).all() == (seen >= 3)
-        assert report.unpredicted == ({"v": 16} if seen in (1, 2) else {})
-
-    repository = grown(tmp_path, dataset(v=values), look)
-    restored = repository.dataset("2001-01-30", accept_predicted=True)
-    assert (restored.v_provenance == PROVENANCE["forecast"]).all()
+        assert report.unpredicted.get(name, 0) == (16 if seen in (1, 2) else 0)
+    restored = lived.repository.dataset("2001-01-30", accept_predicted=True)
+    assert (restored[f"{name}_provenance"] == PROVENANCE["forecast"]).all()
 
 
-def test_a_variable_that_comes_back_as_a_whole(tmp_path: Path) -> None:
-    values = noise(1)
-    values[1 : FIRST + 1] = np.nan
-
-    def look(report: UpdateReport, day: int) -> None:
-        confidence = report.confidence.get("w", [None])
-        mean, _ = predicted(gnomon.open(str(tmp_path / "r")))
-        assert np.isfinite(mean).all()
+def test_a_variable_that_comes_back_as_a_whole(lived: Lived) -> None:
+    name = named("all comes back")
+    for seen, report in enumerate(lived.reports[1:]):
         # Nothing is claimed of what is not predicted, nor does it make the rest due.
-        assert (confidence[0] is None) == (day - FIRST < 2)
+        assert (report.confidence.get(name, [None])[0] is None) == (seen < 2)
+    point = lived.repository.points("2001-01-30")[0]
+    assert point.expected_error[name] is not None
 
-    repository = grown(tmp_path, dataset(v=noise(), w=values), look)
-    assert repository.points("2001-01-30")[0].expected_error["w"] is not None
+
+def test_values_too_large_to_compute_with_are_left_out_and_told(lived: Lived) -> None:
+    assert [report.unpredicted[TOO_LARGE] for report in lived.reports] == [1] * 6
+
+
+def test_everything_can_be_learnt_anew_with_all_of_them(lived: Lived, tmp_path: Path) -> None:
+    shutil.copytree(lived.repository.path, tmp_path / "r")
+    refit = gnomon.open(str(tmp_path / "r")).update(refit=True).refit
+    assert refit == dict.fromkeys(lived.values, "asked for")
 
 
 def test_a_variable_that_goes_as_a_whole(tmp_path: Path) -> None:
     values = noise(1)
     values[FIRST:] = np.nan
-    repository = grown(tmp_path, dataset(v=noise(), w=values))
+    repository = live_through(tmp_path, dataset(v=noise(), w=values)).repository
     for day in range(FIRST, LAST):
         repository.judge(f"2001-01-{day + 1:02d}", accept=True)
     repository.update()
@@ -206,18 +248,6 @@ def test_a_variable_that_goes_as_a_whole(tmp_path: Path) -> None:
     now, before = (predicted(repository, "w", shadow=shadow)[1] for shadow in (-1, 0))
     assert now.mean() > 1.1 * before.mean()
     assert (now > before).mean() > 0.8
-
-
-def test_values_too_large_to_compute_with_are_left_out_and_told(tmp_path: Path) -> None:
-    values = noise()
-    data = dataset(v=values)
-    data["v"] = data.v.astype("f8")
-    data.v.values[:, 0, 0] = 1e200
-
-    def look(report: UpdateReport, day: int) -> None:
-        assert report.unpredicted == {"v": 1}
-
-    grown(tmp_path, data, look)
 
 
 GARBAGE: dict[str, Callable[[Forecast, slice, int], None]] = {
@@ -250,15 +280,28 @@ def spoil(
     patch.setattr(materialize, "predict", broken)
 
 
-@pytest.fixture
-def bounded(tmp_path: Path) -> tuple[GnomonRepository, xr.Dataset]:
+@pytest.fixture(scope="module")
+def backfilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xr.Dataset]:
+    """A repository that knows its source by a relative path, so that a copy finds its own."""
+    folder = tmp_path_factory.mktemp("backfilled")
     data = dataset(v=np.clip(noise(), 0, 10))
     data.v.attrs |= {"valid_min": np.float32(0), "valid_max": np.float32(10)}
-    source = tmp_path / "source.zarr"
-    sources.write(source, data, 0, FIRST)
-    repository = gnomon.create(str(tmp_path / "r"), str(source), chunks=CHUNKS, leads=2)
-    repository.backfill()
-    return repository, data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("gnomon.creation.source_path", str)
+        sources.write("source.zarr", data, 0, FIRST)
+        gnomon.create(str(folder / "r"), "source.zarr", chunks=CHUNKS, leads=2).backfill()
+    return folder, data
+
+
+@pytest.fixture
+def bounded(
+    backfilled: tuple[Path, xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[GnomonRepository, xr.Dataset]:
+    folder, data = backfilled
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return gnomon.open(str(tmp_path / "r")), data
 
 
 @pytest.mark.parametrize("kind", GARBAGE)

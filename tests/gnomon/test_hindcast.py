@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.hindcasting import hindcast
+from gnomon.hindcasting import forecasts, hindcast, open_replay
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.tasks import refit
 from tests import sources
 from tests.gnomon.test_cli import run, strict
 
@@ -81,6 +82,20 @@ def test_people_get_a_table_and_a_verdict(
     }
 
 
+@pytest.mark.parametrize("window", [8, 16, 512])
+def test_a_record_may_be_longer_than_what_is_read_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(refit, "MAX_WINDOW", window)
+    values = red()
+    values[50] = np.nan
+    replay = open_replay(write(tmp_path / "s.zarr", values), "v", leads=4)
+    for scored in forecasts(replay, origins=6)[0]:
+        later = range(scored.issued.origin + 1, scored.issued.origin + 5)
+        came = [values[k].ravel() if k < 60 else np.full(48, np.nan) for k in later]
+        np.testing.assert_array_equal(scored.truth, came)
+
+
 def test_the_same_input_gives_the_same_figures(tmp_path: Path) -> None:
     source = write(tmp_path / "s.zarr", red())
     one, other = (hindcast(source, "v", origins=5).to_json() for _ in range(2))
@@ -139,6 +154,70 @@ def test_what_cannot_be_hindcast_is_said_in_one_line(
     code, out, err = run(capsys, "hindcast", source, "--variable", "v")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+FLAGS = np.array([0, 1, 2, 3])
+
+
+def flags(labels: np.ndarray = FLAGS, captures: int = 80) -> np.ndarray:
+    """A field of labels of which one or two in 48 are others at each capture."""
+    draws = np.random.default_rng(0)
+    values = draws.integers(0, 4, (1, 48)).repeat(captures, axis=0)
+    for t in range(1, captures):
+        moved = draws.choice(48, t % 2 + 1, replace=False)
+        values[t:, moved] = (values[t - 1, moved] + draws.integers(1, 4, len(moved))) % 4
+    return np.asarray(labels.astype("i1")[values].reshape(captures, 8, 6))
+
+
+def write_flags(path: Path, values: np.ndarray, labels: np.ndarray = FLAGS) -> str:
+    return write(path, values, flag_values=labels.astype("i1"), flag_meanings="a b c d")
+
+
+def test_flags_are_scored_by_the_share_of_cells_that_are_others(tmp_path: Path) -> None:
+    values = flags()
+    found = hindcast(write_flags(tmp_path / "s.zarr", values), "v", origins=20, leads=3)
+    assert found.doubted == 0
+    # From the 57th capture on there is one origin at each, 1 or 2 of 48 cells change.
+    for lead in (1, 2, 3):
+        moved = [(values[t + lead] != values[t]).mean() for t in range(56, 80 - lead)]
+        assert found.rmse["shadow"][lead - 1] == pytest.approx(np.mean(moved), rel=0.1)
+    assert found.rmse["persistence"] == found.rmse["shadow"]
+    assert found.ratio_to_persistence == 1
+    # At the first lead all are within 5 %, and the confidence says so.
+    only = hindcast(write_flags(tmp_path / "t.zarr", values), "v", origins=20, leads=1)
+    assert [row["within"] for row in only.reliability] == [1.0]
+    assert only.ece < 0.03
+    told = found.to_json()
+    assert set(told["coverage_overall"].values()) == {None}
+    for name in ("coverage90", "coverage90_worst", "coverage90_season"):
+        assert told[name] is None
+    assert set(told["crps"]) == set(told["rmse"]["climatology"]) == {None}
+    assert (found.suitable, "cover" in found.verdict, "interval" in found.verdict) == (False,) * 3
+    assert found.verdict.startswith("unsuitable: the forecast of flags is the last capture")
+    assert found.verdict.endswith("; the confidence holds")
+
+
+def test_what_number_a_flag_has_is_no_matter(tmp_path: Path) -> None:
+    told = []
+    for place, labels in enumerate((FLAGS, np.array([7, 3, 120, -9]))):
+        source = write_flags(tmp_path / f"{place}.zarr", flags(labels), labels)
+        report = hindcast(source, "v", origins=20, leads=3).to_json()
+        told.append({name: report[name] for name in ("rmse", "ece", "brier", "reliability")})
+    assert told[0] == told[1]
+
+
+def test_people_are_told_of_flags_what_there_is_to_tell(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, picture = write_flags(tmp_path / "s.zarr", flags()), tmp_path / "p.png"
+    code, out, _ = run(
+        capsys, "hindcast", source, "--variable", "v", "--leads", "2", "--plot", str(picture)
+    )
+    assert code == 0
+    assert "share of cells with another label" in " ".join(out.split())
+    for word in ("nan", "CRPS", "RMSE", "climatology", "cover", "interval"):
+        assert word not in out
+    assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_nothing_to_predict_is_no_failure(tmp_path: Path) -> None:

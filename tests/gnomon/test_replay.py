@@ -1,6 +1,6 @@
 """The hindcast is the product: it predicts what a repository puts into its shadows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.hindcasting import forecasts, open_replay
+from gnomon.repository import GnomonRepository
 from gnomon.tasks import refit
+from gnomon.tasks.forecasting import orders
 from gnomon.tasks.hindcast import first_origin
+from gnomon.tasks.replay import Replay
 from tests import sources
 
 COUNT = 30
+LEADS = 3
+CHUNKS = {"lat": 4, "lon": 4}
 type Array = NDArray[np.float64]
 
 
@@ -72,51 +77,70 @@ def bounded() -> xr.Dataset:
     return data
 
 
-KINDS: dict[str, Callable[[], xr.Dataset]] = {
+def constant_until_a_gap() -> xr.Dataset:
+    """It moves while nobody looks."""
+    data = sources.temperature(COUNT)
+    data.sst.values[:] = data.sst.values[0]
+    data.sst.values[24:, :, 1::2] += 1
+    data.sst.values[23:25] = np.nan
+    return data
+
+
+TOGETHER: dict[str, Callable[[], xr.Dataset]] = {
     "plain": plain,
-    "missing captures": without_a_day,
-    "two in a slot": twice_a_day,
     "a mask moves": moving_mask,
     "new cells": new_cells,
     "damage in the past": damaged_past,
     "damage arrives": damaged_arrival,
     "drift": drifting,
     "bounded": bounded,
+    "a constant moves": constant_until_a_gap,
+}
+"""Captured at the same times, so that one repository protects them all."""
+ALONE: dict[str, Callable[[], xr.Dataset]] = {
+    "missing captures": without_a_day,
+    "two in a slot": twice_a_day,
 }
 
 
-def compare(data: xr.Dataset, folder: Path, share: float, leads: int = 3) -> int:
-    """Hindcast a record, let a repository live through it, and compare; the number of refits."""
+def replay_of(source: Path, variable: str, share: float = 0.0) -> Replay:
     settings = Settings(refit_share=share)
+    return open_replay(str(source), variable, leads=LEADS, chunks=CHUNKS, settings=settings)
+
+
+def live_through(
+    data: xr.Dataset, folder: Path, share: float = 0.0
+) -> tuple[GnomonRepository, int]:
+    """A repository that a record arrives in, capture by capture, and the number of refits."""
     sources.write(folder / "whole.zarr", data)
-    chunks = {"lat": 4, "lon": 4}
-    replay = open_replay(
-        str(folder / "whole.zarr"), "sst", leads=leads, chunks=chunks, settings=settings
-    )
-    count = data.sizes["time"]
+    count, source = data.sizes["time"], folder / "source.zarr"
+    first = first_origin(count)
+    sources.write(source, data, 0, first + 1)
+    repository = gnomon.create(str(folder / "r"), str(source), leads=LEADS, chunks=CHUNKS)
+    refits = 0
+    for origin in range(first, count - 1):
+        if origin > first:
+            sources.write(source, data, origin, origin + 1)
+        report = repository.update(settings=Settings(refit_share=share), compare=0)
+        refits += bool(report.refit)
+    return repository, refits
+
+
+def compare(replay: Replay, repository: GnomonRepository, variable: str = "sst") -> None:
+    """Hindcast the record, and compare with the shadows of a repository that lived through it."""
+    count = len(replay.series.instants)
     made = {one.issued.origin: one.issued for one in forecasts(replay, origins=count)[0]}
     first = first_origin(count)
     assert sorted(made) == list(range(first, count - 1))
-    source = folder / "source.zarr"
-    repository = None
-    refits = 0
-    for origin in range(first, count - 1):
-        sources.write(source, data, 0 if repository is None else origin, origin + 1)
-        if repository is None:
-            repository = gnomon.create(
-                str(folder / "r"), str(source), variables=["sst"], leads=leads, chunks=chunks
-            )
-        report = repository.update(settings=settings, compare=0)
-        refits += bool(report.refit)
-        stored = repository.stored
-        shadow = stored.shadows[-1]
-        issued = made[origin]
+    stored = repository.stored
+    assert len(stored.shadows) == len(made)
+    for (origin, issued), shadow in zip(sorted(made.items()), stored.shadows, strict=True):
         assert shadow.instants == tuple(issued.instants)
-        opened = stored.shadow("sst", shadow)
+        opened = stored.shadow(variable, shadow)
         scores = opened.scores()
         for g, index in enumerate(opened.variable.grid.indices()):
             cells = slice(replay.series.starts[g], replay.series.starts[g + 1])
-            for lead in range(leads):
+            for lead in range(LEADS):
                 where = f"origin {origin} chunk {index} lead {lead + 1}"
                 quantum, _, confidence, rmse = scores[(lead, *index)]
                 forecast = issued.forecast
@@ -133,35 +157,81 @@ def compare(data: xr.Dataset, folder: Path, share: float, leads: int = 3) -> int
                 np.testing.assert_allclose(
                     error.ravel(), forecast.standard_error[lead, cells], rtol=0.046
                 )
+
+
+def check(data: xr.Dataset, folder: Path, share: float = 0.0) -> int:
+    """Compare for a record of its own; the number of refits."""
+    repository, refits = live_through(data, folder, share)
+    compare(replay_of(folder / "whole.zarr", "sst", share), repository)
     return refits
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_hindcast_is_what_a_repository_predicts(kind: str, tmp_path: Path) -> None:
-    compare(KINDS[kind](), tmp_path, share=0.0)
+@pytest.fixture(scope="module", autouse=True)
+def _searched_once() -> Iterator[None]:
+    """A search takes a second, and one of them is as good as several: both sides must make it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "SEARCHED", 1)
+        yield
 
 
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[GnomonRepository, Path]:
+    """What all kinds have in common is done once: one repository, and a variable of each."""
+    folder = tmp_path_factory.mktemp("lived")
+    fields = {kind.replace(" ", "_"): make().sst for kind, make in TOGETHER.items()}
+    return live_through(xr.Dataset(fields), folder)[0], folder / "whole.zarr"
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_the_hindcast_is_what_a_repository_predicts(
+    kind: str, lived: tuple[GnomonRepository, Path]
+) -> None:
+    repository, source = lived
+    name = kind.replace(" ", "_")
+    compare(replay_of(source, name), repository, name)
+
+
+@pytest.fixture
+def unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders are chosen among three: what is looked at is when a refit is made, and from what."""
+    monkeypatch.setattr(orders, "SEARCHED", 0)
+
+
+@pytest.mark.usefixtures("unsearched")
+@pytest.mark.parametrize("kind", ALONE)
+def test_it_is_at_times_of_all_kinds(kind: str, tmp_path: Path) -> None:
+    check(ALONE[kind](), tmp_path)
+
+
+FEW = 16
+"""Captures where that is enough."""
+
+
+@pytest.mark.usefixtures("unsearched")
 def test_it_is_where_a_refit_is_cheap(tmp_path: Path) -> None:
-    refits = compare(plain(), tmp_path, share=0.005)
-    assert refits == COUNT - 1 - first_origin(COUNT)
+    refits = check(sources.temperature(FEW), tmp_path, share=0.005)
+    assert refits == FEW - 1 - first_origin(FEW)
 
 
+@pytest.mark.usefixtures("unsearched")
 def test_it_is_where_growth_makes_a_refit_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refit, "GROWTH", 1.1)
-    monkeypatch.setattr(refit, "LEAST_GROWTH", 3)
-    assert 2 < compare(plain(), tmp_path, share=0.0) < 6
+    monkeypatch.setattr(refit, "LEAST_GROWTH", 2)
+    assert 1 < check(sources.temperature(FEW), tmp_path) < 4
 
 
+@pytest.mark.usefixtures("unsearched")
 def test_it_is_where_the_window_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refit, "MAX_WINDOW", 16)
-    compare(plain(), tmp_path, share=0.005)
+    monkeypatch.setattr(refit, "MAX_WINDOW", 12)
+    check(sources.temperature(FEW), tmp_path, share=0.005)
 
 
+@pytest.mark.usefixtures("unsearched")
 def test_it_is_where_only_some_chunks_and_cells_are_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refit, "SAMPLE_CHUNKS", 2)
     monkeypatch.setattr(refit, "SAMPLE_CELLS", 5)
-    compare(plain(), tmp_path, share=0.0)
+    check(sources.temperature(FEW), tmp_path)

@@ -178,3 +178,80 @@ def test_a_user_who_tolerates_a_share_of_flags_gets_it(tmp_path: Path) -> None:
     other = repository.status()["variables"]["other"]
     assert other["tolerance"] == 0.5
     assert other["confidence"][0] > 0.95
+
+
+def every_second(values: NDArray[Any], damage: float) -> NDArray[Any]:
+    """Return captures of which no two in a row are as they should be."""
+    values[1::2] = damage
+    return values
+
+
+@pytest.mark.parametrize("damage", [-999.0, np.nan])
+@pytest.mark.parametrize("updates", [0, 4])
+def test_noise_that_is_known_every_second_time_is_not_constant(
+    tmp_path: Path, damage: float, updates: int
+) -> None:
+    """Nothing says how it changes over one interval, and it is as wrong as noise is."""
+    noise = 10 + np.random.default_rng(0).standard_normal((17, *SHAPE))
+    seen = every_second(noise[:-1].copy(), damage)
+    repository = grown(tmp_path, lambda k: seen[k], {}, count=len(seen), updates=updates)
+    other = repository.status()["variables"]["other"]
+    assert other["usual_change"] is None
+    # Of white noise a change is as large over two intervals.
+    assert other["tolerance"] == pytest.approx(2**0.5, rel=0.25)
+    (point, *_) = repository.points(repository.status()["shadow"][0])
+    shown = repository.dataset(point.valid_time, kind="forecast", accept_predicted=True)
+    wrong = float(np.sqrt(np.nanmean((shown.other.values[0] - noise[-1]) ** 2)))
+    assert wrong < 2 * other["tolerance"]
+    error = point.expected_error["other"]
+    assert error is not None
+    assert 0.5 * wrong < error < 2 * wrong
+
+
+def test_flags_that_are_known_every_second_time_are_not_constant(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    seen = every_second((draws.random((16, *SHAPE)) < 0.5).astype("f4"), np.nan)
+    repository = grown(tmp_path, lambda k: seen[k], FLAGS, count=16, updates=0)
+    other = repository.status()["variables"]["other"]
+    assert other["usual_change"] is None
+    assert other["tolerance"] == pytest.approx(0.5, abs=0.1)
+    assert other["confidence"][0] == 0.5, "it was never compared over one interval"
+    assert other["expected_rmse"][0] >= 0.5
+
+
+@pytest.mark.parametrize("kind", ["orography", "constant flags"])
+def test_only_what_was_compared_counts_for_what_never_changed(tmp_path: Path, kind: str) -> None:
+    """Of 40 captures ten are known, nine times two in a row."""
+    field, about = FIELDS[kind]
+    still = field(0).astype("f4")
+    repository = grown(
+        tmp_path,
+        lambda k: still if k < 9 or k == 39 else np.full(SHAPE, np.nan, "f4"),
+        about,
+        updates=0,
+    )
+    other = repository.status()["variables"]["other"]
+    assert other["usual_change"] == 0
+    assert other["confidence"][0] == pytest.approx(8.5 / 9)
+
+
+@pytest.mark.parametrize("kind", ["orography", "constant flags"])
+def test_a_change_behind_a_gap_is_a_change(tmp_path: Path, kind: str) -> None:
+    field, about = FIELDS[kind]
+    still = field(0).astype("f4")
+
+    def seen(k: int) -> NDArray[Any]:
+        if k in (31, 32):
+            return np.full(SHAPE, np.nan, "f4")
+        moved = still.copy()
+        moved[:, ::4] += 1 if k > 32 else 0
+        return moved
+
+    repository = grown(tmp_path, seen, about, count=34, updates=4)
+    refits = [
+        r.body["forecaster"]["other"]["refit"]
+        for r in repository.stored.records
+        if r.kind == "shadow"
+    ]
+    assert refits[-1] == "it changed for the first time"
+    assert repository.status()["variables"]["other"]["usual_change"] is None

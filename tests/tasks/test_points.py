@@ -3,6 +3,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import pytest
 import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.times import SECOND, parse
-from gnomon.tasks.points import RestorePoint, find_instant, points, suspects
+from gnomon.tasks.cadence import Cadence
+from gnomon.tasks.points import RestorePoint, _shadow_for, find_instant, points, suspects
 from gnomon.tasks.restore import choose
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -55,6 +58,69 @@ def test_beyond_the_last_capture_is_forecast(grown: Case) -> None:
         assert 0.1 < error < 3
         assert forecast.reference_time == "2001-01-24T00:00:00"
         assert (last.kind, last.lead, last.step) == ("last_capture", lead, HISTORY - 1)
+
+
+def shadow(reference: int, *leads: int) -> Any:
+    """A shadow as far as its times go."""
+    return SimpleNamespace(reference=reference, instants=leads)
+
+
+CADENCES: dict[str, Cadence | None] = {
+    "daily": Cadence("standard", 0, DAY),
+    "monthly": Cadence("noleap", 0, 365 * DAY // 12, months=1, fraction=0.5),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("name", CADENCES)
+def test_the_newest_shadow_that_holds_a_time_answers(name: str) -> None:
+    """Also where references, leads and intervals changed between the shadows."""
+    cadence, draws = CADENCES[name], np.random.default_rng(0)
+    shadows: list[Any] = []
+    for _ in range(60):
+        reference, step = (int(n) for n in draws.integers((1, DAY // 2), (900 * DAY, 40 * DAY)))
+        drift = draws.integers(-DAY // 4, DAY // 4, 6)
+        shadows.append(shadow(reference, *(reference + step * np.arange(1, 7) + drift).tolist()))
+    repository: Any = SimpleNamespace(shadows=shadows)
+    answered = 0
+    for instant in [*draws.integers(0, 1000 * DAY, 300).tolist(), *shadows[7].instants]:
+        expected = next(
+            (
+                (s, k)
+                for s in reversed(shadows)
+                if s.reference < instant
+                for k, predicted in enumerate(s.instants, start=1)
+                if predicted == instant
+                or (cadence is not None and cadence.slot(predicted) == cadence.slot(instant))
+            ),
+            (None, 0),
+        )
+        assert _shadow_for(repository, instant, cadence) == expected
+        answered += expected[0] is not None
+    assert answered >= 6
+
+
+def test_a_time_without_a_forecast_costs_no_more_with_many_shadows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a slot is takes long to tell of months; so it is not asked of every shadow."""
+    cadence = CADENCES["monthly"]
+    assert cadence is not None
+    repository: Any = SimpleNamespace(
+        shadows=[shadow(*map(cadence.instant, range(k, k + 7))) for k in range(300)]
+    )
+    asked, slot = 0, Cadence.slot
+
+    def counted(self: Cadence, instant: int) -> int:
+        nonlocal asked
+        asked += 1
+        return slot(self, instant)
+
+    monkeypatch.setattr(Cadence, "slot", counted)
+    for place, answer in ((400, 0), (150, 1), (5, 1)):
+        asked = 0
+        assert _shadow_for(repository, cadence.instant(place) + 1, cadence)[1] == answer
+        assert asked <= 20
 
 
 def test_a_suspect_capture_is_healed_first(damaged: Case) -> None:

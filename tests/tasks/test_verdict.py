@@ -21,9 +21,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-def said(**changes: Any) -> tuple[bool, str]:
+def said(*, compared: bool = True, **changes: Any) -> tuple[bool, str]:
     given = {n: GOOD[n] | v if isinstance(v, dict) else v for n, v in changes.items()}
-    return verdict(**{**GOOD, **given})
+    return verdict(**{**GOOD, **given}, compared=compared)
 
 
 def test_what_holds_is_said_to_hold() -> None:
@@ -117,4 +117,17 @@ def test_a_last_capture_that_is_never_wrong_cannot_be_beaten(ratio: float) -> No
 
 
 def test_nothing_to_compare_with() -> None:
-    assert "nothing was captured" in said(coverage={"90": NAN})[1]
+    assert "nothing was captured" in said(coverage={"90": NAN}, compared=False)[1]
+
+
+def test_of_flags_no_interval_is_spoken_of() -> None:
+    ratio = dict.fromkeys(GOOD["ratio"], NAN) | {"persistence": 1.0}
+    given = {**GOOD, "ratio": ratio, "coverage": None, "coverage_interval": {}}
+    assert verdict(**given) == (
+        False,
+        "unsuitable: the forecast of flags is the last capture itself; the confidence holds",
+    )
+    bold = {**given, "ece": (0.2, 0.0, 0.1)}
+    assert "itself; take care: the confidence is off by 0.20" in verdict(**bold)[1]
+    assert "never wrong" in verdict(**given | {"ratio": {"persistence": NAN}})[1]
+    assert "nothing was captured" in verdict(**given, compared=False)[1]

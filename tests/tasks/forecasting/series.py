@@ -15,6 +15,7 @@ from gnomon.tasks.forecasting import (
     forecast,
     learn,
 )
+from gnomon.tasks.forecasting.specification import FORMAT_VERSION
 from gnomon.tasks.refit import Traits
 from gnomon.tasks.replay import Replay, Series
 
@@ -32,7 +33,7 @@ def specification(
     **changes: object,
 ) -> Specification:
     fields: dict[str, object] = {
-        "version": 4,
+        "version": FORMAT_VERSION,
         "periods_s": [DAY] if seasonal else [],
         "harmonics": [2] if seasonal else [],
         "order": order,
