@@ -21,6 +21,7 @@ from gnomon.storage.times import SECOND
 from gnomon.storage.view import PROVENANCE, Patch
 from gnomon.tasks.cadence import distinct_slots
 from gnomon.tasks.expectation import cadence_of, specification_of
+from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.inpainting import inpaint
 from gnomon.tasks.past import Record, changes, past_departures
 from gnomon.tasks.trusted import trusted_values
@@ -38,6 +39,9 @@ LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
 of forecasts of single chunks, .44 to .78 on three records while this was developed, .28 to .53 by
 `benchmarks/heal.py` on OSTIA."""
+LONGEST_UNSEEN = 1 / 3
+"""Share of the past captures that a chunk may have been unknown for when the forecast was made; for
+longer the past does not tell how good its estimate is, and the forecast stands."""
 LEAST_SPREAD = 0.05
 """No chunk's RMSE is known better than so: trials may agree by chance."""
 
@@ -144,6 +148,20 @@ def _groups(variable: Variable, indices: list[Index]) -> list[list[Index]]:
     return [[index] for index in indices]
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """The captures of a region before the one that is healed."""
+
+    record: Record
+    """Chunk by chunk."""
+    instants: NDArray[np.int64]
+    """Of its captures."""
+    order: NDArray[np.intp]
+    """(N,) number of each of its cells in the field."""
+    specification: Specification | None
+    """How the variable is forecast; None if that cannot be told."""
+
+
 class _Region:
     """A box of chunks around damage, with its fields as plain arrays."""
 
@@ -207,53 +225,96 @@ class _Region:
         for index in others:
             departure[self._cells(index)] = np.nan
         name = self.variable.name
-        if self.variable.categorical or not self.variable.dims:
-            values, errors, weight, odds = mean, error, 0.0, Odds()
-        else:
-            history = self._history(repository, captures, step, lead)
-            inpainted = inpaint(departure, error, hole, cyclic=self.cyclic, history=history)
-            values = mean + np.nan_to_num(inpainted.departure)
-            errors, weight = inpainted.standard_error, inpainted.weight
-            is_judged = np.isfinite(inpainted.log_spread)
-            odds = Odds(inpainted.log_location, inpainted.log_spread) if is_judged else Odds()
+        values, errors, odds = mean, error, Odds()
+        estimated = np.zeros(self.shape, bool)
+        if not self.variable.categorical and self.variable.dims:
+            past = self._past(repository, captures, step)
+            unseen = self._unseen(past, predicted.shadow.reference)
+            inpainted = inpaint(
+                departure,
+                error,
+                hole,
+                cyclic=self.cyclic,
+                history=self._history(past, lead, unseen),
+                unseen=self._field(unseen > 0),
+            )
+            lost = self._field(unseen > self._longest(past))
+            estimated |= (inpainted.weight > 0) & ~lost
+            values = np.where(lost, mean, mean + np.nan_to_num(inpainted.departure))
+            errors = np.where(lost, error, inpainted.standard_error)
+            if np.isfinite(inpainted.log_spread):
+                odds = Odds(inpainted.log_location, inpainted.log_spread)
         values = np.clip(values, *self.variable.bounds())
-        source = "estimated_from_intact_neighbours" if weight > 0 else "forecast"
         patches = {}
         for index in self.damaged:
             cells = self._cells(index)
+            source = "estimated_from_intact_neighbours" if estimated[cells].any() else "forecast"
             known = np.isfinite(values[cells])
             flags = np.where(known, PROVENANCE[source], PROVENANCE["missing"]).astype(np.uint8)
             patches[name, index] = Patch(values[cells], errors[cells], flags)
         return patches, odds
 
-    def _history(
-        self, repository: Repository, captures: CaptureStack, step: int, lead: int
-    ) -> Floats | None:
-        """Return past departures (D, *dims), as they would have been at the same lead."""
-        # Both stand in the log: damage to what was learnt changes nothing here.
-        specification = specification_of(repository, self.variable.name)
+    def _field(self, chunkwise: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return what is said of chunks, in the order of `indices`, of their cells."""
+        field = np.zeros(self.shape, bool)
+        for index, value in zip(self.indices, chunkwise, strict=True):
+            field[self._cells(index)] = value
+        return field
+
+    def _past(self, repository: Repository, captures: CaptureStack, step: int) -> _Past | None:
+        """Return the captures before, one per slot, chunk by chunk as the forecaster has them."""
         cadence = cadence_of(repository, self.variable.name)
         count = min(HISTORY_STEPS, HISTORY_BYTES // (8 * prod(self.shape)))
         steps = repository.state.before(repository.captured[step].instant, count)
+        if not steps:
+            return None
         instants = np.array([repository.captured[s].instant for s in steps], np.int64)
         slots = np.arange(len(steps))
-        if cadence is not None and steps:
+        if cadence is not None:
             chosen = distinct_slots(cadence, instants)
             steps, instants = [steps[k] for k in chosen], instants[chosen]
             slots = np.array([cadence.slot(int(i)) for i in instants])
-        if len(steps) <= lead + 1:
-            return None
-        # Chunk by chunk, as the forecaster has them.
         numbers = np.arange(prod(self.shape)).reshape(self.shape)
         parts = [numbers[self._cells(index)].ravel() for index in self.indices]
         order = np.concatenate(parts)
         values = np.stack([self._captured(captures, s).ravel()[order] for s in steps])
         starts = np.cumsum([0, *(part.size for part in parts)])
         record = Record(slots, instants / SECOND, values, starts)
-        if specification is None:
-            departures = changes(record, lead)
+        # Both stand in the log: damage to what was learnt changes nothing here.
+        return _Past(record, instants, order, specification_of(repository, self.variable.name))
+
+    def _unseen(self, past: _Past | None, reference: int) -> NDArray[np.int64]:
+        """Return for how many slots before a forecast each chunk was unknown; 0 of one never known.
+
+        A chunk that is damaged in one capture after another is forecast from the last good one.
+        """
+        if past is None:
+            return np.zeros(len(self.indices), np.int64)
+        record = past.record
+        before = past.instants <= reference
+        known = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
+        slots = np.where(known & before[:, None], record.slots[:, None], np.iinfo(np.int64).min)
+        last, newest = slots.max(axis=0), record.slots[before].max(initial=record.slots[0])
+        return np.asarray(np.where(last < record.slots[0], 0, newest - last), np.int64)
+
+    @staticmethod
+    def _longest(past: _Past | None) -> int:
+        """Return the slots that a chunk may have been unknown for if its estimate is to count."""
+        return 0 if past is None else int(LONGEST_UNSEEN * len(past.record.slots))
+
+    def _history(self, past: _Past | None, lead: int, unseen: NDArray[np.int64]) -> Floats | None:
+        """Return past departures (D, *dims), as they would have been at the same lead.
+
+        What the forecast did not know of a chunk, those of the past do not either.
+        """
+        hidden = np.where(unseen > self._longest(past), 0, unseen)
+        if past is None or len(past.record.slots) <= lead + 1 + hidden.max(initial=0):
+            return None
+        record = past.record
+        if past.specification is None:
+            departures = changes(record, lead, hidden)
         else:
-            departures = past_departures(specification, record, lead)
-        history = np.full((len(departures), order.size), np.nan)
-        history[:, order] = departures
+            departures = past_departures(past.specification, record, lead, hidden)
+        history = np.full((len(departures), past.order.size), np.nan)
+        history[:, past.order] = departures
         return history.reshape(-1, *self.shape)

@@ -55,6 +55,9 @@ class Patch:
     """Modes of all the past."""
     folds: tuple[Fold, ...]
     """The past in parts, to try the hole on each with what the others know."""
+    alike: bool = True
+    """Whether intact cells are forecast as well as the largest hole, so that they can stand for it;
+    they cannot where the forecast knew nothing of the hole for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,9 @@ def judge(patch: Patch, observers: int) -> Verdict | None:
     wanted = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
     mask.ravel()[patch.known] = True
-    hidden = copy_hole(patch.holes[0], mask, patch.grid, wanted)
-    if len(patch.known) < _FEWEST_KNOWN or len(hidden) < _FEWEST_COPIES:
+    hidden = copy_hole(patch.holes[0], mask, patch.grid, wanted) if patch.alike else []
+    tried = len(hidden) if patch.alike else sum(len(fold.fields) for fold in patch.folds)
+    if len(patch.known) < _FEWEST_KNOWN or tried < _FEWEST_COPIES:
         return None
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
     best = Covariance(patch.lengths)

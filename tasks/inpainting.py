@@ -7,7 +7,7 @@ This module does not forecast, does not find damage, and reads or writes nothing
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ def inpaint(
     *,
     cyclic: Sequence[bool] = (),
     history: Floats | None = None,
+    unseen: Mask | None = None,
 ) -> Inpainted:
     """Return the estimated departures of the damaged cells of one field.
 
@@ -71,6 +72,9 @@ def inpaint(
         Whether each axis wraps; none does by default.
     history : ndarray of float64, shape (T, *dims), optional
         Past departures, or anomalies, about zero, data units; NaN where unknown; T may be 0.
+    unseen : ndarray of bool, shape (*dims), optional
+        Cells of which the forecast did not know the last values, nor did those of `history`. What
+        is intact is forecast better, so a hole with such cells is tried in past fields alone.
 
     Raises
     ------
@@ -95,11 +99,14 @@ def inpaint(
     error = np.where(damaged & valid, standard_error, np.nan)
     grid = Grid(departure.shape, wraps)
     verdicts: list[tuple[Verdict, int]] = []
-    groups = _gather(damaged, valid, wraps) if np.count_nonzero(known) >= _FEWEST_KNOWN else []
+    blind = np.zeros(damaged.shape, bool) if unseen is None else unseen
+    enough = np.count_nonzero(known) >= _FEWEST_KNOWN
+    groups = _gather(damaged, valid, blind, wraps) if enough else []
     observers = _ALL_OBSERVERS // max(1, sum(len(holes) for holes in groups))
     observers = int(np.clip(observers, _FEWEST_OBSERVERS, _MOST_OBSERVERS))
     for holes in groups:
         patch, cells = _cut(holes, grid, departure, standard_error, known, history)
+        patch = replace(patch, alike=not blind.ravel()[cells[patch.holes[0]]].any())
         verdict = judge(patch, observers)
         if verdict is None:
             continue
@@ -132,14 +139,21 @@ def _check(
     return wraps
 
 
-def _gather(damaged: Mask, valid: Mask, wraps: tuple[bool, ...]) -> list[list[Cells]]:
-    """Return the groups of holes, the largest hole first, less the cells without a forecast."""
+def _gather(damaged: Mask, valid: Mask, blind: Mask, wraps: tuple[bool, ...]) -> list[list[Cells]]:
+    """Return the groups of holes, less the cells without a forecast.
+
+    First of a group is the hole that stands for it: the largest of the worst known ones.
+    """
     if not (damaged & valid).any():
         return []
     groups = [
         [hole[valid.ravel()[hole]] for hole in holes] for holes in group_damage(damaged, wraps)
     ]
-    kept = [sorted((h for h in holes if h.size), key=len, reverse=True) for holes in groups]
+
+    def place(hole: Cells) -> tuple[bool, int]:
+        return bool(blind.ravel()[hole].any()), len(hole)
+
+    kept = [sorted((h for h in holes if h.size), key=place, reverse=True) for holes in groups]
     return [holes for holes in kept if holes]
 
 

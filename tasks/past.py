@@ -51,7 +51,12 @@ class Record:
         return replace(self, values=values, starts=starts - starts[0])
 
 
-def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
+def past_departures(
+    spec: Specification,
+    record: Record,
+    lead: int,
+    unseen: NDArray[np.int64] | None = None,
+) -> Floats:
     """Return captured minus predicted at past captures, shape (D, N), oldest first; D may be 0.
 
     Parameters
@@ -62,6 +67,9 @@ def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
         What was captured before the time that is healed.
     lead
         Capture intervals from the reference time, >= 1.
+    unseen
+        (G,) slots up to the reference time, it included, that nothing is known of a chunk at: it is
+        hidden there from the forecasts of the past as well. None: all are known.
 
     Notes
     -----
@@ -86,7 +94,13 @@ def past_departures(spec: Specification, record: Record, lead: int) -> Floats:
         captured = learn(
             ahead, record.slots, record.times_s, values, starts, trusted=every, gated=~every
         ).captured
-        hindcasts = rolling(ahead, captured, origins, sampled=count + np.arange(len(sample)))
+        hindcasts = rolling(
+            ahead,
+            captured,
+            origins,
+            sampled=count + np.arange(len(sample)),
+            unseen=None if unseen is None else np.append(unseen[chunks], 0),
+        )
         weights = _weights(ahead, hindcasts, count)
         predicted = np.einsum("c,ocn->on", weights, hindcasts.predictions[:, -1, :, :count])
         truth = captured.values[origins + lead, :count]
@@ -109,12 +123,19 @@ def _weights(spec: Specification, hindcasts: Hindcasts, first: int) -> Floats:
     return np.asarray(calibration.weights[-1])
 
 
-def changes(record: Record, lead: int) -> Floats:
+def changes(record: Record, lead: int, unseen: NDArray[np.int64] | None = None) -> Floats:
     """Return the changes from one capture to the next but `lead`, shape (D, N).
 
-    They stand for the departures where no forecaster can be read.
+    They stand for the departures where no forecaster can be read. Of a chunk that is `unseen` (G,)
+    for so many slots before, the change is from the last capture before those.
     """
-    return (record.values[lead:] - record.values[:-lead])[-MOST_DEPARTURES:]
+    hidden = np.zeros(len(record.starts) - 1, np.int64) if unseen is None else unseen
+    first = lead + int(hidden.max(initial=0))
+    parts = [
+        record.values[first:, a:b] - record.values[first - lead - k : -(lead + k), a:b]
+        for a, b, k in zip(record.starts[:-1], record.starts[1:], hidden, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)[-MOST_DEPARTURES:]
 
 
 def _origins(rows: NDArray[np.intp], lead: int) -> NDArray[np.int64]:

@@ -133,6 +133,7 @@ def rolling(
     origins: NDArray[np.int64],
     *,
     sampled: NDArray[np.intp] | None = None,
+    unseen: NDArray[np.int64] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Hindcasts:
     """Hindcasts of a window's cells.
@@ -145,6 +146,8 @@ def rolling(
         Slots of the window, increasing.
     sampled : int, (S,), optional
         Cells that the modes are found on; None: all.
+    unseen : int, (G,), optional
+        Slots up to each origin, it included, that a chunk is not known at; None: it is at all.
     progress
         Called with what is done, how much of it, and of how much.
     """
@@ -157,10 +160,14 @@ def rolling(
     predictions, errors = np.full(shape, np.nan), np.full(shape, np.nan)
     spread = np.full((len(origins), spec.leads, cells), np.nan)
     past = _Past(spec, state, window)
+    longest = 0 if unseen is None else int(unseen.max(initial=0))
     for place, slot in enumerate(map(int, origins)):
-        past.advance(slot)
+        past.advance(slot - longest)
         rows = slice(max(0, slot + 1 - LONGEST), slot + 1)
         known = Window(window.times_s[rows], past.values[rows], window.starts)
+        if unseen is not None and longest:
+            state, hidden = past.blind(slot, unseen)
+            known = replace(known, values=hidden[rows])
         amplitudes, made = forecast_modes(spec, state, known, sample)
         fit_models(spec, state, known, amplitudes)
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
@@ -203,6 +210,20 @@ class _Past:
             self._learn(int(move.slots[-1]))
             self._move(move)
         self._learn(slot)
+
+    def blind(self, slot: int, unseen: NDArray[np.int64]) -> tuple[State, Array]:
+        """State at a slot, and values, of chunks that are not known at the last slots before it."""
+        age = slot - np.arange(len(self.values))
+        hidden = (age[:, None] >= 0) & (age[:, None] < unseen)
+        values = np.where(
+            np.repeat(hidden, np.diff(self.window.starts), axis=1), np.nan, self.values
+        )
+        state = self.state.copy()
+        if slot >= self.next:
+            later = self.record.take(slice(self.next, slot + 1))
+            later = replace(later, values=values[self.next : slot + 1])
+            tracking.advance(self.spec, state, later)
+        return state, values
 
     def _learn(self, slot: int) -> None:
         if slot >= self.next:

@@ -24,7 +24,7 @@ def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> 
     return Record(slots, np.asarray(slots * DAY, np.float64), 10.0 + values[50:], starts)
 
 
-def departures(given: Record, lead: int = 1) -> Floats:
+def departures(given: Record, lead: int = 1, unseen: NDArray[np.int64] | None = None) -> Floats:
     specification = identify(
         given.times_s,
         given.values,
@@ -36,7 +36,7 @@ def departures(given: Record, lead: int = 1) -> Floats:
         tolerance=1.0,
         categorical=False,
     )
-    return past_departures(specification, given, lead)
+    return past_departures(specification, given, lead, unseen)
 
 
 def test_they_are_as_large_as_what_cannot_be_foreseen() -> None:
@@ -52,6 +52,18 @@ def test_the_tile_that_a_chunk_is_in_makes_no_difference(monkeypatch: pytest.Mon
     whole = departures(record(40))
     monkeypatch.setattr(past, "TILE_BYTES", 1)
     np.testing.assert_allclose(departures(record(40)), whole, rtol=1e-9, atol=1e-9)
+
+
+def test_what_was_unseen_now_is_hidden_from_the_past() -> None:
+    """A chunk unknown for two slots misses by what three slots bring; the others as before."""
+    unseen = np.array([0, 2, 0, 0])
+    hidden = np.concatenate([departures(record(60, seed), 1, unseen) for seed in range(6)])
+    seen = np.concatenate([departures(record(60, seed)) for seed in range(6)])
+    assert hidden.shape == seen.shape
+    grown = np.sqrt(1 + 0.8**2 + 0.8**4)
+    assert np.sqrt(np.mean(hidden[:, 12:24] ** 2)) == pytest.approx(grown, rel=0.2)
+    np.testing.assert_allclose(hidden[:, 24:], seen[:, 24:], atol=0.5)
+    np.testing.assert_array_equal(departures(record(30), 1, 0 * unseen), departures(record(30)))
 
 
 def test_what_is_missing_stays_missing_and_alone() -> None:
@@ -81,3 +93,8 @@ def test_gaps_are_not_bridged() -> None:
 def test_changes_are_over_as_many_captures_as_the_lead() -> None:
     given = record(10)
     np.testing.assert_array_equal(changes(given, 2), given.values[2:] - given.values[:-2])
+    late = changes(given, 2, np.array([0, 3, 0, 0]))
+    np.testing.assert_array_equal(late[:, :12], given.values[5:, :12] - given.values[3:-2, :12])
+    np.testing.assert_array_equal(
+        late[:, 12:24], given.values[5:, 12:24] - given.values[:-5, 12:24]
+    )
