@@ -30,7 +30,8 @@ class Cadence:
     """A grid of instants.
 
     With ``months == 0``, slot k is at ``anchor + k * interval``.  Otherwise slot k is in the
-    month ``k * months`` after that of the anchor, at ``fraction`` of its length plus ``offset``.
+    month ``k * months`` after that of the anchor, at ``fraction`` of its length plus ``offset``:
+    a fraction of 1 and an offset of minus a day are its last day.
     """
 
     calendar: str
@@ -44,7 +45,7 @@ class Cadence:
     fraction: float = 0.0
     """Position in the month as a share of its length."""
     offset: int = 0
-    """Position in the month as microseconds from its start."""
+    """Microseconds to add to that."""
 
     def slot(self, instant: int) -> int:
         """Return the nearest slot."""
@@ -140,14 +141,19 @@ def _monthly(instants: NDArray[np.int64], calendar: str) -> Cadence | None:
     if months < 1 or np.any(steps % months) or np.any(steps < 1):
         return None
     starts, lengths = np.array([_month(int(n), calendar) for n in numbers]).T
-    fractions = (instants - starts) / lengths
-    offsets = instants - starts
+    since, until = instants - starts, instants - starts - lengths
+    fractions = since / lengths
     mean = round(float(np.mean(np.diff(instants) / steps)) * months)
-    if np.ptp(fractions) * 30 * 86400 * SECOND <= np.ptp(offsets):
-        return Cadence(
-            calendar, int(instants[0]), mean, months, fraction=float(np.median(fractions))
-        )
-    return Cadence(calendar, int(instants[0]), mean, months, offset=int(np.median(offsets)))
+    # By share of the month, from its start, or from its end: what the captures agree on best.
+    places: list[tuple[float, dict[str, Any]]] = [
+        (np.ptp(fractions) * 30 * 86400 * SECOND, {"fraction": float(np.median(fractions))}),
+        (np.ptp(since), {"offset": int(np.median(since))}),
+        (np.ptp(until), {"fraction": 1.0, "offset": int(np.median(until))}),
+    ]
+    if since.min() >= _SHORTEST_MONTH:  # not every month has such a day: of equals, from the end
+        places.reverse()
+    _, place = min(places, key=lambda spread: spread[0])
+    return Cadence(calendar, int(instants[0]), mean, months, **place)
 
 
 def _month_number(instant: int, calendar: str) -> int:

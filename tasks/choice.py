@@ -61,7 +61,8 @@ def choose(
     NotFound
         There is none, or none of the kind asked for.
     InvalidInput
-        The best one holds predictions, and those were not accepted.
+        The best one holds predictions, and those were not accepted, or the capture is of another
+        kind.
     """
     if capture is not None:
         versions = ("captured", "suspect", "revision")
@@ -69,6 +70,11 @@ def choose(
         found = tuple(p for p in found if p.kind in versions and p.step == capture)
         if not found:
             raise NotFound(f"capture {capture} is not one of this time; there is {there}")
+        if kind not in (None, found[0].kind):
+            raise InvalidInput(
+                f"capture {capture} is a restore point of kind {found[0].kind!r}, not {kind!r}; "
+                "name the capture or the kind"
+            )
         kind = found[0].kind
     if kind is not None:
         there = ", ".join(dict.fromkeys(p.kind for p in found)) or "nothing"

@@ -141,6 +141,8 @@ def validate_actual(
     derived = table.assign(
         q_value=q_values(np.where(np.isnan(table["p_value"]), np.nan, p_values)),
         newly_constant=table["constant"] & ~table["was_constant"],
+        # One value in all cells, no rain say, comes back by itself.
+        replayed=table["replayed"] & ~table["constant"],
         stalled=table["unchanged"] & (table["valid_count"] > 0) & ~table["constant"],
     )
     return validate("actual", derived, actual_expectations(alpha), context)

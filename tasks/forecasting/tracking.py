@@ -164,14 +164,26 @@ def expected(spec: Specification, state: State, slot: int, time_s: float) -> Arr
 
 
 def bridged(spec: Specification, state: State, damped: Array) -> Array:
-    """Recent anomalies (P, N), newest first, unknown ones damped from the last known before."""
+    """Recent anomalies (P, N), newest first, unknown ones as the process has them.
+
+    Damped from the last known before. Where the process is one of changes, or the local level has
+    been the better guide, nothing returns to a climatology: the last known value stands, with the
+    drift of the process, or the local level where none is known.
+    """
     rows = np.nan_to_num(climatology.features(spec, state.recent_times))
     found = state.recent - rows @ state.coefficients
-    before = np.zeros(state.cells)
+    walks = spec.order[1] > 0
+    stays = np.full(state.cells, True) if walks else state.spread(levelled(state))
+    factor, drift = np.where(stays, 1.0, damped), state.drift if walks else np.zeros(state.cells)
+    level = np.where(stays, np.nan_to_num(state.level - state.coefficients[0]), 0.0)
+    before = np.where(np.isfinite(found).any(axis=0) & walks, np.nan, level)
     result = np.empty_like(found)
     for lag in range(len(found) - 1, -1, -1):
-        before = np.where(np.isfinite(found[lag]), found[lag], before * damped)
+        before = np.where(np.isfinite(found[lag]), found[lag], before * factor + drift)
         result[lag] = before
+    for lag in range(1, len(result) if walks else 0):
+        # What is not known before the first known value has not changed otherwise.
+        result[lag] = np.where(np.isnan(result[lag]), result[lag - 1] - drift, result[lag])
     return result
 
 

@@ -63,6 +63,27 @@ def test_one_capture_needs_an_interval() -> None:
     assert identify_cadence(np.array([5]), "standard", 3600.0).instant(2) == 5 + 7200 * SECOND
 
 
+@pytest.mark.parametrize("months", [1, 2, 3, 6])
+@pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
+@pytest.mark.parametrize("before", [DAY, SECOND, 12 * 3600 * SECOND])
+def test_ends_of_months(months: int, calendar: str, before: int) -> None:
+    """The last day, noon of it, or the last second; the ends to come are as exact."""
+    numbers = [2001 * 12 + months * k for k in range(1, 40)]
+    times = instants([(n // 12, n % 12 + 1, 1) for n in numbers], calendar) - before
+    cadence = identify_cadence(times[:20], calendar)
+    check_slots(cadence, times, list(range(len(times))))
+    assert Cadence.from_json(cadence.to_json()) == cadence
+
+
+def test_three_ends_of_long_months_tell() -> None:
+    dates = [(2000, 12, 31), (2001, 1, 31), (2001, 2, 28), (2001, 3, 31), (2001, 4, 30)]
+    times = instants(dates)
+    for few in (times[:3], instants([(2001, 7, 31), (2001, 8, 31), (2001, 10, 31)])):
+        cadence = identify_cadence(few, "standard")
+        ends = [cadence.instant(cadence.slot(int(i))) for i in times]
+        assert ends == times.tolist()
+
+
 @pytest.mark.parametrize("day", [1, 15, 28])
 @pytest.mark.parametrize("first", [1, 6, 7])
 def test_months_at_a_day_of_the_month(day: int, first: int) -> None:

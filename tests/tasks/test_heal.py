@@ -294,6 +294,43 @@ def test_the_hole_has_a_history(count: int, tmp_path: Path) -> None:
     assert np.sqrt(np.mean(departed**2)) < 0.3
 
 
+@pytest.mark.parametrize("outage", [2, 3])
+def test_a_chunk_that_stays_damaged_is_known_less(outage: int, tmp_path: Path) -> None:
+    """The forecast of a chunk that the last captures lack misses by more, and the error says so.
+
+    Its neighbours tell what is new in the last interval, and nothing of those before.
+    """
+    rng = np.random.default_rng(11)
+    count = 24
+    shocks = rng.standard_normal((count + outage, 32, 32))
+    for axis in (1, 2):  # smooth: 11 cells along each axis change together
+        shocks = sum(np.roll(shocks, k, axis) for k in range(-5, 6)) / np.sqrt(11.0)
+    values = np.zeros(shocks.shape)
+    for k in range(1, len(values)):
+        values[k] = 0.9 * values[k - 1] + shocks[k]
+    damaged = values.astype(np.float32)
+    for y, x in ((0, 0), (0, 16), (16, 0), (16, 16)):
+        damaged[count:, y : y + 8, x : x + 8] = np.nan
+    times = np.datetime64("2024-05-01", "ns") + np.arange(len(values)) * np.timedelta64(1, "D")
+    data = xr.Dataset({"v": (("time", "y", "x"), damaged)}, coords={"time": times})
+    data.isel(time=slice(count)).to_zarr(tmp_path / "source.zarr")
+    chunks = {"y": 8, "x": 8}
+    place = str(tmp_path / "repository")
+    repository = gnomon.create(place, str(tmp_path / "source.zarr"), chunks=chunks)
+    repository.update()
+    for k in range(count, count + outage):
+        data.isel(time=[k]).to_zarr(tmp_path / "source.zarr", append_dim="time")
+        repository.update()
+    state = repository.dataset(str(times[-1])[:19], accept_predicted=True).isel(time=0).load()
+    estimated = state.v_provenance.values == PROVENANCE["estimated_from_intact_neighbours"]
+    estimated |= state.v_provenance.values == PROVENANCE["forecast"]
+    assert estimated.sum() == 4 * 64
+    departed = (state.v.values - values[-1])[estimated]
+    stated = state.v_standard_error.values[estimated]
+    assert 0.7 < np.sqrt(np.mean(stated**2) / np.mean(departed**2)) < 2.5
+    assert np.mean(np.abs(departed) <= 1.645 * stated) > 0.75
+
+
 def test_healing_twice_gives_the_same_bits(damaged: Case) -> None:
     first, second = (healed(damaged.open(), DAMAGED) for _ in range(2))
     for name in ("values", "standard_error", "provenance"):

@@ -247,6 +247,15 @@ def test_choose_takes_the_best_that_is_accepted() -> None:
         choose(everything, "forecast", accept_predicted=False)
 
 
+def test_a_capture_that_is_of_another_kind_is_refused() -> None:
+    """Whoever asks for the forecast is not given the capture."""
+    there = (point("captured"), point("forecast"))
+    with pytest.raises(InvalidInput, match="kind 'captured', not 'forecast'"):
+        choose(there, "forecast", capture=0, accept_predicted=True)
+    assert choose(there, "captured", capture=0, accept_predicted=False) is there[0]
+    assert choose(there, None, capture=0, accept_predicted=False) is there[0]
+
+
 def test_a_suspect_or_stale_state_is_only_taken_by_name() -> None:
     suspect, last = point("suspect"), point("last_capture")
     with pytest.raises(NotFound, match="suspect, last_capture"):

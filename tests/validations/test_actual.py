@@ -134,6 +134,12 @@ def test_a_chunk_that_always_was_constant_passes() -> None:
     assert validate_actual(spoiled(sound_actual(), 1, values)).findings == ()
 
 
+def test_one_value_in_all_cells_is_no_replay() -> None:
+    """A dry day is like the dry days before it."""
+    values = {"constant": True, "was_constant": True, "replayed": True}
+    assert validate_actual(spoiled(sound_actual(), 1, values)).findings == ()
+
+
 def test_every_row_is_found_when_all_fail() -> None:
     frame = sound_actual(300).assign(replayed=True, p_value=0.0)
     validation = validate_actual(frame)

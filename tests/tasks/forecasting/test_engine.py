@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.forecasting import departures, forecast, join, learn, pack, roll
+from gnomon.tasks.forecasting import CANDIDATES, departures, forecast, join, learn, pack, roll
+from gnomon.tasks.forecasting.engine import candidates
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from gnomon.tasks.forecasting.outlook import calibrate, place_origins
 from tests.tasks.forecasting.series import (
@@ -241,6 +242,23 @@ def test_a_gap_of_any_length_is_bridged(gap: int) -> None:
     found = fit(SPEC, values[:60])
     state = roll(found.spec, found.state, found.outlook, 60 + gap, (60 + gap) * HOUR, values[60])
     assert np.isfinite(state.coefficients).all()
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3, 6])
+@pytest.mark.parametrize("order", [(0, 1, 1), (1, 1, 0), (2, 1, 1)])
+def test_what_goes_up_does_not_fall_back_in_a_gap(order: tuple[int, int, int], gap: int) -> None:
+    """Chunks that the last captures lack are far from their mean, and stay there."""
+    rng = np.random.default_rng(21)
+    values = 0.5 * np.arange(60.0)[:, None] + 0.1 * rng.standard_normal((60, 6))
+    truth = values[-1].copy()
+    values[-gap:, 3:] = np.nan
+    found = fit(specification(order), values, starts=(0, 3, 6))
+    ahead = times(66)[60:]
+    made = candidates(found.spec, found.state, found.outlook, ahead)
+    # At most what the gap brought is missing, not the thirty slots back to the mean.
+    for name in ("persistence", "damped_anomaly", "local_level", "arima"):
+        departure = made[0, CANDIDATES.index(name)] - truth
+        assert np.abs(departure).max() < 0.5 * (gap + 3), name
 
 
 def test_half_the_captures_missing_does_not_bias_the_season() -> None:
