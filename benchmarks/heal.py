@@ -250,8 +250,6 @@ def main() -> None:
     parser.add_argument("--block", type=int, nargs="+", help="damage a block of this extent")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.disable(logging.ERROR)
     with xr.open_dataset(options.source) as opened:
         data = opened[[options.variable]].transpose("time", ...).load()
     data = data.drop_vars([name for name in data.coords if name not in data.dims])
@@ -277,4 +275,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
     main()
