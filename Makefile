@@ -23,9 +23,9 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 # one thread per process for the linear algebra, or two test workers on two cores fight over them
 test test-slow docs: export OMP_NUM_THREADS := 1
 test test-slow docs: export OPENBLAS_NUM_THREADS := 1
-# loadgroup keeps the tests of one xdist_group, those with a Prefect server, on one worker
+# loadfile: what the tests of a file share, such as a Prefect server, is made once
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n 2 --dist loadgroup
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help demo test test-slow soak check format rivals bench docs constraints clean
 

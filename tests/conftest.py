@@ -1,4 +1,4 @@
-"""What every test relies on: nothing reports home, Prefect tests stay together, no deadlines."""
+"""What every test relies on: nothing reports home, no deadlines, repositories grown once."""
 
 import os
 
@@ -23,14 +23,6 @@ from tests.cases import Case, damage, grow
 # two workers share two cores with a server: the time of one example says nothing
 hypothesis.settings.register_profile("gnomon", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("gnomon")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests marked prefect on one worker: their server takes 30 s to start."""
-    for item in items:
-        if item.get_closest_marker("prefect") is not None:
-            item.add_marker(pytest.mark.xdist_group("prefect"))
 
 
 @pytest.fixture(scope="session")

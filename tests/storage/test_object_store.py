@@ -45,7 +45,6 @@ from tests.storage.building import (
     write_zarr,
 )
 
-pytestmark = pytest.mark.xdist_group("servers")  # they are started once
 
 START = 946_684_800_000_000
 
