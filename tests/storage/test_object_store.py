@@ -45,7 +45,6 @@ from tests.storage.building import (
     write_zarr,
 )
 
-
 START = 946_684_800_000_000
 
 
