@@ -114,7 +114,8 @@ class Region:
         ]
         self.indices: list[Index] = list(product(*near))
         """The G chunks that have a part in it."""
-        self.places = [self.indices.index(index) for index in damaged]
+        number = {index: place for place, index in enumerate(self.indices)}
+        self.places = [number[index] for index in damaged]
         """Those of the damaged ones among them."""
 
     def cells(self, index: Index) -> tuple[slice, ...]:
@@ -142,8 +143,9 @@ class Region:
     ) -> Floats:
         """Return a captured field, NaN where a chunk is not trusted, or to be left out."""
         field = np.full(self.shape, np.nan)
+        left_out = set(without)
         for index in self.indices:
-            values = None if index in without else trusted_values(captures, step, index)
+            values = None if index in left_out else trusted_values(captures, step, index)
             if values is not None:
                 field[self.cells(index)] = values[self._part(index)]
         return np.where(np.isfinite(field), field, np.nan)
