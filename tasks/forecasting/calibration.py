@@ -26,8 +26,11 @@ class Calibration:
     """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels, and of
     what never changed, what `labels.shares` says."""
     squares: Array
-    """(2, H) mean squared error of the last capture and of the forecast over the same hindcasts,
-    variable's units; NaN where there were none."""
+    """(3, H) mean squared error of the last capture and of the forecast over the same hindcasts, and
+    what was stated of the forecast, variable's units; NaN where there were none."""
+    doubted: float = 0.0
+    """Share of the captured chunks that were doubted, and so not learnt: if they are true, there may
+    be more of their kind."""
 
 
 def uncalibrated(spec: Specification) -> Calibration:
@@ -36,10 +39,12 @@ def uncalibrated(spec: Specification) -> Calibration:
     weights[:, 0] = 1.0
     nothing = np.zeros((spec.leads, 0, uncertainty.POINTS))
     number = np.zeros(spec.leads)
-    factors = uncertainty.factors(np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads)), number)
+    factors = uncertainty.factors(
+        np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads, 2)), np.zeros((0, spec.leads)), number
+    )
     factors = factors * uncertainty.student(number)
     return Calibration(
-        weights, factors, np.zeros((3, spec.leads)), np.full((2, spec.leads), np.nan)
+        weights, factors, np.zeros((3, spec.leads)), np.full((3, spec.leads), np.nan)
     )
 
 
@@ -51,9 +56,10 @@ class Sequence:
         self.products, self.verified = blend.moments(made.errors)
         origins, leads = self.verified.shape
         self.points = np.full((origins, leads, uncertainty.POINTS), np.nan)
+        self.scaled = np.full((origins, leads, 2), np.nan)
         self.logs = np.full((origins, leads, len(starts) - 1), np.nan)
         self.misses = np.full((origins, leads), np.nan)
-        self.squares = np.full((origins, leads, 2), np.nan)
+        self.squares = np.full((origins, leads, 3), np.nan)
 
     def at(self, slot: int, upto: int) -> Calibration:
         """Calibration from the first `upto` hindcasts, at a slot not before them."""
@@ -63,8 +69,11 @@ class Sequence:
         known = slice(0, upto)
         weight = blend.faded(self.made.origins[known], slot, spec.leads) * self.verified[known]
         recent, number = self._recent(slot, known)
-        factors = uncertainty.factors(self.points[known], recent, number)
-        factors *= uncertainty.student(number) * np.exp(self._correction(slot, known))
+        correction = np.exp(self._correction(slot, known))
+        factors = uncertainty.factors(
+            self.points[known], self.scaled[known], recent, number, correction=correction
+        )
+        factors *= uncertainty.student(number)
         ratios = np.zeros((3, spec.leads))
         logs = np.where(recent[..., None] > 0, self.logs[known], np.nan)
         found = np.isfinite(logs)
@@ -83,7 +92,7 @@ class Sequence:
         )
 
     def _squares(self, recent: Array, known: slice) -> Array:
-        """Mean squared errors (2, H) of the last capture and of the forecasts that were made."""
+        """Mean squared errors (3, H) of the last capture and of the forecasts, as made and stated."""
         verified = np.isfinite(self.squares[known]) & (recent[..., None] > 0)
         weight = np.where(verified, recent[..., None], 0.0)
         total = weight.sum(axis=0)
@@ -128,6 +137,7 @@ class Sequence:
         own = np.einsum("hc,hcn->hn", found.weights, self.made.errors[place])
         scale = self.made.spread[place]
         self.points[place] = uncertainty.quantiles(own / scale)
+        self.scaled[place] = uncertainty.mean_squares(own, scale)
         expected = scale * found.factors[:, None]
         known = np.isfinite(own)
         number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
@@ -144,7 +154,7 @@ class Sequence:
         last = self.made.errors[place][:, 0]
         both = known & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
-        for k, errors in enumerate((last, own)):
+        for k, errors in enumerate((last, own, expected)):
             mean = np.where(both, errors**2, 0.0).sum(axis=1) / number
             self.squares[place, :, k] = np.where(both.any(axis=1), mean, np.nan)
 
@@ -182,7 +192,7 @@ def last_capture_rmse(found: Calibration, expected: Array) -> Array:
     """
     result = np.array(expected, np.float64)
     last = own = 0.0
-    for lead, (square, issued) in enumerate(found.squares.T):
+    for lead, (square, issued, _) in enumerate(found.squares.T):
         if np.isfinite(square) and np.isfinite(issued):
             last, own = float(square), float(issued)
         if found.weights[lead, 0] == 1.0:
@@ -201,6 +211,11 @@ def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Ar
     ----------
     nominal : float64, (H, G), variable's units
         Root mean square of the chunks' standard errors; NaN where nothing is predicted.
+
+    Notes
+    -----
+    The expected RMSE is the mean of a lognormal one, and not less than hindcasts had in all: of rare
+    events a logarithm sees too little.
     """
     location, scale, freedom = (
         part[:, None] for part in uncertainty.predictive(found.ratios, RATIO_SCALE)
@@ -208,4 +223,8 @@ def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Ar
     positive = np.maximum(nominal, np.finfo(np.float64).tiny)
     margin = np.log(max(tolerance, np.finfo(np.float64).tiny) / positive)
     sure = special.stdtr(freedom, (margin - location) / scale)
-    return np.asarray(sure), nominal * np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
+    ratio = np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
+    _, made, stated = found.squares
+    verified = np.isfinite(made) & (stated > 0)
+    least = np.sqrt(np.divide(made, stated, out=np.zeros_like(made), where=verified))
+    return np.asarray(sure), nominal * np.maximum(ratio, least[:, None])

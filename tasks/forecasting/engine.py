@@ -52,11 +52,12 @@ class Forecast:
     """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there, and
     infinite where it is, but its state is broken."""
     standard_error: Array
-    """(H, N) such that the mean +- 1.645 of them covers 90 %; > 0 where `mean` is finite. Of labels
-    the probability that another one is true."""
+    """(H, N) such that the mean +- 1.645 of them covers 90 %, or more where events are rare, of which
+    it is not less than .8 of the root mean square error; > 0 where `mean` is finite. Of labels the
+    probability that another one is true."""
     confidence: Array
-    """(H, G) probability that the chunk's RMSE is within the tolerance; of labels, that the share
-    of cells with another one is."""
+    """(H, G) probability that the chunk's RMSE is within the tolerance, and that it is not of a kind
+    that was doubted and so not learnt; of labels, that the share of cells with another one is."""
     expected_rmse: Array
     """(H, G) expected chunk RMSE, variable's units; of labels, the expected share."""
 
@@ -114,20 +115,20 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
         cells = slice(state.starts[chunk], state.starts[chunk + 1])
         moved, wide = _adopt(state.recent[:, cells], new[cells], mean[:, cells], error[:, cells])
         mean[:, cells], error[:, cells] = clip(spec, moved), wide
+    found, believed = outlook.calibration, 1.0 - outlook.calibration.doubted
     if spec.categorical:
-        counts = outlook.calibration.ratios
-        error = np.where(np.isfinite(mean), counts[2][:, None], np.nan)
+        error = np.where(np.isfinite(mean), found.ratios[2][:, None], np.nan)
         rmse = chunk_rms(error, state.starts)
-        sure = np.where(np.isfinite(rmse), labels.confidence(counts)[:, None], np.nan)
-        return Forecast(mean, error, sure, rmse)
+        sure = np.where(np.isfinite(rmse), labels.confidence(found.ratios)[:, None], np.nan)
+        return Forecast(mean, error, believed * sure, rmse)
     nominal = chunk_rms(error, state.starts)
     if spec.is_constant:
         # No error was ever seen, so there is nothing to tell how likely one is but how often.
-        unchanged = labels.confidence(outlook.calibration.ratios)[:, None]
-        return Forecast(mean, error, np.where(np.isfinite(nominal), unchanged, np.nan), nominal)
-    return Forecast(
-        mean, error, *calibration.confidence(outlook.calibration, nominal, spec.tolerance)
-    )
+        unchanged = labels.confidence(found.ratios)[:, None]
+        sure = np.where(np.isfinite(nominal), unchanged, np.nan)
+        return Forecast(mean, error, believed * sure, nominal)
+    sure, expected = calibration.confidence(found, nominal, spec.tolerance)
+    return Forecast(mean, error, believed * sure, expected)
 
 
 def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Array:

@@ -43,6 +43,8 @@ class Learnt:
     """The captures that were learnt, on consecutive slots; those before a change of level moved."""
     captured: Window
     """The same as they came: hindcasts must not know of a change before it happened."""
+    doubted: float
+    """Share of the captured chunks that are not learnt: what is learnt says nothing of them."""
 
 
 def learn(
@@ -113,7 +115,9 @@ def learn(
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
     # Drift is counted from here: what changed before is learnt.
     state.correction[1] = 0.0
-    return Learnt(state, p_values, window, captured)
+    given = ~trusted | np.logical_or.reduceat(np.isfinite(values), starts[:-1], axis=1)
+    doubted = float(np.mean(~learnt[given])) if given.any() else 0.0
+    return Learnt(state, p_values, window, captured, doubted)
 
 
 def _screen(

@@ -21,6 +21,8 @@ from gnomon.tasks.forecasting.specification import Array, Specification
 
 ORIGINS = 40
 """Hindcasts that a refit makes, at most."""
+HEAD = 4
+"""Numbers before the arrays in a packed outlook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Outlook:
         """Everything in one float64 vector, without loss."""
         parts = [self.calibration.weights, self.calibration.factors, self.calibration.ratios]
         parts += [self.calibration.squares, self.patterns, self.coefficients, self.amplitudes]
-        head = [len(self.amplitudes), self.patterns.shape[1], self.slot]
+        head = [len(self.amplitudes), self.patterns.shape[1], self.slot, self.calibration.doubted]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
 
     @classmethod
@@ -90,9 +92,9 @@ class Outlook:
         """
         slots, cells, slot = (int(n) for n in packed[:3])
         leads, count, terms = spec.leads, len(CANDIDATES), spec.terms
-        shapes = [(leads, count), (leads,), (3, leads), (2, leads)]
+        shapes = [(leads, count), (leads,), (3, leads), (3, leads)]
         shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
-        ends = 3 + np.cumsum([int(np.prod(shape)) for shape in shapes])
+        ends = HEAD + np.cumsum([int(np.prod(shape)) for shape in shapes])
         if ends[-1] != len(packed):
             raise InvalidInput(
                 f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
@@ -100,9 +102,9 @@ class Outlook:
             )
         weights, factors, ratios, squares, patterns, coefficients, amplitudes = (
             np.array(part).reshape(shape)
-            for part, shape in zip(np.split(packed[3:], ends[:-1] - 3), shapes, strict=True)
+            for part, shape in zip(np.split(packed[HEAD:], ends[:-1] - HEAD), shapes, strict=True)
         )
-        calibration = Calibration(weights, factors, ratios, squares)
+        calibration = Calibration(weights, factors, ratios, squares, float(packed[3]))
         return cls(calibration, patterns, coefficients, amplitudes, slot)
 
 
@@ -157,7 +159,7 @@ def fit(
         found = modes.fit(window.values - season, weight)
     spec = replace(spec, modes=len(found.patterns))
     outlook = Outlook(
-        calibrate(spec, learnt.captured),
+        replace(calibrate(spec, learnt.captured), doubted=learnt.doubted),
         found.patterns,
         learnt.state.coefficients,
         found.amplitudes[-LONGEST:],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Of what is learnt: with another one it is learnt anew."""
 
 type Array = NDArray[np.float64]

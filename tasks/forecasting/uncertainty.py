@@ -19,6 +19,9 @@ NOMINAL_Z = 1.6448536269514722
 """Half width of the nominal interval in standard errors."""
 PRIOR_HINDCASTS = 2.0
 """Hindcasts' worth of weight of the next shorter lead's factor."""
+LEAST_SHARE = 0.8
+"""Of the root mean square error, the least standard error: less than what the quantile gives of
+normal (1), Laplace (.99) and Student errors with 3 degrees of freedom (.83)."""
 POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
@@ -123,30 +126,67 @@ def independent(weight: Array, stride: float) -> Array:
     return np.asarray(count / np.maximum(1.0, leads / stride))
 
 
-def factors(points: Array, weight: Array, number: Array) -> Array:
+def mean_squares(errors: Array, scale: Array) -> Array:
+    """Mean squares (..., 2) of errors (..., N) and of their scale there; NaN where there is none."""
+    known = np.isfinite(errors)
+    count = known.sum(axis=-1)
+    squares = (np.where(known, values**2, 0.0).sum(axis=-1) for values in (errors, scale))
+    return np.stack(
+        [np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in squares], axis=-1
+    )
+
+
+def factors(
+    points: Array, squares: Array, weight: Array, number: Array, *, correction: float = 1.0
+) -> Array:
     """Factor on the standard error at each lead that makes its nominal interval cover.
 
     Parameters
     ----------
     points : float64, (O, H, Q)
         Quantiles of each hindcast's absolute standardised errors.
+    squares : float64, (O, H, 2)
+        Mean squares of each hindcast's errors and of their scale.
     weight : float64, (O, H)
         Weight of each; 0 where it was not verified.
     number : float64, (H,)
         How many hindcasts these are worth, from `independent`.
+    correction : float
+        Of what the quantiles say.
 
     Returns
     -------
     float64, (H,)
         The hindcasts' `NOMINAL` quantile over `NOMINAL_Z`, shrunk to the next shorter lead's; with
         none at all, grown from it as the error of a random walk.
+
+    Notes
+    -----
+    Where events are so rare that most intervals need not reach them, a quantile says nothing of
+    their size. Then the interval covers more than it claims, as a standard error is not less than
+    `LEAST_SHARE` of the root mean square. That is of all cells and hindcasts together: one of a
+    cell that never changed before is beyond any measure.
     """
-    result = np.ones(points.shape[1])
+    quantile, root = np.zeros((2, len(number)))
+    for lead in np.flatnonzero(number > 0):
+        rows = weight[:, lead] > 0
+        each = weight[rows, lead]
+        quantile[lead] = _quantile(points[rows, lead], each) / NOMINAL_Z
+        missed, scale = each @ squares[rows, lead]
+        root[lead] = np.sqrt(missed / max(scale, SMALLEST**2))
+    least = LEAST_SHARE * _shrunk(root, number)
+    return np.maximum(correction * _shrunk(quantile, number), least)
+
+
+def _shrunk(found: Array, number: Array) -> Array:
+    """What so many hindcasts said at each lead (H,), shrunk to the next shorter lead's."""
+    result = np.ones(len(found))
     previous = 1.0
     for lead, count in enumerate(number):
         if count > 0:
-            found = _quantile(points[:, lead], weight[:, lead]) / NOMINAL_Z
-            mixed = (count * found**2 + PRIOR_HINDCASTS * previous**2) / (count + PRIOR_HINDCASTS)
+            mixed = (count * found[lead] ** 2 + PRIOR_HINDCASTS * previous**2) / (
+                count + PRIOR_HINDCASTS
+            )
             previous = max(float(np.sqrt(mixed)), 1e-6)
         elif lead:
             # Nothing is known of this lead: it may go on as a walk does.
@@ -161,12 +201,11 @@ def student(number: Array) -> Array:
 
 
 def _quantile(points: Array, weight: Array) -> float:
-    """`NOMINAL` quantile of weighted rows (O, Q)."""
-    rows = points[weight > 0]
-    each = np.repeat(weight[weight > 0], points.shape[1])
-    order = np.argsort(rows.ravel(), kind="stable")
+    """`NOMINAL` quantile of rows (O, Q) of some weight (O,)."""
+    each = np.repeat(weight, points.shape[1])
+    order = np.argsort(points.ravel(), kind="stable")
     share = np.cumsum(each[order]) / each.sum()
-    return float(rows.ravel()[order][np.searchsorted(share, NOMINAL)])
+    return float(points.ravel()[order][np.searchsorted(share, NOMINAL)])
 
 
 def predictive(sums: Array, prior_scale: float) -> tuple[Array, Array, Array]:

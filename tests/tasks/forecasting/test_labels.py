@@ -65,7 +65,10 @@ def calibration(squares: list[list[float]], persistence: float = 0.5) -> Calibra
     leads = len(squares[0])
     weights = np.zeros((leads, 7))
     weights[:, 0], weights[:, 1] = persistence, 1 - persistence
-    return Calibration(weights, np.ones(leads), np.zeros((3, leads)), np.array(squares))
+    stated = np.ones((1, leads))
+    return Calibration(
+        weights, np.ones(leads), np.zeros((3, leads)), np.concatenate([squares, stated])
+    )
 
 
 def test_the_last_capture_is_worse_by_what_hindcasts_say() -> None:

@@ -1,0 +1,77 @@
+"""Events that are rare: their size is in the error bar, and what was doubted in the confidence."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from tests.tasks.forecasting.series import Array, daily, fit, specification
+
+CAPTURES, SIDE = 80, 24
+
+
+def sprinkled(rng: np.random.Generator) -> Array:
+    """Single cells, here and there."""
+    shape = CAPTURES, SIDE, SIDE
+    return np.where(rng.random(shape) < 0.04, rng.exponential(3.0, shape), 0.0)
+
+
+def blobs(rng: np.random.Generator) -> Array:
+    """Showers that nothing tells of."""
+    field = gaussian_filter(rng.standard_normal((CAPTURES, SIDE, SIDE)), (0, 2, 2))
+    return np.maximum(field / field.std() - 1.8, 0.0) * 5.0
+
+
+def moving(rng: np.random.Generator) -> Array:
+    """Showers that last for a while."""
+    field = gaussian_filter(rng.standard_normal((CAPTURES, SIDE, SIDE)), (1.5, 2, 2))
+    return np.maximum(field / field.std() - 1.8, 0.0) * 5.0
+
+
+@pytest.mark.parametrize("make", [sprinkled, blobs, moving])
+def test_errors_of_rare_events_are_as_large_as_stated(
+    make: Callable[[np.random.Generator], Array],
+) -> None:
+    actual, stated, expected, covered = [], [], [], []
+    for seed in range(6):
+        # Chunks of 8 x 8.
+        grid = make(np.random.default_rng(seed)).reshape(CAPTURES, 3, 8, 3, 8)
+        values = grid.transpose(0, 1, 3, 2, 4).reshape(CAPTURES, -1)
+        starts = tuple(range(0, SIDE**2 + 1, 64))
+        leads = 6
+        found = fit(specification((1, 0, 0), leads=leads), values[:-leads], starts=starts)
+        issued = found.forecast()
+        error = np.abs(issued.mean - values[-leads:])
+        actual.append(np.mean(error**2))
+        stated.append(np.mean(issued.standard_error**2))
+        expected.append(np.mean(issued.expected_rmse**2))
+        covered.append(np.mean(error <= 1.645 * issued.standard_error))
+    size = np.mean(actual) ** 0.5
+    assert 0.7 * size <= np.mean(stated) ** 0.5 <= 1.4 * size
+    assert 0.7 * size <= np.mean(expected) ** 0.5 <= 1.4 * size
+    assert 0.87 <= np.mean(covered) <= 0.99
+
+
+def test_what_was_doubted_is_not_in_the_confidence() -> None:
+    spec = specification(tolerance=50.0)
+    values = daily(80, 30, seed=7)
+    starts = 0, 10, 20, 30
+    usual = fit(spec, values, starts=starts, gate=True)
+    assert usual.learnt.doubted == 0.0
+    events = values.copy()
+    events[[20, 34, 48, 62], :20] += 300.0
+    found = fit(spec, events, starts=starts, gate=True)
+    share = 8 / 240
+    assert found.learnt.doubted == pytest.approx(share)
+    highest = found.forecast().confidence.max()
+    assert highest <= 1.0 - share < usual.forecast().confidence.max()
+
+
+def test_what_is_not_trusted_was_doubted_and_land_was_not() -> None:
+    values = daily(60, 30, seed=8)
+    values[:, 20:] = np.nan
+    trusted = np.ones((60, 3), bool)
+    trusted[10:16, 0] = False
+    found = fit(specification(), values, starts=(0, 10, 20, 30), trusted=trusted)
+    assert found.learnt.doubted == pytest.approx(6 / 120)
