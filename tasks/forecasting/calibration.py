@@ -26,11 +26,11 @@ class Calibration:
     """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels, and of
     what never changed, what `labels.shares` says."""
     squares: Array
-    """(3, H) mean squared error of the last capture and of the forecast over the same hindcasts, and
-    what was stated of the forecast, variable's units; NaN where there were none."""
+    """(3, H) mean squared error of the last capture and of the forecast over the same hindcasts,
+    and what was stated of the forecast, variable's units; NaN where there were none."""
     doubted: float = 0.0
-    """Share of the captured chunks that were doubted, and so not learnt: if they are true, there may
-    be more of their kind."""
+    """Share of the captured chunks that were doubted, and so not learnt: if they are true, there
+    may be more of their kind."""
 
 
 def uncalibrated(spec: Specification) -> Calibration:
@@ -92,7 +92,7 @@ class Sequence:
         )
 
     def _squares(self, recent: Array, known: slice) -> Array:
-        """Mean squared errors (3, H) of the last capture and of the forecasts, as made and stated."""
+        """Mean squared errors (3, H): of the last capture, of the forecasts, and as stated."""
         verified = np.isfinite(self.squares[known]) & (recent[..., None] > 0)
         weight = np.where(verified, recent[..., None], 0.0)
         total = weight.sum(axis=0)
@@ -214,8 +214,8 @@ def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Ar
 
     Notes
     -----
-    The expected RMSE is the mean of a lognormal one, and not less than hindcasts had in all: of rare
-    events a logarithm sees too little.
+    The expected RMSE is the mean of a lognormal one, and not less than hindcasts had in all: of
+    rare events a logarithm sees too little.
     """
     location, scale, freedom = (
         part[:, None] for part in uncertainty.predictive(found.ratios, RATIO_SCALE)

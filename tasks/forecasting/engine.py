@@ -52,12 +52,12 @@ class Forecast:
     """(H, N) predicted values, variable's units; NaN where a cell is not, or no longer, there, and
     infinite where it is, but its state is broken."""
     standard_error: Array
-    """(H, N) such that the mean +- 1.645 of them covers 90 %, or more where events are rare, of which
-    it is not less than .8 of the root mean square error; > 0 where `mean` is finite. Of labels the
+    """(H, N) such that the mean +- 1.645 of them covers 90 %; more where events are rare, as it is
+    not less than .8 of the root mean square error; > 0 where `mean` is finite. Of labels the
     probability that another one is true."""
     confidence: Array
-    """(H, G) probability that the chunk's RMSE is within the tolerance, and that it is not of a kind
-    that was doubted and so not learnt; of labels, that the share of cells with another one is."""
+    """(H, G) probability that the chunk's RMSE is within the tolerance, and that it is not of a
+    kind that was doubted; of labels, that the share of cells with another one is."""
     expected_rmse: Array
     """(H, G) expected chunk RMSE, variable's units; of labels, the expected share."""
 

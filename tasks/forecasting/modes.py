@@ -19,6 +19,8 @@ CAPTURES_PER_MODE = 4
 """Captures that each mode needs."""
 LEAST_CAPTURES = 12
 """Captures below which there are no modes."""
+FILLINGS, FILLING = 4, 3
+"""How often gaps are filled, and with how many modes."""
 RIDGE = (0.1, 10.0)
 """Penalty of the regressions relative to the modes' mean variance: the first, plus the second
 over the number of captures."""
@@ -47,22 +49,38 @@ def fit(anomalies: Array, weights: Array) -> Modes:
         From the climatology, on consecutive slots; NaN where unknown.
     weights : float64, (T,)
         Weight of each slot.
+
+    Notes
+    -----
+    Gaps are filled with what the leading modes say of them, and the modes found again, a few times
+    (Beckers and Rixen 2003). An anomaly of zero in their place makes modes of what is missing.
     """
     known = np.isfinite(anomalies)
     seen = known.any(axis=1)
-    filled = np.where(known, anomalies, 0.0)
     count = int(seen.sum())
     largest = 0 if count < LEAST_CAPTURES else min(LARGEST, count // CAPTURES_PER_MODE)
-    weighted = filled * np.sqrt(weights)[:, None]
+    if largest == 0:
+        return Modes(np.zeros((0, known.shape[1])), np.full((len(known), 0), np.nan))
+    filled, root = np.where(known, anomalies, 0.0), np.sqrt(weights)[:, None]
+    patterns = _leading(filled * root, largest)
+    gaps = ~known & seen[:, None] & known.any(axis=0)
+    for _ in range(FILLINGS if gaps.any() else 0):
+        # Few of them: many would follow the noise, and the gaps with it.
+        few = patterns[:FILLING]
+        filled = np.where(gaps, project(few, anomalies) @ few, filled)
+        patterns = _leading(filled * root, largest)
+    return Modes(patterns, np.where(seen[:, None], project(patterns, anomalies), np.nan))
+
+
+def _leading(weighted: Array, largest: int) -> Array:
+    """Patterns (M, S) of the greatest variance of weighted anomalies (T, S), `largest` at most."""
     slots, cells = weighted.shape
     gram = weighted @ weighted.T if slots <= cells else weighted.T @ weighted
-    if largest == 0:
-        return Modes(np.zeros((0, cells)), np.full((slots, 0), np.nan))
     top = [max(0, len(gram) - largest), len(gram) - 1]
     variance, left = linalg.eigh(gram, subset_by_index=top)
     variance, left = variance[::-1], left[:, ::-1]
     # Rounding leaves some variance in a constant sample; a mode of it would be noise.
-    least = max(1e-3 * float(variance[:1].sum()), 1e-18 * float((filled**2).sum()), 1e-300)
+    least = max(1e-3 * float(variance[:1].sum()), 1e-18 * float((weighted**2).sum()), 1e-300)
     keep = min(largest, int((variance > least).sum()))
     if slots <= cells:
         patterns = (left[:, :keep] / np.sqrt(variance[:keep])).T @ weighted
@@ -70,9 +88,7 @@ def fit(anomalies: Array, weights: Array) -> Modes:
         patterns = left[:, :keep].T
     # Eigenvectors have no sign of their own; the largest weight is positive, whatever the library.
     largest_at = np.abs(patterns).argmax(axis=1)[:, None]
-    patterns = patterns * np.sign(np.take_along_axis(patterns, largest_at, axis=1))
-    amplitudes = np.where(seen[:, None], project(patterns, anomalies), np.nan)
-    return Modes(patterns, amplitudes)
+    return np.asarray(patterns * np.sign(np.take_along_axis(patterns, largest_at, axis=1)))
 
 
 def project(patterns: Array, anomalies: Array) -> Array:

@@ -127,7 +127,7 @@ def independent(weight: Array, stride: float) -> Array:
 
 
 def mean_squares(errors: Array, scale: Array) -> Array:
-    """Mean squares (..., 2) of errors (..., N) and of their scale there; NaN where there is none."""
+    """Mean squares (..., 2) of errors (..., N) and of their scale; NaN where there are none."""
     known = np.isfinite(errors)
     count = known.sum(axis=-1)
     squares = (np.where(known, values**2, 0.0).sum(axis=-1) for values in (errors, scale))

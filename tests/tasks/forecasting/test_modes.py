@@ -73,3 +73,17 @@ def test_signs_and_order_do_not_hang_on_the_library() -> None:
 def test_constant_fields_have_no_modes() -> None:
     assert modes.fit(np.zeros((50, 10)), np.ones(50)).patterns.shape == (0, 10)
     assert modes.fit(np.full((50, 10), np.nan), np.ones(50)).patterns.shape == (0, 10)
+
+
+def test_what_is_missing_makes_no_mode() -> None:
+    """On a trend a chunk that is missing is far from zero: a mode of it would be of the gaps."""
+    rng = np.random.default_rng(6)
+    trend = np.linspace(-15.0, 15.0, 100)[:, None] * np.linspace(0.8, 1.2, 64)
+    values = trend + rng.standard_normal((100, 64))
+    whole = modes.fit(values, np.ones(100))
+    missing = np.repeat(rng.random((100, 8)) < 0.2, 8, axis=1)
+    found = modes.fit(np.where(missing, np.nan, values), np.ones(100))
+    assert abs(found.patterns[0] @ whole.patterns[0]) > 0.999
+    for modes_found in (whole, found):
+        share = modes_found.amplitudes.var(axis=0)
+        assert share[0] > 0.97 * share.sum()

@@ -20,13 +20,13 @@ def sprinkled(rng: np.random.Generator) -> Array:
 def blobs(rng: np.random.Generator) -> Array:
     """Showers that nothing tells of."""
     field = gaussian_filter(rng.standard_normal((CAPTURES, SIDE, SIDE)), (0, 2, 2))
-    return np.maximum(field / field.std() - 1.8, 0.0) * 5.0
+    return np.asarray(np.maximum(field / field.std() - 1.8, 0.0) * 5.0)
 
 
 def moving(rng: np.random.Generator) -> Array:
     """Showers that last for a while."""
     field = gaussian_filter(rng.standard_normal((CAPTURES, SIDE, SIDE)), (1.5, 2, 2))
-    return np.maximum(field / field.std() - 1.8, 0.0) * 5.0
+    return np.asarray(np.maximum(field / field.std() - 1.8, 0.0) * 5.0)
 
 
 @pytest.mark.parametrize("make", [sprinkled, blobs, moving])
