@@ -39,8 +39,8 @@ WINDOW = 64
 WINDOW_BYTES = 2**26
 """Memory that their digests may take."""
 RICH_CELLS, FEW_STATES = 16, 16
-"""Numbers in so many cells do not repeat by accident; of flags, text and single numbers, so many
-states must have been different before one that repeats is doubted."""
+"""Numbers in so many cells, of one chunk or of several, do not repeat by accident; of flags, text
+and single numbers, so many states must have been different before one that repeats is doubted."""
 USUAL = 0.1
 """Share of cells that had a value before, above which it is no fill value."""
 
@@ -219,7 +219,8 @@ def repeats(
     -------
     dict
         ``unchanged``: a chunk that always changed has the digest of the capture before.
-        ``replayed``: it has the digest of an older one.  Both bool (step, *chunk grid).
+        ``replayed``: it has the digest of an older one; so must its neighbours if it has but few
+        cells.  Both bool (step, *chunk grid).
     """
     window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
     least = 2 if _is_rich(captures.variable) else FEW_STATES
@@ -236,12 +237,14 @@ def repeats(
     for k, now in enumerate(new):
         if len(history) >= least:
             past, trusted = np.stack(history[-window:]), np.stack(believed[-window:])
-            again = (past == now).any(axis=0)
-            if again.any():
-                lively = _always_changed(past[:, again], trusted[:, again], least)
-                stuck = past[-1][again] == now[again]
-                unchanged[k, again] = lively & stuck
-                replayed[k, again] = lively & ~stuck
+            again = np.flatnonzero((past == now).any(axis=0))
+            lively = again[_always_changed(past[:, again], trusted[:, again], least)]
+            stuck = past[-1][lively] == now[lively]
+            unchanged[k, lively[stuck]] = True
+            older = lively[~stuck]
+            alike = past[:, older] == now[older]
+            many = alike.sum(axis=1) * prod(captures.variable.chunks) >= RICH_CELLS
+            replayed[k, older] = alike[many].any(axis=0)
         history.append(now)
         believed.append(np.ones(now.size, bool))
     shape = rows.shape[:-1]

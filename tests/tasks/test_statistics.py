@@ -74,11 +74,16 @@ def test_infinities_are_counted_once() -> None:
 
 
 def stack(
-    digests: list[list[int]], *, suspect: tuple[int, ...] = (), dtype: str = "<f4", cells: int = 64
+    digests: list[list[int]],
+    *,
+    suspect: tuple[int, ...] = (),
+    dtype: str = "<f4",
+    cells: int = 64,
+    chunks: int = 2,
 ) -> CaptureStack:
-    """Captures of which only the digests of two chunks and what was suspect matter."""
+    """Captures of which only the digests of some chunks and what was suspect matter."""
     steps = [np.array([[0, 0, 0, d, d] for d in step], np.int64) for step in digests]
-    status = [np.full(2, SUSPECT if k in suspect else TRUSTED) for k in range(len(steps))]
+    status = [np.full(chunks, SUSPECT if k in suspect else TRUSTED) for k in range(len(steps))]
     variable = SimpleNamespace(numpy_dtype=np.dtype(dtype), chunks=(cells,))
     fake: Any = SimpleNamespace(
         rows=steps.__getitem__, status=status.__getitem__, variable=variable
@@ -116,12 +121,29 @@ def test_what_was_judged_a_replay_does_not_excuse_the_next() -> None:
     assert again["unchanged"].all()
 
 
-@pytest.mark.parametrize(("dtype", "cells"), [("|b1", 64), ("|u1", 64), ("|O", 64), ("<f4", 4)])
+@pytest.mark.parametrize(("dtype", "cells"), [("|b1", 64), ("|u1", 64), ("|O", 64), ("<f4", 8)])
 def test_few_possible_states_repeat_by_accident(dtype: str, cells: int) -> None:
     for count, doubted in ((FEW_STATES - 1, False), (FEW_STATES, True)):
         past = stack([[k, k] for k in range(count)], dtype=dtype, cells=cells)
-        found = repeats(past, range(count), rows([[0, 1]]))["replayed"]
+        found = repeats(past, range(count), rows([[0, 0]]))["replayed"]
         assert found.all() == found.any() == doubted
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "|u1"])
+def test_a_single_number_repeats_by_accident_however_many_there_were(dtype: str) -> None:
+    """Of 40 numbers that were all different, the next is like one of them once in 20 times."""
+    past = stack([[k, 100 + k] for k in range(40)], dtype=dtype, cells=1)
+    assert not repeats(past, range(40), rows([[7, 123]]))["replayed"].any()
+
+
+def test_many_single_numbers_are_replayed_together() -> None:
+    steps = [[100 * k + c for c in range(20)] for k in range(20)]
+    past = stack(steps, cells=1, chunks=20)
+    other = [[5000 + c for c in range(20)]]
+    assert repeats(past, range(20), rows([steps[4]]))["replayed"].all()
+    # Two of them are like they were, but at different times.
+    other[0][3], other[0][9] = steps[4][3], steps[7][9]
+    assert not repeats(past, range(20), rows(other))["replayed"].any()
 
 
 def test_a_cycle_is_told_of_once() -> None:
