@@ -268,11 +268,13 @@ def _issue(
     scale = tracking.innovation_scale(state) * np.exp(state.spread(state.correction[0]))
     season = tracking.seasons(state, climatology.features(spec, times_s))
     chunk = state.spread(np.arange(state.chunks))
-    unseen = tracking.unseen(state)
+    unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
     for first in range(0, state.cells, TILE):
         cells = slice(first, min(first + TILE, state.cells))
         made = predict(spec, state.crop(cells), times_s, damping[cells], modes)
-        growth = uncertainty.growth(damping[cells], season[:, chunk[cells]], unseen[cells])
+        growth = uncertainty.growth(
+            damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
+        )
         mean = clip(spec, (weights[:, None] @ made)[:, 0])
         yield cells, mean, scale[cells] * np.sqrt(growth) * factors
 

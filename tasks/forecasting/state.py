@@ -54,7 +54,7 @@ class State:
     anchor: Array
     """(N,) the climatology's mean at the last refit, which the modes are departures from."""
     clock: Array
-    """(2 + P, G) last slot, learnt captures, then the times of `recent` in seconds."""
+    """(3 + P, G) last slot, learnt captures, slot of the last one, times of `recent` in seconds."""
     information: Array
     """(K, K, G) faded X'X of the harmonic regressors, with what is left of their prior."""
     pooled: Array
@@ -90,14 +90,15 @@ class State:
     @property
     def recent_times(self) -> Array:
         """(P,) times of `recent`, seconds."""
-        return self.clock[2:, 0]
+        return self.clock[3:, 0]
 
     @property
     def is_sound(self) -> bool:
         """Whether these can be the sums that captures leave behind."""
         sums = self.variance, self.count, self.products[0], self.present, self.clock[1]
+        slots = self.clock[[0, 2]]
         sound = [((s >= 0.0) & np.isfinite(s)).all() for s in sums]
-        return bool(all(sound) and (self.present <= 1.0).all() and np.isfinite(self.clock[0]).all())
+        return bool(all(sound) and (self.present <= 1.0).all() and np.isfinite(slots).all())
 
     def copy(self) -> State:
         """An equal state that shares nothing."""
@@ -183,7 +184,7 @@ def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, t
         "anchor": (),
     }
     chunks: dict[str, tuple[int, ...]] = {
-        "clock": (2 + past,),
+        "clock": (3 + past,),
         "information": (terms, terms),
         "pooled": (6,),
         "surprises": (3,),
@@ -202,8 +203,8 @@ def empty(spec: Specification, starts: Ints) -> State:
     state = State(np.asarray(starts, np.int64), **parts)
     state.coefficients[:] = np.nan
     state.recent[:] = np.nan
-    state.clock[0] = -1.0
-    state.clock[2:] = np.nan
+    state.clock[[0, 2]] = -1.0
+    state.clock[3:] = np.nan
     return state
 
 

@@ -18,6 +18,7 @@ from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State
 from gnomon.tasks.forecasting.sweep import (
     LARGEST_DAMPING,
+    LEARNT,
     SHRINKAGE,
     SURPRISE_MEMORY,
     Captures,
@@ -32,6 +33,8 @@ LIMITS = 2000
 """Departures scored before, beyond which the limit of the gate is the same."""
 ALLOWANCE = 1.0
 """Mean normal score of departures up to which nothing has drifted."""
+LEAST_COUNT = 5.0
+"""Innovations that a damping is taken to be known from, at least."""
 DRIFTED = 8.0
 """Sum of the scores beyond it at which a chunk has drifted."""
 
@@ -143,7 +146,9 @@ def advance(
     passed = rows[stops - 1]
     state.clock[0] = slots[passed]
     state.clock[1] = learnt
-    state.clock[2:] = times[stops + np.arange(past - 1, -1, -1)[:, None]]
+    latest = np.where(outcome == LEARNT, slots[:, None], -1).max(axis=0, initial=-1)
+    state.clock[2] = np.maximum(state.clock[2], latest)
+    state.clock[3:] = times[stops + np.arange(past - 1, -1, -1)[:, None]]
     return Judged(special.stdtr(scores[1], -scores[0]), outcome, passed + 1, doubted)
 
 
@@ -207,14 +212,30 @@ def seasons(state: State, regressors: Array) -> Array:
 def spread(spec: Specification, state: State, times_s: Array, damped: Array) -> Array:
     """Standard deviation (H, N) of what a first-order process does in the next slots."""
     season = seasons(state, climatology.features(spec, times_s))
-    grown = uncertainty.growth(damped, state.spread(season), unseen(state))
+    grown = uncertainty.growth(damped, state.spread(season), unseen(state), lasting(state, damped))
     return np.asarray(innovation_scale(state) * np.sqrt(grown))
 
 
 def unseen(state: State) -> Array:
-    """Slots (N,), the last ones, that have no value of a cell; infinite where none has."""
+    """Slots (N,), the last ones, that have no value of a cell.
+
+    Beyond what the state keeps, those since its chunk was learnt.
+    """
     known = np.isfinite(state.recent)
-    return np.where(known.any(axis=0), known.argmax(axis=0), np.inf)
+    since = np.maximum(state.slot - state.clock[2], len(known))
+    return np.where(known.any(axis=0), known.argmax(axis=0), state.spread(since))
+
+
+def lasting(state: State, damped: Array) -> Array:
+    """Damping (N,) for the error after slots without a value, up to 1.
+
+    Notes
+    -----
+    The autocorrelation of a short record is too small by (1 + 3 r) / n (Marriott and Pope 1954); of
+    a random walk it says that errors stop growing. The bias is added.
+    """
+    count = np.maximum(state.count, LEAST_COUNT)
+    return np.minimum((count * damped + 1.0) / (count - 3.0), 1.0)
 
 
 def innovation_scale(state: State) -> Array:
@@ -269,9 +290,9 @@ def rewind(state: State, first: int) -> None:
     past = len(state.recent)
     drop = min(past, state.slot - first + 1)
     state.recent[:] = np.concatenate([state.recent[drop:], np.full((drop, state.cells), np.nan)])
-    times = state.clock[2:].copy()
+    times = state.clock[3:].copy()
     older = times[-1] if drop < past else times[0]
-    state.clock[2:] = np.concatenate([times[drop:], np.full((drop, 1), older)])
+    state.clock[3:] = np.concatenate([times[drop:], np.full((drop, 1), older)])
     state.clock[0] = first - 1
 
 

@@ -26,7 +26,9 @@ POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
 
-def growth(damping: Array, seasons: Array, unseen: Array | None = None) -> Array:
+def growth(
+    damping: Array, seasons: Array, unseen: Array | None = None, lasting: Array | None = None
+) -> Array:
     """Error variance at each lead relative to one slot's innovations, of a first-order process.
 
     Parameters
@@ -37,6 +39,8 @@ def growth(damping: Array, seasons: Array, unseen: Array | None = None) -> Array
         Variance of the innovations of each slot ahead, over their mean.
     unseen : float64, (N,), optional
         Slots, the last ones, of which no value is known; None: all are.
+    lasting : float64, (N,), optional
+        Damping over these, up to 1; None: as over the others.
 
     Returns
     -------
@@ -45,10 +49,14 @@ def growth(damping: Array, seasons: Array, unseen: Array | None = None) -> Array
     """
     square = np.minimum(damping**2, 0.99)
     result = np.array(seasons, np.float64)
-    if unseen is not None:
-        result[0] += square * (1.0 - square**unseen) / (1.0 - square)
     for lead in range(1, len(result)):
         result[lead] += square * result[lead - 1]
+    if unseen is not None:
+        kept = square if lasting is None else lasting**2
+        rest = 1.0 - kept
+        passed = np.divide(1.0 - kept**unseen, rest, out=unseen.astype(np.float64), where=rest > 0)
+        for lead in range(len(result)):
+            result[lead] += passed * kept ** (lead + 1)
     return result
 
 

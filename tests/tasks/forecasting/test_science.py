@@ -182,3 +182,21 @@ def test_a_tide_is_found_in_the_data() -> None:
     noise = autoregressive((0.5,), len(time), 20, seed=42)
     plain = identify(time, noise, interval_s=HOUR, leads=6, year_s=365.25 * 86400)
     assert plain.periods_s == (86400.0,)
+
+
+@pytest.mark.parametrize("gap", [5, 20, 60])
+@pytest.mark.parametrize("damping", [0.5, 0.9, 1.0])
+def test_intervals_hold_after_a_chunk_was_missing_for_long(gap: int, damping: float) -> None:
+    """The record of a walk looks damped; its error goes on growing all the same."""
+    covered = []
+    for seed in range(12):
+        if damping < 1.0:
+            values = autoregressive((damping,), 80 + gap + 6, 64, seed=seed)
+        else:
+            values = np.cumsum(autoregressive((), 80 + gap + 6, 64, seed=seed), axis=0)
+        seen = values[:-6].copy()
+        seen[80:, :32] = np.nan
+        issued = fit(specification((1, 0, 0)), seen, starts=(0, 32, 64)).forecast()
+        error = np.abs(issued.mean - values[-6:])[:, :32]
+        covered.append(np.mean(error <= 1.645 * issued.standard_error[:, :32]))
+    assert 0.86 <= np.mean(covered) <= 0.985
