@@ -33,13 +33,15 @@ Floats = NDArray[np.float64]
 WIDTHS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035489004}
 """Half width of the nominal intervals, in standard errors."""
 DRAWS = 1000
-"""Bootstrap samples of the trials."""
+"""Bootstrap samples of the states that were damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One damaged state; errors over its estimated cells, variable's units."""
 
+    state: int
+    """Its number in the source: several trials may damage one."""
     truth: Floats
     """(n,) what the source really had."""
     last: Floats
@@ -62,13 +64,13 @@ def run_trials(
     """Yield trials with so many captures of history; None where the damage was not found."""
     rng = np.random.default_rng(20240229)
     steps = data.sizes["time"]
-    late = np.linspace(max(captures, 0.3 * steps), steps - 1, options.trials).astype(int)
+    late = np.linspace(max(captures, 0.3 * steps), steps - 1, options.trials).round().astype(int)
     for number, now in enumerate(late):
         truth = data[variable].isel(time=int(now)).values.astype(np.float64)
         hole = place_hole(truth, rng, options)
         place = folder / f"{captures}-{number}"
         part = data.isel(time=slice(int(now) - captures, int(now) + 1))
-        yield run_trial(part, variable, options.chunk, hole, place)
+        yield run_trial(part, variable, options.chunk, hole, place, int(now))
 
 
 def place_hole(
@@ -92,7 +94,12 @@ def place_hole(
 
 
 def run_trial(
-    part: xr.Dataset, variable: str, chunk: list[int], hole: tuple[slice, ...], place: Path
+    part: xr.Dataset,
+    variable: str,
+    chunk: list[int],
+    hole: tuple[slice, ...],
+    place: Path,
+    state: int,
 ) -> Trial | None:
     """Capture all states but the last, damage that, heal, and compare with what was there."""
     source = str(place.with_suffix(".zarr"))
@@ -120,6 +127,7 @@ def run_trial(
     point = points["healed"]
     status = repository.status()["variables"][variable]
     return Trial(
+        state,
         truth[-1][scored],
         truth[-2][scored],
         forecast[variable].values[scored].astype(np.float64),
@@ -189,19 +197,26 @@ def forecast_next(past: Floats, regressors: Floats) -> tuple[Floats, Floats, Flo
     return expected.reshape(shape), error.reshape(shape), errors.reshape(-1, *shape)
 
 
+def draw_states(states: NDArray[np.int_]) -> Floats:
+    """Return how often each trial counts (draws, trials) in bootstrap samples of the states."""
+    _, number = np.unique(states, return_inverse=True)
+    count = int(number.max()) + 1
+    drawn = np.random.default_rng(1).multinomial(count, np.full(count, 1 / count), DRAWS)
+    return np.asarray(drawn[:, number], np.float64)
+
+
 def summarise(trials: list[Trial], undetected: int) -> dict[str, Any]:
     """Return figures over all trials, each cell counted once, with 90 % bootstrap intervals."""
     if not trials:
         return {"trials": 0, "damage not found": undetected}
-    rng = np.random.default_rng(1)
-    draws = rng.integers(0, len(trials), (DRAWS, len(trials)))
+    draws = draw_states(np.array([trial.state for trial in trials]))
     cells = np.array([len(t.truth) for t in trials], float)
 
     def squares(name: str) -> Floats:
         return np.array([np.sum((getattr(t, name) - t.truth) ** 2) for t in trials])
 
     def ratio(above: Floats, below: Floats, *, root: bool) -> list[float]:
-        every = [above.sum() / below.sum(), *(above[draws].sum(1) / below[draws].sum(1))]
+        every = [above.sum() / below.sum(), *((draws @ above) / (draws @ below))]
         values = np.sqrt(every) if root else np.array(every)
         return [float(v) for v in (values[0], *np.quantile(values[1:], [0.05, 0.95]))]
 
@@ -245,7 +260,7 @@ def main() -> None:
     parser.add_argument("source", help="anything xarray opens")
     parser.add_argument("--variable", required=True, help="variable with a time dimension")
     parser.add_argument("--captures", type=int, nargs="+", default=[9, 20, 40])
-    parser.add_argument("--trials", type=int, default=24, help="damaged states (default 24)")
+    parser.add_argument("--trials", type=int, default=40, help="damaged states (default 40)")
     parser.add_argument("--chunk", type=int, nargs="+", help="cells of a chunk on each axis")
     parser.add_argument("--block", type=int, nargs="+", help="damage a block of this extent")
     parser.add_argument("--json", action="store_true", help="print JSON")
