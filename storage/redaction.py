@@ -61,6 +61,10 @@ _QUOTED = re.compile(
     re.I,
 )
 _ASSIGNED = re.compile(rf"""((?:{_SETTING}|\btoken)=)([^\s,;&"'<>)]+)""", re.I)
+_SPOKEN = re.compile(
+    rf"""({_SETTING}\s{{0,9}}:\s{{1,9}}|\bbearer\s{{1,9}}(?=[^\s\d]{{0,200}}\d))([^\s,;&"'<>)]+)""",
+    re.I,
+)
 _HEADER = re.compile(
     r"""((?:authorization["']?\s{0,9}[:=]\s{0,9}(?:b?["'])?"""
     r"""(?:(?:aws4-hmac-sha256|basic|bearer|digest)\s{1,9})?"""
@@ -122,7 +126,7 @@ def _hide(text: str) -> tuple[str, list[str]]:
         return found[0][: start - found.start()] + HIDDEN + found[0][end - found.start() :]
 
     text = _QUERY.sub(parameter, text)
-    for pattern in (_QUOTED, _ASSIGNED, _HEADER, _ELEMENT):
+    for pattern in (_QUOTED, _ASSIGNED, _HEADER, _SPOKEN, _ELEMENT):
         text = pattern.sub(setting, text)
     return text, kinds
 

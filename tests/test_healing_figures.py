@@ -47,7 +47,7 @@ def test_a_trial_counts_its_chunks(tmp_path: Path) -> None:
     for variable in data.variables.values():
         variable.encoding = {}
     hole = (slice(2, 6), slice(2, 6))
-    trial = heal.run_trial(data, "sst", [4, 4], hole, tmp_path / "r")
+    trial = heal.run_trial(data, "sst", [4, 4], hole, tmp_path / "r", 24)
     assert trial is not None
     assert len(trial.truth) == 64
     assert trial.within in (0, 0.25, 0.5, 0.75, 1)

@@ -40,6 +40,8 @@ SECRETS = {
     "connection string": f"AccountName=a;AccountKey={SECRET};EndpointSuffix=core.windows.net",
     "basic": f"'Authorization': 'Basic {SECRET}'",
     "bearer": f"authorization: Bearer {SECRET}",
+    "bearer, without a header": f"401 of the server to Bearer {SECRET}7",
+    "free text": f"login failed, password: {SECRET}, user: me; client_key : {SECRET}",
     "what S3 replies": f"<AWSAccessKeyId>{SECRET}</AWSAccessKeyId>",
     "digits and a slash, no port in S3": f"s3://AKIA0000:40/{SECRET}@bucket/x",
     "nor in Azure, chained": f"simplecache::abfss://me:7/{SECRET}@container/x",
@@ -97,6 +99,7 @@ ORDINARY = [
     "key: 'lat' has no token",
     "no index found for key='lat'; unexpected token: '}'",
     "units: 'K', password",
+    "a bearer token is needed; the bearer of it may read",
     "",
 ]
 
