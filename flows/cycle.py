@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from gnomon.flows import steps
+from gnomon.flows import checks, steps
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
 from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound, Unreadable
@@ -197,7 +197,7 @@ class Cycle:
         found = self._call(steps.capture, self._url, planned)
         if found.unread:
             return self._leave_out(planned, found.unread)
-        judgement = self._call(steps.check_actual, self._url, found, self._settings)
+        judgement = self._call(checks.check_actual, self._url, found, self._settings)
         sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
         calendar = Repository.open(self._url).settings.calendar
         times = [format_instant(i, calendar) for i in planned.instants]
@@ -257,7 +257,7 @@ class Cycle:
         if incidents:
             self._outbox.send()
         shadowed = call(steps.materialize, url, learnt)
-        verdict = call(steps.check_prediction, url, shadowed, self._settings)
+        verdict = call(checks.check_prediction, url, shadowed, self._settings)
         if verdict.suspect:
             shadowed = call(steps.withhold, url, shadowed, verdict)
         due = call(steps.next_update, url, shadowed, self._settings)

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import gnomon
-from gnomon.flows import steps
+from gnomon.flows import checks, steps
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.forecaster import ForecasterState
@@ -168,14 +168,14 @@ def test_a_run_that_dies_is_completed_by_the_next(
 
 def test_two_writers_do_not_mix(grown: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     grown.arrive(HISTORY, HISTORY + 1)
-    true = steps.check_actual
+    true = checks.check_actual
 
     def slow(*arguments: Any) -> Any:
-        monkeypatch.setattr(steps, "check_actual", true)
+        monkeypatch.setattr(checks, "check_actual", true)
         grown.open().update()
         return true(*arguments)
 
-    monkeypatch.setattr(steps, "check_actual", slow)
+    monkeypatch.setattr(checks, "check_actual", slow)
     report = grown.open().update()
     assert (report.captured, report.message) == ([], "another run has made the shadow")
     assert kinds(grown.open()) == ["init", "capture", "shadow", "capture", "shadow"]
@@ -185,14 +185,14 @@ def test_a_verdict_during_an_update_is_not_overlooked(
     grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown.arrive(HISTORY, HISTORY + 1)
-    true = steps.check_prediction
+    true = checks.check_prediction
 
     def slow(*arguments: Any) -> Any:
-        monkeypatch.setattr(steps, "check_prediction", true)
+        monkeypatch.setattr(checks, "check_prediction", true)
         grown.open().judge("2001-01-20", accept=False)
         return true(*arguments)
 
-    monkeypatch.setattr(steps, "check_prediction", slow)
+    monkeypatch.setattr(checks, "check_prediction", slow)
     report = grown.open().update()
     assert len(report.captured) == len(report.repeated) == 1
     assert report.refit == {"sst": "a verdict changed what was learnt"}
