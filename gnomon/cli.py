@@ -3,13 +3,10 @@
 Everything heavy is imported inside the commands, so that ``gnomon --help`` answers at once.
 """
 
-import os
-import re
 import signal
 import sys
 from pathlib import Path
-from traceback import format_exc
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +25,7 @@ from gnomon.console import (
     printing,
     progress_of,
 )
+from gnomon.failures import Terminated, fail, tell, terminate
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -63,7 +61,7 @@ def main() -> None:
     open_missing_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         # Not standalone: Typer's own way to say what is wrong takes several lines.
         code = app(standalone_mode=False)
@@ -73,63 +71,20 @@ def main() -> None:
         drop_output()
         if isinstance(error.__cause__, BrokenPipeError):
             sys.exit(READER_GONE)
-        _fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
+        fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
     except GnomonError as error:
-        _fail(str(error), error.exit_code)
-    except _Terminated:
-        _fail("terminated; nothing half-done was kept, run the command again", 128 + signal.SIGTERM)
+        fail(str(error), error.exit_code)
+    except Terminated:
+        fail("terminated; nothing half-done was kept, run the command again", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing half-done was kept, run the command again", 130)
+        fail("interrupted; nothing half-done was kept, run the command again", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's usage errors; their module is private
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()  # type: ignore[attr-defined]
                 sys.exit(2)
-            _fail(f"{' '.join(error.format_message().split())} See --help.", 2)
-        _fail(*_told(error))
-    sys.exit(code)
-
-
-def _told(error: Exception) -> tuple[str, int]:
-    """Return what to say of an error that nobody foresaw, and the exit code."""
-    from gnomon.storage.redaction import one_line, redacted
-
-    if os.environ.get("GNOMON_DEBUG"):
-        print(redacted(format_exc()), end="", file=sys.stderr)
-    if (failure := _store_failure(error)) is not None:
-        return f"a store failed: {failure}; nothing was committed, mend it and run again", 6
-    text = one_line(error, 300)
-    return f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1
-
-
-class _Terminated(BaseException):
-    """The process was asked to end: what was begun is undone on the way out."""
-
-
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what follows must end
-    raise _Terminated
-
-
-def _store_failure(error: Exception) -> str | None:
-    """Return why a store did not take or give bytes, in its own words; None for other errors."""
-    from obstore.exceptions import BaseError
-
-    from gnomon.storage.redaction import one_line
-
-    if isinstance(error, OSError):
-        place = "" if error.filename is None else f": {error.filename}"
-        return f"{error.strerror}{place}" if error.strerror else one_line(error)
-    if not isinstance(error, BaseError):
-        return None
-    said = re.search(r'message: "([^"]+)"', str(error))
-    return said[1] if said else one_line(error)
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    from gnomon.storage.redaction import redacted
-
-    print(f"gnomon: error: {redacted(text)}", file=sys.stderr)
+            fail(f"{' '.join(error.format_message().split())} See --help.", 2)
+        fail(*tell(error))
     sys.exit(code)
 
 

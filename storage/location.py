@@ -26,10 +26,11 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from gnomon.storage.credentials import refuse_credentials
+from gnomon.storage.durable import force
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.redaction import one_line
 
-__all__ = ["Location", "force_name", "force_tree"]
+__all__ = ["Location"]
 
 _MEMORY: dict[str, MemoryStore] = {}
 """The ``memory://name`` stores of this process."""
@@ -165,7 +166,7 @@ class Location:
         finally:
             beside.unlink(missing_ok=True)
         for folder in _folders(path, self.path or path):
-            _fsync(folder)
+            force(folder)
 
     def replace(self, name: str, data: bytes) -> None:
         """Overwrite an object, for a repair; a reader sees the old bytes or the new."""
@@ -321,8 +322,8 @@ class Location:
         folders = {folder for path in paths for folder in _folders(path, self.path)}
         try:
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(_fsync, paths))
-                list(pool.map(_fsync, folders))
+                list(pool.map(force, paths))
+                list(pool.map(force, folders))
         except OSError as error:
             raise Unavailable(
                 f"{self.url}: what was written could not be forced to the disk: {error}; "
@@ -387,25 +388,3 @@ def _link(beside: Path, path: Path) -> None:
 def _folders(path: Path, top: Path) -> list[Path]:
     inside = [parent for parent in path.parents if parent == top or top in parent.parents]
     return [*inside, top.parent] if os.access(top.parent, os.R_OK) else inside
-
-
-def force_tree(path: Path) -> None:
-    """Force a file, or a folder and all that is in it, to the disk."""
-    paths = [path, *path.rglob("*")] if path.is_dir() else [path]
-    folders = {p for p in paths if p.is_dir()}
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(_fsync, (p for p in paths if p not in folders)))
-        list(pool.map(_fsync, folders))
-
-
-def force_name(path: Path) -> None:
-    """Force to the disk that there is something of this name."""
-    _fsync(path.absolute().parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

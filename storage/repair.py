@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Entry, load_manifest, object_hash, write_manifest
-from gnomon.storage.captures import BASE, CODING, DIGEST, FILTER, UNCHANGED, CaptureStack
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.check import CheckReport, check
 from gnomon.storage.delta import digest, ordered, planar, residual_dtype, subtracted
+from gnomon.storage.encoding import BASE, CODING, DIGEST, FILTER, UNCHANGED
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Index

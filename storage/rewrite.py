@@ -12,16 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import (
-    BASE,
-    COLUMNS,
-    DIGEST,
-    MAX_CHAIN,
-    STATUS,
-    CaptureStack,
-    Held,
-    encode_unit,
-)
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, MAX_CHAIN, STATUS, Held, encode_unit
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.log import Record
 from gnomon.storage.model import Variable

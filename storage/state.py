@@ -8,27 +8,21 @@ types and the user wanted to go on: each era has settings and captures of its ow
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from gnomon.storage.documents import NONSENSE, items, number, optional, text, whole
+from gnomon.storage.bodies import check_learnt, check_predicted, check_report, folder_name
+from gnomon.storage.documents import NONSENSE, items, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
 from gnomon.storage.model import MISSING, SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
-from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, members_of, size
+from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, size
 
 __all__ = ["State", "fold"]
-
-MOST_ROWS = 2**16
-"""Rows or columns of a forecaster's state."""
-
-LONGEST = 200
-"""Characters of a folder's name: most file systems take 255 bytes."""
 
 Place = tuple[str, int]
 """Slab and position in it."""
@@ -235,7 +229,7 @@ class _Folding:
     def take(self, record: Record) -> None:
         """Add what a record says; kinds that say nothing of the state are passed over."""
         if "id" in record.body:
-            self._folders[_text(record.body["id"])] = record.sequence
+            self._folders[folder_name(record.body["id"])] = record.sequence
         match record.kind:
             case "capture":
                 self._capture(record)
@@ -253,10 +247,10 @@ class _Folding:
 
     def _capture(self, record: Record) -> None:
         body = record.body
-        slab = _text(body["id"])
+        slab = folder_name(body["id"])
         self._slabs[slab] = self._roots(body)
         for entry in body["variables"].values():
-            _text(entry["ledger"])
+            folder_name(entry["ledger"])
         raw = bytes.fromhex(body["raw_times"])
         instants = items(body["instants"], "instants", whole, most=MOST_CAPTURES)
         suspects = items(body["suspects"], "suspects", size, most=MOST_CAPTURES)
@@ -291,7 +285,7 @@ class _Folding:
 
     def _roots(self, body: dict[str, Any]) -> dict[str, str]:
         """Return the root of every variable's index; all variables must be there, and no others."""
-        roots = {n: _text(e["root"]) for n, e in body["variables"].items()}
+        roots = {n: folder_name(e["root"]) for n, e in body["variables"].items()}
         if roots.keys() != self._counts.keys():
             raise ValueError(f"it has the variables {', '.join(roots)}")
         return roots
@@ -300,16 +294,16 @@ class _Folding:
         body = record.body
         instants = items(body["instants"], "instants", whole, most=MOST_LEADS)
         for entry in body["variables"].values():
-            _check_predicted(entry, len(instants))
+            check_predicted(entry, len(instants))
         for entry in body["forecaster"].values():
-            _check_learnt(entry)
+            check_learnt(entry)
         if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
             raise ValueError(f"it has the variables {', '.join(body['variables'])}")
         step, *bases = self._numbers([body["step"], *body["bases"]])
         check_report(body.get("report", {}))
         self._shadows.append(
             Shadow(
-                _text(body["id"]),
+                folder_name(body["id"]),
                 step,
                 whole(body["reference"], "reference"),
                 instants,
@@ -321,7 +315,7 @@ class _Folding:
         before = {str(self._forecaster.body["id"])} if self._forecaster else set()
         self._forecaster = record
         # Runs that began before this commit may still read the state before it.
-        self._forecasters = before | {_text(body["id"])}
+        self._forecasters = before | {folder_name(body["id"])}
 
     def _verdict(self, body: dict[str, Any]) -> None:
         check_report(body.get("report", {}))
@@ -342,7 +336,7 @@ class _Folding:
                 (known.add if status == TRUSTED else known.discard)(key)
 
     def _rewrite(self, body: dict[str, Any]) -> None:
-        slab = _text(body["id"])
+        slab = folder_name(body["id"])
         self._slabs[slab] = self._roots(body)
         for local, step in enumerate(self._numbers(body["steps"])):
             self._change(step, slab=slab, local=local)
@@ -364,61 +358,3 @@ class _Folding:
     def _change(self, step: int, **fields: Any) -> None:
         self._captured[step] = replace(self._captured[step], **fields)
         self._grown = None
-
-
-def _check_predicted(entry: dict[str, Any], leads: int) -> None:
-    """Raise ValueError unless a variable of a shadow has its roots, and a score for every lead."""
-    for name in (entry["roots"]["index"], entry["roots"]["score"], entry["ledger"]):
-        _text(name)
-    confidence = items(entry["confidence"], "confidence", partial(_claim, most=1.0))
-    errors = items(entry["expected_rmse"], "expected_rmse", _claim)
-    items(entry.get("last_capture_rmse", []), "last_capture_rmse", _claim)
-    _claim(entry.get("usual_change"), "usual_change")
-    number(entry["tolerance"], "tolerance", least=0.0)
-    items(entry.get("withheld", []), "withheld", lambda v, what: items(v, what, size))
-    whole(entry.get("unpredicted", 0), "unpredicted", least=0)
-    if not len(confidence) == len(errors) == leads:
-        raise ValueError(f"{len(confidence)} and {len(errors)} scores for {leads} leads")
-
-
-def _claim(value: object, what: str, *, most: float = inf) -> float | None:
-    """Return what a shadow says of itself; None where nothing is predicted."""
-    return optional(value, lambda v: number(v, what, least=0.0, most=most))
-
-
-def _check_learnt(entry: dict[str, Any]) -> None:
-    """Raise ValueError unless a forecaster's state can be looked for; what it means is checked
-    by who reads it."""
-    _text(entry["root"])
-    if entry.get("outlook"):
-        _text(entry["outlook"])
-    for name in ("rows", "columns"):
-        whole(entry[name], name, least=0, most=MOST_ROWS)
-    for name in ("specification", "cadence"):
-        members_of(entry.get(name, {}))
-    items(entry.get("sample", []), "sample", lambda v, what: items(v, what, size))
-    whole(entry.get("refit_captures", 0), "refit_captures", least=0)
-    number(entry.get("drifted", 0), "drifted", least=0.0)
-
-
-def check_report(value: object) -> None:
-    """Raise ValueError unless what a check said can be told again."""
-    report = members_of(value)
-    for incident in items(report.get("incidents", []), "incidents", lambda v, _: members_of(v)):
-        for name in ("variable", "valid_time", "severity", "suspected_cause"):
-            text(incident[name], name)
-        for name in ("chunks", "expectations"):
-            items(incident[name], name, text)
-    due = report.get("due")
-    if due is not None:
-        text(members_of(due)["valid_time"], "valid_time")
-        text(due["reason"], "reason")
-
-
-def _text(name: object) -> str:
-    """Return the name of a commit's folder, or a hash: it must be short plain text."""
-    found = text(name, "the name of a folder, or a hash", most=LONGEST)
-    plain = found.isprintable() and found.isascii() and found
-    if not plain or set(found) & set("/\\") or found.startswith("."):
-        raise ValueError(f"{found!r} is not the name of a folder")
-    return found

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.storage.captures import CODING, UNCHANGED, CaptureStack
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.delta import compressed_size, ordered, subtracted
+from gnomon.storage.encoding import CODING, UNCHANGED
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.inventory import take_inventory, unreferenced
 from gnomon.storage.log import COPIES

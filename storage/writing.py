@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch
-from gnomon.storage.captures import FILTER, EncodedChunk
 from gnomon.storage.delta import residual_dtype
+from gnomon.storage.encoding import FILTER, EncodedChunk
 from gnomon.storage.grid import Block, Index
 from gnomon.storage.model import Variable
 from gnomon.storage.shards import pack_chunk, pack_shard

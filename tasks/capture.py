@@ -14,17 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.captures import (
-    BASE,
-    COLUMNS,
-    DIGEST,
-    STATUS,
-    CaptureStack,
-    EncodedChunk,
-    Held,
-    encode_unit,
-)
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
+from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity, Unreadable
 from gnomon.storage.grid import Block, Grid, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable

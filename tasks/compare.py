@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import DIGEST, CaptureStack
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from xarray.coding.strings import CharacterArrayCoder
 
 from gnomon.storage.attributes import plain_attributes
-from gnomon.storage.captures import DIGEST, CaptureStack
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.delta import digest
+from gnomon.storage.durable import force_name, force_tree
+from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.grid import Block, cut
-from gnomon.storage.location import force_name, force_tree
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository

@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from gnomon.storage.captures import DIGEST
 from gnomon.storage.delta import digest
+from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable

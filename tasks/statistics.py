@@ -6,7 +6,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import DIGEST, CaptureStack
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.encoding import DIGEST
 from gnomon.storage.model import TRUSTED, Variable
 from gnomon.tasks.trusted import readable_rows
 

@@ -11,10 +11,11 @@ import xarray as xr
 import zarr
 
 from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import COLUMNS, CaptureStack, Held, encode_chunk
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.check import Problem, check
 from gnomon.storage.delta import residual_dtype
 from gnomon.storage.describe import describe
+from gnomon.storage.encoding import COLUMNS, Held, encode_chunk
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Grid

@@ -135,7 +135,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.patch.setattr(plan, "MAX_STEPS", 3)
         self.patch.setattr(rewrite, "MAX_ROWS", 24)
         self.patch.setattr(captures, "MAX_CHAIN", 3)
-        self.patch.setattr(location, "_fsync", lambda _: None)
+        self.patch.setattr(location, "force", lambda _: None)
         numbers = count()
         self.patch.setattr(secrets, "token_hex", lambda n: f"{next(numbers):0{2 * n}x}")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.storage.captures import MAX_CHAIN, UNCHANGED, encode_chunk
+from gnomon.storage.encoding import MAX_CHAIN, UNCHANGED, encode_chunk
 from gnomon.storage.errors import NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import CODING, MAX_CHAIN
 from gnomon.storage.check import check
+from gnomon.storage.encoding import CODING, MAX_CHAIN
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import Conflict, Integrity
 from gnomon.storage.forget import forget

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gnomon.storage import slab
-from gnomon.storage.captures import COLUMNS
 from gnomon.storage.check import check
+from gnomon.storage.encoding import COLUMNS
 from gnomon.storage.errors import Integrity
 from gnomon.storage.repository import _OPENED
 from gnomon.storage.shadows import SCORE_COLUMNS

@@ -1,0 +1,55 @@
+"""Failures of the command line: one line on standard error, and an exit code."""
+
+import os
+import re
+import signal
+import sys
+from traceback import format_exc
+from typing import NoReturn
+
+__all__ = ["Terminated", "fail", "tell", "terminate"]
+
+
+def tell(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error that nobody foresaw, and the exit code."""
+    from gnomon.storage.redaction import one_line, redacted
+
+    if os.environ.get("GNOMON_DEBUG"):
+        print(redacted(format_exc()), end="", file=sys.stderr)
+    if (failure := _store_failure(error)) is not None:
+        return f"a store failed: {failure}; nothing was committed, mend it and run again", 6
+    text = one_line(error, 300)
+    return f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1
+
+
+class Terminated(BaseException):
+    """The process was asked to end: what was begun is undone on the way out."""
+
+
+def terminate(_number: int, _frame: object) -> NoReturn:
+    """Handle a signal by raising, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what follows must end
+    raise Terminated
+
+
+def _store_failure(error: Exception) -> str | None:
+    """Return why a store did not take or give bytes, in its own words; None for other errors."""
+    from obstore.exceptions import BaseError
+
+    from gnomon.storage.redaction import one_line
+
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{place}" if error.strerror else one_line(error)
+    if not isinstance(error, BaseError):
+        return None
+    said = re.search(r'message: "([^"]+)"', str(error))
+    return said[1] if said else one_line(error)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """Say in one line what went wrong, and end with an exit code."""
+    from gnomon.storage.redaction import redacted
+
+    print(f"gnomon: error: {redacted(text)}", file=sys.stderr)
+    sys.exit(code)
