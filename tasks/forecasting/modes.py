@@ -96,11 +96,15 @@ def project(patterns: Array, anomalies: Array) -> Array:
     known = np.isfinite(anomalies)
     filled = np.where(known, anomalies, 0.0)
     result = filled @ patterns.T
-    for row in np.flatnonzero(known.any(axis=1) & ~known.all(axis=1)):
-        part = patterns * known[row]
+    rows = np.flatnonzero(known.any(axis=1) & ~known.all(axis=1))
+    # Most have the same cells: land, or chunks that are missing for long.
+    masks, number = np.unique(np.packbits(known[rows], axis=1), axis=0, return_inverse=True)
+    for k in range(len(masks)):
+        alike = rows[number == k]
+        part = patterns * known[alike[0]]
         # The penalty is that of one cell in a thousand: it only matters where little is known.
         gram = part @ part.T + 1e-3 * np.eye(len(patterns))
-        result[row] = np.linalg.solve(gram, result[row])
+        result[alike] = np.linalg.solve(gram, result[alike].T).T
     return result
 
 
