@@ -26,8 +26,22 @@ __all__ = [
     "period",
 ]
 
-EPOCH = "microseconds since 1970-01-01"
 SECOND = 1_000_000
+_TOO_FAR = "too far from 1970 for 64-bit microseconds"
+_MICROSECONDS = {
+    name: size
+    for size, names in (
+        (1, "microsecond microseconds microsec microsecs"),
+        (1000, "millisecond milliseconds millisec millisecs msec msecs ms"),
+        (SECOND, "second seconds sec secs s"),
+        (60 * SECOND, "minute minutes min mins"),
+        (3600 * SECOND, "hour hours hr hrs h"),
+        (86400 * SECOND, "day days d"),
+    )
+    for name in names.split()
+}
+"""Of units as CF spells them that have one length; months and years are for calendars."""
+EPOCH = "microseconds since 1970-01-01"
 _PATTERN = re.compile(
     r"(?P<year>-?\d{1,6})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d)"
     r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?Z?)?)?)?"
@@ -47,19 +61,42 @@ def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.in
     try:
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
             raise ValueError("a time value is missing")
-        coder = xr.coders.CFDatetimeCoder(use_cftime=True)
-        variable = xr.Variable(("time",), raw, {"units": units, "calendar": calendar})
-        dates = coder.decode(variable).values
-        numbers = np.asarray(cftime.date2num(dates, EPOCH, calendar=calendar))
-        if numbers.dtype.kind not in "iu":
-            raise OverflowError("too far from 1970 for 64-bit microseconds")
-        return numbers.astype(np.int64)
+        size = _MICROSECONDS.get(units.split(" since ", maxsplit=1)[0].strip().lower())
+        if size is None or raw.dtype.kind not in "iuf":
+            return _decode_dates(raw, units, calendar)
+        return _decode_counts(raw, size, int(_decode_dates(np.zeros(1), units, calendar)[0]))
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InvalidInput(
             f"times with units {units!r} and calendar {calendar!r} cannot be decoded ({reason}); "
             "give the time coordinate CF units such as 'hours since 2000-01-01'"
         ) from error
+
+
+def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[np.int64]:
+    """Return the instants of numbers of units of `size` microseconds since one.
+
+    A date object for each, as `cftime` makes, takes a thousand times as long; the rounding of
+    fractions is its own: to microseconds, and where one is missing to a second, to that.
+    """
+    longs = raw.astype(np.longdouble) * size
+    if not (np.abs(longs + start) < 2**63).all():
+        raise OverflowError(_TOO_FAR)
+    if raw.dtype.kind in "iu":
+        return np.asarray(raw.astype(np.int64) * size + start)
+    counts = np.rint(longs).astype(np.int64)
+    rest = counts % SECOND
+    return np.asarray(counts + start + np.where(rest == 1, -1, np.where(rest == SECOND - 1, 1, 0)))
+
+
+def _decode_dates(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.int64]:
+    """Return the instants of raw values by way of the calendar's dates."""
+    coder = xr.coders.CFDatetimeCoder(use_cftime=True)
+    variable = xr.Variable(("time",), raw, {"units": units, "calendar": calendar})
+    numbers = np.asarray(cftime.date2num(coder.decode(variable).values, EPOCH, calendar=calendar))
+    if numbers.dtype.kind not in "iu":
+        raise OverflowError(_TOO_FAR)
+    return numbers.astype(np.int64)
 
 
 def encode(
@@ -138,5 +175,5 @@ def _instant(fields: Sequence[int], calendar: str) -> int:
         date = cftime.datetime(*fields, calendar=calendar)
         instant = int(cftime.date2num(date, EPOCH, calendar=calendar))
     if not -(2**63) <= instant < 2**63:
-        raise OverflowError("too far from 1970 for 64-bit microseconds")
+        raise OverflowError(_TOO_FAR)
     return instant

@@ -1,5 +1,6 @@
 from typing import Any
 
+import cftime
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.times import (
+    EPOCH,
     SECOND,
     chronological,
     decode,
@@ -63,6 +65,30 @@ def test_whole_hours_decode_and_encode_exactly(hours: Any, calendar: Any) -> Non
     again = encode(found.tolist(), units, calendar, np.dtype("<i4"))
     assert again.dtype == raw.dtype
     assert again.tolist() == hours
+
+
+UNITS = {"days": 86400 * SECOND, "hrs": 3600 * SECOND, "min": 60 * SECOND, "Seconds": SECOND}
+
+
+@given(
+    st.lists(st.floats(-(10.0**5), 10.0**5), min_size=1, max_size=20),
+    st.sampled_from(["<f8", "<f4", "<i4", "<i8", "|i1", "<u2"]),
+    st.sampled_from([*UNITS, "milliseconds", "microseconds"]),
+    st.sampled_from(["1970-01-01", "1900-02-27 12:30:15", "1850-01-01 06:00:00.5 +02:00"]),
+    calendars,
+)
+def test_counts_are_decoded_as_dates_are(
+    counts: Any, dtype: str, unit: str, reference: str, calendar: str
+) -> None:
+    number = np.array(counts)
+    with np.errstate(all="ignore"):
+        raw = (
+            number.astype(dtype) if dtype[1] == "f" else np.rint(number).astype("<i8").astype(dtype)
+        )
+    units = f"{unit} since {reference}"
+    dates = cftime.num2date(raw, units, calendar=calendar)
+    expected = cftime.date2num(dates, EPOCH, calendar=calendar)
+    np.testing.assert_array_equal(decode(raw, units, calendar), expected)
 
 
 def test_what_an_integer_cannot_hold_becomes_a_float() -> None:
