@@ -155,6 +155,7 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"{result['late']} of them are older than the newest capture before")
     if result["revised"]:
         note(f"{result['revised']} captured again: the source has changed them since")
+    _print_notes(result["notes"])
     for state in result["unread"]:
         note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
     for incident in result["incidents"]:

@@ -28,7 +28,7 @@ from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
-from gnomon.storage.times import decode
+from gnomon.storage.times import decode, encode, parse
 
 __all__ = [
     "check_frame",
@@ -37,6 +37,7 @@ __all__ = [
     "instants",
     "native",
     "open_source",
+    "raw_times",
     "read_state",
     "read_states",
     "refuse_predicted",
@@ -179,34 +180,79 @@ def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
-    """Return the valid times of an append source.
+    """Return the valid times of an append source, whatever the units that it tells them in.
 
     Raises
     ------
     InvalidInput
-        The time coordinate is gone, or its units or calendar changed since init.
+        The time coordinate is gone, tells no times, or tells those of another calendar.
     """
     name = settings.source.time
     assert name is not None
     if name not in dataset.variables:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {_ADVICE}")
     time = dataset.variables[name]
-    # Raw times are served with the units of init: others would shift them in silence.
-    for what, found, before in (
-        ("units", str(time.attrs.get("units")), settings.time_units),
-        ("calendar", _calendar(time.attrs), _calendar(settings.time_attributes)),
-        ("type", time.dtype.newbyteorder("<").str, settings.time_dtype),
-    ):
-        if found != before:
+    units, calendar = str(time.attrs.get("units", settings.time_units)), _calendar(time.attrs)
+    if "calendar" not in time.attrs and "units" not in time.attrs:
+        calendar = _calendar({"calendar": settings.calendar})
+    found = decode(np.asarray(time.values), units, calendar)
+    before = _calendar({"calendar": settings.calendar})
+    if calendar != before:
+        alike = {calendar, before} == {"standard", "proleptic_gregorian"}
+        if not alike or found.min(initial=_GREGORIAN) < _GREGORIAN:
             raise InvalidInput(
-                f"the {what} of the source's time coordinate {name!r} is {found!r}, it was "
+                f"the calendar of the source's time coordinate {name!r} is {calendar!r}, it was "
                 f"{before!r} at init; {_ADVICE}"
             )
-    return decode(np.asarray(time.values), settings.time_units, settings.calendar)
+    return found
+
+
+def raw_times(
+    dataset: xr.Dataset,
+    settings: Settings,
+    times: NDArray[np.int64],
+    positions: NDArray[np.intp],
+) -> NDArray[np.generic]:
+    """Return some times of an append source as they are told at init, whose attributes are kept.
+
+    Parameters
+    ----------
+    times
+        int64 (T,), all that `instants` found.
+    positions
+        Those that are wanted.
+
+    Raises
+    ------
+    InvalidInput
+        The units and the type of init cannot express one of them.
+    """
+    time = dataset.variables[settings.source.time]
+    dtype = np.dtype(settings.time_dtype)
+    raw = native(np.asarray(time.values))
+    units = str(time.attrs.get("units", settings.time_units))
+    if units == settings.time_units and raw.dtype == dtype:
+        return raw[positions]
+    wanted = times[positions]
+    told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
+    if told.dtype != dtype or not np.array_equal(
+        decode(told, settings.time_units, settings.calendar), wanted
+    ):
+        raise InvalidInput(
+            f"the source tells its times in {units!r} now; in {settings.time_units!r} as "
+            f"{dtype.str}, as at init, they cannot all be told; {_ADVICE}"
+        )
+    return told
+
+
+_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
+_GREGORIAN = parse("1582-10-15", "proleptic_gregorian")
+"""From when on the calendars ``standard`` and ``proleptic_gregorian`` are the same."""
 
 
 def _calendar(attributes: dict[Any, Any]) -> str:
-    return str(attributes.get("calendar", "standard")).lower().replace("gregorian", "standard")
+    name = str(attributes.get("calendar", "standard")).lower()
+    return _CALENDARS.get(name, name)
 
 
 def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
@@ -239,14 +285,17 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
                 )
 
 
-def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> None:
-    """Refuse a source whose coordinates are not what they were at init.
+def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> tuple[str, ...]:
+    """Refuse a source whose coordinates are not what they were at init; return what to note.
+
+    What differs by rounding, or in its type alone, means the same: what was first is kept.
 
     Raises
     ------
     InvalidInput
         Names the coordinate.
     """
+    notes = []
     for name, kept in frame.variables.items():
         if name not in dataset.variables:
             raise InvalidInput(f"the source lost {name!r} since init; {_ADVICE}")
@@ -257,11 +306,31 @@ def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> None:
             if before.dtype == object
             else native(now).tobytes() == before.tobytes()
         )
-        if not same:
+        if same:
+            continue
+        if now.shape != before.shape or not _is_rounded(now, before):
             raise InvalidInput(
                 f"{name!r} of the source differs from what it was at init (the grid changed?); "
                 f"{_ADVICE}"
             )
+        notes.append(f"{name!r} of the source differs from what it was at init by rounding alone")
+    return tuple(notes)
+
+
+def _is_rounded(now: NDArray[Any], before: NDArray[Any]) -> bool:
+    """Tell whether numbers differ by no more than the rounding of the coarser of their types."""
+    if not {now.dtype.kind, before.dtype.kind} <= set("iuf"):
+        return False
+    types = [d for d in (now.dtype, before.dtype) if d.kind == "f"]
+    if not types or not before.size:
+        return bool(np.array_equal(now, before))
+    size = np.abs(before[np.isfinite(before)]).max(initial=0.0)
+    allowed = _ROUNDINGS * max(float(np.finfo(d).eps) for d in types) * float(size)
+    return bool(np.allclose(now.astype(float), before, rtol=0.0, atol=allowed, equal_nan=True))
+
+
+_ROUNDINGS = 4
+"""Steps of the last digit of the largest value that a coordinate may be off."""
 
 
 def _packing(attributes: dict[Any, Any]) -> dict[str, str]:

@@ -15,13 +15,13 @@ from gnomon.storage.source import (
     check_frame,
     check_unchanged,
     instants,
-    native,
     open_source,
+    raw_times,
 )
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 
-__all__ = ["CapturePlan", "plan_capture", "raw_times_of"]
+__all__ = ["CapturePlan", "plan_capture"]
 
 MAX_STEPS = 512
 """Steps of one commit at most; a longer history takes several."""
@@ -55,6 +55,8 @@ class CapturePlan:
     """New times that are left for the next commit."""
     metadata_changed: tuple[str, ...]
     """Variables whose attributes differ from those at init."""
+    notes: tuple[str, ...]
+    """Differences of the source from what it was at init that do not matter."""
 
 
 def plan_capture(
@@ -88,7 +90,7 @@ def plan_capture(
     settings = repository.settings
     with open_source(settings.source) as dataset:
         check_unchanged(dataset, settings)
-        check_frame(repository.frame, dataset)
+        notes = check_frame(repository.frame, dataset)
         changed = tuple(
             v.name
             for v in settings.variables
@@ -98,7 +100,8 @@ def plan_capture(
             times = _time_of_state(repository, now)
             if not times and not _is_unfinished(repository):
                 return None
-            return _plan(repository, times, [None] * len(times), None, b"", 0, changed)
+            nothing: list[int | None] = [None] * len(times)
+            return _plan(repository, times, nothing, None, b"", 0, changed, notes)
         found = instants(dataset, settings)
         newest = {s.instant: s.step for s in repository.state.kept}
         # Others may have captured them again, or given them up, since they were looked at.
@@ -107,11 +110,12 @@ def plan_capture(
         if not order.size:
             return None
         taken = order[: _limit(settings)]
-        raw = raw_times_of(dataset, settings)[taken].tobytes()
+        raw = raw_times(dataset, settings, found, taken).tobytes()
     times = [int(found[k]) for k in taken]
     revises = [again.get(t) for t in times]
     left = order.size - taken.size
-    return _plan(repository, times, revises, tuple(map(int, taken)), raw, left, changed)
+    positions = tuple(map(int, taken))
+    return _plan(repository, times, revises, positions, raw, left, changed, notes)
 
 
 def _plan(
@@ -122,6 +126,7 @@ def _plan(
     raw: bytes,
     remaining: int,
     changed: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> CapturePlan:
     newest = repository.timeline[-1].instant if repository.timeline else None
     late = sum(
@@ -139,6 +144,7 @@ def _plan(
         late,
         remaining,
         changed,
+        notes,
     )
 
 
@@ -165,12 +171,6 @@ def _bases(
 def _limit(settings: Settings) -> int:
     chunks = sum(v.grid.size for v in settings.variables)
     return max(1, min(MAX_STEPS, MAX_ROWS // max(1, chunks)))
-
-
-def raw_times_of(dataset: Any, settings: Settings) -> NDArray[Any]:
-    """Return the time coordinate of an append source as it is stored."""
-    raw = np.asarray(dataset.variables[settings.source.time].values)
-    return native(raw.astype(settings.time_dtype))
 
 
 def _time_of_state(repository: Repository, now: int | None) -> list[int]:

@@ -12,8 +12,15 @@ import xarray as xr
 from gnomon.storage.check import check
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.source import check_unchanged, instants, open_source
-from gnomon.storage.times import format_instant
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import (
+    check_frame,
+    check_unchanged,
+    instants,
+    open_source,
+    raw_times,
+)
+from gnomon.storage.times import decode, encode, format_instant
 from gnomon.storage.view import Plane, raw_dataset
 from tests.storage.building import (
     assert_identical,
@@ -205,8 +212,6 @@ def test_a_state_source_with_a_time_that_moves(tmp_path: Path) -> None:
 
 
 def test_a_predicted_time_is_encoded_like_the_source(repository_path: Path) -> None:
-    from gnomon.storage.repository import Repository
-
     repository = Repository.open(str(repository_path))
     shadow = repository.shadows[0]
     plane = Plane(shadow.instants[1], shadow=shadow.id, lead=2)
@@ -230,8 +235,6 @@ CHANGES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
 def test_a_source_that_changed_is_refused(
     what: str, repository_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gnomon.storage.repository import Repository
-
     settings = Repository.open(str(repository_path)).settings
     dataset = undecoded(settings.source.url)
     check_unchanged(dataset, settings)
@@ -242,14 +245,11 @@ def test_a_source_that_changed_is_refused(
 @pytest.mark.parametrize(
     "attributes",
     [
-        {"units": "days since 2000-01-01", "calendar": "standard"},
         {"units": "hours since 2000-01-01", "calendar": "noleap"},
-        {"calendar": "standard"},
+        {"units": "metres", "calendar": "standard"},
     ],
 )
 def test_a_time_coordinate_that_changed_is_refused(attributes: Any, repository_path: Path) -> None:
-    from gnomon.storage.repository import Repository
-
     settings = Repository.open(str(repository_path)).settings
     dataset = undecoded(settings.source.url)
     assert instants(dataset, settings).size == 4
@@ -257,9 +257,86 @@ def test_a_time_coordinate_that_changed_is_refused(attributes: Any, repository_p
     time.attrs = attributes
     with pytest.raises(InvalidInput, match="time coordinate"):
         instants(dataset.assign_coords(time=time), settings)
-    same = dataset["time"].astype("f8").assign_attrs(dataset["time"].attrs)
-    with pytest.raises(InvalidInput, match="type"):
-        instants(dataset.assign_coords(time=same), settings)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">i4", "<i8"])
+@pytest.mark.parametrize(
+    ("calendar", "units"),
+    [
+        ("standard", "minutes since 2001-02-03 04:00"),
+        ("Gregorian", "days since 1999-12-31"),
+        ("proleptic_gregorian", "hours since 2000-01-01"),
+        ("standard", "h since 2000-01-01T00:00:00Z"),
+    ],
+)
+def test_times_are_the_same_in_whatever_form(
+    calendar: str, units: str, dtype: str, repository_path: Path
+) -> None:
+    settings = Repository.open(str(repository_path)).settings
+    dataset = undecoded(settings.source.url)
+    times = instants(dataset, settings)
+    raw = encode(times.tolist(), units, calendar.lower(), np.dtype(dtype)).astype(dtype)
+    time = xr.Variable("time", raw, {"units": units, "calendar": calendar})
+    if not np.array_equal(decode(raw, units, calendar.lower()), times):
+        pytest.skip("an integer cannot tell these")
+    other = dataset.assign_coords(time=time)
+    np.testing.assert_array_equal(instants(other, settings), times)
+    chosen = np.array([3, 1])
+    told = raw_times(other, settings, times, chosen)
+    assert told.dtype.str == settings.time_dtype
+    np.testing.assert_array_equal(told, dataset["time"].values[chosen])
+
+
+def test_times_that_the_units_of_init_cannot_tell_are_refused(repository_path: Path) -> None:
+    settings = Repository.open(str(repository_path)).settings
+    dataset = undecoded(settings.source.url)
+    half = xr.Variable("time", np.arange(4) * 30, {"units": "minutes since 2000-01-01"})
+    half.attrs["calendar"] = settings.calendar
+    other = dataset.assign_coords(time=half)
+    times = instants(other, settings)
+    assert raw_times(other, settings, times, np.array([2])).tolist() == [1]
+    with pytest.raises(InvalidInput, match=r"minutes since.*cannot all be told.*--new-era"):
+        raw_times(other, settings, times, np.array([1]))
+
+
+ROUNDED: dict[str, Callable[[Any], Any]] = {
+    "the last digit": lambda v: np.nextafter(v, 1e9),
+    "single precision": lambda v: v.astype("f4"),
+}
+MOVED: dict[str, Callable[[Any], Any]] = {
+    "another grid": lambda v: v + 1e-3,
+    "one cell": lambda v: np.where(np.arange(v.size) == 1, v + 0.5, v),
+    "upside down": lambda v: v[::-1],
+    "less": lambda v: v[:-1],
+    "text": lambda v: v.astype(str),
+    "a gap": lambda v: np.where(np.arange(v.size) == 1, np.nan, v),
+}
+
+
+@pytest.mark.parametrize("how", ROUNDED)
+def test_a_coordinate_that_is_rounded_differently_is_the_same(how: str) -> None:
+    before = np.linspace(50.0, 60.0, 24)
+    frame = xr.Dataset(coords={"lat": before})
+    assert check_frame(frame, frame) == ()
+    (note,) = check_frame(frame, xr.Dataset(coords={"lat": ROUNDED[how](before)}))
+    assert "'lat'" in note
+    assert "rounding" in note
+
+
+@pytest.mark.parametrize("how", MOVED)
+def test_a_coordinate_that_moved_is_refused(how: str) -> None:
+    before = np.linspace(50.0, 60.0, 24)
+    frame = xr.Dataset(coords={"lat": before})
+    with pytest.raises(InvalidInput, match=r"'lat'.*--new-era"):
+        check_frame(frame, xr.Dataset(coords={"lat": MOVED[how](before)}))
+
+
+def test_fixed_integers_must_be_equal() -> None:
+    frame = xr.Dataset(coords={"band": ("band", np.arange(4, dtype="<i4"))})
+    wider = xr.Dataset(coords={"band": ("band", np.arange(4, dtype="<i8"))})
+    assert len(check_frame(frame, wider)) == 1
+    with pytest.raises(InvalidInput, match="'band'"):
+        check_frame(frame, xr.Dataset(coords={"band": ("band", np.arange(1, 5))}))
 
 
 def test_what_cannot_be_opened(tmp_path: Path, repository_path: Path) -> None:
