@@ -71,7 +71,7 @@ def valid_time(url: str, time: str | None) -> int | None:
     """
     settings = Repository.open(url).settings
     if settings.source.kind == "state":
-        return parse(time or _now().removesuffix("+00:00"), settings.calendar)
+        return parse(time or _now(), settings.calendar)
     if time is not None:
         raise InvalidInput("an append source brings its own times; leave out --time")
     return None

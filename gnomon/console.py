@@ -50,10 +50,32 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from gnomon import __version__
+
+        with printing():
+            print(f"gnomon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
 Place = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Path or URL of the repository.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 At = Annotated[
-    str, typer.Option("--at", help="Time of the state, as in 2010-09-16T12:00 or 2010-09.")
+    str,
+    typer.Option("--at", help="Time of the state: 2010-09-16T12:00, 2010-09, latest, latest~2."),
 ]
 
 

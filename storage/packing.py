@@ -69,7 +69,15 @@ class Packing:
             low, high = self._bound("valid_range", 0), self._bound("valid_range", 1)
         if low is None and high is None and self.dtype.kind == "b":
             return 0.0, 1.0
+        flags = "flag_values" in self.attributes and "flag_masks" not in self.attributes
+        if low is None and high is None and flags:
+            every = [self._bound("flag_values", k) for k in range(self._flags())]
+            declared = [flag for flag in every if flag is not None]
+            return (min(declared), max(declared)) if declared else (None, None)
         return (high, low) if self.scale < 0 else (low, high)
+
+    def _flags(self) -> int:
+        return int(np.size(self.attributes["flag_values"]))
 
     def _bound(self, name: str, position: int) -> float | None:
         # CF 2.5.1: the valid range of packed data is given in packed values.

@@ -62,7 +62,9 @@ _QUOTED = re.compile(
 )
 _ASSIGNED = re.compile(rf"""((?:{_SETTING}|\btoken)=)([^\s,;&"'<>)]+)""", re.I)
 _SPOKEN = re.compile(
-    rf"""({_SETTING}\s{{0,9}}:\s{{1,9}}|\bbearer\s{{1,9}}(?=[^\s\d]{{0,200}}\d))([^\s,;&"'<>)]+)""",
+    rf"""((?:{_SETTING}|\b(?:pwd|passphrase|(?:api|access|account|secret)\s?key))"""
+    r"""\s{0,9}:(?!//)\s{0,9}"""
+    r"""|\bbearer\s{1,9}(?=[\w.~+/=%-]{12}))([^\s,;&"'<>)]+)""",
     re.I,
 )
 _HEADER = re.compile(

@@ -44,7 +44,8 @@ _MICROSECONDS = {
 EPOCH = "microseconds since 1970-01-01"
 _PATTERN = re.compile(
     r"(?P<year>-?\d{1,6})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d)"
-    r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?Z?)?)?)?"
+    r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?"
+    r"(?P<offset>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?"
 )
 
 
@@ -142,15 +143,18 @@ def parse(text: str, calendar: str) -> int:
 def period(text: str, calendar: str) -> tuple[int, int]:
     """Return the first instant of a (possibly partial) ISO 8601 time, and the one after its last.
 
-    ``2010-09`` is the whole of September, ``2010-09-16T12`` one hour.
+    ``2010-09`` is the whole of September, ``2010-09-16T12`` one hour.  An offset from UTC may
+    follow a time of day; without one it is UTC.
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(f"cannot read the time {text!r}; write it as 2010-09-16T12:00")
-    found = {name: int(value) for name, value in match.groupdict().items() if value is not None}
+    texts = match.groupdict()
+    ahead = _offset(texts.pop("offset") or "Z") * SECOND
+    found = {name: int(value) for name, value in texts.items() if value is not None}
     if "fraction" in found:
         found["fraction"] = int(match["fraction"].ljust(6, "0"))
-    fields = [found.get(n, 1 if n in ("month", "day") else 0) for n in match.groupdict()]
+    fields = [found.get(n, 1 if n in ("month", "day") else 0) for n in texts]
     year, month = fields[:2]
     try:
         start = _instant(fields, calendar)
@@ -162,11 +166,21 @@ def period(text: str, calendar: str) -> tuple[int, int]:
             size = {"hour": 86400, "minute": 3600, "second": 60, "fraction": 1}
             seconds = next((s for n, s in size.items() if n not in found), 0)
             stop = start + (seconds * SECOND or 1)
+        if not all(-(2**63) <= t - ahead < 2**63 for t in (start, stop)):
+            raise OverflowError(_TOO_FAR)
     except (ValueError, OverflowError) as error:
         raise InvalidInput(
             f"{text!r} is not a date of the calendar {calendar!r}: {error}"
         ) from error
-    return start, stop
+    return start - ahead, stop - ahead
+
+
+def _offset(text: str) -> int:
+    """Return how many seconds ahead of UTC a place is, of ``Z``, ``+05``, ``-0330``, ``+05:30``."""
+    if text == "Z":
+        return 0
+    hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
+    return (-1 if text[0] == "-" else 1) * (3600 * hours + 60 * minutes)
 
 
 def _instant(fields: Sequence[int], calendar: str) -> int:

@@ -5,6 +5,7 @@ names neither, however close it is: the nearest one, or the one before, is taken
 asked for.
 """
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,6 +20,10 @@ __all__ = ["Match", "cadence_of", "find_instant", "locate", "match_of"]
 
 Match = Literal["exact", "nearest", "before"]
 """What a time that names no state stands for: nothing, the nearest state, or the one before."""
+
+
+_LATEST = re.compile(r"latest(?:~(?P<before>\d{1,9}))?")
+"""The newest capture, or one so many before it."""
 
 
 def match_of(*, nearest: bool, before: bool) -> Match:
@@ -64,7 +69,8 @@ def locate(repository: Repository, text: str, *, match: Match = "exact") -> tupl
     Parameters
     ----------
     text
-        Time, ISO 8601, as partial as is unique.
+        Time, ISO 8601, as partial as is unique; or ``latest``, the newest capture, or ``latest~2``,
+        the second before it.
     match
         ``exact``; or, where the time names no state, ``nearest``: the nearest one, the earlier of
         two as near; ``before``: the last one before.
@@ -97,6 +103,9 @@ def _resolve(eras: list[Repository], text: str, match: Match) -> tuple[Repositor
     if match not in get_args(Match):
         raise InvalidInput(f"match is {match!r}; it must be one of {', '.join(get_args(Match))}")
     newest = eras[0]
+    counted = _LATEST.fullmatch(text.strip())
+    if counted is not None:
+        return newest, _latest(newest, int(counted["before"] or 0))
     start, stop = period(text, newest.settings.calendar)
     # Instants of another calendar cannot be compared.
     eras = [seen for seen in eras if seen.settings.calendar == newest.settings.calendar]
@@ -120,6 +129,14 @@ def _resolve(eras: list[Repository], text: str, match: Match) -> tuple[Repositor
     if match == "exact" or chosen is None:
         raise NotFound(f"there is no state {_refusal(newest, text, match, before, after)}")
     return chosen.seen, chosen.instant
+
+
+def _latest(repository: Repository, before: int) -> int:
+    """Return the time of the newest capture, or of one so many before it."""
+    timeline = repository.timeline
+    if before >= len(timeline):
+        raise NotFound(f"there are {len(timeline)} captures, none is {before} before the newest")
+    return timeline[-1 - before].instant
 
 
 def _refusal(

@@ -137,7 +137,8 @@ class Score:
         row["seasons"] = np.stack([row["90"] @ own, row["number"] @ own], axis=1)
         self.rows.append(row)
         compared, within = self._within(np.where(known, mean, np.nan), truth)
-        stated = one.issued.forecast.confidence
+        # What was doubted has no truth to be scored with: its share is not held against it.
+        stated = one.issued.forecast.confidence / (1.0 - one.issued.outlook.calibration.doubted)
         usable = compared & np.isfinite(stated)
         origin = np.full(usable.sum(), len(self.origins))
         self.pairs.append(np.stack([stated[usable], within[usable], origin], axis=1))

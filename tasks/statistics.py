@@ -126,11 +126,10 @@ def _against(
         found["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
     count = before.size if known_before is None else int(known_before.sum())
     if count:
-        lost = 0
-        if known is not None:
-            missing = np.isnan(values)
-            lost = int((missing if known_before is None else missing & known_before).sum())
-        found["missing_change"] = lost / count
+        # Other cells may have a value instead: stations in turn, clouds that move on.
+        now = int(np.isnan(values).sum()) if known is not None else 0
+        lost = now - int(np.isnan(before).sum())
+        found["missing_change"] = max(0, lost) / count
     if known is not None or known_before is not None:
         first = np.isfinite(values) if known is None else known
         both = first if known_before is None else first & known_before
@@ -220,8 +219,8 @@ def repeats(
     -------
     dict
         ``unchanged``: a chunk that always changed has the digest of the capture before.
-        ``replayed``: it has the digest of an older one; so must its neighbours if it has but few
-        cells.  Both bool (step, *chunk grid).
+        ``replayed``: it has the digest of an older one; if it has but few cells, so must others
+        of the same capture.  Both bool (step, *chunk grid).
     """
     window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
     least = 2 if _is_rich(captures.variable) else FEW_STATES

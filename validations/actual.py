@@ -61,7 +61,7 @@ _EXPECTATIONS = (
         "not_mostly_lost",
         "missing_change",
         "critical",
-        "More than half of the cells that had values lost them.",
+        "More than half of the values are gone: fewer cells have one than before.",
         maximum=0.5,
     ),
     Expectation(
@@ -96,7 +96,7 @@ _EXPECTATIONS = (
         "hardly_lost",
         "missing_change",
         "warning",
-        "More than a tenth of the cells that had values lost them.",
+        "More than a tenth of the values are gone: fewer cells have one than before.",
         maximum=0.1,
     ),
 )
@@ -141,8 +141,8 @@ def validate_actual(
     derived = table.assign(
         q_value=q_values(np.where(np.isnan(table["p_value"]), np.nan, p_values)),
         newly_constant=table["constant"] & ~table["was_constant"],
-        # One value in all cells, no rain say, comes back by itself.
-        replayed=table["replayed"] & ~table["constant"],
+        # One value in all cells, no rain say, comes back by itself, and so does none at all.
+        replayed=table["replayed"] & ~table["constant"] & (table["valid_count"] > 0),
         stalled=table["unchanged"] & (table["valid_count"] > 0) & ~table["constant"],
     )
     return validate("actual", derived, actual_expectations(alpha), context)

@@ -52,8 +52,8 @@ ACTUAL: tuple[Column, ...] = (
         "missing_change",
         "float64",
         "1",
-        "cells newly missing since the last trusted capture of the chunk, as a fraction of the "
-        "cells that were valid there; NaN if there is none",
+        "values fewer than in the last trusted capture of the chunk, as a fraction of those; "
+        "NaN if there is none",
     ),
     Column(
         "infinite_count",

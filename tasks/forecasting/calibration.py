@@ -22,12 +22,14 @@ class Calibration:
     """(H, C) of the candidates, on the simplex."""
     factors: Array
     """(H,) on the standard error."""
+    roots: Array
+    """(H,) root mean square of the errors over the scale that the factors are for."""
     ratios: Array
     """(3, H) count, sum, sum of squares of log chunk RMSE over expected RMSE; of labels, and of
     what never changed, what `labels.shares` says."""
     squares: Array
-    """(3, H) mean squared error of the last capture and of the forecast over the same hindcasts,
-    and what was stated of the forecast, variable's units; NaN where there were none."""
+    """(2, H) mean squared error of the last capture and of the forecast over the same hindcasts,
+    variable's units; NaN where there were none."""
     doubted: float = 0.0
     """Share of the captured chunks that were doubted, and so not learnt: if they are true, there
     may be more of their kind."""
@@ -37,14 +39,15 @@ def uncalibrated(spec: Specification) -> Calibration:
     """Persistence, before anything was verified."""
     weights = np.zeros((spec.leads, len(CANDIDATES)))
     weights[:, 0] = 1.0
-    nothing = np.zeros((spec.leads, 0, uncertainty.POINTS))
-    number = np.zeros(spec.leads)
-    factors = uncertainty.factors(
-        np.swapaxes(nothing, 0, 1), np.zeros((0, spec.leads, 2)), np.zeros((0, spec.leads)), number
-    )
+    number, verified = np.zeros(spec.leads), np.zeros((0, spec.leads))
+    factors = uncertainty.factors(np.zeros((0, spec.leads, uncertainty.POINTS)), verified, number)
     factors = factors * uncertainty.student(number)
     return Calibration(
-        weights, factors, np.zeros((3, spec.leads)), np.full((3, spec.leads), np.nan)
+        weights,
+        factors,
+        uncertainty.roots(np.zeros((0, spec.leads, 2)), verified, number),
+        np.zeros((3, spec.leads)),
+        np.full((2, spec.leads), np.nan),
     )
 
 
@@ -59,7 +62,7 @@ class Sequence:
         self.scaled = np.full((origins, leads, 2), np.nan)
         self.logs = np.full((origins, leads, len(starts) - 1), np.nan)
         self.misses = np.full((origins, leads), np.nan)
-        self.squares = np.full((origins, leads, 3), np.nan)
+        self.squares = np.full((origins, leads, 2), np.nan)
 
     def at(self, slot: int, upto: int) -> Calibration:
         """Calibration from the first `upto` hindcasts, at a slot not before them."""
@@ -69,11 +72,8 @@ class Sequence:
         known = slice(0, upto)
         weight = blend.faded(self.made.origins[known], slot, spec.leads) * self.verified[known]
         recent, number = self._recent(slot, known)
-        correction = np.exp(self._correction(slot, known))
-        factors = uncertainty.factors(
-            self.points[known], self.scaled[known], recent, number, correction=correction
-        )
-        factors *= uncertainty.student(number)
+        factors = uncertainty.factors(self.points[known], recent, number)
+        factors *= uncertainty.student(number) * np.exp(self._correction(slot, known))
         ratios = np.zeros((3, spec.leads))
         logs = np.where(recent[..., None] > 0, self.logs[known], np.nan)
         found = np.isfinite(logs)
@@ -87,12 +87,13 @@ class Sequence:
         return Calibration(
             blend.weights(self.products[known], weight),
             factors,
+            uncertainty.roots(self.scaled[known], recent, number),
             ratios,
             self._squares(recent, known),
         )
 
     def _squares(self, recent: Array, known: slice) -> Array:
-        """Mean squared errors (3, H): of the last capture, of the forecasts, and as stated."""
+        """Mean squared errors (2, H) of the last capture and of the forecasts that were made."""
         verified = np.isfinite(self.squares[known]) & (recent[..., None] > 0)
         weight = np.where(verified, recent[..., None], 0.0)
         total = weight.sum(axis=0)
@@ -138,10 +139,11 @@ class Sequence:
         scale = self.made.spread[place]
         self.points[place] = uncertainty.quantiles(own / scale)
         self.scaled[place] = uncertainty.mean_squares(own, scale)
-        expected = scale * found.factors[:, None]
+        covering = scale * found.factors[:, None]
+        expected = scale * uncertainty.bars(found.factors, found.roots, np.zeros(1))
         known = np.isfinite(own)
         number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
-        width = uncertainty.NOMINAL_Z * expected / uncertainty.student(number)[:, None]
+        width = uncertainty.NOMINAL_Z * covering / uncertainty.student(number)[:, None]
         total = known.sum(axis=1)
         missed = (known & (np.abs(own) > width)).sum(axis=1) / np.maximum(total, 1)
         self.misses[place] = np.where(total > 0, missed, np.nan)
@@ -154,7 +156,7 @@ class Sequence:
         last = self.made.errors[place][:, 0]
         both = known & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
-        for k, errors in enumerate((last, own, expected)):
+        for k, errors in enumerate((last, own)):
             mean = np.where(both, errors**2, 0.0).sum(axis=1) / number
             self.squares[place, :, k] = np.where(both.any(axis=1), mean, np.nan)
 
@@ -192,7 +194,7 @@ def last_capture_rmse(found: Calibration, expected: Array) -> Array:
     """
     result = np.array(expected, np.float64)
     last = own = 0.0
-    for lead, (square, issued, _) in enumerate(found.squares.T):
+    for lead, (square, issued) in enumerate(found.squares.T):
         if np.isfinite(square) and np.isfinite(issued):
             last, own = float(square), float(issued)
         if found.weights[lead, 0] == 1.0:
@@ -204,13 +206,17 @@ def last_capture_rmse(found: Calibration, expected: Array) -> Array:
     return result
 
 
-def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Array, Array]:
+def confidence(
+    found: Calibration, nominal: Array, tolerance: float, bars: Array
+) -> tuple[Array, Array]:
     """Probability (H, G) of an RMSE within the tolerance, and expected RMSE (H, G).
 
     Parameters
     ----------
     nominal : float64, (H, G), variable's units
         Root mean square of the chunks' standard errors; NaN where nothing is predicted.
+    bars : float64, (H, G)
+        Factors on the scale that are in them.
 
     Notes
     -----
@@ -224,7 +230,4 @@ def confidence(found: Calibration, nominal: Array, tolerance: float) -> tuple[Ar
     margin = np.log(max(tolerance, np.finfo(np.float64).tiny) / positive)
     sure = special.stdtr(freedom, (margin - location) / scale)
     ratio = np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
-    _, made, stated = found.squares
-    verified = np.isfinite(made) & (stated > 0)
-    least = np.sqrt(np.divide(made, stated, out=np.zeros_like(made), where=verified))
-    return np.asarray(sure), nominal * np.maximum(ratio, least[:, None])
+    return np.asarray(sure), nominal * np.maximum(ratio, found.roots[:, None] / bars)

@@ -76,6 +76,7 @@ def predict(
         driven = np.stack([modes.independent[:leads] @ loadings, modes.linear[:leads] @ loadings])
         driven -= moved
         rest = anomalies[0] + moved - modes.now @ loadings
+        rest *= state.rest ** tracking.unseen(state)
     result = np.empty((leads, len(CANDIDATES), state.cells))
     kernels.predict(
         season,

@@ -127,7 +127,8 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
         unchanged = labels.confidence(found.ratios)[:, None]
         sure = np.where(np.isfinite(nominal), unchanged, np.nan)
         return Forecast(mean, error, believed * sure, nominal)
-    sure, expected = calibration.confidence(found, nominal, spec.tolerance)
+    bars = uncertainty.bars(found.factors, found.roots, state.correction[0])
+    sure, expected = calibration.confidence(found, nominal, spec.tolerance, bars)
     return Forecast(mean, error, believed * sure, expected)
 
 
@@ -263,9 +264,9 @@ def _issue(
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Blended mean and standard error (H, n) of one tile of cells after another."""
     leads = len(times_s)
-    weights, factors = found.weights[:leads], found.factors[:leads, None]
+    weights, factors, roots = found.weights[:leads], found.factors[:leads], found.roots[:leads]
     damping = tracking.damping(state)
-    scale = tracking.innovation_scale(state) * np.exp(state.spread(state.correction[0]))
+    scale, correction = tracking.innovation_scale(state), state.spread(state.correction[0])
     season = tracking.seasons(state, climatology.features(spec, times_s))
     chunk = state.spread(np.arange(state.chunks))
     unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
@@ -276,7 +277,8 @@ def _issue(
             damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
         )
         mean = clip(spec, (weights[:, None] @ made)[:, 0])
-        yield cells, mean, scale[cells] * np.sqrt(growth) * factors
+        bars = uncertainty.bars(factors, roots, correction[cells])
+        yield cells, mean, scale[cells] * np.sqrt(growth) * bars
 
 
 def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> tuple[Array, Array]:

@@ -18,6 +18,8 @@ from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast, predic
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
 
+LOADINGS = 8
+"""How often the loadings of cells with gaps are found again with their offsets."""
 LONGEST = 512
 """Slots of history that models are fitted to, at most."""
 
@@ -76,24 +78,43 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
     state.anchor[:] = state.coefficients[0]
     if amplitudes is not None and amplitudes.shape[1]:
         count = amplitudes.shape[1]
-        state.loadings[:count], left = load(anomalies, amplitudes, weight)
+        state.loadings[:count], offsets, left = load(anomalies, amplitudes, weight)
+        state.anchor += offsets
         found = arima.correlations(left, np.zeros(left.shape[1]), weight, 1, window.starts)[0]
         state.rest[:] = np.clip(found, 0.0, arima.PARTIAL_LIMIT)
 
 
-def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Array]:
-    """Loadings (M, N) of cells on modes, and what is left (T, N) of the anomalies."""
+def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Loadings (M, N) of cells on modes, their offsets (N,), and what is left (T, N).
+
+    Notes
+    -----
+    The mean of a cell with gaps is not that of the others' times: what it is off is the offset,
+    zero for a cell without. As zeros the gaps would also make the loadings less by their share.
+    """
     seen = np.isfinite(amplitudes[:, :1]).all(axis=1)
     scores = np.where(seen[:, None], amplitudes, 0.0)
     scaled = scores * weight[:, None]
     gram = scaled.T @ scores
     gram = gram + 1e-6 * np.trace(gram) * np.eye(len(gram)) + 1e-300 * np.eye(len(gram))
-    known = anomalies if np.isfinite(anomalies.sum()) else np.nan_to_num(anomalies)
-    loadings = np.linalg.solve(gram, scaled.T @ known)
-    left = scores @ loadings
+    whole = np.isfinite(anomalies.sum())
+    filled = anomalies if whole else np.nan_to_num(anomalies)
+    loadings = np.linalg.solve(gram, scaled.T @ filled)
+    offsets = np.zeros(anomalies.shape[1])
+    if not whole:
+        known = np.isfinite(anomalies) & seen[:, None]
+        counted = known * weight[:, None]
+        total = counted.sum(axis=0)
+        gaps = (total > 0) & (known.sum(axis=0) < seen.sum())
+        for _ in range(LOADINGS):
+            left = np.where(known, anomalies - scores @ loadings, 0.0)
+            offsets = np.where(gaps, (counted * left).sum(axis=0) / np.maximum(total, 1e-300), 0.0)
+            filled = np.where(known, anomalies - offsets, scores @ loadings)
+            loadings = np.linalg.solve(gram, scaled.T @ filled)
+    left = scores @ loadings + offsets
     np.subtract(anomalies, left, out=left)
     left[~seen] = np.nan
-    return loadings, left
+    return loadings, offsets, left
 
 
 def forecast_modes(

@@ -27,6 +27,8 @@ SCREENED = 256
 """Cells of a chunk that this is done with, about."""
 PIECE = 64
 """Captures that a chunk takes by itself at a time."""
+DOUBT_MEMORY = 8.0
+"""Half-life of a capture in the share that is doubted, in captures."""
 LONGEST_RUN = 10
 """Gated captures in a row after which the series itself has changed, whether they agree or not."""
 
@@ -44,7 +46,8 @@ class Learnt:
     captured: Window
     """The same as they came: hindcasts must not know of a change before it happened."""
     doubted: float
-    """Share of the captured chunks that are not learnt: what is learnt says nothing of them."""
+    """Share of the captured chunks that are not learnt, the latest counting most: what is learnt
+    says nothing of them."""
 
 
 def learn(
@@ -116,7 +119,8 @@ def learn(
     # Drift is counted from here: what changed before is learnt.
     state.correction[1] = 0.0
     given = ~trusted | np.logical_or.reduceat(np.isfinite(values), starts[:-1], axis=1)
-    doubted = float(np.mean(~learnt[given])) if given.any() else 0.0
+    recent = given * 0.5 ** (np.arange(len(slots))[::-1, None] / DOUBT_MEMORY)
+    doubted = float((recent * ~learnt).sum() / recent.sum()) if given.any() else 0.0
     return Learnt(state, p_values, window, captured, doubted)
 
 

@@ -19,8 +19,8 @@ CAPTURES_PER_MODE = 4
 """Captures that each mode needs."""
 LEAST_CAPTURES = 12
 """Captures below which there are no modes."""
-FILLINGS, FILLING = 4, 3
-"""How often gaps are filled, and with how many modes."""
+FILLINGS = (1, 1, 1, 3, 3, 3)
+"""With how many modes gaps are filled, one time after another."""
 RIDGE = (0.1, 10.0)
 """Penalty of the regressions relative to the modes' mean variance: the first, plus the second
 over the number of captures."""
@@ -38,6 +38,8 @@ class Modes:
     """(M, S) orthonormal, unitless; zero where a cell was never seen."""
     amplitudes: Array
     """(T, M) of each slot, variable's units times root of cells; NaN where nothing was captured."""
+    offsets: Array
+    """(S,) to be taken off the anomalies: the mean of a cell with gaps is one of other times."""
 
 
 def fit(anomalies: Array, weights: Array) -> Modes:
@@ -52,24 +54,47 @@ def fit(anomalies: Array, weights: Array) -> Modes:
 
     Notes
     -----
-    Gaps are filled with what the leading modes say of them, and the modes found again, a few times
-    (Beckers and Rixen 2003). An anomaly of zero in their place makes modes of what is missing.
+    Gaps are filled with the last value before, then with what the leading modes say of them, and
+    the modes found again, a few times (Beckers and Rixen 2003). An anomaly of zero in their place
+    makes modes of what is missing, which no filling ever leaves.
     """
     known = np.isfinite(anomalies)
     seen = known.any(axis=1)
     count = int(seen.sum())
     largest = 0 if count < LEAST_CAPTURES else min(LARGEST, count // CAPTURES_PER_MODE)
     if largest == 0:
-        return Modes(np.zeros((0, known.shape[1])), np.full((len(known), 0), np.nan))
-    filled, root = np.where(known, anomalies, 0.0), np.sqrt(weights)[:, None]
-    patterns = _leading(filled * root, largest)
+        return nothing(*known.shape)
     gaps = ~known & seen[:, None] & known.any(axis=0)
-    for _ in range(FILLINGS if gaps.any() else 0):
+    filled, root = np.where(known, anomalies, 0.0), np.sqrt(weights)[:, None]
+    if gaps.any():
+        filled = np.where(gaps, _nearest(anomalies), filled)
+    patterns, offsets = _leading(filled * root, largest), np.zeros(known.shape[1])
+    partial = gaps.any(axis=0)
+    total = np.maximum((known * weights[:, None]).sum(axis=0), 1e-300)
+    for count in FILLINGS if partial.any() else ():
         # Few of them: many would follow the noise, and the gaps with it.
-        few = patterns[:FILLING]
-        filled = np.where(gaps, project(few, anomalies) @ few, filled)
+        few = patterns[:count]
+        modelled = project(few, anomalies - offsets) @ few
+        left = np.where(known, anomalies - modelled, 0.0)
+        offsets = np.where(partial, (weights @ left) / total, 0.0)
+        filled = np.where(gaps, modelled, np.where(known, anomalies - offsets, 0.0))
         patterns = _leading(filled * root, largest)
-    return Modes(patterns, np.where(seen[:, None], project(patterns, anomalies), np.nan))
+    amplitudes = project(patterns, anomalies - offsets)
+    return Modes(patterns, np.where(seen[:, None], amplitudes, np.nan), offsets)
+
+
+def nothing(slots: int, cells: int) -> Modes:
+    """No modes of so many cells."""
+    return Modes(np.zeros((0, cells)), np.full((slots, 0), np.nan), np.zeros(cells))
+
+
+def _nearest(anomalies: Array) -> Array:
+    """Anomalies (T, S) with each cell's value before in its gaps, at the start the one after."""
+    known = np.isfinite(anomalies)
+    rows = np.arange(len(anomalies))[:, None]
+    before = np.maximum.accumulate(np.where(known, rows, -1))
+    first = known.argmax(axis=0)
+    return np.take_along_axis(anomalies, np.where(before < 0, first, before), axis=0)
 
 
 def _leading(weighted: Array, largest: int) -> Array:

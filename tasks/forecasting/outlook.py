@@ -76,9 +76,10 @@ class Outlook:
 
     def pack(self) -> Array:
         """Everything in one float64 vector, without loss."""
-        parts = [self.calibration.weights, self.calibration.factors, self.calibration.ratios]
-        parts += [self.calibration.squares, self.patterns, self.coefficients, self.amplitudes]
-        head = [len(self.amplitudes), self.patterns.shape[1], self.slot, self.calibration.doubted]
+        found = self.calibration
+        parts = [found.weights, found.factors, found.roots, found.ratios, found.squares]
+        parts += [self.patterns, self.coefficients, self.amplitudes]
+        head = [len(self.amplitudes), self.patterns.shape[1], self.slot, found.doubted]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
 
     @classmethod
@@ -92,7 +93,7 @@ class Outlook:
         """
         slots, cells, slot = (int(n) for n in packed[:3])
         leads, count, terms = spec.leads, len(CANDIDATES), spec.terms
-        shapes = [(leads, count), (leads,), (3, leads), (3, leads)]
+        shapes = [(leads, count), (leads,), (leads,), (3, leads), (2, leads)]
         shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
         ends = HEAD + np.cumsum([int(np.prod(shape)) for shape in shapes])
         if ends[-1] != len(packed):
@@ -100,11 +101,11 @@ class Outlook:
                 f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
                 "was the specification changed?"
             )
-        weights, factors, ratios, squares, patterns, coefficients, amplitudes = (
+        weights, factors, roots, ratios, squares, patterns, coefficients, amplitudes = (
             np.array(part).reshape(shape)
             for part, shape in zip(np.split(packed[HEAD:], ends[:-1] - HEAD), shapes, strict=True)
         )
-        calibration = Calibration(weights, factors, ratios, squares, float(packed[3]))
+        calibration = Calibration(weights, factors, roots, ratios, squares, float(packed[3]))
         return cls(calibration, patterns, coefficients, amplitudes, slot)
 
 
@@ -154,14 +155,16 @@ def fit(
     weight = hindcasts.weights(spec, len(window.values))
     season = climatology.features(spec, window.times_s) @ learnt.state.coefficients
     if spec.categorical:
-        found = modes.Modes(np.zeros((0, values.shape[1])), np.zeros((len(season), 0)))
+        found = modes.nothing(len(season), values.shape[1])
     else:
         found = modes.fit(window.values - season, weight)
     spec = replace(spec, modes=len(found.patterns))
+    coefficients = learnt.state.coefficients.copy()
+    coefficients[0] += found.offsets
     outlook = Outlook(
         replace(calibrate(spec, learnt.captured), doubted=learnt.doubted),
         found.patterns,
-        learnt.state.coefficients,
+        coefficients,
         found.amplitudes[-LONGEST:],
         int(slots[-1]),
     )

@@ -22,6 +22,10 @@ PRIOR_HINDCASTS = 2.0
 LEAST_SHARE = 0.8
 """Of the root mean square error, the least standard error: less than what the quantile gives of
 normal (1), Laplace (.99) and Student errors with 3 degrees of freedom (.83)."""
+MOST_POINT = 30.0
+"""Greatest standardised error that counts: of what never changed before, any error is beyond it."""
+MOST_ROOT = 2.0
+"""Greatest root mean square over the scale, which is one itself: more was made of a first event."""
 POINTS = 33
 """Quantiles that stand for the cells of one hindcast."""
 
@@ -51,12 +55,13 @@ def growth(
     result = np.array(seasons, np.float64)
     for lead in range(1, len(result)):
         result[lead] += square * result[lead - 1]
-    if unseen is not None:
+    if unseen is not None and unseen.any():
         kept = square if lasting is None else lasting**2
         rest = 1.0 - kept
         passed = np.divide(1.0 - kept**unseen, rest, out=unseen.astype(np.float64), where=rest > 0)
         for lead in range(len(result)):
-            result[lead] += passed * kept ** (lead + 1)
+            passed = passed * kept
+            result[lead] += passed
     return result
 
 
@@ -113,7 +118,7 @@ def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[
 def quantiles(standardised: Array) -> Array:
     """`POINTS` quantiles (..., Q) of absolute errors (..., N); NaN where there is none."""
     levels = (np.arange(POINTS) + 0.5) / POINTS
-    found = np.sort(np.abs(standardised), axis=-1)  # NaN last
+    found = np.sort(np.minimum(np.abs(standardised), MOST_POINT), axis=-1)  # NaN last
     count = np.isfinite(found).sum(axis=-1, keepdims=True)
     place = np.clip(np.round(levels * count - 0.5), 0, np.maximum(count - 1, 0)).astype(np.intp)
     return np.where(count > 0, np.take_along_axis(found, place, axis=-1), np.nan)
@@ -144,46 +149,67 @@ def mean_squares(errors: Array, scale: Array) -> Array:
     )
 
 
-def factors(
-    points: Array, squares: Array, weight: Array, number: Array, *, correction: float = 1.0
-) -> Array:
+def factors(points: Array, weight: Array, number: Array) -> Array:
     """Factor on the standard error at each lead that makes its nominal interval cover.
 
     Parameters
     ----------
     points : float64, (O, H, Q)
         Quantiles of each hindcast's absolute standardised errors.
-    squares : float64, (O, H, 2)
-        Mean squares of each hindcast's errors and of their scale.
     weight : float64, (O, H)
         Weight of each; 0 where it was not verified.
     number : float64, (H,)
         How many hindcasts these are worth, from `independent`.
-    correction : float
-        Of what the quantiles say.
 
     Returns
     -------
     float64, (H,)
         The hindcasts' `NOMINAL` quantile over `NOMINAL_Z`, shrunk to the next shorter lead's; with
         none at all, grown from it as the error of a random walk.
+    """
+    result = np.zeros(len(number))
+    for lead in np.flatnonzero(number > 0):
+        rows = weight[:, lead] > 0
+        result[lead] = _quantile(points[rows, lead], weight[rows, lead]) / NOMINAL_Z
+    return _shrunk(result, number)
+
+
+def roots(squares: Array, weight: Array, number: Array) -> Array:
+    """Root mean square (H,) of hindcasts' errors over their scale, at most `MOST_ROOT`.
+
+    Parameters
+    ----------
+    squares : float64, (O, H, 2)
+        Mean squares of each hindcast's errors and of their scale, oldest first.
+    weight, number
+        As for `factors`, which says what becomes of leads that were not verified.
+
+    Notes
+    -----
+    Of all cells and hindcasts together: one of a cell that never changed before is beyond any
+    measure. The scale is no less than that of the latest hindcast, which knows of the errors of the
+    others: an event must not count both in the scale and beside it.
+    """
+    result = np.zeros(len(number))
+    for lead in np.flatnonzero(number > 0):
+        rows = weight[:, lead] > 0
+        missed, scale = squares[rows, lead].T
+        below = weight[rows, lead] @ np.maximum(scale, scale[-1])
+        ratio = weight[rows, lead] @ missed / max(below, SMALLEST**2)
+        result[lead] = np.sqrt(min(ratio, MOST_ROOT**2))
+    return _shrunk(result, number)
+
+
+def bars(factors: Array, roots: Array, correction: Array) -> Array:
+    """Factor (H, n) on the scale of cells whose corrections, logarithms, are (n,).
 
     Notes
     -----
     Where events are so rare that most intervals need not reach them, a quantile says nothing of
-    their size. Then the interval covers more than it claims, as a standard error is not less than
-    `LEAST_SHARE` of the root mean square. That is of all cells and hindcasts together: one of a
-    cell that never changed before is beyond any measure.
+    their size. A standard error is not less than `LEAST_SHARE` of the root mean square then, and
+    the interval covers more than it claims.
     """
-    quantile, root = np.zeros((2, len(number)))
-    for lead in np.flatnonzero(number > 0):
-        rows = weight[:, lead] > 0
-        each = weight[rows, lead]
-        quantile[lead] = _quantile(points[rows, lead], each) / NOMINAL_Z
-        missed, scale = each @ squares[rows, lead]
-        root[lead] = np.sqrt(missed / max(scale, SMALLEST**2))
-    least = LEAST_SHARE * _shrunk(root, number)
-    return np.maximum(correction * _shrunk(quantile, number), least)
+    return np.maximum(factors[:, None] * np.exp(correction), LEAST_SHARE * roots[:, None])
 
 
 def _shrunk(found: Array, number: Array) -> Array:

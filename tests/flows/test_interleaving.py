@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gnomon
-from gnomon.flows import steps
+from gnomon.flows import checks, steps
 from gnomon.flows.cycle import UpdateReport
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log import Log
@@ -77,14 +77,15 @@ def meanwhile(
     case: Case, monkeypatch: pytest.MonkeyPatch, moment: str, other: Other, *, always: bool = False
 ) -> None:
     """Let another writer act after a step, the first time or each time."""
-    true = getattr(steps, moment)
+    module = checks if moment.startswith("check") else steps
+    true = getattr(module, moment)
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         if not always:
-            monkeypatch.setattr(steps, moment, true)
+            monkeypatch.setattr(module, moment, true)
         result = true(*arguments, **options)
         with monkeypatch.context() as patch:
-            patch.setattr(steps, moment, true)
+            patch.setattr(module, moment, true)
             other(case)
         return result
 
@@ -92,7 +93,7 @@ def meanwhile(
     if true in steps.ON_CHUNKS:
         monkeypatch.setattr(steps, "ON_CHUNKS", steps.ON_CHUNKS | {interrupted})
     interrupted.__name__ = moment
-    monkeypatch.setattr(steps, moment, interrupted)
+    monkeypatch.setattr(module, moment, interrupted)
 
 
 def assert_whole(case: Case, report: UpdateReport) -> None:

@@ -298,7 +298,7 @@ def test_a_run_that_fails_says_what_it_kept(
     server: None, grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gnomon import runs
-    from gnomon.flows import steps
+    from gnomon.flows import checks
     from gnomon.flows.settings import Settings
     from gnomon.storage.errors import GnomonError
 
@@ -306,7 +306,7 @@ def test_a_run_that_fails_says_what_it_kept(
         raise GnomonError("the numbers ran out")
 
     grown.arrive(HISTORY, HISTORY + 1)
-    monkeypatch.setattr(steps, "check_prediction", fail)
+    monkeypatch.setattr(checks, "check_prediction", fail)
     with pytest.raises(GnomonError, match="numbers ran out"):
         runs.run_update(str(grown.place), time=None, refit=False, settings=Settings(workers=1))
     state = flow_runs()["update"].state

@@ -34,7 +34,7 @@ from zarr.core.buffer import Buffer
 from gnomon.flows import steps as cycle
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage import batch, captures, check, location, log, repair, repository, rewrite
+from gnomon.storage import batch, check, encoding, location, log, repair, repository, rewrite
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
 from gnomon.storage.forget import forget, guards, tag
@@ -134,7 +134,8 @@ class RepositoryMachine(RuleBasedStateMachine):
             self.patch.setattr(module, "SPAN", span)
         self.patch.setattr(plan, "MAX_STEPS", 3)
         self.patch.setattr(rewrite, "MAX_ROWS", 24)
-        self.patch.setattr(captures, "MAX_CHAIN", 3)
+        self.patch.setattr(encoding, "MAX_CHAIN", 3)
+        self.patch.setattr(rewrite, "MAX_CHAIN", 3)
         self.patch.setattr(location, "force", lambda _: None)
         numbers = count()
         self.patch.setattr(secrets, "token_hex", lambda n: f"{next(numbers):0{2 * n}x}")

@@ -81,6 +81,10 @@ def test_scalars_are_arrays_of_no_dimensions() -> None:
         ({"valid_max": 5, "scale_factor": -2.0}, (-10.0, None)),
         ({"valid_range": [1]}, (1.0, None)),
         ({"valid_min": "none known"}, (None, None)),
+        ({"flag_values": np.array([3, 0, 1], "<i2")}, (0.0, 3.0)),
+        ({"flag_values": np.array([0, 1], "<i2"), "valid_max": 9}, (None, 9.0)),
+        ({"flag_values": np.array([1, 2], "<i2"), "flag_masks": [1, 2]}, (None, None)),
+        ({"flag_values": "0b, 1b"}, (None, None)),
     ],
 )
 def test_bounds(attributes: Any, bounds: Any) -> None:

@@ -376,7 +376,8 @@ def test_a_chain_of_changes_is_mended_from_below(
     tmp_path: Path, damaged: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is a difference to the one before, which must be right first."""
-    monkeypatch.setattr("gnomon.storage.captures.MAX_CHAIN", 16)
+    for module in ("encoding", "rewrite"):
+        monkeypatch.setattr(f"gnomon.storage.{module}.MAX_CHAIN", 16)
     smooth = np.sin(np.arange(400) / 30)
     states = [
         (np.round(smooth * 1000) + k + (np.arange(400) == k)).astype("<i4") for k in range(13)

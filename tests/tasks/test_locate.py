@@ -41,6 +41,12 @@ def captured_at(folder: Path, times: list[str]) -> GnomonRepository:
         ("2001-01-10T00:00:00", 9),
         ("2001-01-25", HISTORY),
         ("2001-01-30T00:00", HISTORY + 5),
+        ("2001-01-10T00:00:00Z", 9),
+        ("2001-01-10T02:00+02:00", 9),
+        ("2001-01-09T20:30:00-0330", 9),
+        ("latest", HISTORY - 1),
+        ("latest~0", HISTORY - 1),
+        ("latest~2", HISTORY - 3),
     ],
 )
 def test_a_time_names_the_one_state_in_its_period(grown: Case, text: str, day: int) -> None:
@@ -78,6 +84,13 @@ def test_a_time_between_states_is_refused_and_names_its_neighbours(
         repository.judge(text, accept=True)
     with pytest.raises(NotFound, match="there is no state"):
         repository.tag([text], add=["x"])
+
+
+def test_there_are_only_so_many_captures(grown: Case) -> None:
+    stored = grown.open().stored
+    assert find_instant(stored, f"latest~{HISTORY - 1}") == stored.captured[0].instant
+    with pytest.raises(NotFound, match=f"there are {HISTORY} captures"):
+        find_instant(stored, f"latest~{HISTORY}")
 
 
 def test_no_time_between_states_ever_gets_one(grown: Case) -> None:

@@ -21,8 +21,8 @@ def test_statistics_of_a_chunk() -> None:
     assert (found["minimum"], found["maximum"], found["mean"]) == (1.0, 6.0, 3.0)
     assert found["spread"] == pytest.approx(np.std([1.0, 2.0, 6.0]))
     assert (found["below_minimum"], found["above_maximum"]) == (1, 1)
-    # Of three cells that were known, one was lost; two are in both.
-    assert found["missing_change"] == pytest.approx(1 / 3)
+    # Three cells were known, and three are; two are in both.
+    assert found["missing_change"] == 0.0
     assert found["change_rms"] == pytest.approx(np.sqrt(16 / 2))
     assert (found["constant"], found["was_constant"], found["infinite_count"]) == (0, 0, 0)
 
@@ -63,6 +63,15 @@ def test_all_missing_and_one_cell() -> None:
     assert found["missing_change"] == 1
     assert found["constant"] == 0
     assert chunk_statistics(np.zeros(1), None, OPEN)["constant"] == 0
+
+
+def test_values_that_only_moved_are_not_lost() -> None:
+    before = np.array([1.0, 2.0, np.nan, np.nan, np.nan])
+    moved = np.array([np.nan, np.nan, np.nan, 3.0, 4.0])
+    assert chunk_statistics(moved, before, OPEN)["missing_change"] == 0
+    fewer = np.array([np.nan, np.nan, np.nan, np.nan, 4.0])
+    assert chunk_statistics(fewer, before, OPEN)["missing_change"] == 0.5
+    assert chunk_statistics(before, fewer, OPEN)["missing_change"] == 0
 
 
 def test_infinities_are_counted_once() -> None:

@@ -140,6 +140,11 @@ def test_one_value_in_all_cells_is_no_replay() -> None:
     assert validate_actual(spoiled(sound_actual(), 1, values)).findings == ()
 
 
+def test_no_value_at_all_is_no_replay() -> None:
+    values = {"valid_count": 0, "replayed": True}
+    assert validate_actual(spoiled(sound_actual(), 1, values)).findings == ()
+
+
 def test_every_row_is_found_when_all_fail() -> None:
     frame = sound_actual(300).assign(replayed=True, p_value=0.0)
     validation = validate_actual(frame)

@@ -65,10 +65,8 @@ def calibration(squares: list[list[float]], persistence: float = 0.5) -> Calibra
     leads = len(squares[0])
     weights = np.zeros((leads, 7))
     weights[:, 0], weights[:, 1] = persistence, 1 - persistence
-    stated = np.ones((1, leads))
-    return Calibration(
-        weights, np.ones(leads), np.zeros((3, leads)), np.concatenate([squares, stated])
-    )
+    ones = np.ones(leads)
+    return Calibration(weights, ones, ones, np.zeros((3, leads)), np.array(squares))
 
 
 def test_the_last_capture_is_worse_by_what_hindcasts_say() -> None:

@@ -1,8 +1,10 @@
 """Modes that move together are found, and followed."""
 
 import numpy as np
+import pytest
 
 from gnomon.tasks.forecasting import modes
+from gnomon.tasks.forecasting.hindcasts import load
 from tests.tasks.forecasting.series import HOUR, Array, fit, specification
 
 
@@ -75,15 +77,52 @@ def test_constant_fields_have_no_modes() -> None:
     assert modes.fit(np.full((50, 10), np.nan), np.ones(50)).patterns.shape == (0, 10)
 
 
-def test_what_is_missing_makes_no_mode() -> None:
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
+def test_what_is_missing_makes_no_mode(share: float) -> None:
     """On a trend a chunk that is missing is far from zero: a mode of it would be of the gaps."""
     rng = np.random.default_rng(6)
     trend = np.linspace(-15.0, 15.0, 100)[:, None] * np.linspace(0.8, 1.2, 64)
     values = trend + rng.standard_normal((100, 64))
     whole = modes.fit(values, np.ones(100))
-    missing = np.repeat(rng.random((100, 8)) < 0.2, 8, axis=1)
+    missing = np.repeat(rng.random((100, 8)) < share, 8, axis=1)
     found = modes.fit(np.where(missing, np.nan, values), np.ones(100))
     assert abs(found.patterns[0] @ whole.patterns[0]) > 0.999
     for modes_found in (whole, found):
-        share = modes_found.amplitudes.var(axis=0)
-        assert share[0] > 0.97 * share.sum()
+        variance = modes_found.amplitudes.var(axis=0)
+        assert variance[0] > 0.97 * variance.sum()
+
+
+def test_a_chunk_that_is_missing_now_changes_nothing_for_the_others() -> None:
+    rng = np.random.default_rng(7)
+    slope = rng.normal(1.0, 0.2, 256)
+    values = np.arange(67.0)[:, None] * slope + rng.standard_normal((67, 256))
+    gappy = values[:61].copy()
+    gappy[60, :64] = np.nan
+    spec, starts = specification((1, 0, 0)), (0, 64, 128, 192, 256)
+    errors = []
+    for seen in (values[:61], gappy):
+        issued = fit(spec, seen, starts=starts).forecast()
+        errors.append(np.sqrt(np.mean((issued.mean - values[61:])[:, 64:] ** 2)))
+    assert errors[1] < 1.2 * errors[0]
+
+
+def test_loadings_are_those_of_the_cells_that_are_there() -> None:
+    values = wave(200, 40, seed=8)
+    found = modes.fit(values, np.ones(200))
+    whole, _, _ = load(values, found.amplitudes, np.ones(200))
+    holes = np.where(np.random.default_rng(9).random(values.shape) < 0.35, np.nan, values)
+    loadings, *_ = load(holes, found.amplitudes, np.ones(200))
+    ratio = float(np.vdot(loadings[:2], whole[:2]) / np.vdot(whole[:2], whole[:2]))
+    assert 0.97 < ratio < 1.03
+
+
+def test_a_chunk_that_is_missing_for_long_goes_with_the_others() -> None:
+    rng = np.random.default_rng(10)
+    slope = rng.normal(1.0, 0.2, 256)
+    values = np.arange(86.0)[:, None] * slope + rng.standard_normal((86, 256))
+    seen = values[:80].copy()
+    seen[60:, :64] = np.nan
+    issued = fit(specification((1, 0, 0)), seen, starts=(0, 64, 128, 192, 256)).forecast()
+    error = np.abs(issued.mean - values[80:])
+    assert error[:, :64].mean() < 4.0  # twenty slots of the trend went by
+    assert np.mean(error[:, :64] <= 1.645 * issued.standard_error[:, :64]) > 0.85

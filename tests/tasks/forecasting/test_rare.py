@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tests.tasks.forecasting.series import Array, daily, fit, specification
+from gnomon.tasks.forecasting import forecast, roll
+from tests.tasks.forecasting.series import (
+    HOUR,
+    Array,
+    autoregressive,
+    daily,
+    fit,
+    hours,
+    specification,
+)
 
 CAPTURES, SIDE = 80, 24
 
@@ -53,6 +62,42 @@ def test_errors_of_rare_events_are_as_large_as_stated(
     assert 0.87 <= np.mean(covered) <= 0.99
 
 
+def test_errors_stay_as_large_while_captures_roll_in() -> None:
+    """The interval covers more than 90 %, which must not wear the error bar away."""
+    rng = np.random.default_rng(9)
+    shape = 180, 256
+    values = np.where(rng.random(shape) < 0.04, rng.exponential(3.0, shape), 0.0)
+    found = fit(specification((1, 0, 0)), values[:80], starts=(0, 64, 128, 192, 256))
+    state, outlook = found.state, found.outlook
+    for slot in range(80, 170):
+        state = roll(found.spec, state, outlook, slot, slot * HOUR, values[slot])
+        outlook = outlook.roll(found.spec, slot, slot * HOUR, values[slot])
+    issued = forecast(found.spec, state, outlook, hours(170, 176))
+    actual = np.sqrt(np.mean((issued.mean - values[170:176]) ** 2))
+    assert 0.6 * actual <= np.sqrt(np.mean(issued.standard_error**2)) <= 1.5 * actual
+    assert 0.7 * actual <= np.sqrt(np.mean(issued.expected_rmse**2)) <= 1.5 * actual
+
+
+@pytest.mark.parametrize("before", [2, 8])
+def test_one_great_event_counts_once(before: int) -> None:
+    values = autoregressive((0.5,), 80, 64, seed=3)
+    values[80 - before] += 30.0
+    issued = fit(specification((1, 0, 0)), values, starts=(0, 32, 64)).forecast()
+    # Its error is in the scale of the cells; hindcasts of before must not count it again.
+    assert np.all(issued.expected_rmse <= 1.3 * issued.standard_error.max(axis=1, keepdims=True))
+    if before == 8:
+        assert issued.standard_error.max() < 10.0
+
+
+@pytest.mark.parametrize("since", [0, 5, 15])
+def test_a_constant_that_changed_once_has_an_error_of_its_size(since: int) -> None:
+    values = np.full((61 + since, 16), 5.0)
+    values[60:] = 9.0
+    issued = fit(specification((1, 0, 0)), values, starts=(0, 16)).forecast()
+    assert np.all(issued.standard_error <= 50.0)
+    assert np.all(issued.expected_rmse <= 50.0)
+
+
 def test_what_was_doubted_is_not_in_the_confidence() -> None:
     spec = specification(tolerance=50.0)
     values = daily(80, 30, seed=7)
@@ -62,10 +107,9 @@ def test_what_was_doubted_is_not_in_the_confidence() -> None:
     events = values.copy()
     events[[20, 34, 48, 62], :20] += 300.0
     found = fit(spec, events, starts=starts, gate=True)
-    share = 8 / 240
-    assert found.learnt.doubted == pytest.approx(share)
+    assert 0.0 < found.learnt.doubted < 8 / 240
     highest = found.forecast().confidence.max()
-    assert highest <= 1.0 - share < usual.forecast().confidence.max()
+    assert highest <= 1.0 - found.learnt.doubted < usual.forecast().confidence.max()
 
 
 def test_what_is_not_trusted_was_doubted_and_land_was_not() -> None:
@@ -74,4 +118,8 @@ def test_what_is_not_trusted_was_doubted_and_land_was_not() -> None:
     trusted = np.ones((60, 3), bool)
     trusted[10:16, 0] = False
     found = fit(specification(), values, starts=(0, 10, 20, 30), trusted=trusted)
-    assert found.learnt.doubted == pytest.approx(6 / 120)
+    assert 0.0 < found.learnt.doubted < 6 / 120
+    trusted[54:, 0] = False
+    assert (
+        fit(specification(), values, starts=(0, 10, 20, 30), trusted=trusted).learnt.doubted > 0.1
+    )
