@@ -247,7 +247,8 @@ def _sample(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return histories (step, cell) of cells of some chunks, where each starts, and their trust.
 
-    A chunk that is suspect or damaged is NaN, and not trusted (step, chunk).
+    A chunk that is suspect or damaged is NaN. It is not trusted (step, chunk) if it holds values:
+    of others there is nothing to doubt.
     """
     grid = captures.variable.grid
     columns, sizes = [], [0]
@@ -259,8 +260,8 @@ def _sample(
         for k, step in enumerate(steps):
             values = trusted_values(captures, step, index)
             if values is not None:
-                trusted[k, place] = True
                 history[k] = usable(values.ravel()[picked])
+            trusted[k, place] = values is not None or not _has_values(captures, step, index)
         columns.append(history)
         sizes.append(picked.size)
     return np.concatenate(columns, axis=1), np.cumsum(sizes), trusted
