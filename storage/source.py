@@ -192,9 +192,7 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
     if name not in dataset.variables:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {_ADVICE}")
     time = dataset.variables[name]
-    units, calendar = str(time.attrs.get("units", settings.time_units)), _calendar(time.attrs)
-    if "calendar" not in time.attrs and "units" not in time.attrs:
-        calendar = _calendar({"calendar": settings.calendar})
+    units, calendar = _told_in(time, settings)
     found = decode(np.asarray(time.values), units, calendar)
     before = _calendar({"calendar": settings.calendar})
     if calendar != before:
@@ -230,8 +228,9 @@ def raw_times(
     time = dataset.variables[settings.source.time]
     dtype = np.dtype(settings.time_dtype)
     raw = native(np.asarray(time.values))
-    units = str(time.attrs.get("units", settings.time_units))
-    if units == settings.time_units and raw.dtype == dtype:
+    units, calendar = _told_in(time, settings)
+    before = settings.time_units, _calendar({"calendar": settings.calendar})
+    if (units, calendar) == before and raw.dtype == dtype:
         return raw[positions]
     wanted = times[positions]
     told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
@@ -243,6 +242,13 @@ def raw_times(
             f"{dtype.str}, as at init, they cannot all be told; {_ADVICE}"
         )
     return told
+
+
+def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
+    """Return units and calendar of a time coordinate; those of init if neither was told then."""
+    if "units" in settings.time_attributes or "units" in time.attrs:
+        return str(time.attrs.get("units")), _calendar(time.attrs)
+    return settings.time_units, _calendar({"calendar": settings.calendar})
 
 
 _CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}

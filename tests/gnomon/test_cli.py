@@ -295,7 +295,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
         ["restore", "repository", "--at", NEXT, "--to", "x.zarr"],
         2,
         "the best answer is the forecast of 2001-01-25T00:00:00 made at 2001-01-24T00:00:00 (lead "
-        "1), expected error sst 0.",
+        "1), expected error sst 0.6",
     ),
     "predicted and plain": (
         ["restore", "repository", "--at", NEXT, "--to", "x.nc", "--accept-predicted", "--plain"],

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gnomon.storage.source import (
     open_source,
     raw_times,
 )
-from gnomon.storage.times import decode, encode, format_instant
+from gnomon.storage.times import decode, encode, format_instant, parse
 from gnomon.storage.view import Plane, raw_dataset
 from tests.storage.building import (
     assert_identical,
@@ -247,6 +248,7 @@ def test_a_source_that_changed_is_refused(
     [
         {"units": "hours since 2000-01-01", "calendar": "noleap"},
         {"units": "metres", "calendar": "standard"},
+        {"calendar": "standard"},
     ],
 )
 def test_a_time_coordinate_that_changed_is_refused(attributes: Any, repository_path: Path) -> None:
@@ -285,6 +287,23 @@ def test_times_are_the_same_in_whatever_form(
     told = raw_times(other, settings, times, chosen)
     assert told.dtype.str == settings.time_dtype
     np.testing.assert_array_equal(told, dataset["time"].values[chosen])
+
+
+def test_counts_of_another_calendar_are_told_in_that_of_init(repository_path: Path) -> None:
+    """From a day before 1582 the calendars count to the same date by two days more or less."""
+    settings = Repository.open(str(repository_path)).settings
+    old = {"units": "hours since 0001-01-01", "calendar": "standard"}
+    settings = replace(settings, time_attributes=old)
+    dataset = undecoded(settings.source.url)
+    times = np.array([parse(f"2000-01-01T0{hour}", "standard") for hour in range(4)])
+    here = encode(times.tolist(), old["units"], "standard", np.dtype("<i8"))
+    there = encode(times.tolist(), old["units"], "proleptic_gregorian", np.dtype("<i8"))
+    assert {a - b for a, b in zip(here.tolist(), there.tolist(), strict=True)} == {48}
+    time = xr.Variable("time", there, old | {"calendar": "proleptic_gregorian"})
+    other = dataset.assign_coords(time=time)
+    np.testing.assert_array_equal(instants(other, settings), times)
+    told = raw_times(other, replace(settings, time_dtype="<i8"), times, np.arange(4))
+    np.testing.assert_array_equal(told, here)
 
 
 def test_times_that_the_units_of_init_cannot_tell_are_refused(repository_path: Path) -> None:
