@@ -77,8 +77,8 @@ def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.in
 def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[np.int64]:
     """Return the instants of numbers of units of `size` microseconds since one.
 
-    A date object for each, as `cftime` makes, takes far longer. The rounding of fractions is that of
-    `cftime`: to microseconds, and where one is missing to a second, to that.
+    A date object for each, as `cftime` makes, takes far longer. Fractions are rounded as it does:
+    to microseconds, and where one is missing to a second, to that.
     """
     longs = raw.astype(np.longdouble) * size
     if not (np.abs(longs + start) < 2**63).all():
