@@ -45,7 +45,7 @@ EPOCH = "microseconds since 1970-01-01"
 _PATTERN = re.compile(
     r"(?P<year>-?\d{1,6})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d)"
     r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?"
-    r"(?P<offset>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?"
+    r"(?P<offset>Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?)?)?"
 )
 
 
