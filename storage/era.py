@@ -14,7 +14,8 @@ from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_frame, check_unchanged, instants, open_source
+from gnomon.storage.source import check_frame, check_unchanged, open_source
+from gnomon.storage.timeaxis import instants
 
 __all__ = ["begin_era", "settings_of"]
 

@@ -27,8 +27,9 @@ from gnomon.storage.layout import residual_metadata
 from gnomon.storage.log import COPIES, SPAN, content_hash, write_checkpoint
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import SETTINGS, Repository
-from gnomon.storage.source import instants, open_source, read_state
+from gnomon.storage.source import open_source, read_state
 from gnomon.storage.text import pack_text
+from gnomon.storage.timeaxis import instants
 from gnomon.storage.writing import ShardPacker, units_of
 
 __all__ = ["Repaired", "repair"]

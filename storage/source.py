@@ -28,16 +28,14 @@ from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
-from gnomon.storage.times import decode, encode, parse
 
 __all__ = [
+    "ADVICE",
     "check_frame",
     "check_unchanged",
     "chunk_sizes",
-    "instants",
     "native",
     "open_source",
-    "raw_times",
     "read_state",
     "read_states",
     "refuse_predicted",
@@ -50,7 +48,8 @@ __all__ = [
 NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
 """Endings of remote files that are no Zarr stores; a library such as fsspec reads them."""
 
-_ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
+ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
+"""What to do about a source that is not what it was at init."""
 
 
 def source_path(source: str) -> str:
@@ -179,88 +178,6 @@ def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
-def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
-    """Return the valid times of an append source, whatever the units that it tells them in.
-
-    Raises
-    ------
-    InvalidInput
-        The time coordinate is gone, tells no times, or tells those of another calendar.
-    """
-    name = settings.source.time
-    assert name is not None
-    if name not in dataset.variables:
-        raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {_ADVICE}")
-    time = dataset.variables[name]
-    units, calendar = _told_in(time, settings)
-    found = decode(np.asarray(time.values), units, calendar)
-    before = _calendar({"calendar": settings.calendar})
-    if calendar != before:
-        alike = {calendar, before} == {"standard", "proleptic_gregorian"}
-        if not alike or found.min(initial=_GREGORIAN) < _GREGORIAN:
-            raise InvalidInput(
-                f"the calendar of the source's time coordinate {name!r} is {calendar!r}, it was "
-                f"{before!r} at init; {_ADVICE}"
-            )
-    return found
-
-
-def raw_times(
-    dataset: xr.Dataset,
-    settings: Settings,
-    times: NDArray[np.int64],
-    positions: NDArray[np.intp],
-) -> NDArray[np.generic]:
-    """Return some times of an append source as they are told at init, whose attributes are kept.
-
-    Parameters
-    ----------
-    times
-        int64 (T,), all that `instants` found.
-    positions
-        Those that are wanted.
-
-    Raises
-    ------
-    InvalidInput
-        The units and the type of init cannot express one of them.
-    """
-    time = dataset.variables[settings.source.time]
-    dtype = np.dtype(settings.time_dtype)
-    raw = native(np.asarray(time.values))
-    units, calendar = _told_in(time, settings)
-    before = settings.time_units, _calendar({"calendar": settings.calendar})
-    if (units, calendar) == before and raw.dtype == dtype:
-        return raw[positions]
-    wanted = times[positions]
-    told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
-    if told.dtype != dtype or not np.array_equal(
-        decode(told, settings.time_units, settings.calendar), wanted
-    ):
-        raise InvalidInput(
-            f"the source tells its times in {units!r} now; in {settings.time_units!r} as "
-            f"{dtype.str}, as at init, they cannot all be told; {_ADVICE}"
-        )
-    return told
-
-
-def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
-    """Return units and calendar of a time coordinate; those of init if neither was told then."""
-    if "units" in settings.time_attributes or "units" in time.attrs:
-        return str(time.attrs.get("units")), _calendar(time.attrs)
-    return settings.time_units, _calendar({"calendar": settings.calendar})
-
-
-_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
-_GREGORIAN = parse("1582-10-15", "proleptic_gregorian")
-"""From when on the calendars ``standard`` and ``proleptic_gregorian`` are the same."""
-
-
-def _calendar(attributes: dict[Any, Any]) -> str:
-    name = str(attributes.get("calendar", "standard")).lower()
-    return _CALENDARS.get(name, name)
-
-
 def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     """Refuse a source whose variables, grid or types are not what they were at init.
 
@@ -271,7 +188,7 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     """
     for variable in settings.variables:
         if variable.name not in dataset.variables:
-            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {_ADVICE}")
+            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {ADVICE}")
         found = dataset.variables[variable.name]
         dims = tuple(d for d in found.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)
@@ -287,7 +204,7 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
         ):
             if now != before:
                 raise InvalidInput(
-                    f"{variable.name} has {what} {now}, at init it had {before}; {_ADVICE}"
+                    f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
                 )
 
 
@@ -304,7 +221,7 @@ def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> tuple[str, ...]:
     notes = []
     for name, kept in frame.variables.items():
         if name not in dataset.variables:
-            raise InvalidInput(f"the source lost {name!r} since init; {_ADVICE}")
+            raise InvalidInput(f"the source lost {name!r} since init; {ADVICE}")
         now = np.asarray(dataset.variables[name].values)
         before = np.asarray(kept.values)
         same = now.shape == before.shape and (
@@ -317,7 +234,7 @@ def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> tuple[str, ...]:
         if now.shape != before.shape or not _is_rounded(now, before):
             raise InvalidInput(
                 f"{name!r} of the source differs from what it was at init (the grid changed?); "
-                f"{_ADVICE}"
+                f"{ADVICE}"
             )
         notes.append(f"{name!r} of the source differs from what it was at init by rounding alone")
     return tuple(notes)

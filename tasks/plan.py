@@ -14,10 +14,9 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     check_frame,
     check_unchanged,
-    instants,
     open_source,
-    raw_times,
 )
+from gnomon.storage.timeaxis import instants, raw_times
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 

@@ -18,10 +18,10 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     check_unchanged,
     chunk_sizes,
-    instants,
     open_source,
     read_states,
 )
+from gnomon.storage.timeaxis import instants
 from gnomon.tasks.capture import reading_grid, spans
 from gnomon.tasks.trusted import readable_rows
 from gnomon.tasks.work import Mapper

@@ -17,10 +17,9 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     check_frame,
     check_unchanged,
-    instants,
     open_source,
-    raw_times,
 )
+from gnomon.storage.timeaxis import instants, raw_times
 from gnomon.storage.times import decode, encode, format_instant, parse
 from gnomon.storage.view import Plane, raw_dataset
 from tests.storage.building import (
