@@ -16,7 +16,8 @@ from gnomon.options import check_forecast
 from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.source import instants, open_source, read_states, source_path
+from gnomon.storage.source import open_source, read_states, source_path
+from gnomon.storage.timeaxis import instants
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.features import traits_of
 from gnomon.tasks.forecasting import Departures, usable
