@@ -15,7 +15,7 @@ from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import check_frame, check_unchanged, open_source
-from gnomon.storage.timeaxis import instants
+from gnomon.storage.timeaxis import read_axis
 
 __all__ = ["begin_era", "settings_of"]
 
@@ -96,7 +96,7 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) 
         check_unchanged(dataset, before)
         check_frame(repository.frame, dataset)
         if before.source.time is not None:
-            instants(dataset, before)
+            read_axis(dataset, before)
     except GnomonError:
         return False
     return {v.name for v in found.variables} == {v.name for v in before.variables}
