@@ -127,7 +127,15 @@ _INTEGERS = {
     "broken",
     "out_of_bounds",
 }
-_FLAGS = {"constant", "was_constant", "unchanged", "replayed", "metadata_changed", "revised"}
+_FLAGS = {
+    "constant",
+    "was_constant",
+    "unchanged",
+    "replayed",
+    "metadata_changed",
+    "replaced",
+    "revised",
+}
 
 
 def _typed(column: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

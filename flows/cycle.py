@@ -60,6 +60,9 @@ class UpdateReport:
     left_out: list[dict[str, Any]] = field(default_factory=list)
     """Steps whose time is missing or not believed: `positions` in the source, `value` as it tells
     it, `valid_time` and `reason`; each is captured once it is mended, or accepted."""
+    incomplete: list[str] = field(default_factory=list)
+    """Valid times of new captures of which a chunk has none of the values that it had before: they
+    are captured again once the source has them."""
     waiting: dict[str, Any] | None = None
     """Steps that are laid out in the source and have no value yet: `count`, `first`, `last`."""
     notes: list[str] = field(default_factory=list)
@@ -230,6 +233,7 @@ class Cycle:
         times = [format_instant(i, calendar) for i in planned.instants]
         report = self.report
         report.captured += times
+        report.incomplete += [times[k] for k in found.incomplete()]
         report.late += planned.late
         report.revised += sum(step is not None for step in planned.revises)
         report.judged += judgement.rows

@@ -158,15 +158,17 @@ def plan(
         return None
     if now in left_out:
         return None
-    return plan_capture(
+    began = _now()
+    found = plan_capture(
         repository,
         now=now,
         until=until,
         revised=revised,
         repeats=repeated,
         left_out=left_out,
-        clock=clock(_now(), repository.settings.calendar),
+        clock=clock(began, repository.settings.calendar),
     )
+    return None if found is None else replace(found, read_at=began)
 
 
 def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:

@@ -221,3 +221,34 @@ def stats(repository: Place, as_json: Json = False) -> None:
     from gnomon import report_maintenance as report
 
     report.print_stats(found)
+
+
+@app.command()
+def rules(
+    repository: Place,
+    revisable: Annotated[
+        str | None,
+        typer.Option(
+            help="States no older than this beside the newest may be revised by the source: 100d; "
+            "none: the rule is given up."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the standing rules of the repository, or set them."""
+    from gnomon.repository import open_repository
+
+    found = open_repository(repository).rules(revisable=revisable)
+    if as_json:
+        print_json(found)
+        return
+    from gnomon import report
+
+    days = found["revisable_days"]
+    if days is None:
+        report.note("what the source changes after it was captured is suspect until it is accepted")
+    else:
+        report.note(
+            f"states up to {days:g} days older than the newest may be revised: the new version is "
+            "trusted, and both are kept"
+        )

@@ -6,8 +6,9 @@ Everything heavy is imported inside the commands, so that ``gnomon --help`` answ
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ __all__ = [
     "pairs_of",
     "print_json",
     "printing",
+    "progress_lines",
     "progress_of",
 ]
 
@@ -37,6 +39,8 @@ Exit codes: 0 done; 1 something failed that should not have; 2 the request makes
 repository; 6 a store did not answer, try again; 7 the repository is of a newer format; 130 and 143
 interrupted and terminated, nothing half-done was kept; 141 whoever read the output went away.
 """
+LINE_EVERY_S = 10.0
+"""How often the progress is told where no terminal draws it."""
 READER_GONE = 141
 """What a shell says of a program whose reader has closed the pipe."""
 
@@ -118,14 +122,30 @@ def drop_output() -> None:
 
 @contextmanager
 def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
-    """Give a progress callback, drawn on a terminal only."""
-    if not shown or not sys.stderr.isatty():
+    """Give a progress callback: a bar on a terminal, else a line now and then."""
+    if not shown:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield progress_lines()
         return
     from gnomon.report import progress_bar
 
     with progress_bar() as callback:
         yield callback
+
+
+def progress_lines(clock: Callable[[], float] = monotonic) -> "Progress":
+    """Return a callback that prints how far the work is, on standard error, every ten seconds."""
+    last = clock()
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if clock() - last >= LINE_EVERY_S:
+            last = clock()
+            typer.echo(f"{what}: {done} of {total}", err=True)
+
+    return tell
 
 
 def pairs_of(values: list[str], option: str, kind: type[int] | type[float]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import numpy as np
 from gnomon.flows.doubts import doubted_incidents
 from gnomon.maintenance import Maintenance, utc
 from gnomon.storage import model
+from gnomon.storage.believable import DAY
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.repository import Repository
+from gnomon.storage.retention import parse_duration
 from gnomon.storage.source import open_source
 from gnomon.storage.times import format_instant
 from gnomon.tasks.locate import find_period
@@ -135,6 +137,28 @@ class Judging(Maintenance):
                 format_instant(t, calendar) for t in times if (t in seen.state.believed) != accept
             ),
         )
+
+    def rules(self, *, revisable: str | None = None) -> dict[str, Any]:
+        """Return the standing rules of the repository; set those that are given.
+
+        Parameters
+        ----------
+        revisable
+            ``100d``: the source may change states that are no older than this beside the newest;
+            the new version is trusted, and both are kept.  ``none``: there is no such rule.
+        """
+        if revisable is not None:
+            age = None
+            if revisable != "none":
+                calendar = self._repository.settings.calendar
+                age = -parse_duration(revisable).before(0, calendar)
+            body = {"revisable": age}
+            repository = self._repository.retried(
+                lambda seen: (seen.commit("rules", body, utc()), None)
+            )[0]
+            self._adopt(repository)
+        age = self._repository.state.revisable
+        return {"revisable_days": None if age is None else age / DAY}
 
     def _steps(self, at: str, *, accept: bool, found: bool) -> list[int]:
         """Return the captures of a period, of each time the newest version.

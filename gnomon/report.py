@@ -158,6 +158,9 @@ def print_update(result: dict[str, Any]) -> None:
     if result["revised"]:
         note(f"{result['revised']} captured again: the source has changed them since")
     _print_notes(result["notes"])
+    if result["incomplete"]:
+        span = _span([result["incomplete"][k] for k in (0, -1)][: len(result["incomplete"])])
+        note(f"captured in part: {span}; what is missing is captured when the source has it")
     if (waiting := result["waiting"]) is not None:
         span = _span([waiting["first"], waiting["last"]][: waiting["count"]])
         note(f"waiting for {waiting['count']} steps that have no value yet: {span}")

@@ -43,7 +43,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     =======================  =====================================  =============================
     record                   a capture                              a shadow
     =======================  =====================================  =============================
-    tag, repair              no                                     no
+    tag, repair, rules       no                                     no
     verdict                  no: judged by what was known           yes: it is learnt from
     forget                   if it gives up what is revised         if it gives up a base of it
     rewrite                  if it moves what was read              the same
@@ -66,7 +66,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     if record.kind in _OF_ONE_ERA and _era(record, work) != work.era:
         return False
     match record.kind:
-        case "tag" | "repair":
+        case "tag" | "repair" | "rules":
             return False
         case "verdict":
             return work.kind == "shadow"
@@ -76,7 +76,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     return True
 
 
-_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag"}
+_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules"}
 
 
 def _era(record: Record, work: Work) -> int:

@@ -377,6 +377,8 @@ class CapturedStep:
     """Whether it was given up; its bytes stay until the next prune."""
     tags: tuple[str, ...] = ()
     """Names that a person gave it."""
+    read_at: str = ""
+    """Wall-clock time before it was read: what the source changed later is not in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class State:
     """By variable: (step, chunk) that a person holds for true, believable or not."""
     believed: frozenset[int] = frozenset()
     """Valid times that a person holds for true, however far they are from the others."""
+    revisable: int | None = None
+    """How long after it a state may be revised as a rule, microseconds; None: there is no rule."""
     places: frozenset[Place] = frozenset()
     """Where captures were written that were not pruned since; stale ones too."""
     folders: dict[str, int] = field(default_factory=dict)
@@ -101,6 +103,12 @@ class State:
             if before is None or step.suspects <= before.suspects:
                 found[step.instant] = step
         return tuple(found.values())
+
+    def may_be_revised(self, instant: int) -> bool:
+        """Tell whether a state is so young, beside the newest, that a rule lets it be revised."""
+        if self.revisable is None or not self.timeline:
+            return False
+        return self.timeline[-1].instant - instant <= self.revisable
 
     def follow(self, before: "State") -> None:
         """Take over what was sorted before, if this is that state with newer captures."""
@@ -219,6 +227,7 @@ class _Folding:
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
         self._believed: set[int] = set()
+        self._revisable: int | None = None
         self._places: set[Place] = set()
         self._folders: dict[str, int] = {}
         self._forecasters: set[str] = set()
@@ -236,6 +245,7 @@ class _Folding:
         made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         made._accepted = {n: set(v) for n, v in state.accepted.items()}
         made._believed = set(state.believed)
+        made._revisable = state.revisable
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
@@ -252,6 +262,7 @@ class _Folding:
             self._verdicts,
             {name: frozenset(chunks) for name, chunks in self._accepted.items()},
             frozenset(self._believed),
+            self._revisable,
             frozenset(self._places),
             dict(self._folders),
             frozenset(self._forecasters),
@@ -278,6 +289,9 @@ class _Folding:
                     self._change(step, forgotten=True)
             case "tag":
                 self._tag(record.body)
+            case "rules":
+                age = record.body["revisable"]
+                self._revisable = None if age is None else whole(age, "revisable", least=0)
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -313,6 +327,7 @@ class _Folding:
                     raw[local * width : (local + 1) * width],
                     revised.get(local),
                     suspects[local],
+                    read_at=text(body.get("read_at", record.committed_at), "read_at"),
                 )
             )
             self._places.add((slab, local))

@@ -81,11 +81,14 @@ def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[n
     A date object for each, as `cftime` makes, takes far longer. Fractions are rounded as it does:
     to microseconds, and where that is one off a second, towards the second.
     """
+    if raw.dtype.kind in "iu":
+        most = max(abs(int(raw.min())), abs(int(raw.max())))
+        if most * size + abs(start) >= 2**63:
+            raise OverflowError(_TOO_FAR)
+        return np.asarray(raw.astype(np.int64) * size + start)
     longs = raw.astype(np.longdouble) * size
     if not (np.abs(longs + start) < 2**63).all():
         raise OverflowError(_TOO_FAR)
-    if raw.dtype.kind in "iu":
-        return np.asarray(raw.astype(np.int64) * size + start)
     counts = np.rint(longs).astype(np.int64)
     if size >= SECOND:
         rest = counts % SECOND

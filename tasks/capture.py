@@ -28,6 +28,7 @@ from gnomon.storage.source import (
     shared_source,
 )
 from gnomon.storage.writing import BlockWriter, create_captures, units_of
+from gnomon.tasks import replacements
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
@@ -44,6 +45,9 @@ from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture"]
+
+MEASURED = (*STATISTICS, *replacements.COLUMNS)
+"""What a worker tells of each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,13 @@ class Capture:
     empty: frozenset[int] = frozenset()
     """Positions of planned states that have no value yet: the same holds then."""
 
+    def incomplete(self) -> list[int]:
+        """Return the positions of states of which a chunk has lost all values, or awaits them."""
+        gone = np.zeros(len(self.plan.instants), bool)
+        for columns in self.statistics.values():
+            gone |= (columns["missing_change"].reshape(gone.size, -1) >= 1.0).any(axis=1)
+        return [int(k) for k in np.flatnonzero(gone)]
+
 
 def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
     """Read the planned states, write their residuals and return statistics to be judged."""
@@ -81,7 +92,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         blocks = list(reading_grid(grid, along).blocks())
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
-        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
+        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in MEASURED}
         for block, (found, table, entries, failed) in zip(blocks, results, strict=True):
             unread = failed | unread
             batch.merge(entries)
@@ -97,6 +108,8 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
     release_source()
+    if not unread:
+        replacements.settle(repository, plan, statistics)
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
         return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
@@ -180,7 +193,7 @@ def _capture_block(
     work = _Work.on(repository, plan, variable)
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
-    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
+    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
     dataset = shared_source(repository.settings.source, plan.id)
     steps, _ = chunk_sizes(dataset, variable)
     unread: dict[int, str] = {}
@@ -289,10 +302,23 @@ class _Work:
                 physical, before, variable.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
+            found |= self._revision(k, index, physical)
             if not found.get("p_value", 1.0) < GATE:
                 self.trusted[index] = physical
             result[index] = found
         return result
+
+    def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
+        """Return how a chunk differs from the capture that it revises; nothing of a new time."""
+        step = self.plan.revises[k]
+        if step is None:
+            return {}
+        try:
+            before = self.variable.to_physical(self.captures.chunk(step, index))
+        except Integrity as error:
+            pass_over(error, self.plan.url, self.variable.name, step)
+            return {}
+        return replacements.difference(before, physical)
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
         if index not in self.trusted:
@@ -357,6 +383,7 @@ def commit_capture(
     body = {
         "instants": list(plan.instants),
         "raw_times": plan.raw_times.hex(),
+        **({"read_at": plan.read_at} if plan.read_at else {}),
         "revises": {str(k): s for k, s in enumerate(plan.revises) if s is not None},
         "suspects": suspects.tolist(),
         "variables": variables,

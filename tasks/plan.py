@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
+from gnomon.storage.believable import among
 from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.model import CapturedStep, Settings
 from gnomon.storage.repository import Repository
@@ -59,6 +60,8 @@ class CapturePlan:
     """Variables whose attributes differ from those at init."""
     notes: tuple[str, ...]
     """Differences of the source from what it was at init that do not matter."""
+    read_at: str = ""
+    """Wall-clock time before anything was read, ISO 8601; empty if nobody said."""
     left_out: tuple[LeftOut, ...] = ()
     """Steps that are not captured, as their time is missing or not believed."""
     duplicates: frozenset[int] = frozenset()
@@ -272,7 +275,7 @@ def _fresh(
 ) -> NDArray[np.intp]:
     """Return the positions of the steps that were never captured, in order of time."""
     known = {s.instant for s in repository.captured} | left_out
-    fresh = ~np.isin(seen.times, np.fromiter(known, np.int64, len(known)))
+    fresh = ~among(seen.times, np.sort(np.fromiter(known, np.int64, len(known))))
     if until is not None:
         fresh &= seen.times <= until
     return seen.order[fresh]

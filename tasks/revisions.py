@@ -1,11 +1,14 @@
 """Revisions: captured states that the source has changed since.
 
-An update does not read history again; it looks at the newest capture, where revisions are most
-common, and at a few older ones drawn by lot, so that over many updates all are looked at.
+An update does not read history again.  It looks at the newest capture, where revisions are most
+common, at those that are suspect, which may have been mended or completed, at those whose objects
+in the source were written after they were read, and at a few drawn by lot.
 """
 
 import logging
+from datetime import datetime
 from functools import partial
+from math import inf, prod
 
 import numpy as np
 
@@ -13,7 +16,8 @@ from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.grid import Block, cut
-from gnomon.storage.model import Variable
+from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     check_unchanged,
@@ -22,7 +26,7 @@ from gnomon.storage.source import (
     read_states,
 )
 from gnomon.tasks.reading import reading_grid, spans
-from gnomon.tasks.sighting import sight
+from gnomon.tasks.sighting import Sighting, sight
 from gnomon.tasks.trusted import readable_rows
 from gnomon.tasks.work import Mapper
 
@@ -30,6 +34,12 @@ __all__ = ["find_repeats", "find_revisions"]
 
 logger = logging.getLogger(__name__)
 
+OPEN = 8
+"""Suspect captures, the latest, that are compared in every update."""
+COMPARED_BYTES = 2**27
+"""As much of the captures that may have been touched is read in one update."""
+SKEW = 2.0
+"""Seconds that the clock of the source may be behind."""
 MOST_REPEATS = 32
 """Times that a source has several steps of, the latest, that are looked at."""
 
@@ -46,7 +56,7 @@ def find_revisions(
     Parameters
     ----------
     count
-        How many captures are compared, the newest and others drawn by lot; None: all.
+        How many captures are compared at least, the newest and others drawn by lot; None: all.
 
     Raises
     ------
@@ -59,20 +69,66 @@ def find_revisions(
     with open_source(repository.settings.source) as dataset:
         check_unchanged(dataset, repository.settings)
         seen = sight(repository, dataset)
-    steps = [newest[t] for t in seen.times.tolist() if t in newest]
-    once = set(newest) - set(seen.twice)
-    steps = [step for step in steps if step.instant in once]
-    if not steps:
-        return ()
-    if count is not None and len(steps) > count:
-        drawn = rng.choice(len(steps) - 1, count - 1, replace=False)
-        steps = [*(steps[k] for k in sorted(drawn)), steps[-1]]
+    twice = set(seen.twice)
+    steps = [newest[t] for t in seen.times.tolist() if t in newest and t not in twice]
+    if count is not None:
+        steps = _chosen(repository, seen, steps, count, rng)
     changed: set[int] = set()
     positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
     for variable in repository.settings.variables:
         wanted = [(s, positions[s]) for s in positions if s not in changed]
         changed |= {step for step, _ in _changed(repository, variable, wanted, mapper)}
     return tuple(sorted(changed))
+
+
+def _chosen(
+    repository: Repository,
+    seen: Sighting,
+    steps: list[CapturedStep],
+    count: int,
+    rng: np.random.Generator,
+) -> list[CapturedStep]:
+    """Choose what is compared, in order of time."""
+    places = set(range(len(steps))[-1:])
+    open_ones = [k for k, step in enumerate(steps) if step.suspects]
+    places.update(open_ones[-OPEN:])
+    touched = _touched(repository, seen, steps, rng)
+    state_bytes = sum(prod(v.shape) * v.numpy_dtype.itemsize for v in repository.settings.variables)
+    most = max(count, COMPARED_BYTES // max(1, state_bytes))
+    places.update(_drawn(touched, most, rng))
+    places.update(_drawn(list(range(len(steps) - 1)), count - 1, rng))
+    return [steps[k] for k in sorted(places)]
+
+
+def _drawn(places: list[int], count: int, rng: np.random.Generator) -> list[int]:
+    """Return some of the places by lot, all if there are no more than the count."""
+    if len(places) <= count:
+        return places
+    return [int(k) for k in rng.choice(places, max(0, count), replace=False)]
+
+
+def _touched(
+    repository: Repository, seen: Sighting, steps: list[CapturedStep], rng: np.random.Generator
+) -> list[int]:
+    """Return the places of captures whose objects in the source were written after they were read.
+
+    Where there are too many objects to ask for each, the newest captures and some others are.
+    """
+    touched: set[int] = set()
+    for variable in repository.settings.variables:
+        objects = objects_of(repository.settings.source, variable)
+        if objects is None:
+            continue
+        half = max(1, objects.most_rows * objects.steps // 2)
+        places = {*range(len(steps))[-half:], *_drawn(list(range(len(steps))), half, rng)}
+        rows = {k: seen.positions(steps[k].instant)[-1] // objects.steps for k in places}
+        written = objects.written(set(rows.values()))
+        touched.update(
+            k
+            for k, row in rows.items()
+            if written.get(row, -inf) > datetime.fromisoformat(steps[k].read_at).timestamp() - SKEW
+        )
+    return sorted(touched)
 
 
 def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.believable import DAY, doubtful, misplaced
+from gnomon.storage.believable import DAY, among, distinct, doubtful, misplaced
 from gnomon.storage.repository import Repository
 from gnomon.storage.timeaxis import TimeAxis, read_axis
 from gnomon.storage.times import SECOND, format_instant
@@ -71,25 +71,29 @@ class Sighting:
     def _sorted(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Positions of the good steps and their instants, by instant, then by position."""
         places = np.flatnonzero(self.good)
-        places = places[np.argsort(self.axis.instants[places], kind="stable")]
-        return places, self.axis.instants[places]
+        instants = self.axis.instants[places]
+        if not (instants[1:] > instants[:-1]).all():
+            order = np.argsort(instants, kind="stable")
+            places, instants = places[order], instants[order]
+        return places, instants
 
     @property
     def order(self) -> NDArray[np.intp]:
         """Positions of the good steps by time, of each time the first."""
         places, instants = self._sorted
-        return places[np.unique(instants, return_index=True)[1]]
+        return places[_is_first(instants)]
 
     @property
     def times(self) -> NDArray[np.int64]:
         """Distinct instants of the good steps, increasing."""
-        return np.unique(self._sorted[1])
+        instants = self._sorted[1]
+        return instants[_is_first(instants)]
 
     @property
     def twice(self) -> list[int]:
         """Instants that several good steps have."""
-        instants, counts = np.unique(self._sorted[1], return_counts=True)
-        return [int(t) for t in instants[counts > 1]]
+        instants = self._sorted[1]
+        return [int(t) for t in distinct(instants[~_is_first(instants)])]
 
     def positions(self, instant: int) -> list[int]:
         """Return the positions of the good steps of an instant, in order."""
@@ -183,7 +187,8 @@ def judge(
         The time now, an instant; None: it is not asked.
     """
     known = np.fromiter(captured, np.int64, len(captured))
-    every = np.unique(np.concatenate([axis.instants[~axis.missing], known]))
+    there = distinct(axis.instants[~axis.missing])
+    every = distinct(np.concatenate([there, known[~among(known, there)]]))
 
     def fresh(places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell which were, or would now be, captured within a day of their valid time."""
@@ -195,10 +200,17 @@ def judge(
         return np.array(near, bool)
 
     apart = every[doubtful(every, now=clock, fresh=fresh)]
-    doubted = ~axis.missing & np.isin(axis.instants, apart)
+    doubted = np.zeros(axis.missing.shape, bool)
+    if apart.size:
+        doubted |= ~axis.missing & among(axis.instants, apart)
     order = np.flatnonzero(~axis.missing)
     doubted[order] |= misplaced(axis.instants[order])
-    true = np.fromiter(believed, np.int64, len(believed))
-    return Sighting(
-        axis, doubted & ~np.isin(axis.instants, np.concatenate([known, true])), calendar
-    )
+    if doubted.any():
+        true = np.fromiter(believed, np.int64, len(believed))
+        doubted &= ~among(axis.instants, np.sort(np.concatenate([known, true])))
+    return Sighting(axis, doubted, calendar)
+
+
+def _is_first(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which values are the first of their kind."""
+    return np.append(np.ones(min(1, ordered.size), bool), ordered[1:] != ordered[:-1])

@@ -86,6 +86,13 @@ _EXPECTATIONS = (
         flag=False,
     ),
     Expectation(
+        "not_replaced",
+        "replaced",
+        "warning",
+        "The source replaced the state after it was captured, as it may.",
+        flag=False,
+    ),
+    Expectation(
         "moving",
         "stalled",
         "warning",

@@ -31,6 +31,7 @@ _WEAK = (
     ("not_above_range", "values outside the range of the variable"),
     ("plausible", UNEXPLAINED),
     ("hardly_lost", "missing cells: some cells that had values lost them"),
+    ("not_replaced", "replacement: the source replaced the state, as it may"),
     ("moving", "stale source: the data did not change"),
 )
 """Violations that say little about the cause, the more telling first."""

@@ -70,6 +70,7 @@ ACTUAL: tuple[Column, ...] = (
     Column("unchanged", "bool", "1", "a chunk that changes has the digest of the capture before"),
     Column("replayed", "bool", "1", "a chunk that changes has the digest of an older capture"),
     Column("revised", "bool", "1", "the source changed a trusted chunk after it was captured"),
+    Column("replaced", "bool", "1", "the same, and the whole state by little, or by a rule"),
     Column("change_rms", "float64", "variable", "against the last trusted capture; NaN if none"),
     Column("departure_mean", "float64", "variable", "captured minus predicted; NaN: no forecast"),
     Column("departure_rms", "float64", "variable", "root mean square departure; or NaN"),

@@ -30,6 +30,7 @@ def sound_actual(rows: int = 6) -> pd.DataFrame:
         "unchanged": no,
         "replayed": no,
         "revised": no,
+        "replaced": no,
         "change_rms": ones,
         "departure_mean": ones * 0.1,
         "departure_rms": ones * 0.5,
