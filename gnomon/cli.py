@@ -103,18 +103,27 @@ def init(
     source: Annotated[str, typer.Argument(help="Path or URL of the dataset to protect.")],
     variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
     kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
-    time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
     chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
     leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
     period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
-    interval: Annotated[float | None, typer.Option(help="Capture interval in hours.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Capture interval: 1h, 30min, 1d; a number is hours.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
+    ] = None,
     tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Make a repository for a dataset; captures nothing yet."""
     from gnomon.creation import create
+    from gnomon.options import duration_s
     from gnomon.storage.errors import InvalidInput
 
     if kind not in (None, "append", "state"):
@@ -130,15 +139,22 @@ def init(
         chunks=pairs_of(chunk, "--chunk", int),
         leads=leads,
         periods_s=[p * 86400.0 for p in period] or None,
-        interval_s=None if interval is None else interval * 3600.0,
+        interval_s=None if interval is None else duration_s(interval),
+        start=start,
         tolerances=pairs_of(tolerance, "--tolerance", float),
     )
     if as_json:
-        print_json(made.status() | {"skipped": made.skipped})
+        print_json(
+            made.status()
+            | {"skipped": made.skipped, "reason": made.reason, "init_notes": made.notes}
+        )
         return
     from gnomon import report
 
     report.print_status(made.status())
+    report.note(made.reason)
+    for text in made.notes:
+        report.note(f"note: {text}")
     for name, reason in made.skipped.items():
         report.note(f"not protected: {name} ({reason})")
     report.note("next: gnomon update " + repository)

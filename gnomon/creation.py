@@ -33,6 +33,7 @@ def create(
     leads: int = 6,
     periods_s: Sequence[float] | None = None,
     interval_s: float | None = None,
+    start: str | None = None,
     tolerances: Mapping[str, float] | None = None,
 ) -> GnomonRepository:
     """Make a repository for a source; captures nothing yet.
@@ -49,7 +50,8 @@ def create(
     variables
         What to protect; default: every numeric variable that changes with time.
     time, engine, group
-        Name of the time dimension, xarray engine, and group; default: found.
+        Name of the time dimension or of the coordinate that tells the times, xarray engine, and
+        group; default: found.
     chunks
         Cells of a chunk by dimension; default: the source's, split if it has few.
     leads
@@ -58,6 +60,8 @@ def create(
         Seasonal periods in seconds; default: day and year where the data can show them.
     interval_s
         Capture interval in seconds; default: found from the captures.
+    start
+        Time of the first step of a source that only counts its steps, `interval_s` apart.
     tolerances
         By variable, the RMSE that you can live with, in its units; default: the usual change
         over one capture interval.
@@ -90,7 +94,7 @@ def create(
         chunk_sizes=dict(chunks or {}),
     )
     with open_source(spec) as dataset:
-        settings, frame, skipped = settings_of(dataset, wanted, kind=kind)
+        settings, frame, found = settings_of(dataset, wanted, kind=kind, start=start)
         _refuse_empty(dataset, settings)
         forecast = {v.name for v in settings.variables if v.forecast}
         for name, tolerance in (tolerances or {}).items():
@@ -101,7 +105,7 @@ def create(
                     f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
                 )
         made = Repository.create(path, settings, frame, utc())
-    return GnomonRepository(made, skipped)
+    return GnomonRepository(made, found)
 
 
 def _check_options(

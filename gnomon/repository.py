@@ -1,6 +1,6 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
 from gnomon.reading import Reading
 from gnomon.storage import model
+from gnomon.storage.describe import Description
 from gnomon.storage.errors import NotFound
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
@@ -48,10 +49,14 @@ class GnomonRepository(Reading, Maintenance):
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
     """
 
-    def __init__(self, repository: Repository, skipped: Mapping[str, str] | None = None) -> None:
+    def __init__(self, repository: Repository, description: Description | None = None) -> None:
         self._repository = repository
-        self.skipped = dict(skipped or {})
+        self.skipped = dict(description.skipped if description else {})
         """Variables of the source that are not protected, and why; known after `create` only."""
+        self.reason = description.reason if description else ""
+        """Why the source is taken as append or state; known after `create` only."""
+        self.notes = description.notes if description else ()
+        """What was guessed of the source; known after `create` only."""
 
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)

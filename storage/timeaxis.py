@@ -6,9 +6,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.storage.axes import time_variable
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
 from gnomon.storage.source import ADVICE, native
+from gnomon.storage.timeforms import NATIVE
 from gnomon.storage.times import decode, encode, parse
 
 __all__ = ["instants", "raw_times"]
@@ -22,11 +24,10 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
     InvalidInput
         The time coordinate is gone, tells no times, or tells those of another calendar.
     """
-    name = settings.source.time
-    assert name is not None
-    if name not in dataset.variables:
+    time = time_variable(dataset, settings.source)
+    name = settings.source.teller or settings.source.time
+    if time is None:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {ADVICE}")
-    time = dataset.variables[name]
     units, calendar = _told_in(time, settings)
     found = decode(np.asarray(time.values), units, calendar)
     before = _calendar({"calendar": settings.calendar})
@@ -60,7 +61,8 @@ def raw_times(
     InvalidInput
         The units and the type of init cannot express one of them.
     """
-    time = dataset.variables[settings.source.time]
+    time = time_variable(dataset, settings.source)
+    assert time is not None
     dtype = np.dtype(settings.time_dtype)
     raw = native(np.asarray(time.values))
     units, calendar = _told_in(time, settings)
@@ -80,7 +82,16 @@ def raw_times(
 
 
 def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
-    """Return units and calendar of a time coordinate; those of init if neither was told then."""
+    """Return units and calendar of a time coordinate; those of init if neither was told then.
+
+    Where the source tells its times otherwise, the form stands for the units.
+    """
+    if time.dtype.kind == "M":
+        return NATIVE, "proleptic_gregorian"
+    units = time.attrs.get("units")
+    as_before = settings.adds_times or units == settings.time_attributes.get("units")
+    if settings.time_form and (as_before or " since " not in str(units)):
+        return settings.time_form, settings.calendar
     if "units" in settings.time_attributes or "units" in time.attrs:
         return str(time.attrs.get("units")), _calendar(time.attrs)
     return settings.time_units, _calendar({"calendar": settings.calendar})

@@ -230,6 +230,8 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "leads": (["init", "new", "source.zarr", "--leads", "0"], 2, "leads"),
     "leads in words": (["init", "new", "source.zarr", "--leads", "some"], 2, "leads"),
     "interval": (["init", "new", "source.zarr", "--interval", "0"], 2, "interval"),
+    "interval in words": (["init", "new", "source.zarr", "--interval", "1 moon"], 2, "1h, 30min"),
+    "start of told times": (["init", "new", "source.zarr", "--start", "2001"], 2, "--start"),
     "period": (["init", "new", "source.zarr", "--period", "-3"], 2, "period"),
     "tolerance": (["init", "new", "source.zarr", "--tolerance", "sst=-1"], 2, "above 0"),
     "tolerance of nothing": (["init", "new", "source.zarr", "--tolerance", "x=1"], 3, "'x'"),
