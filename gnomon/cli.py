@@ -108,6 +108,11 @@ def init(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
+    ] = None,
     chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
     leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
     period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
@@ -136,6 +141,9 @@ def init(
         time=time,
         engine=engine,
         group=group,
+        branch=branch,
+        tag=tag,
+        snapshot=snapshot,
         chunks=pairs_of(chunk, "--chunk", int),
         leads=leads,
         periods_s=[p * 86400.0 for p in period] or None,

@@ -29,6 +29,9 @@ def create(
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot: str | None = None,
     chunks: Mapping[str, int] | None = None,
     leads: int = 6,
     periods_s: Sequence[float] | None = None,
@@ -52,6 +55,8 @@ def create(
     time, engine, group
         Name of the time dimension or of the coordinate that tells the times, xarray engine, and
         group; default: found.
+    branch, tag, snapshot
+        Of an Icechunk repository, which state is the source; default: the branch ``main``.
     chunks
         Cells of a chunk by dimension; default: the source's, split if it has few.
     leads
@@ -77,7 +82,9 @@ def create(
         The place of the repository is not empty.
     """
     source = source_path(source)
-    spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    spec = model.SourceSpec(
+        source, kind or "append", time, engine, group, branch=branch, tag=tag, snapshot=snapshot
+    )
     refuse_in_source(spec)
     _check_options(path, source, leads, periods_s, interval_s)
     wanted = model.Settings(
