@@ -124,48 +124,59 @@ def init(
         typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
     ] = None,
     tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken, and why; make nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a repository for a dataset; captures nothing yet."""
-    from gnomon.creation import create
+    from gnomon.creation import check_place, create, describe
     from gnomon.options import duration_s
     from gnomon.storage.errors import InvalidInput
 
     if kind not in (None, "append", "state"):
         raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
-    made = create(
-        repository,
-        source,
-        kind=kind,  # type: ignore[arg-type]
-        variables=variable,
-        time=time,
-        engine=engine,
-        group=group,
-        branch=branch,
-        tag=tag,
-        snapshot=snapshot,
-        chunks=pairs_of(chunk, "--chunk", int),
-        leads=leads,
-        periods_s=[p * 86400.0 for p in period] or None,
-        interval_s=None if interval is None else duration_s(interval),
-        start=start,
-        tolerances=pairs_of(tolerance, "--tolerance", float),
-    )
-    if as_json:
-        print_json(
-            made.status()
-            | {"skipped": made.skipped, "reason": made.reason, "init_notes": made.notes}
-        )
+    options: dict[str, Any] = {
+        "kind": kind,
+        "variables": variable,
+        "time": time,
+        "engine": engine,
+        "group": group,
+        "branch": branch,
+        "tag": tag,
+        "snapshot": snapshot,
+        "chunks": pairs_of(chunk, "--chunk", int),
+        "leads": leads,
+        "periods_s": [p * 86400.0 for p in period] or None,
+        "interval_s": None if interval is None else duration_s(interval),
+        "start": start,
+        "tolerances": pairs_of(tolerance, "--tolerance", float),
+    }
+    if dry_run:
+        check_place(repository, source)
+        _show_description(describe(source, **options).to_json(), as_json)
         return
-    from gnomon import report
+    made = create(repository, source, **options)
+    assert made.description is not None
+    told = made.description.to_json()
+    if as_json:
+        print_json(made.status() | {"skipped": made.skipped, "found": told})
+        return
+    from gnomon import report, report_init
 
     report.print_status(made.status())
-    report.note(made.reason)
-    for text in made.notes:
-        report.note(f"note: {text}")
-    for name, reason in made.skipped.items():
-        report.note(f"not protected: {name} ({reason})")
+    report_init.print_remarks(told)
     report.note("next: gnomon update " + repository)
+
+
+def _show_description(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"skipped": told["skipped"], "found": told})
+        return
+    from gnomon import report, report_init
+
+    report_init.print_description(told)
+    report.note("dry run: nothing was made")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gnomon.description import SourceDescription
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
@@ -15,7 +16,6 @@ from gnomon.flows.settings import Settings
 from gnomon.maintenance import Maintenance, Progress, utc
 from gnomon.reading import Reading
 from gnomon.storage import model
-from gnomon.storage.describe import Description
 from gnomon.storage.errors import NotFound
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
@@ -49,14 +49,14 @@ class GnomonRepository(Reading, Maintenance):
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
     """
 
-    def __init__(self, repository: Repository, description: Description | None = None) -> None:
+    def __init__(
+        self, repository: Repository, description: SourceDescription | None = None
+    ) -> None:
         self._repository = repository
+        self.description = description
+        """What is taken of the source, what is not, and why; known after `create` only."""
         self.skipped = dict(description.skipped if description else {})
         """Variables of the source that are not protected, and why; known after `create` only."""
-        self.reason = description.reason if description else ""
-        """Why the source is taken as append or state; known after `create` only."""
-        self.notes = description.notes if description else ()
-        """What was guessed of the source; known after `create` only."""
 
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)

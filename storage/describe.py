@@ -15,7 +15,7 @@ from gnomon.storage.reasons import tell_axis
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.timeforms import TEXT
 
-__all__ = ["Description", "choose_chunks", "describe"]
+__all__ = ["Description", "NothingThere", "choose_chunks", "describe"]
 
 MIN_CHUNKS = 16
 """A small field is split at least this far, so that damage has a place."""
@@ -35,6 +35,10 @@ UNIT_BYTES = 2**18
 """Chunks smaller than this are compressed together: a stream of a few numbers packs badly."""
 READ_BYTES = 2**27
 """Memory for all steps of one source chunk."""
+
+
+class NothingThere(InvalidInput):
+    """A source, or the group of it that was opened, has nothing to protect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def describe(
     unnamed = {n: "not named" for n in moving if n not in kept and n not in skipped}
     variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
     if not any(v.forecast for v in variables):
-        raise InvalidInput(
+        raise NothingThere(
             "the source has no numeric variable that changes with time; "
             "name one with --variable, or the time dimension with --time"
         )

@@ -4,6 +4,7 @@ Nothing here opens a dataset for reading; it says what an error means, and what 
 """
 
 import errno
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,21 @@ def groups_of(target: Any, engine: str | None) -> dict[str, tuple[str, ...]]:
     target
         A path, or a Zarr store.
     """
-    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+    local = isinstance(target, str)  # where a listing costs nothing, and nothing else is believed
+    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" and local else {}
     try:
-        datasets = xr.open_groups(target, engine=engine, decode_cf=False, cache=False, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            datasets = xr.open_groups(
+                target, engine=engine, decode_cf=False, cache=False, **options
+            )
     except Exception:  # noqa: BLE001 - this is asked when something else has failed already
         return {}
     groups = {}
     for path, dataset in sorted(datasets.items()):
         name = str(path).strip("/")
         if name and dataset.data_vars:
-            groups[name] = tuple(map(str, dataset.data_vars))
+            groups[name] = tuple(sorted(map(str, dataset.data_vars)))
         dataset.close()
     return groups
 

@@ -122,7 +122,7 @@ def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
     """Return the groups of a source other than the one that is opened, and their variables."""
     local = "://" not in spec.url or spec.url.startswith("file://")
     path = Path(spec.url.removeprefix("file://")) if local else None
-    if path is not None and path.is_dir() and _guess_engine(path) is None:
+    if path is not None and (not path.exists() or (path.is_dir() and not _guess_engine(path))):
         return {}
     target, engine, *_ = _target(spec, path)
     return {
