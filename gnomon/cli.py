@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnomon import cli_hindcast, cli_maintenance
+from gnomon import cli_hindcast, cli_maintenance, cli_source
 from gnomon.console import (
     READER_GONE,
     At,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-_joined = cli_hindcast, cli_maintenance  # their commands are part of the application
+_joined = cli_hindcast, cli_maintenance, cli_source  # their commands are part of the application
 
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]

@@ -22,7 +22,7 @@ from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import groups_beside, open_source, read_state, source_path
 
-__all__ = ["check_place", "create", "describe"]
+__all__ = ["check_place", "create", "describe", "refuse_inside"]
 
 
 def create(
@@ -191,13 +191,18 @@ def check_place(path: str, source: str) -> None:
     Conflict
         There is something already.
     """
+    refuse_inside(path, source)
     location = Location(path)
-    place, source = location.path, source_path(source)
+    if not location.is_vacant():
+        raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
+
+
+def refuse_inside(path: str, source: str) -> None:
+    """Refuse a repository that is inside its source."""
+    place, source = Location(path).path, source_path(source)
     inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
     if inside and Path(source).is_dir():
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
-    if not location.is_vacant():
-        raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
 
 
 def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:

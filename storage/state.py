@@ -19,8 +19,16 @@ from gnomon.storage.documents import NONSENSE, items, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
-from gnomon.storage.model import MISSING, SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
-from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, size
+from gnomon.storage.model import (
+    MISSING,
+    SUSPECT,
+    TRUSTED,
+    CapturedStep,
+    Settings,
+    Shadow,
+    SourceSpec,
+)
+from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, members_of, size
 
 __all__ = ["State", "fold"]
 
@@ -52,6 +60,8 @@ class State:
     """Commits whose folders were not pruned, with the number of their record."""
     forecasters: frozenset[str] = frozenset()
     """Commits whose forecaster state is there: the newest, and the one before it."""
+    begun: Settings | None = None
+    """Settings that the era began with; None: the same, the source has not moved."""
 
     @cached_property
     def kept(self) -> tuple[CapturedStep, ...]:
@@ -180,6 +190,7 @@ class _Folding:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._begun: Settings | None = None
         self._counts = {v.name: v.grid.counts for v in settings.variables}
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
@@ -206,6 +217,7 @@ class _Folding:
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
+        made._begun = state.begun
         made._grown = state
         return made
 
@@ -221,6 +233,7 @@ class _Folding:
             frozenset(self._places),
             dict(self._folders),
             frozenset(self._forecasters),
+            self._begun,
         )
         if self._grown is not None:
             made.follow(self._grown)
@@ -244,6 +257,8 @@ class _Folding:
                     self._change(step, forgotten=True)
             case "tag":
                 self._tag(record.body)
+            case "source":
+                self._move(record.body)
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -348,6 +363,13 @@ class _Folding:
         for step in self._numbers(body["steps"]):
             tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
             self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+
+    def _move(self, body: dict[str, Any]) -> None:
+        before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
+        if (now.kind, now.time, now.coordinate) != (before.kind, before.time, before.coordinate):
+            raise ValueError("a source that moves keeps its time axis")
+        self._begun = self._begun or self._settings
+        self._settings = replace(self._settings, source=now)
 
     def _numbers(self, value: object) -> tuple[int, ...]:
         """Return the numbers of captures, all of which must be there."""
