@@ -30,6 +30,7 @@ __all__ = [
     "choose_axis",
     "dated_axes",
     "present",
+    "tellers",
     "time_variable",
     "undated_axes",
 ]
@@ -159,9 +160,9 @@ def _is_index(variable: xr.Variable) -> bool:
     return bool(values.size) and bool((np.diff(values) == 1).all())
 
 
-def _tellers(dataset: xr.Dataset, dim: str) -> dict[str, str]:
+def tellers(dataset: xr.Dataset, dim: str) -> dict[str, str]:
     """Return the variables other than its own that tell the times of a dimension, and how."""
-    tellers = {}
+    found = {}
     for name in sorted(map(str, dataset.variables)):
         variable = dataset.variables[name]
         letters = variable.ndim == 2 and variable.dtype == "S1"
@@ -169,28 +170,43 @@ def _tellers(dataset: xr.Dataset, dim: str) -> dict[str, str]:
             continue
         form = _form(name, variable)
         if form is not None:
-            tellers[name] = form
-    return tellers
+            found[name] = form
+    return found
 
 
 def _other(dataset: xr.Dataset, dim: str) -> Axis | None:
     """Return the axis of a dimension whose times a variable of another name tells.
 
-    Dates stand in tables of stations too: the times of an axis are named so, and never come twice.
+    Dates stand in tables of stations too: the times of an axis are named so, and never come twice;
+    nor do they go back and forth, where the dimension has another name.
     """
     own = dataset.variables.get(dim)
-    if dim.lower() in _LEADS or (own is not None and own.dims == (dim,) and not _is_index(own)):
+    numbers = own is None or own.dims != (dim,) or _is_index(own)
+    if dim.lower() in _LEADS or not (numbers or (is_timelike(dim) and _is_undated(dataset, dim))):
         return None
     unlimited = dim in dataset.encoding.get("unlimited_dims", ())
     is_axis = is_timelike(dim) or unlimited or dim.lower() in _STEP_NAMES
-    for name, form in sorted(_tellers(dataset, dim).items(), key=lambda item: item[1] == TEXT):
-        variable = dataset.variables[name]
+    found = tellers(dataset, dim)
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        return found[name] == TEXT, not _is_marked(dataset.variables[name]), "valid" not in name
+
+    for name in sorted(found, key=rank):
+        variable, form = dataset.variables[name], found[name]
         if not (is_axis or is_timelike(name) or _is_marked(variable)):
             continue
         raw = present(_along(variable))
-        if raw.size and len({*raw.tolist()}) == raw.size:
+        if raw.size and (len({*raw.tolist()}) == raw.size if is_axis else _is_sorted(raw)):
             return Axis(dim, name, form)
     return None
+
+
+def _is_sorted(raw: NDArray[np.generic]) -> bool:
+    """Tell whether values only grow, or only fall."""
+    values = raw.astype(np.float64) if raw.dtype.kind in "iuf" else raw
+    before, after = values[:-1].tolist(), values[1:].tolist()
+    pairs = list(zip(before, after, strict=True))
+    return all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
 
 
 def dated_axes(dataset: xr.Dataset) -> list[Axis]:
@@ -278,8 +294,10 @@ def _found(dataset: xr.Dataset, weights: dict[str, int]) -> Axis | None:
     dated = dated_axes(dataset)
     undated = [_undated(dataset, d) for d in undated_axes(dataset, dated) if weights.get(d)]
 
-    def rank(axis: Axis) -> tuple[int, bool]:
-        return weights.get(axis.dim, 0), axis.dim == "time"
+    unlimited = dataset.encoding.get("unlimited_dims", ())
+
+    def rank(axis: Axis) -> tuple[int, bool, bool]:
+        return weights.get(axis.dim, 0), axis.dim == "time", axis.dim in unlimited
 
     # Of equals, `max` takes the first.
     return max(dated, key=rank, default=None) or max(undated, key=rank, default=None)
@@ -309,13 +327,13 @@ def _named(dataset: xr.Dataset, name: str) -> Axis:
         form = _form("time", variable)
         if form is not None:
             return Axis(name, None, form)
-    tellers = _tellers(dataset, name)
-    if len(tellers) > 1:
+    found = tellers(dataset, name)
+    if len(found) > 1:
         raise InvalidInput(
-            f"{', '.join(tellers)} tell times along the dimension {name!r}; name the one that is "
+            f"{', '.join(found)} tell times along the dimension {name!r}; name the one that is "
             "meant with --time"
         )
-    return Axis(name, *tellers.popitem()) if tellers else _undated(dataset, name)
+    return Axis(name, *found.popitem()) if found else _undated(dataset, name)
 
 
 def _problem(dataset: xr.Dataset, axis: Axis) -> str:

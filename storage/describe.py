@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gnomon.storage.axes import Axis, Counting, choose_axis, dated_axes, undated_axes
+from gnomon.storage.axes import Counting, choose_axis
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import Kind, SourceSpec, Variable
-from gnomon.storage.reasons import tell_axis
+from gnomon.storage.reasons import elsewhere, tell_axis
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.timeforms import TEXT
 
@@ -118,11 +118,11 @@ def describe(
     _check_chunks(dataset, chunks or {})
     _check_servable(dataset)
     # A store lists its arrays in whatever order; two descriptions of one source are the same.
-    elsewhere = _elsewhere(dataset, axis)
-    every = sorted(n for n in map(str, dataset.variables) if n not in elsewhere)
+    left_out = elsewhere(dataset, axis)
+    every = sorted(n for n in map(str, dataset.variables) if n not in left_out)
     moving = [n for n in every if _moves(dataset, n, spec, time_form)]
-    _check_names(dataset, names, moving, elsewhere)
-    skipped = elsewhere | {
+    _check_names(dataset, names, moving, left_out)
+    skipped = left_out | {
         n: f"type {dataset[n].dtype} cannot be stored"
         for n in moving
         if not is_supported(dataset[n].dtype)
@@ -152,33 +152,6 @@ def _weights(dataset: xr.Dataset) -> dict[str, int]:
     }
 
 
-def _elsewhere(dataset: xr.Dataset, axis: Axis | None) -> dict[str, str]:
-    """Return the variables that grow along another dimension than the one that is taken, and why.
-
-    They are no fixed ones: the next step of theirs would be a change of the grid.
-    """
-    if axis is None:
-        return {}
-    dated = dated_axes(dataset)
-    others = {
-        a.dim: f"lies along {a.dim}, another time dimension; protect it in a repository of its "
-        f"own: --time {a.dim}"
-        for a in dated
-    } | {
-        d: f"lies along {d}, of which nothing tells the times; protect it in a repository of its "
-        f"own: --time {d} --interval 1h --start 2024-01-01T00"
-        for d in undated_axes(dataset, dated)
-    }
-    others.pop(axis.dim, None)
-    skipped = {}
-    for name in sorted(map(str, dataset.variables)):
-        dims = tuple(map(str, dataset.variables[name].dims))
-        other = next((d for d in dims if d in others), None)
-        if other is not None and axis.dim not in dims and name != axis.teller:
-            skipped[name] = others[other]
-    return skipped
-
-
 def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec, form: str) -> bool:
     """Tell whether a variable can differ between captures."""
     if spec.kind == "append":
@@ -201,11 +174,11 @@ def _named(attributes: dict[Any, Any], key: str) -> list[str]:
 
 
 def _check_names(
-    dataset: xr.Dataset, names: tuple[str, ...], moving: list[str], elsewhere: dict[str, str]
+    dataset: xr.Dataset, names: tuple[str, ...], moving: list[str], left_out: dict[str, str]
 ) -> None:
     for name in names:
-        if name in elsewhere:
-            raise InvalidInput(f"{name} {elsewhere[name]}")
+        if name in left_out:
+            raise InvalidInput(f"{name} {left_out[name]}")
         if name not in dataset.variables:
             there = ", ".join(map(str, dataset.data_vars))
             raise NotFound(f"the source has no variable {name!r}; it has {there}")

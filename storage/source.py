@@ -228,7 +228,10 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     """
     for variable in settings.variables:
         if variable.name not in dataset.variables:
-            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {ADVICE}")
+            there = listed(sorted(map(str, dataset.data_vars)))
+            raise InvalidInput(
+                f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
+            )
         found = dataset.variables[variable.name]
         dims = tuple(d for d in found.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)

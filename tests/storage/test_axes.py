@@ -286,18 +286,26 @@ def test_times_in_a_coordinate_of_another_name(dim: str, form: str, tmp_path: Pa
     assert_identical(history(repository), undecoded(tmp_path / "s.zarr"))
 
 
-@pytest.mark.parametrize("what", ["letters", "text", "fixed"])
+@pytest.mark.parametrize("what", ["letters", "text", "fixed", "netcdf"])
 def test_times_as_text(what: str, tmp_path: Path) -> None:
-    base = weather().drop_vars("time").rename_dims(time="Time")
+    base = weather().drop_vars(["time", "wet"]).rename_dims(time="Time")
     if what == "letters":
         base["Times"] = (("Time", "DateStrLen"), WRF.view("S1").reshape(4, 19))
     elif what == "text":
         base["Times"] = ("Time", WRF.astype(str).astype(object))
     else:
         base["Times"] = ("Time", WRF)
-    source = write_zarr(base.isel(Time=slice(3)), tmp_path / "s.zarr", zarr_format=2)
+    source = tmp_path / ("s.nc" if what == "netcdf" else "s.zarr")
+
+    def write(dataset: xr.Dataset) -> None:
+        if what == "netcdf":
+            dataset.to_netcdf(source, format="NETCDF3_64BIT", unlimited_dims=["Time"])
+        else:
+            write_zarr(dataset, source, zarr_format=2, mode="w")
+
+    write(base.isel(Time=slice(3)))
     repository = capture_new(make_repository(tmp_path / "r", source))
-    write_zarr(base, tmp_path / "s.zarr", zarr_format=2, mode="w")
+    write(base)
     repository = capture_new(repository)
     assert repository.settings.source.coordinate == "Times"
     assert isoformats(repository) == [f"2024-03-01T0{k}:00:00" for k in range(4)]
@@ -323,6 +331,8 @@ def test_dates_in_a_table_are_no_axis() -> None:
     assert describe(dataset, SPEC).spec.kind == "state"
     table = dataset.drop_vars("y")
     assert describe(table, SPEC).spec.kind == "state"
+    last = table.assign(time=("y", [5.0, 3, 4, 1, 2, 0], {"units": "days since 1990-01-01"}))
+    assert describe(last, SPEC).spec.kind == "state"
     twice = table.assign(date=("y", np.zeros(6), {"units": "days since 1990-01-01"}))
     assert describe(twice, SPEC).spec.kind == "state"
 
@@ -356,6 +366,35 @@ def test_the_axis_with_the_most_variables_is_taken_and_the_others_are_told() -> 
     assert fewer.spec.time == "time_daily"
     with pytest.raises(InvalidInput, match="--time time_daily"):
         describe(two_axes(), SPEC, names=("daily",))
+
+
+def test_a_dimension_of_the_grid_may_tell_times(tmp_path: Path) -> None:
+    """Forecasts lie along reference time and lead, or valid time: these are cells of a state."""
+    for name, attributes in (("step", {}), ("valid", {"units": "days since 2000-01-01"})):
+        dataset = weather().rename(y=name, time="init_time")
+        dataset[name] = (name, np.arange(6), attributes)
+        description = describe(dataset, SPEC)
+        assert description.spec.time == "init_time"
+        assert name in description.frame
+        assert description.skipped == {}
+
+
+def test_of_several_coordinates_the_others_are_told() -> None:
+    base = weather().drop_vars("time").rename_dims(time="record")
+    dataset = base.assign(
+        analysis_time=("record", np.arange(4), CF), valid_time=("record", np.arange(4) + 6, CF)
+    )
+    description = describe(dataset, SPEC)
+    assert description.spec.coordinate == "valid_time"
+    assert "--time analysis_time" in " ".join(description.notes)
+    dataset["analysis_time"].attrs["standard_name"] = "time"
+    assert describe(dataset, SPEC).spec.coordinate == "analysis_time"
+
+
+def test_model_steps_beside_a_coordinate_of_times() -> None:
+    dataset = weather().assign_coords(time=("time", np.arange(4) * 120))
+    dataset["valid_time"] = ("time", np.arange(4), CF)
+    assert describe(dataset, SPEC).spec.coordinate == "valid_time"
 
 
 def test_an_axis_without_times_is_left_out_beside_one_with_times() -> None:
