@@ -43,16 +43,21 @@ def stale_arrays(group: Path) -> list[str] | None:
 def _version_2(metadata: dict[str, Any]) -> dict[str, Any]:
     arrays = [key.removesuffix("/.zarray") for key in metadata if key.endswith("/.zarray")]
     return {
-        n: (metadata[f"{n}/.zarray"]["shape"], metadata.get(f"{n}/.zattrs", {})) for n in arrays
+        n: _told(metadata[f"{n}/.zarray"]["shape"], metadata.get(f"{n}/.zattrs")) for n in arrays
     }
 
 
 def _version_3(metadata: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: (document["shape"], document.get("attributes", {}))
+        name: _told(document["shape"], document.get("attributes"))
         for name, document in metadata.items()
         if document.get("node_type") == "array"
     }
+
+
+def _told(shape: list[int], attributes: dict[str, Any] | None) -> str:
+    """Return what is compared, as text: NaN equals itself there."""
+    return json.dumps([shape, attributes or {}], sort_keys=True)
 
 
 def _is_array(document: Path) -> bool:
@@ -65,9 +70,11 @@ def _own(array: Path, name: str) -> Any:
         return None
     document = json.loads((array / name).read_text())
     if name == "zarr.json":
-        return document["shape"], document.get("attributes", {})
+        return _told(document["shape"], document.get("attributes"))
     attributes = array / ".zattrs"
-    return document["shape"], json.loads(attributes.read_text()) if attributes.exists() else {}
+    return _told(
+        document["shape"], json.loads(attributes.read_text()) if attributes.exists() else None
+    )
 
 
 def open_whole_steps(
@@ -90,8 +97,8 @@ def open_whole_steps(
     for dim, sizes in unlike.items():
         if dim != time and not (time is None and _is_time(dim, store, group)):
             raise InvalidInput(
-                f"the variables of source {url} differ in length along {dim!r}: {_told(sizes)}; "
-                "make them agree, or protect a group in which they do"
+                f"the variables of source {url} differ in length along {dim!r}: "
+                f"{_by_length(sizes)}; make them agree, or protect a group in which they do"
             )
     if not unlike:
         raise InvalidInput(f"the variables of source {url} do not fit together")
@@ -108,7 +115,7 @@ def open_whole_steps(
     whole.attrs, whole.encoding = parts[0].attrs, dict(parts[0].encoding)
     whole.encoding["notes"] = (
         f"the variables of the source differ in length along {dim!r}, as in the middle of an "
-        f"append: {_told(sizes)}; the first {least} steps, which all of them have, are taken",
+        f"append: {_by_length(sizes)}; the first {least} steps, which all of them have, are taken",
     )
     whole.set_close(lambda: _close(parts))
     return whole
@@ -124,7 +131,7 @@ def _close(parts: Iterable[xr.Dataset]) -> None:
         part.close()
 
 
-def _told(sizes: dict[str, int]) -> str:
+def _by_length(sizes: dict[str, int]) -> str:
     by_size: dict[int, list[str]] = {}
     for name, size in sorted(sizes.items()):
         by_size.setdefault(size, []).append(name)

@@ -164,7 +164,9 @@ def test_consolidated_metadata_of_before_are_not_believed(zarr_format: Any, tmp_
     place = tmp_path / "x.zarr"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        weather().to_zarr(place, zarr_format=zarr_format, consolidated=True)
+        dataset = weather()
+        dataset["t"].attrs["missing_value"] = np.nan
+        dataset.to_zarr(place, zarr_format=zarr_format, consolidated=True)
     spec = SourceSpec(str(place), "append")
     with open_source(spec) as dataset:
         assert dataset.encoding["notes"] == ()
