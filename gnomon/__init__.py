@@ -10,22 +10,22 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnomon.creation import create
+    from gnomon.creation import create, describe
     from gnomon.hindcasting import hindcast
     from gnomon.repository import GnomonRepository
     from gnomon.repository import open_repository as open
 
-__all__ = ["GnomonRepository", "__version__", "create", "hindcast", "open"]
+__all__ = ["GnomonRepository", "__version__", "create", "describe", "hindcast", "open"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use, so that `import gnomon` and `gnomon --help` stay quick.
-    if name == "create":
-        from gnomon.creation import create
+    if name in ("create", "describe"):
+        from gnomon import creation
 
-        return create
+        return getattr(creation, name)
     if name == "hindcast":
         from gnomon.hindcasting import hindcast
 

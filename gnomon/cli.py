@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnomon import cli_hindcast, cli_maintenance
+from gnomon import cli_hindcast, cli_maintenance, cli_source
 from gnomon.console import (
     READER_GONE,
     At,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-_joined = cli_hindcast, cli_maintenance  # their commands are part of the application
+_joined = cli_hindcast, cli_maintenance, cli_source  # their commands are part of the application
 
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
@@ -103,45 +103,80 @@ def init(
     source: Annotated[str, typer.Argument(help="Path or URL of the dataset to protect.")],
     variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
     kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
-    time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
+    ] = None,
     chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
     leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
     period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
-    interval: Annotated[float | None, typer.Option(help="Capture interval in hours.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Capture interval: 1h, 30min, 1d; a number is hours.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
+    ] = None,
     tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken, and why; make nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a repository for a dataset; captures nothing yet."""
-    from gnomon.creation import create
+    from gnomon.creation import check_place, create, describe
+    from gnomon.options import duration_s
     from gnomon.storage.errors import InvalidInput
 
     if kind not in (None, "append", "state"):
         raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
-    made = create(
-        repository,
-        source,
-        kind=kind,  # type: ignore[arg-type]
-        variables=variable,
-        time=time,
-        engine=engine,
-        group=group,
-        chunks=pairs_of(chunk, "--chunk", int),
-        leads=leads,
-        periods_s=[p * 86400.0 for p in period] or None,
-        interval_s=None if interval is None else interval * 3600.0,
-        tolerances=pairs_of(tolerance, "--tolerance", float),
-    )
-    if as_json:
-        print_json(made.status() | {"skipped": made.skipped})
+    options: dict[str, Any] = {
+        "kind": kind,
+        "variables": variable,
+        "time": time,
+        "engine": engine,
+        "group": group,
+        "branch": branch,
+        "tag": tag,
+        "snapshot": snapshot,
+        "chunks": pairs_of(chunk, "--chunk", int),
+        "leads": leads,
+        "periods_s": [p * 86400.0 for p in period] or None,
+        "interval_s": None if interval is None else duration_s(interval),
+        "start": start,
+        "tolerances": pairs_of(tolerance, "--tolerance", float),
+    }
+    if dry_run:
+        check_place(repository, source)
+        _show_description(describe(source, **options).to_json(), as_json)
         return
-    from gnomon import report
+    made = create(repository, source, **options)
+    assert made.description is not None
+    told = made.description.to_json()
+    if as_json:
+        print_json(made.status() | {"skipped": made.skipped, "found": told})
+        return
+    from gnomon import report, report_init
 
     report.print_status(made.status())
-    for name, reason in made.skipped.items():
-        report.note(f"not protected: {name} ({reason})")
+    report_init.print_remarks(told)
     report.note("next: gnomon update " + repository)
+
+
+def _show_description(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"skipped": told["skipped"], "found": told})
+        return
+    from gnomon import report, report_init
+
+    report_init.print_description(told)
+    report.note("dry run: nothing was made")
 
 
 @app.command()

@@ -22,8 +22,15 @@ def hindcast(
         int | None, typer.Option(min=1, help="Intervals ahead; 24 for hourly data, else 6.")
     ] = None,
     period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
-    interval: Annotated[float | None, typer.Option(help="Interval in hours.")] = None,
-    time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Interval: 1h, 30min, 1d; a number is hours.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Time of the first step, if steps are only counted.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
     chunk: Annotated[
@@ -38,6 +45,7 @@ def hindcast(
     if plot is not None:
         _check_plot(plot)
     from gnomon.hindcasting import hindcast as run
+    from gnomon.options import duration_s
 
     with progress_of(shown=not as_json) as progress:
         found = run(
@@ -46,7 +54,8 @@ def hindcast(
             origins=origins,
             leads=leads,
             periods_s=[p * 86400.0 for p in period] or None,
-            interval_s=None if interval is None else interval * 3600.0,
+            interval_s=None if interval is None else duration_s(interval),
+            start=start,
             time=time,
             engine=engine,
             group=group,

@@ -1,23 +1,28 @@
 """Making a repository: what is protected, with options checked before anything is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from gnomon.description import SourceDescription, describe_dataset
 from gnomon.options import check_forecast
 from gnomon.repository import GnomonRepository, utc
 from gnomon.storage import model
 from gnomon.storage.credentials import refuse_in_source
+from gnomon.storage.describe import NothingThere
 from gnomon.storage.era import settings_of
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import Conflict, InvalidInput, NotFound
+from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import open_source, read_state, source_path
+from gnomon.storage.source import groups_beside, open_source, read_state, source_path
 
-__all__ = ["create"]
+__all__ = ["check_place", "create", "describe", "refuse_inside"]
 
 
 def create(
@@ -29,10 +34,14 @@ def create(
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot: str | None = None,
     chunks: Mapping[str, int] | None = None,
     leads: int = 6,
     periods_s: Sequence[float] | None = None,
     interval_s: float | None = None,
+    start: str | None = None,
     tolerances: Mapping[str, float] | None = None,
 ) -> GnomonRepository:
     """Make a repository for a source; captures nothing yet.
@@ -49,7 +58,10 @@ def create(
     variables
         What to protect; default: every numeric variable that changes with time.
     time, engine, group
-        Name of the time dimension, xarray engine, and group; default: found.
+        Name of the time dimension or of the coordinate that tells the times, xarray engine, and
+        group; default: found.
+    branch, tag, snapshot
+        Of an Icechunk repository, which state is the source; default: the branch ``main``.
     chunks
         Cells of a chunk by dimension; default: the source's, split if it has few.
     leads
@@ -58,6 +70,8 @@ def create(
         Seasonal periods in seconds; default: day and year where the data can show them.
     interval_s
         Capture interval in seconds; default: found from the captures.
+    start
+        Time of the first step of a source that only counts its steps, `interval_s` apart.
     tolerances
         By variable, the RMSE that you can live with, in its units; default: the usual change
         over one capture interval.
@@ -73,9 +87,61 @@ def create(
         The place of the repository is not empty.
     """
     source = source_path(source)
-    spec = model.SourceSpec(source, kind or "append", time, engine, group)
+    check_place(path, source)
+    with _prepared(
+        source,
+        kind=kind,
+        variables=variables,
+        time=time,
+        engine=engine,
+        group=group,
+        branch=branch,
+        tag=tag,
+        snapshot=snapshot,
+        chunks=chunks,
+        leads=leads,
+        periods_s=periods_s,
+        interval_s=interval_s,
+        start=start,
+        tolerances=tolerances,
+    ) as (settings, frame, description):
+        repository = Repository.create(path, settings, frame, utc())
+    return GnomonRepository(repository, description)
+
+
+def describe(source: str, **options: Any) -> SourceDescription:
+    """Return what :func:`create` would take of a source, and why; takes its options.
+
+    Nothing is made.  What `create` would refuse is refused.
+    """
+    with _prepared(source_path(source), **options) as (_, _, description):
+        return description
+
+
+@contextmanager
+def _prepared(
+    source: str,
+    *,
+    kind: model.Kind | None = None,
+    variables: Sequence[str] = (),
+    leads: int = 6,
+    periods_s: Sequence[float] | None = None,
+    interval_s: float | None = None,
+    start: str | None = None,
+    chunks: Mapping[str, int] | None = None,
+    tolerances: Mapping[str, float] | None = None,
+    **place: str | None,
+) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription]]:
+    """Give settings and frame of a source that is open, and what is told of it.
+
+    Parameters
+    ----------
+    place
+        Fields of `SourceSpec`: time, engine, group, branch, tag, snapshot.
+    """
+    check_forecast(leads, periods_s, interval_s)
+    spec = model.SourceSpec(source, kind or "append", **place)
     refuse_in_source(spec)
-    _check_options(path, source, leads, periods_s, interval_s)
     wanted = model.Settings(
         source=spec,
         variables=(),
@@ -90,29 +156,50 @@ def create(
         chunk_sizes=dict(chunks or {}),
     )
     with open_source(spec) as dataset:
-        settings, frame, skipped = settings_of(dataset, wanted, kind=kind)
+        groups = groups_beside(spec)
+        try:
+            settings, frame, found = settings_of(dataset, wanted, kind=kind, start=start)
+        except NothingThere as error:
+            if not groups:
+                raise
+            raise InvalidInput(
+                f"{error}; or one of its groups with --group: {told_groups(groups)}"
+            ) from error
         _refuse_empty(dataset, settings)
-        forecast = {v.name for v in settings.variables if v.forecast}
-        for name, tolerance in (tolerances or {}).items():
-            if name not in forecast:
-                raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
-            if not 0 < tolerance < inf:
-                raise InvalidInput(
-                    f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
-                )
-        made = Repository.create(path, settings, frame, utc())
-    return GnomonRepository(made, skipped)
+        _check_tolerances(settings, tolerances or {})
+        yield settings, frame, describe_dataset(dataset, settings, found, groups)
 
 
-def _check_options(
-    path: str,
-    source: str,
-    leads: int,
-    periods_s: Sequence[float] | None,
-    interval_s: float | None,
-) -> None:
-    check_forecast(leads, periods_s, interval_s)
-    place = Location(path).path
+def _check_tolerances(settings: model.Settings, tolerances: Mapping[str, float]) -> None:
+    forecast = {v.name for v in settings.variables if v.forecast}
+    for name, tolerance in tolerances.items():
+        if name not in forecast:
+            raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
+        if not 0 < tolerance < inf:
+            raise InvalidInput(
+                f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
+            )
+
+
+def check_place(path: str, source: str) -> None:
+    """Refuse a place of a repository that is inside its source, or not empty.
+
+    Raises
+    ------
+    InvalidInput
+        It is inside.
+    Conflict
+        There is something already.
+    """
+    refuse_inside(path, source)
+    location = Location(path)
+    if not location.is_vacant():
+        raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
+
+
+def refuse_inside(path: str, source: str) -> None:
+    """Refuse a repository that is inside its source."""
+    place, source = Location(path).path, source_path(source)
     inside = place is not None and place.resolve().is_relative_to(Path(source).resolve())
     if inside and Path(source).is_dir():
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")

@@ -45,6 +45,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     leads: int | None = None,
     periods_s: Sequence[float] | None = None,
     interval_s: float | None = None,
+    start: str | None = None,
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
@@ -71,6 +72,8 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         Seasonal periods in seconds; default: found.
     interval_s
         Interval in seconds; default: found from the times.
+    start
+        Time of the first step of a source that only counts its steps.
     time, engine, group
         Name of the time dimension, xarray engine, and group; default: found.
     chunks
@@ -94,6 +97,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         leads=leads,
         periods_s=periods_s,
         interval_s=interval_s,
+        start=start,
         time=time,
         engine=engine,
         group=group,
@@ -126,6 +130,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     leads: int | None = None,
     periods_s: Sequence[float] | None = None,
     interval_s: float | None = None,
+    start: str | None = None,
     time: str | None = None,
     engine: str | None = None,
     group: str | None = None,
@@ -147,7 +152,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
         chunk_sizes=dict(chunks or {}),
     )
     with open_source(wanted.source) as dataset:
-        found, *_ = settings_of(dataset, wanted, kind="append")
+        found, *_ = settings_of(dataset, wanted, kind="append", start=start)
         axis = read_axis(dataset, found)
         times, order = axis.instants, judge(axis, found.calendar).order
         first = first_origin(len(order))

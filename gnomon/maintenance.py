@@ -1,16 +1,20 @@
 """The part of the Python API that looks after a repository: check, repair, forget, prune."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gnomon.storage.check import CheckReport, check
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.forget import Forgotten, forget, tag
+from gnomon.storage.moving import move_source
 from gnomon.storage.prune import Pruned, prune, would_free
+from gnomon.storage.redaction import redacted
 from gnomon.storage.repair import Repaired, repair
 from gnomon.storage.repository import Repository
 from gnomon.storage.retention import Policy
+from gnomon.storage.source import source_path
 from gnomon.storage.stats import Stats, stats
 from gnomon.storage.subset import parse_subset
 from gnomon.storage.times import format_instant
@@ -63,6 +67,40 @@ class Maintenance:
         done = repair(self._repository, committed_at=utc(), dry_run=dry_run, progress=progress)
         self._repository = self._repository.refresh()
         return done
+
+    def source(self) -> dict[str, Any]:
+        """Return where the source is, and how it is opened."""
+        spec = self._repository.settings.source
+        return {n: redacted(v) if n == "url" else v for n, v in asdict(spec).items()}
+
+    def move_source(self, place: str, **options: str | None) -> tuple[str, ...]:
+        """Go on with a source that has moved; return what could not be verified.
+
+        Parameters
+        ----------
+        place
+            Its new path or URL.
+        options
+            ``engine``, found if it is not given; ``group``, ``branch``, ``tag`` and ``snapshot``,
+            those of before if they are not given, none if they are empty.
+
+        Raises
+        ------
+        InvalidInput
+            There is another dataset: other variables, another grid, or other data.
+        """
+        given: dict[str, Any] = {n: v or None for n, v in options.items() if v is not None}
+        if {"branch", "tag", "snapshot"} & given.keys():
+            given = dict.fromkeys(("branch", "tag", "snapshot")) | given
+        url = source_path(place)
+
+        def commit(newest: Repository) -> tuple[Repository, tuple[str, ...]]:
+            spec = replace(newest.settings.source, url=url, **({"engine": None} | given))
+            return move_source(newest, spec, utc())
+
+        repository, notes = self._repository.retried(commit)
+        self._adopt(repository)
+        return notes
 
     def captures(self) -> list[dict[str, Any]]:
         """Return every kept capture, era by era, in order of time, revisions included."""

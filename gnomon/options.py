@@ -4,12 +4,15 @@ They are no more than what can be told apart and told: times are 64-bit microsec
 290,000 years.
 """
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.plausible import MOST_LEADS
+from gnomon.storage.times import SECOND, UNITS
 
-__all__ = ["LONGEST_S", "check_forecast"]
+__all__ = ["LONGEST_S", "check_forecast", "duration_s"]
 
 LONGEST_S = 100_000 * 366 * 86400.0
 """A hundred thousand years in seconds."""
@@ -38,3 +41,20 @@ def check_forecast(
             f"{leads} leads of {interval_s:g} s are longer than 100,000 years; "
             "give fewer, or a shorter interval"
         )
+
+
+def duration_s(text: str) -> float:
+    """Return the seconds of a duration such as ``1h``, ``30min`` or ``1d``; a number is hours.
+
+    Raises
+    ------
+    InvalidInput
+        It is none.
+    """
+    with suppress(ValueError):
+        return float(text) * 3600.0
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*", text)
+    unit = UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise InvalidInput(f"{text!r:.40} is no duration; write it as 1h, 30min, 1d, or in hours")
+    return float(match[1]) * unit / SECOND

@@ -1,8 +1,9 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from gnomon.description import SourceDescription
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
@@ -44,9 +45,13 @@ class GnomonRepository(Reading, Judging):
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
     """
 
-    def __init__(self, repository: Repository, skipped: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, repository: Repository, description: SourceDescription | None = None
+    ) -> None:
         self._repository = repository
-        self.skipped = dict(skipped or {})
+        self.description = description
+        """What is taken of the source, what is not, and why; known after `create` only."""
+        self.skipped = dict(description.skipped if description else {})
         """Variables of the source that are not protected, and why; known after `create` only."""
 
     def __repr__(self) -> str:

@@ -51,6 +51,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
                              what was read and given up
     capture                  yes: numbers, and what is new          yes: it is not learnt yet
     shadow                   yes: its forecaster judges better      yes
+    source                   yes: it is read elsewhere              no
     era, kinds not known     yes                                    yes
     =======================  =====================================  =============================
 
@@ -68,15 +69,15 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     match record.kind:
         case "tag" | "repair" | "rules":
             return False
-        case "verdict":
-            return work.kind == "shadow"
+        case "verdict" | "source":
+            return work.kind == ("shadow" if record.kind == "verdict" else "capture")
         case "forget" | "rewrite":
             relied_on = work.kept if record.kind == "forget" else work.steps
             return not relied_on.isdisjoint(_steps(record))
     return True
 
 
-_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules"}
+_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules", "source"}
 
 
 def _era(record: Record, work: Work) -> int:

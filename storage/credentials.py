@@ -53,7 +53,7 @@ def refuse_credentials(what: str, text: str | None) -> None:
 def refuse_in_source(spec: SourceSpec) -> None:
     """Refuse a source whose description holds a secret: it is stored for ever."""
     refuse_credentials("the source", spec.url)
-    for name in ("engine", "group", "time"):
+    for name in ("engine", "group", "time", "coordinate", "branch", "tag", "snapshot"):
         refuse_credentials(f"the {name} of the source", getattr(spec, name))
 
 

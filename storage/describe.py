@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from gnomon.storage.axes import Counting, choose_axis
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import Kind, SourceSpec, Variable
+from gnomon.storage.reasons import elsewhere, tell_axis
 from gnomon.storage.text import is_text, type_name
-from gnomon.storage.times import decode
+from gnomon.storage.timeforms import TEXT
 
-__all__ = ["Description", "choose_chunks", "describe"]
+__all__ = ["Description", "NothingThere", "choose_chunks", "describe"]
 
 MIN_CHUNKS = 16
 """A small field is split at least this far, so that damage has a place."""
@@ -35,6 +37,10 @@ READ_BYTES = 2**27
 """Memory for all steps of one source chunk."""
 
 
+class NothingThere(InvalidInput):
+    """A source, or the group of it that was opened, has nothing to protect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What init found in a source."""
@@ -47,6 +53,12 @@ class Description:
     """Variables that do not change: stored once."""
     skipped: dict[str, str]
     """Variables that are not protected, and why."""
+    time_form: str = ""
+    """How the times are told, if not in CF units."""
+    reason: str = ""
+    """Why the source is taken as append or as state."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, and what a user should know of it."""
 
 
 def describe(
@@ -56,37 +68,61 @@ def describe(
     kind: Kind | None = None,
     names: tuple[str, ...] = (),
     chunks: dict[str, int] | None = None,
+    counting: Counting | None = None,
+    form: str = "",
 ) -> Description:
     """Return what of an undecoded dataset is captured, and how.
 
     Parameters
     ----------
     kind
-        ``append`` or ``state``; None: append if a dimension has a time coordinate.
+        ``append`` or ``state``; None: append if the times of a dimension are told.
     names
         Variables to protect; empty: every numeric one that can change.
     chunks
         Cells of a chunk by dimension, where the default is not wanted.
+    counting
+        What the user says of steps that tell no times.
+    form
+        How the steps were counted so far, of a source that is described anew.
 
     Raises
     ------
     NotFound
         A named variable is not in the source.
     InvalidInput
-        A named variable is not numeric, or nothing is left to protect.
+        A named variable is not numeric, nothing is left to protect, or nothing tells the times of
+        a dimension along which the source seems to grow.
     """
-    time = spec.time or _find_time(dataset)
-    kind = kind or ("append" if time is not None else "state")
-    if kind == "append":
-        _require_time(dataset, time)
-    spec = replace(spec, kind=kind, time=time if kind == "append" else None)
+    axis = None
+    if kind != "state":
+        wanted = spec.coordinate or spec.time
+        weights = _weights(dataset)
+        axis = choose_axis(dataset, wanted, weights=weights, counting=counting, form=form)
+        if axis is None and kind == "append":
+            raise InvalidInput(
+                "the source has no time dimension with CF units ('... since ...'); name it with "
+                "--time, or use --kind state for a field that is overwritten in place"
+            )
+    elif counting is not None:
+        raise InvalidInput(
+            "--start is for steps of an append source; leave it out, or --kind state"
+        )
+    spec = replace(
+        spec,
+        kind="state" if axis is None else "append",
+        time=axis.dim if axis else None,
+        coordinate=axis.coordinate if axis else None,
+    )
+    time_form = (axis.form or "") if axis else ""
     _check_chunks(dataset, chunks or {})
     _check_servable(dataset)
     # A store lists its arrays in whatever order; two descriptions of one source are the same.
-    every = sorted(map(str, dataset.variables))
-    moving = [n for n in every if _moves(dataset, n, spec)]
-    _check_names(dataset, names, moving)
-    skipped = {
+    left_out = elsewhere(dataset, axis)
+    every = sorted(n for n in map(str, dataset.variables) if n not in left_out)
+    moving = [n for n in every if _moves(dataset, n, spec, time_form)]
+    _check_names(dataset, names, moving, left_out)
+    skipped = left_out | {
         n: f"type {dataset[n].dtype} cannot be stored"
         for n in moving
         if not is_supported(dataset[n].dtype)
@@ -95,46 +131,32 @@ def describe(
     unnamed = {n: "not named" for n in moving if n not in kept and n not in skipped}
     variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
     if not any(v.forecast for v in variables):
-        raise InvalidInput(
+        raise NothingThere(
             "the source has no numeric variable that changes with time; "
             "name one with --variable, or the time dimension with --time"
         )
-    frame = tuple(n for n in every if n not in moving and n != spec.time)
-    return Description(spec, variables, frame, skipped | unnamed)
+    frame = tuple(n for n in every if n not in moving and n != spec.teller)
+    reason, notes = tell_axis(dataset, spec, time_form, asked=kind)
+    return Description(spec, variables, frame, skipped | unnamed, time_form, reason, notes)
 
 
-def _find_time(dataset: xr.Dataset) -> str | None:
-    for name in map(str, dataset.dims):
-        if name in dataset.variables and dataset.variables[name].dims == (name,):
-            attributes = dataset.variables[name].attrs
-            if " since " in str(attributes.get("units", "")):
-                return name
-    return None
+def _weights(dataset: xr.Dataset) -> dict[str, int]:
+    """Return how many variables with numbers lie along each dimension."""
+    names = [
+        n
+        for n in map(str, dataset.variables)
+        if _is_number(dataset.variables[n].dtype) and _is_predictable(dataset, n)
+    ]
+    return {
+        str(d): sum(d in dataset.variables[n].dims for n in names if n != d) for d in dataset.dims
+    }
 
 
-def _require_time(dataset: xr.Dataset, time: str | None) -> None:
-    if time is None:
-        raise InvalidInput(
-            "the source has no time dimension with CF units ('... since ...'); "
-            "name it with --time, or use --kind state for a field that is overwritten in place"
-        )
-    if time not in dataset.dims or time not in dataset.variables:
-        raise NotFound(f"the source has no dimension {time!r} with a coordinate of that name")
-    attributes = dataset.variables[time].attrs
-    units = str(attributes.get("units", ""))
-    if " since " not in units:
-        raise InvalidInput(
-            f"the time coordinate {time!r} has units {units!r}; "
-            "give it CF units such as 'hours since 2000-01-01'"
-        )
-    sample = np.asarray(dataset.variables[time].values)
-    decode(sample[:1], units, str(attributes.get("calendar", "standard")))
-
-
-def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec) -> bool:
+def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec, form: str) -> bool:
     """Tell whether a variable can differ between captures."""
     if spec.kind == "append":
-        return spec.time in dataset[name].dims and name != spec.time
+        # Times that are text are captured as they stand, beside a coordinate of their instants.
+        return spec.time in dataset[name].dims and (name != spec.teller or form == TEXT)
     if _is_time(dataset.variables[name]):
         return True  # the valid time of a field that is overwritten, and its bounds, move with it
     described = str(dataset.attrs.get("coordinates", "")).split()
@@ -151,8 +173,12 @@ def _named(attributes: dict[Any, Any], key: str) -> list[str]:
     return str(attributes.get(key, "")).split()
 
 
-def _check_names(dataset: xr.Dataset, names: tuple[str, ...], moving: list[str]) -> None:
+def _check_names(
+    dataset: xr.Dataset, names: tuple[str, ...], moving: list[str], left_out: dict[str, str]
+) -> None:
     for name in names:
+        if name in left_out:
+            raise InvalidInput(f"{name} {left_out[name]}")
         if name not in dataset.variables:
             there = ", ".join(map(str, dataset.data_vars))
             raise NotFound(f"the source has no variable {name!r}; it has {there}")

@@ -8,22 +8,24 @@ from dataclasses import replace
 
 import xarray as xr
 
+from gnomon.storage.axes import Counting, time_variable
 from gnomon.storage.credentials import refuse_in_source
-from gnomon.storage.describe import describe
+from gnomon.storage.describe import Description, describe
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import check_frame, check_unchanged, open_source
 from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.times import EPOCH, SECOND
 
 __all__ = ["begin_era", "settings_of"]
 
 
 def settings_of(
-    dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None
-) -> tuple[Settings, xr.Dataset, dict[str, str]]:
-    """Return how a source looks, with a user's wishes: settings, frame, and what is left out.
+    dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None, start: str | None = None
+) -> tuple[Settings, xr.Dataset, Description]:
+    """Return how a source looks, with a user's wishes: settings, frame, and what is told of it.
 
     Parameters
     ----------
@@ -31,6 +33,8 @@ def settings_of(
         Source, names, chunk sizes, leads, periods, interval and tolerances.
     kind
         ``append`` or ``state``; None: found.
+    start
+        Time of the first step, of a source that only counts its steps.
 
     Raises
     ------
@@ -39,15 +43,16 @@ def settings_of(
     InvalidInput
         Nothing in it can be protected.
     """
+    interval_us = None if wanted.interval_s is None else round(wanted.interval_s * SECOND)
     found = describe(
         dataset,
         wanted.source,
         kind=kind,
         names=wanted.names,
         chunks=wanted.chunk_sizes,
+        counting=None if start is None else Counting(start, interval_us),
+        form=wanted.time_form,
     )
-    time = found.spec.time
-    coordinate = dataset.variables[time] if time else None
     settings = replace(
         wanted,
         source=found.spec,
@@ -55,12 +60,20 @@ def settings_of(
         frame="",
         frame_entries={},
         attributes={str(k): v for k, v in dataset.attrs.items()},
-        dims={str(d): n for d, n in dataset.sizes.items() if d != time},
-        time_attributes={} if coordinate is None else dict(coordinate.attrs),
-        time_dtype="<i8" if coordinate is None else coordinate.dtype.newbyteorder("<").str,
+        dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
+        time_attributes={},
+        time_dtype="<i8",
+        time_form=found.time_form,
     )
+    coordinate = time_variable(dataset, found.spec) if found.spec.time is not None else None
+    if coordinate is not None and settings.adds_times:
+        added = {"standard_name": "time", "units": EPOCH, "calendar": settings.calendar}
+        settings = replace(settings, time_attributes=added)
+    elif coordinate is not None:
+        dtype = coordinate.dtype.newbyteorder("<").str
+        settings = replace(settings, time_attributes=dict(coordinate.attrs), time_dtype=dtype)
     frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
-    return settings, frame, found.skipped
+    return settings, frame, found
 
 
 def begin_era(repository: Repository, committed_at: str) -> Repository:

@@ -31,6 +31,7 @@ from gnomon.storage.plausible import (
 )
 from gnomon.storage.redaction import redacted
 from gnomon.storage.text import is_text
+from gnomon.storage.timeforms import NATIVE, TEXT
 
 __all__ = [
     "FORMAT",
@@ -48,6 +49,8 @@ __all__ = [
 FORMAT = 2
 """Version of the repository format that this program writes, and the newest that it reads."""
 
+LONGEST_FORM = 200
+"""Characters of what says how times are told."""
 LONGEST_NAME = 120
 """Characters of a folder's name that come from the variable's name."""
 
@@ -71,13 +74,26 @@ class SourceSpec:
     """xarray engine; None lets xarray decide."""
     group: str | None = None
     """Group within the file or store."""
+    coordinate: str | None = None
+    """Variable that tells the times, if not the one named as the dimension; empty: none does."""
+    branch: str | None = None
+    """Branch of an Icechunk repository; None: main, if neither tag nor snapshot is given."""
+    tag: str | None = None
+    """Tag of an Icechunk repository."""
+    snapshot: str | None = None
+    """Snapshot of an Icechunk repository."""
+
+    @property
+    def teller(self) -> str | None:
+        """Name of the variable that tells the times of an append source; None if none does."""
+        return self.time if self.coordinate is None else self.coordinate or None
 
     def __repr__(self) -> str:
         # Repositories of before may hold a secret here, and workers print what they work on.
-        return redacted(
-            f"SourceSpec(url={self.url!r}, kind={self.kind!r}, time={self.time!r}, "
-            f"engine={self.engine!r}, group={self.group!r})"
-        )
+        fields = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        always = ("url", "kind", "time", "engine", "group")
+        told = (f"{n}={v!r}" for n, v in fields if n in always or v is not None)
+        return redacted(f"SourceSpec({', '.join(told)})")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "SourceSpec":
@@ -86,12 +102,16 @@ class SourceSpec:
         time = optional(data["time"], lambda v: text(v, "the time dimension"))
         if kind not in ("append", "state") or (time is None) != (kind == "state"):
             raise ValueError(f"a source of kind {kind[:40]!r} with the time dimension {time!r}")
+        # Repositories of before have only the first two of these.
+        names = ("engine", "group", "coordinate", "branch", "tag", "snapshot")
+        options = {
+            n: optional(data.get(n), partial(text, what=f"{n} of the source")) for n in names
+        }
         return cls(
             url=text(data["url"], "the URL of the source"),
             kind=kind,  # type: ignore[arg-type]
             time=time,
-            engine=optional(data["engine"], lambda v: text(v, "the engine of the source")),
-            group=optional(data["group"], lambda v: text(v, "the group of the source")),
+            **options,
         )
 
 
@@ -241,6 +261,8 @@ class Settings:
     """Raw attributes of the time coordinate (append)."""
     time_dtype: str = "<i8"
     """Raw type of the time coordinate (append)."""
+    time_form: str = ""
+    """How the source tells its times (append), if not in CF units; see `timeforms`."""
     leads: int = 6
     """How many capture intervals ahead are predicted."""
     periods_s: tuple[float, ...] | None = None
@@ -257,13 +279,32 @@ class Settings:
     @property
     def calendar(self) -> str:
         """CF calendar of the captures' valid times."""
+        if self.time_form == NATIVE:
+            return "proleptic_gregorian"
         # CF 4.4.1: a time coordinate that names no calendar has the standard one.
-        default = "standard" if "units" in self.time_attributes else "proleptic_gregorian"
+        in_units = "units" in self.time_attributes and not self.time_form
+        default = "standard" if in_units else "proleptic_gregorian"
         return str(self.time_attributes.get("calendar", default))
 
     @property
+    def adds_times(self) -> bool:
+        """Whether captures are served with a time coordinate that the source does not have."""
+        return self.time_form == TEXT or self.source.coordinate == ""
+
+    @property
+    def time_name(self) -> str | None:
+        """Name of the coordinate that the times are served as."""
+        if not self.adds_times or self.source.time is None:
+            return self.source.teller
+        taken = {*self.frame_entries, *(v.name for v in self.variables)}
+        names = (self.source.time, "valid_time", "capture_time")
+        return next((name for name in names if name not in taken), None)
+
+    @property
     def time_units(self) -> str:
-        """CF units of the raw time coordinate."""
+        """CF units of the raw time coordinate, or the form that stands for them."""
+        if self.time_form and not self.adds_times:
+            return self.time_form
         return str(self.time_attributes.get("units", "microseconds since 1970-01-01"))
 
     def variable(self, name: str) -> Variable:
@@ -313,6 +354,7 @@ class Settings:
             dims=members(data["dims"], "dims", size),
             time_attributes=attributes_from_json(data["time_attributes"]),
             time_dtype=text(data["time_dtype"], "time_dtype"),
+            time_form=text(data.get("time_form", ""), "time_form", most=LONGEST_FORM),
             leads=whole(data["leads"], "leads", least=1, most=MOST_LEADS),
             periods_s=optional(data["periods_s"], lambda v: items(v, "periods_s", positive)),
             tolerances=members(data["tolerances"], "tolerances", partial(number, least=0.0)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from gnomon.storage.delta import is_supported
 from gnomon.storage.documents import number, text, whole
+from gnomon.storage.timeforms import NATIVE, check_form
 from gnomon.storage.times import decode, format_instant
 
 if TYPE_CHECKING:
@@ -108,4 +109,11 @@ def check_settings(settings: "Settings") -> None:
     if not is_supported(dtype) or dtype.kind in "OV" or dtype.itemsize > MOST_TIME_TEXT:
         raise ValueError(f"times have the type {settings.time_dtype[:40]!r}")
     format_instant(0, settings.calendar)
+    if settings.time_form:
+        check_form(settings.time_form)
+    if settings.time_units == settings.time_form:
+        is_native = settings.time_form == NATIVE
+        if dtype.kind not in ("M" if is_native else "iuf"):
+            raise ValueError(f"times have the type {settings.time_dtype[:40]!r}")
+        return
     decode(np.zeros(1, np.int64), settings.time_units, settings.calendar)

@@ -181,7 +181,7 @@ class Repository:
         if sequence == self.records[-1].sequence:
             return self
         records = self.records[: sequence + 1]
-        eras = fold((State(self.eras[0].settings),), records)
+        eras = fold((State(self.eras[0].begun or self.eras[0].settings),), records)
         return replace(self, records=records, eras=eras, era=len(eras) - 1)
 
     def in_era(self, era: int) -> "Repository":

@@ -24,16 +24,20 @@ from zarr.storage import ObjectStore
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
+from gnomon.storage.icechunks import icechunk_store
+from gnomon.storage.identify import error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
+from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
 
 __all__ = [
     "ADVICE",
     "check_frame",
     "check_unchanged",
     "chunk_sizes",
+    "groups_beside",
     "native",
     "open_source",
     "read_state",
@@ -72,38 +76,81 @@ def open_source(spec: SourceSpec) -> xr.Dataset:
     path = Path(spec.url.removeprefix("file://"))
     if local and not path.exists():
         raise NotFound(f"source {spec.url} does not exist; check the path")
-    options: dict[str, Any] = {"decode_cf": False, "cache": False}
-    if spec.group is not None:
-        options["group"] = spec.group
-    target: Any = str(path) if local else spec.url
-    engine = spec.engine or (_guess_engine(path) if local else None)
-    if engine == "zarr" and local:
-        options["consolidated"] = _is_consolidated(path / (spec.group or ""))
-    if engine == "icechunk":
-        if not local:
-            raise InvalidInput(f"{spec.url} is remote; only local Icechunk repositories are read")
-        target, engine = _icechunk_store(path), "zarr"
-        options["consolidated"] = False
-    if not local and (engine == "zarr" or (engine is None and not spec.url.endswith(NETCDF))):
-        target, engine = _object_store(spec.url), "zarr"
+    target, engine, options, notes = _target(spec, path if local else None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _without_notes(xr.open_dataset(target, engine=engine, **options))
+            dataset = _open(spec, target, engine, options)
     except GnomonError:
         raise
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"source {spec.url} does not hold what was asked for ({one_line(error)}); "
-            "check the path and --group"
-        ) from error
-    except (OSError, BaseError) as error:
-        raise Unavailable(f"source {spec.url} cannot be read: {one_line(error)}") from error
     except Exception as error:  # xarray engines raise whatever their libraries raise
+        place = path if local else None
+        raise error_of(spec, error, target=target, engine=engine, path=place) from error
+    if not dataset.variables:
+        _refuse_groups(spec, target, engine)
+    dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
+    return _without_notes(dataset)
+
+
+def _target(
+    spec: SourceSpec, path: Path | None
+) -> tuple[Any, str | None, dict[str, Any], tuple[str, ...]]:
+    """Return what xarray is to open, with which engine and options, and what to note of it."""
+    options: dict[str, Any] = {"decode_cf": False, "cache": False}
+    if spec.group is not None:
+        options["group"] = spec.group
+    target: Any = spec.url if path is None else str(path)
+    engine = spec.engine or (None if path is None else _guess_engine(path))
+    notes: tuple[str, ...] = ()
+    if engine == "zarr" and path is not None:
+        options["consolidated"], notes = _consolidation(path / (spec.group or ""))
+    if engine == "icechunk":
+        if path is None:
+            raise InvalidInput(f"{spec.url} is remote; only local Icechunk repositories are read")
+        options["consolidated"] = False
+        return icechunk_store(path, spec), "zarr", options, notes
+    if spec.branch or spec.tag or spec.snapshot:
+        raise InvalidInput(
+            f"{spec.url} is no Icechunk repository; leave out --branch, --tag and --snapshot"
+        )
+    if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(NETCDF))):
+        target, engine = _object_store(spec.url), "zarr"
+    return target, engine, options, notes
+
+
+def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
+    """Return the groups of a source other than the one that is opened, and their variables."""
+    local = "://" not in spec.url or spec.url.startswith("file://")
+    path = Path(spec.url.removeprefix("file://")) if local else None
+    if path is not None and (not path.exists() or (path.is_dir() and not _guess_engine(path))):
+        return {}
+    target, engine, *_ = _target(spec, path)
+    return {
+        n: v for n, v in groups_of(target, engine).items() if n != (spec.group or "").strip("/")
+    }
+
+
+def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, Any]) -> xr.Dataset:
+    try:
+        return xr.open_dataset(target, engine=engine, **options)
+    except ValueError as error:
+        if engine != "zarr" or "conflicting sizes" not in str(error):
+            raise
+    options = {n: v for n, v in options.items() if n not in ("group", "consolidated")}
+    options |= {"engine": engine, "consolidated": False}
+    return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
+
+
+def _refuse_groups(spec: SourceSpec, target: Any, engine: str | None) -> None:
+    """Refuse a group that holds no variables but other groups."""
+    below = f"{spec.group.strip('/')}/" if spec.group else ""
+    groups = {g: v for g, v in groups_of(target, engine).items() if g.startswith(below)}
+    if groups:
+        place = f"in its group {spec.group!r}" if spec.group else "at its root"
         raise NotFound(
-            f"source {spec.url} is nothing that xarray can open ({one_line(error)}); "
-            "name the engine with --engine, or install the package that reads it"
-        ) from error
+            f"source {spec.url} has no variables {place}, but groups: {told_groups(groups)}; "
+            "name one with --group"
+        )
 
 
 def _without_notes(dataset: xr.Dataset) -> xr.Dataset:
@@ -142,14 +189,18 @@ def _guess_engine(path: Path) -> str | None:
     return None
 
 
-def _is_consolidated(group: Path) -> bool:
-    """Tell whether a Zarr group describes all that is in it; else xarray would warn and look."""
-    if (group / ".zmetadata").exists():
-        return True
-    try:
-        return '"consolidated_metadata"' in (group / "zarr.json").read_text()
-    except (OSError, UnicodeDecodeError):
-        return False
+def _consolidation(group: Path) -> tuple[bool, tuple[str, ...]]:
+    """Tell whether the consolidated metadata of a Zarr group are to be used, and why not.
+
+    Without any xarray would warn and look; those of before an append would hide what was added.
+    """
+    stale = stale_arrays(group)
+    if not stale:
+        return stale is not None, ()
+    return False, (
+        f"the consolidated metadata of the source are older than {listed(stale)}, and were not "
+        "used; consolidate them anew (zarr.consolidate_metadata)",
+    )
 
 
 def _object_store(url: str) -> Any:
@@ -158,17 +209,6 @@ def _object_store(url: str) -> Any:
         return ObjectStore(from_url(url.rstrip("/"), retry_config=RETRIES), read_only=True)
     except (BaseError, ValueError) as error:
         raise InvalidInput(f"source {url} is no URL of a store: {one_line(error)}") from error
-
-
-def _icechunk_store(path: Path) -> Any:
-    try:
-        import icechunk
-    except ImportError as error:
-        raise InvalidInput(
-            f"{path} is an Icechunk repository; install the icechunk package to read it"
-        ) from error
-    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
-    return repository.readonly_session("main").store
 
 
 def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -188,7 +228,10 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     """
     for variable in settings.variables:
         if variable.name not in dataset.variables:
-            raise InvalidInput(f"the source has no variable {variable.name!r} any more; {ADVICE}")
+            there = listed(sorted(map(str, dataset.data_vars)))
+            raise InvalidInput(
+                f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
+            )
         found = dataset.variables[variable.name]
         dims = tuple(d for d in found.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)

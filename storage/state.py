@@ -20,8 +20,16 @@ from gnomon.storage.documents import NONSENSE, items, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
-from gnomon.storage.model import MISSING, SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
-from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, size
+from gnomon.storage.model import (
+    MISSING,
+    SUSPECT,
+    TRUSTED,
+    CapturedStep,
+    Settings,
+    Shadow,
+    SourceSpec,
+)
+from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, members_of, size
 from gnomon.storage.times import clock
 
 __all__ = ["State", "fold"]
@@ -58,6 +66,8 @@ class State:
     """Commits whose folders were not pruned, with the number of their record."""
     forecasters: frozenset[str] = frozenset()
     """Commits whose forecaster state is there: the newest, and the one before it."""
+    begun: Settings | None = None
+    """Settings that the era began with; None: the same, the source has not moved."""
 
     @cached_property
     def kept(self) -> tuple[CapturedStep, ...]:
@@ -219,6 +229,7 @@ class _Folding:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._begun: Settings | None = None
         self._counts = {v.name: v.grid.counts for v in settings.variables}
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
@@ -249,6 +260,7 @@ class _Folding:
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
+        made._begun = state.begun
         made._grown = state
         return made
 
@@ -266,6 +278,7 @@ class _Folding:
             frozenset(self._places),
             dict(self._folders),
             frozenset(self._forecasters),
+            self._begun,
         )
         if self._grown is not None:
             made.follow(self._grown)
@@ -292,6 +305,8 @@ class _Folding:
             case "rules":
                 age = record.body["revisable"]
                 self._revisable = None if age is None else whole(age, "revisable", least=0)
+            case "source":
+                self._move(record.body)
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -400,6 +415,13 @@ class _Folding:
         for step in self._numbers(body["steps"]):
             tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
             self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+
+    def _move(self, body: dict[str, Any]) -> None:
+        before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
+        if (now.kind, now.time, now.coordinate) != (before.kind, before.time, before.coordinate):
+            raise ValueError("a source that moves keeps its time axis")
+        self._begun = self._begun or self._settings
+        self._settings = replace(self._settings, source=now)
 
     def _numbers(self, value: object) -> tuple[int, ...]:
         """Return the numbers of captures, all of which must be there."""

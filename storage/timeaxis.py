@@ -11,9 +11,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.storage.axes import time_variable
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
 from gnomon.storage.source import ADVICE, native
+from gnomon.storage.timeforms import NATIVE, is_form, missing_times
 from gnomon.storage.times import decode, encode, parse
 
 __all__ = ["TimeAxis", "read_axis"]
@@ -66,11 +68,10 @@ def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:
     InvalidInput
         The time coordinate is gone, tells no times, or tells those of another calendar.
     """
-    name = settings.source.time
-    assert name is not None
-    if name not in dataset.variables:
+    time = time_variable(dataset, settings.source)
+    name = settings.source.teller or settings.source.time
+    if time is None:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {ADVICE}")
-    time = dataset.variables[name]
     units, calendar = _told_in(time, settings)
     raw = native(np.asarray(time.values))
     instants, missing = _decoded(raw, _missing(raw, time), units, calendar)
@@ -87,9 +88,9 @@ def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:
 
 def _missing(raw: NDArray[np.generic], time: xr.Variable) -> NDArray[np.bool_]:
     """Return which raw values stand for no time."""
-    if raw.dtype.kind not in "iufmM":
-        return np.zeros(raw.shape, bool)
-    missing = np.isnat(raw) if raw.dtype.kind in "mM" else np.isnan(raw)
+    missing = missing_times(raw)
+    if raw.dtype.kind not in "iuf":
+        return missing
     fills = [time.attrs.get(k) for k in ("_FillValue", "missing_value")]
     fills.append(_UNWRITTEN.get(raw.dtype.str.lstrip("<|")))
     for fill in fills:
@@ -129,7 +130,8 @@ def _decoded(
     raw: NDArray[np.generic], missing: NDArray[np.bool_], units: str, calendar: str
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return instants and mask; what the units cannot tell a date of is missing too."""
-    decode(np.zeros(1), units, calendar)  # units that are none are nobody's fault but theirs
+    if not is_form(units):
+        decode(np.zeros(1), units, calendar)  # no value can be decoded if the units are none
     instants, missing = np.zeros(raw.shape, np.int64), missing.copy()
     pending = [np.flatnonzero(~missing)]
     while pending:
@@ -145,7 +147,16 @@ def _decoded(
 
 
 def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
-    """Return units and calendar of a time coordinate; those of init if neither was told then."""
+    """Return units and calendar of a time coordinate; those of init if neither was told then.
+
+    Where the source tells its times otherwise, the form stands for the units.
+    """
+    if time.dtype.kind == "M":
+        return NATIVE, "proleptic_gregorian"
+    units = time.attrs.get("units")
+    as_before = settings.adds_times or units == settings.time_attributes.get("units")
+    if settings.time_form and (as_before or " since " not in str(units)):
+        return settings.time_form, settings.calendar
     if "units" in settings.time_attributes or "units" in time.attrs:
         return str(time.attrs.get("units")), _calendar(time.attrs)
     return settings.time_units, _calendar({"calendar": settings.calendar})

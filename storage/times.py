@@ -14,10 +14,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.timeforms import decode_form, encode_form, is_form
 
 __all__ = [
     "EPOCH",
     "SECOND",
+    "UNITS",
     "chronological",
     "clock",
     "decode",
@@ -29,7 +31,7 @@ __all__ = [
 
 SECOND = 1_000_000
 _TOO_FAR = "too far from 1970 for 64-bit microseconds"
-_MICROSECONDS = {
+UNITS = {
     name: size
     for size, names in (
         (1, "microsecond microseconds microsec microsecs"),
@@ -41,7 +43,7 @@ _MICROSECONDS = {
     )
     for name in names.split()
 }
-"""Of units as CF spells them that have one length; months and years are for calendars."""
+"""Microseconds of units as CF spells them; months and years have no one length."""
 EPOCH = "microseconds since 1970-01-01"
 _PATTERN = re.compile(
     r"(?P<year>-?\d{1,6})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d)"
@@ -51,7 +53,7 @@ _PATTERN = re.compile(
 
 
 def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.int64]:
-    """Return the instants of raw time values with CF units.
+    """Return the instants of raw time values with CF units, or told in another form.
 
     Raises
     ------
@@ -61,9 +63,11 @@ def decode(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.in
     if raw.size == 0:
         return np.empty(raw.shape, np.int64)
     try:
+        if is_form(units):
+            return decode_form(raw, units, calendar)
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
             raise ValueError("a time value is missing")
-        size = _MICROSECONDS.get(units.split(" since ", maxsplit=1)[0].strip().lower())
+        size = UNITS.get(units.split(" since ", maxsplit=1)[0].strip().lower())
         if size is None or raw.dtype.kind not in "iuf":
             return _decode_dates(raw, units, calendar)
         return _decode_counts(raw, size, int(_decode_dates(np.zeros(1), units, calendar)[0]))
@@ -110,7 +114,7 @@ def _decode_dates(raw: NDArray[np.generic], units: str, calendar: str) -> NDArra
 def encode(
     instants: Sequence[int], units: str, calendar: str, dtype: np.dtype[np.generic]
 ) -> NDArray[np.generic]:
-    """Return instants as raw time values in CF units, for times that were never in the source.
+    """Return instants as raw time values in CF units or another form, for times of no source.
 
     An integer type that cannot hold a value exactly becomes float64.
 
@@ -120,6 +124,8 @@ def encode(
         The units cannot express them.
     """
     try:
+        if is_form(units):
+            return encode_form(np.array(instants, np.int64), units, calendar, dtype)
         dates = [cftime.num2date(i, EPOCH, calendar=calendar) for i in instants]
         numbers = np.asarray(cftime.date2num(dates, units, calendar=calendar))
     except (ValueError, TypeError, OverflowError, AttributeError) as error:

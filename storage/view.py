@@ -25,7 +25,8 @@ from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.template import ServedArray, create_computed, create_fixed
-from gnomon.storage.times import SECOND, encode
+from gnomon.storage.timeforms import is_form
+from gnomon.storage.times import EPOCH, SECOND, encode
 
 __all__ = [
     "PROVENANCE",
@@ -182,14 +183,17 @@ def _laid_out(
     coordinates = _forecast_coordinates(repository, planes, time)
     fixed = {**repository.frame.variables, **coordinates}
     if time is not None:
-        attributes = dict(settings.time_attributes) or {
-            "standard_name": "time",
-            "units": settings.time_units,
-            "calendar": settings.calendar,
-        }
+        attributes = dict(settings.time_attributes)
+        if not attributes and not settings.time_form:
+            attributes = {
+                "standard_name": "time",
+                "units": settings.time_units,
+                "calendar": settings.calendar,
+            }
         if predicted:
             attributes.pop("bounds", None)
-        fixed[time] = xr.Variable((time,), _raw_times(repository, planes), attributes)
+        name = settings.time_name or time
+        fixed[name] = xr.Variable((time,), _raw_times(repository, planes), attributes)
     exact: dict[str, dict[str, Any]] = {"": described}
     for name, variable in fixed.items():
         exact[str(name)] = dict(variable.attrs)
@@ -230,8 +234,9 @@ def _forecast_coordinates(
     if shadow is None:
         return {}
     settings = repository.settings
-    units, calendar = settings.time_units, settings.calendar
-    reference = encode([shadow.reference], units, calendar, np.dtype(settings.time_dtype))[0]
+    calendar, in_cf = settings.calendar, not is_form(settings.time_units)
+    units, dtype = (settings.time_units, settings.time_dtype) if in_cf else (EPOCH, "<i8")
+    reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
     hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
     dims, periods = ((), hours[0]) if time is None else ((time,), hours)
     made = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}

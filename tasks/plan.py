@@ -110,7 +110,7 @@ def plan_capture(
     settings = repository.settings
     with open_source(settings.source) as dataset:
         check_unchanged(dataset, settings)
-        notes = check_frame(repository.frame, dataset)
+        notes = (*check_frame(repository.frame, dataset), *dataset.encoding.get("notes", ()))
         changed = tuple(
             v.name
             for v in settings.variables

@@ -27,6 +27,7 @@ from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
+from gnomon.storage.timeforms import NATIVE
 from gnomon.storage.times import format_instant
 from gnomon.storage.userpath import blame, check_output
 from gnomon.storage.view import Plane, plane_chunk, raw_dataset
@@ -37,6 +38,7 @@ from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
 
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _NOT_IN_NETCDF = ("f2", "M8", "m8")
 _KINDS_NOT_IN_NETCDF = "cV"
 """Types, by kind and bytes, and kinds that NetCDF lacks, or would store as another."""
@@ -185,6 +187,10 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
         str(name): {} if "_FillValue" in values.attrs else {"_FillValue": None}
         for name, values in dataset.variables.items()
     }
+    if path.suffix == ".nc" and repository.settings.time_form == NATIVE:
+        name = str(repository.settings.time_name)
+        dataset = dataset.assign_coords({name: _counted_times(dataset.variables[name])})
+        encoding[name] = {"_FillValue": None}
     chunks: dict[str, dict[str, int]] = {}
     for variable in repository.settings.variables:
         sizes = dict(zip(variable.dims, variable.shards, strict=True))
@@ -220,6 +226,16 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
             )
             for name in exact:
                 _create_exact(path, name, dataset.variables[name], encoding[name])
+            if exact:  # or readers who trust the consolidated metadata would miss them
+                zarr.consolidate_metadata(str(path))
+
+
+def _counted_times(datetimes: xr.Variable) -> xr.Variable:
+    """Return datetimes as NetCDF can hold them: the same bits, in CF units."""
+    unit = np.datetime_data(datetimes.dtype)[0]
+    attributes = {k: v for k, v in datetimes.attrs.items() if k != "_FillValue"}
+    attributes |= {"units": f"{_UNITS[unit]} since 1970-01-01", "calendar": "proleptic_gregorian"}
+    return xr.Variable(datetimes.dims, np.asarray(datetimes.values).view(np.int64), attributes)
 
 
 def _as_strings(dataset: xr.Dataset, encoding: dict[str, dict[str, Any]]) -> xr.Dataset:
@@ -242,7 +258,8 @@ def _create_exact(path: Path, name: str, variable: xr.Variable, encoding: dict[s
         shards=encoding.get("shards"),
         dtype=variable.dtype,
         dimension_names=list(map(str, variable.dims)),
-        attributes=plain_attributes(variable.attrs),
+        fill_value=variable.attrs.get("_FillValue"),
+        attributes=plain_attributes({k: v for k, v in variable.attrs.items() if k != "_FillValue"}),
     )
     if "chunks" not in encoding:
         array[...] = variable.values
@@ -379,7 +396,7 @@ def _compare(
 
 def _verify_rest(repository: Repository, dataset: xr.Dataset, path: Path) -> None:
     """Read coordinates and other variables that do not change back."""
-    names = {*map(str, repository.frame.variables), repository.settings.source.time}
+    names = {*map(str, repository.frame.variables), repository.settings.time_name}
     options: dict[str, Any] = {}
     if path.suffix != ".nc":
         options = {"engine": "zarr", "consolidated": False}

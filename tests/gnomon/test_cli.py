@@ -206,8 +206,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no source": (["init", "new", "nowhere.zarr"], 3, "does not exist"),
-    "a file that is no dataset": (["init", "new", "notes.txt"], 3, "xarray"),
-    "an empty folder": (["init", "new", "empty"], 3, "xarray"),
+    "a file that is no dataset": (["init", "new", "notes.txt"], 3, "a text file"),
+    "an empty folder": (["init", "new", "empty"], 3, "an empty folder"),
     "a repository as source": (["init", "new", "repository"], 2, "is a Gnomon repository"),
     "a place that is not empty": (["init", "full", "source.zarr"], 4, "not empty"),
     "a repository there already": (["init", "repository", "source.zarr"], 4, "not empty"),
@@ -230,6 +230,8 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "leads": (["init", "new", "source.zarr", "--leads", "0"], 2, "leads"),
     "leads in words": (["init", "new", "source.zarr", "--leads", "some"], 2, "leads"),
     "interval": (["init", "new", "source.zarr", "--interval", "0"], 2, "interval"),
+    "interval in words": (["init", "new", "source.zarr", "--interval", "1 moon"], 2, "1h, 30min"),
+    "start of told times": (["init", "new", "source.zarr", "--start", "2001"], 2, "--start"),
     "period": (["init", "new", "source.zarr", "--period", "-3"], 2, "period"),
     "tolerance": (["init", "new", "source.zarr", "--tolerance", "sst=-1"], 2, "above 0"),
     "tolerance of nothing": (["init", "new", "source.zarr", "--tolerance", "x=1"], 3, "'x'"),

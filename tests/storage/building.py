@@ -14,8 +14,8 @@ from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.check import Problem, check
 from gnomon.storage.delta import residual_dtype
-from gnomon.storage.describe import describe
 from gnomon.storage.encoding import COLUMNS, Held, encode_chunk
+from gnomon.storage.era import settings_of
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.grid import Grid
@@ -77,25 +77,17 @@ def make_repository(
     names: tuple[str, ...] = (),
     chunks: dict[str, int] | None = None,
     engine: str | None = None,
+    time: str | None = None,
+    start: str | None = None,
+    interval_s: float | None = None,
 ) -> Repository:
     """Make a repository for a source, as init does."""
-    spec = SourceSpec(str(source), kind or "append", None, engine)
+    spec = SourceSpec(str(source), kind or "append", time, engine)
     with open_source(spec) as dataset:
-        found = describe(dataset, spec, kind=kind, names=names, chunks=chunks)
-        time = dataset.variables[found.spec.time] if found.spec.time else None
-        settings = Settings(
-            source=found.spec,
-            variables=found.variables,
-            created_at="",
-            frame="",
-            frame_entries={},
-            attributes={str(k): v for k, v in dataset.attrs.items()},
-            time_attributes={} if time is None else dict(time.attrs),
-            time_dtype="<i8" if time is None else time.dtype.newbyteorder("<").str,
-            names=names,
-            chunk_sizes=dict(chunks or {}),
+        wanted = Settings(
+            spec, (), "", "", {}, names=names, chunk_sizes=dict(chunks or {}), interval_s=interval_s
         )
-        frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
+        settings, frame, _ = settings_of(dataset, wanted, kind=kind, start=start)
         return Repository.create(str(url), settings, frame, WHEN)
 
 

@@ -141,7 +141,7 @@ def test_names_that_zarr_cannot_hold_are_refused(name: Any) -> None:
 def test_sources_that_are_refused() -> None:
     no_units = weather()
     no_units["time"].attrs.clear()
-    with pytest.raises(InvalidInput, match="--time"):
+    with pytest.raises(InvalidInput, match="--interval and --start"):
         describe(no_units, SPEC, kind="append")
     with pytest.raises(NotFound, match="nonsense"):
         describe(weather(), SourceSpec("s", "append", "nonsense"))

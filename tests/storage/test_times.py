@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.timeforms import NATIVE, TEXT, count_form
 from gnomon.storage.times import (
     EPOCH,
     SECOND,
@@ -161,3 +162,42 @@ def test_values_that_are_no_times_are_refused(raw: Any) -> None:
 
 def test_no_times_are_no_instants() -> None:
     assert decode(np.empty(0), "nonsense", "mayan").size == 0
+
+
+@given(st.lists(st.integers(-8_000_000_000, 10_000_000_000), min_size=1, max_size=20))
+def test_every_form_gives_back_what_it_was_given(seconds: list[int]) -> None:
+    raw = np.array(seconds, "M8[s]")
+    instants = raw.astype("M8[us]").astype(np.int64)
+    np.testing.assert_array_equal(decode(raw, NATIVE, "proleptic_gregorian"), instants)
+    counted = count_form(7, int(instants[0]), 2, 7_000_000)
+    for form, dtype in (
+        (NATIVE, "M8[ms]"),
+        ("%Y%m%d%H%M%S", "<i8"),
+        ("%Y%m%d", "<f8"),
+        (counted, "<f8"),
+    ):
+        told = encode(instants.tolist(), form, "proleptic_gregorian", np.dtype(dtype))
+        back = decode(told, form, "proleptic_gregorian")
+        np.testing.assert_allclose(back, instants, rtol=0, atol=1e4 if form == counted else 0)
+    texts = np.array([text.replace("T", "_") for text in raw.astype(str)])
+    np.testing.assert_array_equal(decode(texts, TEXT, "proleptic_gregorian"), instants)
+
+
+@pytest.mark.parametrize(
+    ("raw", "form"),
+    [
+        (np.array(["NaT"], "M8[ns]"), NATIVE),
+        (np.array([2**62], "M8[s]"), NATIVE),
+        (np.array([1]), NATIVE),
+        (np.array([b"now"]), TEXT),
+        (np.array([b""]), TEXT),
+        (np.array([20240230]), "%Y%m%d"),
+        (np.array([2024030124]), "%Y%m%d%H"),
+        (np.array([np.nan]), "%Y%m%d"),
+        (np.array([2.0**80]), count_form(0, 0, 1, 1_000_000)),
+    ],
+    ids=str,
+)
+def test_what_is_no_time_is_refused(raw: Any, form: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be decoded"):
+        decode(raw, form, "proleptic_gregorian")

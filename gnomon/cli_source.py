@@ -1,0 +1,50 @@
+"""The command that shows where a source is, and goes on with one that has moved."""
+
+from typing import Annotated
+
+import typer
+
+from gnomon.console import Json, Place, app, print_json
+
+__all__: list[str] = []
+
+
+@app.command()
+def source(
+    repository: Place,
+    place: Annotated[
+        str | None, typer.Option("--set", help="Path or URL that the source has moved to.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="xarray engine there; found if none.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Group there; as before if not given, '' for the root.")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the source is, or go on with one that has moved and is seen to be the same."""
+    from gnomon.creation import refuse_inside
+    from gnomon.repository import open_repository
+    from gnomon.storage.errors import InvalidInput
+
+    options = {"engine": engine, "group": group, "branch": branch, "tag": tag, "snapshot": snapshot}
+    opened = open_repository(repository)
+    notes: tuple[str, ...] = ()
+    if place is not None:
+        refuse_inside(repository, place)
+        notes = opened.move_source(place, **options)
+    elif any(value is not None for value in options.values()):
+        raise InvalidInput("say with --set where the source is; the options are of its new place")
+    told = opened.source()
+    if as_json:
+        print_json({"source": told, "notes": notes})
+        return
+    from gnomon import report
+
+    report.print_table(("", ""), [(n, v) for n, v in told.items() if v is not None])
+    for text in notes:
+        report.note(f"note: {text}")

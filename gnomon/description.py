@@ -1,0 +1,161 @@
+"""What a repository of a source would hold, and why: told before anything is made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from gnomon.storage import model
+from gnomon.storage.describe import Description
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.redaction import redacted
+from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.times import SECOND, format_instant
+from gnomon.tasks.sighting import judge
+
+__all__ = ["SourceDescription", "TimeDescription", "VariableDescription", "describe_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableDescription:
+    """A variable that is captured at each step."""
+
+    name: str
+    """In the source."""
+    dims: tuple[str, ...]
+    """Of one state, without time."""
+    shape: tuple[int, ...]
+    """Cells of one state."""
+    dtype: str
+    """As stored in the source."""
+    chunks: tuple[int, ...]
+    """Cells of a chunk, which is verified, judged and forecast as one."""
+    units: str
+    """As the source says."""
+    forecast: bool
+    """Whether it is predicted, or captured only."""
+    state_bytes: int
+    """One state, as it is in memory; text counts as nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeDescription:
+    """The time axis of an append source."""
+
+    dimension: str
+    """Along which the source grows."""
+    coordinate: str | None
+    """The variable that tells the times; None: steps are counted."""
+    units: str
+    """CF units, or the form that stands for them."""
+    calendar: str
+    """CF calendar."""
+    steps: int
+    """That are there now."""
+    first: str | None
+    """Time of the first, ISO 8601; None if it cannot be told."""
+    last: str | None
+    """Time of the last."""
+    interval_s: float | None
+    """Seconds that usually lie between two of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDescription:
+    """What `create` takes of a source, and what it leaves out."""
+
+    source: str
+    """Path or URL."""
+    kind: str
+    """``append`` or ``state``."""
+    reason: str
+    """Why it is that."""
+    time: TimeDescription | None
+    """The time axis; None of a state source."""
+    variables: tuple[VariableDescription, ...]
+    """What is captured at each step."""
+    fixed: dict[str, tuple[int, ...]]
+    """Shapes of what is stored once: coordinates, bounds, masks."""
+    skipped: dict[str, str]
+    """Variables that are left out, and why."""
+    groups: dict[str, tuple[str, ...]]
+    """Other groups of the source, and their variables, which are left out."""
+    notes: tuple[str, ...]
+    """What was guessed, and what else should be known."""
+    state_bytes: int
+    """One state of all variables, as it is in memory."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**asdict(self), "source": redacted(self.source)}
+
+
+def describe_dataset(
+    dataset: xr.Dataset,
+    settings: model.Settings,
+    description: Description,
+    groups: Mapping[str, tuple[str, ...]],
+) -> SourceDescription:
+    """Return what is told of a source that settings were made for."""
+    notes = [*description.notes, *dataset.encoding.get("notes", ())]
+    time = None
+    if settings.source.time is not None:
+        try:
+            seen = judge(read_axis(dataset, settings), settings.calendar)
+            time = _told(dataset, settings, seen.times)
+            notes += map(str, seen.left_out())
+        except InvalidInput as error:
+            notes.append(str(error))
+            time = _told(dataset, settings, np.empty(0, np.int64))
+    if groups:
+        notes.append(
+            f"the source has groups as well, which are left out: {', '.join(groups)}; protect each "
+            "in a repository of its own, with --group"
+        )
+    variables = tuple(_variable(v) for v in settings.variables)
+    return SourceDescription(
+        settings.source.url,
+        settings.source.kind,
+        description.reason,
+        time,
+        variables,
+        {name: tuple(dataset.variables[name].shape) for name in description.frame},
+        dict(description.skipped),
+        dict(groups),
+        tuple(notes),
+        sum(v.state_bytes for v in variables),
+    )
+
+
+def _variable(variable: model.Variable) -> VariableDescription:
+    return VariableDescription(
+        variable.name,
+        variable.dims,
+        variable.shape,
+        variable.dtype,
+        variable.chunks,
+        str(variable.attributes.get("units", "")),
+        variable.forecast,
+        0 if variable.is_text else prod(variable.shape) * variable.numpy_dtype.itemsize,
+    )
+
+
+def _told(dataset: xr.Dataset, settings: model.Settings, times: Any) -> TimeDescription:
+    source, calendar = settings.source, settings.calendar
+    assert source.time is not None
+    gaps = np.diff(times)
+    gaps = gaps[gaps > 0]
+    first, last = (format_instant(int(times[k]), calendar) if times.size else None for k in (0, -1))
+    return TimeDescription(
+        source.time,
+        source.teller,
+        settings.time_form or settings.time_units,
+        calendar,
+        int(dataset.sizes[source.time]),
+        first,
+        last,
+        float(np.median(gaps)) / SECOND if gaps.size else None,
+    )

@@ -1,0 +1,112 @@
+"""A source that moved: the same data in another place, without a new era.
+
+Nothing is taken on trust.  The new place must hold the variables, the grid and the coordinates that
+were captured, and of the times that it shares with the captures one at least must be the same.
+"""
+
+from dataclasses import asdict
+
+import numpy as np
+import xarray as xr
+
+from gnomon.storage.credentials import refuse_in_source
+from gnomon.storage.delta import digest
+from gnomon.storage.encoding import DIGEST
+from gnomon.storage.errors import InvalidInput, Unreadable
+from gnomon.storage.grid import cut
+from gnomon.storage.model import CapturedStep, SourceSpec
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import (
+    ADVICE,
+    check_frame,
+    check_unchanged,
+    native,
+    open_source,
+    read_state,
+)
+from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.times import format_instant
+
+__all__ = ["move_source"]
+
+_COMPARED = 3
+"""Captures that are compared with the new place at most."""
+
+
+def move_source(
+    repository: Repository, spec: SourceSpec, committed_at: str
+) -> tuple[Repository, tuple[str, ...]]:
+    """Commit that the source is elsewhere from now on; return what could not be verified.
+
+    Raises
+    ------
+    InvalidInput
+        The new place holds another dataset, or a secret.
+    NotFound
+        There is nothing.
+    Conflict
+        Another writer was first; nothing was changed.
+    """
+    refuse_in_source(spec)
+    if spec == repository.settings.source:
+        raise InvalidInput("the source is there already; nothing was changed")
+    with open_source(spec) as dataset:
+        try:
+            check_unchanged(dataset, repository.settings)
+            notes = check_frame(repository.frame, dataset)
+            if spec.time is not None:
+                notes += _compare(repository, dataset)
+        except Unreadable:
+            raise
+        except InvalidInput as error:
+            reason = str(error).removesuffix(f"; {ADVICE}")
+            raise InvalidInput(
+                f"what is in {spec.url} is not what was captured: {reason}; nothing was changed"
+            ) from error
+        notes += tuple(dataset.encoding.get("notes", ()))
+    if spec.time is None:
+        notes += ("a state source cannot be compared with what was captured before",)
+    return repository.commit("source", {"source": asdict(spec)}, committed_at), notes
+
+
+def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:
+    """Refuse a place whose data differ; return what to note."""
+    settings = repository.settings
+    axis = read_axis(dataset, settings)
+    there = set(axis.instants[~axis.missing].tolist())
+    shared = [s for s in repository.timeline if s.instant in there]
+    if not repository.timeline:
+        return ("nothing was captured yet, so that no data could be compared",)
+    if not shared:
+        return ("no captured time is in the new place, so that no data could be compared",)
+    trusted = [s for s in shared if not s.suspects] or shared
+    chosen = {s.step: s for s in (trusted[-1], trusted[0], trusted[len(trusted) // 2])}
+    unlike = []
+    for step in list(chosen.values())[:_COMPARED]:
+        place = int(np.flatnonzero((axis.instants == step.instant) & ~axis.missing)[0])
+        if _is_same(repository, dataset, step, place):
+            break
+        unlike.append(format_instant(step.instant, settings.calendar))
+    else:
+        raise InvalidInput(f"its data differ at {', '.join(unlike)}")
+    if not unlike:
+        return ()
+    return (
+        f"the data of {', '.join(unlike)} differ from what was captured; "
+        "'gnomon update --compare -1' captures all that does",
+    )
+
+
+def _is_same(
+    repository: Repository, dataset: xr.Dataset, step: CapturedStep, position: int
+) -> bool:
+    """Tell whether every chunk of a captured state is the same in a source."""
+    for variable in repository.settings.variables:
+        digests = repository.captures(variable.name).rows(step.step)
+        for block in variable.grid.blocks():
+            values = read_state(dataset, variable, position, block.cells)
+            for index, _, cells in variable.grid.inner(block):
+                there = digest(variable.name, index, native(cut(values, cells)))
+                if there != digests[index][DIGEST].tobytes():
+                    return False
+    return True
