@@ -13,6 +13,7 @@ from gnomon.storage import model
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.files import keep_index
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source, read_state, source_path
@@ -101,6 +102,7 @@ def create(
                     f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
                 )
         made = Repository.create(path, settings, frame, utc())
+        keep_index(dataset, made.location, settings.source)
     return GnomonRepository(made, skipped)
 
 

@@ -11,6 +11,8 @@ import xarray as xr
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.describe import describe
 from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.fileindex import Memory
+from gnomon.storage.files import is_as_at_init
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
@@ -75,7 +77,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         Another writer was first; nothing was changed.
     """
     refuse_in_source(repository.settings.source)
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, Memory(repository.location)) as dataset:
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind
         )
@@ -95,6 +97,8 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) 
     try:
         check_unchanged(dataset, before)
         check_frame(repository.frame, dataset)
+        if not is_as_at_init(dataset, before):
+            return False
         if before.source.time is not None:
             instants(dataset, before)
     except GnomonError:

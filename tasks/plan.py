@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.files import source_notes
 from gnomon.storage.model import CapturedStep, Settings
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
@@ -87,9 +88,9 @@ def plan_capture(
         The source is not what it was at init, or it holds a time twice.
     """
     settings = repository.settings
-    with open_source(settings.source) as dataset:
+    with open_source(settings.source, repository.memory) as dataset:
         check_unchanged(dataset, settings)
-        notes = check_frame(repository.frame, dataset)
+        notes = (*check_frame(repository.frame, dataset), *source_notes(dataset))
         changed = tuple(
             v.name
             for v in settings.variables

@@ -53,7 +53,7 @@ def find_revisions(
     if repository.settings.source.kind == "state" or count == 0:
         return ()
     newest = {step.instant: step for step in repository.state.kept}
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         check_unchanged(dataset, repository.settings)
         times = instants(dataset, repository.settings)
     positions = {int(t): k for k, t in enumerate(times) if int(t) in newest}
@@ -75,7 +75,7 @@ def _changed(
     positions: dict[int, int],
     mapper: Mapper,
 ) -> set[int]:
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())
     pinned = (repository.location.url, repository.records[-1].sequence)
@@ -98,7 +98,7 @@ def _changed_in_block(
     captures = repository.captures(name)
     changed: set[int] = set()
     unread: list[str] = []
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         steps, _ = chunk_sizes(dataset, variable)
         positions = [position for _, position in wanted]
         for span in spans(positions, steps, block, variable.numpy_dtype.itemsize):
