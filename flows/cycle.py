@@ -177,9 +177,11 @@ class Cycle:
             planned = steps.plan(
                 self._url, now, until, revised, left_out=left_out, again=attempt > 0
             )
-            if planned is None or not planned.instants:
+            if planned is None:
                 return
             self.report.notes = list(planned.notes)
+            if not planned.instants:
+                return
             try:
                 with self._reading(planned.sequence):
                     unread = self._capture(planned)

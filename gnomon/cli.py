@@ -100,7 +100,10 @@ def _settings(
 @app.command()
 def init(
     repository: Place,
-    source: Annotated[str, typer.Argument(help="Path or URL of the dataset to protect.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Path or URL of a dataset, or a folder of files."),
+    ],
     variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
     kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
     time: Annotated[str | None, typer.Option(help="Name of the time dimension.")] = None,
@@ -134,11 +137,13 @@ def init(
         tolerances=pairs_of(tolerance, "--tolerance", float),
     )
     if as_json:
-        print_json(made.status() | {"skipped": made.skipped})
+        print_json(made.status() | {"skipped": made.skipped, "taken": list(made.taken)})
         return
     from gnomon import report
 
     report.print_status(made.status())
+    for text in made.taken:
+        report.note(text)
     for name, reason in made.skipped.items():
         report.note(f"not protected: {name} ({reason})")
     report.note("next: gnomon update " + repository)

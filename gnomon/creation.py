@@ -13,7 +13,7 @@ from gnomon.storage import model
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.files import keep_index
+from gnomon.storage.files import keep_index, source_told
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source, read_state, source_path
@@ -43,7 +43,8 @@ def create(
     path
         Where the repository will live: an empty or new folder, or an object-store URL.
     source
-        Path or URL of the dataset to protect; anything that xarray opens.  A relative path is
+        Path or URL of the dataset to protect; anything that xarray opens, or a folder or a pattern
+        of NetCDF, HDF5 or GRIB files, which are one source.  A relative path is
         kept as an absolute one.  Credentials belong in the environment, not in a URL.
     kind
         ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
@@ -103,7 +104,8 @@ def create(
                 )
         made = Repository.create(path, settings, frame, utc())
         keep_index(dataset, made.location, settings.source)
-    return GnomonRepository(made, skipped)
+        taken = source_told(dataset)
+    return GnomonRepository(made, skipped, taken)
 
 
 def _check_options(

@@ -1,6 +1,6 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,10 +48,17 @@ class GnomonRepository(Reading, Maintenance):
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
     """
 
-    def __init__(self, repository: Repository, skipped: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        skipped: Mapping[str, str] | None = None,
+        taken: Sequence[str] = (),
+    ) -> None:
         self._repository = repository
         self.skipped = dict(skipped or {})
         """Variables of the source that are not protected, and why; known after `create` only."""
+        self.taken = tuple(taken)
+        """Of a source of many files, what is taken of it and what is not; likewise."""
 
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)

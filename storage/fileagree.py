@@ -3,13 +3,11 @@
 Raw values of two files stand in one series only if they are of one grid and mean the same.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
@@ -30,10 +28,6 @@ _SINCE = parse("1582-10-15", "proleptic_gregorian")
 """From when on these two are the same."""
 
 
-def _key(form: Form) -> str:
-    return json.dumps(form.to_json())
-
-
 @dataclass
 class Expected:
     """What a file must be like."""
@@ -43,7 +37,9 @@ class Expected:
     calendar: str
     """Of its times."""
     singles: dict[str, str]
-    """Hashes of single values that must be the same in all files, by name."""
+    """Hashes of what is one value or array in a file, and must be the same in all."""
+    repeated: frozenset[str]
+    """What is one value or array in a file, and may be another in the next."""
     kept: "_Kept"
     """Values that do not change with time, as they are expected."""
     names: tuple[str, ...] = ()
@@ -59,7 +55,7 @@ class Expected:
         """Return the files that are not as expected, and what is different."""
         reasons = {}
         for name, entry in entries.items():
-            key = _key(entry.form)
+            key = entry.form.key
             if key not in self._known:
                 self._known[key] = self._difference(name, entry.form)
             reason = self._known[key] or self._of_one(name, entry)
@@ -74,9 +70,11 @@ class Expected:
         for name, part in self.form.parts.items():
             there = form.parts.get(name)
             if there is None:
-                others = ", ".join(n for n, p in form.parts.items() if not p.hash) or "none"
+                others = ", ".join(sorted(n for n, p in form.parts.items() if not p.hash)) or "none"
                 return f"it has no variable {name!r} (it has {others[:80]})"
-            dims = part.dims if there.dims or part.dims != (self.time,) else ()
+            dims = part.dims
+            if name in self.repeated and self.time not in there.dims:
+                dims = tuple(d for d in dims if d != self.time)
             for what, now, before in (
                 ("dimensions", there.dims, dims),
                 ("shape", there.shape, part.shape),
@@ -86,7 +84,7 @@ class Expected:
                     return f"{name} has {what} {now}, expected {before}"
             if not part.hash and there.meaning != part.meaning:
                 return _meant(name, there, part)
-            moved = part.hash and there.dims and there.hash != part.hash
+            moved = part.hash and there.hash and there.hash != part.hash
             if moved and not self.kept.is_alike(name, file):
                 return f"it has another grid ({name!r} differs)"
         return None
@@ -95,10 +93,10 @@ class Expected:
         """Return in what one file differs from others of its form."""
         if entry.calendar != self.calendar and entry.instants is not None:
             alike = {entry.calendar, self.calendar} <= set(_GREGORIAN)
-            if not alike or entry.instants.min(initial=_SINCE) < _SINCE:
+            if not alike or entry.good.min(initial=_SINCE) < _SINCE:
                 return f"its calendar is {entry.calendar!r}, expected {self.calendar!r}"
         for name, before in self.singles.items():
-            now = entry.scalars.get(name)
+            now = entry.singles.get(name)
             if now is not None and now != before and not self.kept.is_alike(name, file):
                 return f"{name!r} differs"
         return None
@@ -106,24 +104,20 @@ class Expected:
     def parts(self, taken: Mapping[str, Entry]) -> dict[str, Part]:
         """Return the variables that all files have, with time where they change with it.
 
-        A single value that is not the same in all files, or is a time, changes with time.
+        What is one value in a file, and not the same in all of them, changes with time.
         """
-        forms = list({_key(e.form): e.form for e in taken.values()}.values())
+        forms = list({e.form.key: e.form for e in taken.values()}.values())
         parts = {}
         for name, part in forms[0].parts.items():
             expected = self.form.parts.get(name)
             if expected is None and any(form.parts.get(name) != part for form in forms):
                 continue
-            if part.dims or (expected and expected.hash):
-                parts[name] = part
-                continue
-            moving = expected is not None and expected.dims == (self.time,)
-            told = any(name in entry.units for entry in taken.values())
-            values = {entry.scalars.get(name) for entry in taken.values()}
-            if moving or (name not in self.singles and (told or len(values) > 1)):
-                parts[name] = replace(part, dims=(self.time,))
-            else:
-                parts[name] = part
+            parts[name] = part
+            if name in forms[0].singles:
+                values = {entry.singles.get(name) for entry in taken.values()}
+                same = name in self.singles or (expected is None and len(values) == 1)
+                if not same or (expected and self.time in expected.dims):
+                    parts[name] = replace(part, dims=(self.time, *part.dims))
         return parts
 
     def notes(self, taken: Mapping[str, Entry]) -> tuple[str, ...]:
@@ -190,26 +184,54 @@ def expected_of(
     settings = None if memory is None else memory.settings
     if settings is not None:
         form = form_of_settings(settings)
-        singles = {n: p.hash for n, p in form.parts.items() if p.hash and not p.dims}
+        singles = {n: p.hash for n, p in form.parts.items() if p.hash}
         calendar = calendar_of({"calendar": settings.calendar})
         kept = _Kept(spec, paths, "", memory)
-        return Expected(form, calendar, singles, kept, settings.names)
+        return Expected(form, calendar, singles, _singles(entries), kept, settings.names)
     if not entries:
-        return Expected(Form("", {}), "", {}, _Kept(spec, paths, "", None))
+        return Expected(Form("", {}), "", {}, frozenset(), _Kept(spec, paths, "", None))
     newest = sorted(entries, key=lambda name: _age(name, entries[name]))
     recent = newest[-RECENT if memory is None else -1 :]
-    forms = Counter(_key(entries[name].form) for name in recent)
+    forms = Counter(entries[name].form.key for name in recent)
     most = max(forms.values())
-    example = next(name for name in reversed(recent) if forms[_key(entries[name].form)] == most)
+    example = next(name for name in reversed(recent) if forms[entries[name].form.key] == most)
     form = entries[example].form
     if memory is None:
         counts = Counter(name for entry in entries.values() for name in entry.form.parts)
         parts = {n: p for n, p in form.parts.items() if 2 * counts[n] >= len(entries)}
         form = Form(form.time, parts or form.parts)
-    return Expected(form, entries[example].calendar, {}, _Kept(spec, paths, example, None))
+    kept = _Kept(spec, paths, example, None)
+    singles = _alike(entries, form)
+    return Expected(form, entries[example].calendar, singles, _singles(entries), kept)
+
+
+def _singles(entries: Mapping[str, Entry]) -> frozenset[str]:
+    """Return what is one value or array in most of the files that have it."""
+    forms = Counter(entry.form.key for entry in entries.values())
+    by_key = {entry.form.key: entry.form for entry in entries.values()}
+    votes: Counter[str] = Counter()
+    for key, count in forms.items():
+        singles = by_key[key].singles
+        for name in by_key[key].parts:
+            votes[name] += count if name in singles else -count
+    return frozenset(name for name, vote in votes.items() if vote > 0)
+
+
+def _alike(entries: Mapping[str, Entry], form: Form) -> dict[str, str]:
+    """Return what is one value or array in a file, and the same in more than half of them.
+
+    A time of a file, when its forecast was made say, is another one in the next.
+    """
+    alike = {}
+    for name in form.singles:
+        told = any(name in entry.units for entry in entries.values())
+        values = Counter(e.singles[name] for e in entries.values() if name in e.singles)
+        ((value, count),) = values.most_common(1)
+        if not told and 2 * count > values.total():
+            alike[name] = value
+    return alike
 
 
 def _age(name: str, entry: Entry) -> tuple[int, str]:
     """Return what sorts files by their times, and those without any by their names."""
-    first = entry.instants is not None and entry.instants.size
-    return (int(np.min(entry.instants)) if first else 0, name)  # type: ignore[arg-type]
+    return (int(entry.good.min(initial=2**62)), name)

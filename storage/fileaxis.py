@@ -59,7 +59,7 @@ def _targets(entries: Mapping[str, Entry], settings: Settings | None) -> dict[st
     for entry in entries.values():
         for name, units in entry.units.items():
             targets.setdefault(name, Target(units, entry.calendar))
-    if settings is None or "units" not in settings.time_attributes:
+    if settings is None or " since " not in str(settings.time_attributes.get("units")):
         return targets
     axis = Target(settings.time_units, calendar_of({"calendar": settings.calendar}))
     told_as = {str(settings.source.time): axis}
@@ -89,10 +89,13 @@ def _told(
             reasons[name] = f"{time!r} has type {entry.times.dtype.str}, expected {dtype.str}"
         elif entry.instants is None:
             reasons[name] = "its times cannot be decoded"
+        elif dtype.kind != "f" and not entry.there.all():
+            reasons[name] = f"a time is missing, which {dtype.str} cannot tell"
         else:
-            values = told(entry.instants, target.units, target.calendar, dtype)
+            values = told(entry.good, target.units, target.calendar, dtype)
             if values is None:
                 reasons[name] = f"{_INEXACT} as {dtype.str} in {target.units!r}"
             else:
-                raw[name] = values
+                raw[name] = np.full(entry.count, np.nan if dtype.kind == "f" else 0, dtype)
+                raw[name][entry.there] = values
     return raw, reasons

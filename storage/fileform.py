@@ -5,8 +5,10 @@ another number under another scale.  What may differ, as it is told for each fil
 units in which they are told, and how values are chunked.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import xarray as xr
@@ -28,6 +30,7 @@ __all__ = [
     "hash_of",
     "is_time",
     "moves",
+    "other_times",
     "told_in",
 ]
 
@@ -47,17 +50,31 @@ class Part:
     meaning: Meaning
     """What gives raw values their meaning: packing, units, calendar."""
     hash: str = ""
-    """Of the values, of an array that does not change with time."""
+    """Of the values, of an array that describes the grid."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Form:
-    """The variables of a file; what single values are may differ from file to file."""
+    """The variables of a file: those that move with time, those that describe the grid, and others.
+
+    Of the others, single values say, no hash is here: what they are may differ from file to file.
+    """
 
     time: str
     """Name of the time dimension."""
     parts: Mapping[str, Part]
     """By name."""
+
+    @cached_property
+    def singles(self) -> frozenset[str]:
+        """Return the variables that have one value, or array, for the whole file."""
+        parts = self.parts.items()
+        return frozenset(n for n, p in parts if not p.hash and self.time not in p.dims)
+
+    @cached_property
+    def key(self) -> str:
+        """The JSON form as text, the same for forms that are equal."""
+        return json.dumps(self.to_json())
 
     def to_json(self) -> list[Any]:
         """Return the JSON form."""
@@ -88,9 +105,11 @@ def _part(value: Any) -> Part:
 def find_time(dataset: xr.Dataset, wanted: str | None) -> str | None:
     """Return the time dimension of a file, or the single value that is its time; None: none."""
     variables = dataset.variables
+    if wanted is not None and wanted not in dataset.dims:
+        dims = variables[wanted].dims if wanted in variables else ("none", "such")
+        return wanted if dims == () else str(dims[0]) if len(dims) == 1 else None
     if wanted is not None:
-        single = wanted in variables and variables[wanted].dims == ()
-        return wanted if wanted in dataset.dims or single else None
+        return wanted
     for dim in map(str, dataset.dims):
         if dim in variables and variables[dim].dims == (dim,) and is_time(variables[dim]):
             return dim
@@ -115,13 +134,20 @@ def moves(dataset: xr.Dataset, time: str) -> frozenset[str]:
     variables = dataset.variables
     if time in dataset.dims:
         return frozenset(str(n) for n, v in variables.items() if time in v.dims)
-    fixed = _fixed(dataset)
+    grid = _grid(dataset)
     return frozenset(
-        str(n) for n, v in variables.items() if n == time or (n not in fixed and v.dims)
+        str(n) for n, v in variables.items() if n == time or (v.dims and n not in grid)
     )
 
 
-def _fixed(dataset: xr.Dataset) -> set[str]:
+def other_times(dataset: xr.Dataset, time: str) -> frozenset[str]:
+    """Return the variables along another dimension that tells times: they are another series."""
+    variables = dataset.variables
+    dims = {d for d in dataset.dims if d != time and d in variables and is_time(variables[d])}
+    return frozenset(str(n) for n, v in variables.items() if dims.intersection(v.dims))
+
+
+def _grid(dataset: xr.Dataset) -> set[str]:
     """Return the variables that describe the grid, as CF attributes name them."""
     named = set(map(str, dataset.coords))
     for attributes in (dataset.attrs, *(v.attrs for v in dataset.variables.values())):
@@ -147,14 +173,15 @@ def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
     Parameters
     ----------
     hashed
-        Read the variables that do not change with time; otherwise they are left out.
+        Read the arrays that describe the grid; otherwise they are left out.
     """
-    moving, times = moves(dataset, time), told_in(dataset, time)
+    moving, times, grid = moves(dataset, time), told_in(dataset, time), _grid(dataset)
+    strange = other_times(dataset, time)
     parts = {}
     for name, variable in ((str(n), v) for n, v in dataset.variables.items()):
         dims = tuple(map(str, variable.dims))
-        is_fixed = bool(dims) and name not in moving
-        if name == time or (is_fixed and not hashed):
+        is_fixed = bool(dims) and name not in moving and name in grid
+        if name == time or name in strange or (is_fixed and not hashed):
             continue
         parts[name] = Part(
             (time, *dims) if name in moving and time not in dims else dims,

@@ -22,7 +22,7 @@ from gnomon.storage.fileform import Form
 from gnomon.storage.location import Location
 from gnomon.storage.model import Settings, SourceSpec
 
-__all__ = ["INDEX", "Entry", "Memory", "drop_index", "load_index", "save_index"]
+__all__ = ["INDEX", "NAT", "Entry", "Memory", "drop_index", "load_index", "save_index"]
 
 INDEX = "sources/files.json.gz"
 """Where a repository keeps it."""
@@ -30,6 +30,8 @@ VERSION = 1
 """Of what is kept of a file; another one is not read."""
 MOST_BYTES = 2**29
 MOST_STEPS = 2**24
+NAT = -(2**63)
+"""Stands for a time that is missing."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,24 @@ class Entry:
     times: NDArray[np.generic] | None
     """(count,) raw; None if the time dimension has no coordinate."""
     instants: NDArray[np.int64] | None
-    """The same as instants; None if they cannot be decoded."""
+    """The same as instants, `NAT` where a time is missing; None if they cannot be decoded."""
     calendar: str
     """CF calendar of its times."""
     units: Mapping[str, str]
     """CF units of each variable that tells times, which may differ from file to file."""
-    scalars: Mapping[str, str]
-    """Hash of each single value that the file holds, of those that do not change with time."""
+    singles: Mapping[str, str]
+    """Hash of each value or array that is one for the whole file and describes no grid."""
+
+    @property
+    def good(self) -> NDArray[np.int64]:
+        """The instants that there are."""
+        return np.empty(0, np.int64) if self.instants is None else self.instants[self.there]
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(count,) whether a step has a time that can be decoded."""
+        assert self.instants is not None
+        return np.asarray(self.instants != NAT)
 
     def is_of(self, stamp: tuple[int, int]) -> bool:
         """Tell whether a file of this size and time of modification is the one that was seen."""
@@ -94,7 +107,7 @@ def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -
     forms: dict[str, int] = {}
     files = {}
     for name, entry in entries.items():
-        form = json.dumps(entry.form.to_json())
+        form = entry.form.key
         files[name] = [
             entry.size,
             entry.mtime_ns,
@@ -105,7 +118,7 @@ def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -
             None if entry.instants is None else _packed(entry.instants),
             entry.calendar,
             dict(entry.units),
-            dict(entry.scalars),
+            dict(entry.singles),
         ]
     content = {
         "version": VERSION,
@@ -148,7 +161,7 @@ def _unpacked(value: object, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
 
 
 def _entry(value: Any, forms: tuple[Form, ...]) -> Entry:
-    size, mtime_ns, form, count, dtype, times, instants, calendar, units, scalars = value
+    size, mtime_ns, form, count, dtype, times, instants, calendar, units, singles = value
     steps = whole(count, "steps", least=0, most=MOST_STEPS)
     told = optional(dtype, lambda v: np.dtype(text(v, "type of times")))
     return Entry(
@@ -160,5 +173,5 @@ def _entry(value: Any, forms: tuple[Form, ...]) -> Entry:
         None if instants is None else _unpacked(instants, np.dtype("<i8"), steps),
         text(calendar, "calendar"),
         members(units, "units", text),
-        members(scalars, "scalars", text),
+        members(singles, "singles", text),
     )

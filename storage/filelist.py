@@ -1,6 +1,7 @@
 """Which files a source of many files is made of: those of a folder, or of a pattern."""
 
 import glob
+import os
 from pathlib import Path
 
 from gnomon.storage.errors import InvalidInput, NotFound
@@ -49,17 +50,17 @@ def list_files(url: str) -> dict[str, Path]:
     """
     path = Path(url.removeprefix("file://"))
     if path.is_dir():
-        there = [p for p in path.iterdir() if p.suffix.lower() in ENDINGS]
         root = path
+        with os.scandir(path) as there:
+            names = [e.name for e in there if e.name.lower().endswith(ENDINGS) and e.is_file()]
     else:
         root = Path(*_plain(path.parts))
-        there = [Path(p) for p in glob.iglob(str(path), recursive=True)]
-        there = [p for p in there if p.suffix.lower() not in _BESIDE]
-    found = {p.relative_to(root).as_posix(): p for p in there if p.is_file()}
-    found = {name: p for name, p in found.items() if not p.name.startswith(".")}
-    if not found:
+        names = [os.path.relpath(p, root) for p in glob.iglob(str(path), recursive=True)]
+        names = [n for n in names if not n.lower().endswith(_BESIDE) and (root / n).is_file()]
+    names = [name for name in names if not os.path.basename(name).startswith(".")]
+    if not names:
         raise NotFound(_nothing(path))
-    return dict(sorted(found.items()))
+    return {name: root / name for name in sorted(names)}
 
 
 def _plain(parts: tuple[str, ...]) -> list[str]:

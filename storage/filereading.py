@@ -14,15 +14,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import calendar_of, find_time, form_of, hash_of, moves, told_in
-from gnomon.storage.fileindex import Entry, Memory, drop_index
+from gnomon.storage.fileform import calendar_of, find_time, form_of, hash_of, told_in
+from gnomon.storage.fileindex import NAT, Entry, Memory, drop_index
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.netcdf3 import missing_bytes
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source import native
 from gnomon.storage.times import decode, told
 
-__all__ = ["Files", "Unfit", "look_at", "stamp_of"]
+__all__ = ["Files", "Stale", "Unfit", "look_at", "stamp_of"]
 
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
 MOST_OPEN = 32
@@ -35,6 +35,10 @@ class Unfit(ValueError):
     def __init__(self, reason: str, *, opened: bool = True) -> None:
         super().__init__(reason)
         self.opened = opened
+
+
+class Stale(Unfit):
+    """What the index says of a file is wrong."""
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
@@ -66,7 +70,8 @@ def open_file(path: Path, spec: SourceSpec) -> xr.Dataset:
             warnings.simplefilter("ignore")
             return xr.open_dataset(path, **options)
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        reason = one_line(error, 160).replace(f"'{path}'", "the file").replace(str(path), "it")
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = (said or one_line(error, 160)).replace(str(path), "it")
         raise Unfit(f"cannot be opened ({reason})", opened=False) from error
 
 
@@ -103,17 +108,16 @@ def _entry(dataset: xr.Dataset, spec: SourceSpec, stamp: tuple[int, int]) -> Ent
         wanted = f" {spec.time!r}" if spec.time else ", no value with units '... since ...'"
         raise Unfit(f"has no time: no dimension{wanted}; name it with --time")
     times, instants, calendar = _times(dataset, time)
-    moving = moves(dataset, time)
-    singles = {str(n): v for n, v in dataset.variables.items() if not v.dims and n not in moving}
+    form = form_of(dataset, time)
     return Entry(
         *stamp,
-        form_of(dataset, time),
+        form,
         dataset.sizes.get(time, 1),
         times,
         instants,
         calendar,
         told_in(dataset, time),
-        {name: hash_of(name, variable) for name, variable in singles.items()},
+        {name: hash_of(name, dataset.variables[name]) for name in sorted(form.singles)},
     )
 
 
@@ -127,10 +131,20 @@ def _times(
     raw, calendar = native(np.atleast_1d(np.asarray(variable.values))), calendar_of(variable.attrs)
     if raw.ndim != 1 or raw.dtype.hasobject:
         return None, None, calendar
+    there = _are_there(raw, variable.attrs)
+    instants = np.full(raw.shape, NAT)
     try:
-        return raw, decode(raw, str(variable.attrs.get("units")), calendar), calendar
+        instants[there] = decode(raw[there], str(variable.attrs.get("units")), calendar)
     except InvalidInput:
         return raw, None, calendar
+    return raw, instants, calendar
+
+
+def _are_there(raw: NDArray[np.generic], attributes: dict[Any, Any]) -> NDArray[np.bool_]:
+    """Tell which values stand for something."""
+    fills = [attributes[n] for n in ("_FillValue", "missing_value") if n in attributes]
+    there = ~np.isin(raw, fills)
+    return there & np.isfinite(raw) if raw.dtype.kind == "f" else there
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +267,7 @@ class Files:
         if not same:
             dataset.close()
             drop_index(self.memory)
-            raise Unfit(f"{file} is not what was seen in it; the next run looks at all files anew")
+            raise Stale(f"{file} is not what was seen in it; the next run looks at all files anew")
         return dataset
 
     def _told(
@@ -266,10 +280,7 @@ class Files:
         calendar = calendar_of(attributes) if "calendar" in attributes else entry.calendar
         if (entry.units[name], calendar) == (target.units, target.calendar):
             return values
-        fills = [attributes[n] for n in ("_FillValue", "missing_value") if n in attributes]
-        there = ~np.isin(values, fills)
-        if values.dtype.kind == "f":
-            there &= np.isfinite(values)
+        there = _are_there(values, attributes)
         instants = decode(values[there], entry.units[name], calendar)
         raw = told(instants, target.units, target.calendar, values.dtype)
         if raw is None:

@@ -16,24 +16,26 @@ from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.fileagree import Expected, expected_of
 from gnomon.storage.filearray import StepsArray
 from gnomon.storage.fileaxis import Axis, axis_of
-from gnomon.storage.fileform import Part, form_of_settings
+from gnomon.storage.fileform import Part, form_of_settings, other_times
 from gnomon.storage.fileindex import Entry, Memory, load_index, save_index
 from gnomon.storage.filelist import list_files
-from gnomon.storage.filereading import Files, Unfit, look_at, stamp_of
+from gnomon.storage.filereading import Files, Stale, Unfit, look_at, stamp_of
 from gnomon.storage.location import Location
 from gnomon.storage.model import Settings, SourceSpec
 from gnomon.storage.times import format_instant
 
-__all__ = ["is_as_at_init", "keep_index", "open_files", "rest", "source_notes", "source_summary"]
+__all__ = ["is_as_at_init", "keep_index", "open_files", "rest", "source_notes", "source_told"]
 
-_NOTES, _SUMMARY, _SEEN, _FORM, _FILES = (
-    f"gnomon_{name}" for name in ("notes", "summary", "seen", "form", "files")
-)
+_NOTES, _SEEN, _FORM, _FILES = "notes", "seen", "form", "files"
 """What is told of an open source beside it, in its encoding: it is no data."""
 _FRESH_NS = 10 * 10**9
 """A file that does not open, and is no older than this beside the newest, may still be written."""
 _MOST_TOLD = 3
 """Files of one reason that are named."""
+
+
+class _NothingTaken(InvalidInput):
+    """No file is as it should be."""
 
 
 @dataclass
@@ -88,34 +90,52 @@ def open_files(spec: SourceSpec, memory: Memory | None) -> xr.Dataset:
             "out --kind state, or name one file that is overwritten in place"
         )
     paths = list_files(spec.url)
-    look = _look(paths, spec, memory, load_index(memory, spec))
-    expected, axis, taken = _choose(look, paths, spec, memory)
-    if not taken and memory is not None:  # unless the index is wrong
-        look = _look(paths, spec, memory, {})
-        expected, axis, taken = _choose(look, paths, spec, memory)
-    _refuse_few(spec, look, taken, is_first=memory is None)
-    files = Files(spec, paths, taken, axis.targets, memory)
     try:
-        dataset = _combined(files, axis, expected, taken)
-    except Unfit as error:  # it was looked at a moment ago
-        files.close()
-        raise InvalidInput(f"source {spec.url}: {error}; run again") from error
-    dataset.encoding |= {_NOTES: (*look.notes(), *expected.notes(taken)), _SEEN: look.seen}
-    dataset.encoding |= {_SUMMARY: _summary(spec, taken), _FORM: expected.form, _FILES: files}
-    return dataset
+        return _open(paths, spec, memory, load_index(memory, spec))
+    except _NothingTaken:
+        if memory is None:
+            raise
+    except Stale as error:
+        if memory is None:
+            raise Unavailable(f"source {spec.url}: {error}") from error
+    return _open(paths, spec, memory, {})  # what was remembered may be wrong
 
 
-def _choose(
-    look: _Look, paths: Mapping[str, Path], spec: SourceSpec, memory: Memory | None
-) -> tuple[Expected, Axis, dict[str, Entry]]:
-    """Return what files must be like, their time axis, and those that stand on it."""
+def _open(
+    paths: dict[str, Path], spec: SourceSpec, memory: Memory | None, known: Mapping[str, Entry]
+) -> xr.Dataset:
+    """Open files of which it is known what is in some of them."""
+    look = _look(paths, spec, memory, known)
     expected = expected_of(look.seen, paths, spec, memory)
     reasons = expected.differing(look.seen)
     look.leave_out(reasons)
     taken = {name: entry for name, entry in look.seen.items() if name not in reasons}
-    axis, reasons = axis_of(taken, None if memory is None else memory.settings)
-    look.leave_out(reasons)
-    return expected, axis, {n: entry for n, entry in taken.items() if n not in reasons}
+    settings = None if memory is None else memory.settings
+    while True:
+        axis, reasons = axis_of(taken, settings)
+        look.leave_out(reasons)
+        taken = {name: entry for name, entry in taken.items() if name not in reasons}
+        _refuse_few(spec, look, taken, is_first=memory is None)
+        files = Files(spec, paths, taken, axis.targets, memory)
+        try:
+            dataset = _combined(files, axis, expected, taken)
+            break
+        except Stale:
+            raise
+        except Unfit as error:  # by which all are described; it may be damaged, or gone
+            first, *_ = files.names
+            look.leave_out({first: str(error).removeprefix(f"{first} ")})
+            del taken[first]
+    told = (*look.notes(), *expected.notes(taken), *_other_series(files, expected.time))
+    dataset.encoding |= {_NOTES: told, _SEEN: look.seen}
+    dataset.encoding |= {_FORM: expected.form, _FILES: files}
+    return dataset
+
+
+def _other_series(files: Files, time: str) -> tuple[str, ...]:
+    """Return what is to be told of variables that are not along the time dimension."""
+    names = ", ".join(sorted(other_times(files.dataset(files.names[0]), time)))
+    return (f"not taken: along another time dimension: {names}",) if names else ()
 
 
 def source_notes(dataset: xr.Dataset) -> tuple[str, ...]:
@@ -123,9 +143,10 @@ def source_notes(dataset: xr.Dataset) -> tuple[str, ...]:
     return tuple(dataset.encoding.get(_NOTES, ()))
 
 
-def source_summary(dataset: xr.Dataset) -> str | None:
-    """Return how many files a source is made of, from when to when; None if it is of one."""
-    return dataset.encoding.get(_SUMMARY)
+def source_told(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return how many files a source is made of, from when to when, and what is left out."""
+    files = dataset.encoding.get(_FILES)
+    return () if files is None else (_summary(files), *source_notes(dataset))
 
 
 def rest(dataset: xr.Dataset) -> None:
@@ -197,7 +218,7 @@ def _refuse_few(
     count = look.count + sum(map(len, look.unfinished.values()))
     first = next(iter(look.notes()), "they were removed meanwhile")
     if not taken:
-        kind = InvalidInput if is_first or look.seen else Unavailable
+        kind = _NothingTaken if is_first or look.seen else Unavailable
         raise kind(f"none of the files of {spec.url} can be captured; {first}")
     if is_first and count > len(taken):
         raise InvalidInput(
@@ -206,16 +227,15 @@ def _refuse_few(
         )
 
 
-def _summary(spec: SourceSpec, taken: Mapping[str, Entry]) -> str:
-    instants = {n: e.instants for n, e in taken.items() if e.instants is not None}
+def _summary(files: Files) -> str:
     ends = [
-        (int(end(times)), taken[name].calendar)
-        for name, times in instants.items()
-        if times.size
+        (int(end(entry.good)), entry.calendar)
+        for entry in files.entries.values()
+        if entry.good.size
         for end in (np.min, np.max)
     ]
-    files = f"{len(taken)} files" if len(taken) != 1 else "1 file"
-    steps = f"{files} of {spec.url}, {sum(e.count for e in taken.values())} steps"
+    count = f"{len(files.names)} files" if len(files.names) != 1 else "1 file"
+    steps = f"{count} of {files.spec.url}, {files.steps} steps"
     if not ends:
         return steps
     return f"{steps} from {format_instant(*min(ends))} to {format_instant(*max(ends))}"

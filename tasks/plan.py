@@ -69,7 +69,8 @@ def plan_capture(
 ) -> CapturePlan | None:
     """Find the states of the source that were never captured; None if there are none.
 
-    A plan without states is one for a run that stopped after its capture, before its shadow.
+    A plan without states is one for a run that stopped after its capture, before its shadow, or
+    one that has something to note.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def plan_capture(
         again = {i: s for s in revised if newest.get(i := repository.captured[s].instant) == s}
         order = _fresh(repository, found, until, again, left_out)
         if not order.size:
-            return None
+            return _plan(repository, [], [], (), b"", 0, (), notes) if notes else None
         taken = order[: _limit(settings)]
         raw = raw_times(dataset, settings, found, taken).tobytes()
     times = [int(found[k]) for k in taken]

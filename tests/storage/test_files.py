@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from gnomon.storage import filereading, gz
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
 from gnomon.storage.fileindex import INDEX, Memory
-from gnomon.storage.files import keep_index, source_notes, source_summary
+from gnomon.storage.files import keep_index, source_notes, source_told
 from gnomon.storage.location import Location
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
@@ -121,9 +123,9 @@ def test_a_folder_is_what_xarray_makes_of_its_files(many: str, engine: Any, tmp_
     (tmp_path / "a" / "README.txt").write_text("about")
     with open_source(spec(f"{tmp_path / 'a'}{many}")) as dataset:
         assert source_notes(dataset) == ()
-        assert source_summary(dataset) == (
+        assert source_told(dataset) == (
             f"5 files of {tmp_path / 'a'}{many}, 20 steps from 2024-01-01T00:00:00 to "
-            "2024-01-05T18:00:00"
+            "2024-01-05T18:00:00",
         )
         assert_same(dataset, mfdataset(paths))
 
@@ -250,6 +252,44 @@ def test_single_values_of_each_file_stand_for_all_its_steps(tmp_path: Path) -> N
         assert dataset.reference.values.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
+def test_a_missing_time_is_missing_whatever_its_file_counts_in(tmp_path: Path) -> None:
+    for k in range(2):
+        data = in_own_units(k, "days").drop_vars("time_bnds")
+        times = data.time.values.copy()
+        times[2] = np.nan
+        data["time"] = ("time", times, data.time.attrs)
+        put(tmp_path / "a" / f"{k}.nc", data)
+    with open_source(spec(tmp_path / "a")) as dataset:
+        found = dataset.time.values
+    np.testing.assert_array_equal(found, [0, 0.25, np.nan, 0.75, 1, 1.25, np.nan, 1.75])
+
+
+def test_what_is_another_series_in_the_same_files_does_not_matter(tmp_path: Path) -> None:
+    for k in range(3):
+        data = day(k).assign(high=(("date", "y"), np.full((1, 5), k, "f4")))
+        data = data.assign_coords(date=("date", [k], {"units": "days since 2024-01-01"}))
+        put(tmp_path / "a" / f"{k}.nc", data)
+    with open_source(spec(tmp_path / "a", time="time")) as dataset:
+        assert dataset.t.shape == (12, 5, 6)
+        assert "high" not in dataset
+        assert source_notes(dataset) == ("not taken: along another time dimension: date, high",)
+    with open_source(spec(tmp_path / "a", time="date")) as dataset:
+        np.testing.assert_array_equal(dataset.high.values[:, 0], [0, 1, 2])
+        assert "t" not in dataset
+
+
+def test_an_array_that_each_file_has_of_its_own_changes_with_time(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for k in range(3):
+        put(folder / f"{k}.nc", day(k).assign(seen=(("y", "x"), np.full((5, 6), k, "i2"))))
+    repository = capture_new(make_repository(tmp_path / "r", folder))
+    assert "seen" in [v.name for v in repository.settings.variables]
+    put(folder / "3.nc", day(3).assign(seen=(("y", "x"), np.full((5, 6), 3, "i2"))))
+    assert notes(folder, repository.memory) == ""
+    found = history(capture_new(repository)).seen
+    np.testing.assert_array_equal(found[:, 2, 2], np.repeat(np.arange(4), 4))
+
+
 def test_a_time_twice_is_in_both_files(folder: Path) -> None:
     put(folder / "day001b.nc", day(1, seed=99))
     with open_source(spec(folder)) as dataset:
@@ -313,9 +353,9 @@ def of_no_time(path: Path) -> None:
 
 UNFIT: dict[Callable[[Path], None], str] = {
     truncated: "cannot be opened",
-    without_a_variable: "it has no variable 'rain' (it has t, time_bnds)",
+    without_a_variable: "it has no variable 'rain' (it has mask, t, time_bnds)",
     on_another_grid: "it has another grid ('y' differs)",
-    with_another_mask: "it has another grid ('mask' differs)",
+    with_another_mask: "'mask' differs",
     of_another_size: "has shape (5, 5), expected (5, 6)",
     packed: "it has another packing: scale_factor of rain is 0.5, expected None",
     in_other_units: "units of t is degC, expected K",
@@ -643,6 +683,32 @@ def test_no_more_files_are_open_than_allowed(folder: Path, monkeypatch: pytest.M
 
 
 # Damage ----------------------------------------------------------------------------------------
+
+
+def test_the_first_file_may_be_damaged_like_any_other(repository: Repository, folder: Path) -> None:
+    """Though size and time are as they were, and others have been described by it."""
+    path = folder / "day000.nc"
+    before = path.stat()
+    path.write_bytes(b"\0" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with open_source(spec(folder), repository.memory) as dataset:
+        (note,) = source_notes(dataset)
+        assert note.startswith("left out: day000.nc: cannot be")
+        assert_same(dataset, mfdataset([p for p in folder.iterdir() if p != path]))
+
+
+def test_a_file_that_another_process_writes_is_for_the_next_run(folder: Path) -> None:
+    code = (
+        "import netCDF4, sys; file = netCDF4.Dataset(sys.argv[1], 'a'); print('open', flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(put_day(folder, 4))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        assert notes(folder).startswith("not yet taken: day004.nc: cannot be opened")
+        writer.communicate(b"")
+    assert notes(folder) == ""
 
 
 def damage_last_step(path: Path) -> None:
