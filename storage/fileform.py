@@ -136,7 +136,7 @@ def moves(dataset: xr.Dataset, time: str) -> frozenset[str]:
         return frozenset(str(n) for n, v in variables.items() if time in v.dims)
     grid = _grid(dataset)
     return frozenset(
-        str(n) for n, v in variables.items() if n == time or (v.dims and n not in grid)
+        str(n) for n, v in variables.items() if is_time(v) or (v.dims and n not in grid)
     )
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.fileform import calendar_of, find_time, form_of, hash_of, told_in
 from gnomon.storage.fileindex import NAT, Entry, Memory, drop_index
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.netcdf3 import missing_bytes
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source import native
 from gnomon.storage.times import decode, told

@@ -23,10 +23,10 @@ from zarr.storage import ObjectStore
 
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
+from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import Settings, SourceSpec, Variable
-from gnomon.storage.netcdf3 import missing_bytes
 from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
 

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from gnomon.storage import filereading, gz
+from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
 from gnomon.storage.fileindex import INDEX, Memory
@@ -419,6 +420,17 @@ def test_a_classic_file_that_is_cut_off_is_no_source_either(tmp_path: Path) -> N
     truncated(path)
     with pytest.raises(GnomonError, match=r"is cut off, \d+ bytes are missing"):
         open_source(spec(path))
+
+
+def test_a_grib_file_that_is_cut_off_is_known_by_its_messages(tmp_path: Path) -> None:
+    first = b"GRIB" + (20).to_bytes(3, "big") + b"\1" + b"x" * 12
+    second = b"GRIB\0\0\0\2" + (30).to_bytes(8, "big") + b"x" * 14
+    path = tmp_path / "x.grib"
+    path.write_bytes(first + second)
+    assert missing_bytes(path) == 0
+    for left in range(5, 50):
+        path.write_bytes((first + second)[:left])
+        assert (missing_bytes(path) > 0) == (left not in range(20, 24))
 
 
 def test_what_stands_beside_the_files_is_none_of_them(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Classic NetCDF files: is all there that the header speaks of?
+"""Files that are cut off: is all there that a classic NetCDF header, or a GRIB message, speaks of?
 
-A classic file that is cut off opens, and its library reads zeros where nothing is.  Its header says
-where every variable begins and how large it is, so the size that the file should have is known.
+A classic NetCDF file that is cut off opens, and its library reads zeros where nothing is; of a GRIB
+file messages are passed over, and missing in a step.  Both say how long they should be.
 """
 
 import os
@@ -19,19 +19,38 @@ _MOST = 2**20
 
 
 def missing_bytes(path: Path) -> int:
-    """Return how many bytes a classic NetCDF file lacks at its end; 0 for files of other kinds.
+    """Return how many bytes a classic NetCDF or a GRIB file lacks at its end; 0 for other kinds.
 
     Raises
     ------
     ValueError
-        The header is cut off, or no header.
+        The header of a NetCDF file is cut off, or no header.
     """
     with open(path, "rb") as file:
         magic = file.read(4)
-        if len(magic) < 4 or magic[:3] != b"CDF" or magic[3] not in _VERSIONS:
+        if magic == b"GRIB":
+            end = _end_of_grib(file)
+        elif len(magic) == 4 and magic[:3] == b"CDF" and magic[3] in _VERSIONS:
+            end = _Header(file, magic[3]).end()
+        else:
             return 0
-        end = _Header(file, magic[3]).end()
         return max(0, end - os.fstat(file.fileno()).st_size)
+
+
+def _end_of_grib(file: BinaryIO) -> int:
+    """Return where the last message of a GRIB file ends, as far as they follow each other."""
+    end = 0
+    while True:
+        file.seek(end)
+        start = file.read(16)
+        if start[:4] != b"GRIB":
+            return end
+        if len(start) < 16:
+            return end + 16  # the least that a message has
+        length = int.from_bytes(start[8:16] if start[7] == 2 else start[4:7], "big")
+        if length < 16 or (start[7] == 1 and length >= 2**23):  # of these it is told otherwise
+            return end
+        end += length
 
 
 class _Header:
