@@ -74,6 +74,8 @@ def _nothing(path: Path) -> str:
     if not path.is_dir():
         return f"no file is named like {path}; check the pattern, and quote it in a shell"
     inside = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    if not inside:
+        return f"source {path} is an empty folder; check the path"
     folders = [name for name in inside if name.endswith("/")]
     for name in folders:
         below = next((p for p in (path / name).rglob("*") if p.suffix.lower() in ENDINGS), None)
@@ -81,4 +83,4 @@ def _nothing(path: Path) -> str:
             return f"{path} holds files in folders only; give them as '{path}/**/*{below.suffix}'"
     kinds = "no Zarr or Icechunk dataset and no NetCDF, HDF5 or GRIB file"
     told = ", ".join(inside[:_MOST_TOLD]) + (", ..." if len(inside) > _MOST_TOLD else "")
-    return f"{path} is a folder with {kinds} in it ({told or 'it is empty'}); check the path"
+    return f"{path} is a folder with {kinds} in it ({told}); check the path"

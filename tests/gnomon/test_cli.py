@@ -207,7 +207,7 @@ def test_help_imports_nothing_heavy() -> None:
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no source": (["init", "new", "nowhere.zarr"], 3, "does not exist"),
     "a file that is no dataset": (["init", "new", "notes.txt"], 3, "xarray"),
-    "an empty folder": (["init", "new", "empty"], 3, "xarray"),
+    "an empty folder": (["init", "new", "empty"], 3, "is an empty folder"),
     "a repository as source": (["init", "new", "repository"], 2, "is a Gnomon repository"),
     "a place that is not empty": (["init", "full", "source.zarr"], 4, "not empty"),
     "a repository there already": (["init", "repository", "source.zarr"], 4, "not empty"),

@@ -158,10 +158,10 @@ def test_files_in_folders_are_named_by_a_pattern(tmp_path: Path) -> None:
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(NotFound, match=r"no NetCDF, HDF5 or GRIB file in it \(it is empty\)"):
+    with pytest.raises(NotFound, match="is an empty folder"):
         open_source(spec(tmp_path / "a"))
     (tmp_path / "a" / "x.txt").write_text("x")
-    with pytest.raises(NotFound, match=r"\(x\.txt\); check the path"):
+    with pytest.raises(NotFound, match=r"no NetCDF, HDF5 or GRIB file in it \(x\.txt\); check"):
         open_source(spec(tmp_path / "a"))
     with pytest.raises(NotFound, match="no file is named like"):
         open_source(spec(tmp_path / "a" / "*.nc"))
