@@ -100,7 +100,10 @@ def _settings(
 @app.command()
 def init(
     repository: Place,
-    source: Annotated[str, typer.Argument(help="Path or URL of the dataset to protect.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Path or URL of a dataset, or a folder of files."),
+    ],
     variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
     kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
     time: Annotated[

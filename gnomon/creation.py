@@ -17,6 +17,7 @@ from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.describe import NothingThere
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
+from gnomon.storage.files import keep_index
 from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
@@ -51,7 +52,8 @@ def create(
     path
         Where the repository will live: an empty or new folder, or an object-store URL.
     source
-        Path or URL of the dataset to protect; anything that xarray opens.  A relative path is
+        Path or URL of the dataset to protect; anything that xarray opens, or a folder or a pattern
+        of NetCDF, HDF5 or GRIB files, which are one source.  A relative path is
         kept as an absolute one.  Credentials belong in the environment, not in a URL.
     kind
         ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
@@ -104,8 +106,9 @@ def create(
         interval_s=interval_s,
         start=start,
         tolerances=tolerances,
-    ) as (settings, frame, description):
+    ) as (settings, frame, description, dataset):
         repository = Repository.create(path, settings, frame, utc())
+        keep_index(dataset, repository.location, settings.source)
     return GnomonRepository(repository, description)
 
 
@@ -114,7 +117,7 @@ def describe(source: str, **options: Any) -> SourceDescription:
 
     Nothing is made.  What `create` would refuse is refused.
     """
-    with _prepared(source_path(source), **options) as (_, _, description):
+    with _prepared(source_path(source), **options) as (_, _, description, _):
         return description
 
 
@@ -131,8 +134,8 @@ def _prepared(
     chunks: Mapping[str, int] | None = None,
     tolerances: Mapping[str, float] | None = None,
     **place: str | None,
-) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription]]:
-    """Give settings and frame of a source that is open, and what is told of it.
+) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription, xr.Dataset]]:
+    """Give settings and frame of a source, what is told of it, and the source, which is open.
 
     Parameters
     ----------
@@ -167,7 +170,7 @@ def _prepared(
             ) from error
         _refuse_empty(dataset, settings)
         _check_tolerances(settings, tolerances or {})
-        yield settings, frame, describe_dataset(dataset, settings, found, groups)
+        yield settings, frame, describe_dataset(dataset, settings, found, groups), dataset
 
 
 def _check_tolerances(settings: model.Settings, tolerances: Mapping[str, float]) -> None:

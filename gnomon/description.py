@@ -11,6 +11,7 @@ import xarray as xr
 from gnomon.storage import model
 from gnomon.storage.describe import Description
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.files import source_notes, source_told
 from gnomon.storage.redaction import redacted
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import SECOND, format_instant
@@ -100,7 +101,7 @@ def describe_dataset(
     groups: Mapping[str, tuple[str, ...]],
 ) -> SourceDescription:
     """Return what is told of a source that settings were made for."""
-    notes = [*description.notes, *dataset.encoding.get("notes", ())]
+    notes = [*description.notes, *(source_told(dataset) or source_notes(dataset))]
     time = None
     if settings.source.time is not None:
         try:

@@ -187,7 +187,7 @@ class Judging(Maintenance):
         times = set(seen.state.doubted | seen.state.believed)
         if seen.settings.source.kind == "append":
             try:
-                with open_source(seen.settings.source) as dataset:
+                with open_source(seen.settings.source, seen.memory) as dataset:
                     sighted = sight(seen, dataset)
                 times.update(sighted.axis.instants[sighted.doubted].tolist())
             except GnomonError:  # what was captured can be judged without it

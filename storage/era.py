@@ -12,6 +12,8 @@ from gnomon.storage.axes import Counting, time_variable
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.describe import Description, describe
 from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.fileindex import Memory
+from gnomon.storage.files import is_as_at_init
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
 from gnomon.storage.repository import Repository
@@ -88,7 +90,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         Another writer was first; nothing was changed.
     """
     refuse_in_source(repository.settings.source)
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, Memory(repository.location)) as dataset:
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind
         )
@@ -108,6 +110,8 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) 
     try:
         check_unchanged(dataset, before)
         check_frame(repository.frame, dataset)
+        if not is_as_at_init(dataset, before):
+            return False
         if before.source.time is not None:
             read_axis(dataset, before)
     except GnomonError:

@@ -1,7 +1,8 @@
 """Where a repository lives: a local folder, an object-store prefix, or memory.
 
 Objects are created, read, listed and removed here, and nowhere else; nothing is ever overwritten,
-but by a repair.  :meth:`Location.create` is put-if-absent, and the commit log relies on it.
+but by a repair, and what is only remembered.  :meth:`Location.create` is put-if-absent, and the
+commit log relies on it.
 """
 
 import errno
@@ -169,7 +170,7 @@ class Location:
             force(folder)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Overwrite an object, for a repair; a reader sees the old bytes or the new."""
+        """Overwrite an object, for a repair, or one that may be lost; a reader sees old or new."""
         if self.path is not None and self._inside(name).is_dir():
             raise Integrity(f"{name} is a folder in {self.url}; move it elsewhere")
         try:

@@ -20,6 +20,7 @@ from gnomon.storage.check import CheckReport, check
 from gnomon.storage.delta import digest, ordered, planar, residual_dtype, subtracted
 from gnomon.storage.encoding import BASE, CODING, DIGEST, FILTER, UNCHANGED
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
+from gnomon.storage.fileindex import Memory
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Index
 from gnomon.storage.inventory import Inventory, take_inventory
@@ -219,7 +220,8 @@ class _Repair:
                 if entry["file"] != name:
                     continue
                 try:
-                    with open_source(state.settings.source) as dataset:
+                    memory = Memory(self.location, state.settings)
+                    with open_source(state.settings.source, memory) as dataset:
                         data = encode_variable(variable, dataset.variables[variable])[0]
                 except (GnomonError, KeyError):
                     return None
@@ -340,7 +342,7 @@ class _Shard:
         row = self.stack.rows(step)[index]
         settings = self.repository.settings
         try:
-            with open_source(settings.source) as dataset:
+            with open_source(settings.source, self.repository.memory) as dataset:
                 position = None
                 if settings.source.kind == "append":
                     axis = read_axis(dataset, settings)

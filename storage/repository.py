@@ -28,6 +28,7 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
+from gnomon.storage.fileindex import Memory
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.frame import encode_frame, load_frame
 from gnomon.storage.location import Location
@@ -302,6 +303,11 @@ class Repository:
     def settings(self) -> Settings:
         """What was fixed when the era began."""
         return self.state.settings
+
+    @property
+    def memory(self) -> Memory:
+        """What is known of the source, to open it with."""
+        return Memory(self.location, self.settings)
 
     @property
     def captured(self) -> tuple[CapturedStep, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -23,6 +23,7 @@ from zarr.storage import ObjectStore
 
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
+from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import error_of, groups_of, listed, told_groups
@@ -32,6 +33,9 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
 
+if TYPE_CHECKING:
+    from gnomon.storage.fileindex import Memory
+
 __all__ = [
     "ADVICE",
     "check_frame",
@@ -40,6 +44,7 @@ __all__ = [
     "groups_beside",
     "native",
     "open_source",
+    "packing_of",
     "read_state",
     "read_states",
     "refuse_predicted",
@@ -64,18 +69,32 @@ def source_path(source: str) -> str:
 
 
 @without_secrets
-def open_source(spec: SourceSpec) -> xr.Dataset:
+def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     """Open the source, undecoded and lazy.
+
+    Parameters
+    ----------
+    memory
+        What a repository knows of its source; many files are opened faster with it.
 
     Raises
     ------
     NotFound
         There is no such path, or nothing in it that xarray can open.
     """
+    # They build on this module, and few sources need them.
+    from gnomon.storage.filelist import is_many
+    from gnomon.storage.files import open_files
+
     local = "://" not in spec.url or spec.url.startswith("file://")
     path = Path(spec.url.removeprefix("file://"))
+    is_dataset = local and _guess_engine(path) is not None
+    if not is_dataset and is_many(spec.url, spec.engine):
+        return _without_notes(open_files(spec, memory))
     if local and not path.exists():
         raise NotFound(f"source {spec.url} does not exist; check the path")
+    if local and path.is_file():
+        _refuse_cut_off(path)
     target, engine, options, notes = _target(spec, path if local else None)
     try:
         with warnings.catch_warnings():
@@ -153,6 +172,19 @@ def _refuse_groups(spec: SourceSpec, target: Any, engine: str | None) -> None:
         )
 
 
+def _refuse_cut_off(path: Path) -> None:
+    """Refuse a classic NetCDF file that lacks its end: its library would read zeros there."""
+    try:
+        lacking = missing_bytes(path)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"source {path} cannot be read: {one_line(error)}") from error
+    if lacking:
+        raise Unavailable(
+            f"source {path} is cut off, {lacking} bytes are missing at its end; wait until it is "
+            "written, or copy it again"
+        )
+
+
 def _without_notes(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset without what a restore said of it: that is of one state, and no data."""
     for attributes in (dataset.attrs, *(v.attrs for v in dataset.variables.values())):
@@ -162,13 +194,17 @@ def _without_notes(dataset: xr.Dataset) -> xr.Dataset:
 
 
 @lru_cache(maxsize=1)
-def shared_source(spec: SourceSpec, run: str) -> xr.Dataset:  # noqa: ARG001  # a key
+def shared_source(
+    spec: SourceSpec,
+    run: str,  # noqa: ARG001  # a key
+    memory: "Memory | None" = None,
+) -> xr.Dataset:
     """Return the source as one run opened it, once in each process; do not close it.
 
     Opening it anew for every block would take longer than reading a small block.  It is closed
     when the next run opens its own, or :func:`release_source` is called, and nobody uses it.
     """
-    return open_source(spec)
+    return open_source(spec, memory)
 
 
 def release_source() -> None:
@@ -243,7 +279,7 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
             ("shape", shape, variable.shape),
             ("type", dtype, variable.dtype),
             ("time axis", axis, variable.time_axis if time is not None else None),
-            ("packing", _packing(found.attrs), _packing(variable.attributes)),
+            ("packing", packing_of(found.attrs), packing_of(variable.attributes)),
         ):
             if now != before:
                 raise InvalidInput(
@@ -299,7 +335,7 @@ _ROUNDINGS = 4
 """Steps of the last digit of the largest value that a coordinate may be off."""
 
 
-def _packing(attributes: dict[Any, Any]) -> dict[str, str]:
+def packing_of(attributes: dict[Any, Any]) -> dict[str, str]:
     """Return what gives raw values their meaning: a capture is served with that of init."""
     names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
     there = {n: np.asarray(attributes[n]) for n in names if n in attributes}

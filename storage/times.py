@@ -7,6 +7,7 @@ differences are exact and 30 February exists where the calendar has it.
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import cftime
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "format_instant",
     "parse",
     "period",
+    "told",
 ]
 
 SECOND = 1_000_000
@@ -135,6 +137,31 @@ def encode(
         ) from error
     cast = numbers.astype(dtype)
     return cast if np.array_equal(cast.astype(np.float64), numbers.astype(np.float64)) else numbers
+
+
+def told(
+    instants: NDArray[np.int64], units: str, calendar: str, dtype: np.dtype[Any]
+) -> NDArray[np.generic] | None:
+    """Return instants as raw time values of a type in CF units; None if one cannot be told exactly.
+
+    Where units have one length no date is made of each, which would take far longer.
+
+    Raises
+    ------
+    InvalidInput
+        The units or the calendar are not CF.
+    """
+    size = UNITS.get(units.split(" since ", maxsplit=1)[0].strip().lower())
+    if size is None or dtype.kind not in "iuf":
+        raw = encode(instants.ravel().tolist(), units, calendar, dtype).reshape(instants.shape)
+    else:
+        counts = instants - decode(np.zeros(1), units, calendar)
+        whole, rest = np.divmod(counts, size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = whole if dtype.kind in "iu" and not rest.any() else counts / np.longdouble(size)
+            raw = exact.astype(dtype)
+    same = raw.dtype == dtype and np.array_equal(decode(raw, units, calendar), instants)
+    return raw if same else None
 
 
 def format_instant(instant: int, calendar: str) -> str:

@@ -16,6 +16,7 @@ from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
 from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity, Unreadable
+from gnomon.storage.files import rest
 from gnomon.storage.grid import Block, Index, cut
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
 from gnomon.storage.repository import Repository
@@ -87,7 +88,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
-        dataset = shared_source(repository.settings.source, plan.id)
+        dataset = shared_source(repository.settings.source, plan.id, repository.memory)
         _, along = chunk_sizes(dataset, variable)
         blocks = list(reading_grid(grid, along).blocks())
         results = mapper(partial(_capture_block, plan, variable.name), blocks)
@@ -194,7 +195,7 @@ def _capture_block(
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
-    dataset = shared_source(repository.settings.source, plan.id)
+    dataset = shared_source(repository.settings.source, plan.id, repository.memory)
     steps, _ = chunk_sizes(dataset, variable)
     unread: dict[int, str] = {}
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
@@ -218,6 +219,7 @@ def _capture_block(
                 taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
                 writer.put(k, [*taken])
             writer.finish(k)
+    rest(dataset)
     return rows, table, batch.entries, unread
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gnomon.storage.batch import fresh_id
 from gnomon.storage.believable import among
 from gnomon.storage.errors import InvalidInput, Moved
+from gnomon.storage.files import source_notes
 from gnomon.storage.model import CapturedStep, Settings
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
@@ -84,7 +85,8 @@ def plan_capture(
 ) -> CapturePlan | None:
     """Find the states of the source that were never captured; None if there are none.
 
-    A plan without states is one for a run that stopped after its capture, before its shadow.
+    A plan without states is one for a run that stopped after its capture, before its shadow, or
+    one that has something to note.
 
     Parameters
     ----------
@@ -108,9 +110,9 @@ def plan_capture(
         The source is not what it was at init.
     """
     settings = repository.settings
-    with open_source(settings.source) as dataset:
+    with open_source(settings.source, repository.memory) as dataset:
         check_unchanged(dataset, settings)
-        notes = (*check_frame(repository.frame, dataset), *dataset.encoding.get("notes", ()))
+        notes = (*check_frame(repository.frame, dataset), *source_notes(dataset))
         changed = tuple(
             v.name
             for v in settings.variables
@@ -142,7 +144,7 @@ def plan_capture(
         positions = tuple(places[t] for t in times)
         raw = seen.axis.told(settings, np.array(positions, np.intp)).tobytes() if times else b""
     told = seen.left_out()
-    if not (times or told or chosen.empty.size or chosen.never.size):
+    if not (times or told or notes or chosen.empty.size or chosen.never.size):
         return None
     plan = _plan(
         repository,
@@ -174,11 +176,6 @@ def _position(places: list[int], nth: int) -> int:
     return places[nth if -1 <= nth < len(places) else -1]
 
 
-def _nothing(repository: Repository, left_out: tuple[LeftOut, ...]) -> CapturePlan:
-    """Return a plan that captures nothing, and says what is left out."""
-    return replace(_plan(repository, [], [], (), b"", 0, (), ()), left_out=left_out)
-
-
 def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
     """Refuse what was read of an append source whose times are elsewhere by now.
 
@@ -189,7 +186,7 @@ def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
     """
     if plan.positions is None or not plan.positions:
         return
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         axis = read_axis(dataset, repository.settings)
     for instant, position in zip(plan.instants, plan.positions, strict=True):
         there = position < axis.instants.size and not axis.missing[position]

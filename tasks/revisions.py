@@ -66,7 +66,7 @@ def find_revisions(
     if repository.settings.source.kind == "state" or count == 0:
         return ()
     newest = {step.instant: step for step in repository.state.kept}
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         check_unchanged(dataset, repository.settings)
         seen = sight(repository, dataset)
     twice = set(seen.twice)
@@ -145,7 +145,7 @@ def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
     """
     if repository.settings.source.kind == "state":
         return {}
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         check_unchanged(dataset, repository.settings)
         seen = sight(repository, dataset)
     versions: dict[int, list[int]] = {}
@@ -169,7 +169,7 @@ def _changed(
     repository: Repository, variable: Variable, wanted: list[tuple[int, int]], mapper: Mapper
 ) -> set[tuple[int, int]]:
     """Return which captures differ from the source: pairs of a capture and a position in it."""
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())
     pinned = (repository.location.url, repository.records[-1].sequence)
@@ -195,7 +195,7 @@ def _changed_in_block(
     by_place: dict[int, list[int]] = {}
     for step, place in wanted:
         by_place.setdefault(place, []).append(step)
-    with open_source(repository.settings.source) as dataset:
+    with open_source(repository.settings.source, repository.memory) as dataset:
         steps, _ = chunk_sizes(dataset, variable)
         places = sorted(by_place)
         for span in spans(places, steps, block, variable.numpy_dtype.itemsize):

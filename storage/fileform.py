@@ -1,0 +1,232 @@
+"""The form of a file: which variables it has, on which grid, in which packing.
+
+Raw values of two files can stand in one series only if their forms agree: a packed integer means
+another number under another scale.  What may differ, as it is told for each file: the times, the
+units in which they are told, and how values are chunked.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import xarray as xr
+
+from gnomon.storage.documents import items, members, text, whole
+from gnomon.storage.frame import encode_variable
+from gnomon.storage.log import content_hash
+from gnomon.storage.model import Settings
+from gnomon.storage.source import packing_of
+from gnomon.storage.text import type_name
+
+__all__ = [
+    "Form",
+    "Part",
+    "calendar_of",
+    "find_time",
+    "form_of",
+    "form_of_settings",
+    "hash_of",
+    "is_time",
+    "moves",
+    "other_times",
+    "told_in",
+]
+
+Meaning = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One variable of a file."""
+
+    dims: tuple[str, ...]
+    """Its dimensions, time among them if it moves."""
+    shape: tuple[int, ...]
+    """Sizes of its dimensions, but of time."""
+    dtype: str
+    """NumPy type string, little endian."""
+    meaning: Meaning
+    """What gives raw values their meaning: packing, units, calendar."""
+    hash: str = ""
+    """Of the values, of an array that describes the grid."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The variables of a file: those that move with time, those that describe the grid, and others.
+
+    Of the others, single values say, no hash is here: what they are may differ from file to file.
+    """
+
+    time: str
+    """Name of the time dimension."""
+    parts: Mapping[str, Part]
+    """By name."""
+
+    @cached_property
+    def singles(self) -> frozenset[str]:
+        """Return the variables that have one value, or array, for the whole file."""
+        parts = self.parts.items()
+        return frozenset(n for n, p in parts if not p.hash and self.time not in p.dims)
+
+    @cached_property
+    def key(self) -> str:
+        """The JSON form as text, the same for forms that are equal."""
+        return json.dumps(self.to_json())
+
+    def to_json(self) -> list[Any]:
+        """Return the JSON form."""
+        parts = {
+            n: [list(p.dims), list(p.shape), p.dtype, [list(m) for m in p.meaning], p.hash]
+            for n, p in sorted(self.parts.items())
+        }
+        return [self.time, parts]
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Form":
+        """Read the JSON form; ValueError and its like if it is none."""
+        time, parts = data
+        return cls(text(time, "time"), members(parts, "parts", lambda v, _: _part(v)))
+
+
+def _part(value: Any) -> Part:
+    dims, shape, dtype, meaning, digest = value
+    return Part(
+        items(dims, "dims", text),
+        items(shape, "shape", whole),
+        text(dtype, "type"),
+        items(meaning, "meaning", lambda v, w: (text(v[0], w), text(v[1], w))),  # type: ignore[index]
+        text(digest, "hash"),
+    )
+
+
+def find_time(dataset: xr.Dataset, wanted: str | None) -> str | None:
+    """Return the time dimension of a file, or the single value that is its time; None: none."""
+    variables = dataset.variables
+    if wanted is not None and wanted not in dataset.dims:
+        dims = variables[wanted].dims if wanted in variables else ("none", "such")
+        return wanted if dims == () else str(dims[0]) if len(dims) == 1 else None
+    if wanted is not None:
+        return wanted
+    for dim in map(str, dataset.dims):
+        if dim in variables and variables[dim].dims == (dim,) and is_time(variables[dim]):
+            return dim
+    singles = [str(n) for n, v in variables.items() if v.dims == () and is_time(v)]
+    named = [n for n in singles if n == "time" or variables[n].attrs.get("standard_name") == "time"]
+    growing = [str(d) for d in dataset.encoding.get("unlimited_dims", ()) if d in dataset.dims]
+    likely = [str(d) for d in dataset.dims if str(d).lower() in ("time", "valid_time")]
+    return next(iter([*named, *growing, *likely, *(singles if len(singles) == 1 else [])]), None)
+
+
+def is_time(variable: xr.Variable) -> bool:
+    """Tell whether a variable tells times in CF units."""
+    return " since " in str(variable.attrs.get("units", ""))
+
+
+def moves(dataset: xr.Dataset, time: str) -> frozenset[str]:
+    """Return the variables that change with time.
+
+    In a file whose time is a single value, and which is one step, no dimension tells: it is what
+    describes no grid, and the single values that tell times.
+    """
+    variables = dataset.variables
+    if time in dataset.dims:
+        return frozenset(str(n) for n, v in variables.items() if time in v.dims)
+    grid = _grid(dataset)
+    return frozenset(
+        str(n) for n, v in variables.items() if is_time(v) or (v.dims and n not in grid)
+    )
+
+
+def other_times(dataset: xr.Dataset, time: str) -> frozenset[str]:
+    """Return the variables along another dimension that tells times: they are another series."""
+    variables = dataset.variables
+    dims = {d for d in dataset.dims if d != time and d in variables and is_time(variables[d])}
+    return frozenset(str(n) for n, v in variables.items() if dims.intersection(v.dims))
+
+
+def _grid(dataset: xr.Dataset) -> set[str]:
+    """Return the variables that describe the grid, as CF attributes name them."""
+    named = set(map(str, dataset.coords))
+    for attributes in (dataset.attrs, *(v.attrs for v in dataset.variables.values())):
+        for key in ("coordinates", "bounds", "grid_mapping"):
+            named |= {part.strip(":") for part in str(attributes.get(key, "")).split()}
+    return named
+
+
+def told_in(dataset: xr.Dataset, time: str) -> dict[str, str]:
+    """Return the units of each variable that tells times; the bounds of time have its own."""
+    found = {str(n): str(v.attrs["units"]) for n, v in dataset.variables.items() if is_time(v)}
+    if time in found:
+        for key in ("bounds", "climatology"):
+            name = str(dataset.variables[time].attrs.get(key, ""))
+            if name in dataset.variables:
+                found.setdefault(name, found[time])
+    return found
+
+
+def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
+    """Return the form of an undecoded file.
+
+    Parameters
+    ----------
+    hashed
+        Read the arrays that describe the grid; otherwise they are left out.
+    """
+    moving, times, grid = moves(dataset, time), told_in(dataset, time), _grid(dataset)
+    strange = other_times(dataset, time)
+    parts = {}
+    for name, variable in ((str(n), v) for n, v in dataset.variables.items()):
+        dims = tuple(map(str, variable.dims))
+        is_fixed = bool(dims) and name not in moving and name in grid
+        if name == time or name in strange or (is_fixed and not hashed):
+            continue
+        parts[name] = Part(
+            (time, *dims) if name in moving and time not in dims else dims,
+            tuple(n for d, n in variable.sizes.items() if d != time),
+            type_name(variable.dtype),
+            () if is_fixed else _meaning(variable.attrs, name in times),
+            hash_of(name, variable) if is_fixed else "",
+        )
+    return Form(time, parts)
+
+
+def hash_of(name: str, variable: xr.Variable) -> str:
+    """Return the hash under which the frame of a repository would keep the values."""
+    return content_hash(encode_variable(name, variable)[0])
+
+
+def form_of_settings(settings: Settings) -> Form:
+    """Return what files must be like to be captured under settings."""
+    time = str(settings.source.time)
+    bounds = {str(settings.time_attributes.get(key, "")) for key in ("bounds", "climatology")}
+    parts = {}
+    for v in settings.variables:
+        dims = (*v.dims[: v.time_axis], time, *v.dims[v.time_axis :])
+        tells = " since " in str(v.attributes.get("units", "")) or v.name in bounds
+        parts[v.name] = Part(dims, v.shape, v.dtype, _meaning(v.attributes, tells))
+    for name, entry in settings.frame_entries.items():
+        dtype = "|O" if entry["dtype"] == "text" else str(entry["dtype"])
+        shape = tuple(map(int, entry["shape"]))
+        parts[name] = Part(tuple(entry["dims"]), shape, dtype, (), str(entry["hash"]))
+    return Form(time, parts)
+
+
+def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
+    found = dict(packing_of(dict(attributes)))
+    if tells_time and "calendar" in attributes:
+        found["calendar"] = calendar_of(attributes)
+    elif "units" in attributes and not tells_time:
+        found["units"] = str(attributes["units"])
+    return tuple(sorted(found.items()))
+
+
+_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
+
+
+def calendar_of(attributes: Mapping[Any, Any]) -> str:
+    """Return the CF calendar of a variable that tells times, by the first of its names."""
+    name = str(attributes.get("calendar", "standard")).lower()
+    return _CALENDARS.get(name, name)
