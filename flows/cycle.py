@@ -56,7 +56,7 @@ class UpdateReport:
     """States that were left out, as the source holds them damaged: `valid_time` and `error`; the
     next run tries again."""
     notes: list[str] = field(default_factory=list)
-    """Differences of the source from what it was at init that do not matter."""
+    """What the source has changed of its attributes and fixed variables since the last capture."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -179,7 +179,7 @@ class Cycle:
             )
             if planned is None or not planned.instants:
                 return
-            self.report.notes = list(planned.notes)
+            self.report.notes = list(dict.fromkeys([*self.report.notes, *planned.notes]))
             try:
                 with self._reading(planned.sequence):
                     unread = self._capture(planned)

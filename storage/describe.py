@@ -9,11 +9,19 @@ import xarray as xr
 
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.model import Kind, SourceSpec, Variable
+from gnomon.storage.model import Kind, Settings, SourceSpec, Variable
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.times import decode
 
-__all__ = ["Description", "choose_chunks", "describe"]
+__all__ = [
+    "NEW",
+    "UNNAMED",
+    "Description",
+    "choose_chunks",
+    "describe",
+    "has_own_time",
+    "unprotected",
+]
 
 MIN_CHUNKS = 16
 """A small field is split at least this far, so that damage has a place."""
@@ -33,6 +41,12 @@ UNIT_BYTES = 2**18
 """Chunks smaller than this are compressed together: a stream of a few numbers packs badly."""
 READ_BYTES = 2**27
 """Memory for all steps of one source chunk."""
+
+
+UNNAMED = "not named"
+"""Why a variable is not protected: the user named others."""
+NEW = "new in the source"
+"""The same, where it came after init."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,7 @@ def describe(
         if not is_supported(dataset[n].dtype)
     }
     kept = [n for n in moving if n not in skipped and (not names or _belongs(dataset, n, names))]
-    unnamed = {n: "not named" for n in moving if n not in kept and n not in skipped}
+    unnamed = {n: UNNAMED for n in moving if n not in kept and n not in skipped}
     variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
     if not any(v.forecast for v in variables):
         raise InvalidInput(
@@ -101,6 +115,25 @@ def describe(
         )
     frame = tuple(n for n in every if n not in moving and n != spec.time)
     return Description(spec, variables, frame, skipped | unnamed)
+
+
+def unprotected(dataset: xr.Dataset, settings: Settings) -> dict[str, str]:
+    """Return the variables of a source that change with time and are not captured, and why."""
+    captured = {v.name for v in settings.variables} | {settings.source.time}
+    moving = [n for n in sorted(map(str, dataset.variables)) if n not in captured]
+    found = {}
+    for name in (n for n in moving if _moves(dataset, n, settings.source)):
+        dtype = dataset.variables[name].dtype
+        found[name] = UNNAMED if settings.names else NEW
+        if not is_supported(dtype):
+            found[name] = f"type {dtype} cannot be stored"
+    return found
+
+
+def has_own_time(dataset: xr.Dataset, name: str) -> bool:
+    """Tell whether a variable lies along a time that is not the one that captures are of."""
+    dims = [d for d in map(str, dataset.variables[name].dims) if d in dataset.variables]
+    return any(_is_time(dataset.variables[d]) for d in dims)
 
 
 def _find_time(dataset: xr.Dataset) -> str | None:

@@ -13,8 +13,9 @@ from gnomon.storage.describe import describe
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
+from gnomon.storage.observed import check_source, differs
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_frame, check_unchanged, open_source
+from gnomon.storage.source import open_source
 from gnomon.storage.timeaxis import instants
 
 __all__ = ["begin_era", "settings_of"]
@@ -90,13 +91,14 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
 
 
 def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:
-    """Tell whether a source still has the grid, and no variable that is not captured yet."""
+    """Tell whether a source has the grid and the meaning, and no variable that is not captured."""
     before = repository.settings
     try:
-        check_unchanged(dataset, before)
-        check_frame(repository.frame, dataset)
+        check_source(dataset, repository.frame, before)
         if before.source.time is not None:
             instants(dataset, before)
     except GnomonError:
+        return False
+    if differs(dataset, repository.state):
         return False
     return {v.name for v in found.variables} == {v.name for v in before.variables}

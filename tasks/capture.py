@@ -17,9 +17,12 @@ from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
 from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
-from gnomon.storage.errors import Integrity, Unreadable
+from gnomon.storage.errors import Conflict, Integrity, Unreadable
+from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Block, Grid, Index, cut
+from gnomon.storage.meaning import new_fills
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
+from gnomon.storage.observed import check_source, observe, refuse_filled
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import (
@@ -75,6 +78,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
     unread: dict[int, str] = {}
     batch = Batch(repository.location, plan.id)
+    _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
@@ -102,6 +106,24 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     if unread:
         return Capture(plan, {}, {}, {}, frozenset(), unread)
     return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
+
+
+def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None:
+    """Store the fixed variables that are others than at the capture before.
+
+    Raises
+    ------
+    Conflict
+        The source describes itself otherwise than at the plan: plan again.
+    """
+    dataset = shared_source(repository.settings.source, plan.id)
+    check_source(dataset, repository.frame, repository.settings)
+    if observe(dataset, repository.state, plan.id).change.to_json() != plan.description:
+        raise Conflict("the source changed its attributes while it was read; run it again")
+    for name, entry in plan.description.get("fixed", {}).items():
+        if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
+            continue
+        batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
 
 
 def _reads(
@@ -180,6 +202,8 @@ def _capture_block(
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in STATISTICS}
     dataset = shared_source(repository.settings.source, plan.id)
     steps, _ = chunk_sizes(dataset, variable)
+    now = dataset.variables[name].attrs
+    fills = new_fills(variable.attributes, now, variable.numpy_dtype)
     unread: dict[int, str] = {}
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
         positions = None if plan.positions is None else [plan.positions[k] for k in span]
@@ -190,6 +214,7 @@ def _capture_block(
             unread |= dict.fromkeys(span, str(error))
         if unread:
             continue
+        refuse_filled(variable, fills, states)
         for j, k in enumerate(span):
             raw = states[j, ...]
             for unit in units:
@@ -357,7 +382,7 @@ def commit_capture(
     work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)
     repository.refuse_stale(work)
     batch = Batch(repository.location, plan.id, dict(found.entries))
-    variables = {}
+    variables: dict[str, dict[str, Any]] = {}
     suspects = np.zeros(len(plan.instants), np.int64)
     for name, rows in found.rows.items():
         folder = repository.settings.variable(name).folder
@@ -386,4 +411,6 @@ def commit_capture(
         "variables": variables,
         "report": report,
     }
+    if plan.description:
+        body["description"] = plan.description
     return repository.commit("capture", body, committed_at, batch, work)

@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from gnomon.storage.batch import fresh_id
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import CapturedStep, Settings
+from gnomon.storage.observed import Observed, check_source, observe
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
-    check_frame,
-    check_unchanged,
-    open_source,
-)
+from gnomon.storage.source import open_source
 from gnomon.storage.timeaxis import instants, raw_times
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
@@ -53,9 +50,11 @@ class CapturePlan:
     remaining: int
     """New times that are left for the next commit."""
     metadata_changed: tuple[str, ...]
-    """Variables whose attributes differ from those at init."""
+    """Variables whose values mean something else than at init, or than a person has accepted."""
     notes: tuple[str, ...]
-    """Differences of the source from what it was at init that do not matter."""
+    """What the source has changed of its attributes and fixed variables since the last capture."""
+    description: dict[str, Any]
+    """That change as JSON, to be kept with the captures; empty where nothing has changed."""
 
 
 def plan_capture(
@@ -88,19 +87,15 @@ def plan_capture(
     """
     settings = repository.settings
     with open_source(settings.source) as dataset:
-        check_unchanged(dataset, settings)
-        notes = check_frame(repository.frame, dataset)
-        changed = tuple(
-            v.name
-            for v in settings.variables
-            if _text(dataset[v.name].attrs) != _text(v.attributes)
-        )
+        check_source(dataset, repository.frame, settings)
+        folder = fresh_id(len(repository.records))
+        observed = observe(dataset, repository.state, folder)
         if settings.source.kind == "state":
             times = _time_of_state(repository, now)
             if not times and not _is_unfinished(repository):
                 return None
             nothing: list[int | None] = [None] * len(times)
-            return _plan(repository, times, nothing, None, b"", 0, changed, notes)
+            return _plan(repository, times, nothing, None, b"", 0, folder, observed)
         found = instants(dataset, settings)
         newest = {s.instant: s.step for s in repository.state.kept}
         # Others may have captured them again, or given them up, since they were looked at.
@@ -114,7 +109,7 @@ def plan_capture(
     revises = [again.get(t) for t in times]
     left = order.size - taken.size
     positions = tuple(map(int, taken))
-    return _plan(repository, times, revises, positions, raw, left, changed, notes)
+    return _plan(repository, times, revises, positions, raw, left, folder, observed)
 
 
 def _plan(
@@ -124,8 +119,8 @@ def _plan(
     positions: tuple[int, ...] | None,
     raw: bytes,
     remaining: int,
-    changed: tuple[str, ...],
-    notes: tuple[str, ...],
+    folder: str,
+    observed: Observed,
 ) -> CapturePlan:
     newest = repository.timeline[-1].instant if repository.timeline else None
     late = sum(
@@ -134,7 +129,7 @@ def _plan(
     return CapturePlan(
         repository.location.url,
         repository.records[-1].sequence,
-        fresh_id(len(repository.records)),
+        folder,
         tuple(times),
         positions,
         raw,
@@ -142,8 +137,9 @@ def _plan(
         tuple(revises),
         late,
         remaining,
-        changed,
-        notes,
+        observed.doubted,
+        observed.notes,
+        observed.change.to_json(),
     )
 
 
@@ -212,7 +208,3 @@ def _is_unfinished(repository: Repository) -> bool:
     known = -1 if record is None else int(record.body["step"])
     newest = repository.timeline[-1].step
     return known < newest and len(repository.timeline) >= MIN_CAPTURES
-
-
-def _text(attributes: dict[Any, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in attributes.items()}

@@ -144,14 +144,22 @@ def test_a_time_twice_is_refused(place: Path) -> None:
         plan_capture(made)
 
 
-def test_changed_attributes_are_told(place: Path) -> None:
+@pytest.mark.parametrize(
+    ("attributes", "doubted"),
+    [({"long_name": "temperature"}, ()), ({"units": "kelvin"}, ()), ({"units": "degC"}, ("t",))],
+)
+def test_changed_attributes_are_told(
+    attributes: dict[str, str], doubted: tuple[str, ...], place: Path
+) -> None:
+    """A remark is a note; another meaning is a finding."""
     made = made_from(range(3))
     data = hours(range(4))
-    data["t"].attrs["long_name"] = "temperature"
+    data["t"].attrs |= attributes
     sources.overwrite("s.zarr", data)
     plan = plan_capture(made)
     assert plan is not None
-    assert plan.metadata_changed == ("t",)
+    assert plan.metadata_changed == doubted
+    assert len(plan.notes) == 1
 
 
 # With forecasts --------------------------------------------------------------------------------
