@@ -55,6 +55,7 @@ def page(report: UpdateReport, failure: str = "") -> str:
         for name, values in report.confidence.items():
             lines.append(f"| {name} | " + " | ".join(map(_number, values)) + " |")
     lines += _section("Left out", [f"{u['valid_time']}: {u['error']}" for u in report.unread])
+    lines += _section("Changes of the source", report.notes)
     lines += _section(
         "Alerts that were not sent",
         [

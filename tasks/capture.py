@@ -5,7 +5,7 @@ statistics; nothing is captured before :func:`commit_capture` has put the log re
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil, prod
 from typing import Any
@@ -85,7 +85,9 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         dataset = shared_source(repository.settings.source, plan.id)
         _, along = chunk_sizes(dataset, variable)
         blocks = list(reading_grid(grid, along).blocks())
-        results = mapper(partial(_capture_block, plan, variable.name), blocks)
+        # What is said of the source may be long, and is no matter to a worker.
+        told = replace(plan, description={}, notes=())
+        results = mapper(partial(_capture_block, told, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in STATISTICS}
         for block, (found, table, entries, failed) in zip(blocks, results, strict=True):

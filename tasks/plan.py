@@ -89,12 +89,12 @@ def plan_capture(
     with open_source(settings.source) as dataset:
         check_source(dataset, repository.frame, settings)
         folder = fresh_id(len(repository.records))
-        observed = observe(dataset, repository.state, folder)
         if settings.source.kind == "state":
             times = _time_of_state(repository, now)
             if not times and not _is_unfinished(repository):
                 return None
             nothing: list[int | None] = [None] * len(times)
+            observed = observe(dataset, repository.state, folder)
             return _plan(repository, times, nothing, None, b"", 0, folder, observed)
         found = instants(dataset, settings)
         newest = {s.instant: s.step for s in repository.state.kept}
@@ -105,6 +105,7 @@ def plan_capture(
             return None
         taken = order[: _limit(settings)]
         raw = raw_times(dataset, settings, found, taken).tobytes()
+        observed = observe(dataset, repository.state, folder)
     times = [int(found[k]) for k in taken]
     revises = [again.get(t) for t in times]
     left = order.size - taken.size
