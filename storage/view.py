@@ -229,8 +229,9 @@ def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Des
     """
     state, settings = repository.state, repository.settings
     shadows = {s.id: s.step for s in repository.shadows}
-    steps = [p.step if p.step is not None else shadows[str(p.shadow)] for p in planes]
-    number = repository.captured[max(steps)].description if steps else None
+    steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
+    known = [step for step in steps if step is not None]
+    number = repository.captured[max(known)].description if known else None
     found = state.description(number)
     if state.changes and (len(planes) > 1 or is_predicted(planes)):
         variables = {
