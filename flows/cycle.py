@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gnomon.flows import checks, steps
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
-from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound, Unreadable
+from gnomon.storage.errors import Conflict, GnomonError, Integrity, Moved, NotFound, Unreadable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.tasks.plan import CapturePlan
@@ -23,7 +23,9 @@ __all__ = ["Call", "Cycle", "UpdateReport"]
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-"""How often a capture, or a shadow, is begun again because of what others have committed."""
+"""How often a capture, or a shadow, is begun again because of what others have done meanwhile."""
+REPEATS = 8
+"""How often one run looks at several steps of one time that the source has."""
 
 
 class Call(Protocol):
@@ -55,6 +57,11 @@ class UpdateReport:
     unread: list[dict[str, str]] = field(default_factory=list)
     """States that were left out, as the source holds them damaged: `valid_time` and `error`; the
     next run tries again."""
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    """Steps whose time is missing or not believed: `positions` in the source, `value` as it tells
+    it, `valid_time` and `reason`; each is captured once it is mended, or accepted."""
+    waiting: dict[str, Any] | None = None
+    """Steps that are laid out in the source and have no value yet: `count`, `first`, `last`."""
     notes: list[str] = field(default_factory=list)
     """What the source has changed of its attributes and fixed variables since the last capture."""
     refit: dict[str, str] = field(default_factory=dict)
@@ -106,6 +113,7 @@ class Cycle:
         self._settings = settings
         self._call = call
         self._outbox = outbox
+        self._empty: set[int] = set()
         self.report = UpdateReport(url)
         """What was done so far; true at any moment, also where the run fails."""
 
@@ -160,8 +168,8 @@ class Cycle:
                 raise
             raise Conflict(f"the repository was pruned meanwhile: {error}") from error
 
-    def _begin_again(self, what: str, error: Conflict, attempt: int) -> None:
-        """Note that something is done again; raise the conflict if it happens too often."""
+    def _begin_again(self, what: str, error: Conflict | Moved, attempt: int) -> None:
+        """Note that something is done again; raise the error if it happens too often."""
         if attempt == ATTEMPTS - 1:
             raise error
         self.report.repeated.append(f"{what}: {error}")
@@ -171,35 +179,51 @@ class Cycle:
 
     def _capture_all(self, now: int | None, until: int | None, compare: int | None) -> None:
         revised = self._call(steps.revisions, self._url, compare) if compare != 0 else ()
-        attempt = 0
+        repeated = self._call(steps.repeats, self._url) if compare != 0 else {}
+        attempt = repeats = 0
         left_out: frozenset[int] = frozenset()
         while True:
             planned = steps.plan(
-                self._url, now, until, revised, left_out=left_out, again=attempt > 0
+                self._url, now, until, revised, repeated, left_out=left_out, again=attempt > 0
             )
-            if planned is None or not planned.instants:
+            if planned is None:
                 return
             self.report.notes = list(dict.fromkeys([*self.report.notes, *planned.notes]))
+            self.report.left_out = [step.to_json() for step in planned.left_out]
+            left_out |= planned.empty
+            self._wait(planned.empty, planned.never)
+            if not planned.instants:
+                return
             try:
                 with self._reading(planned.sequence):
-                    unread = self._capture(planned)
-            except Conflict as error:
+                    not_taken = self._capture(planned)
+            except (Conflict, Moved) as error:
                 self._begin_again("capture", error, attempt)
                 attempt += 1
                 continue
             attempt = 0
-            if unread:
-                left_out |= unread
+            if not_taken:
+                left_out |= not_taken
                 continue
             revised = tuple(step for step in revised if step not in planned.revises)
-            if not planned.remaining:
+            if planned.duplicates or not repeated.keys().isdisjoint(planned.revises):
+                repeats += 1  # of one time, each may hold other data
+                repeated = self._call(steps.repeats, self._url) if repeats < REPEATS else {}
+            if not planned.remaining and not repeated:
                 return
 
     def _capture(self, planned: CapturePlan) -> frozenset[int]:
-        """Capture what was planned; returns the instants that cannot be read, and then does not."""
+        """Capture what was planned; returns the instants that cannot be read, or have no value yet.
+
+        Then it captures nothing: the others are planned anew.
+        """
         found = self._call(steps.capture, self._url, planned)
         if found.unread:
             return self._leave_out(planned, found.unread)
+        if found.empty:
+            empty = frozenset(planned.instants[k] for k in found.empty)
+            self._wait(empty, planned.never)
+            return empty
         judgement = self._call(checks.check_actual, self._url, found, self._settings)
         sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
         calendar = Repository.open(self._url).settings.calendar
@@ -226,6 +250,17 @@ class Cycle:
             self.report.unread.append({"valid_time": time, "error": error})
             logger.warning("left out valid_time=%s because=%s", time, error)
         return frozenset(planned.instants[position] for position in unread)
+
+    def _wait(self, empty: frozenset[int], never: tuple[int, ...]) -> None:
+        """Note which steps have no value yet, those seen before in this run among them."""
+        self._empty |= empty
+        if not self._empty and not never:
+            return
+        count, *ends = never or (0,)
+        ends = sorted([*ends, *self._empty])
+        calendar = Repository.open(self._url).settings.calendar
+        first, last = (format_instant(ends[k], calendar) for k in (0, -1))
+        self.report.waiting = {"count": count + len(self._empty), "first": first, "last": last}
 
     # Shadow ----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ returns plain values.  Those that work on chunks take a mapper, which says where
 worked on.  What commits is called ``keep_...``, and is never done by a worker.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,22 +18,22 @@ from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.conflicts import ATTEMPTS
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import Conflict, InvalidInput
+from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
 from gnomon.storage.model import SUSPECT
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant, parse, period
+from gnomon.storage.times import clock, format_instant, parse, period
 from gnomon.tasks.capture import Capture, commit_capture
 from gnomon.tasks.capture import capture as capture_chunks
-from gnomon.tasks.features import MIN_CAPTURES, Features
+from gnomon.tasks.features import MIN_CAPTURES, Features, is_believed
 from gnomon.tasks.features import features as find_features
 from gnomon.tasks.forecast import Learnt
 from gnomon.tasks.forecast import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
 from gnomon.tasks.materialize import withhold as rewrite_shadow
-from gnomon.tasks.plan import CapturePlan, plan_capture
+from gnomon.tasks.plan import CapturePlan, plan_capture, refuse_moved
 from gnomon.tasks.points import suspects
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.revisions import find_repeats, find_revisions
 from gnomon.tasks.work import Mapper
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "newest",
     "next_update",
     "plan",
+    "repeats",
     "revisions",
     "valid_time",
     "was_pruned",
@@ -71,7 +73,7 @@ def valid_time(url: str, time: str | None) -> int | None:
     """
     settings = Repository.open(url).settings
     if settings.source.kind == "state":
-        return parse(time or _now(), settings.calendar)
+        return parse(time, settings.calendar) if time else clock(_now(), settings.calendar)
     if time is not None:
         raise InvalidInput("an append source brings its own times; leave out --time")
     return None
@@ -125,11 +127,17 @@ def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]
     return find_revisions(Repository.open(url), mapper, count=count, rng=np.random.default_rng())
 
 
+def repeats(url: str, *, mapper: Mapper) -> dict[int, int]:
+    """Find times of which the source has several steps, and other data in one of them."""
+    return find_repeats(Repository.open(url), mapper)
+
+
 def plan(
     url: str,
     now: int | None = None,
     until: int | None = None,
     revised: tuple[int, ...] = (),
+    repeated: Mapping[int, int] = {},
     *,
     left_out: frozenset[int] = frozenset(),
     again: bool = False,
@@ -138,25 +146,45 @@ def plan(
 
     Parameters
     ----------
+    repeated
+        By capture: which of several steps of its time is to be captured as its revision.
     left_out
         Instants that the source cannot give now.
     again
         Another writer was first: it may have captured the state of a state source.
     """
     repository = Repository.open(url)
-    last = repository.timeline[-1].instant if repository.timeline else None
-    if again and now is not None and last is not None and last >= now:
+    if again and now in {step.instant for step in repository.state.kept}:
         return None
     if now in left_out:
         return None
-    return plan_capture(repository, now=now, until=until, revised=revised, left_out=left_out)
+    return plan_capture(
+        repository,
+        now=now,
+        until=until,
+        revised=revised,
+        repeats=repeated,
+        left_out=left_out,
+        clock=clock(_now(), repository.settings.calendar),
+    )
 
 
 def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
-    """Read and write the new states; commits nothing yet."""
+    """Read and write the new states; commits nothing yet.
+
+    Raises
+    ------
+    Moved
+        The source was changed meanwhile: what was read may be of other times.
+    """
     repository = Repository.open(url).at(planned.sequence)
-    found = capture_chunks(repository, planned, mapper)
-    if not repository.captured and not found.unread:
+    try:
+        found = capture_chunks(repository, planned, mapper)
+    except Unavailable:
+        refuse_moved(repository, planned)  # which would be why
+        raise
+    refuse_moved(repository, planned)
+    if not (repository.captured or found.unread or found.empty):
         for variable in repository.settings.variables:
             valid = found.statistics[variable.name]["valid_count"]
             if variable.forecast and not valid.any():
@@ -195,6 +223,8 @@ def is_shadowed(url: str) -> bool:
     """Tell whether the newest capture, and the newest verdict, are in a shadow already."""
     repository = Repository.open(url)
     record = repository.forecaster
+    if repository.shadows and not is_believed(repository, repository.shadows[-1].step):
+        return False
     later = repository.records[record.sequence + 1 :] if record else repository.records
     return not any(r.kind in ("capture", "verdict") for r in later)
 
@@ -279,5 +309,5 @@ def forecast_excuse(url: str) -> str:
     return "no forecast: no variable has enough valid values"
 
 
-ON_CHUNKS = {revisions, capture, features, forecast, materialize, withhold}
+ON_CHUNKS = {repeats, revisions, capture, features, forecast, materialize, withhold}
 """Steps that work on chunks, and so take a mapper."""

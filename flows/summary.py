@@ -24,6 +24,12 @@ def sentence(report: UpdateReport) -> str:
     if report.unread:
         count = _count(len(report.unread), "state")
         parts.append(f"{count} LEFT OUT, as the source is damaged there")
+    if report.waiting:
+        count = _count(report.waiting["count"], "step")
+        parts.append(f"{count} not filled yet, from {report.waiting['first']}")
+    if report.left_out:
+        count = _count(sum(step["count"] for step in report.left_out), "step")
+        parts.append(f"{count} LEFT OUT, as their time is missing or not believed")
     if report.repeated:
         parts.append(f"{len(report.repeated)} times done again because of other writers")
     if report.alerts_unsent:
@@ -54,7 +60,8 @@ def page(report: UpdateReport, failure: str = "") -> str:
         lines += ["", head, "| --- " * (leads + 1) + "|"]
         for name, values in report.confidence.items():
             lines.append(f"| {name} | " + " | ".join(map(_number, values)) + " |")
-    lines += _section("Left out", [f"{u['valid_time']}: {u['error']}" for u in report.unread])
+    left_out = [f"{u['valid_time']}: {u['error']}" for u in report.unread]
+    lines += _section("Left out", left_out + [step["text"] for step in report.left_out])
     lines += _section("Changes of the source", report.notes)
     lines += _section(
         "Alerts that were not sent",

@@ -316,32 +316,42 @@ def restore(
 def anomalies(
     repository: Place,
     accept: Annotated[
-        str | None, typer.Option(help="Time whose suspect chunks are true after all.")
+        str | None,
+        typer.Option(
+            help="What is true after all: a time, a period (2024-03, 2024-03-01/2024-03-10) or all."
+        ),
     ] = None,
     reject: Annotated[
-        str | None, typer.Option(help="Time whose chunks are not to be trusted.")
+        str | None,
+        typer.Option(help="What is not to be trusted: a time, or a period FIRST/LAST."),
     ] = None,
     variable: Annotated[str | None, typer.Option(help="Judge only this variable.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be judged; do nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List what the checks found wrong with captures, or judge it."""
     from gnomon.repository import open_repository
 
     opened = open_repository(repository)
+    wanted = [(at, accepted) for at, accepted in ((accept, True), (reject, False)) if at]
+    said = [opened.judging(at, accept=accepted, variable=variable) for at, accepted in wanted]
     judged = 0
-    if accept is not None:
-        judged += opened.judge(accept, accept=True, variable=variable)
-    if reject is not None:
-        judged += opened.judge(reject, accept=False, variable=variable)
+    for at, accepted in wanted if not dry_run else []:
+        judged += opened.judge(at, accept=accepted, variable=variable)
     found = opened.anomalies()
     if as_json:
-        print_json({"judged": judged, "anomalies": found})
+        print_json({"judged": judged, "verdicts": [v.to_json() for v in said], "anomalies": found})
         return
     from gnomon import report
 
-    if accept is not None or reject is not None:
-        report.note(f"{judged} chunks judged; the next 'gnomon update' learns accordingly")
-    report.print_anomalies(found)
+    for (_, accepted), verdict in zip(wanted, said, strict=True):
+        report.print_judged(verdict, accepted=accepted, dry_run=dry_run)
+    if not wanted or dry_run:
+        report.print_anomalies(found)
+    else:
+        report.print_anomalies([incident for incident in found if incident["open"]])
 
 
 @app.command()

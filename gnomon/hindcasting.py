@@ -17,7 +17,7 @@ from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source import open_source, read_states, source_path
-from gnomon.storage.timeaxis import instants
+from gnomon.storage.timeaxis import read_axis
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.features import traits_of
 from gnomon.tasks.forecasting import Departures, usable
@@ -26,6 +26,7 @@ from gnomon.tasks.hindcast import hindcast as evaluate
 from gnomon.tasks.refit import window_length
 from gnomon.tasks.replay import Replay, Series
 from gnomon.tasks.score import Report, Score, Scored
+from gnomon.tasks.sighting import judge
 from gnomon.tasks.work import SingleThreaded
 
 __all__ = ["forecasts", "hindcast", "open_replay"]
@@ -147,8 +148,8 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     )
     with open_source(wanted.source) as dataset:
         found, *_ = settings_of(dataset, wanted, kind="append")
-        times = instants(dataset, found)
-        order = np.argsort(times, kind="stable")
+        axis = read_axis(dataset, found)
+        times, order = axis.instants, judge(axis, found.calendar).order
         first = first_origin(len(order))
         if leads is None:
             cadence = identify_cadence(times[order], found.calendar, interval_s)

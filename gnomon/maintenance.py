@@ -81,6 +81,7 @@ class Maintenance:
                 "suspect_chunks": s.suspects,
                 "revises": s.revises,
                 "current": s.step in chosen,
+                "doubted": s.instant in seen.state.doubted,
                 "tags": list(s.tags),
             }
             for s in seen.state.kept

@@ -13,6 +13,7 @@ from rich.table import Table
 from gnomon.console import printing
 
 if TYPE_CHECKING:
+    from gnomon.judging import Judged
     from gnomon.repository import Progress as Callback
     from gnomon.tasks.points import RestorePoint
     from gnomon.tasks.score import Report
@@ -22,6 +23,7 @@ __all__ = [
     "note_match",
     "print_anomalies",
     "print_hindcast",
+    "print_judged",
     "print_points",
     "print_restored",
     "print_status",
@@ -165,6 +167,11 @@ def print_update(result: dict[str, Any]) -> None:
     if result["revised"]:
         note(f"{result['revised']} captured again: the source has changed them since")
     _print_notes(result["notes"])
+    if (waiting := result["waiting"]) is not None:
+        span = _span([waiting["first"], waiting["last"]][: waiting["count"]])
+        note(f"waiting for {waiting['count']} steps that have no value yet: {span}")
+    for step in result["left_out"]:
+        note(f"warning: {step['text']}")
     for state in result["unread"]:
         note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
     for incident in result["incidents"]:
@@ -209,8 +216,9 @@ def _finding(found: dict[str, Any]) -> str:
 
 def _incident(found: dict[str, Any]) -> str:
     chunks = ", ".join(found["chunks"][:_SHOWN])
+    where = f", chunks {chunks}" if chunks else ""
     return (
-        f"{found['severity']}: {found['variable']} at {found['valid_time']}, chunks {chunks}: "
+        f"{found['severity']}: {found['variable']} at {found['valid_time']}{where}: "
         f"{found['suspected_cause']} ({', '.join(found['expectations'])})"
     )
 
@@ -278,6 +286,31 @@ def print_restored(result: dict[str, Any]) -> None:
     if point.predicted:
         note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
     _print_notes(point.notes)
+
+
+def print_judged(verdict: "Judged", *, accepted: bool, dry_run: bool) -> None:
+    """Print what a verdict changes, and what follows from it."""
+    if not verdict.chunks and not verdict.times:
+        note("there is nothing to accept" if accepted else "there is nothing to reject")
+        return
+    will = "would be" if dry_run else "are"
+    word = "trusted" if accepted else "suspect"
+    if verdict.chunks:
+        span = _span(verdict.captures)
+        note(f"{verdict.chunks} chunks of {len(verdict.captures)} captures ({span}) {will} {word}")
+    if accepted and verdict.revisions:
+        note(
+            f"{verdict.revisions} of the captures are revisions: they {will} served in place of "
+            "what was captured first, which is kept"
+        )
+    for time in verdict.times:
+        note(f"the time {time} {will} {'believed' if accepted else 'doubted'}")
+    if not dry_run:
+        note("the next 'gnomon update' learns accordingly")
+
+
+def _span(times: Sequence[str]) -> str:
+    return times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}"
 
 
 def print_anomalies(found: Sequence[dict[str, Any]]) -> None:

@@ -3,25 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import Cycle, UpdateReport
-from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.settings import Settings
-from gnomon.maintenance import Maintenance, Progress, utc
+from gnomon.judging import Judging
+from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
-from gnomon.storage import model
-from gnomon.storage.errors import NotFound
 from gnomon.storage.noted import advice
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
 from gnomon.tasks.expectation import unreadable
-from gnomon.tasks.points import Match, find_instant, suspects
+from gnomon.tasks.points import Match
 from gnomon.tasks.restore import Restored, restore, select
 from gnomon.tasks.work import Mapper
 
@@ -43,7 +39,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Maintenance):
+class GnomonRepository(Reading, Judging):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -165,82 +161,6 @@ class GnomonRepository(Reading, Maintenance):
         mapper = _mapper("blocks", workers or Settings().workers, progress)
         return restore(seen, point, target, plain=plain, mapper=mapper)
 
-    def anomalies(self) -> list[dict[str, Any]]:
-        """Return every incident, oldest first, each with whether it is still open.
-
-        An incident is open while one of its chunks is suspect, and the capture is kept.
-        """
-        eras = [self._repository.in_era(k) for k in range(len(self._repository.eras))]
-        times = [
-            {format_instant(s.instant, seen.settings.calendar): s.step for s in seen.state.kept}
-            for seen in eras
-        ]
-        found: list[dict[str, Any]] = []
-        newest = 0
-        for record in self._repository.records:
-            newest += record.kind == "era"
-            era = int(record.body.get("era", newest))
-            report = {} if record.kind == "verdict" else record.body.get("report", {})
-            for incident in report.get("incidents", []):
-                is_open = False
-                step = times[era].get(incident["valid_time"])
-                if step is not None and incident["severity"] == "critical":
-                    chunks = suspects(eras[era], step).get(incident["variable"], [])
-                    still = {"/".join(map(str, index)) for index in chunks}
-                    is_open = bool(still & set(incident["chunks"]))
-                found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
-            if record.kind == "verdict" and "judged_by" not in record.body:
-                found += _doubted(eras[era], record.body, record.committed_at)
-        return found
-
-    def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
-        """Accept the suspect chunks of a capture as true, or reject its trusted ones.
-
-        Returns how many chunks were judged.  The next update learns accordingly.
-
-        Parameters
-        ----------
-        accept
-            True: suspect chunks become trusted.  False: all chunks become suspect.
-        variable
-            Only of this variable.
-        """
-        instant = find_instant(self._repository, at)
-        versions = self._repository.state.versions(instant)
-        if not versions:
-            raise NotFound(f"{at!r} was not captured; only captures can be judged")
-        # The newest version is what a person sees in the source.
-        step = max(version.step for version in versions)
-        names = [v.name for v in self._repository.settings.variables]
-        if variable is not None and variable not in names:
-            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
-        status = model.TRUSTED if accept else model.SUSPECT
-        chunks = []
-        for found in self._repository.settings.variables:
-            if variable in (None, found.name):
-                now = self._repository.captures(found.name).status(step)
-                chunks += [
-                    {
-                        "variable": found.name,
-                        "step": step,
-                        "chunk": list(map(int, i)),
-                        "status": status,
-                    }
-                    for i in np.argwhere(now != status)
-                ]
-        body = {"reason": f"{'accepted' if accept else 'rejected'} by a person"}
-        body["judged_by"] = "person"
-
-        def judged(seen: Repository) -> tuple[Repository, int]:
-            left = [c for c in chunks if _status(seen, c) != status]
-            if left:
-                seen = seen.commit("verdict", {**body, "chunks": left}, utc())
-            return seen, len(left)
-
-        repository, count = self._repository.retried(judged)
-        self._adopt(repository)
-        return count
-
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""
         stored = self._repository
@@ -288,26 +208,6 @@ class GnomonRepository(Reading, Maintenance):
             "due": report.get("due"),
             "notes": list(unreadable(stored)),
         }
-
-
-def _status(seen: Repository, chunk: dict[str, Any]) -> int:
-    """Return the status of a chunk that a verdict names."""
-    statuses = seen.captures(chunk["variable"]).status(chunk["step"])
-    return int(statuses[tuple(chunk["chunk"])])
-
-
-def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
-    """Return the incidents of a verdict that no person gave, in the era that it is of."""
-    return [
-        incident.to_json()
-        | {
-            "open": not seen.captured[step].forgotten and bool(suspects(seen, step).get(variable)),
-            "recorded_at": recorded_at,
-        }
-        for (variable, step), incident in doubted_incidents(
-            seen, body["chunks"], body["reason"]
-        ).items()
-    ]
 
 
 def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:

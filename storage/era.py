@@ -16,7 +16,7 @@ from gnomon.storage.model import Kind, Settings
 from gnomon.storage.observed import check_source, differs
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source
-from gnomon.storage.timeaxis import instants
+from gnomon.storage.timeaxis import read_axis
 
 __all__ = ["begin_era", "settings_of"]
 
@@ -96,7 +96,7 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) 
     try:
         check_source(dataset, repository.frame, before)
         if before.source.time is not None:
-            instants(dataset, before)
+            read_axis(dataset, before)
     except GnomonError:
         return False
     if differs(dataset, repository.state):

@@ -8,7 +8,8 @@
     ├── Conflict         4   another was first, or a target exists; read again or choose another
     ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
     ├── Unavailable      6   a store did not answer; try again later
-    │   └── Unreadable   6   of a source, some bytes are damaged; go on without them
+    │   ├── Unreadable   6   of a source, some bytes are damaged; go on without them
+    │   └── Moved        6   a source was changed while it was read; read it again
     └── Format           7   of a format that this Gnomon does not read, newer or too old
 
 The number is the exit code of the command line.  Every text says what was found, what was
@@ -25,6 +26,7 @@ __all__ = [
     "GnomonError",
     "Integrity",
     "InvalidInput",
+    "Moved",
     "NotFound",
     "Unavailable",
     "Unreadable",
@@ -73,6 +75,10 @@ class Unavailable(GnomonError):
 
 class Unreadable(Unavailable):
     """A part of the source holds what nobody can decode; other parts may be well."""
+
+
+class Moved(Unavailable):
+    """The source was changed while it was read: its states may be of other times."""
 
 
 class Format(GnomonError):

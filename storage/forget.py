@@ -48,8 +48,11 @@ class Forgotten:
 def guards(repository: Repository) -> dict[int, str]:
     """Return the captures that must not be given up, by number, and why."""
     found: dict[int, str] = {}
+    doubted = repository.state.doubted
     if repository.shadows:
-        found |= dict.fromkeys(repository.shadows[-1].bases, "base of the newest shadow")
+        bases = repository.shadows[-1].bases
+        is_used = repository.captured[repository.shadows[-1].step].instant not in doubted
+        found |= dict.fromkeys(bases if is_used else (), "base of the newest shadow")
     for variable in repository.settings.variables:
         stack = repository.captures(variable.name)
         left = np.ones(variable.grid.counts, bool)
@@ -115,12 +118,18 @@ def _by_policy(
         tags.setdefault(captured.instant, set()).update(captured.tags)
     times = {s.instant: s.step for s in repository.timeline}
     protected = {
-        times[repository.captured[step].instant]: reason for step, reason in guarded.items()
+        times[instant]: reason
+        for step, reason in guarded.items()
+        if (instant := repository.captured[step].instant) in times
     }
     candidates = [Candidate(s, t, tuple(sorted(tags[t]))) for t, s in times.items()]
     found = decide(candidates, policy, repository.settings.calendar, guarded=protected)
+    # What has a doubted time is for a person to give up: by its time no rule can tell.
+    doubted = [Decision(0, t, True, ("doubted time",)) for t in sorted(versions.keys() - times)]
     return tuple(
-        Decision(step, d.instant, d.keep, d.reasons) for d in found for step in versions[d.instant]
+        Decision(step, d.instant, d.keep, d.reasons)
+        for d in sorted((*found, *doubted), key=lambda d: d.instant)
+        for step in versions[d.instant]
     )
 
 

@@ -29,7 +29,7 @@ from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.source import open_source, read_state
 from gnomon.storage.text import pack_text
-from gnomon.storage.timeaxis import instants
+from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.writing import ShardPacker, units_of
 
 __all__ = ["Repaired", "repair"]
@@ -344,8 +344,9 @@ class _Shard:
             with open_source(settings.source) as dataset:
                 position = None
                 if settings.source.kind == "append":
-                    times = instants(dataset, settings)
-                    there = np.flatnonzero(times == self.repository.captured[step].instant)
+                    axis = read_axis(dataset, settings)
+                    wanted = self.repository.captured[step].instant
+                    there = np.flatnonzero((axis.instants == wanted) & ~axis.missing)
                     if not there.size:
                         return None
                     position = int(there[0])

@@ -8,12 +8,13 @@ types and the user wanted to go on: each era has settings and captures of its ow
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from gnomon.storage.believable import are_fresh, doubtful
 from gnomon.storage.bodies import check_learnt, check_predicted, check_report, folder_name
 from gnomon.storage.description import (
     Change,
@@ -28,6 +29,7 @@ from gnomon.storage.grid import Index
 from gnomon.storage.log import Record
 from gnomon.storage.model import MISSING, SUSPECT, TRUSTED, CapturedStep, Settings, Shadow
 from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, size
+from gnomon.storage.times import clock
 
 __all__ = ["State", "fold"]
 
@@ -53,6 +55,8 @@ class State:
     """By variable: the status of (step, chunk), where it was judged later."""
     accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
     """By variable: (step, chunk) that a person holds for true, believable or not."""
+    believed: frozenset[int] = frozenset()
+    """Valid times that a person holds for true, however far they are from the others."""
     places: frozenset[Place] = frozenset()
     """Where captures were written that were not pruned since; stale ones too."""
     folders: dict[str, int] = field(default_factory=dict)
@@ -97,14 +101,39 @@ class State:
         return tuple(sorted(kept, key=lambda s: (s.instant, s.step)))
 
     @cached_property
+    def doubted(self) -> frozenset[int]:
+        """Valid times of kept captures that are not believed beside the others.
+
+        Such a capture stays, and is shown, but nothing hangs on it: it is not on the timeline.
+        """
+        first: dict[int, CapturedStep] = {}
+        for step in self.kept:
+            first.setdefault(step.instant, step)
+        steps = list(first.values())
+        if not steps:
+            return frozenset()
+        instants = np.fromiter(first, np.int64, len(first))
+        times = [step.captured_at for step in steps]
+        calendar = self.settings.calendar
+        doubted = doubtful(
+            instants,
+            now=clock(max(times), calendar),
+            fresh=partial(are_fresh, instants, times, calendar),
+        )
+        return frozenset(instants[doubted].tolist()) - self.believed
+
+    @cached_property
     def timeline(self) -> tuple[CapturedStep, ...]:
         """One kept capture per valid time, in order: what is learnt from, and restored first.
 
         Of several versions of a time it is the one with the fewest suspect chunks, and of equals
-        the newest.
+        the newest.  A time that is doubted is not there.
         """
         found: dict[int, CapturedStep] = {}
+        doubted = self.doubted
         for step in self.kept:
+            if step.instant in doubted:
+                continue
             before = found.get(step.instant)
             if before is None or step.suspects <= before.suspects:
                 found[step.instant] = step
@@ -117,7 +146,9 @@ class State:
         new = self.captured[len(before.captured) :]
         instants = [s.instant for s in (*before.kept[-1:], *new)]
         if all(a < b for a, b in pairwise(instants)):
-            vars(self).update(kept=(*before.kept, *new), timeline=(*before.timeline, *new))
+            vars(self).update(kept=(*before.kept, *new))
+            if not before.doubted and not self.doubted:
+                vars(self).update(timeline=(*before.timeline, *new))
 
     def pruned(self) -> "State":
         """Return the state after a prune: only what is live is there."""
@@ -226,6 +257,7 @@ class _Folding:
         self._forecaster: Record | None = None
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
+        self._believed: set[int] = set()
         self._places: set[Place] = set()
         self._folders: dict[str, int] = {}
         self._forecasters: set[str] = set()
@@ -246,6 +278,7 @@ class _Folding:
         made._forecaster = state.forecaster
         made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         made._accepted = {n: set(v) for n, v in state.accepted.items()}
+        made._believed = set(state.believed)
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
@@ -263,6 +296,7 @@ class _Folding:
             self._forecaster,
             self._verdicts,
             {name: frozenset(chunks) for name, chunks in self._accepted.items()},
+            frozenset(self._believed),
             frozenset(self._places),
             dict(self._folders),
             frozenset(self._forecasters),
@@ -378,6 +412,9 @@ class _Folding:
     def _verdict(self, body: dict[str, Any]) -> None:
         check_report(body.get("report", {}))
         by_person = "judged_by" in body
+        if by_person:
+            self._believed.update(items(body.get("times", []), "times", whole))
+            self._believed.difference_update(items(body.get("doubted", []), "doubted", whole))
         for entry in body["chunks"]:
             (step,) = self._numbers([entry["step"]])
             key = (step, items(entry["chunk"], "chunk", size))

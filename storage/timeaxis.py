@@ -1,5 +1,10 @@
-"""The time axis of an append source: which state is of when, whatever the units it is told in."""
+"""The time axis of an append source: which state is of when, whatever the units it is told in.
 
+Times are data, so some may be missing or wrong.  Here they are read; a value that stands for none
+is masked, and whether the others are believed is told by :mod:`gnomon.storage.believable`.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +16,50 @@ from gnomon.storage.model import Settings
 from gnomon.storage.source import ADVICE, native
 from gnomon.storage.times import decode, encode, parse
 
-__all__ = ["instants", "raw_times"]
+__all__ = ["TimeAxis", "read_axis"]
 
 
-def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
-    """Return the valid times of an append source, whatever the units that it tells them in.
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """The times of a source, by position."""
+
+    raw: NDArray[np.generic]
+    """(T,) as the source tells them."""
+    instants: NDArray[np.int64]
+    """(T,) microseconds since 1970 in the calendar of the settings; 0 where there is none."""
+    missing: NDArray[np.bool_]
+    """(T,) whether the value stands for no time: NaN, a fill value, or beyond all dates."""
+    units: str
+    """CF units of the raw times."""
+    calendar: str
+    """Calendar of the raw times."""
+
+    def told(self, settings: Settings, positions: NDArray[np.intp]) -> NDArray[np.generic]:
+        """Return some times as they are told at init, whose attributes are kept.
+
+        Raises
+        ------
+        InvalidInput
+            The units and the type of init cannot express one of them.
+        """
+        dtype = np.dtype(settings.time_dtype)
+        before = settings.time_units, _calendar({"calendar": settings.calendar})
+        if (self.units, self.calendar) == before and self.raw.dtype == dtype:
+            return self.raw[positions]
+        wanted = self.instants[positions]
+        told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
+        if told.dtype != dtype or not np.array_equal(
+            decode(told, settings.time_units, settings.calendar), wanted
+        ):
+            raise InvalidInput(
+                f"the source tells its times in {self.units!r} now; in {settings.time_units!r} as "
+                f"{dtype.str}, as at init, they cannot all be told; {ADVICE}"
+            )
+        return told
+
+
+def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:
+    """Return the valid times of an append source.
 
     Raises
     ------
@@ -28,55 +72,76 @@ def instants(dataset: xr.Dataset, settings: Settings) -> NDArray[np.int64]:
         raise InvalidInput(f"the source lost its time coordinate {name!r} since init; {ADVICE}")
     time = dataset.variables[name]
     units, calendar = _told_in(time, settings)
-    found = decode(np.asarray(time.values), units, calendar)
+    raw = native(np.asarray(time.values))
+    instants, missing = _decoded(raw, _missing(raw, time), units, calendar)
     before = _calendar({"calendar": settings.calendar})
     if calendar != before:
         alike = {calendar, before} == {"standard", "proleptic_gregorian"}
-        if not alike or found.min(initial=_GREGORIAN) < _GREGORIAN:
+        if not alike or instants[~missing].min(initial=_GREGORIAN) < _GREGORIAN:
             raise InvalidInput(
                 f"the calendar of the source's time coordinate {name!r} is {calendar!r}, it was "
                 f"{before!r} at init; {ADVICE}"
             )
-    return found
+    return TimeAxis(raw, instants, missing, units, calendar)
 
 
-def raw_times(
-    dataset: xr.Dataset,
-    settings: Settings,
-    times: NDArray[np.int64],
-    positions: NDArray[np.intp],
-) -> NDArray[np.generic]:
-    """Return some times of an append source as they are told at init, whose attributes are kept.
+def _missing(raw: NDArray[np.generic], time: xr.Variable) -> NDArray[np.bool_]:
+    """Return which raw values stand for no time."""
+    if raw.dtype.kind not in "iufmM":
+        return np.zeros(raw.shape, bool)
+    missing = np.isnat(raw) if raw.dtype.kind in "mM" else np.isnan(raw)
+    fills = [time.attrs.get(k) for k in ("_FillValue", "missing_value")]
+    fills.append(_UNWRITTEN.get(raw.dtype.str.lstrip("<|")))
+    for fill in fills:
+        # Zarr has 0 where nobody chose a fill value, and there a series may begin.
+        if fill is not None and np.any(np.asarray(fill) != 0):
+            missing |= np.isin(raw, np.asarray(fill).astype(raw.dtype))
+    return np.asarray(missing | _is_unwritten(raw))
 
-    Parameters
-    ----------
-    times
-        int64 (T,), all that `instants` found.
-    positions
-        Those that are wanted.
 
-    Raises
-    ------
-    InvalidInput
-        The units and the type of init cannot express one of them.
+_UNWRITTEN = {
+    "i4": -(2**31) + 1,
+    "i8": -(2**63) + 2,
+    "u4": 2**32 - 1,
+    "u8": 2**64 - 2,
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+}
+"""What NetCDF has where nothing was written, whether the file says so or not."""
+
+
+def _is_unwritten(raw: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which values are the zeros of an array that was made longer and not filled yet.
+
+    They are at the end, and a leap back from the value before them: a series that counts down goes
+    to zero by its step, and one that begins anew goes on from there.
     """
-    time = dataset.variables[settings.source.time]
-    dtype = np.dtype(settings.time_dtype)
-    raw = native(np.asarray(time.values))
-    units, calendar = _told_in(time, settings)
-    before = settings.time_units, _calendar({"calendar": settings.calendar})
-    if (units, calendar) == before and raw.dtype == dtype:
-        return raw[positions]
-    wanted = times[positions]
-    told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
-    if told.dtype != dtype or not np.array_equal(
-        decode(told, settings.time_units, settings.calendar), wanted
-    ):
-        raise InvalidInput(
-            f"the source tells its times in {units!r} now; in {settings.time_units!r} as "
-            f"{dtype.str}, as at init, they cannot all be told; {ADVICE}"
-        )
-    return told
+    unwritten = np.zeros(raw.shape, bool)
+    written = np.flatnonzero(raw) if raw.dtype.kind in "iuf" else np.empty(0, np.intp)
+    if written.size > 1:
+        last = int(written[-1])
+        usual = float(np.median(np.abs(np.diff(raw[: last + 1].astype(np.float64)))))
+        unwritten[last + 1 :] = float(raw[last]) > 1.5 * usual
+    return unwritten
+
+
+def _decoded(
+    raw: NDArray[np.generic], missing: NDArray[np.bool_], units: str, calendar: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return instants and mask; what the units cannot tell a date of is missing too."""
+    decode(np.zeros(1), units, calendar)  # units that are none are nobody's fault but theirs
+    instants, missing = np.zeros(raw.shape, np.int64), missing.copy()
+    pending = [np.flatnonzero(~missing)]
+    while pending:
+        places = pending.pop()
+        try:
+            instants[places] = decode(raw[places], units, calendar)
+        except InvalidInput:  # one that is beyond all dates does not take the others along
+            if places.size == 1:
+                missing[places] = True
+            else:
+                pending += np.array_split(places, 2)
+    return instants, missing
 
 
 def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:

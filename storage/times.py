@@ -19,6 +19,7 @@ __all__ = [
     "EPOCH",
     "SECOND",
     "chronological",
+    "clock",
     "decode",
     "encode",
     "format_instant",
@@ -78,7 +79,7 @@ def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[n
     """Return the instants of numbers of units of `size` microseconds since one.
 
     A date object for each, as `cftime` makes, takes far longer. Fractions are rounded as it does:
-    to microseconds, and where one is missing to a second, to that.
+    to microseconds, and where that is one off a second, towards the second.
     """
     longs = raw.astype(np.longdouble) * size
     if not (np.abs(longs + start) < 2**63).all():
@@ -86,8 +87,11 @@ def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[n
     if raw.dtype.kind in "iu":
         return np.asarray(raw.astype(np.int64) * size + start)
     counts = np.rint(longs).astype(np.int64)
-    rest = counts % SECOND
-    return np.asarray(counts + start + np.where(rest == 1, -1, np.where(rest == SECOND - 1, 1, 0)))
+    if size >= SECOND:
+        rest = counts % SECOND
+        counts = np.where(rest == 1, np.floor(longs).astype(np.int64), counts)
+        counts = np.where(rest == SECOND - 1, np.ceil(longs).astype(np.int64), counts)
+    return np.asarray(counts + start)
 
 
 def _decode_dates(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.int64]:
@@ -173,6 +177,15 @@ def period(text: str, calendar: str) -> tuple[int, int]:
             f"{text!r} is not a date of the calendar {calendar!r}: {error}"
         ) from error
     return start - ahead, stop - ahead
+
+
+def clock(text: str, calendar: str) -> int:
+    """Return a wall-clock time as an instant of any calendar, of which some lack its day."""
+    try:
+        return parse(text, calendar)
+    except InvalidInput:
+        year, month, day = text[:10].split("-")
+        return parse(f"{year}-{month}-{int(day) - 1:02d}{text[10:]}", calendar)
 
 
 def _offset(text: str) -> int:

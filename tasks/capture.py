@@ -4,10 +4,8 @@ Workers read one block of the source, write its residuals and return the index r
 statistics; nothing is captured before :func:`commit_capture` has put the log record.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,12 @@ from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
 from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
-from gnomon.storage.errors import Conflict, Integrity, Unreadable
+from gnomon.storage.errors import Integrity, Unreadable
 from gnomon.storage.frame import encode_variable
-from gnomon.storage.grid import Block, Grid, Index, cut
+from gnomon.storage.grid import Block, Index, cut
 from gnomon.storage.meaning import new_fills
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
-from gnomon.storage.observed import check_source, observe, refuse_filled
+from gnomon.storage.observed import refuse_filled
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import (
@@ -36,7 +34,8 @@ from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.plan import CapturePlan, refuse_redescribed
+from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.statistics import (
     STATISTICS,
     WINDOW,
@@ -47,10 +46,7 @@ from gnomon.tasks.statistics import (
 from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, readable_rows
 from gnomon.tasks.work import Mapper
 
-__all__ = ["Capture", "capture", "commit_capture", "reading_grid", "spans"]
-
-SPAN_BYTES = 2**27
-"""Of a source that is chunked along time, as much of a block is read at once."""
+__all__ = ["Capture", "capture", "commit_capture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,8 @@ class Capture:
     unread: dict[int, str] = field(default_factory=dict)
     """Positions of planned states that the source cannot give, and why: nothing else is valid then,
     and the others are to be planned anew."""
+    empty: frozenset[int] = frozenset()
+    """Positions of planned states that have no value yet: the same holds then."""
 
 
 def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
@@ -105,8 +103,9 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
         statistics[variable.name] = columns
     release_source()
-    if unread:
-        return Capture(plan, {}, {}, {}, frozenset(), unread)
+    empty = frozenset() if unread else _empty(repository, plan, statistics)
+    if unread or empty:
+        return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
     return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
 
 
@@ -115,17 +114,31 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
 
     Raises
     ------
-    Conflict
+    Moved
         The source describes itself otherwise than at the plan: plan again.
     """
     dataset = shared_source(repository.settings.source, plan.id)
-    check_source(dataset, repository.frame, repository.settings)
-    if observe(dataset, repository.state, plan.id).change.to_json() != plan.description:
-        raise Conflict("the source changed its attributes while it was read; run it again")
+    refuse_redescribed(repository, plan, dataset)
     for name, entry in plan.description.get("fixed", {}).items():
         if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
             continue
         batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
+
+
+def _empty(
+    repository: Repository, plan: CapturePlan, statistics: dict[str, dict[str, NDArray[Any]]]
+) -> frozenset[int]:
+    """Return which new states of an append source have no value in any variable: yet to come."""
+    forecast = [v.name for v in repository.settings.variables if v.forecast]
+    if plan.positions is None or not forecast:
+        return frozenset()
+    counts = [
+        statistics[name][column].reshape(len(plan.instants), -1).sum(axis=1)
+        for name in forecast
+        for column in ("valid_count", "infinite_count")
+    ]
+    new = np.array([step is None for step in plan.revises])
+    return frozenset(np.flatnonzero(new & (np.sum(counts, axis=0) == 0)).tolist())
 
 
 def _reads(
@@ -138,18 +151,6 @@ def _reads(
     for found in rows.values():
         steps.update(np.unique(found[..., BASE]).tolist())
     return frozenset(s for s in steps if 0 <= s < len(repository.captured))
-
-
-def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
-    """Return a grid whose blocks hold whole shards and, where those are larger, source chunks.
-
-    A chunk of the source can only be read whole; a worker should not read it twice.
-    """
-    blocks = tuple(
-        shard * max(1, ceil(chunk / shard))
-        for shard, chunk in zip(grid.shards, source_chunks, strict=True)
-    )
-    return Grid(grid.shape, grid.chunks, blocks)
 
 
 def _repeated(
@@ -230,33 +231,6 @@ def _capture_block(
                 writer.put(k, [*taken])
             writer.finish(k)
     return rows, table, batch.entries, unread
-
-
-def spans(
-    positions: Sequence[int] | None, steps: int, block: Block, itemsize: int
-) -> Iterator[list[int]]:
-    """Yield the numbers of states that are read together: those of one source chunk.
-
-    Parameters
-    ----------
-    positions
-        Their indices along time in the source; None for the one state of a state source.
-    steps
-        Steps of a source chunk.
-    """
-    if positions is None:
-        yield [0]
-        return
-    size = prod(s.stop - s.start for s in block.cells) * itemsize
-    most = max(1, min(steps, SPAN_BYTES // max(1, size)))
-    span: list[int] = []
-    for k, position in enumerate(positions):
-        if span and (len(span) == most or position // steps != positions[span[0]] // steps):
-            yield span
-            span = []
-        span.append(k)
-    if span:
-        yield span
 
 
 @dataclass(slots=True)

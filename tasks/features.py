@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
-from gnomon.storage.model import Settings, Variable
+from gnomon.storage.log import Record
+from gnomon.storage.model import CapturedStep, Settings, Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import SECOND
 from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
@@ -45,6 +46,7 @@ __all__ = [
     "Features",
     "features",
     "gated",
+    "is_believed",
     "refit_reason",
     "traits_of",
     "window",
@@ -98,15 +100,31 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     if reason is not None:
         return reason
     known = repository.captured[int(record.body["step"])]
-    if repository.timeline[-1].instant < known.instant:
-        return "the newest capture that was learnt was forgotten"
-    changed = [r for r in repository.records[record.sequence :] if r.kind == "verdict"]
-    steps = (repository.captured[int(c["step"])] for r in changed for c in r.body["chunks"])
-    judged = any(step.instant <= known.instant for step in steps)
-    if judged:
-        return "a verdict changed what was learnt"
+    reason = _rewritten(repository, record, known)
+    if reason is not None:
+        return reason
     interval_s = Cadence.from_json(entry["cadence"]).interval_s
     return CHEAP if _is_cheap(repository, interval_s, share) else None
+
+
+def _rewritten(repository: Repository, record: Record, known: CapturedStep) -> str | None:
+    """Return what has changed of the captures that were learnt from; None if nothing."""
+    if not is_believed(repository, known.step):
+        return "the time of the newest capture that was learnt is doubted"
+    if repository.timeline[-1].instant < known.instant:
+        return "the newest capture that was learnt was forgotten"
+    verdicts = [r.body for r in repository.records[record.sequence :] if r.kind == "verdict"]
+    if any(body.keys() & {"times", "doubted"} for body in verdicts):
+        return "a verdict changed which times are believed"
+    steps = (repository.captured[int(c["step"])] for body in verdicts for c in body["chunks"])
+    if any(step.instant <= known.instant for step in steps):
+        return "a verdict changed what was learnt"
+    return None
+
+
+def is_believed(repository: Repository, step: int) -> bool:
+    """Tell whether the time of a capture is believed: else nothing may hang on it."""
+    return repository.captured[step].instant not in repository.state.doubted
 
 
 def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:

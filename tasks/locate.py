@@ -16,7 +16,7 @@ from gnomon.storage.times import SECOND, format_instant, period
 from gnomon.tasks import expectation
 from gnomon.tasks.cadence import Cadence
 
-__all__ = ["Match", "cadence_of", "find_instant", "locate", "match_of"]
+__all__ = ["Match", "cadence_of", "find_instant", "find_period", "locate", "match_of"]
 
 Match = Literal["exact", "nearest", "before"]
 """What a time that names no state stands for: nothing, the nearest state, or the one before."""
@@ -61,6 +61,35 @@ def find_instant(repository: Repository, text: str, *, match: Match = "exact") -
         It names none; the message says which are before and after it.
     """
     return _resolve([repository], text, match)[1]
+
+
+def find_period(repository: Repository, text: str) -> tuple[int, int]:
+    """Return the first instant of a period, and the one after its last.
+
+    Parameters
+    ----------
+    text
+        A (possibly partial) time; ``2024-03-01/2024-03-10``, both ends included; ``all``; or the
+        newest capture, ``latest``, and those before it.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, or ends before it begins.
+    """
+    calendar = repository.settings.calendar
+    if text.strip() == "all":
+        return -(2**63), 2**63
+    if (counted := _LATEST.fullmatch(text.strip())) is not None:
+        instant = _latest(repository, int(counted["before"] or 0))
+        return instant, instant + 1
+    first, slash, last = text.partition("/")
+    start, stop = period(first, calendar)
+    if slash:
+        stop = period(last, calendar)[1]
+    if stop <= start:
+        raise InvalidInput(f"{text!r} ends before it begins; write the earlier time first")
+    return start, stop
 
 
 def locate(repository: Repository, text: str, *, match: Match = "exact") -> tuple[Repository, int]:
@@ -157,7 +186,7 @@ def _inside(eras: list[Repository], start: int, stop: int) -> list[_State]:
     """Return the states of a period, in order; a time of several eras is of the newest."""
     states: dict[int, _State] = {}
     for seen in eras:
-        for step in seen.timeline:
+        for step in seen.state.kept:  # what has a doubted time is there as well
             if start <= step.instant < stop:
                 states.setdefault(step.instant, _State(step.instant, seen))
     # What an older era predicted counts only where nothing newer is known.

@@ -1,28 +1,37 @@
 """Plan: which states of the source one commit will capture, and against what they are coded."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.description import Change
+from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.model import CapturedStep, Settings
 from gnomon.storage.observed import Observed, check_source, observe
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source
-from gnomon.storage.timeaxis import instants, raw_times
+from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
+from gnomon.tasks.presence import choose
+from gnomon.tasks.sighting import LeftOut, Sighting, sight
 
-__all__ = ["CapturePlan", "plan_capture"]
+__all__ = ["CapturePlan", "plan_capture", "refuse_moved", "refuse_redescribed"]
 
 MAX_STEPS = 512
 """Steps of one commit at most; a longer history takes several."""
 MAX_ROWS = 2**19
 """Index rows of one commit, steps times chunks, at most, unless one step has more."""
+
+
+_UNSEEN = Observed(Change(), (), ())
+"""Of a source of which nothing is captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,14 @@ class CapturePlan:
     """What the source has changed of its attributes and fixed variables since the last capture."""
     description: dict[str, Any]
     """That change as JSON, to be kept with the captures; empty where nothing has changed."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Steps that are not captured, as their time is missing or not believed."""
+    duplicates: frozenset[int] = frozenset()
+    """Instants of the new states that the source has more than once: this is the first of each."""
+    empty: frozenset[int] = frozenset()
+    """Instants of new steps that were looked at and have no value yet."""
+    never: tuple[int, ...] = ()
+    """How many more of them were never written, the first instant and the last; or nothing."""
 
 
 def plan_capture(
@@ -63,7 +80,9 @@ def plan_capture(
     now: int | None = None,
     until: int | None = None,
     revised: tuple[int, ...] = (),
+    repeats: Mapping[int, int] = {},
     left_out: frozenset[int] = frozenset(),
+    clock: int | None = None,
 ) -> CapturePlan | None:
     """Find the states of the source that were never captured; None if there are none.
 
@@ -77,13 +96,18 @@ def plan_capture(
         Take no later valid time than this.
     revised
         Captures, by number, that the source has changed since: they are captured again.
+    repeats
+        By capture, which of the steps that have its time, counted from 0, is to be captured as
+        its revision.
     left_out
         Valid times, as instants, that the source cannot give now.
+    clock
+        The time now, an instant: times ahead of it are doubted.
 
     Raises
     ------
     InvalidInput
-        The source is not what it was at init, or it holds a time twice.
+        The source is not what it was at init.
     """
     settings = repository.settings
     with open_source(settings.source) as dataset:
@@ -96,21 +120,103 @@ def plan_capture(
             nothing: list[int | None] = [None] * len(times)
             observed = observe(dataset, repository.state, folder)
             return _plan(repository, times, nothing, None, b"", 0, folder, observed)
-        found = instants(dataset, settings)
+        seen = sight(repository, dataset, clock=clock)
         newest = {s.instant: s.step for s in repository.state.kept}
         # Others may have captured them again, or given them up, since they were looked at.
-        again = {i: s for s in revised if newest.get(i := repository.captured[s].instant) == s}
-        order = _fresh(repository, found, until, again, left_out)
-        if not order.size:
-            return None
-        taken = order[: _limit(settings)]
-        raw = raw_times(dataset, settings, found, taken).tobytes()
-        observed = observe(dataset, repository.state, folder)
-    times = [int(found[k]) for k in taken]
-    revises = [again.get(t) for t in times]
-    left = order.size - taken.size
-    positions = tuple(map(int, taken))
-    return _plan(repository, times, revises, positions, raw, left, folder, observed)
+        again = {
+            i: s
+            for s in (*revised, *repeats)
+            if newest.get(i := repository.captured[s].instant) == s
+        }
+        revised_times = sorted(i for i in again if until is None or i <= until)
+        revised_times = [i for i in revised_times if seen.positions(i)][: _limit(settings)]
+        fresh = _fresh(repository, seen, until, left_out)
+        most = _limit(settings) - len(revised_times)
+        chosen = choose(dataset, settings, fresh, most, np.random.default_rng())
+        nth = {i: repeats.get(again[i], -1) for i in revised_times}
+        places = {i: _position(seen.positions(i), nth[i]) for i in revised_times}
+        places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
+        times = sorted(places)
+        positions = tuple(places[t] for t in times)
+        raw = seen.axis.told(settings, np.array(positions, np.intp)).tobytes() if times else b""
+        observed = observe(dataset, repository.state, folder) if times else _UNSEEN
+    told = seen.left_out()
+    if not (times or told or chosen.empty.size or chosen.never.size):
+        return None
+    plan = _plan(
+        repository,
+        times,
+        [again.get(t) for t in times],
+        positions,
+        raw,
+        chosen.left,
+        folder,
+        observed,
+    )
+    twice = frozenset(t for t in times if t not in again and len(seen.positions(t)) > 1)
+    return replace(
+        plan,
+        left_out=told,
+        duplicates=twice,
+        empty=frozenset(seen.axis.instants[chosen.empty].tolist()),
+        never=tuple(_ends(seen.axis.instants[chosen.never])),
+    )
+
+
+def _ends(instants: NDArray[np.int64]) -> list[int]:
+    """Return how many there are, the first and the last; nothing if there are none."""
+    return [instants.size, int(instants.min()), int(instants.max())] if instants.size else []
+
+
+def _position(places: list[int], nth: int) -> int:
+    """Return the n-th of the positions of a time, the last one if there are fewer."""
+    return places[nth if -1 <= nth < len(places) else -1]
+
+
+def _nothing(repository: Repository, left_out: tuple[LeftOut, ...]) -> CapturePlan:
+    """Return a plan that captures nothing, and says what is left out."""
+    return replace(_plan(repository, [], [], (), b"", 0, "", _UNSEEN), left_out=left_out)
+
+
+def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
+    """Refuse what was read of a source whose times, or attributes, are others by now.
+
+    Raises
+    ------
+    Moved
+        A position of the plan is no longer of its time, or the source describes itself otherwise.
+    """
+    if not plan.instants:
+        return
+    with open_source(repository.settings.source) as dataset:
+        refuse_redescribed(repository, plan, dataset)
+        if plan.positions is None:
+            return
+        axis = read_axis(dataset, repository.settings)
+    for instant, position in zip(plan.instants, plan.positions, strict=True):
+        there = position < axis.instants.size and not axis.missing[position]
+        if not there or int(axis.instants[position]) != instant:
+            time = format_instant(instant, repository.settings.calendar)
+            raise Moved(
+                f"the source was changed while it was read: step {position} was {time} and is no "
+                "more; nothing of it was kept, run again when its writer is done"
+            )
+
+
+def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Dataset) -> None:
+    """Refuse a source whose attributes or fixed variables are not those of the plan.
+
+    Raises
+    ------
+    Moved
+        It describes itself otherwise: plan again.
+    """
+    check_source(dataset, repository.frame, repository.settings)
+    if observe(dataset, repository.state, plan.id).change.to_json() != plan.description:
+        raise Moved(
+            "the source changed its attributes while it was read; nothing of it was kept, run "
+            "again when its writer is done"
+        )
 
 
 def _plan(
@@ -173,34 +279,25 @@ def _time_of_state(repository: Repository, now: int | None) -> list[int]:
     """Return the time of a state source's capture; none to finish a run that stopped after it."""
     if now is None:
         raise InvalidInput("a state source needs the time of the capture; give --time")
-    last = repository.timeline[-1].instant if repository.timeline else None
-    if last is None or now > last:
+    if now not in {step.instant for step in repository.state.kept}:
         return [now]
-    if now == last and _is_unfinished(repository):
+    if now == repository.timeline[-1].instant and _is_unfinished(repository):
         return []
-    calendar = repository.settings.calendar
     raise InvalidInput(
-        f"the time {format_instant(now, calendar)} is not after the last "
-        f"capture {format_instant(last, calendar)}"
+        f"the state of {format_instant(now, repository.settings.calendar)} was captured already; "
+        "give another --time, or give that capture up by 'gnomon forget --capture'"
     )
 
 
 def _fresh(
-    repository: Repository,
-    found: NDArray[np.int64],
-    until: int | None,
-    again: dict[int, int],
-    left_out: frozenset[int],
+    repository: Repository, seen: Sighting, until: int | None, left_out: frozenset[int]
 ) -> NDArray[np.intp]:
-    """Return positions of the times to capture, in order of time."""
-    if np.unique(found).size != found.size:
-        raise InvalidInput("the source holds a time twice; remove the duplicate")
-    order = np.argsort(found, kind="stable")
+    """Return the positions of the steps that were never captured, in order of time."""
+    known = {s.instant for s in repository.captured} | left_out
+    fresh = ~np.isin(seen.times, np.fromiter(known, np.int64, len(known)))
     if until is not None:
-        order = order[found[order] <= until]
-    known = np.array([s.instant for s in repository.captured], np.int64)
-    fresh = ~np.isin(found[order], known) | np.isin(found[order], list(again))
-    return order[fresh & ~np.isin(found[order], list(left_out))]
+        fresh &= seen.times <= until
+    return seen.order[fresh]
 
 
 def _is_unfinished(repository: Repository) -> bool:

@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 _AS_CAPTURED = ("captured", "suspect", "revision")
 """Kinds that rest on nothing that was learnt."""
 
+DOUBTED = "the time of this capture is not believed; 'gnomon anomalies' says why"
+"""Note of a point of a time that is far from all others."""
+
 Patches = dict[tuple[str, Index], Patch]
 
 
@@ -79,8 +82,10 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     before = repository.state.before(instant, 1)
     if before:
         there.append(_last_capture(repository, instant, before[0], cadence))
+    if instant in repository.state.doubted:
+        there = [replace(p, notes=(*p.notes, DOUBTED)) for p in there]
     notes = unreadable(repository)
-    rested = (p if p.kind in _AS_CAPTURED else replace(p, notes=notes) for p in there)
+    rested = (p if p.kind in _AS_CAPTURED else replace(p, notes=(*p.notes, *notes)) for p in there)
     return best_first(list(rested))
 
 

@@ -13,7 +13,7 @@ from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.grid import Block, cut
-from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     check_unchanged,
@@ -21,14 +21,17 @@ from gnomon.storage.source import (
     open_source,
     read_states,
 )
-from gnomon.storage.timeaxis import instants
-from gnomon.tasks.capture import reading_grid, spans
+from gnomon.tasks.reading import reading_grid, spans
+from gnomon.tasks.sighting import sight
 from gnomon.tasks.trusted import readable_rows
 from gnomon.tasks.work import Mapper
 
-__all__ = ["find_revisions"]
+__all__ = ["find_repeats", "find_revisions"]
 
 logger = logging.getLogger(__name__)
+
+MOST_REPEATS = 32
+"""Times that a source has several steps of, the latest, that are looked at."""
 
 
 def find_revisions(
@@ -55,31 +58,66 @@ def find_revisions(
     newest = {step.instant: step for step in repository.state.kept}
     with open_source(repository.settings.source) as dataset:
         check_unchanged(dataset, repository.settings)
-        times = instants(dataset, repository.settings)
-    positions = {int(t): k for k, t in enumerate(times) if int(t) in newest}
-    steps = [newest[t] for t in sorted(positions)]
+        seen = sight(repository, dataset)
+    steps = [newest[t] for t in seen.times.tolist() if t in newest]
+    once = set(newest) - set(seen.twice)
+    steps = [step for step in steps if step.instant in once]
+    if not steps:
+        return ()
     if count is not None and len(steps) > count:
         drawn = rng.choice(len(steps) - 1, count - 1, replace=False)
         steps = [*(steps[k] for k in sorted(drawn)), steps[-1]]
     changed: set[int] = set()
+    positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
     for variable in repository.settings.variables:
-        left = [s for s in steps if s.step not in changed]
-        changed |= _changed(repository, variable, left, positions, mapper)
+        wanted = [(s, positions[s]) for s in positions if s not in changed]
+        changed |= {step for step, _ in _changed(repository, variable, wanted, mapper)}
     return tuple(sorted(changed))
 
 
+def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
+    """Return what a source holds that has several steps of one time, and other data in one.
+
+    Returns by capture, the newest of its time, which of the steps, counted from 0, holds what none
+    of the captures of that time does; of several such steps the first.  Of steps that hold the
+    same data there is nothing to be said.
+
+    Raises
+    ------
+    InvalidInput
+        The variables of the source are not what they were at init.
+    """
+    if repository.settings.source.kind == "state":
+        return {}
+    with open_source(repository.settings.source) as dataset:
+        check_unchanged(dataset, repository.settings)
+        seen = sight(repository, dataset)
+    versions: dict[int, list[int]] = {}
+    for step in repository.state.kept:
+        versions.setdefault(step.instant, []).append(step.step)
+    instants = [t for t in seen.twice if t in versions][-MOST_REPEATS:]
+    places = {t: seen.positions(t) for t in instants}
+    wanted = [(v, k) for t in instants for k in places[t] for v in versions[t]]
+    changed: set[tuple[int, int]] = set()
+    for variable in repository.settings.variables:
+        changed |= _changed(repository, variable, wanted, mapper)
+    found: dict[int, int] = {}
+    for instant in instants:
+        for nth, place in enumerate(places[instant]):
+            if all((version, place) in changed for version in versions[instant]):
+                found.setdefault(max(versions[instant]), nth)
+    return found
+
+
 def _changed(
-    repository: Repository,
-    variable: Variable,
-    steps: list[CapturedStep],
-    positions: dict[int, int],
-    mapper: Mapper,
-) -> set[int]:
+    repository: Repository, variable: Variable, wanted: list[tuple[int, int]], mapper: Mapper
+) -> set[tuple[int, int]]:
+    """Return which captures differ from the source: pairs of a capture and a position in it."""
     with open_source(repository.settings.source) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())
     pinned = (repository.location.url, repository.records[-1].sequence)
-    wanted = [(s.step, positions[s.instant]) for s in steps]
+    wanted = sorted(wanted, key=lambda pair: pair[1])
     results = mapper(partial(_changed_in_block, pinned, variable.name, wanted), blocks)
     for text in dict.fromkeys(text for _, unread in results for text in unread):
         logger.warning("not compared with what was captured: %s", text)
@@ -88,7 +126,7 @@ def _changed(
 
 def _changed_in_block(
     pinned: tuple[str, int], name: str, wanted: list[tuple[int, int]], block: Block
-) -> tuple[set[int], list[str]]:
+) -> tuple[set[tuple[int, int]], list[str]]:
     """Return which of the captures differ from the source in one block, and what was not read.
 
     Runs on a worker.
@@ -96,24 +134,29 @@ def _changed_in_block(
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
-    changed: set[int] = set()
+    changed: set[tuple[int, int]] = set()
     unread: list[str] = []
+    by_place: dict[int, list[int]] = {}
+    for step, place in wanted:
+        by_place.setdefault(place, []).append(step)
     with open_source(repository.settings.source) as dataset:
         steps, _ = chunk_sizes(dataset, variable)
-        positions = [position for _, position in wanted]
-        for span in spans(positions, steps, block, variable.numpy_dtype.itemsize):
+        places = sorted(by_place)
+        for span in spans(places, steps, block, variable.numpy_dtype.itemsize):
             try:
-                states = read_states(dataset, variable, [positions[k] for k in span], block.cells)
+                states = read_states(dataset, variable, [places[k] for k in span], block.cells)
             except Unreadable as error:
                 unread.append(str(error))
                 continue
             for j, k in enumerate(span):
-                raw, step = states[j, ...], wanted[k][0]
-                rows = readable_rows(captures, step)
-                if rows is None:
-                    continue
-                for index, _, cells in variable.grid.inner(block):
-                    if digest(name, index, cut(raw, cells)) != rows[index][DIGEST].tobytes():
-                        changed.add(step)
-                        break
+                digests = {
+                    index: digest(name, index, cut(states[j, ...], cells))
+                    for index, _, cells in variable.grid.inner(block)
+                }
+                for step in by_place[places[k]]:
+                    rows = readable_rows(captures, step)
+                    if rows is not None and any(
+                        rows[index][DIGEST].tobytes() != found for index, found in digests.items()
+                    ):
+                        changed.add((step, places[k]))
     return changed, unread

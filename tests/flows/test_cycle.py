@@ -332,11 +332,12 @@ def test_a_source_out_of_order_is_captured_in_order(grown: Case) -> None:
     assert sources.bits(history.sst.values) == sources.bits(grown.data.sst.values[:12])
 
 
-def test_a_time_twice_is_refused(grown: Case) -> None:
+def test_a_time_twice_with_the_same_data_is_captured_once(grown: Case) -> None:
     sources.overwrite(grown.source, grown.data.isel(time=[0, 1, 2, 2, 3]))
     made = gnomon.create(str(grown.folder / "twice"), "source.zarr")
-    with pytest.raises(InvalidInput, match="twice"):
-        made.backfill()
+    report = made.backfill()
+    assert (len(report.captured), report.revised) == (4, 0)
+    assert made.backfill().captured == []
 
 
 def test_two_captures_in_one_slot(grown: Case) -> None:

@@ -19,7 +19,7 @@ from gnomon.storage.source import (
     check_unchanged,
     open_source,
 )
-from gnomon.storage.timeaxis import instants, raw_times
+from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import decode, encode, format_instant, parse
 from gnomon.storage.view import Plane, raw_dataset
 from tests.storage.building import (
@@ -253,11 +253,11 @@ def test_a_source_that_changed_is_refused(
 def test_a_time_coordinate_that_changed_is_refused(attributes: Any, repository_path: Path) -> None:
     settings = Repository.open(str(repository_path)).settings
     dataset = undecoded(settings.source.url)
-    assert instants(dataset, settings).size == 4
+    assert read_axis(dataset, settings).instants.size == 4
     time = dataset["time"].copy()
     time.attrs = attributes
     with pytest.raises(InvalidInput, match="time coordinate"):
-        instants(dataset.assign_coords(time=time), settings)
+        read_axis(dataset.assign_coords(time=time), settings)
 
 
 @pytest.mark.parametrize("dtype", ["<f8", ">i4", "<i8"])
@@ -275,15 +275,15 @@ def test_times_are_the_same_in_whatever_form(
 ) -> None:
     settings = Repository.open(str(repository_path)).settings
     dataset = undecoded(settings.source.url)
-    times = instants(dataset, settings)
+    times = read_axis(dataset, settings).instants
     raw = encode(times.tolist(), units, calendar.lower(), np.dtype(dtype)).astype(dtype)
     time = xr.Variable("time", raw, {"units": units, "calendar": calendar})
     if not np.array_equal(decode(raw, units, calendar.lower()), times):
         pytest.skip("an integer cannot tell these")
     other = dataset.assign_coords(time=time)
-    np.testing.assert_array_equal(instants(other, settings), times)
+    np.testing.assert_array_equal(read_axis(other, settings).instants, times)
     chosen = np.array([3, 1])
-    told = raw_times(other, settings, times, chosen)
+    told = read_axis(other, settings).told(settings, chosen)
     assert told.dtype.str == settings.time_dtype
     np.testing.assert_array_equal(told, dataset["time"].values[chosen])
 
@@ -300,8 +300,8 @@ def test_counts_of_another_calendar_are_told_in_that_of_init(repository_path: Pa
     assert {a - b for a, b in zip(here.tolist(), there.tolist(), strict=True)} == {48}
     time = xr.Variable("time", there, old | {"calendar": "proleptic_gregorian"})
     other = dataset.assign_coords(time=time)
-    np.testing.assert_array_equal(instants(other, settings), times)
-    told = raw_times(other, replace(settings, time_dtype="<i8"), times, np.arange(4))
+    np.testing.assert_array_equal(read_axis(other, settings).instants, times)
+    told = read_axis(other, settings).told(replace(settings, time_dtype="<i8"), np.arange(4))
     np.testing.assert_array_equal(told, here)
 
 
@@ -311,10 +311,10 @@ def test_times_that_the_units_of_init_cannot_tell_are_refused(repository_path: P
     half = xr.Variable("time", np.arange(4) * 30, {"units": "minutes since 2000-01-01"})
     half.attrs["calendar"] = settings.calendar
     other = dataset.assign_coords(time=half)
-    times = instants(other, settings)
-    assert raw_times(other, settings, times, np.array([2])).tolist() == [1]
+    axis = read_axis(other, settings)
+    assert axis.told(settings, np.array([2])).tolist() == [1]
     with pytest.raises(InvalidInput, match=r"minutes since.*cannot all be told.*--new-era"):
-        raw_times(other, settings, times, np.array([1]))
+        axis.told(settings, np.array([1]))
 
 
 ROUNDED: dict[str, Callable[[Any], Any]] = {

@@ -11,7 +11,7 @@ import xarray as xr
 
 from gnomon.storage.check import check
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import Conflict, Integrity, InvalidInput
+from gnomon.storage.errors import Integrity, InvalidInput, Moved
 from gnomon.storage.forget import forget
 from gnomon.storage.prune import prune
 from gnomon.storage.repair import repair
@@ -343,7 +343,7 @@ def test_a_source_that_changes_between_plan_and_capture_is_planned_again(tmp_pat
         plan = planned(made)
         assert before.sizes["time"] == steps
         put(source, steps, of("t", comment="y"))
-        with pytest.raises(Conflict, match="while it was read"):
+        with pytest.raises(Moved, match="while it was read"):
             capture(made, plan, serial)
     made = capture_new(made)
     assert state(made, 4)["t"].attrs["comment"] == "y"

@@ -1,0 +1,222 @@
+"""The part of the Python API that judges: what the checks found, and what a person says of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gnomon.flows.doubts import doubted_incidents
+from gnomon.maintenance import Maintenance, utc
+from gnomon.storage import model
+from gnomon.storage.errors import GnomonError, NotFound
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import open_source
+from gnomon.storage.times import format_instant
+from gnomon.tasks.locate import find_period
+from gnomon.tasks.points import find_instant, suspects
+from gnomon.tasks.sighting import distance, sight
+from gnomon.validations.incidents import Incident
+
+__all__ = ["Judged", "Judging"]
+
+_REASONS = {True: "accepted by a person", False: "rejected by a person"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a person's verdict changes, or would change."""
+
+    captures: tuple[str, ...]
+    """Valid times of the captures of which chunks are judged."""
+    chunks: int
+    """Chunks of them whose status changes."""
+    revisions: int
+    """How many of the captures are revisions: accepted, they are served in place of the first."""
+    times: tuple[str, ...]
+    """Valid times that are believed from now on, or no more."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+class Judging(Maintenance):
+    """What the checks and the refits found, and the verdicts on it."""
+
+    def anomalies(self) -> list[dict[str, Any]]:
+        """Return every incident, oldest first, each with whether it is still open.
+
+        An incident is open while one of its chunks is suspect, and the capture is kept.  A capture
+        whose time is not believed is one too, of the time coordinate.
+        """
+        eras = [self._repository.in_era(k) for k in range(len(self._repository.eras))]
+        times = [
+            {format_instant(s.instant, seen.settings.calendar): s.step for s in seen.state.kept}
+            for seen in eras
+        ]
+        found: list[dict[str, Any]] = []
+        newest = 0
+        for record in self._repository.records:
+            newest += record.kind == "era"
+            era = int(record.body.get("era", newest))
+            report = {} if record.kind == "verdict" else record.body.get("report", {})
+            for incident in report.get("incidents", []):
+                is_open = False
+                step = times[era].get(incident["valid_time"])
+                if step is not None and incident["severity"] == "critical":
+                    chunks = suspects(eras[era], step).get(incident["variable"], [])
+                    still = {"/".join(map(str, index)) for index in chunks}
+                    is_open = bool(still & set(incident["chunks"]))
+                found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
+            if record.kind == "verdict" and "judged_by" not in record.body:
+                found += _doubted(eras[era], record.body, record.committed_at)
+        return [*found, *(incident for seen in eras for incident in _doubted_times(seen))]
+
+    def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
+        """Accept the suspect chunks of captures as true, or reject trusted ones.
+
+        Returns how many chunks and times were judged.  The next update learns accordingly.
+
+        Parameters
+        ----------
+        at
+            A time; ``2024-03-01/2024-03-10``, both ends included; or ``all``.  To accept, a partial
+            time such as ``2024-03`` is a period too; to reject, it must name one capture.
+        accept
+            True: suspect chunks become trusted, and so do doubted times, of captures and of steps
+            that were left out.  False: all chunks become suspect.
+        variable
+            Only of this variable.
+
+        Raises
+        ------
+        NotFound
+            Nothing was captured then, or there is no such variable.
+        """
+        names = [v.name for v in self._repository.settings.variables]
+        if variable is not None and variable not in names:
+            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
+        chosen = names if variable is None else [variable]
+        times = self._times(at, accept=accept) if variable is None else []
+        steps = self._steps(at, accept=accept, found=bool(times))
+
+        def judged(seen: Repository) -> tuple[Repository, int]:
+            chunks = _changes(seen, steps, chosen, model.TRUSTED if accept else model.SUSPECT)
+            body: dict[str, Any] = {"reason": _REASONS[accept], "judged_by": "person"}
+            body["chunks"] = chunks
+            known = seen.state.believed
+            left = [t for t in times if (t in known) != accept]
+            if left:
+                body["times" if accept else "doubted"] = left
+            if chunks or left:
+                seen = seen.commit("verdict", body, utc())
+            return seen, len(chunks) + len(left)
+
+        repository, count = self._repository.retried(judged)
+        self._adopt(repository)
+        return count
+
+    def judging(self, at: str, *, accept: bool, variable: str | None = None) -> Judged:
+        """Return what :meth:`judge` would change; changes nothing."""
+        seen = self._repository
+        names = [v.name for v in seen.settings.variables]
+        chosen = names if variable is None else [variable]
+        times = self._times(at, accept=accept) if variable is None else []
+        steps = self._steps(at, accept=accept, found=bool(times))
+        status = model.TRUSTED if accept else model.SUSPECT
+        chunks = _changes(seen, steps, chosen, status)
+        changed = sorted({int(c["step"]) for c in chunks})
+        calendar = seen.settings.calendar
+        return Judged(
+            tuple(format_instant(seen.captured[s].instant, calendar) for s in changed),
+            len(chunks),
+            sum(seen.captured[s].revises is not None for s in changed),
+            tuple(
+                format_instant(t, calendar) for t in times if (t in seen.state.believed) != accept
+            ),
+        )
+
+    def _steps(self, at: str, *, accept: bool, found: bool) -> list[int]:
+        """Return the captures of a period, of each time the newest version.
+
+        That is what a person sees in the source.
+        """
+        newest = {s.instant: s.step for s in self._repository.state.kept}
+        if not accept and "/" not in at and at.strip() != "all":
+            instant = find_instant(self._repository, at)
+            if instant not in newest:
+                raise NotFound(f"{at!r} was not captured; only captures can be judged")
+            return [newest[instant]]
+        start, stop = find_period(self._repository, at)
+        steps = [step for instant, step in newest.items() if start <= instant < stop]
+        if not steps and not found:
+            find_instant(self._repository, at)  # names what is before and after
+            raise NotFound(f"{at!r} was not captured; only captures can be judged")
+        return steps
+
+    def _times(self, at: str, *, accept: bool) -> list[int]:
+        """Return the doubted times of a period: of captures, and of what the source holds."""
+        seen = self._repository
+        start, stop = find_period(seen, at)
+        if not accept:
+            return sorted(t for t in seen.state.believed if start <= t < stop)
+        times = set(seen.state.doubted | seen.state.believed)
+        if seen.settings.source.kind == "append":
+            try:
+                with open_source(seen.settings.source) as dataset:
+                    sighted = sight(seen, dataset)
+                times.update(sighted.axis.instants[sighted.doubted].tolist())
+            except GnomonError:  # what was captured can be judged without it
+                pass
+        return sorted(t for t in times if start <= t < stop)
+
+
+def _changes(
+    seen: Repository, steps: list[int], names: list[str], status: int
+) -> list[dict[str, Any]]:
+    """Return what a verdict names: the chunks of captures that do not have a status yet."""
+    chunks = []
+    for name in names:
+        stack = seen.captures(name)
+        for step in steps:
+            if status == model.TRUSTED and not seen.captured[step].suspects:
+                continue
+            chunks += [
+                {"variable": name, "step": step, "chunk": list(map(int, i)), "status": status}
+                for i in np.argwhere(stack.status(step) != status)
+            ]
+    return chunks
+
+
+def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
+    """Return an incident for each capture whose time is not believed."""
+    calendar = seen.settings.calendar
+    believed = np.array([s.instant for s in seen.timeline], np.int64)
+    found = []
+    for step in seen.state.kept:
+        if step.instant in seen.state.doubted:
+            incident = Incident(
+                seen.settings.source.time or "time",
+                format_instant(step.instant, calendar),
+                (),
+                ("believable_time",),
+                "critical",
+                f"the time {distance(step.instant, believed, calendar)}: if it is right, accept "
+                f"it; else give it up by 'gnomon forget --capture {step.step}'",
+            )
+            found.append(incident.to_json() | {"open": True, "recorded_at": step.captured_at})
+    return found
+
+
+def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
+    """Return the incidents of a verdict that no person gave, in the era that it is of."""
+    return [
+        incident.to_json()
+        | {
+            "open": not seen.captured[step].forgotten and bool(suspects(seen, step).get(variable)),
+            "recorded_at": recorded_at,
+        }
+        for (variable, step), incident in doubted_incidents(
+            seen, body["chunks"], body["reason"]
+        ).items()
+    ]

@@ -1,0 +1,111 @@
+"""Presence: which steps of a source have any value yet.
+
+Stores are laid out ahead, with all times of a season, and filled step by step.  A step without any
+value is not yet there: it is waited for, and taken when it comes.  To find it, not the whole source
+is read each time: a Zarr store tells by its objects what was never written, and of the rest those
+that come next are looked at, and some by lot.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import Unreadable
+from gnomon.storage.grid import Grid
+from gnomon.storage.model import Settings
+from gnomon.storage.objects import objects_of
+from gnomon.storage.source import chunk_sizes, read_states
+from gnomon.tasks.reading import reading_grid, spans
+
+__all__ = ["choose", "has_values"]
+
+DRAWN = 64
+"""Steps that are looked at by lot, where none of those that come next is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Positions of new steps, in order of time."""
+
+    taken: NDArray[np.intp]
+    """To be captured; one that was not looked at may have no value either."""
+    empty: NDArray[np.intp]
+    """Looked at, and without any value."""
+    never: NDArray[np.intp]
+    """Of which no object of the source was ever written."""
+    left: int
+    """How many more may have values."""
+
+
+def choose(
+    dataset: xr.Dataset,
+    settings: Settings,
+    positions: NDArray[np.intp],
+    most: int,
+    rng: np.random.Generator,
+) -> Chosen:
+    """Choose which new steps to capture.
+
+    Parameters
+    ----------
+    positions
+        Of the steps that were never captured, in order of time.
+    most
+        How many are captured at once.
+    """
+    first, rest = positions[:most], positions[most:]
+    if not first.size or has_values(dataset, settings, first[-1:]).all():
+        return Chosen(first, first[:0], first[:0], int(rest.size))
+    written = _may_be_written(settings, positions)
+    never = positions[~written]
+    first, rest = np.split(positions[written], [most])
+    there = has_values(dataset, settings, first)
+    taken, empty = first[there], first[~there]
+    if not taken.size and rest.size:
+        drawn = np.sort(rng.choice(rest.size, min(DRAWN, rest.size), replace=False))
+        there = has_values(dataset, settings, rest[drawn])
+        taken, empty = rest[drawn][there], np.append(empty, rest[drawn][~there])
+        rest = np.delete(rest, drawn) if taken.size else rest[:0]
+    return Chosen(taken, empty, never, int(rest.size))
+
+
+def has_values(
+    dataset: xr.Dataset, settings: Settings, positions: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Tell which steps have a value in any cell of a variable that is forecast, shape (T,).
+
+    Read is chunk after chunk of the source, of the steps of which none was found yet.
+    """
+    there = np.zeros(positions.shape, bool)
+    order = np.argsort(positions)
+    for variable in (v for v in settings.variables if v.forecast):
+        steps, along = chunk_sizes(dataset, variable)
+        pieces = Grid(variable.shape, variable.chunks, variable.chunks)
+        for block in reading_grid(pieces, along).blocks():
+            left = order[~there[order]]
+            if not left.size:
+                return there
+            wanted = [int(k) for k in positions[left]]
+            for span in spans(wanted, steps, block, variable.numpy_dtype.itemsize):
+                try:
+                    states = read_states(dataset, variable, [wanted[k] for k in span], block.cells)
+                except Unreadable:  # damage is no absence; the capture will tell of it
+                    there[left[span]] = True
+                    continue
+                known = ~np.isnan(variable.to_physical(states)).reshape(len(span), -1)
+                there[left[span]] = known.any(axis=1)
+    return there
+
+
+def _may_be_written(settings: Settings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return of which steps something may have been written, as far as the objects tell."""
+    found = np.zeros(positions.shape, bool)
+    for variable in (v for v in settings.variables if v.forecast):
+        objects = objects_of(settings.source, variable)
+        rows = None if objects is None else objects.rows()
+        if objects is None or rows is None:
+            return np.ones(positions.shape, bool)
+        found |= np.isin(positions // objects.steps, np.fromiter(rows, np.intp, len(rows)))
+    return found

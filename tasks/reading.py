@@ -1,0 +1,50 @@
+"""Reading a source in pieces that fit in memory, each of its chunks once."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil, prod
+
+from gnomon.storage.grid import Block, Grid, Index
+
+__all__ = ["reading_grid", "spans"]
+
+SPAN_BYTES = 2**27
+"""Of a source that is chunked along time, as much of a block is read at once."""
+
+
+def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
+    """Return a grid whose blocks hold whole shards and, where those are larger, source chunks.
+
+    A chunk of the source can only be read whole; a worker should not read it twice.
+    """
+    blocks = tuple(
+        shard * max(1, ceil(chunk / shard))
+        for shard, chunk in zip(grid.shards, source_chunks, strict=True)
+    )
+    return Grid(grid.shape, grid.chunks, blocks)
+
+
+def spans(
+    positions: Sequence[int] | None, steps: int, block: Block, itemsize: int
+) -> Iterator[list[int]]:
+    """Yield the numbers of states that are read together: those of one source chunk.
+
+    Parameters
+    ----------
+    positions
+        Their indices along time in the source; None for the one state of a state source.
+    steps
+        Steps of a source chunk.
+    """
+    if positions is None:
+        yield [0]
+        return
+    size = prod(s.stop - s.start for s in block.cells) * itemsize
+    most = max(1, min(steps, SPAN_BYTES // max(1, size)))
+    span: list[int] = []
+    for k, position in enumerate(positions):
+        if span and (len(span) == most or position // steps != positions[span[0]] // steps):
+            yield span
+            span = []
+        span.append(k)
+    if span:
+        yield span

@@ -1,0 +1,204 @@
+"""Sighting: what the time axis of a source shows now, step by step: good, doubted, or no time.
+
+One bad step never stops the others: it is left out, told with its place and value, and taken once
+it is mended, or once a person says that it is right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.believable import DAY, doubtful, misplaced
+from gnomon.storage.repository import Repository
+from gnomon.storage.timeaxis import TimeAxis, read_axis
+from gnomon.storage.times import SECOND, format_instant
+from gnomon.storage.times import clock as wall_clock
+
+__all__ = ["LeftOut", "Sighting", "distance", "judge", "sight"]
+
+MOST_TOLD = 8
+"""Steps that are left out, of one reason, told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Steps of a source that are not captured, as their time is missing or not believed."""
+
+    positions: tuple[int, ...]
+    """Their places along time in the source."""
+    value: str
+    """The first one's time as the source tells it."""
+    valid_time: str | None
+    """The first one's valid time; None if it has none."""
+    reason: str
+    """Why."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form; of many positions the first, and how many there are."""
+        told = asdict(self) | {"positions": list(self.positions[:MOST_TOLD])}
+        return told | {"count": len(self.positions), "text": str(self)}
+
+    def __str__(self) -> str:
+        more = f" and {len(self.positions) - 1} more" if len(self.positions) > 1 else ""
+        when = f", {self.valid_time}" if self.valid_time else ""
+        return (
+            f"step {self.positions[0]}{more} of the source (time {self.value}{when}) {self.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The steps of a source."""
+
+    axis: TimeAxis
+    """All its times."""
+    doubted: NDArray[np.bool_]
+    """(T,) whether there is a time that is not believed."""
+    calendar: str
+    """Calendar of the instants."""
+
+    @cached_property
+    def good(self) -> NDArray[np.bool_]:
+        """(T,) whether a step may be captured."""
+        return ~self.axis.missing & ~self.doubted
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Positions of the good steps and their instants, by instant, then by position."""
+        places = np.flatnonzero(self.good)
+        places = places[np.argsort(self.axis.instants[places], kind="stable")]
+        return places, self.axis.instants[places]
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """Positions of the good steps by time, of each time the first."""
+        places, instants = self._sorted
+        return places[np.unique(instants, return_index=True)[1]]
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """Distinct instants of the good steps, increasing."""
+        return np.unique(self._sorted[1])
+
+    @property
+    def twice(self) -> list[int]:
+        """Instants that several good steps have."""
+        instants, counts = np.unique(self._sorted[1], return_counts=True)
+        return [int(t) for t in instants[counts > 1]]
+
+    def positions(self, instant: int) -> list[int]:
+        """Return the positions of the good steps of an instant, in order."""
+        places, instants = self._sorted
+        start, stop = np.searchsorted(instants, [instant, instant + 1])
+        return [int(k) for k in places[start:stop]]
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Return what is not captured, and why."""
+        told = []
+        if missing := np.flatnonzero(self.axis.missing).tolist():
+            told.append(self._left_out(missing, "has no time"))
+        doubted = np.flatnonzero(self.doubted).tolist()
+        told += [self._left_out([k], self._why(k)) for k in doubted[: MOST_TOLD - 1]]
+        if rest := doubted[MOST_TOLD - 1 :]:
+            told.append(self._left_out(rest, self._why(rest[0])))
+        return tuple(told)
+
+    def _left_out(self, positions: list[int], reason: str) -> LeftOut:
+        first = positions[0]
+        when = None
+        if not self.axis.missing[first]:
+            when = format_instant(int(self.axis.instants[first]), self.calendar)
+        return LeftOut(
+            tuple(positions), str(self.axis.raw[first]), when, f"is left out: it {reason}"
+        )
+
+    def _why(self, position: int) -> str:
+        return distance(
+            int(self.axis.instants[position]), self.axis.instants[self.good], self.calendar
+        )
+
+
+def distance(instant: int, others: NDArray[np.int64], calendar: str) -> str:
+    """Say how far a time that is not believed is from the others."""
+    if not others.size:
+        return "is far from all others"
+    ahead = others[others >= instant].min(initial=2**62)
+    behind = others[others <= instant].max(initial=-(2**62))
+    if ahead == behind or (ahead < 2**62 and behind > -(2**62)):
+        return "does not fit in the order of the times around it"
+    nearest, side = (int(ahead), "before") if ahead < 2**62 else (int(behind), "after")
+    other = format_instant(nearest, calendar)
+    return f"is {_length(abs(instant - nearest))} {side} {other}, the nearest of the others"
+
+
+def _length(microseconds: int) -> str:
+    """Return a length of time as people say it."""
+    for name, size in (("years", 365.2425 * DAY), ("days", DAY), ("hours", 3600 * SECOND)):
+        if microseconds >= 2 * size:
+            return f"{microseconds / size:.0f} {name}"
+    return f"{microseconds / SECOND:.0f} s"
+
+
+def sight(repository: Repository, dataset: xr.Dataset, *, clock: int | None = None) -> Sighting:
+    """Return the steps of an append source beside what was captured of it.
+
+    Parameters
+    ----------
+    clock
+        The time now, an instant of the repository's calendar; None: it is not asked.
+
+    Raises
+    ------
+    InvalidInput
+        The time coordinate is gone, or tells no times.
+    """
+    state = repository.state
+    axis = read_axis(dataset, repository.settings)
+    captured = {step.instant: step.captured_at for step in state.timeline}
+    return judge(axis, repository.settings.calendar, captured, state.believed, clock=clock)
+
+
+def judge(
+    axis: TimeAxis,
+    calendar: str,
+    captured: Mapping[int, str] = {},
+    believed: frozenset[int] = frozenset(),
+    *,
+    clock: int | None = None,
+) -> Sighting:
+    """Return which steps of a time axis are believed.
+
+    Parameters
+    ----------
+    captured
+        Instants that were captured, and when, wall-clock.
+    believed
+        Instants that a person holds for true.
+    clock
+        The time now, an instant; None: it is not asked.
+    """
+    known = np.fromiter(captured, np.int64, len(captured))
+    every = np.unique(np.concatenate([axis.instants[~axis.missing], known]))
+
+    def fresh(places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Tell which were, or would now be, captured within a day of their valid time."""
+        now = -(2**62) if clock is None else clock
+        near = []
+        for instant in every[places].tolist():
+            text = captured.get(instant)
+            near.append(abs((wall_clock(text, calendar) if text else now) - instant) <= DAY)
+        return np.array(near, bool)
+
+    apart = every[doubtful(every, now=clock, fresh=fresh)]
+    doubted = ~axis.missing & np.isin(axis.instants, apart)
+    order = np.flatnonzero(~axis.missing)
+    doubted[order] |= misplaced(axis.instants[order])
+    true = np.fromiter(believed, np.int64, len(believed))
+    return Sighting(
+        axis, doubted & ~np.isin(axis.instants, np.concatenate([known, true])), calendar
+    )
