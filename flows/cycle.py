@@ -66,7 +66,7 @@ class UpdateReport:
     waiting: dict[str, Any] | None = None
     """Steps that are laid out in the source and have no value yet: `count`, `first`, `last`."""
     notes: list[str] = field(default_factory=list)
-    """Differences of the source from what it was at init that do not matter."""
+    """What the source has changed of its attributes and fixed variables since the last capture."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -191,7 +191,7 @@ class Cycle:
             )
             if planned is None:
                 return
-            self.report.notes = list(planned.notes)
+            self.report.notes = list(dict.fromkeys([*self.report.notes, *planned.notes]))
             self.report.left_out = [step.to_json() for step in planned.left_out]
             left_out |= planned.empty
             self._wait(planned.empty, planned.never)

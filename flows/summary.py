@@ -62,6 +62,7 @@ def page(report: UpdateReport, failure: str = "") -> str:
             lines.append(f"| {name} | " + " | ".join(map(_number, values)) + " |")
     left_out = [f"{u['valid_time']}: {u['error']}" for u in report.unread]
     lines += _section("Left out", left_out + [step["text"] for step in report.left_out])
+    lines += _section("Changes of the source", report.notes)
     lines += _section(
         "Alerts that were not sent",
         [

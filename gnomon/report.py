@@ -122,9 +122,18 @@ def print_status(found: dict[str, Any]) -> None:
             for name, v in found["variables"].items()
         ],
     )
+    _note_unprotected(found["unprotected"])
     for name, v in found["variables"].items():
         _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
     _print_notes(found["notes"])
+
+
+def _note_unprotected(found: dict[str, str]) -> None:
+    """Say which variables of the source are not protected, those of one reason together."""
+    for reason in dict.fromkeys(found.values()):
+        names = [name for name in found if found[name] == reason]
+        shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+        note(f"not protected: {shown}: {reason}")
 
 
 def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None:

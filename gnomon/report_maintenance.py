@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 _SHOWN = 20
+_LONGEST = 200
+"""Characters of an attribute that are printed."""
 
 
 def print_check(found: "CheckReport") -> None:
@@ -122,7 +124,7 @@ def print_pruned(found: "Pruned") -> None:
 
 
 def print_differences(found: "Sequence[Difference]") -> None:
-    """Print a table of differences, one variable to a line."""
+    """Print a table of differences, one variable to a line, then the attributes that differ."""
     rows = [
         (
             d.variable,
@@ -136,9 +138,20 @@ def print_differences(found: "Sequence[Difference]") -> None:
             ", ".join(f"{dim} {a}..{b}" for dim, (a, b) in d.where.items()),
         )
         for d in found
+        if d.chunks  # the time coordinate and the dataset differ in their attributes alone
     ]
     header = ("variable", "chunks", "cells", "lost", "gained", "mean", "max", "units", "where")
     print_table(header, rows)
+    for d in found:
+        for name, (first, second) in d.attributes.items():
+            of = d.variable or "the dataset"
+            note(f"attribute {name} of {of}: {_quoted(first)} -> {_quoted(second)}")
+
+
+def _quoted(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return repr(value) if len(value) <= _LONGEST else f"{value[:_LONGEST]!r}..."
 
 
 def print_stats(found: "Stats") -> None:

@@ -13,6 +13,7 @@ from gnomon.flows.settings import Settings
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
+from gnomon.storage.noted import advice
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.times import format_instant
@@ -202,6 +203,10 @@ class GnomonRepository(Reading, Judging):
             "first": first,
             "last": last,
             "variables": variables,
+            "unprotected": {
+                name: advice(reason)
+                for name, reason in (stored.state.description().unprotected or {}).items()
+            },
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "alerts_unsent": unsent_alerts(stored),

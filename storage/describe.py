@@ -1,5 +1,6 @@
 """From a live dataset to the settings of a repository: what is captured, on which grid."""
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import Any
@@ -7,15 +8,24 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gnomon.storage.axes import Counting, choose_axis
+from gnomon.storage.axes import Axis, Counting, choose_axis
 from gnomon.storage.delta import is_supported
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.model import Kind, SourceSpec, Variable
+from gnomon.storage.model import Kind, Settings, SourceSpec, Variable
 from gnomon.storage.reasons import elsewhere, tell_axis
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.timeforms import TEXT
 
-__all__ = ["Description", "NothingThere", "choose_chunks", "describe"]
+__all__ = [
+    "NEW",
+    "UNNAMED",
+    "Description",
+    "NothingThere",
+    "choose_chunks",
+    "describe",
+    "has_own_time",
+    "unprotected",
+]
 
 MIN_CHUNKS = 16
 """A small field is split at least this far, so that damage has a place."""
@@ -39,6 +49,12 @@ READ_BYTES = 2**27
 
 class NothingThere(InvalidInput):
     """A source, or the group of it that was opened, has nothing to protect."""
+
+
+UNNAMED = "not named"
+"""Why a variable is not protected: the user named others."""
+NEW = "new in the source"
+"""The same, where it came after init."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,7 @@ def describe(
         if not is_supported(dataset[n].dtype)
     }
     kept = [n for n in moving if n not in skipped and (not names or _belongs(dataset, n, names))]
-    unnamed = {n: "not named" for n in moving if n not in kept and n not in skipped}
+    unnamed = {n: UNNAMED for n in moving if n not in kept and n not in skipped}
     variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
     if not any(v.forecast for v in variables):
         raise NothingThere(
@@ -150,6 +166,35 @@ def _weights(dataset: xr.Dataset) -> dict[str, int]:
     return {
         str(d): sum(d in dataset.variables[n].dims for n in names if n != d) for d in dataset.dims
     }
+
+
+def unprotected(dataset: xr.Dataset, settings: Settings, fixed: Set[str]) -> dict[str, str]:
+    """Return the variables of a source that change with time and are not captured, and why.
+
+    Parameters
+    ----------
+    fixed
+        Names of variables that are known not to change with time.
+    """
+    spec = settings.source
+    known = {v.name for v in settings.variables} | {spec.teller} | fixed
+    new = [n for n in sorted(map(str, dataset.variables)) if n not in known]
+    if not new:
+        return {}
+    axis = None if spec.time is None else Axis(spec.time, spec.coordinate, settings.time_form)
+    found = {n: why for n, why in elsewhere(dataset, axis).items() if n in new}
+    for name in (n for n in new if _moves(dataset, n, spec, settings.time_form)):
+        dtype = dataset.variables[name].dtype
+        found[name] = UNNAMED if settings.names else NEW
+        if not is_supported(dtype):
+            found[name] = f"type {dtype} cannot be stored"
+    return found
+
+
+def has_own_time(dataset: xr.Dataset, name: str) -> bool:
+    """Tell whether a variable lies along a time that is not the one that captures are of."""
+    dims = [d for d in map(str, dataset.variables[name].dims) if d in dataset.variables]
+    return any(_is_time(dataset.variables[d]) for d in dims)
 
 
 def _moves(dataset: xr.Dataset, name: str, spec: SourceSpec, form: str) -> bool:

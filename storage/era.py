@@ -16,8 +16,9 @@ from gnomon.storage.fileindex import Memory
 from gnomon.storage.files import is_as_at_init
 from gnomon.storage.frame import encode_frame
 from gnomon.storage.model import Kind, Settings
+from gnomon.storage.observed import check_source, differs
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_frame, check_unchanged, open_source
+from gnomon.storage.source import open_source
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import EPOCH, SECOND
 
@@ -105,15 +106,16 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
 
 
 def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:
-    """Tell whether a source still has the grid, and no variable that is not captured yet."""
+    """Tell whether a source has the grid and the meaning, and no variable that is not captured."""
     before = repository.settings
     try:
-        check_unchanged(dataset, before)
-        check_frame(repository.frame, dataset)
+        check_source(dataset, repository.frame, before)
         if not is_as_at_init(dataset, before):
             return False
         if before.source.time is not None:
             read_axis(dataset, before)
     except GnomonError:
+        return False
+    if differs(dataset, repository.state):
         return False
     return {v.name for v in found.variables} == {v.name for v in before.variables}

@@ -17,7 +17,7 @@ from gnomon.storage.log import content_hash
 from gnomon.storage.model import Settings
 from gnomon.storage.text import is_text, text_bytes, text_values
 
-__all__ = ["encode_frame", "encode_variable", "load_frame"]
+__all__ = ["encode_entry", "encode_frame", "encode_variable", "load_entry", "load_frame"]
 
 
 def encode_frame(
@@ -34,18 +34,30 @@ def encode_frame(
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, Any]] = {}
     for number, (name, variable) in enumerate(frame.variables.items()):
-        data, values = encode_variable(str(name), variable)
-        file = f"{folder}/{number}"
-        entries[str(name)] = {
-            "dims": [str(d) for d in variable.dims],
-            "attributes": {str(k): v for k, v in variable.attrs.items()},
-            "dtype": "text" if is_text(values.dtype) else values.dtype.newbyteorder("<").str,
-            "shape": list(values.shape),
-            "file": file,
-            "hash": content_hash(data),
-        }
-        files[file] = data
+        entry, data = encode_entry(str(name), variable, f"{folder}/{number}")
+        entries[str(name)] = entry
+        files[f"{folder}/{number}"] = data
     return replace(settings, frame=folder, frame_entries=entries), files
+
+
+def encode_entry(name: str, variable: xr.Variable, file: str) -> tuple[dict[str, Any], bytes]:
+    """Return what is said of a variable that does not change, and the bytes of its file.
+
+    Raises
+    ------
+    InvalidInput
+        It holds objects that are not text.
+    """
+    data, values = encode_variable(name, variable)
+    entry = {
+        "dims": [str(d) for d in variable.dims],
+        "attributes": {str(k): v for k, v in variable.attrs.items()},
+        "dtype": "text" if is_text(values.dtype) else values.dtype.newbyteorder("<").str,
+        "shape": list(values.shape),
+        "file": file,
+        "hash": content_hash(data),
+    }
+    return entry, data
 
 
 def encode_variable(name: str, variable: xr.Variable) -> tuple[bytes, NDArray[Any]]:
@@ -76,11 +88,12 @@ def load_frame(location: Location, settings: Settings) -> xr.Dataset:
         A file is missing, or not what was written.
     """
     return xr.Dataset(
-        {name: _variable(location, name, entry) for name, entry in settings.frame_entries.items()}
+        {n: load_entry(location, n, entry) for n, entry in settings.frame_entries.items()}
     )
 
 
-def _variable(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
+def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
+    """Return one of them; raises as `load_frame` does."""
     try:
         return xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:

@@ -87,6 +87,8 @@ def is_expected(state: State, folder: str, name: str) -> bool:
         return folder in state.forecasters
     if parts[0] == "shadows":
         return any(shadow.id == folder for shadow in state.shadows)
+    if parts[0] == "frame":
+        return name in state.frames
     return True
 
 

@@ -44,6 +44,8 @@ __all__ = [
     "SourceSpec",
     "Variable",
     "check_format",
+    "frame_entry",
+    "frame_entry_to_json",
 ]
 
 FORMAT = 2
@@ -318,10 +320,7 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         data: dict[str, Any] = {n: getattr(self, n) for n in self.__dataclass_fields__}
-        frame = {
-            n: {**e, "attributes": attributes_to_json(e["attributes"])}
-            for n, e in self.frame_entries.items()
-        }
+        frame = {n: frame_entry_to_json(e) for n, e in self.frame_entries.items()}
         return data | {
             "format": FORMAT,
             "source": asdict(self.source),
@@ -349,7 +348,7 @@ class Settings:
             variables=variables,
             created_at=text(data["created_at"], "created_at"),
             frame=text(data["frame"], "frame"),
-            frame_entries=members(data["frame_entries"], "frame_entries", _frame_entry),
+            frame_entries=members(data["frame_entries"], "frame_entries", frame_entry),
             attributes=attributes_from_json(data["attributes"]),
             dims=members(data["dims"], "dims", size),
             time_attributes=attributes_from_json(data["time_attributes"]),
@@ -366,7 +365,13 @@ class Settings:
         return found
 
 
-def _frame_entry(value: object, what: str) -> dict[str, Any]:
+def frame_entry_to_json(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON form of what the settings say of a variable that does not change."""
+    return {**entry, "attributes": attributes_to_json(entry["attributes"])}
+
+
+def frame_entry(value: object, what: str) -> dict[str, Any]:
+    """Return what the settings say of a variable that does not change, from its JSON form."""
     data = members_of(value)
     return {
         "dims": list(items(data["dims"], f"{what}: dims", text)),
@@ -421,6 +426,8 @@ class CapturedStep:
     """Names that a person gave it."""
     read_at: str = ""
     """Wall-clock time before it was read: what the source changed later is not in it."""
+    description: int = 0
+    """How often the source had changed its attributes or fixed variables by then, in its era."""
 
 
 @dataclass(frozen=True, slots=True)

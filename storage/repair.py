@@ -201,7 +201,7 @@ class _Repair:
                 continue
             return data, place
         # Made again from the objects: it is right if its hash is.
-        groups = ("captures", "copies/captures", "shadows", "forecaster", "ledger")
+        groups = ("captures", "copies/captures", "shadows", "forecaster", "ledger", "frame")
         there = [n for group in groups for n in self.location.list(f"{group}/{folder}/")]
         entries = {}
         for place in there:
@@ -216,8 +216,9 @@ class _Repair:
 
     def _frame(self, name: str) -> tuple[bytes, str] | None:
         for state in self.repository.eras:
-            for variable, entry in state.settings.frame_entries.items():
-                if entry["file"] != name:
+            kept = [state.settings.frame_entries, *(change.fixed for change in state.changes)]
+            for variable, entry in (item for entries in kept for item in entries.items()):
+                if entry is None or entry["file"] != name:
                     continue
                 try:
                     memory = Memory(self.location, state.settings)

@@ -18,6 +18,7 @@ from gnomon.storage.batch import Batch, sequence_of
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.credentials import ADVICE, refuse_in_source
+from gnomon.storage.description import Description
 from gnomon.storage.documents import NONSENSE, parse
 from gnomon.storage.errors import (
     Conflict,
@@ -30,7 +31,7 @@ from gnomon.storage.errors import (
 )
 from gnomon.storage.fileindex import Memory
 from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.frame import encode_frame, load_frame
+from gnomon.storage.frame import encode_frame, load_entry, load_frame
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Log, Record, content_hash
 from gnomon.storage.model import CapturedStep, Settings, Shadow
@@ -301,8 +302,8 @@ class Repository:
 
     @property
     def settings(self) -> Settings:
-        """What was fixed when the era began."""
-        return self.state.settings
+        """What was fixed when the era began; units and valid ranges as they were last accepted."""
+        return self.state.in_force
 
     @property
     def memory(self) -> Memory:
@@ -334,7 +335,7 @@ class Repository:
     def captures(self, name: str) -> CaptureStack:
         """Return the captures of a variable, or raise :class:`NotFound`."""
         state = self.state
-        variable = state.settings.variable(name)
+        variable = self.settings.variable(name)
         verdicts = state.verdicts.get(name, {})
         return CaptureStack(self.location, variable, state.captured, state.slabs, verdicts)
 
@@ -365,6 +366,18 @@ class Repository:
     def frame(self) -> xr.Dataset:
         """The undecoded variables that do not change, verified."""
         return load_frame(self.location, self.settings)
+
+    def fixed(self, description: Description) -> dict[str, xr.Variable]:
+        """Return the undecoded variables that do not change, as a capture was made with them."""
+        known = self.settings.frame_entries
+        found: dict[str, xr.Variable] = {}
+        for name, entry in description.fixed.items():
+            if name in known and known[name]["file"] == entry["file"]:
+                values = self.frame.variables[name]
+                found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
+            else:
+                found[name] = load_entry(self.location, name, entry)
+        return found
 
 
 def _warn_of_secret(settings: Settings) -> None:

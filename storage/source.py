@@ -8,7 +8,7 @@ import errno
 import lzma
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,9 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailab
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
+from gnomon.storage.meaning import repacked
 from gnomon.storage.model import Settings, SourceSpec, Variable
+from gnomon.storage.packing import Packing
 from gnomon.storage.redaction import one_line
 from gnomon.storage.text import is_text, type_name
 from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
@@ -45,6 +47,7 @@ __all__ = [
     "native",
     "open_source",
     "packing_of",
+    "pinned",
     "read_state",
     "read_states",
     "refuse_predicted",
@@ -109,6 +112,16 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
         _refuse_groups(spec, target, engine)
     dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
     return _without_notes(dataset)
+
+
+def pinned(spec: SourceSpec) -> SourceSpec:
+    """Return the source as it is now, where it keeps versions: an Icechunk snapshot."""
+    local = "://" not in spec.url or spec.url.startswith("file://")
+    path = Path(spec.url.removeprefix("file://"))
+    if not local or (spec.engine or _guess_engine(path)) != "icechunk":
+        return spec
+    snapshot = icechunk_store(path, spec).session.snapshot_id
+    return replace(spec, branch=None, tag=None, snapshot=str(snapshot))
 
 
 def _target(
@@ -279,18 +292,33 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
             ("shape", shape, variable.shape),
             ("type", dtype, variable.dtype),
             ("time axis", axis, variable.time_axis if time is not None else None),
-            ("packing", packing_of(found.attrs), packing_of(variable.attributes)),
         ):
             if now != before:
                 raise InvalidInput(
                     f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
                 )
+        other = repacked(variable.attributes, found.attrs, variable.numpy_dtype)
+        if other:
+            told = (
+                f"{n} {found.attrs.get(n)}, at init {variable.attributes.get(n)}" for n in other
+            )
+            raise InvalidInput(
+                f"{variable.name} is packed otherwise than at init ({'; '.join(told)}): the same "
+                f"raw values would be other numbers; {ADVICE}"
+            )
 
 
-def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> tuple[str, ...]:
+def check_frame(
+    frame: xr.Dataset, dataset: xr.Dataset, names: Collection[str] | None = None
+) -> tuple[str, ...]:
     """Refuse a source whose coordinates are not what they were at init; return what to note.
 
-    What differs by rounding, or in its type alone, means the same: what was first is kept.
+    What differs by rounding, or in its type or packing alone, means the same.
+
+    Parameters
+    ----------
+    names
+        Those that say where the cells are; None: all.
 
     Raises
     ------
@@ -299,10 +327,11 @@ def check_frame(frame: xr.Dataset, dataset: xr.Dataset) -> tuple[str, ...]:
     """
     notes = []
     for name, kept in frame.variables.items():
+        if names is not None and name not in names:
+            continue
         if name not in dataset.variables:
             raise InvalidInput(f"the source lost {name!r} since init; {ADVICE}")
-        now = np.asarray(dataset.variables[name].values)
-        before = np.asarray(kept.values)
+        now, before = _numbers(dataset.variables[name], kept)
         same = now.shape == before.shape and (
             now.tolist() == before.tolist()
             if before.dtype == object
@@ -340,6 +369,21 @@ def packing_of(attributes: dict[Any, Any]) -> dict[str, str]:
     names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
     there = {n: np.asarray(attributes[n]) for n in names if n in attributes}
     return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
+
+
+def _numbers(now: xr.Variable, before: xr.Variable) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the values of a coordinate, as numbers where it is packed otherwise than before."""
+    raw = np.asarray(now.values), np.asarray(before.values)
+    names = {"scale_factor", "add_offset", "_Unsigned"}
+    if names.isdisjoint(now.attrs) and names.isdisjoint(before.attrs):
+        return raw
+    if {raw[0].dtype.kind, raw[1].dtype.kind} - set("iuf"):
+        return raw
+    first, second = (
+        Packing(v.dtype, a).to_physical(native(v))
+        for v, a in zip(raw, (now.attrs, before.attrs), strict=True)
+    )
+    return first, second
 
 
 def refuse_predicted(

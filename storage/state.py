@@ -16,6 +16,13 @@ import numpy as np
 
 from gnomon.storage.believable import are_fresh, doubtful
 from gnomon.storage.bodies import check_learnt, check_predicted, check_report, folder_name
+from gnomon.storage.description import (
+    Change,
+    Description,
+    accepted_settings,
+    described,
+    files_in_use,
+)
 from gnomon.storage.documents import NONSENSE, items, text, whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
@@ -68,6 +75,36 @@ class State:
     """Commits whose forecaster state is there: the newest, and the one before it."""
     begun: Settings | None = None
     """Settings that the era began with; None: the same, the source has not moved."""
+    changes: tuple[Change, ...] = ()
+    """What the source has changed of its attributes and fixed variables, in order of capture."""
+    frames: frozenset[str] = frozenset()
+    """Objects with changed fixed variables that were not pruned."""
+
+    def description(self, number: int | None = None) -> Description:
+        """Return how the source described itself after so many changes; None: all of them."""
+        return described(self.settings, self.changes[:number])
+
+    def meant(self, name: str) -> int:
+        """Return after how many changes the source's attributes of a variable were last accepted.
+
+        They were by whoever accepted a capture that was made with them; else they are init's.
+        """
+        steps = {step for step, _ in self.accepted.get(name, ())}
+        return max((self.captured[step].description for step in steps), default=0)
+
+    @cached_property
+    def in_force(self) -> Settings:
+        """The settings, with units and valid ranges as they were last accepted."""
+        changed = {n: d for n in self.accepted if (d := self.meant(n))}
+        return accepted_settings(
+            self.settings, {n: self.description(d) for n, d in changed.items()}
+        )
+
+    @cached_property
+    def live_frames(self) -> frozenset[str]:
+        """The objects with fixed variables that kept captures, or the next one, are made with."""
+        numbers = {s.description for s in self.kept} | {len(self.changes)}
+        return files_in_use(self.settings, self.changes, numbers)
 
     @cached_property
     def kept(self) -> tuple[CapturedStep, ...]:
@@ -141,6 +178,7 @@ class State:
             shadows=self.live_shadows,
             forecasters=self.forecasters & newest,
             folders=folders,
+            frames=self.frames & self.live_frames,
         )
 
     def before(self, instant: int, count: int) -> list[int]:
@@ -179,7 +217,8 @@ class State:
         # The statistics of a capture stay where they were, whoever holds its bytes now.
         captured = {s.sequence for s in self.kept}
         ledgers = {folder for folder, n in self.folders.items() if n in captured}
-        return frozenset(slabs | ledgers | {s.id for s in self.live_shadows} | newest)
+        fixed = {name.split("/")[1] for name in self.frames & self.live_frames}
+        return frozenset(slabs | ledgers | fixed | {s.id for s in self.live_shadows} | newest)
 
     @cached_property
     def written(self) -> frozenset[str]:
@@ -242,6 +281,10 @@ class _Folding:
         self._places: set[Place] = set()
         self._folders: dict[str, int] = {}
         self._forecasters: set[str] = set()
+        self._changes: list[Change] = []
+        self._frames: set[str] = set()
+        self._described: Description | None = None
+        """The newest description, as soon as it is asked for."""
         self._grown: State | None = None
         """The state before, as long as no capture of it is changed."""
 
@@ -261,6 +304,8 @@ class _Folding:
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
         made._begun = state.begun
+        made._changes = list(state.changes)
+        made._frames = set(state.frames)
         made._grown = state
         return made
 
@@ -279,6 +324,8 @@ class _Folding:
             dict(self._folders),
             frozenset(self._forecasters),
             self._begun,
+            changes=tuple(self._changes),
+            frames=frozenset(self._frames),
         )
         if self._grown is not None:
             made.follow(self._grown)
@@ -330,6 +377,8 @@ class _Folding:
         }
         if len(suspects) != count:
             raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
+        if "description" in body:
+            self._describe(slab, Change.from_json(body["description"]))
         for local, instant in enumerate(instants):
             self._captured.append(
                 CapturedStep(
@@ -343,9 +392,18 @@ class _Folding:
                     revised.get(local),
                     suspects[local],
                     read_at=text(body.get("read_at", record.committed_at), "read_at"),
+                    description=len(self._changes),
                 )
             )
             self._places.add((slab, local))
+
+    def _describe(self, folder: str, change: Change) -> None:
+        """Add what the source has changed; ValueError if it cannot be changed from that before."""
+        before = self._described or described(self._settings, self._changes)
+        self._described = change.after(before)
+        self._changes.append(change)
+        files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
+        self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))
 
     def _roots(self, body: dict[str, Any]) -> dict[str, str]:
         """Return the root of every variable's index; all variables must be there, and no others."""

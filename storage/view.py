@@ -5,8 +5,8 @@ from, and says so in two ancillary variables: ``<var>_standard_error`` and ``<va
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,13 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.description import Description
 from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.grid import Index
+from gnomon.storage.meaning import PACKING
 from gnomon.storage.model import Shadow, Variable
+from gnomon.storage.observed import tell_the_same
 from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
@@ -38,6 +41,7 @@ __all__ = [
     "plane_chunk",
     "raw_dataset",
     "reading_store",
+    "served_description",
 ]
 
 PROVENANCE = {
@@ -177,13 +181,15 @@ def _laid_out(
     settings = repository.settings
     predicted = is_predicted(planes)
     memory = MemoryStore()
-    described = {**settings.attributes, **notes.get("", {})}
+    told = served_description(repository, planes)
+    described = {**told.attributes, **notes.get("", {})}
     zarr.create_group(memory, attributes=plain_attributes(described))
-    time = _stacking(repository, planes)
+    constant = repository.fixed(told)
+    time = _stacking(repository, planes, constant)
     coordinates = _forecast_coordinates(repository, planes, time)
-    fixed = {**repository.frame.variables, **coordinates}
+    fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
     if time is not None:
-        attributes = dict(settings.time_attributes)
+        attributes = dict(told.time)
         if not attributes and not settings.time_form:
             attributes = {
                 "standard_name": "time",
@@ -205,9 +211,10 @@ def _laid_out(
         extras = captured.forecast and not plain
         noted = dict(notes.get(captured.name, {}))
         if coordinates:
-            named = str(captured.attributes.get("coordinates", "")).split()
+            named = str(told.variables[captured.name].get("coordinates", "")).split()
             noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
-        for served in _Served(repository, captured, planes, time).arrays(noted, extras=extras):
+        attributes = {**told.variables[captured.name], **noted}
+        for served in _Served(repository, captured, planes, time).arrays(attributes, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
@@ -216,12 +223,57 @@ def _laid_out(
     return ReadingStore(memory, arrays, (open_view, recipe), exact)
 
 
-def _stacking(repository: Repository, planes: tuple[Plane, ...]) -> str | None:
+def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Description:
+    """Return the attributes and fixed variables that planes are served with.
+
+    A state as it was captured has those that it was captured with.  Several states together have
+    those of the one of them that was captured last, and predicted ones those of the last capture
+    that the prediction knew; the packing is that of init then, by which all of them can be read.
+    Times are told in the units of init, where those of now would give the numbers another meaning.
+    """
+    state, settings = repository.state, repository.settings
+    shadows = {s.id: s.step for s in repository.shadows}
+    steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
+    known = [step for step in steps if step is not None]
+    number = repository.captured[max(known)].description if known else None
+    found = state.description(number)
+    if state.changes and (len(planes) > 1 or is_predicted(planes)):
+        variables = {
+            v.name: _with(found.variables[v.name], PACKING, v.attributes)
+            for v in settings.variables
+        }
+        found = replace(found, variables=variables)
+    elif _is_told_alike(found.time, settings.time_attributes):
+        return found
+    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
+
+
+def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
+    """Tell whether times that are kept as at init are the same by what the source says now."""
+    if "units" not in now or "units" not in init:
+        return "units" not in now and "units" not in init
+    one, other = (
+        (str(told["units"]), str(told.get("calendar", "standard"))) for told in (now, init)
+    )
+    return tell_the_same(one, other)
+
+
+def _with(
+    attributes: Mapping[str, Any], names: tuple[str, ...], other: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return attributes with some of them as they are in others, or not there."""
+    kept = {n: v for n, v in attributes.items() if n not in names or n in other}
+    return kept | {n: other[n] for n in names if n in other}
+
+
+def _stacking(
+    repository: Repository, planes: tuple[Plane, ...], fixed: Collection[str]
+) -> str | None:
     """Return the dimension that planes are stacked along; None for one state without time."""
     settings = repository.settings
     if settings.source.time is not None or len(planes) == 1:
         return settings.source.time
-    taken = {*settings.dims, *repository.frame.variables, *(v.name for v in settings.variables)}
+    taken = {*settings.dims, *fixed, *(v.name for v in settings.variables)}
     return next(n for n in ("time", "valid_time", "shadow_time") if n not in taken)
 
 
@@ -308,14 +360,13 @@ class _Served:
             if p.shadow is not None
         }
 
-    def arrays(self, notes: Mapping[str, Any], *, extras: bool) -> list[ServedArray]:
+    def arrays(self, attributes: dict[str, Any], *, extras: bool) -> list[ServedArray]:
         variable = self.variable
-        attributes = {**variable.attributes, **notes}
         if not extras:
             return [self._array(variable.name, 0, variable.numpy_dtype, attributes)]
         names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
         before = str(attributes.get("ancillary_variables", "")).split()
-        attributes["ancillary_variables"] = " ".join([*before, *names])
+        attributes = {**attributes, "ancillary_variables": " ".join([*before, *names])}
         about = {"units": attributes["units"]} if "units" in attributes else {}
         standard_name = attributes.get("standard_name")
         if standard_name:

@@ -4,7 +4,7 @@ Workers read one block of the source, write its residuals and return the index r
 statistics; nothing is captured before :func:`commit_capture` has put the log record.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,11 @@ from gnomon.storage.conflicts import Work
 from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity, Unreadable
 from gnomon.storage.files import rest
+from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Block, Index, cut
+from gnomon.storage.meaning import new_fills
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
+from gnomon.storage.observed import refuse_filled
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import (
@@ -33,7 +36,7 @@ from gnomon.tasks import replacements
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.plan import CapturePlan, refuse_redescribed
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.statistics import (
     STATISTICS,
@@ -85,13 +88,16 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
     unread: dict[int, str] = {}
     batch = Batch(repository.location, plan.id)
+    _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
-        dataset = shared_source(repository.settings.source, plan.id, repository.memory)
+        dataset = shared_source(plan.source, plan.id, repository.memory)
         _, along = chunk_sizes(dataset, variable)
         blocks = list(reading_grid(grid, along).blocks())
-        results = mapper(partial(_capture_block, plan, variable.name), blocks)
+        # What is said of the source may be long, and is no matter to a worker.
+        told = replace(plan, description={}, notes=())
+        results = mapper(partial(_capture_block, told, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in MEASURED}
         for block, (found, table, entries, failed) in zip(blocks, results, strict=True):
@@ -115,6 +121,22 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     if unread or empty:
         return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
     return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
+
+
+def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None:
+    """Store the fixed variables that are others than at the capture before.
+
+    Raises
+    ------
+    Moved
+        The source describes itself otherwise than at the plan: plan again.
+    """
+    dataset = shared_source(plan.source, plan.id, repository.memory)
+    refuse_redescribed(repository, plan, dataset)
+    for name, entry in plan.description.get("fixed", {}).items():
+        if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
+            continue
+        batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
 
 
 def _empty(
@@ -195,8 +217,10 @@ def _capture_block(
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
-    dataset = shared_source(repository.settings.source, plan.id, repository.memory)
+    dataset = shared_source(plan.source, plan.id, repository.memory)
     steps, _ = chunk_sizes(dataset, variable)
+    now = dataset.variables[name].attrs
+    fills = new_fills(variable.attributes, now, variable.numpy_dtype)
     unread: dict[int, str] = {}
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
         positions = None if plan.positions is None else [plan.positions[k] for k in span]
@@ -207,6 +231,7 @@ def _capture_block(
             unread |= dict.fromkeys(span, str(error))
         if unread:
             continue
+        refuse_filled(variable, fills, states)
         for j, k in enumerate(span):
             raw = states[j, ...]
             for unit in units:
@@ -361,7 +386,7 @@ def commit_capture(
     work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)
     repository.refuse_stale(work)
     batch = Batch(repository.location, plan.id, dict(found.entries))
-    variables = {}
+    variables: dict[str, dict[str, Any]] = {}
     suspects = np.zeros(len(plan.instants), np.int64)
     for name, rows in found.rows.items():
         folder = repository.settings.variable(name).folder
@@ -391,4 +416,6 @@ def commit_capture(
         "variables": variables,
         "report": report,
     }
+    if plan.description:
+        body["description"] = plan.description
     return repository.commit("capture", body, committed_at, batch, work)

@@ -1,18 +1,28 @@
 """Compare: what differs between two captured states, and where."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.captures import CaptureStack
+from gnomon.storage.description import Description, exact, same_entry
 from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.noted import shown
+from gnomon.storage.packing import Packing
 from gnomon.storage.repository import Repository
+from gnomon.storage.source import native
 
 __all__ = ["Difference", "compare"]
+
+
+Pair = tuple[str | None, str | None]
+Reading = Callable[[NDArray[np.generic]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,7 @@ class Difference:
     """How one variable differs between two captures."""
 
     variable: str
-    """Its name."""
+    """Its name; empty for the dataset itself."""
     units: str
     """Units of the differences; empty if it has none."""
     chunks: int
@@ -42,6 +52,8 @@ class Difference:
     """The largest absolute difference."""
     where: dict[str, tuple[int, int]]
     """Per dimension, first and last position of a cell that differs."""
+    attributes: dict[str, Pair] = field(default_factory=dict)
+    """Attributes that differ, as text: of the first and of the second; None where it has none."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -51,7 +63,8 @@ class Difference:
 def compare(repository: Repository, first: int, second: int) -> tuple[Difference, ...]:
     """Return the difference of every variable between two captures of one era, by number.
 
-    Only chunks whose digests differ are read.
+    Only chunks whose digests differ are read.  Fixed variables, the time coordinate and the dataset
+    follow, where they differ.
 
     Raises
     ------
@@ -63,31 +76,126 @@ def compare(repository: Repository, first: int, second: int) -> tuple[Difference
     for step in (first, second):
         if repository.captured[step].forgotten:
             raise InvalidInput(f"capture {step} was forgotten; 'gnomon captures' lists the others")
-    return tuple(
-        _compare(repository.captures(v.name), first, second) for v in repository.settings.variables
+    descriptions = [
+        repository.state.description(repository.captured[step].description)
+        for step in (first, second)
+    ]
+    captured = [
+        _compare(
+            repository.captures(v.name),
+            first,
+            second,
+            _attributes(*(d.variables[v.name] for d in descriptions)),
+        )
+        for v in repository.settings.variables
+    ]
+    return (*captured, *_compare_rest(repository, *descriptions))
+
+
+def _attributes(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> dict[str, Pair]:
+    """Return the attributes that differ in value or type."""
+    return {
+        name: (
+            shown(first[name]) if name in first else None,
+            shown(second[name]) if name in second else None,
+        )
+        for name in dict.fromkeys([*first, *second])
+        if name not in first or name not in second or exact(first[name]) != exact(second[name])
+    }
+
+
+def _compare_rest(
+    repository: Repository, first: Description, second: Description
+) -> Iterator[Difference]:
+    """Yield the differences of what is not captured at each step."""
+    names = sorted(first.fixed.keys() | second.fixed.keys())
+    changed = [n for n in names if not same_entry(first.fixed.get(n), second.fixed.get(n))]
+    before, after = (
+        repository.fixed(replace(d, fixed={n: d.fixed[n] for n in changed if n in d.fixed}))
+        for d in (first, second)
     )
+    for name in changed:
+        yield _compare_fixed(name, before.get(name), after.get(name))
+    time = str(repository.settings.source.time)
+    for name, one, other in (
+        (time, first.time, second.time),
+        ("", first.attributes, second.attributes),
+    ):
+        attributes = _attributes(one, other)
+        if attributes:
+            yield _difference(name, {}, (), (), 0, 0, _Tally(0), attributes)
 
 
-def _compare(stack: CaptureStack, first: int, second: int) -> Difference:
+def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | None) -> Difference:
+    """Return how a fixed variable differs; as a whole if it is new, gone or of another shape."""
+    there = [v for v in (first, second) if v is not None]
+    attributes = _attributes(*({} if v is None else v.attrs for v in (first, second)))
+    values = [native(np.asarray(v.values)) for v in there]
+    tally = _Tally(there[0].ndim)
+    alike = len(values) == 2 and (values[0].shape, values[0].dtype) == (
+        values[1].shape,
+        values[1].dtype,
+    )
+    if alike:
+        physical = [
+            Packing(v.dtype, of.attrs).to_physical for v, of in zip(values, there, strict=True)
+        ]
+        tally.add((values[0], physical[0]), (values[1], physical[1]), [0] * there[0].ndim)
+    else:
+        tally.cells = max(v.size for v in values)
+    chunks = ("/".join("0" * there[0].ndim),) if tally.cells else ()
+    dims = tuple(map(str, there[0].dims)) if alike else ()
+    return _difference(name, there[0].attrs, dims, chunks, 1, values[0].size, tally, attributes)
+
+
+def _compare(
+    stack: CaptureStack, first: int, second: int, attributes: dict[str, Pair]
+) -> Difference:
     variable = stack.variable
     rows = stack.rows(first)[..., DIGEST], stack.rows(second)[..., DIGEST]
     changed = [tuple(map(int, i)) for i in np.argwhere((rows[0] != rows[1]).any(axis=-1))]
     tally = _Tally(len(variable.dims))
     for index in changed:
         start = [s.start for s in variable.grid.cells(index)]
-        tally.add(stack, stack.chunk(first, index), stack.chunk(second, index), start)
-    return Difference(
+        one, other = stack.chunk(first, index), stack.chunk(second, index)
+        tally.add((one, variable.to_physical), (other, variable.to_physical), start)
+    chunks = tuple("/".join(map(str, index)) for index in changed)
+    cells = int(np.prod(variable.shape))
+    return _difference(
         variable.name,
-        str(variable.attributes.get("units", "")),
+        variable.attributes,
+        variable.dims,
+        chunks,
         variable.grid.size,
-        tuple("/".join(map(str, index)) for index in changed),
-        int(np.prod(variable.shape)),
+        cells,
+        tally,
+        attributes,
+    )
+
+
+def _difference(
+    name: str,
+    units: Mapping[str, Any],
+    dims: tuple[str, ...],
+    changed: tuple[str, ...],
+    chunks: int,
+    cells: int,
+    tally: "_Tally",
+    attributes: dict[str, Pair],
+) -> Difference:
+    return Difference(
+        name,
+        str(units.get("units", "")),
+        chunks,
+        changed,
+        cells,
         tally.cells,
         tally.missing,
         tally.appeared,
         _finite(tally.total / tally.numbers) if tally.numbers else None,
         _finite(tally.maximum) if tally.numbers else None,
-        dict(zip(variable.dims, tally.extent, strict=True)) if tally.cells else {},
+        dict(zip(dims, tally.extent, strict=True)) if tally.cells and dims else {},
+        attributes,
     )
 
 
@@ -105,20 +213,23 @@ class _Tally:
 
     def add(
         self,
-        stack: CaptureStack,
-        first: NDArray[np.generic],
-        second: NDArray[np.generic],
+        one: tuple[NDArray[np.generic], Reading],
+        other: tuple[NDArray[np.generic], Reading],
         start: list[int],
     ) -> None:
+        """Add a chunk: raw values of both, and what makes numbers of them."""
+        (first, first_numbers), (second, second_numbers) = one, other
         differs = _bits(first) != _bits(second)
+        if not differs.any():  # of a fixed variable, whose attributes alone have changed
+            return
         self.cells += int(differs.sum())
         for axis, places in enumerate(np.argwhere(differs).T):  # none without dimensions
             low, high = self.extent[axis]
             at = places + start[axis]
             self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
-        if first.dtype.kind not in "biuf":
+        if first.dtype.kind not in "biuf" or first.dtype.itemsize > 8:
             return
-        a, b = (stack.variable.to_physical(raw) for raw in (first, second))
+        a, b = first_numbers(first), second_numbers(second)
         known = np.isfinite(a), np.isfinite(b)
         self.missing += int((known[0] & ~known[1]).sum())
         self.appeared += int((known[1] & ~known[0]).sum())

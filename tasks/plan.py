@@ -6,31 +6,34 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
 from gnomon.storage.believable import among
+from gnomon.storage.description import Change
 from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.files import source_notes
-from gnomon.storage.model import CapturedStep, Settings
+from gnomon.storage.model import CapturedStep, Settings, SourceSpec
+from gnomon.storage.observed import Observed, check_source, observe
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
-    check_frame,
-    check_unchanged,
-    open_source,
-)
+from gnomon.storage.source import open_source, pinned
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 from gnomon.tasks.presence import choose
 from gnomon.tasks.sighting import LeftOut, Sighting, sight
 
-__all__ = ["CapturePlan", "plan_capture", "refuse_moved"]
+__all__ = ["CapturePlan", "plan_capture", "refuse_moved", "refuse_redescribed"]
 
 MAX_STEPS = 512
 """Steps of one commit at most; a longer history takes several."""
 MAX_ROWS = 2**19
 """Index rows of one commit, steps times chunks, at most, unless one step has more."""
+
+
+_UNSEEN = Observed(Change(), (), ())
+"""Of a source of which nothing is captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,13 @@ class CapturePlan:
     remaining: int
     """New times that are left for the next commit."""
     metadata_changed: tuple[str, ...]
-    """Variables whose attributes differ from those at init."""
+    """Variables whose values mean something else than at init, or than a person has accepted."""
     notes: tuple[str, ...]
-    """Differences of the source from what it was at init that do not matter."""
+    """What the source has changed of its attributes and fixed variables since the last capture."""
+    description: dict[str, Any]
+    """That change as JSON, to be kept with the captures; empty where nothing has changed."""
+    source: SourceSpec
+    """The source, pinned to the version that it has now, where it keeps versions."""
     read_at: str = ""
     """Wall-clock time before anything was read, ISO 8601; empty if nobody said."""
     left_out: tuple[LeftOut, ...] = ()
@@ -109,61 +116,87 @@ def plan_capture(
     InvalidInput
         The source is not what it was at init.
     """
-    settings = repository.settings
-    with open_source(settings.source, repository.memory) as dataset:
-        check_unchanged(dataset, settings)
-        notes = (*check_frame(repository.frame, dataset), *source_notes(dataset))
-        changed = tuple(
-            v.name
-            for v in settings.variables
-            if _text(dataset[v.name].attrs) != _text(v.attributes)
-        )
-        if settings.source.kind == "state":
-            times = _time_of_state(repository, now)
-            if not times and not _is_unfinished(repository):
-                return None
-            nothing: list[int | None] = [None] * len(times)
-            return _plan(repository, times, nothing, None, b"", 0, changed, notes)
-        seen = sight(repository, dataset, clock=clock)
-        newest = {s.instant: s.step for s in repository.state.kept}
-        # Others may have captured them again, or given them up, since they were looked at.
-        again = {
-            i: s
-            for s in (*revised, *repeats)
-            if newest.get(i := repository.captured[s].instant) == s
-        }
-        revised_times = sorted(i for i in again if until is None or i <= until)
-        revised_times = [i for i in revised_times if seen.positions(i)][: _limit(settings)]
-        fresh = _fresh(repository, seen, until, left_out)
-        most = _limit(settings) - len(revised_times)
-        chosen = choose(dataset, settings, fresh, most, np.random.default_rng())
-        nth = {i: repeats.get(again[i], -1) for i in revised_times}
-        places = {i: _position(seen.positions(i), nth[i]) for i in revised_times}
-        places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
-        times = sorted(places)
-        positions = tuple(places[t] for t in times)
-        raw = seen.axis.told(settings, np.array(positions, np.intp)).tobytes() if times else b""
-    told = seen.left_out()
-    if not (times or told or notes or chosen.empty.size or chosen.never.size):
+    source = pinned(repository.settings.source)
+    with open_source(source, repository.memory) as dataset:
+        check_source(dataset, repository.frame, repository.settings)
+        if source.kind == "state":
+            plan = _plan_state(repository, dataset, now)
+        else:
+            wanted = _Wanted(until, revised, repeats, left_out, clock)
+            plan = _plan_steps(repository, dataset, wanted)
+        notes = source_notes(dataset)
+    if plan is None and notes:
+        plan = _plan(repository, {}, {}, "", _UNSEEN)
+    return None if plan is None else replace(plan, source=source, notes=(*plan.notes, *notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What of an append source is to be captured; see :func:`plan_capture`."""
+
+    until: int | None
+    revised: tuple[int, ...]
+    repeats: Mapping[int, int]
+    left_out: frozenset[int]
+    clock: int | None
+
+
+def _plan_state(repository: Repository, dataset: xr.Dataset, now: int | None) -> CapturePlan | None:
+    times = _time_of_state(repository, now)
+    if not times and not _is_unfinished(repository):
         return None
-    plan = _plan(
-        repository,
-        times,
-        [again.get(t) for t in times],
-        positions,
-        raw,
-        chosen.left,
-        changed,
-        notes,
+    folder = fresh_id(len(repository.records))
+    observed = observe(dataset, repository.state, folder)
+    return replace(
+        _plan(repository, dict.fromkeys(times, -1), {}, folder, observed), positions=None
     )
-    twice = frozenset(t for t in times if t not in again and len(seen.positions(t)) > 1)
+
+
+def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) -> CapturePlan | None:
+    settings = repository.settings
+    seen = sight(repository, dataset, clock=wanted.clock)
+    again = _again(repository, seen, wanted)
+    fresh = _fresh(repository, seen, wanted.until, wanted.left_out)
+    most = _limit(settings) - len(again)
+    chosen = choose(dataset, settings, fresh, most, np.random.default_rng())
+    places = {
+        instant: _position(seen.positions(instant), wanted.repeats.get(step, -1))
+        for instant, step in again.items()
+    }
+    places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
+    told = seen.left_out()
+    if not (places or told or chosen.empty.size or chosen.never.size):
+        return None
+    folder = fresh_id(len(repository.records))
+    observed = observe(dataset, repository.state, folder) if places else _UNSEEN
+    plan = _plan(repository, places, again, folder, observed)
+    raw = b""
+    if places:
+        raw = seen.axis.told(settings, np.array(plan.positions, np.intp)).tobytes()
     return replace(
         plan,
+        raw_times=raw,
+        remaining=chosen.left,
         left_out=told,
-        duplicates=twice,
+        duplicates=frozenset(places.keys() - again.keys()).intersection(seen.twice),
         empty=frozenset(seen.axis.instants[chosen.empty].tolist()),
         never=tuple(_ends(seen.axis.instants[chosen.never])),
     )
+
+
+def _again(repository: Repository, seen: Sighting, wanted: _Wanted) -> dict[int, int]:
+    """Return the captures that are captured again, by instant, no more than one commit takes.
+
+    Others may have captured them again, or given them up, since they were looked at.
+    """
+    newest = {s.instant: s.step for s in repository.state.kept}
+    found: dict[int, int] = {}
+    for step in (*wanted.revised, *wanted.repeats):
+        instant = repository.captured[step].instant
+        in_time = wanted.until is None or instant <= wanted.until
+        if newest.get(instant) == step and in_time and seen.positions(instant):
+            found[instant] = step
+    return dict(sorted(found.items())[: _limit(repository.settings)])
 
 
 def _ends(instants: NDArray[np.int64]) -> list[int]:
@@ -177,16 +210,19 @@ def _position(places: list[int], nth: int) -> int:
 
 
 def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
-    """Refuse what was read of an append source whose times are elsewhere by now.
+    """Refuse what was read of a source whose times, or attributes, are others by now.
 
     Raises
     ------
     Moved
-        A position of the plan is no longer of its time.
+        A position of the plan is no longer of its time, or the source describes itself otherwise.
     """
-    if plan.positions is None or not plan.positions:
+    if not plan.instants:
         return
-    with open_source(repository.settings.source, repository.memory) as dataset:
+    with open_source(plan.source, repository.memory) as dataset:
+        refuse_redescribed(repository, plan, dataset)
+        if plan.positions is None:
+            return
         axis = read_axis(dataset, repository.settings)
     for instant, position in zip(plan.instants, plan.positions, strict=True):
         there = position < axis.instants.size and not axis.missing[position]
@@ -198,33 +234,48 @@ def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
             )
 
 
+def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Dataset) -> None:
+    """Refuse a source whose attributes or fixed variables are not those of the plan.
+
+    Raises
+    ------
+    Moved
+        It describes itself otherwise: plan again.
+    """
+    check_source(dataset, repository.frame, repository.settings)
+    if observe(dataset, repository.state, plan.id).change.to_json() != plan.description:
+        raise Moved(
+            "the source changed its attributes while it was read; nothing of it was kept, run "
+            "again when its writer is done"
+        )
+
+
 def _plan(
     repository: Repository,
-    times: list[int],
-    revises: list[int | None],
-    positions: tuple[int, ...] | None,
-    raw: bytes,
-    remaining: int,
-    changed: tuple[str, ...],
-    notes: tuple[str, ...],
+    places: Mapping[int, int],
+    again: Mapping[int, int],
+    folder: str,
+    observed: Observed,
 ) -> CapturePlan:
+    """Return a plan of some instants, by their positions, of which some are captured again."""
+    times = sorted(places)
+    revises = [again.get(instant) for instant in times]
     newest = repository.timeline[-1].instant if repository.timeline else None
-    late = sum(
-        newest is not None and t < newest and r is None for t, r in zip(times, revises, strict=True)
-    )
     return CapturePlan(
-        repository.location.url,
-        repository.records[-1].sequence,
-        fresh_id(len(repository.records)),
-        tuple(times),
-        positions,
-        raw,
-        _bases(repository.timeline, len(repository.captured), times, revises),
-        tuple(revises),
-        late,
-        remaining,
-        changed,
-        notes,
+        url=repository.location.url,
+        sequence=repository.records[-1].sequence,
+        id=folder,
+        instants=tuple(times),
+        positions=tuple(places[t] for t in times),
+        raw_times=b"",
+        bases=_bases(repository.timeline, len(repository.captured), times, revises),
+        revises=tuple(revises),
+        late=sum(newest is not None and t < newest and t not in again for t in times),
+        remaining=0,
+        metadata_changed=observed.doubted,
+        notes=observed.notes,
+        description=observed.change.to_json(),
+        source=repository.settings.source,
     )
 
 
@@ -284,7 +335,3 @@ def _is_unfinished(repository: Repository) -> bool:
     known = -1 if record is None else int(record.body["step"])
     newest = repository.timeline[-1].step
     return known < newest and len(repository.timeline) >= MIN_CAPTURES
-
-
-def _text(attributes: dict[Any, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in attributes.items()}

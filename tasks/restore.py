@@ -396,12 +396,13 @@ def _compare(
 
 def _verify_rest(repository: Repository, dataset: xr.Dataset, path: Path) -> None:
     """Read coordinates and other variables that do not change back."""
-    names = {*map(str, repository.frame.variables), repository.settings.time_name}
+    served = {v.name for v in repository.settings.variables}
+    served |= {f"{n}{e}" for n in served for e in ("_standard_error", "_provenance")}
     options: dict[str, Any] = {}
     if path.suffix != ".nc":
         options = {"engine": "zarr", "consolidated": False}
     with xr.open_dataset(path, decode_cf=False, cache=False, **options) as written:
-        for name in names.intersection(map(str, dataset.variables)):
+        for name in set(map(str, dataset.variables)) - served:
             before = np.asarray(dataset.variables[name].values)
             after = np.asarray(written.variables[name].values)
             same = (

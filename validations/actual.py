@@ -82,7 +82,7 @@ _EXPECTATIONS = (
         "same_metadata",
         "metadata_changed",
         "critical",
-        "Units or other attributes are not those the repository was made with.",
+        "Units or other attributes that give values their meaning are not those last accepted.",
         flag=False,
     ),
     Expectation(

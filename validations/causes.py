@@ -26,7 +26,10 @@ _CLEAR = (
 """Violations that explain all others of the chunk, the clearest first."""
 
 _WEAK = (
-    ("same_metadata", "changed metadata: units or other attributes differ from those at the start"),
+    (
+        "same_metadata",
+        "changed metadata: units or other attributes that give values their meaning are others now",
+    ),
     ("not_below_range", "values outside the range of the variable"),
     ("not_above_range", "values outside the range of the variable"),
     ("plausible", UNEXPLAINED),

@@ -77,7 +77,7 @@ ACTUAL: tuple[Column, ...] = (
     Column("departure_maximum", "float64", "variable", "largest absolute departure; or NaN"),
     Column("standardised_rms", "float64", "1", "of departures over standard errors; or NaN"),
     Column("p_value", "float64", "1", "chance of such departures in sound data; or NaN"),
-    Column("metadata_changed", "bool", "1", "units or other attributes differ from those at init"),
+    Column("metadata_changed", "bool", "1", "units or the like differ from those last accepted"),
     Column("below_minimum", "int64", "cells", "cells under the variable's declared valid range"),
     Column("above_maximum", "int64", "cells", "cells over the variable's declared valid range"),
 )

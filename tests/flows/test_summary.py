@@ -57,6 +57,12 @@ def test_a_run_without_news_says_so() -> None:
     assert not is_suspect(report)
 
 
+def test_the_page_tells_what_the_source_has_changed() -> None:
+    report = UpdateReport("r", notes=["comment of sst is new: 'x'"])
+    assert "## Changes of the source\n\n- comment of sst is new: 'x'" in page(report)
+    assert "Changes" not in page(UpdateReport("r"))
+
+
 def test_a_warning_is_not_suspect() -> None:
     report = UpdateReport("r", captured=["a"], incidents=[INCIDENT | {"severity": "warning"}])
     assert not is_suspect(report)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -119,7 +119,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         self._shorten(data.draw(st.sampled_from([3, 256]), label="span"))
         self.forecasts = data.draw(st.sampled_from([False, False, True]), label="forecasts")
         if not self.forecasts:  # made-up shadows have no forecaster that could be asked
-            self.patch.setattr(expectation, "forecaster_of", lambda *_: None)
+            for name in ("forecaster_of", "cadence_of", "specification_of"):
+                self.patch.setattr(expectation, name, lambda *_: None)
         place = data.draw(st.sampled_from(["folder", "memory"]), label="place")
         url = f"memory://{self.folder.name}" if place == "memory" else str(self.folder / "r")
         sizes = {d: n for d, n in layout.chunks.items() if d != "time"}
@@ -146,6 +147,11 @@ class RepositoryMachine(RuleBasedStateMachine):
     def revise(self, change: str, seed: int, data: st.DataObject) -> None:
         hour = data.draw(st.sampled_from(sorted(self.source.states)))
         self.source.put(hour, change, seed)
+        self.source.write()
+
+    @rule(version=st.integers(0, 4))
+    def describe_anew(self, version: int) -> None:
+        self.source.version = version
         self.source.write()
 
     # The writers -------------------------------------------------------------------------------
@@ -430,6 +436,9 @@ class RepositoryMachine(RuleBasedStateMachine):
             and name not in inventory.manifests
             and not name.removeprefix(log.COPIES).startswith(small)
         ]
+        fixed = {e["file"] for s in self.stored.eras for e in s.settings.frame_entries.values()}
+        frames = self.stored.location.list("frame/")
+        left += [n for n in frames if n not in fixed and n not in inventory.objects]
         assert left == [], left
         folder = self.stored.location.path
         if folder is not None:
@@ -591,7 +600,8 @@ class RepositoryMachine(RuleBasedStateMachine):
             return name in self._objects()
         if name.startswith("frame/"):
             frames = [s.settings.frame_entries.values() for s in self.stored.eras]
-            return name in {entry["file"] for entries in frames for entry in entries}
+            kept = {entry["file"] for entries in frames for entry in entries}
+            return name in kept or name in self._objects()
         if "manifests/" in name:
             return name in take_inventory(self.stored).manifests
         return True
@@ -667,6 +677,23 @@ class RepositoryMachine(RuleBasedStateMachine):
 
                     yield read
 
+        for step in (s.step for s in seen.state.kept):
+
+            def described(step: int = step) -> None:
+                plane = Plane(era.captures[step].instant, step=step)
+                self._is_described(raw_dataset(seen, (plane,), plain=True), era, step)
+
+            yield described
+
+    def _is_described(self, found: xr.Dataset, era: Era, step: int) -> None:
+        """Compare what a state says of itself with what the source said when it was captured."""
+        said = replace(self.source, version=era.captures[step].version)
+        assert found.attrs == {"title": said.title}
+        for coordinate in (found[d] for d in found.dims if d != "time"):
+            assert coordinate.attrs["comment"] == f"version {said.version}"
+        if self.kind == "append":
+            assert int(found["mask"]) == said.version % 2
+
     def _history_is_right(self, seen: Repository) -> None:
         """Compare what a user reads, whole, with the model: values, times, order."""
         era = self.model.eras[seen.era]
@@ -682,6 +709,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             planes = (Plane(era.captures[steps[0]].instant, step=steps[0]),)
             found = raw_dataset(seen, planes, plain=True)
         self._is(found, [era.captures[n].values for n in steps], seen)
+        self._is_described(found, era, max(steps))
 
     def _is(self, found: xr.Dataset, wanted: list[Any], seen: Repository) -> None:
         append = seen.settings.source.kind == "append"

@@ -21,6 +21,8 @@ class Captured:
     instant: int
     raw_time: bytes
     values: State
+    version: int
+    """Of what the source said of itself."""
     suspects: set[Chunk]
     revises: int | None = None
     tags: list[str] = field(default_factory=list)
@@ -123,7 +125,9 @@ class Model:
             raw = source.raw_time(hours[instant]) if hours else b""
             values = self.held(source, instant)
             suspects = {(name, index) for name, where, index in doubts if where == position}
-            self.era.captures.append(Captured(instant, raw, values, suspects, again.get(instant)))
+            self.era.captures.append(
+                Captured(instant, raw, values, source.version, suspects, again.get(instant))
+            )
 
     def begin(self, repository: Repository) -> None:
         self.eras.append(Era(grids_of(repository)))

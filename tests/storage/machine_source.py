@@ -101,10 +101,17 @@ class Source:
     hours: list[int] = field(default_factory=list)
     states: dict[int, State] = field(default_factory=dict)
     """By hour; of a state source under hour 0."""
+    version: int = 0
+    """What it says of itself, and of a series the value of a variable that is fixed in time."""
 
     @property
     def path(self) -> Path:
         return self.folder / ("source.zarr" if self.form == "zarr" else "source.nc")
+
+    @property
+    def title(self) -> str:
+        """A text that grows."""
+        return "drawn " * 99 + "again " * self.version
 
     def at(self, instant: int) -> State:
         """Return what stands in the source for a time."""
@@ -194,7 +201,10 @@ class Source:
         if self.kind == "append":
             units = {"units": "hours since 2000-01-01", "calendar": self.layout.calendar}
             coordinates["time"] = ("time", np.array(self.hours, self.layout.time_dtype), units)
-        return xr.Dataset(variables, coordinates, {"title": "drawn"})
+            variables["mask"] = ((), np.int32(self.version % 2))  # what is fixed in a series
+        for attributes in (coordinates[d][2] for d in self.layout.sizes):
+            attributes["comment"] = f"version {self.version}"
+        return xr.Dataset(variables, coordinates, {"title": self.title})
 
     def _dims(self, quantity: Quantity) -> tuple[str, ...]:
         dims = list(quantity.dims)

@@ -146,14 +146,22 @@ def test_of_a_time_twice_the_first_is_captured(place: Path) -> None:
     assert_history(capture_new(made), range(4))
 
 
-def test_changed_attributes_are_told(place: Path) -> None:
+@pytest.mark.parametrize(
+    ("attributes", "doubted"),
+    [({"long_name": "temperature"}, ()), ({"units": "kelvin"}, ()), ({"units": "degC"}, ("t",))],
+)
+def test_changed_attributes_are_told(
+    attributes: dict[str, str], doubted: tuple[str, ...], place: Path
+) -> None:
+    """A remark is a note; another meaning is a finding."""
     made = made_from(range(3))
     data = hours(range(4))
-    data["t"].attrs["long_name"] = "temperature"
+    data["t"].attrs |= attributes
     sources.overwrite("s.zarr", data)
     plan = plan_capture(made)
     assert plan is not None
-    assert plan.metadata_changed == ("t",)
+    assert plan.metadata_changed == doubted
+    assert len(plan.notes) == 1
 
 
 # With forecasts --------------------------------------------------------------------------------

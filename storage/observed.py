@@ -1,0 +1,282 @@
+"""The source as it describes itself now, beside what is known: what to refuse, to doubt, to tell.
+
+==========================================  ==============================================
+what has changed since init                 what follows
+==========================================  ==============================================
+grid, types, packing, values of coordinates refused: a new era, or a mended source
+units, valid range, flags, quantity         a finding: suspect until a person accepts it
+other attributes, fixed variables           a note: told once, kept with each capture
+==========================================  ==============================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.attributes import attributes_from_json, attributes_to_json
+from gnomon.storage.axes import time_variable
+from gnomon.storage.describe import has_own_time, unprotected
+from gnomon.storage.description import Change, Description
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.frame import encode_entry
+from gnomon.storage.meaning import changed_meaning, new_fills
+from gnomon.storage.model import Settings, Variable
+from gnomon.storage.noted import (
+    Remark,
+    differences,
+    note_doubts,
+    note_fixed,
+    note_remarks,
+    note_unprotected,
+)
+from gnomon.storage.source import ADVICE, check_frame, check_unchanged
+from gnomon.storage.state import State
+from gnomon.storage.times import decode
+from gnomon.storage.units import same_units
+
+__all__ = [
+    "Observed",
+    "check_source",
+    "differs",
+    "grid_names",
+    "observe",
+    "refuse_filled",
+    "tell_the_same",
+]
+
+_POSITIONS = ("latitude", "longitude", "projection_", "grid_latitude", "grid_longitude")
+_SIDES = ("degrees_north", "degrees_east")
+_NAMING = ("bounds", "climatology", "formula_terms")
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How a source describes itself, beside what is known of it."""
+
+    change: Change
+    """What has changed since the last capture."""
+    notes: tuple[str, ...]
+    """That in words."""
+    doubted: tuple[str, ...]
+    """Captured variables whose values mean something else than what was last accepted."""
+
+
+def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: Settings) -> None:
+    """Refuse a source whose values cannot stand beside those of the captures before.
+
+    Raises
+    ------
+    InvalidInput
+        Its variables, grid, types, packing or coordinates are not what they were at init.
+    """
+    check_unchanged(dataset, settings)
+    check_frame(frame, dataset, grid_names(settings))
+    _check_times_within(dataset, settings)
+
+
+def grid_names(settings: Settings) -> frozenset[str]:
+    """Return the fixed variables that say where the cells are, which an era cannot change.
+
+    They are coordinates of dimensions, what variables name as ``coordinates``, latitudes and
+    longitudes of whatever name, and bounds and terms of these.
+    """
+    entries = settings.frame_entries
+    names = {n for v in settings.variables for n in _named(v.attributes, "coordinates")}
+    names |= set(_named(settings.attributes, "coordinates"))
+    for name, entry in entries.items():
+        attributes = entry["attributes"]
+        position = str(attributes.get("standard_name", "")).startswith(_POSITIONS)
+        side = any(same_units(str(attributes.get("units", "")), side) for side in _SIDES)
+        if name in entry["dims"] or position or side or "axis" in attributes:
+            names.add(name)
+    for name in tuple(names & entries.keys()):
+        attributes = entries[name]["attributes"]
+        names.update(t for key in _NAMING for t in _named(attributes, key) if t[-1:] != ":")
+    return frozenset(names & entries.keys())
+
+
+def _named(attributes: Mapping[Any, Any], key: str) -> list[str]:
+    return str(attributes.get(key, "")).split()
+
+
+def _check_times_within(dataset: xr.Dataset, settings: Settings) -> None:
+    """Refuse variables that hold times, in other units than at init: they are stored undecoded."""
+    if settings.source.time is None:
+        return
+    coordinate = time_variable(dataset, settings.source)
+    time = {} if coordinate is None else coordinate.attrs
+    for variable in settings.variables:
+        name = variable.name
+        before = _told_in(name, variable.attributes, settings.time_attributes)
+        now = _told_in(name, dataset.variables[name].attrs, time)
+        if before is not None and now is not None and not tell_the_same(before, now):
+            raise InvalidInput(
+                f"{name} holds times in {now[0]!r} (calendar {now[1]}), at init they were in "
+                f"{before[0]!r} (calendar {before[1]}); {ADVICE}"
+            )
+
+
+def _told_in(
+    name: str, attributes: Mapping[Any, Any], time: Mapping[Any, Any]
+) -> tuple[str, str] | None:
+    """Return units and calendar of a variable that holds times; bounds take those of their time."""
+    belongs = name in [*_named(time, "bounds"), *_named(time, "climatology")]
+    units = attributes.get("units", time.get("units") if belongs else None)
+    if " since " not in str(units):
+        return None
+    return str(units), str(attributes.get("calendar", time.get("calendar", "standard")))
+
+
+def tell_the_same(before: tuple[str, str], now: tuple[str, str]) -> bool:
+    """Tell whether numbers are the same times by two pairs of units and calendar."""
+    try:
+        both = [decode(np.arange(2), *told).tolist() for told in (before, now)]
+    except GnomonError:
+        return before == now
+    calendars = [_ALIASES.get(told[1].lower(), told[1].lower()) for told in (before, now)]
+    return before == now or (calendars[0] == calendars[1] and both[0] == both[1])
+
+
+_ALIASES = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
+
+
+def refuse_filled(
+    variable: Variable, fills: NDArray[np.generic], states: NDArray[np.generic]
+) -> None:
+    """Refuse values that the source calls missing now, and did not at init.
+
+    Parameters
+    ----------
+    fills
+        What it calls missing, by `new_fills`; captures are read by the fill values of init.
+
+    Raises
+    ------
+    InvalidInput
+        Such a value is there; it names the value.
+    """
+    filled = states[np.isin(states, fills)] if fills.size else fills
+    if filled.size:
+        raise InvalidInput(
+            f"{variable.name} holds {filled.size} cells of {filled[0]}, which the source calls "
+            f"missing now, and which were numbers at init; {ADVICE}"
+        )
+
+
+def observe(dataset: xr.Dataset, state: State, folder: str) -> Observed:
+    """Return what a source that was checked says of itself, beside the captures so far.
+
+    Parameters
+    ----------
+    folder
+        The commit that is being made: changed fixed variables are named as objects of it.
+    """
+    before = state.description()
+    after = _describe(dataset, state.settings, before, folder)
+    change = Change.between(before, after)
+    known: dict[int, Description] = {}
+    doubts: dict[str, list[Remark]] = {}
+    for variable in state.settings.variables:
+        meant = state.meant(variable.name)
+        accepted = known.setdefault(meant, state.description(meant))
+        if doubted := _doubts(variable, accepted, after):
+            doubts[variable.name] = doubted
+    changed = differences(before, after, state.settings)
+    notes = [
+        *note_doubts(doubts, changed),
+        *note_fixed(before, change, grid_names(state.settings)),
+        *note_unprotected(before.unprotected, change.unprotected or {}),
+        *note_remarks(doubts, changed),
+    ]
+    return Observed(change, tuple(notes), tuple(doubts))
+
+
+def differs(dataset: xr.Dataset, state: State) -> bool:
+    """Tell whether values mean something else than what was last accepted."""
+    for variable in state.settings.variables:
+        now = dataset.variables[variable.name].attrs
+        if new_fills(variable.attributes, now, variable.numpy_dtype).size:
+            return True
+    return bool(observe(dataset, state, "").doubted)
+
+
+def _describe(
+    dataset: xr.Dataset, settings: Settings, before: Description, folder: str
+) -> Description:
+    left_out = unprotected(dataset, settings, before.fixed.keys())
+    captured = {v.name for v in settings.variables}
+    fixed: dict[str, dict[str, Any]] = {}
+    for name in sorted(
+        {*map(str, dataset.variables)} - captured - left_out.keys() - {str(settings.source.teller)}
+    ):
+        if name not in before.fixed and has_own_time(dataset, name):
+            left_out[name] = "it has a time axis of its own"
+            continue
+        number = len(fixed)
+        try:
+            entry, _ = encode_entry(name, dataset.variables[name], f"frame/{folder}/{number}")
+        except InvalidInput as error:
+            left_out[name] = str(error)
+            continue
+        entry["attributes"] = _storable(entry["attributes"])
+        for known in (before.fixed.get(name), settings.frame_entries.get(name)):
+            if known is not None and (known["hash"], known["dtype"]) == (
+                entry["hash"],
+                entry["dtype"],
+            ):
+                entry["file"] = known["file"]
+                break
+        fixed[name] = entry
+    return Description(
+        _storable(dataset.attrs),
+        {name: _storable(dataset.variables[name].attrs) for name in sorted(captured)},
+        _told_of_time(dataset, settings),
+        fixed,
+        left_out or (None if before.unprotected is None else {}),
+    )
+
+
+def _told_of_time(dataset: xr.Dataset, settings: Settings) -> dict[str, Any]:
+    """Return the attributes of the time coordinate; those of init where the source has none."""
+    coordinate = None
+    if settings.source.time is not None and not settings.adds_times:
+        coordinate = time_variable(dataset, settings.source)
+    return dict(settings.time_attributes) if coordinate is None else _storable(coordinate.attrs)
+
+
+def _storable(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes as they are read back, without those that cannot be stored."""
+    found: dict[str, Any] = {}
+    for name, value in attributes.items():
+        try:
+            found |= attributes_from_json(attributes_to_json({name: value}))
+        except (InvalidInput, *NONSENSE):
+            continue
+    return found
+
+
+def _doubts(variable: Variable, accepted: Description, now: Description) -> list[Remark]:
+    """Return what gives the values of a variable another meaning."""
+    name = variable.name
+    pairs = {name: (accepted.variables[name], now.variables[name])}
+    for used in _used(variable, now):
+        if used in accepted.fixed:
+            pairs[used] = accepted.fixed[used]["attributes"], now.fixed[used]["attributes"]
+    return [
+        Remark(of, key, before.get(key), after.get(key))
+        for of, (before, after) in pairs.items()
+        for key in changed_meaning(before, after)
+    ]
+
+
+def _used(variable: Variable, description: Description) -> list[str]:
+    """Return the fixed variables that say where the cells of a variable are."""
+    attributes = description.variables[variable.name]
+    mapping = str(attributes.get("grid_mapping", "")).replace(":", " ").split()
+    names = {*variable.dims, *_named(attributes, "coordinates"), *mapping}
+    return sorted(names & description.fixed.keys())

@@ -1,0 +1,148 @@
+"""Meaning: spellings of units, numbers in another type, and what raw values stand for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnomon.storage.meaning import changed_meaning, new_fills, repacked, same_value
+from gnomon.storage.units import same_units
+
+SAME = [
+    ("degC", "celsius"),
+    ("degC", "Degrees_Celsius"),
+    ("°C", "degC"),
+    ("K", "kelvin"),
+    (" K ", "K"),
+    ("m s-1", "m/s"),
+    ("m s-1", "m.s-1"),
+    ("m s-1", "m s**-1"),
+    ("m s^-1", "meters per second"),
+    ("s-1 m", "m s-1"),
+    ("W m-2", "W/m^2"),
+    ("kg m-2 s-1", "kg/m2/s"),
+    ("hPa", "millibar"),
+    ("%", "percent"),
+    ("1", ""),
+    ("degrees_north", "degree_N"),
+    ("days since 2000-01-01", "Day  since 2000-01-01"),
+    ("furlong per fortnight", "furlong  per  fortnight"),
+]
+OTHERS = [
+    ("K", "degC"),
+    ("hPa", "Pa"),
+    ("mW", "MW"),
+    ("mbar", "Mbar"),
+    ("mmol", "Mmol"),
+    ("10 mW", "10 MW"),
+    ("m s-1", "m s-2"),
+    ("m/s", "s/m"),
+    ("m", "m2"),
+    ("1", "%"),
+    ("", "K"),
+    ("1e-3", "1e-6"),
+    ("days since 2000-01-01", "days since 1970-01-01"),
+    ("days since 2000-01-01", "hours since 2000-01-01"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_spellings_of_one_unit(first: str, second: str) -> None:
+    assert same_units(first, second)
+    assert same_units(second, first)
+
+
+@pytest.mark.parametrize(("first", "second"), OTHERS)
+def test_units_that_are_not_the_same(first: str, second: str) -> None:
+    assert not same_units(first, second)
+    assert not same_units(second, first)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_can_be_compared(first: str, second: str) -> None:
+    assert same_units(first, first)
+    assert same_units(first, second) == same_units(second, first)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (1, 1.0, True),
+        (np.float32(0.01), 0.01, True),
+        (0.01, 0.01 + 1e-12, False),
+        (np.array([0, 1], "i1"), [0, 1], True),
+        ([0, 1], [0, 1, 2], False),
+        (np.nan, np.float32(np.nan), True),
+        ("a  b", "a b", True),
+        ("a", 1, False),
+    ],
+)
+def test_values_are_compared_by_what_they_say(first: Any, second: Any, same: bool) -> None:
+    assert same_value(first, second) is same
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [
+        ({"units": "degC"}, {"units": "celsius", "comment": "x"}, ()),
+        ({"units": "degC"}, {"units": "K"}, ("units",)),
+        ({"units": "K"}, {}, ("units",)),
+        ({"units": "1"}, {}, ()),
+        ({"valid_min": 0}, {"valid_min": np.float32(0)}, ()),
+        ({}, {"valid_range": [0, 1]}, ("valid_range",)),
+        ({"flag_meanings": "dry wet"}, {"flag_meanings": "dry  wet"}, ()),
+        ({"flag_meanings": "dry wet"}, {"flag_meanings": "wet dry"}, ("flag_meanings",)),
+        ({"flag_values": [0, 1]}, {"flag_values": [1, 2]}, ("flag_values",)),
+        ({}, {"standard_name": "air_temperature"}, ()),
+        ({"standard_name": "a"}, {"standard_name": "b"}, ("standard_name",)),
+        ({"cell_methods": "time: mean"}, {"cell_methods": "time: point"}, ("cell_methods",)),
+        ({"positive": "up"}, {"positive": "Up"}, ()),
+        ({"actual_range": [0, 1]}, {"actual_range": [0, 2]}, ()),
+        (
+            {"grid_mapping_name": "lambert", "standard_parallel": 50.0, "crs_wkt": "a"},
+            {"grid_mapping_name": "lambert", "standard_parallel": 51.0, "crs_wkt": "b"},
+            ("standard_parallel",),
+        ),
+        ({"grid_mapping_name": "x", "spatial_ref": "a"}, {"grid_mapping_name": "x"}, ()),
+    ],
+)
+def test_what_changes_the_meaning_of_values(
+    before: dict[str, Any], now: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    assert changed_meaning(before, now) == names
+
+
+PACKED = [
+    ("i2", {"scale_factor": 0.01}, {"scale_factor": np.float32(0.01)}, ()),
+    ("i2", {"scale_factor": 0.01}, {"scale_factor": 0.02}, ("scale_factor",)),
+    ("i2", {}, {"scale_factor": 1, "add_offset": 0.0, "_Unsigned": "false"}, ()),
+    ("i2", {}, {"_Unsigned": "true"}, ("_Unsigned",)),
+    ("i2", {"_FillValue": -1}, {"missing_value": np.int16(-1)}, ()),
+    ("i2", {"_FillValue": -1}, {"_FillValue": -2}, ("_FillValue",)),
+    ("i2", {"_FillValue": -1}, {}, ("_FillValue",)),
+    ("i2", {}, {"_FillValue": -1}, ()),
+    ("f4", {"_FillValue": np.float32(np.nan)}, {}, ()),
+    ("f4", {"_FillValue": np.float32(1e20)}, {"_FillValue": 1e20}, ()),
+    ("f4", {}, {"scale_factor": "no number"}, ("scale_factor",)),
+    ("O", {"_FillValue": ""}, {"_FillValue": "x"}, ("_FillValue",)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "before", "now", "names"), PACKED)
+def test_what_makes_other_numbers_of_raw_values(
+    dtype: str, before: dict[str, Any], now: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    found = repacked(before, now, np.dtype(dtype))
+    if names == ("_FillValue",):
+        assert found
+    else:
+        assert found == names
+
+
+def test_new_fill_values_are_those_that_were_numbers() -> None:
+    now = {"_FillValue": -1, "missing_value": [-2, -1]}
+    assert new_fills({"_FillValue": -1}, now, np.dtype("i2")).tolist() == [-2]
+    nan = {"_FillValue": np.float32(np.nan)}
+    assert new_fills({}, nan, np.dtype("f4")).size == 0
