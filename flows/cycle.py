@@ -135,7 +135,8 @@ class Cycle:
         Parameters
         ----------
         now
-            Valid time of a state source, an instant.
+            Valid time of a state source, an instant; of an append source it is noted that it says
+            nothing.
         until
             Capture no later time.
         refit
@@ -144,6 +145,9 @@ class Cycle:
             How many captures are compared with the source, which may have changed them; None: all.
         """
         self._settings.check_outputs()
+        if now is not None and Repository.open(self._url).settings.source.kind == "append":
+            self.report.notes.append("the source brings its own times: --time says nothing of them")
+            now = None
         try:
             self._outbox.send()  # what a run before this one was stopped in
             self._capture_all(now, until, compare)

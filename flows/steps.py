@@ -64,19 +64,19 @@ def _now() -> str:
 
 
 def valid_time(url: str, time: str | None) -> int | None:
-    """Return when the state of a state source is valid, now if not said; None for an append source.
+    """Return the time that is said to be that of the source's state.
+
+    If none is said, it is now for a state source, and None for an append source.
 
     Raises
     ------
     InvalidInput
-        A time was given for an append source, or is none of the dataset's calendar.
+        It is no time of the dataset's calendar.
     """
     settings = Repository.open(url).settings
-    if settings.source.kind == "state":
-        return parse(time, settings.calendar) if time else clock(_now(), settings.calendar)
-    if time is not None:
-        raise InvalidInput("an append source brings its own times; leave out --time")
-    return None
+    if time:
+        return parse(time, settings.calendar)
+    return clock(_now(), settings.calendar) if settings.source.kind == "state" else None
 
 
 def last_time(url: str, until: str | None) -> int | None:

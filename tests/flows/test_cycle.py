@@ -438,3 +438,9 @@ def test_too_few_captures_make_no_forecast(tmp_path: Path) -> None:
     assert report.due is not None
     with xr.open_dataset(source, decode_cf=False) as found:
         assert found.sizes["time"] == 3
+
+
+def test_a_time_says_nothing_of_an_append_source(grown: Case) -> None:
+    report = grown.open().update(time="2001-01-05")
+    assert (report.captured, report.message) == ([], "nothing new in the source")
+    assert any("brings its own times" in note for note in report.notes)

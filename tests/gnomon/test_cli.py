@@ -259,7 +259,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a source as repository": (["update", "source.zarr"], 3, "gnomon init"),
     "a newer format": (["status", "newer"], 7, "upgrade"),
     "a damaged log": (["status", "broken"], 5, "log"),
-    "time of an append source": (["update", "repository", "--time", "2001"], 2, "--time"),
+    "a time that is none": (["update", "repository", "--time", "soon"], 2, "'soon'"),
     "until": (["backfill", "repository", "--until", "soon"], 2, "soon"),
     "at": (["points", "repository", "--at", "yesterday"], 2, "yesterday"),
     "at no date": (["points", "repository", "--at", "2001-02-31"], 2, "2001-02-31"),
