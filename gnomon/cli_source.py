@@ -48,3 +48,26 @@ def source(
     report.print_table(("", ""), [(n, v) for n, v in told.items() if v is not None])
     for text in notes:
         report.note(f"note: {text}")
+
+
+@app.command()
+def add(
+    repository: Place,
+    variable: Annotated[list[str], typer.Argument(help="Variables of the source to protect too.")],
+    as_json: Json = False,
+) -> None:
+    """Capture further variables of the source from now on."""
+    from gnomon.repository import open_repository
+
+    opened = open_repository(repository)
+    opened.add(variable)
+    if as_json:
+        print_json(opened.status())
+        return
+    from gnomon import report
+
+    report.print_status(opened.status())
+    report.note(
+        "next: gnomon update; with --compare -1 all states that the source still holds are "
+        "captured again with them"
+    )

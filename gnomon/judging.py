@@ -1,5 +1,6 @@
 """The part of the Python API that judges: what the checks found, and what a person says of it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from gnomon.flows.doubts import doubted_incidents
 from gnomon.maintenance import Maintenance, utc
 from gnomon.storage import model
+from gnomon.storage.adding import add_variables
 from gnomon.storage.believable import DAY
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.repository import Repository
@@ -136,6 +138,19 @@ class Judging(Maintenance):
             tuple(
                 format_instant(t, calendar) for t in times if (t in seen.state.believed) != accept
             ),
+        )
+
+    def add(self, variables: Sequence[str]) -> None:
+        """Capture further variables of the source from now on.
+
+        The states that the source still holds are captured again with them, all of them by
+        ``update(compare=-1)``; a state that it does not hold any more is given back without them.
+        """
+        committed_at = utc()
+        self._adopt(
+            self._repository.retried(
+                lambda seen: (add_variables(seen, variables, committed_at), None)
+            )[0]
         )
 
     def rules(self, *, revisable: str | None = None) -> dict[str, Any]:

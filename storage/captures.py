@@ -39,7 +39,7 @@ from gnomon.storage.encoding import (
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
-from gnomon.storage.model import CapturedStep, Variable
+from gnomon.storage.model import MISSING, CapturedStep, Variable
 from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Column, Slab
 from gnomon.storage.text import text_name, unpack_text
@@ -83,7 +83,14 @@ class CaptureStack:
     )
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Return the index rows (*chunk grid, 5) of a step, verified."""
+        """Return the index rows (*chunk grid, 6) of a step, verified.
+
+        Of a step before the variable was added all chunks are missing, and like no others.
+        """
+        if 0 <= step < min(self.variable.since, len(self.steps)):
+            absent = np.zeros((*self.variable.grid.counts, len(COLUMNS)), np.int64)
+            absent[..., BASE], absent[..., STATUS] = step, MISSING
+            return absent
         slab, local = self._slab(step)
         index = slab.index()
         if local >= len(index) or index.dtype.kind != "i":
@@ -119,6 +126,11 @@ class CaptureStack:
         Integrity
             Stored bytes are not what was written; names variable, chunk, step and file.
         """
+        if step < self.variable.since:
+            raise NotFound(
+                f"capture {step} was made before {self.variable.name} was added; "
+                "'gnomon update --compare -1' captures what the source still has"
+            )
         row = self.rows(step)[index]
         holder = self._holder(step, index)
         values = self._values(holder, index)

@@ -265,7 +265,8 @@ class _Check:
 
     def _captures(self, repository: Repository, stack: CaptureStack) -> None:
         variable = stack.variable
-        slabs = {s.slab for s in repository.state.kept}
+        first = variable.since
+        slabs = {s.slab for s in repository.state.kept if s.step >= first}
         broken = set()
         for slab in sorted(slabs):
             path = f"captures/{slab}/{variable.folder}"
@@ -279,7 +280,7 @@ class _Check:
                 broken.add(slab)
         if not self.read_data:
             return
-        steps = [s for s in repository.state.captured if not s.forgotten and s.slab not in broken]
+        steps = [s for s in repository.state.kept if s.step >= first and s.slab not in broken]
         # Python allocates a whole batch, however few there are to fill it.
         together = max(1, min(variable.grid.size, BATCH_BYTES // max(1, _nbytes(variable))))
         for indices in batched(variable.grid.indices(), together):

@@ -143,6 +143,8 @@ class Variable:
     """Per dimension, whether it wraps around the globe."""
     time_axis: int = 0
     """Position of the time dimension in the source's variable."""
+    since: int = 0
+    """Number of the first capture that has it; it was added then."""
 
     @property
     def folder(self) -> str:
@@ -236,6 +238,7 @@ class Variable:
             forecast=flag(data["forecast"], f"forecast of {name}"),
             cyclic=items(data["cyclic"], f"cyclic of {name}", flag),
             time_axis=whole(data["time_axis"], f"time_axis of {name}", least=0, most=LARGEST_NDIM),
+            since=whole(data.get("since", 0), f"since of {name}", least=0),
         )
         check_variable(found)
         return found

@@ -101,7 +101,7 @@ def _is_same(
     repository: Repository, dataset: xr.Dataset, step: CapturedStep, position: int
 ) -> bool:
     """Tell whether every chunk of a captured state is the same in a source."""
-    for variable in repository.settings.variables:
+    for variable in (v for v in repository.settings.variables if step.step >= v.since):
         digests = repository.captures(variable.name).rows(step.step)
         for block in variable.grid.blocks():
             values = read_state(dataset, variable, position, block.cells)

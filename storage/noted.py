@@ -117,7 +117,7 @@ def note_unprotected(known: Mapping[str, str] | None, now: Mapping[str, str]) ->
 def advice(reason: str) -> str:
     """Return why a variable is not protected, and what to do."""
     if reason == NEW:
-        return f"{reason}; 'gnomon update --new-era' takes it in"
+        return f"{reason}; 'gnomon add' takes it in"
     if reason == UNNAMED:
         return f"{reason} at init; make a repository of its own for it"
     return reason

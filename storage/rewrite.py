@@ -131,7 +131,11 @@ def _rewrite_block(
     done: dict[tuple[int, Index], Held] = {}
     rewritten = set(steps)
     for k, step in enumerate(steps):
+        if step < variable.since:
+            continue  # it was not captured yet: there is nothing to store
         base = bases[step]
+        if base is not None and base < variable.since:
+            base = None
         for unit in units_of(variable, block):
             chunks = []
             for index, _, _ in unit:
@@ -175,4 +179,5 @@ def _read_back(repository: Repository, steps: list[int]) -> None:
         stack = repository.captures(variable.name)
         for index in variable.grid.indices():
             for step in steps:
-                stack.chunk(step, index)
+                if step >= variable.since:
+                    stack.chunk(step, index)

@@ -35,8 +35,9 @@ from gnomon.storage.model import (
     Settings,
     Shadow,
     SourceSpec,
+    Variable,
 )
-from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, members_of, size
+from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, check_settings, members_of, size
 from gnomon.storage.times import clock
 
 __all__ = ["State", "fold"]
@@ -354,6 +355,9 @@ class _Folding:
                 self._revisable = None if age is None else whole(age, "revisable", least=0)
             case "source":
                 self._move(record.body)
+            case "variables":
+                for entry in items(record.body["added"], "added", lambda v, _: members_of(v)):
+                    self._add(Variable.from_json(entry))
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -480,6 +484,14 @@ class _Folding:
             raise ValueError("a source that moves keeps its time axis")
         self._begun = self._begun or self._settings
         self._settings = replace(self._settings, source=now)
+
+    def _add(self, variable: Variable) -> None:
+        if variable.name in self._counts or variable.since != len(self._captured):
+            raise ValueError(f"{variable.name} is added at capture {variable.since}")
+        self._begun = self._begun or self._settings
+        self._settings = replace(self._settings, variables=(*self._settings.variables, variable))
+        check_settings(self._settings)
+        self._counts[variable.name] = variable.grid.counts
 
     def _numbers(self, value: object) -> tuple[int, ...]:
         """Return the numbers of captures, all of which must be there."""

@@ -208,6 +208,8 @@ def _laid_out(
     for captured in settings.variables:
         if predicted and not captured.forecast:
             continue
+        if any(p.step is not None and p.step < captured.since for p in planes):
+            continue  # a state has the variables that it was captured with
         extras = captured.forecast and not plain
         noted = dict(notes.get(captured.name, {}))
         if coordinates:

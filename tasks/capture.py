@@ -291,7 +291,7 @@ class _Work:
         return [(one, found[index]) for (index, _), one in zip(chunks, encoded, strict=True)]
 
     def _base(self, base: int | None, index: Index) -> Held | None:
-        if base is None:
+        if base is None or base < self.variable.since:
             return None
         if base >= self.first:
             return self.held[index][1]
@@ -338,7 +338,7 @@ class _Work:
     def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
         """Return how a chunk differs from the capture that it revises; nothing of a new time."""
         step = self.plan.revises[k]
-        if step is None:
+        if step is None or step < self.variable.since:
             return {}
         try:
             before = self.variable.to_physical(self.captures.chunk(step, index))

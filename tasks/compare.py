@@ -88,6 +88,7 @@ def compare(repository: Repository, first: int, second: int) -> tuple[Difference
             _attributes(*(d.variables[v.name] for d in descriptions)),
         )
         for v in repository.settings.variables
+        if min(first, second) >= v.since
     ]
     return (*captured, *_compare_rest(repository, *descriptions))
 

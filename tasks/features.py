@@ -254,6 +254,8 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
 
 
 def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:
+    if step < captures.variable.since:
+        return False
     try:
         return bool(np.isfinite(captures.variable.to_physical(captures.chunk(step, index))).any())
     except Integrity:

@@ -26,6 +26,8 @@ def read_ledger(
     """
     captured = repository.captured[step]
     record = repository.records[captured.sequence]
+    if step < variable.since:
+        return {}
     entry = record.body["variables"][variable.name]
     key = f"actual-{variable.folder}"
     slab = Slab(

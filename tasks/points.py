@@ -156,7 +156,8 @@ def _point(
     step: int,
     like: RestorePoint | None = None,
 ) -> RestorePoint:
-    names = [v.name for v in repository.settings.variables if v.forecast]
+    there = [v for v in repository.settings.variables if step >= v.since]
+    names = [v.name for v in there if v.forecast]
     captured = repository.captured[step]
     sure = 1.0 if kind == "captured" else None
     return RestorePoint(
@@ -256,7 +257,8 @@ def _last_capture(
     """Return the state before: what a system without forecasts would restore."""
     captured = repository.captured[step]
     lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
-    names = [v.name for v in repository.settings.variables if v.forecast]
+    there = [v for v in repository.settings.variables if step >= v.since]
+    names = [v.name for v in there if v.forecast]
     entries = _measured(repository, step)
     return RestorePoint(
         "last_capture",
