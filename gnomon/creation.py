@@ -20,10 +20,15 @@ from gnomon.storage.errors import Conflict, InvalidInput, NotFound
 from gnomon.storage.files import keep_index
 from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
+from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import groups_beside, open_source, read_state, source_path
 
 __all__ = ["check_place", "create", "describe", "refuse_inside"]
+
+
+LOOKED_AT = 4
+"""First and last rows of the objects of a Zarr source in which a value is looked for."""
 
 
 def create(
@@ -209,18 +214,33 @@ def refuse_inside(path: str, source: str) -> None:
 
 
 def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
-    """Refuse a variable that is all missing at the first, middle and last time."""
-    size = dataset.sizes[found.source.time] if found.source.time else 1
-    if size == 0:
-        return
-    positions = sorted({0, size // 2, size - 1}) if found.source.time else [None]
-    for variable in found.variables:
-        if variable.forecast and not any(
-            np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
-            for p in positions
-            for b in variable.grid.blocks()
-        ):
-            raise InvalidInput(
-                f"{variable.name} is all missing in this source; "
-                "leave it out: name the others with --variable"
-            )
+    """Refuse a variable without any value in the steps that are looked at, where others have some.
+
+    A store in which nothing has any value is laid out, and not filled yet.
+    """
+    forecast = [v for v in found.variables if v.forecast]
+    empty = [v.name for v in forecast if not _has_any(dataset, found, v)]
+    if empty and (len(empty) < len(forecast) or found.source.time is None):
+        raise InvalidInput(
+            f"{empty[0]} is all missing in this source; "
+            "leave it out: name the others with --variable"
+        )
+
+
+def _has_any(dataset: xr.Dataset, found: model.Settings, variable: model.Variable) -> bool:
+    """Tell whether a variable has a value in the first, middle or last step, or in one written."""
+    positions: Sequence[int | None] = [None]
+    if found.source.time is not None:
+        size = dataset.sizes[found.source.time]
+        objects = objects_of(found.source, variable)
+        rows = sorted((objects.rows() or ()) if objects is not None else ())
+        rows = rows[:LOOKED_AT] + rows[-LOOKED_AT:]
+        written = [row * objects.steps for row in rows] if objects else []
+        positions = sorted(p for p in {0, size // 2, size - 1, *written} if 0 <= p < size)
+        if not positions:
+            return True
+    return any(
+        np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
+        for p in positions
+        for b in variable.grid.blocks()
+    )

@@ -119,7 +119,7 @@ def advice(reason: str) -> str:
     if reason == NEW:
         return f"{reason}; 'gnomon add' takes it in"
     if reason == UNNAMED:
-        return f"{reason} at init; make a repository of its own for it"
+        return f"{reason} at init; 'gnomon add' takes it in"
     return reason
 
 

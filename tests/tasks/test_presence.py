@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.errors import InvalidInput
 
 UNITS = "hours since 2024-03-01"
 
@@ -165,7 +164,20 @@ def test_a_state_that_was_captured_in_part_is_completed(tmp_path: Path) -> None:
     assert repository.update().captured == []
 
 
-def test_a_source_without_any_value_is_told(tmp_path: Path) -> None:
-    lay_out(tmp_path / "s.zarr", 5, [])
-    with pytest.raises(InvalidInput, match="all missing"):
-        gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
+@FORMS
+def test_a_source_without_any_value_is_waited_for(tmp_path: Path, form: str) -> None:
+    source = tmp_path / "source"
+    lay_out(source, 9, [], form)
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    report = repository.update()
+    assert (report.captured, report.waiting and report.waiting["count"]) == ([], 9)
+    lay_out(source, 9, [1, 2], form)
+    assert len(repository.update().captured) == 2
+    assert hours(repository) == [1, 2]
+
+
+def test_a_store_that_is_filled_somewhere_is_no_empty_one(tmp_path: Path) -> None:
+    lay_out(tmp_path / "s.zarr", 900, [301, 302], "bare")
+    repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
+    repository.update()
+    assert hours(repository) == [301, 302]
