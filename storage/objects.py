@@ -52,6 +52,8 @@ class Objects:
         """Return the numbers along time of which any object is there; None if none can tell."""
         try:
             return {index[self.axis] for key in self._keys() if (index := self._index(key))}
+        except FileNotFoundError:  # the folder of the chunks comes with the first of them
+            return set()
         except (OSError, BaseError):
             return None
 
