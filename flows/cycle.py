@@ -216,7 +216,7 @@ class Cycle:
             if planned.duplicates or not repeated.keys().isdisjoint(planned.revises):
                 repeats += 1  # of one time, each may hold other data
                 repeated = self._call(steps.repeats, self._url) if repeats < REPEATS else {}
-            if not planned.remaining and not repeated:
+            if not (planned.remaining or repeated or revised):
                 return
 
     def _capture(self, planned: CapturePlan) -> frozenset[int]:

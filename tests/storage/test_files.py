@@ -594,7 +594,7 @@ def test_an_update_opens_the_new_file_and_few_others(tmp_path: Path, opened: lis
     put_day(folder, 40)
     repository = capture_new(repository)
     assert set(opened) == {"day000.nc", "day040.nc"}
-    assert len(opened) <= 6
+    assert len(opened) <= 8
     opened.clear()
     with open_source(spec(folder), repository.memory) as dataset:
         assert read_axis(dataset, repository.settings).instants.size == 164

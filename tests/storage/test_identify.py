@@ -35,7 +35,7 @@ FILES: dict[str, tuple[bytes, type[GnomonError], str]] = {
     "packed": (gzip.compress(b"CDF\x01"), NotFound, "gzip.*unpack"),
     "a table": (b"PAR1" + bytes(9), NotFound, "Parquet"),
     "noise": (bytes(range(128, 256)), NotFound, "whatever its name says"),
-    "classic, cut off": (b"CDF\x01" + b"\xff" * 30, Unavailable, "cut off; wait"),
+    "classic, damaged": (b"CDF\x01" + b"\xff" * 30, Unavailable, "its header is damaged"),
 }
 
 

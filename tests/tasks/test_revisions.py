@@ -1,5 +1,6 @@
 """Revisions: what the source has changed since is captured again, and judged by a person."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import InvalidInput, Moved, NotFound
 from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_revisions
@@ -66,6 +68,13 @@ def test_every_bit_counts(grown: Case) -> None:
     assert revisions(grown) == (3, 7, 9)
 
 
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that does not tell which of its parts were written when."""
+    monkeypatch.setattr("gnomon.tasks.revisions.objects_of", lambda *_: None)
+
+
+@pytest.mark.usefixtures("untold")
 def test_the_newest_is_always_compared_and_all_come_to_their_turn(grown: Case) -> None:
     data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
     data.sst.values[:, 0, 0] += 1
@@ -214,6 +223,7 @@ def test_the_newest_capture_revised_with_news(grown: Case) -> None:
     assert repository.check(read_data=True).problems == ()
 
 
+@pytest.mark.usefixtures("untold")
 def test_the_settings_say_how_many_are_compared(grown: Case) -> None:
     change(grown)
     assert grown.open().update(compare=0).revised == 0
@@ -246,3 +256,125 @@ def test_several_commits_of_revisions(grown: Case, monkeypatch: pytest.MonkeyPat
     assert [s.revises for s in stored.captured[HISTORY:]] == list(range(2, 9))
     assert [r.kind for r in stored.records][3:6] == ["capture"] * 3
     assert plan_capture(stored) is None
+
+
+# What a source tells of itself ------------------------------------------------------------------
+
+
+def replaced(case: Case, change: float, days: slice, cells: slice = slice(None)) -> xr.Dataset:
+    """Write the source again, with other values in some days and rows."""
+    data = case.data.isel(time=slice(HISTORY)).copy(deep=True)
+    data.sst.values[days, cells] += np.float32(change)
+    sources.overwrite(case.source, data)
+    return data
+
+
+def age(case: Case, *, seconds: float) -> None:
+    """Let all objects of the source be older than they are."""
+    for path in case.source.rglob("*"):
+        if path.is_file():
+            then = path.stat().st_mtime - seconds
+            os.utime(path, (then, then))
+
+
+def test_what_was_written_since_is_compared_and_nothing_else(grown: Case) -> None:
+    replaced(grown, 2.0, slice(3, 6))
+    assert revisions(grown, 1) == (3, 4, 5)
+    age(grown, seconds=1e6)  # as if it had been there before the captures
+    assert revisions(grown, 1) == ()
+    assert revisions(grown) == (3, 4, 5)
+
+
+def test_no_more_is_read_than_is_allowed(grown: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced(grown, 2.0, slice(0, HISTORY))
+    monkeypatch.setattr("gnomon.tasks.revisions.COMPARED_BYTES", 1)
+    seen: set[int] = set()
+    for seed in range(60):
+        found = revisions(grown, 2, seed)
+        assert HISTORY - 1 in found
+        assert len(found) <= 4
+        seen |= set(found)
+    assert seen == set(range(HISTORY))
+
+
+def test_whole_states_that_hardly_differ_are_replaced(grown: Case) -> None:
+    data = replaced(grown, 0.001, slice(2, 9))
+    report = grown.open().update()
+    assert (report.revised, report.suspect_chunks) == (7, 0)
+    assert {tuple(i["expectations"]) for i in report.incidents} == {("not_replaced",)}
+    repository = grown.open()
+    assert sources.bits(repository.history(decode=False).sst.values) == sources.bits(
+        data.sst.values
+    )
+    first = repository.dataset("2001-01-04", capture=3, plain=True, decode=False)
+    assert sources.bits(first.sst.values[0]) == sources.bits(grown.data.sst.values[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "cells"), [(30.0, slice(None)), (0.001, slice(0, 3))], ids=["far", "in part"]
+)
+def test_any_other_change_is_suspect(grown: Case, change: float, cells: slice) -> None:
+    replaced(grown, change, slice(2, 9), cells)
+    report = grown.open().update()
+    assert report.revised == 7
+    assert report.suspect_chunks >= 7
+    repository = grown.open()
+    kept = repository.history(decode=False).sst.values
+    assert sources.bits(kept) == sources.bits(grown.data.sst.values[:HISTORY])
+    said = repository.judging("all", accept=True)
+    assert (len(said.captures), said.revisions) == (7, 7)
+    assert repository.judge("2001-01", accept=True) == said.chunks
+    assert repository.judging("all", accept=True).chunks == 0
+    served = repository.history(decode=False).sst.values
+    assert sources.bits(served) == sources.bits(sources.raw(grown.source).sst.values)
+
+
+def test_a_rule_lets_young_states_be_revised(grown: Case) -> None:
+    repository = grown.open()
+    assert repository.rules() == {"revisable_days": None}
+    assert repository.rules(revisable="10d") == {"revisable_days": 10.0}
+    replaced(grown, 30.0, slice(0, HISTORY))
+    report = grown.open().update(compare=-1)
+    assert report.revised == HISTORY
+    served = grown.open().history(decode=False).sst.values
+    young, old = slice(HISTORY - 11, None), slice(0, HISTORY - 11)
+    now = sources.raw(grown.source).sst.values
+    assert sources.bits(served[young]) == sources.bits(now[young])
+    assert sources.bits(served[old]) == sources.bits(grown.data.sst.values[:HISTORY][old])
+    assert gnomon.open(repository.path).rules(revisable="none") == {"revisable_days": None}
+
+
+def test_a_source_that_moves_while_it_is_read_is_read_again(grown: Case) -> None:
+    """Its window goes on by a day while the first block is read; then it stays."""
+    moved: list[str] = []
+    moves = 2
+
+    def move(step: str, done: int, total: int) -> None:
+        if step == "capture" and len(moved) < moves:
+            moved.append(step)
+            days = slice(len(moved), HISTORY + 2 + len(moved))
+            sources.overwrite(grown.source, grown.data.isel(time=days))
+
+    sources.overwrite(grown.source, grown.data.isel(time=slice(0, HISTORY + 2)))
+    report = grown.open().update(progress=move)
+    assert report.repeated
+    history = grown.open().history(decode=False)
+    assert sources.bits(history.sst.values) == sources.bits(grown.data.sst.values[: HISTORY + 4])
+
+
+def test_a_source_that_goes_on_moving_gives_nothing(grown: Case) -> None:
+    count = 0
+
+    def move(step: str, done: int, total: int) -> None:
+        nonlocal count
+        if step == "capture":
+            count += 1
+            days = slice(count, HISTORY + 2 + count)
+            sources.overwrite(grown.source, grown.data.isel(time=days))
+
+    sources.overwrite(grown.source, grown.data.isel(time=slice(0, HISTORY + 2)))
+    before = sources.listing(grown.place / "log")
+    with pytest.raises(Moved, match="changed while it was read") as error:
+        grown.open().update(progress=move)
+    assert error.value.exit_code == 6
+    assert sources.listing(grown.place / "log") == before

@@ -11,7 +11,7 @@ from gnomon.validations.expectations import Expectation, Validation, suspect_chu
 from tests.validations.tables import TIME, sound_actual, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
-    "plausible": ({"p_value": 1e-6}, 11e-6),
+    "plausible": ({"p_value": 1e-6}, 12e-6),
     "not_replayed": ({"replayed": True}, True),
     "not_revised": ({"revised": True}, True),
     "not_newly_constant": ({"constant": True}, True),
@@ -20,6 +20,7 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
     "not_below_range": ({"below_minimum": 1}, 1),
     "not_above_range": ({"above_maximum": 1}, 1),
     "same_metadata": ({"metadata_changed": True}, True),
+    "not_replaced": ({"replaced": True}, True),
     "moving": ({"unchanged": True}, True),
     "hardly_lost": ({"missing_change": 0.2}, 0.2),
 }
