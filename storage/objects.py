@@ -7,7 +7,7 @@ rewritten is newer than what was captured of it.  Both are known without reading
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from gnomon.storage.model import SourceSpec, Variable
 __all__ = ["Objects", "objects_of"]
 
 MOST_LOOKED_AT = 20_000
-"""Objects of which it is asked one by one when they were written."""
+"""Objects of which it is asked when they were written."""
+MOST_LISTED = 64
+"""Rows in a bucket that are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Objects:
         """
         found: dict[int, float] = {}
         if not self.is_local:
-            for item in self._listed():
+            folders = [f"{self._head}{row}/" for row in rows] if self._has_folders else [self._head]
+            for item in chain.from_iterable(map(self._listed, folders)):
                 index = self._index(str(item["path"]))
                 if index and index[self.axis] in rows:
                     when = item["last_modified"].timestamp()
@@ -84,11 +87,26 @@ class Objects:
     @property
     def most_rows(self) -> int:
         """Rows that may be asked for when they were written, at little cost."""
-        return max(1, MOST_LOOKED_AT // max(1, prod(self.counts) // max(1, self.counts[self.axis])))
+        if self.is_local:
+            rows = max(1, self.counts[self.axis])
+            return max(1, MOST_LOOKED_AT // max(1, prod(self.counts) // rows))
+        if self._has_folders:
+            return MOST_LISTED
+        return self.counts[self.axis] if prod(self.counts) <= MOST_LOOKED_AT else 0
+
+    @property
+    def _has_folders(self) -> bool:
+        """Whether the objects of a row are in a folder of their own."""
+        return self.axis == 0 and self.separator == "/" and len(self.counts) > 1
+
+    @property
+    def _head(self) -> str:
+        """What all keys begin with."""
+        return f"{self.prefix}{self.separator}" if self.prefix else ""
 
     def _keys(self) -> Iterator[str]:
         if not self.is_local:
-            yield from (str(item["path"]) for item in self._listed())
+            yield from self._remote_keys()
             return
         top = Path(self.place, self.prefix) if self.separator == "/" else Path(self.place)
         if self.separator == "/" and self.axis == 0:  # a folder for each row
@@ -101,9 +119,18 @@ class Objects:
             inner = os.path.relpath(folder, self.place)
             yield from (name if inner == "." else f"{inner}/{name}" for name in names)
 
-    def _listed(self) -> Iterator[Any]:
+    def _remote_keys(self) -> Iterator[str]:
+        if not self._has_folders:
+            yield from (str(item["path"]) for item in self._listed(self._head))
+            return
         store = from_url(self.place, retry_config=RETRIES)
-        for page in obstore.list(store):
+        rest = "/0" * (len(self.counts) - 1)
+        for folder in obstore.list_with_delimiter(store, self._head)["common_prefixes"]:
+            yield f"{folder.rstrip('/')}{rest}"
+
+    def _listed(self, head: str) -> Iterator[Any]:
+        store = from_url(self.place, retry_config=RETRIES)
+        for page in obstore.list(store, head):
             yield from page
 
     def _key(self, index: tuple[int, ...]) -> str:

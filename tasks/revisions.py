@@ -117,7 +117,7 @@ def _touched(
     touched: set[int] = set()
     for variable in repository.settings.variables:
         objects = objects_of(repository.settings.source, variable)
-        if objects is None:
+        if objects is None or not objects.most_rows:
             continue
         half = max(1, objects.most_rows * objects.steps // 2)
         places = {*range(len(steps))[-half:], *_drawn(list(range(len(steps))), half, rng)}

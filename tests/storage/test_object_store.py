@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from obstore.store import from_url
+from zarr.storage import ObjectStore
 
 import gnomon
 from gnomon.storage.check import check
@@ -461,3 +463,44 @@ def test_a_store_that_goes_away_at_any_kind_of_put_leaves_a_whole_repository(
                 repository = capture_next(repository)
     capture_next(repository)  # and makes up for it
     assert_whole(url, source, 2 + len(puts))
+
+
+# Sources in a bucket -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_source_tells_what_was_written_when(url: str, tmp_path: Path, form: int) -> None:
+    """Steps that are laid out are waited for, and what was rewritten is compared, by a listing."""
+
+    from gnomon.storage.objects import objects_of
+
+    place = f"{url}/s.zarr"
+
+    def put(filled: int, offset: float = 0.0) -> None:
+        values = np.full((20, 4, 6), np.nan, "f4")
+        for k in range(filled):
+            values[k] = np.random.default_rng(k).standard_normal((4, 6)) + offset
+        dataset = xr.Dataset(
+            {"t": (("time", "y", "x"), values)},
+            coords={"time": ("time", np.arange(20), {"units": "hours since 2024-03-01"})},
+        )
+        encoding = {"t": {"chunks": (1, 4, 3), "_FillValue": np.float32(np.nan)}}
+        store = ObjectStore(from_url(place))
+        dataset.to_zarr(
+            store, mode="w", zarr_format=form, encoding=encoding, write_empty_chunks=False
+        )
+
+    put(8)
+    repository = gnomon.create(str(tmp_path / "r"), place)
+    objects = objects_of(
+        repository.stored.settings.source, repository.stored.settings.variable("t")
+    )
+    assert objects is not None
+    assert objects.rows() == set(range(8))
+    assert objects.written({2, 7, 9}).keys() == {2, 7}
+    report = repository.update()
+    assert (len(report.captured), report.waiting and report.waiting["count"]) == (8, 12)
+    put(10)
+    assert len(repository.update().captured) == 2
+    put(10, 30.0)
+    assert repository.update().revised == 10
