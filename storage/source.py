@@ -24,7 +24,14 @@ from zarr.storage import ObjectStore
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.cutoff import missing_bytes
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
+from gnomon.storage.errors import (
+    GnomonError,
+    InvalidInput,
+    Moved,
+    NotFound,
+    Unavailable,
+    Unreadable,
+)
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
@@ -435,6 +442,8 @@ def read_states(
         What is stored there is damaged: other states may be well.
     Unavailable
         The source did not answer.
+    Moved
+        There are fewer states by now.
     """
     where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
     array = dataset[variable.name]
@@ -453,7 +462,14 @@ def read_states(
             f"source: {variable.name} at time indices {positions} cannot be read "
             f"({one_line(error)}); it was not captured, check the source and run again"
         ) from error
-    return native(values if positions is not None else values[np.newaxis])
+    if positions is None:
+        return native(values[np.newaxis])
+    if len(values) != len(positions):  # a slice beyond the end is no error to NumPy
+        raise Moved(
+            f"source: {variable.name} ends before time index {positions[-1]}, which was there; "
+            "the source was changed while it was read, run again when its writer is done"
+        )
+    return native(values)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
@@ -36,7 +37,7 @@ from gnomon.tasks import replacements
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.plan import CapturePlan, refuse_redescribed
+from gnomon.tasks.plan import CapturePlan, refuse_redescribed, refuse_shifted
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.statistics import (
     STATISTICS,
@@ -52,6 +53,8 @@ __all__ = ["Capture", "capture", "commit_capture"]
 
 MEASURED = (*STATISTICS, *replacements.COLUMNS)
 """What a worker tells of each chunk."""
+_POSITIONS_OF = "positions_of"
+"""Beside an open source, in its encoding: the plan whose positions were compared with its times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
-        dataset = shared_source(plan.source, plan.id, repository.memory)
-        _, along = chunk_sizes(dataset, variable)
+        _, along = chunk_sizes(_source(repository, plan), variable)
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.
         told = replace(plan, description={}, notes=())
@@ -131,12 +133,30 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
     Moved
         The source describes itself otherwise than at the plan: plan again.
     """
-    dataset = shared_source(plan.source, plan.id, repository.memory)
+    dataset = _source(repository, plan)
     refuse_redescribed(repository, plan, dataset)
     for name, entry in plan.description.get("fixed", {}).items():
         if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
             continue
         batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
+
+
+def _source(repository: Repository, plan: CapturePlan) -> xr.Dataset:
+    """Return the source as this process shares it, in which the positions are of their times.
+
+    Each process opens it for itself: where a file was left out for a moment, those after it stand
+    in other places, and a look afterwards would find nothing amiss.
+
+    Raises
+    ------
+    Moved
+        A position is of another time.
+    """
+    dataset = shared_source(plan.source, plan.id, repository.memory)
+    if dataset.encoding.get(_POSITIONS_OF) != plan.id:
+        refuse_shifted(repository, plan, dataset)
+        dataset.encoding[_POSITIONS_OF] = plan.id
+    return dataset
 
 
 def _empty(
@@ -217,7 +237,7 @@ def _capture_block(
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
-    dataset = shared_source(plan.source, plan.id, repository.memory)
+    dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
     now = dataset.variables[name].attrs
     fills = new_fills(variable.attributes, now, variable.numpy_dtype)

@@ -16,7 +16,14 @@ import xarray as xr
 from gnomon.storage import filereading, gz
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
+from gnomon.storage.errors import (
+    GnomonError,
+    InvalidInput,
+    Moved,
+    NotFound,
+    Unavailable,
+    Unreadable,
+)
 from gnomon.storage.fileindex import INDEX, Memory
 from gnomon.storage.files import keep_index, source_notes, source_told
 from gnomon.storage.location import Location
@@ -24,6 +31,10 @@ from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, read_states
 from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.times import parse
+from gnomon.tasks.capture import capture
+from gnomon.tasks.plan import plan_capture, refuse_moved
+from gnomon.tasks.work import serial
 from tests.storage.building import capture_new, history, make_repository
 
 STEPS = 4
@@ -798,3 +809,29 @@ def test_the_source_is_only_read(folder: Path, repository: Repository) -> None:
     with open_source(spec(folder), repository.memory) as dataset:
         dataset.load()
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_file_that_is_left_out_for_a_moment_shifts_no_other(
+    folder: Path,
+) -> None:
+    repository = make_repository(folder.parent / "r", folder)
+    plan = plan_capture(repository, until=parse("2024-01-03", repository.settings.calendar))
+    assert plan is not None
+    path = folder / "day001.nc"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:100])
+    with pytest.raises(Moved, match="while it was read"):
+        capture(repository, plan, serial)
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    refuse_moved(repository, plan)  # afterwards nothing is amiss
+    repository = capture_new(repository)
+    assert_same(history(repository), mfdataset([*folder.iterdir()]))
+
+
+def test_a_source_that_ended_meanwhile_has_moved(folder: Path, repository: Repository) -> None:
+    variable, cells = repository.settings.variable("t"), (slice(None), slice(None))
+    with open_source(spec(folder), repository.memory) as dataset:
+        for positions in ([14, 15, 16], [15, 16]):
+            with pytest.raises(Moved, match="time index 16"):
+                read_states(dataset, variable, positions, cells)
