@@ -169,6 +169,8 @@ def _changed(
     repository: Repository, variable: Variable, wanted: list[tuple[int, int]], mapper: Mapper
 ) -> set[tuple[int, int]]:
     """Return which captures differ from the source: pairs of a capture and a position in it."""
+    if not wanted:
+        return set()
     with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())

@@ -12,7 +12,7 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.revisions import find_repeats, find_revisions
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -53,6 +53,15 @@ def test_an_unchanged_source_has_none(grown: Case) -> None:
     before = sources.listing(grown.place)
     assert grown.open().update(compare=-1).message == "nothing new in the source"
     assert sources.listing(grown.place) == before
+
+
+def test_where_nothing_is_to_be_compared_no_worker_is_asked(grown: Case, tmp_path: Path) -> None:
+    def asked(*_: object) -> list[Any]:
+        raise AssertionError
+
+    assert find_repeats(grown.open().stored, asked) == {}
+    empty = make_repository(tmp_path / "r", grown.source)
+    assert find_revisions(empty, asked, count=None, rng=np.random.default_rng(0)) == ()
 
 
 def test_every_bit_counts(grown: Case) -> None:
