@@ -6,6 +6,7 @@ rewritten is newer than what was captured of it.  Both are known without reading
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
@@ -52,21 +53,24 @@ class Objects:
         """Return the numbers along time of which any object is there; None if none can tell."""
         try:
             return {index[self.axis] for key in self._keys() if (index := self._index(key))}
+        except FileNotFoundError:  # not even the folder of the chunks
+            return set()
         except (OSError, BaseError):
             return None
 
     def written(self, rows: set[int]) -> dict[int, float]:
         """Return when the newest object of each row was written, in seconds since 1970.
 
-        Rows without objects are left out.
+        Rows without objects are left out, and all of them if the store does not answer.
         """
         found: dict[int, float] = {}
         if not self.is_local:
-            for item in self._listed():
-                index = self._index(str(item["path"]))
-                if index and index[self.axis] in rows:
-                    when = item["last_modified"].timestamp()
-                    found[index[self.axis]] = max(when, found.get(index[self.axis], when))
+            with suppress(BaseError):
+                for item in self._listed():
+                    index = self._index(str(item["path"]))
+                    if index and index[self.axis] in rows:
+                        when = item["last_modified"].timestamp()
+                        found[index[self.axis]] = max(when, found.get(index[self.axis], when))
             return found
         others = [range(n) for k, n in enumerate(self.counts) if k != self.axis]
         for row in rows:
