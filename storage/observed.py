@@ -183,8 +183,9 @@ def observe(dataset: xr.Dataset, state: State, folder: str) -> Observed:
     doubts: dict[str, list[Remark]] = {}
     for variable in state.settings.variables:
         meant = state.meant(variable.name)
-        accepted = known.setdefault(meant, state.description(meant))
-        if doubted := _doubts(variable, accepted, after):
+        if meant not in known:  # which goes through all changes until then
+            known[meant] = state.description(meant)
+        if doubted := _doubts(variable, known[meant], after):
             doubts[variable.name] = doubted
     changed = differences(before, after, state.settings)
     notes = [
