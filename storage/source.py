@@ -8,7 +8,8 @@ import errno
 import lzma
 import warnings
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ from gnomon.storage.errors import (
     Unreadable,
 )
 from gnomon.storage.icechunks import icechunk_store
-from gnomon.storage.identify import error_of, groups_of, listed, told_groups
+from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
 from gnomon.storage.meaning import repacked
 from gnomon.storage.model import Settings, SourceSpec, Variable
@@ -91,7 +92,23 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     ------
     NotFound
         There is no such path, or nothing in it that xarray can open.
+    Unavailable
+        It cannot be read now, or may not be by this user.
     """
+    with _reading(spec):
+        return _without_notes(_opened(spec, memory))
+
+
+@contextmanager
+def _reading(spec: SourceSpec) -> Iterator[None]:
+    """Say which source it is that the operating system does not let us read."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"source {spec.url} cannot be read: {one_line(error)}") from error
+
+
+def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
     # They build on this module, and few sources need them.
     from gnomon.storage.filelist import is_many
     from gnomon.storage.files import open_files
@@ -100,7 +117,7 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     path = Path(spec.url.removeprefix("file://"))
     is_dataset = local and _guess_engine(path) is not None
     if not is_dataset and is_many(spec.url, spec.engine):
-        return _without_notes(open_files(spec, memory))
+        return open_files(spec, memory)
     if local and not path.exists():
         raise NotFound(f"source {spec.url} does not exist; check the path")
     if local and path.is_file():
@@ -118,15 +135,16 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     if not dataset.variables:
         _refuse_groups(spec, target, engine)
     dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
-    return _without_notes(dataset)
+    return dataset
 
 
 def pinned(spec: SourceSpec) -> SourceSpec:
     """Return the source as it is now, where it keeps versions: an Icechunk snapshot."""
     local = "://" not in spec.url or spec.url.startswith("file://")
     path = Path(spec.url.removeprefix("file://"))
-    if not local or (spec.engine or _guess_engine(path)) != "icechunk":
-        return spec
+    with _reading(spec):
+        if not local or (spec.engine or _guess_engine(path)) != "icechunk":
+            return spec
     snapshot = icechunk_store(path, spec).session.snapshot_id
     return replace(spec, branch=None, tag=None, snapshot=str(snapshot))
 
@@ -196,12 +214,13 @@ def _refuse_cut_off(path: Path) -> None:
     """Refuse a classic NetCDF file that lacks its end: its library would read zeros there."""
     try:
         lacking = missing_bytes(path)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"source {path} cannot be read: {one_line(error)}") from error
+    except ValueError as error:
+        raise Unavailable(
+            f"source {path} is damaged ({one_line(error)}), or was cut off; {WAIT}"
+        ) from error
     if lacking:
         raise Unavailable(
-            f"source {path} is cut off, {lacking} bytes are missing at its end; wait until it is "
-            "written, or copy it again"
+            f"source {path} is cut off, {lacking} bytes are missing at its end; {WAIT}"
         )
 
 

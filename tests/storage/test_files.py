@@ -1,5 +1,6 @@
 """Many files are one source: what fits is taken, what does not is told, and little is opened."""
 
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage import filereading, gz
+from gnomon.storage import filelist, filereading, gz
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import (
@@ -29,7 +30,7 @@ from gnomon.storage.files import keep_index, source_notes, source_told
 from gnomon.storage.location import Location
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, read_states
+from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, pinned, read_states
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import parse
 from gnomon.tasks.capture import capture
@@ -835,3 +836,27 @@ def test_a_source_that_ended_meanwhile_has_moved(folder: Path, repository: Repos
         for positions in ([14, 15, 16], [15, 16]):
             with pytest.raises(Moved, match="time index 16"):
                 read_states(dataset, variable, positions, cells)
+
+
+def test_files_that_differ_alike_are_not_opened_one_by_one(
+    folder: Path, repository: Repository, opened: list[str]
+) -> None:
+    for k in range(4, 9):
+        put(folder / f"day{k:03d}.nc", day(k).assign(mask=day(k).mask + 1))
+    with open_source(spec(folder), repository.memory) as dataset:
+        assert "5 files" in "\n".join(source_notes(dataset))
+    opened.clear()
+    with open_source(spec(folder), repository.memory):
+        assert sum(name >= "day004" for name in opened) == 1
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_folder_that_cannot_be_read_is_no_crash(
+    call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(filelist.os if call == "scandir" else filereading.os, call, fails)
+    with pytest.raises(Unavailable, match="ermission denied"):
+        open_source(pinned(spec(folder)))
