@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage import filelist, filereading, gz
+from gnomon.storage import filereading, gz
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import (
@@ -857,6 +857,6 @@ def test_a_folder_that_cannot_be_read_is_no_crash(
     def fails(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
-    monkeypatch.setattr(filelist.os if call == "scandir" else filereading.os, call, fails)
+    monkeypatch.setattr(os, call, fails)
     with pytest.raises(Unavailable, match="ermission denied"):
         open_source(pinned(spec(folder)))
