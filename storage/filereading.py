@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import calendar_of, find_time, form_of, hash_of, told_in
+from gnomon.storage.fileform import find_time, form_of, hash_of, told_in
 from gnomon.storage.fileindex import NAT, Entry, Memory, drop_index
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source import native
-from gnomon.storage.times import decode, told
+from gnomon.storage.times import calendar_of, decode, told
 
 __all__ = ["Files", "Stale", "Unfit", "look_at", "stamp_of"]
 
