@@ -16,8 +16,8 @@ from gnomon.storage.fileindex import Entry, Memory
 from gnomon.storage.filereading import Unfit, open_file
 from gnomon.storage.frame import load_frame
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.source import check_frame
 from gnomon.storage.times import calendar_of, same_calendar
+from gnomon.storage.unchanged import check_frame
 
 __all__ = ["Expected", "expected_of"]
 

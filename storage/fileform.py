@@ -16,8 +16,8 @@ import xarray as xr
 from gnomon.storage.documents import items, members, text, whole
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.log import content_hash
+from gnomon.storage.meaning import packing_of
 from gnomon.storage.model import Settings
-from gnomon.storage.source import packing_of
 from gnomon.storage.text import type_name
 from gnomon.storage.times import calendar_of
 
@@ -215,7 +215,7 @@ def form_of_settings(settings: Settings) -> Form:
 
 
 def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
-    found = dict(packing_of(dict(attributes)))
+    found = packing_of(attributes)
     if tells_time and "calendar" in attributes:
         found["calendar"] = calendar_of(attributes)
     elif "units" in attributes and not tells_time:

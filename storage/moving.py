@@ -18,9 +18,10 @@ from gnomon.storage.grid import cut
 from gnomon.storage.model import CapturedStep, SourceSpec
 from gnomon.storage.observed import check_source
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import ADVICE, native, open_source, read_state
+from gnomon.storage.source import native, open_source, read_state
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import format_instant
+from gnomon.storage.unchanged import ADVICE
 
 __all__ = ["move_source"]
 

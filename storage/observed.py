@@ -34,9 +34,9 @@ from gnomon.storage.noted import (
     note_remarks,
     note_unprotected,
 )
-from gnomon.storage.source import ADVICE, check_frame, check_unchanged
 from gnomon.storage.state import State
 from gnomon.storage.times import calendar_of, decode
+from gnomon.storage.unchanged import ADVICE, check_frame, check_unchanged
 from gnomon.storage.units import same_units
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The live dataset: opened by path or URL, undecoded, and compared with what init saw.
+"""The live dataset: opened by path or URL, and read, undecoded.
 
 Anything that xarray opens: Zarr, Icechunk, NetCDF, GRIB where cfgrib is installed.  Values stay as
 they are stored (no masking, no scaling, no decoding of times), so that a capture is exact.
@@ -8,7 +8,7 @@ import errno
 import lzma
 import warnings
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -36,25 +36,19 @@ from gnomon.storage.errors import (
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
-from gnomon.storage.meaning import repacked
-from gnomon.storage.model import Settings, SourceSpec, Variable
-from gnomon.storage.packing import Packing
+from gnomon.storage.model import SourceSpec, Variable
 from gnomon.storage.redaction import one_line
-from gnomon.storage.text import is_text, type_name
+from gnomon.storage.text import is_text
 from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
 
 if TYPE_CHECKING:
     from gnomon.storage.fileindex import Memory
 
 __all__ = [
-    "ADVICE",
-    "check_frame",
-    "check_unchanged",
     "chunk_sizes",
     "groups_beside",
     "native",
     "open_source",
-    "packing_of",
     "pinned",
     "read_state",
     "read_states",
@@ -67,9 +61,6 @@ __all__ = [
 
 NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
 """Endings of remote files that are no Zarr stores; a library such as fsspec reads them."""
-
-ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
-"""What to do about a source that is not what it was at init."""
 
 
 def source_path(source: str) -> str:
@@ -291,125 +282,6 @@ def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
     if is_text(values.dtype):
         return values.astype(object)
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
-
-
-def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
-    """Refuse a source whose variables, grid or types are not what they were at init.
-
-    Raises
-    ------
-    InvalidInput
-        Names the first difference.
-    """
-    for variable in settings.variables:
-        if variable.name not in dataset.variables:
-            there = listed(sorted(map(str, dataset.data_vars)))
-            raise InvalidInput(
-                f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
-            )
-        found = dataset.variables[variable.name]
-        dims = tuple(d for d in found.dims if d != settings.source.time)
-        shape = tuple(dataset.sizes[str(d)] for d in dims)
-        time = settings.source.time
-        axis = found.dims.index(time) if time in found.dims else None
-        dtype = type_name(found.dtype)
-        for what, now, before in (
-            ("dimensions", dims, variable.dims),
-            ("shape", shape, variable.shape),
-            ("type", dtype, variable.dtype),
-            ("time axis", axis, variable.time_axis if time is not None else None),
-        ):
-            if now != before:
-                raise InvalidInput(
-                    f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
-                )
-        other = repacked(variable.attributes, found.attrs, variable.numpy_dtype)
-        if other:
-            told = (
-                f"{n} {found.attrs.get(n)}, at init {variable.attributes.get(n)}" for n in other
-            )
-            raise InvalidInput(
-                f"{variable.name} is packed otherwise than at init ({'; '.join(told)}): the same "
-                f"raw values would be other numbers; {ADVICE}"
-            )
-
-
-def check_frame(
-    frame: xr.Dataset, dataset: xr.Dataset, names: Collection[str] | None = None
-) -> tuple[str, ...]:
-    """Refuse a source whose coordinates are not what they were at init; return what to note.
-
-    What differs by rounding, or in its type or packing alone, means the same.
-
-    Parameters
-    ----------
-    names
-        Those that say where the cells are; None: all.
-
-    Raises
-    ------
-    InvalidInput
-        Names the coordinate.
-    """
-    notes = []
-    for name, kept in frame.variables.items():
-        if names is not None and name not in names:
-            continue
-        if name not in dataset.variables:
-            raise InvalidInput(f"the source lost {name!r} since init; {ADVICE}")
-        now, before = _numbers(dataset.variables[name], kept)
-        same = now.shape == before.shape and (
-            now.tolist() == before.tolist()
-            if before.dtype == object
-            else native(now).tobytes() == before.tobytes()
-        )
-        if same:
-            continue
-        if now.shape != before.shape or not _is_rounded(now, before):
-            raise InvalidInput(
-                f"{name!r} of the source differs from what it was at init (the grid changed?); "
-                f"{ADVICE}"
-            )
-        notes.append(f"{name!r} of the source differs from what it was at init by rounding alone")
-    return tuple(notes)
-
-
-def _is_rounded(now: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Tell whether numbers differ by no more than the rounding of the coarser of their types."""
-    if not {now.dtype.kind, before.dtype.kind} <= set("iuf"):
-        return False
-    types = [d for d in (now.dtype, before.dtype) if d.kind == "f"]
-    if not types or not before.size:
-        return bool(np.array_equal(now, before))
-    size = np.abs(before[np.isfinite(before)]).max(initial=0.0)
-    allowed = _ROUNDINGS * max(float(np.finfo(d).eps) for d in types) * float(size)
-    return bool(np.allclose(now.astype(float), before, rtol=0.0, atol=allowed, equal_nan=True))
-
-
-_ROUNDINGS = 4
-"""Steps of the last digit of the largest value that a coordinate may be off."""
-
-
-def packing_of(attributes: dict[Any, Any]) -> dict[str, str]:
-    """Return what gives raw values their meaning: a capture is served with that of init."""
-    names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
-    there = {n: np.asarray(attributes[n]) for n in names if n in attributes}
-    return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
-
-
-def _numbers(now: xr.Variable, before: xr.Variable) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the values of a coordinate, as numbers where it is packed otherwise than before."""
-    raw = np.asarray(now.values), np.asarray(before.values)
-    names = {"scale_factor", "add_offset", "_Unsigned"}
-    if names.isdisjoint(now.attrs) and names.isdisjoint(before.attrs):
-        return raw
-    if {raw[0].dtype.kind, raw[1].dtype.kind} - set("iuf"):
-        return raw
-    first, second = (
-        Packing(v.dtype, a).to_physical(native(v))
-        for v, a in zip(raw, (now.attrs, before.attrs), strict=True)
-    )
-    return first, second
 
 
 def refuse_predicted(

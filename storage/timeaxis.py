@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gnomon.storage.axes import time_variable
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
-from gnomon.storage.source import ADVICE, native
+from gnomon.storage.source import native
 from gnomon.storage.timeforms import NATIVE, is_form, missing_times
 from gnomon.storage.times import calendar_of, decode, encode, same_calendar
+from gnomon.storage.unchanged import ADVICE
 
 __all__ = ["TimeAxis", "read_axis"]
 

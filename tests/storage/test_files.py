@@ -30,9 +30,10 @@ from gnomon.storage.files import keep_index, source_notes, source_told
 from gnomon.storage.location import Location
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, pinned, read_states
+from gnomon.storage.source import chunk_sizes, open_source, pinned, read_states
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import parse
+from gnomon.storage.unchanged import check_unchanged
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture, refuse_moved
 from gnomon.tasks.work import serial
