@@ -18,6 +18,7 @@ import zarr
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from gnomon.storage.filelist import local_path
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import SourceSpec, Variable
 
@@ -126,7 +127,7 @@ class Objects:
 
 def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
     """Return where the chunks of an append source's variable are; None if that cannot be told."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
+    local = local_path(spec.url) is not None
     root = spec.url.removeprefix("file://").rstrip("/") + (f"/{spec.group}" if spec.group else "")
     if spec.engine not in (None, "zarr"):
         return None

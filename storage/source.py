@@ -33,6 +33,7 @@ from gnomon.storage.errors import (
     Unavailable,
     Unreadable,
 )
+from gnomon.storage.filelist import ENDINGS, is_many, local_path
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
@@ -59,15 +60,10 @@ __all__ = [
 ]
 
 
-NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
-"""Endings of remote files that are no Zarr stores; a library such as fsspec reads them."""
-
-
 def source_path(source: str) -> str:
     """Return a path as an absolute one, from whichever folder a later run looks; a URL as it is."""
-    if "://" in source and not source.startswith("file://"):
-        return source
-    return str(Path(source.removeprefix("file://")).expanduser().absolute())
+    path = local_path(source)
+    return source if path is None else str(path.expanduser().absolute())
 
 
 @without_secrets
@@ -100,20 +96,18 @@ def _reading(spec: SourceSpec) -> Iterator[None]:
 
 
 def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
-    # They build on this module, and few sources need them.
-    from gnomon.storage.filelist import is_many
+    # It builds on this module, and few sources need it.
     from gnomon.storage.files import open_files
 
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://"))
-    is_dataset = local and _guess_engine(path) is not None
+    path = local_path(spec.url)
+    is_dataset = path is not None and _guess_engine(path) is not None
     if not is_dataset and is_many(spec.url, spec.engine):
         return open_files(spec, memory)
-    if local and not path.exists():
+    if path is not None and not path.exists():
         raise NotFound(f"source {spec.url} does not exist; check the path")
-    if local and path.is_file():
+    if path is not None and path.is_file():
         _refuse_cut_off(path)
-    target, engine, options, notes = _target(spec, path if local else None)
+    target, engine, options, notes = _target(spec, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -121,8 +115,7 @@ def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
     except GnomonError:
         raise
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        place = path if local else None
-        raise error_of(spec, error, target=target, engine=engine, path=place) from error
+        raise error_of(spec, error, target=target, engine=engine, path=path) from error
     if not dataset.variables:
         _refuse_groups(spec, target, engine)
     dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
@@ -131,10 +124,9 @@ def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
 
 def pinned(spec: SourceSpec) -> SourceSpec:
     """Return the source as it is now, where it keeps versions: an Icechunk snapshot."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://"))
+    path = local_path(spec.url)
     with _reading(spec):
-        if not local or (spec.engine or _guess_engine(path)) != "icechunk":
+        if path is None or (spec.engine or _guess_engine(path)) != "icechunk":
             return spec
     snapshot = icechunk_store(path, spec).session.snapshot_id
     return replace(spec, branch=None, tag=None, snapshot=str(snapshot))
@@ -161,15 +153,15 @@ def _target(
         raise InvalidInput(
             f"{spec.url} is no Icechunk repository; leave out --branch, --tag and --snapshot"
         )
-    if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(NETCDF))):
+    # Remote files that are no Zarr stores are left to a library such as fsspec.
+    if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(ENDINGS))):
         target, engine = _object_store(spec.url), "zarr"
     return target, engine, options, notes
 
 
 def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
     """Return the groups of a source other than the one that is opened, and their variables."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://")) if local else None
+    path = local_path(spec.url)
     if path is not None and (not path.exists() or (path.is_dir() and not _guess_engine(path))):
         return {}
     target, engine, *_ = _target(spec, path)
