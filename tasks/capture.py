@@ -6,6 +6,7 @@ statistics; nothing is captured before :func:`commit_capture` has put the log re
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -281,8 +282,10 @@ class _Work:
     """Number of the first new capture."""
     held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
     """The newest chunk of this commit, and its number."""
-    trusted: dict[Index, NDArray[np.float64] | None] = field(default_factory=dict)
-    """The last trusted values of a chunk."""
+    trusted: dict[Index, tuple[float, NDArray[np.float64] | None]] = field(default_factory=dict)
+    """The last trusted values of a chunk, and up to which instant they are the last."""
+    newest: dict[int, float] = field(default_factory=dict)
+    """By instant of a planned state: that of the capture before it, known already."""
     ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     """Statistics of earlier captures by number; empty where they are damaged."""
 
@@ -351,7 +354,7 @@ class _Work:
             found |= departures.get(index, {})
             found |= self._revision(k, index, physical)
             if not found.get("p_value", 1.0) < GATE:
-                self.trusted[index] = physical
+                self.trusted[index] = (instant, physical)
             result[index] = found
         return result
 
@@ -368,11 +371,22 @@ class _Work:
         return replacements.difference(before, physical)
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
-        if index not in self.trusted:
-            numbers = self.repository.state.before(instant, SEARCH)
-            found = last_trusted(self.captures, index, numbers)
-            self.trusted[index] = None if found is None else found[1]
-        return self.trusted[index]
+        through, values = self.trusted.get(index, (-inf, None))
+        newest = self._newest(instant)
+        if newest > through:  # a late state, or a revision, is not the last one before a new one
+            captured, numbers = self.repository.captured, self.repository.state.before
+            found = last_trusted(self.captures, index, numbers(instant, SEARCH))
+            if found is not None and captured[found[0]].instant > through:
+                values = found[1]
+            self.trusted[index] = (newest, values)
+        return values
+
+    def _newest(self, instant: int) -> float:
+        if instant not in self.newest:
+            numbers = self.repository.state.before(instant, 1)
+            before = self.repository.captured[numbers[0]].instant if numbers else -inf
+            self.newest[instant] = before
+        return self.newest[instant]
 
 
 def commit_capture(

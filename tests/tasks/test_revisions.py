@@ -11,6 +11,7 @@ from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_repeats, find_revisions
 from gnomon.tasks.work import serial
@@ -62,6 +63,23 @@ def test_where_nothing_is_to_be_compared_no_worker_is_asked(grown: Case, tmp_pat
     assert find_repeats(grown.open().stored, asked) == {}
     empty = make_repository(tmp_path / "r", grown.source)
     assert find_revisions(empty, asked, count=None, rng=np.random.default_rng(0)) == ()
+
+
+def test_a_revision_is_compared_with_the_capture_before_it_whatever_else_is_new(
+    grown: Case,
+) -> None:
+    """Not with another revision, or a late state, of long before."""
+    data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
+    data.sst.values[[5, 20], 1, 2] += np.float32(3.0)
+    sources.overwrite(grown.source, data)
+    stored = grown.open().stored
+    found = {}
+    for steps in ((20,), (5, 20)):
+        plan = plan_capture(stored, revised=steps)
+        assert plan is not None
+        assert plan.revises == steps
+        found[steps] = capture(stored, plan, serial).statistics["sst"]["change_rms"]
+    np.testing.assert_array_equal(found[5, 20][1], found[20,][0])
 
 
 def test_every_bit_counts(grown: Case) -> None:
