@@ -14,7 +14,7 @@ from gnomon.storage.axes import time_variable
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
 from gnomon.storage.source import native
-from gnomon.storage.timeforms import NATIVE, is_form, missing_times
+from gnomon.storage.timeforms import NATIVE, filled_times, is_form, missing_times
 from gnomon.storage.times import calendar_of, decode, encode, same_calendar
 from gnomon.storage.unchanged import ADVICE
 
@@ -89,12 +89,10 @@ def _missing(raw: NDArray[np.generic], time: xr.Variable) -> NDArray[np.bool_]:
     missing = missing_times(raw)
     if raw.dtype.kind not in "iuf":
         return missing
-    fills = [time.attrs.get(k) for k in ("_FillValue", "missing_value")]
-    fills.append(_UNWRITTEN.get(raw.dtype.str.lstrip("<|")))
-    for fill in fills:
-        # Zarr has 0 where nobody chose a fill value, and there a series may begin.
-        if fill is not None and np.any(np.asarray(fill) != 0):
-            missing |= np.isin(raw, np.asarray(fill).astype(raw.dtype))
+    missing |= filled_times(raw, time.attrs, zero=False)
+    unwritten = _UNWRITTEN.get(raw.dtype.str.lstrip("<|"))
+    if unwritten is not None:
+        missing |= raw == np.asarray(unwritten, raw.dtype)
     return np.asarray(missing | _is_unwritten(raw))
 
 

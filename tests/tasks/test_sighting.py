@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,13 @@ def test_steps_that_are_laid_out_without_times_are_left_for_later(tmp_path: Path
     write(source, [5, 6, 7, 8, 9, 0, 0], [5, 6, 7, 8, 9, 10, 11])
     assert len(repository.update().captured) == 1
     assert_true(repository, [5, 6, 7, 8, 9])
+
+
+@pytest.mark.parametrize("attributes", [{"missing_value": "n/a"}, {"missing_value": [-1, 2**40]}])
+def test_fill_values_of_any_form_are_no_crash(attributes: Any, tmp_path: Path) -> None:
+    write(tmp_path / "s.zarr", [0, 1, 2, 3], range(4), **attributes)
+    repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
+    assert len(repository.update().captured) == 4
 
 
 def test_a_series_may_begin_at_zero_and_count_down_to_it(tmp_path: Path) -> None:
