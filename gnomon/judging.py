@@ -15,7 +15,7 @@ from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.retention import parse_duration
 from gnomon.storage.source import open_source
-from gnomon.storage.times import format_instant
+from gnomon.storage.times import clock, format_instant
 from gnomon.tasks.locate import find_period
 from gnomon.tasks.points import find_instant, suspects
 from gnomon.tasks.sighting import distance, sight
@@ -97,15 +97,10 @@ class Judging(Maintenance):
         NotFound
             Nothing was captured then, or there is no such variable.
         """
-        names = [v.name for v in self._repository.settings.variables]
-        if variable is not None and variable not in names:
-            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
-        chosen = names if variable is None else [variable]
-        times = self._times(at, accept=accept) if variable is None else []
-        steps = self._steps(at, accept=accept, found=bool(times))
+        names, steps, times = self._judged(at, accept=accept, variable=variable)
 
         def judged(seen: Repository) -> tuple[Repository, int]:
-            chunks = _changes(seen, steps, chosen, model.TRUSTED if accept else model.SUSPECT)
+            chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
             body: dict[str, Any] = {"reason": _REASONS[accept], "judged_by": "person"}
             body["chunks"] = chunks
             known = seen.state.believed
@@ -123,12 +118,8 @@ class Judging(Maintenance):
     def judging(self, at: str, *, accept: bool, variable: str | None = None) -> Judged:
         """Return what :meth:`judge` would change; changes nothing."""
         seen = self._repository
-        names = [v.name for v in seen.settings.variables]
-        chosen = names if variable is None else [variable]
-        times = self._times(at, accept=accept) if variable is None else []
-        steps = self._steps(at, accept=accept, found=bool(times))
-        status = model.TRUSTED if accept else model.SUSPECT
-        chunks = _changes(seen, steps, chosen, status)
+        names, steps, times = self._judged(at, accept=accept, variable=variable)
+        chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
         changed = sorted({int(c["step"]) for c in chunks})
         calendar = seen.settings.calendar
         return Judged(
@@ -175,6 +166,17 @@ class Judging(Maintenance):
         age = self._repository.state.revisable
         return {"revisable_days": None if age is None else age / DAY}
 
+    def _judged(
+        self, at: str, *, accept: bool, variable: str | None
+    ) -> tuple[list[str], list[int], list[int]]:
+        """Return the variables, captures and times that a verdict is on."""
+        names = [v.name for v in self._repository.settings.variables]
+        if variable is not None and variable not in names:
+            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
+        times = self._times(at, accept=accept) if variable is None else []
+        steps = self._steps(at, accept=accept, found=bool(times))
+        return names if variable is None else [variable], steps, times
+
     def _steps(self, at: str, *, accept: bool, found: bool) -> list[int]:
         """Return the captures of a period, of each time the newest version.
 
@@ -203,7 +205,7 @@ class Judging(Maintenance):
         if seen.settings.source.kind == "append":
             try:
                 with open_source(seen.settings.source, seen.memory) as dataset:
-                    sighted = sight(seen, dataset)
+                    sighted = sight(seen, dataset, clock=clock(utc(), seen.settings.calendar))
                 times.update(sighted.axis.instants[sighted.doubted].tolist())
             except GnomonError:  # what was captured can be judged without it
                 pass

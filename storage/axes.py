@@ -18,6 +18,7 @@ from gnomon.storage.timeforms import (
     TEXT,
     count_form,
     date_form,
+    filled_times,
     is_count,
     is_text_of_times,
     missing_times,
@@ -109,12 +110,7 @@ def _along(variable: xr.Variable) -> xr.Variable:
 def present(variable: xr.Variable) -> NDArray[np.generic]:
     """Return the values of a time coordinate without those that are missing."""
     raw = np.asarray(variable.values)
-    there = ~missing_times(raw)
-    for name in ("_FillValue", "missing_value"):
-        fill = np.asarray(variable.attrs.get(name, []))
-        if fill.dtype.kind in "iuf" and raw.dtype.kind in "iuf":
-            there &= ~np.isin(raw, fill)
-    return raw[there]
+    return raw[~missing_times(raw) & ~filled_times(raw, variable.attrs)]
 
 
 def _form(name: str, variable: xr.Variable) -> str | None:

@@ -11,21 +11,18 @@ from pathlib import Path
 import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import Form, Part, calendar_of, form_of_settings
+from gnomon.storage.fileform import Form, Part, form_of_settings
 from gnomon.storage.fileindex import Entry, Memory
 from gnomon.storage.filereading import Unfit, open_file
 from gnomon.storage.frame import load_frame
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.source import check_frame
-from gnomon.storage.times import parse
+from gnomon.storage.times import calendar_of, same_calendar
+from gnomon.storage.unchanged import check_frame
 
 __all__ = ["Expected", "expected_of"]
 
 RECENT = 16
 """What most of so many of the newest files are like is expected of all, if nothing is known."""
-_GREGORIAN = ("standard", "proleptic_gregorian")
-_SINCE = parse("1582-10-15", "proleptic_gregorian")
-"""From when on these two are the same."""
 
 
 @dataclass
@@ -45,6 +42,8 @@ class Expected:
     names: tuple[str, ...] = ()
     """Variables that the user named; others do not matter then."""
     _known: dict[str, str | None] = field(default_factory=dict)
+    _alike: dict[tuple[str, str, str], bool] = field(default_factory=dict)
+    """By form, name and hash of a value: whether it is as expected, but for rounding."""
 
     @property
     def time(self) -> str:
@@ -91,13 +90,17 @@ class Expected:
 
     def _of_one(self, file: str, entry: Entry) -> str | None:
         """Return in what one file differs from others of its form."""
-        if entry.calendar != self.calendar and entry.instants is not None:
-            alike = {entry.calendar, self.calendar} <= set(_GREGORIAN)
-            if not alike or entry.good.min(initial=_SINCE) < _SINCE:
-                return f"its calendar is {entry.calendar!r}, expected {self.calendar!r}"
+        told = entry.instants is not None
+        if told and not same_calendar(entry.calendar, self.calendar, entry.good):
+            return f"its calendar is {entry.calendar!r}, expected {self.calendar!r}"
         for name, before in self.singles.items():
             now = entry.singles.get(name)
-            if now is not None and now != before and not self.kept.is_alike(name, file):
+            if now is None or now == before:
+                continue
+            key = (entry.form.key, name, now)
+            if key not in self._alike:
+                self._alike[key] = self.kept.is_alike(name, file)
+            if not self._alike[key]:
                 return f"{name!r} differs"
         return None
 

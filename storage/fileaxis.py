@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.fileform import calendar_of
 from gnomon.storage.fileindex import Entry
 from gnomon.storage.filereading import Target
 from gnomon.storage.model import Settings
-from gnomon.storage.times import EPOCH, told
+from gnomon.storage.times import EPOCH, calendar_of, told
 
 __all__ = ["Axis", "axis_of"]
 

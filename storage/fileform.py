@@ -16,14 +16,14 @@ import xarray as xr
 from gnomon.storage.documents import items, members, text, whole
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.log import content_hash
+from gnomon.storage.meaning import packing_of
 from gnomon.storage.model import Settings
-from gnomon.storage.source import packing_of
 from gnomon.storage.text import type_name
+from gnomon.storage.times import calendar_of
 
 __all__ = [
     "Form",
     "Part",
-    "calendar_of",
     "find_time",
     "form_of",
     "form_of_settings",
@@ -215,18 +215,9 @@ def form_of_settings(settings: Settings) -> Form:
 
 
 def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
-    found = dict(packing_of(dict(attributes)))
+    found = packing_of(attributes)
     if tells_time and "calendar" in attributes:
         found["calendar"] = calendar_of(attributes)
     elif "units" in attributes and not tells_time:
         found["units"] = str(attributes["units"])
     return tuple(sorted(found.items()))
-
-
-_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
-
-
-def calendar_of(attributes: Mapping[Any, Any]) -> str:
-    """Return the CF calendar of a variable that tells times, by the first of its names."""
-    name = str(attributes.get("calendar", "standard")).lower()
-    return _CALENDARS.get(name, name)

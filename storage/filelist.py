@@ -1,4 +1,4 @@
-"""Which files a source of many files is made of: those of a folder, or of a pattern."""
+"""Where a source is on a disk, and of which files one of many is made: a folder, or a pattern."""
 
 import glob
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gnomon.storage.errors import InvalidInput, NotFound
 
-__all__ = ["ENDINGS", "is_many", "list_files"]
+__all__ = ["ENDINGS", "is_many", "list_files", "local_path"]
 
 ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
 """Endings of files that hold a dataset each."""
@@ -17,6 +17,13 @@ _ENGINES = (None, "netcdf4", "h5netcdf", "scipy", "cfgrib")
 _MOST_TOLD = 3
 
 
+def local_path(url: str) -> Path | None:
+    """Return the path of a source on a disk; None of one that is elsewhere."""
+    if "://" in url and not url.startswith("file://"):
+        return None
+    return Path(url.removeprefix("file://"))
+
+
 def is_many(url: str, engine: str | None) -> bool:
     """Tell whether a source is a pattern, or a folder that is no dataset by itself.
 
@@ -25,14 +32,14 @@ def is_many(url: str, engine: str | None) -> bool:
     InvalidInput
         It is a pattern of remote files.
     """
-    if "://" in url and not url.startswith("file://"):
+    path = local_path(url)
+    if path is None:
         if "*" in url:
             raise InvalidInput(
                 f"{url} is a pattern of remote files; only those on a disk are read as one source: "
                 "mount or copy them, or give one Zarr or Icechunk dataset"
             )
         return False
-    path = Path(url.removeprefix("file://"))
     if path.exists():
         return path.is_dir() and engine in _ENGINES
     return glob.has_magic(str(path))
@@ -48,7 +55,8 @@ def list_files(url: str) -> dict[str, Path]:
     NotFound
         There are none.
     """
-    path = Path(url.removeprefix("file://"))
+    path = local_path(url)
+    assert path is not None
     if path.is_dir():
         root = path
         with os.scandir(path) as there:

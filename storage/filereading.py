@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import calendar_of, find_time, form_of, hash_of, told_in
+from gnomon.storage.fileform import find_time, form_of, hash_of, told_in
 from gnomon.storage.fileindex import NAT, Entry, Memory, drop_index
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source import native
-from gnomon.storage.times import decode, told
+from gnomon.storage.timeforms import filled_times
+from gnomon.storage.times import calendar_of, decode, told
 
 __all__ = ["Files", "Stale", "Unfit", "look_at", "stamp_of"]
 
@@ -142,8 +143,7 @@ def _times(
 
 def _are_there(raw: NDArray[np.generic], attributes: dict[Any, Any]) -> NDArray[np.bool_]:
     """Tell which values stand for something."""
-    fills = [attributes[n] for n in ("_FillValue", "missing_value") if n in attributes]
-    there = ~np.isin(raw, fills)
+    there = ~filled_times(raw, attributes)
     return there & np.isfinite(raw) if raw.dtype.kind == "f" else there
 
 

@@ -15,13 +15,14 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailab
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.redaction import one_line
 
-__all__ = ["error_of", "groups_of", "listed", "told_groups", "what_is"]
+__all__ = ["WAIT", "error_of", "groups_of", "listed", "told_groups", "what_is"]
 
 _READ = 4096
 """Bytes at the beginning of a file that are looked at."""
 _SHOWN = 12
 """Names that a message lists."""
-_WAIT = "wait until it is written, or copy it again"
+WAIT = "wait until it is written, or copy it again"
+"""What helps where a file is not whole."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _UNPACK = "unpack it first"
@@ -166,7 +167,7 @@ def what_is(path: Path) -> GnomonError | None:
         return Unavailable(f"source {path} cannot be read: {reason} {one_line(error)}")
     what, advice = _file(head, size, path)
     text = f"source {path} {what}; {advice}"
-    if advice == _WAIT:
+    if advice == WAIT:
         return Unavailable(text)
     return NotFound(text) if what else None
 
@@ -202,9 +203,9 @@ def _file(head: bytes, size: int, path: Path) -> tuple[str, str]:
     if head.startswith(_HDF5):
         end = _hdf5_end(head) or 0
         told = f"is an HDF5 or NetCDF-4 file that holds {size} of {end} bytes"
-        return (told, _WAIT) if end > size else ("", "")
-    if head.startswith(_CLASSIC):
-        return ("", "") if size > _READ else ("is a NetCDF file that was cut off", _WAIT)
+        return (told, WAIT) if end > size else ("", "")
+    if head.startswith(_CLASSIC):  # whether it is whole was asked before
+        return "", ""
     if head.startswith(b"GRIB"):
         lacks = "cfgrib" not in xr.backends.list_engines()
         advice = "install the package cfgrib, which reads it"
@@ -216,7 +217,7 @@ def _file(head: bytes, size: int, path: Path) -> tuple[str, str]:
 
 def _unknown(head: bytes, path: Path) -> tuple[str, str]:
     if not head:
-        return "is an empty file", _WAIT
+        return "is an empty file", WAIT
     if _is_text(head):
         return "is a text file, not data", "check the path"
     if path.suffix not in (".nc", ".nc4", ".h5", ".hdf5", ".he5", ".cdf"):

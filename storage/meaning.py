@@ -16,7 +16,7 @@ from gnomon.storage.documents import NONSENSE
 from gnomon.storage.packing import Packing
 from gnomon.storage.units import same_units
 
-__all__ = ["PACKING", "changed_meaning", "new_fills", "repacked", "same_value"]
+__all__ = ["PACKING", "changed_meaning", "new_fills", "packing_of", "repacked", "same_value"]
 
 Attributes = Mapping[Any, Any]
 
@@ -122,3 +122,9 @@ def _further(
     known, fills = (Packing(dtype, attributes).fills() for attributes in (before, now))
     new = fills[~np.isin(fills, known)]
     return new[~np.isnan(new)] if dtype.kind == "f" else new
+
+
+def packing_of(attributes: Attributes) -> dict[str, str]:
+    """Return the packing as text, the same where numbers are the same in another type."""
+    there = {n: np.asarray(attributes[n]) for n in PACKING if n in attributes}
+    return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}

@@ -12,20 +12,16 @@ import xarray as xr
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
-from gnomon.storage.errors import InvalidInput, Unreadable
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.files import source_notes
 from gnomon.storage.grid import cut
 from gnomon.storage.model import CapturedStep, SourceSpec
+from gnomon.storage.observed import check_source
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
-    ADVICE,
-    check_frame,
-    check_unchanged,
-    native,
-    open_source,
-    read_state,
-)
+from gnomon.storage.source import native, open_source, read_state
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import format_instant
+from gnomon.storage.unchanged import ADVICE
 
 __all__ = ["move_source"]
 
@@ -52,18 +48,14 @@ def move_source(
         raise InvalidInput("the source is there already; nothing was changed")
     with open_source(spec) as dataset:
         try:
-            check_unchanged(dataset, repository.settings)
-            notes = check_frame(repository.frame, dataset)
-            if spec.time is not None:
-                notes += _compare(repository, dataset)
-        except Unreadable:
-            raise
+            check_source(dataset, repository.frame, repository.settings)
+            notes = () if spec.time is None else _compare(repository, dataset)
         except InvalidInput as error:
             reason = str(error).removesuffix(f"; {ADVICE}")
             raise InvalidInput(
                 f"what is in {spec.url} is not what was captured: {reason}; nothing was changed"
             ) from error
-        notes += tuple(dataset.encoding.get("notes", ()))
+        notes += source_notes(dataset)
     if spec.time is None:
         notes += ("a state source cannot be compared with what was captured before",)
     return repository.commit("source", {"source": asdict(spec)}, committed_at), notes

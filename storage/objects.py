@@ -6,6 +6,7 @@ rewritten is newer than what was captured of it.  Both are known without reading
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, product
 from math import ceil, prod
@@ -17,6 +18,7 @@ import zarr
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from gnomon.storage.filelist import local_path
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import SourceSpec, Variable
 
@@ -62,16 +64,17 @@ class Objects:
     def written(self, rows: set[int]) -> dict[int, float]:
         """Return when the newest object of each row was written, in seconds since 1970.
 
-        Rows without objects are left out.
+        Rows without objects are left out, and all of them if the store does not answer.
         """
         found: dict[int, float] = {}
         if not self.is_local:
             folders = [f"{self._head}{row}/" for row in rows] if self._has_folders else [self._head]
-            for item in chain.from_iterable(map(self._listed, folders)):
-                index = self._index(str(item["path"]))
-                if index and index[self.axis] in rows:
-                    when = item["last_modified"].timestamp()
-                    found[index[self.axis]] = max(when, found.get(index[self.axis], when))
+            with suppress(BaseError):
+                for item in chain.from_iterable(map(self._listed, folders)):
+                    index = self._index(str(item["path"]))
+                    if index and index[self.axis] in rows:
+                        when = item["last_modified"].timestamp()
+                        found[index[self.axis]] = max(when, found.get(index[self.axis], when))
             return found
         others = [range(n) for k, n in enumerate(self.counts) if k != self.axis]
         for row in rows:
@@ -151,7 +154,7 @@ class Objects:
 
 def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
     """Return where the chunks of an append source's variable are; None if that cannot be told."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
+    local = local_path(spec.url) is not None
     root = spec.url.removeprefix("file://").rstrip("/") + (f"/{spec.group}" if spec.group else "")
     if spec.engine not in (None, "zarr"):
         return None

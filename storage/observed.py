@@ -34,9 +34,9 @@ from gnomon.storage.noted import (
     note_remarks,
     note_unprotected,
 )
-from gnomon.storage.source import ADVICE, check_frame, check_unchanged
 from gnomon.storage.state import State
-from gnomon.storage.times import decode
+from gnomon.storage.times import calendar_of, decode
+from gnomon.storage.unchanged import ADVICE, check_frame, check_unchanged
 from gnomon.storage.units import same_units
 
 __all__ = [
@@ -138,11 +138,8 @@ def tell_the_same(before: tuple[str, str], now: tuple[str, str]) -> bool:
         both = [decode(np.arange(2), *told).tolist() for told in (before, now)]
     except GnomonError:
         return before == now
-    calendars = [_ALIASES.get(told[1].lower(), told[1].lower()) for told in (before, now)]
+    calendars = [calendar_of({"calendar": told[1]}) for told in (before, now)]
     return before == now or (calendars[0] == calendars[1] and both[0] == both[1])
-
-
-_ALIASES = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
 
 
 def refuse_filled(
@@ -183,8 +180,9 @@ def observe(dataset: xr.Dataset, state: State, folder: str) -> Observed:
     doubts: dict[str, list[Remark]] = {}
     for variable in state.settings.variables:
         meant = state.meant(variable.name)
-        accepted = known.setdefault(meant, state.description(meant))
-        if doubted := _doubts(variable, accepted, after):
+        if meant not in known:  # which goes through all changes until then
+            known[meant] = state.description(meant)
+        if doubted := _doubts(variable, known[meant], after):
             doubts[variable.name] = doubted
     changed = differences(before, after, state.settings)
     notes = [

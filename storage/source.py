@@ -1,4 +1,4 @@
-"""The live dataset: opened by path or URL, undecoded, and compared with what init saw.
+"""The live dataset: opened by path or URL, and read, undecoded.
 
 Anything that xarray opens: Zarr, Icechunk, NetCDF, GRIB where cfgrib is installed.  Values stay as
 they are stored (no masking, no scaling, no decoding of times), so that a capture is exact.
@@ -8,7 +8,8 @@ import errno
 import lzma
 import warnings
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,29 +25,31 @@ from zarr.storage import ObjectStore
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.cutoff import missing_bytes
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
+from gnomon.storage.errors import (
+    GnomonError,
+    InvalidInput,
+    Moved,
+    NotFound,
+    Unavailable,
+    Unreadable,
+)
+from gnomon.storage.filelist import ENDINGS, is_many, local_path
 from gnomon.storage.icechunks import icechunk_store
-from gnomon.storage.identify import error_of, groups_of, listed, told_groups
+from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.location import RETRIES
-from gnomon.storage.meaning import repacked
-from gnomon.storage.model import Settings, SourceSpec, Variable
-from gnomon.storage.packing import Packing
+from gnomon.storage.model import SourceSpec, Variable
 from gnomon.storage.redaction import one_line
-from gnomon.storage.text import is_text, type_name
+from gnomon.storage.text import is_text
 from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
 
 if TYPE_CHECKING:
     from gnomon.storage.fileindex import Memory
 
 __all__ = [
-    "ADVICE",
-    "check_frame",
-    "check_unchanged",
     "chunk_sizes",
     "groups_beside",
     "native",
     "open_source",
-    "packing_of",
     "pinned",
     "read_state",
     "read_states",
@@ -57,18 +60,10 @@ __all__ = [
 ]
 
 
-NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
-"""Endings of remote files that are no Zarr stores; a library such as fsspec reads them."""
-
-ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --new-era'"
-"""What to do about a source that is not what it was at init."""
-
-
 def source_path(source: str) -> str:
     """Return a path as an absolute one, from whichever folder a later run looks; a URL as it is."""
-    if "://" in source and not source.startswith("file://"):
-        return source
-    return str(Path(source.removeprefix("file://")).expanduser().absolute())
+    path = local_path(source)
+    return source if path is None else str(path.expanduser().absolute())
 
 
 @without_secrets
@@ -84,21 +79,35 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     ------
     NotFound
         There is no such path, or nothing in it that xarray can open.
+    Unavailable
+        It cannot be read now, or may not be by this user.
     """
-    # They build on this module, and few sources need them.
-    from gnomon.storage.filelist import is_many
+    with _reading(spec):
+        return _without_notes(_opened(spec, memory))
+
+
+@contextmanager
+def _reading(spec: SourceSpec) -> Iterator[None]:
+    """Say which source it is that the operating system does not let us read."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"source {spec.url} cannot be read: {one_line(error)}") from error
+
+
+def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
+    # It builds on this module, and few sources need it.
     from gnomon.storage.files import open_files
 
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://"))
-    is_dataset = local and _guess_engine(path) is not None
+    path = local_path(spec.url)
+    is_dataset = path is not None and _guess_engine(path) is not None
     if not is_dataset and is_many(spec.url, spec.engine):
-        return _without_notes(open_files(spec, memory))
-    if local and not path.exists():
+        return open_files(spec, memory)
+    if path is not None and not path.exists():
         raise NotFound(f"source {spec.url} does not exist; check the path")
-    if local and path.is_file():
+    if path is not None and path.is_file():
         _refuse_cut_off(path)
-    target, engine, options, notes = _target(spec, path if local else None)
+    target, engine, options, notes = _target(spec, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -106,20 +115,19 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     except GnomonError:
         raise
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        place = path if local else None
-        raise error_of(spec, error, target=target, engine=engine, path=place) from error
+        raise error_of(spec, error, target=target, engine=engine, path=path) from error
     if not dataset.variables:
         _refuse_groups(spec, target, engine)
     dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
-    return _without_notes(dataset)
+    return dataset
 
 
 def pinned(spec: SourceSpec) -> SourceSpec:
     """Return the source as it is now, where it keeps versions: an Icechunk snapshot."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://"))
-    if not local or (spec.engine or _guess_engine(path)) != "icechunk":
-        return spec
+    path = local_path(spec.url)
+    with _reading(spec):
+        if path is None or (spec.engine or _guess_engine(path)) != "icechunk":
+            return spec
     snapshot = icechunk_store(path, spec).session.snapshot_id
     return replace(spec, branch=None, tag=None, snapshot=str(snapshot))
 
@@ -145,15 +153,15 @@ def _target(
         raise InvalidInput(
             f"{spec.url} is no Icechunk repository; leave out --branch, --tag and --snapshot"
         )
-    if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(NETCDF))):
+    # Remote files that are no Zarr stores are left to a library such as fsspec.
+    if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(ENDINGS))):
         target, engine = _object_store(spec.url), "zarr"
     return target, engine, options, notes
 
 
 def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
     """Return the groups of a source other than the one that is opened, and their variables."""
-    local = "://" not in spec.url or spec.url.startswith("file://")
-    path = Path(spec.url.removeprefix("file://")) if local else None
+    path = local_path(spec.url)
     if path is not None and (not path.exists() or (path.is_dir() and not _guess_engine(path))):
         return {}
     target, engine, *_ = _target(spec, path)
@@ -189,12 +197,13 @@ def _refuse_cut_off(path: Path) -> None:
     """Refuse a classic NetCDF file that lacks its end: its library would read zeros there."""
     try:
         lacking = missing_bytes(path)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"source {path} cannot be read: {one_line(error)}") from error
+    except ValueError as error:
+        raise Unavailable(
+            f"source {path} is damaged ({one_line(error)}), or was cut off; {WAIT}"
+        ) from error
     if lacking:
         raise Unavailable(
-            f"source {path} is cut off, {lacking} bytes are missing at its end; wait until it is "
-            "written, or copy it again"
+            f"source {path} is cut off, {lacking} bytes are missing at its end; {WAIT}"
         )
 
 
@@ -267,125 +276,6 @@ def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
-def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
-    """Refuse a source whose variables, grid or types are not what they were at init.
-
-    Raises
-    ------
-    InvalidInput
-        Names the first difference.
-    """
-    for variable in settings.variables:
-        if variable.name not in dataset.variables:
-            there = listed(sorted(map(str, dataset.data_vars)))
-            raise InvalidInput(
-                f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
-            )
-        found = dataset.variables[variable.name]
-        dims = tuple(d for d in found.dims if d != settings.source.time)
-        shape = tuple(dataset.sizes[str(d)] for d in dims)
-        time = settings.source.time
-        axis = found.dims.index(time) if time in found.dims else None
-        dtype = type_name(found.dtype)
-        for what, now, before in (
-            ("dimensions", dims, variable.dims),
-            ("shape", shape, variable.shape),
-            ("type", dtype, variable.dtype),
-            ("time axis", axis, variable.time_axis if time is not None else None),
-        ):
-            if now != before:
-                raise InvalidInput(
-                    f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
-                )
-        other = repacked(variable.attributes, found.attrs, variable.numpy_dtype)
-        if other:
-            told = (
-                f"{n} {found.attrs.get(n)}, at init {variable.attributes.get(n)}" for n in other
-            )
-            raise InvalidInput(
-                f"{variable.name} is packed otherwise than at init ({'; '.join(told)}): the same "
-                f"raw values would be other numbers; {ADVICE}"
-            )
-
-
-def check_frame(
-    frame: xr.Dataset, dataset: xr.Dataset, names: Collection[str] | None = None
-) -> tuple[str, ...]:
-    """Refuse a source whose coordinates are not what they were at init; return what to note.
-
-    What differs by rounding, or in its type or packing alone, means the same.
-
-    Parameters
-    ----------
-    names
-        Those that say where the cells are; None: all.
-
-    Raises
-    ------
-    InvalidInput
-        Names the coordinate.
-    """
-    notes = []
-    for name, kept in frame.variables.items():
-        if names is not None and name not in names:
-            continue
-        if name not in dataset.variables:
-            raise InvalidInput(f"the source lost {name!r} since init; {ADVICE}")
-        now, before = _numbers(dataset.variables[name], kept)
-        same = now.shape == before.shape and (
-            now.tolist() == before.tolist()
-            if before.dtype == object
-            else native(now).tobytes() == before.tobytes()
-        )
-        if same:
-            continue
-        if now.shape != before.shape or not _is_rounded(now, before):
-            raise InvalidInput(
-                f"{name!r} of the source differs from what it was at init (the grid changed?); "
-                f"{ADVICE}"
-            )
-        notes.append(f"{name!r} of the source differs from what it was at init by rounding alone")
-    return tuple(notes)
-
-
-def _is_rounded(now: NDArray[Any], before: NDArray[Any]) -> bool:
-    """Tell whether numbers differ by no more than the rounding of the coarser of their types."""
-    if not {now.dtype.kind, before.dtype.kind} <= set("iuf"):
-        return False
-    types = [d for d in (now.dtype, before.dtype) if d.kind == "f"]
-    if not types or not before.size:
-        return bool(np.array_equal(now, before))
-    size = np.abs(before[np.isfinite(before)]).max(initial=0.0)
-    allowed = _ROUNDINGS * max(float(np.finfo(d).eps) for d in types) * float(size)
-    return bool(np.allclose(now.astype(float), before, rtol=0.0, atol=allowed, equal_nan=True))
-
-
-_ROUNDINGS = 4
-"""Steps of the last digit of the largest value that a coordinate may be off."""
-
-
-def packing_of(attributes: dict[Any, Any]) -> dict[str, str]:
-    """Return what gives raw values their meaning: a capture is served with that of init."""
-    names = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
-    there = {n: np.asarray(attributes[n]) for n in names if n in attributes}
-    return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
-
-
-def _numbers(now: xr.Variable, before: xr.Variable) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the values of a coordinate, as numbers where it is packed otherwise than before."""
-    raw = np.asarray(now.values), np.asarray(before.values)
-    names = {"scale_factor", "add_offset", "_Unsigned"}
-    if names.isdisjoint(now.attrs) and names.isdisjoint(before.attrs):
-        return raw
-    if {raw[0].dtype.kind, raw[1].dtype.kind} - set("iuf"):
-        return raw
-    first, second = (
-        Packing(v.dtype, a).to_physical(native(v))
-        for v, a in zip(raw, (now.attrs, before.attrs), strict=True)
-    )
-    return first, second
-
-
 def refuse_predicted(
     dataset: xr.Dataset,
     variable: Variable,
@@ -435,6 +325,8 @@ def read_states(
         What is stored there is damaged: other states may be well.
     Unavailable
         The source did not answer.
+    Moved
+        There are fewer states by now.
     """
     where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
     array = dataset[variable.name]
@@ -453,7 +345,14 @@ def read_states(
             f"source: {variable.name} at time indices {positions} cannot be read "
             f"({one_line(error)}); it was not captured, check the source and run again"
         ) from error
-    return native(values if positions is not None else values[np.newaxis])
+    if positions is None:
+        return native(values[np.newaxis])
+    if len(values) != len(positions):  # a slice beyond the end is no error to NumPy
+        raise Moved(
+            f"source: {variable.name} ends before time index {positions[-1]}, which was there; "
+            "the source was changed while it was read, run again when its writer is done"
+        )
+    return native(values)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -5,7 +5,6 @@ is masked, and whether the others are believed is told by :mod:`gnomon.storage.b
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from gnomon.storage.axes import time_variable
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
-from gnomon.storage.source import ADVICE, native
-from gnomon.storage.timeforms import NATIVE, is_form, missing_times
-from gnomon.storage.times import decode, encode, parse
+from gnomon.storage.source import native
+from gnomon.storage.timeforms import NATIVE, filled_times, is_form, missing_times
+from gnomon.storage.times import calendar_of, decode, encode, same_calendar
+from gnomon.storage.unchanged import ADVICE
 
 __all__ = ["TimeAxis", "read_axis"]
 
@@ -45,7 +45,7 @@ class TimeAxis:
             The units and the type of init cannot express one of them.
         """
         dtype = np.dtype(settings.time_dtype)
-        before = settings.time_units, _calendar({"calendar": settings.calendar})
+        before = settings.time_units, calendar_of({"calendar": settings.calendar})
         if (self.units, self.calendar) == before and self.raw.dtype == dtype:
             return self.raw[positions]
         wanted = self.instants[positions]
@@ -75,14 +75,12 @@ def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:
     units, calendar = _told_in(time, settings)
     raw = native(np.asarray(time.values))
     instants, missing = _decoded(raw, _missing(raw, time), units, calendar)
-    before = _calendar({"calendar": settings.calendar})
-    if calendar != before:
-        alike = {calendar, before} == {"standard", "proleptic_gregorian"}
-        if not alike or instants[~missing].min(initial=_GREGORIAN) < _GREGORIAN:
-            raise InvalidInput(
-                f"the calendar of the source's time coordinate {name!r} is {calendar!r}, it was "
-                f"{before!r} at init; {ADVICE}"
-            )
+    before = calendar_of({"calendar": settings.calendar})
+    if not same_calendar(calendar, before, instants[~missing]):
+        raise InvalidInput(
+            f"the calendar of the source's time coordinate {name!r} is {calendar!r}, it was "
+            f"{before!r} at init; {ADVICE}"
+        )
     return TimeAxis(raw, instants, missing, units, calendar)
 
 
@@ -91,12 +89,10 @@ def _missing(raw: NDArray[np.generic], time: xr.Variable) -> NDArray[np.bool_]:
     missing = missing_times(raw)
     if raw.dtype.kind not in "iuf":
         return missing
-    fills = [time.attrs.get(k) for k in ("_FillValue", "missing_value")]
-    fills.append(_UNWRITTEN.get(raw.dtype.str.lstrip("<|")))
-    for fill in fills:
-        # Zarr has 0 where nobody chose a fill value, and there a series may begin.
-        if fill is not None and np.any(np.asarray(fill) != 0):
-            missing |= np.isin(raw, np.asarray(fill).astype(raw.dtype))
+    missing |= filled_times(raw, time.attrs, zero=False)
+    unwritten = _UNWRITTEN.get(raw.dtype.str.lstrip("<|"))
+    if unwritten is not None:
+        missing |= raw == np.asarray(unwritten, raw.dtype)
     return np.asarray(missing | _is_unwritten(raw))
 
 
@@ -158,15 +154,5 @@ def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
     if settings.time_form and (as_before or " since " not in str(units)):
         return settings.time_form, settings.calendar
     if "units" in settings.time_attributes or "units" in time.attrs:
-        return str(time.attrs.get("units")), _calendar(time.attrs)
-    return settings.time_units, _calendar({"calendar": settings.calendar})
-
-
-_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
-_GREGORIAN = parse("1582-10-15", "proleptic_gregorian")
-"""From when on the calendars ``standard`` and ``proleptic_gregorian`` are the same."""
-
-
-def _calendar(attributes: dict[Any, Any]) -> str:
-    name = str(attributes.get("calendar", "standard")).lower()
-    return _CALENDARS.get(name, name)
+        return str(time.attrs.get("units")), calendar_of(time.attrs)
+    return settings.time_units, calendar_of({"calendar": settings.calendar})

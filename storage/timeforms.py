@@ -5,6 +5,8 @@ later steps are read as the first ones were.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import cftime
 import numpy as np
@@ -18,6 +20,7 @@ __all__ = [
     "date_form",
     "decode_form",
     "encode_form",
+    "filled_times",
     "is_count",
     "is_form",
     "is_text_of_times",
@@ -138,6 +141,30 @@ def missing_times(raw: NDArray[np.generic]) -> NDArray[np.bool_]:
     if raw.dtype.kind in "SUOT":
         return np.array([not text for text in _plain(raw)], np.bool_).reshape(raw.shape)
     return np.zeros(raw.shape, np.bool_)
+
+
+def filled_times(
+    raw: NDArray[np.generic], attributes: Mapping[Any, Any], *, zero: bool = True
+) -> NDArray[np.bool_]:
+    """Tell which raw times are a fill value that their attributes name.
+
+    Parameters
+    ----------
+    zero
+        Whether 0 may be one.  Zarr has it where nobody chose one, and there a series may begin.
+    """
+    filled = np.zeros(raw.shape, np.bool_)
+    if raw.dtype.kind not in "iuf":
+        return filled
+    for name in ("_FillValue", "missing_value"):
+        fills = np.ravel(np.asarray(attributes.get(name, [])))
+        if fills.dtype.kind not in "iuf":  # text, say: no number is that
+            continue
+        if raw.dtype.kind == "f":  # attributes may be of another precision
+            with np.errstate(over="ignore"):
+                fills = fills.astype(raw.dtype)
+        filled |= np.isin(raw, fills if zero else fills[fills != 0])
+    return filled
 
 
 def nanoseconds_lost(raw: NDArray[np.generic]) -> int:

@@ -6,7 +6,7 @@ differences are exact and 30 February exists where the calendar has it.
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cftime
@@ -21,6 +21,7 @@ __all__ = [
     "EPOCH",
     "SECOND",
     "UNITS",
+    "calendar_of",
     "chronological",
     "clock",
     "decode",
@@ -28,6 +29,7 @@ __all__ = [
     "format_instant",
     "parse",
     "period",
+    "same_calendar",
     "told",
 ]
 
@@ -111,6 +113,27 @@ def _decode_dates(raw: NDArray[np.generic], units: str, calendar: str) -> NDArra
     if numbers.dtype.kind not in "iu":
         raise OverflowError(_TOO_FAR)
     return numbers.astype(np.int64)
+
+
+_CALENDARS = {"gregorian": "standard", "365_day": "noleap", "366_day": "all_leap"}
+
+
+def calendar_of(attributes: Mapping[Any, Any]) -> str:
+    """Return the CF calendar that attributes name, by the first of its names."""
+    name = str(attributes.get("calendar", "standard")).lower()
+    return _CALENDARS.get(name, name)
+
+
+def same_calendar(first: str, second: str, instants: NDArray[np.int64]) -> bool:
+    """Tell whether instants are the same times in two calendars, by the first of their names.
+
+    The mixed and the proleptic Gregorian one are the same since October 1582.
+    """
+    if first == second:
+        return True
+    since = parse("1582-10-15", "proleptic_gregorian")
+    alike = {first, second} == {"standard", "proleptic_gregorian"}
+    return alike and bool(instants.min(initial=since) >= since)
 
 
 def encode(

@@ -9,18 +9,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
-from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
-from gnomon.storage.errors import Integrity, Unreadable
+from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS
+from gnomon.storage.errors import Unreadable
 from gnomon.storage.files import rest
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Block, Index, cut
 from gnomon.storage.meaning import new_fills
-from gnomon.storage.model import SUSPECT, TRUSTED, Variable
+from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.storage.observed import refuse_filled
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
@@ -33,25 +33,19 @@ from gnomon.storage.source import (
 )
 from gnomon.storage.writing import BlockWriter, create_captures, units_of
 from gnomon.tasks import replacements
-from gnomon.tasks.expectation import Expectation
-from gnomon.tasks.forecasting import GATE
-from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.plan import CapturePlan, refuse_redescribed
+from gnomon.tasks.encoder import ChunkEncoder
+from gnomon.tasks.plan import CapturePlan, refuse_redescribed, refuse_shifted
 from gnomon.tasks.reading import reading_grid, spans
-from gnomon.tasks.statistics import (
-    STATISTICS,
-    WINDOW,
-    chunk_statistics,
-    repeats,
-    unchanged_statistics,
-)
-from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, readable_rows
+from gnomon.tasks.statistics import STATISTICS, WINDOW, repeats
+from gnomon.tasks.trusted import SEARCH, readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture"]
 
 MEASURED = (*STATISTICS, *replacements.COLUMNS)
 """What a worker tells of each chunk."""
+_POSITIONS_OF = "positions_of"
+"""Beside an open source, in its encoding: the plan whose positions were compared with its times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +86,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, steps)
-        dataset = shared_source(plan.source, plan.id, repository.memory)
-        _, along = chunk_sizes(dataset, variable)
+        _, along = chunk_sizes(_source(repository, plan), variable)
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.
         told = replace(plan, description={}, notes=())
@@ -131,12 +124,30 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
     Moved
         The source describes itself otherwise than at the plan: plan again.
     """
-    dataset = shared_source(plan.source, plan.id, repository.memory)
+    dataset = _source(repository, plan)
     refuse_redescribed(repository, plan, dataset)
     for name, entry in plan.description.get("fixed", {}).items():
         if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
             continue
         batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
+
+
+def _source(repository: Repository, plan: CapturePlan) -> xr.Dataset:
+    """Return the source as this process shares it, in which the positions are of their times.
+
+    Each process opens it for itself: where a file was left out for a moment, those after it stand
+    in other places, and a look afterwards would find nothing amiss.
+
+    Raises
+    ------
+    Moved
+        A position is of another time.
+    """
+    dataset = shared_source(plan.source, plan.id, repository.memory)
+    if dataset.encoding.get(_POSITIONS_OF) != plan.id:
+        refuse_shifted(repository, plan, dataset)
+        dataset.encoding[_POSITIONS_OF] = plan.id
+    return dataset
 
 
 def _empty(
@@ -213,11 +224,11 @@ def _capture_block(
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
     writer = BlockWriter(batch, variable)
-    work = _Work.on(repository, plan, variable)
+    encoder = ChunkEncoder.on(repository, plan, variable)
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
-    dataset = shared_source(plan.source, plan.id, repository.memory)
+    dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
     now = dataset.variables[name].attrs
     fills = new_fills(variable.attributes, now, variable.numpy_dtype)
@@ -236,7 +247,7 @@ def _capture_block(
             raw = states[j, ...]
             for unit in units:
                 chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
-                made = work.take(k, chunks)
+                made = encoder.take(k, chunks)
                 for (_, local, _), (encoded, found) in zip(unit, made, strict=True):
                     rows[(k, *local)] = encoded.row
                     for column, value in found.items():
@@ -246,113 +257,6 @@ def _capture_block(
             writer.finish(k)
     rest(dataset)
     return rows, table, batch.entries, unread
-
-
-@dataclass(slots=True)
-class _Work:
-    """What a worker knows of its chunks as the states of a commit go by."""
-
-    repository: Repository
-    plan: CapturePlan
-    variable: Variable
-    captures: CaptureStack
-    expectation: Expectation | None
-    first: int
-    """Number of the first new capture."""
-    held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
-    """The newest chunk of this commit, and its number."""
-    trusted: dict[Index, NDArray[np.float64] | None] = field(default_factory=dict)
-    """The last trusted values of a chunk."""
-    ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    """Statistics of earlier captures by number; empty where they are damaged."""
-
-    @classmethod
-    def on(cls, repository: Repository, plan: CapturePlan, variable: Variable) -> "_Work":
-        captures = repository.captures(variable.name)
-        expectation = Expectation.of(repository, variable)
-        return cls(repository, plan, variable, captures, expectation, len(repository.captured))
-
-    def take(
-        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
-    ) -> list[tuple[EncodedChunk, dict[str, float]]]:
-        """Return chunks of a unit of the k-th planned state as they are stored, and statistics."""
-        step, base = self.first + k, self.plan.bases[k]
-        against = [(index, raw, self._base(base, index)) for index, raw in chunks]
-        encoded = encode_unit(self.variable.name, step, against)
-        found: dict[Index, dict[str, float]] = {}
-        for (index, _), one in zip(chunks, encoded, strict=True):
-            if one.is_unchanged and base is not None and base < self.first:
-                before = self._as_before(base, index)
-                if before is not None:
-                    found[index] = before
-        found |= self._measure(k, [(i, raw) for i, raw in chunks if i not in found])
-        for (index, _), one in zip(chunks, encoded, strict=True):
-            self.held[index] = (step, one.held)
-        return [(one, found[index]) for (index, _), one in zip(chunks, encoded, strict=True)]
-
-    def _base(self, base: int | None, index: Index) -> Held | None:
-        if base is None or base < self.variable.since:
-            return None
-        if base >= self.first:
-            return self.held[index][1]
-        try:
-            return self.captures.held(base, index)
-        except Integrity as error:
-            pass_over(error, self.plan.url, self.variable.name, base)
-            return None
-
-    def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
-        """Return the statistics of a chunk that is what it was; None if they must be measured."""
-        if index in self.trusted or self.captures.status_of(base, index) != TRUSTED:
-            return None
-        if base not in self.ledgers:
-            try:
-                self.ledgers[base] = read_ledger(self.repository, self.variable, base)
-            except Integrity:
-                self.ledgers[base] = {}
-        before = {name: float(values[index]) for name, values in self.ledgers[base].items()}
-        complete = before.keys() >= set(STATISTICS)
-        return unchanged_statistics(before) if complete else None
-
-    def _measure(
-        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
-    ) -> dict[Index, dict[str, float]]:
-        instant, variable = self.plan.instants[k], self.variable
-        values = {index: variable.to_physical(raw) for index, raw in chunks}
-        departures: dict[Index, dict[str, float]] = {}
-        if self.expectation is not None and self.plan.revises[k] is None:
-            departures = self.expectation.meet(instant, values)
-        result = {}
-        for index, physical in values.items():
-            before = self._trusted(index, instant)
-            found = chunk_statistics(
-                physical, before, variable.bounds(), categorical=variable.categorical
-            )
-            found |= departures.get(index, {})
-            found |= self._revision(k, index, physical)
-            if not found.get("p_value", 1.0) < GATE:
-                self.trusted[index] = physical
-            result[index] = found
-        return result
-
-    def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
-        """Return how a chunk differs from the capture that it revises; nothing of a new time."""
-        step = self.plan.revises[k]
-        if step is None or step < self.variable.since:
-            return {}
-        try:
-            before = self.variable.to_physical(self.captures.chunk(step, index))
-        except Integrity as error:
-            pass_over(error, self.plan.url, self.variable.name, step)
-            return {}
-        return replacements.difference(before, physical)
-
-    def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
-        if index not in self.trusted:
-            numbers = self.repository.state.before(instant, SEARCH)
-            found = last_trusted(self.captures, index, numbers)
-            self.trusted[index] = None if found is None else found[1]
-        return self.trusted[index]
 
 
 def commit_capture(

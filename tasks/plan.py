@@ -24,7 +24,7 @@ from gnomon.tasks.features import MIN_CAPTURES
 from gnomon.tasks.presence import choose
 from gnomon.tasks.sighting import LeftOut, Sighting, sight
 
-__all__ = ["CapturePlan", "plan_capture", "refuse_moved", "refuse_redescribed"]
+__all__ = ["CapturePlan", "plan_capture", "refuse_moved", "refuse_redescribed", "refuse_shifted"]
 
 MAX_STEPS = 512
 """Steps of one commit at most; a longer history takes several."""
@@ -221,9 +221,20 @@ def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
         return
     with open_source(plan.source, repository.memory) as dataset:
         refuse_redescribed(repository, plan, dataset)
-        if plan.positions is None:
-            return
-        axis = read_axis(dataset, repository.settings)
+        refuse_shifted(repository, plan, dataset)
+
+
+def refuse_shifted(repository: Repository, plan: CapturePlan, dataset: xr.Dataset) -> None:
+    """Refuse a source, as it was opened, in which the positions of a plan are of other times.
+
+    Raises
+    ------
+    Moved
+        A position is not of its time: plan again.
+    """
+    if plan.positions is None:
+        return
+    axis = read_axis(dataset, repository.settings)
     for instant, position in zip(plan.instants, plan.positions, strict=True):
         there = position < axis.instants.size and not axis.missing[position]
         if not there or int(axis.instants[position]) != instant:

@@ -66,8 +66,9 @@ def choose(
     if not taken.size and rest.size:
         drawn = np.sort(rng.choice(rest.size, min(DRAWN, rest.size), replace=False))
         there = has_values(dataset, settings, rest[drawn])
-        taken, empty = rest[drawn][there], np.append(empty, rest[drawn][~there])
-        rest = np.delete(rest, drawn) if taken.size else rest[:0]
+        found, without = drawn[there][:most], drawn[~there]
+        taken, empty = rest[found], np.append(empty, rest[without])
+        rest = np.delete(rest, np.append(found, without)) if taken.size else rest[:0]
     return Chosen(taken, empty, never, int(rest.size))
 
 

@@ -19,12 +19,8 @@ from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
-    check_unchanged,
-    chunk_sizes,
-    open_source,
-    read_states,
-)
+from gnomon.storage.source import chunk_sizes, open_source, read_states
+from gnomon.storage.unchanged import check_unchanged
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.sighting import Sighting, sight
 from gnomon.tasks.trusted import readable_rows
@@ -169,6 +165,8 @@ def _changed(
     repository: Repository, variable: Variable, wanted: list[tuple[int, int]], mapper: Mapper
 ) -> set[tuple[int, int]]:
     """Return which captures differ from the source: pairs of a capture and a position in it."""
+    if not wanted:
+        return set()
     with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gnomon.cli import app
@@ -86,6 +87,19 @@ def test_another_dataset_is_refused(what: str, place: Path, tmp_path: Path) -> N
     with pytest.raises(InvalidInput, match=r"not what was captured.*nothing was changed"):
         open_repository(str(place)).move_source(str(tmp_path / "new.zarr"))
     assert len(Repository.open(str(place)).records) == 2
+
+
+@pytest.mark.parametrize("now", [np.ones((6, 10), "i1"), None])
+def test_what_an_era_may_change_is_no_other_dataset(now: Any, tmp_path: Path) -> None:
+    """A mask that has changed since init, or is gone, and was noted as such."""
+    dataset = weather(3).assign(mask=(("y", "x"), np.zeros((6, 10), "i1")))
+    source = write_zarr(dataset, tmp_path / "old.zarr")
+    repository = capture_new(make_repository(tmp_path / "r", source))
+    shutil.rmtree(source)
+    write_zarr(weather(4) if now is None else weather(4).assign(mask=(("y", "x"), now)), source)
+    capture_new(repository)
+    shutil.move(source, tmp_path / "new.zarr")
+    assert open_repository(str(tmp_path / "r")).move_source(str(tmp_path / "new.zarr")) == ()
 
 
 def test_what_cannot_be_verified_is_noted(place: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Many files are one source: what fits is taken, what does not is told, and little is opened."""
 
+import errno
 import json
 import os
 import subprocess
@@ -16,14 +17,26 @@ import xarray as xr
 from gnomon.storage import filereading, gz
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.era import begin_era
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable, Unreadable
+from gnomon.storage.errors import (
+    GnomonError,
+    InvalidInput,
+    Moved,
+    NotFound,
+    Unavailable,
+    Unreadable,
+)
 from gnomon.storage.fileindex import INDEX, Memory
 from gnomon.storage.files import keep_index, source_notes, source_told
 from gnomon.storage.location import Location
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, read_states
+from gnomon.storage.source import chunk_sizes, open_source, pinned, read_states
 from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.times import parse
+from gnomon.storage.unchanged import check_unchanged
+from gnomon.tasks.capture import capture
+from gnomon.tasks.plan import plan_capture, refuse_moved
+from gnomon.tasks.work import serial
 from tests.storage.building import capture_new, history, make_repository
 
 STEPS = 4
@@ -798,3 +811,53 @@ def test_the_source_is_only_read(folder: Path, repository: Repository) -> None:
     with open_source(spec(folder), repository.memory) as dataset:
         dataset.load()
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_file_that_is_left_out_for_a_moment_shifts_no_other(
+    folder: Path,
+) -> None:
+    repository = make_repository(folder.parent / "r", folder)
+    plan = plan_capture(repository, until=parse("2024-01-03", repository.settings.calendar))
+    assert plan is not None
+    path = folder / "day001.nc"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:100])
+    with pytest.raises(Moved, match="while it was read"):
+        capture(repository, plan, serial)
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    refuse_moved(repository, plan)  # afterwards nothing is amiss
+    repository = capture_new(repository)
+    assert_same(history(repository), mfdataset([*folder.iterdir()]))
+
+
+def test_a_source_that_ended_meanwhile_has_moved(folder: Path, repository: Repository) -> None:
+    variable, cells = repository.settings.variable("t"), (slice(None), slice(None))
+    with open_source(spec(folder), repository.memory) as dataset:
+        for positions in ([14, 15, 16], [15, 16]):
+            with pytest.raises(Moved, match="time index 16"):
+                read_states(dataset, variable, positions, cells)
+
+
+def test_files_that_differ_alike_are_not_opened_one_by_one(
+    folder: Path, repository: Repository, opened: list[str]
+) -> None:
+    for k in range(4, 9):
+        put(folder / f"day{k:03d}.nc", day(k).assign(mask=day(k).mask + 1))
+    with open_source(spec(folder), repository.memory) as dataset:
+        assert "5 files" in "\n".join(source_notes(dataset))
+    opened.clear()
+    with open_source(spec(folder), repository.memory):
+        assert sum(name >= "day004" for name in opened) == 1
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_folder_that_cannot_be_read_is_no_crash(
+    call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(Unavailable, match="ermission denied"):
+        open_source(pinned(spec(folder)))

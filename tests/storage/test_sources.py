@@ -15,12 +15,11 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
-    check_frame,
-    check_unchanged,
     open_source,
 )
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.times import decode, encode, format_instant, parse
+from gnomon.storage.unchanged import check_frame, check_unchanged
 from gnomon.storage.view import Plane, raw_dataset
 from tests.storage.building import (
     assert_identical,

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gnomon
+from gnomon.storage.source import open_source
+from gnomon.tasks.presence import choose
+from tests.storage.building import make_repository
 
 UNITS = "hours since 2024-03-01"
 
@@ -181,3 +184,15 @@ def test_a_store_that_is_filled_somewhere_is_no_empty_one(tmp_path: Path) -> Non
     repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
     repository.update()
     assert hours(repository) == [301, 302]
+
+
+def test_what_is_drawn_by_lot_is_no_more_than_one_commit_takes(tmp_path: Path) -> None:
+    filled = range(20, 32)
+    lay_out(tmp_path / "s.nc", 40, filled, "netcdf")
+    known = make_repository(tmp_path / "r", tmp_path / "s.nc").settings
+    with open_source(known.source) as dataset:
+        chosen = choose(dataset, known, np.arange(40), 3, np.random.default_rng(0))
+        assert len(chosen.taken) == 3
+        assert set(chosen.taken.tolist()) <= set(filled)
+        assert sorted(chosen.empty.tolist()) == [k for k in range(40) if k not in filled]
+        assert chosen.left == len(filled) - 3

@@ -13,8 +13,9 @@ from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, Moved, NotFound
 from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.revisions import find_repeats, find_revisions
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -55,6 +56,32 @@ def test_an_unchanged_source_has_none(grown: Case) -> None:
     before = sources.listing(grown.place)
     assert grown.open().update(compare=-1).message == "nothing new in the source"
     assert sources.listing(grown.place) == before
+
+
+def test_where_nothing_is_to_be_compared_no_worker_is_asked(grown: Case, tmp_path: Path) -> None:
+    def asked(*_: object) -> list[Any]:
+        raise AssertionError
+
+    assert find_repeats(grown.open().stored, asked) == {}
+    empty = make_repository(tmp_path / "r", grown.source)
+    assert find_revisions(empty, asked, count=None, rng=np.random.default_rng(0)) == ()
+
+
+def test_a_revision_is_compared_with_the_capture_before_it_whatever_else_is_new(
+    grown: Case,
+) -> None:
+    """Not with another revision, or a late state, of long before."""
+    data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
+    data.sst.values[[5, 20], 1, 2] += np.float32(3.0)
+    sources.overwrite(grown.source, data)
+    stored = grown.open().stored
+    found = {}
+    for steps in ((20,), (5, 20)):
+        plan = plan_capture(stored, revised=steps)
+        assert plan is not None
+        assert plan.revises == steps
+        found[steps] = capture(stored, plan, serial).statistics["sst"]["change_rms"]
+    np.testing.assert_array_equal(found[5, 20][1], found[20,][0])
 
 
 def test_every_bit_counts(grown: Case) -> None:

@@ -1,8 +1,10 @@
 """Times are data: what is missing, wrong or twice in a source's time axis."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +181,13 @@ def test_steps_that_are_laid_out_without_times_are_left_for_later(tmp_path: Path
     assert_true(repository, [5, 6, 7, 8, 9])
 
 
+@pytest.mark.parametrize("attributes", [{"missing_value": "n/a"}, {"missing_value": [-1, 2**40]}])
+def test_fill_values_of_any_form_are_no_crash(attributes: Any, tmp_path: Path) -> None:
+    write(tmp_path / "s.zarr", [0, 1, 2, 3], range(4), **attributes)
+    repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"))
+    assert len(repository.update().captured) == 4
+
+
 def test_a_series_may_begin_at_zero_and_count_down_to_it(tmp_path: Path) -> None:
     for name, numbers in (("up", [0, 1, 2, 3]), ("down", [3, 2, 1, 0])):
         source = tmp_path / f"{name}.zarr"
@@ -264,6 +273,21 @@ def test_a_person_may_hold_a_time_for_true(misled: tuple[Path, gnomon.GnomonRepo
     assert_true(repository, [*range(12), far])
     repository.judge("2025-03-11T00", accept=False)
     assert_true(repository, range(12))
+
+
+def test_a_person_may_hold_a_time_ahead_of_the_clock_for_true(tmp_path: Path) -> None:
+    source = tmp_path / "s.zarr"
+    since = datetime.now(UTC) - datetime(2024, 3, 1, tzinfo=UTC)
+    last = int(since.total_seconds() // 3600)
+    hours = [*range(last - 19, last + 1), last + 60]  # no more than 100 intervals from the others
+    write(source, hours, range(21))
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    (left,) = repository.update().left_out
+    assert left["positions"] == [20]
+    assert repository.judging(left["valid_time"], accept=True).times == (left["valid_time"],)
+    assert repository.judge(left["valid_time"], accept=True) == 1
+    report = repository.update()
+    assert (report.captured, report.left_out) == ([left["valid_time"]], [])
 
 
 def test_a_state_may_be_told_late_and_one_of_the_clock_locks_nothing_out(tmp_path: Path) -> None:

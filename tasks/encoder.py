@@ -1,0 +1,147 @@
+"""Encode: a chunk after the other, as it is stored, with how it changed and was expected to.
+
+Nothing is read of the source here, and nothing written.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.captures import CaptureStack
+from gnomon.storage.encoding import EncodedChunk, Held, encode_unit
+from gnomon.storage.errors import Integrity
+from gnomon.storage.grid import Index
+from gnomon.storage.model import TRUSTED, Variable
+from gnomon.storage.repository import Repository
+from gnomon.tasks import replacements
+from gnomon.tasks.expectation import Expectation
+from gnomon.tasks.forecasting import GATE
+from gnomon.tasks.ledger import read_ledger
+from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.statistics import STATISTICS, chunk_statistics, unchanged_statistics
+from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over
+
+__all__ = ["ChunkEncoder"]
+
+
+@dataclass(slots=True)
+class ChunkEncoder:
+    """What a worker knows of the chunks of one variable as the states of a commit go by."""
+
+    repository: Repository
+    plan: CapturePlan
+    variable: Variable
+    captures: CaptureStack
+    expectation: Expectation | None
+    first: int
+    """Number of the first new capture."""
+    held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
+    """The newest chunk of this commit, and its number."""
+    trusted: dict[Index, tuple[float, NDArray[np.float64] | None]] = field(default_factory=dict)
+    """The last trusted values of a chunk, and up to which instant they are the last."""
+    newest: dict[int, float] = field(default_factory=dict)
+    """By instant of a planned state: that of the capture before it, known already."""
+    ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    """Statistics of earlier captures by number; empty where they are damaged."""
+
+    @classmethod
+    def on(cls, repository: Repository, plan: CapturePlan, variable: Variable) -> "ChunkEncoder":
+        """Return one that knows what was captured before."""
+        captures = repository.captures(variable.name)
+        expectation = Expectation.of(repository, variable)
+        return cls(repository, plan, variable, captures, expectation, len(repository.captured))
+
+    def take(
+        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
+    ) -> list[tuple[EncodedChunk, dict[str, float]]]:
+        """Return chunks of a unit of the k-th planned state as they are stored, and statistics."""
+        step, base = self.first + k, self.plan.bases[k]
+        against = [(index, raw, self._base(base, index)) for index, raw in chunks]
+        encoded = encode_unit(self.variable.name, step, against)
+        found: dict[Index, dict[str, float]] = {}
+        for (index, _), one in zip(chunks, encoded, strict=True):
+            if one.is_unchanged and base is not None and base < self.first:
+                before = self._as_before(base, index)
+                if before is not None:
+                    found[index] = before
+        found |= self._measure(k, [(i, raw) for i, raw in chunks if i not in found])
+        for (index, _), one in zip(chunks, encoded, strict=True):
+            self.held[index] = (step, one.held)
+        return [(one, found[index]) for (index, _), one in zip(chunks, encoded, strict=True)]
+
+    def _base(self, base: int | None, index: Index) -> Held | None:
+        if base is None or base < self.variable.since:
+            return None
+        if base >= self.first:
+            return self.held[index][1]
+        try:
+            return self.captures.held(base, index)
+        except Integrity as error:
+            pass_over(error, self.plan.url, self.variable.name, base)
+            return None
+
+    def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
+        """Return the statistics of a chunk that is what it was; None if they must be measured."""
+        if index in self.trusted or self.captures.status_of(base, index) != TRUSTED:
+            return None
+        if base not in self.ledgers:
+            try:
+                self.ledgers[base] = read_ledger(self.repository, self.variable, base)
+            except Integrity:
+                self.ledgers[base] = {}
+        before = {name: float(values[index]) for name, values in self.ledgers[base].items()}
+        complete = before.keys() >= set(STATISTICS)
+        return unchanged_statistics(before) if complete else None
+
+    def _measure(
+        self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
+    ) -> dict[Index, dict[str, float]]:
+        instant, variable = self.plan.instants[k], self.variable
+        values = {index: variable.to_physical(raw) for index, raw in chunks}
+        departures: dict[Index, dict[str, float]] = {}
+        if self.expectation is not None and self.plan.revises[k] is None:
+            departures = self.expectation.meet(instant, values)
+        result = {}
+        for index, physical in values.items():
+            before = self._trusted(index, instant)
+            found = chunk_statistics(
+                physical, before, variable.bounds(), categorical=variable.categorical
+            )
+            found |= departures.get(index, {})
+            found |= self._revision(k, index, physical)
+            if not found.get("p_value", 1.0) < GATE:
+                self.trusted[index] = (instant, physical)
+            result[index] = found
+        return result
+
+    def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
+        """Return how a chunk differs from the capture that it revises; nothing of a new time."""
+        step = self.plan.revises[k]
+        if step is None or step < self.variable.since:
+            return {}
+        try:
+            before = self.variable.to_physical(self.captures.chunk(step, index))
+        except Integrity as error:
+            pass_over(error, self.plan.url, self.variable.name, step)
+            return {}
+        return replacements.difference(before, physical)
+
+    def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
+        through, values = self.trusted.get(index, (-inf, None))
+        newest = self._newest(instant)
+        if newest > through:  # a late state, or a revision, is not the last one before a new one
+            captured, numbers = self.repository.captured, self.repository.state.before
+            found = last_trusted(self.captures, index, numbers(instant, SEARCH))
+            if found is not None and captured[found[0]].instant > through:
+                values = found[1]
+            self.trusted[index] = (newest, values)
+        return values
+
+    def _newest(self, instant: int) -> float:
+        if instant not in self.newest:
+            numbers = self.repository.state.before(instant, 1)
+            before = self.repository.captured[numbers[0]].instant if numbers else -inf
+            self.newest[instant] = before
+        return self.newest[instant]
