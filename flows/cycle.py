@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from time import sleep
 from typing import Any, Protocol
 
 from gnomon.flows import checks, steps
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """How often a capture, or a shadow, is begun again because of what others have done meanwhile."""
+PAUSE_S = 0.2
+"""Before a source that was changed while it was read is read again; then twice as long."""
 REPEATS = 8
 """How often one run looks at several steps of one time that the source has."""
 
@@ -181,6 +184,8 @@ class Cycle:
             raise error
         self.report.repeated.append(f"{what}: {error}")
         logger.warning("done again what=%s because=%s", what, error)
+        if isinstance(error, Moved):
+            sleep(PAUSE_S * 2**attempt)  # its writer is at work
 
     # Capture ---------------------------------------------------------------------------------
 

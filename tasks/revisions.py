@@ -12,14 +12,22 @@ from math import inf, prod
 
 import numpy as np
 
+from gnomon.storage.batch import fresh_id
 from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
-from gnomon.storage.errors import Unreadable
+from gnomon.storage.errors import Moved, Unreadable
+from gnomon.storage.files import rest
 from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import chunk_sizes, open_source, read_states
+from gnomon.storage.source import (
+    chunk_sizes,
+    open_source,
+    read_states,
+    release_source,
+    shared_source,
+)
 from gnomon.storage.unchanged import check_unchanged
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.sighting import Sighting, sight
@@ -120,11 +128,17 @@ def _touched(
         rows = {k: seen.positions(steps[k].instant)[-1] // objects.steps for k in places}
         written = objects.written(set(rows.values()))
         touched.update(
-            k
-            for k, row in rows.items()
-            if written.get(row, -inf) > datetime.fromisoformat(steps[k].read_at).timestamp() - SKEW
+            k for k, row in rows.items() if written.get(row, -inf) > _read_at(steps[k]) - SKEW
         )
     return sorted(touched)
+
+
+def _read_at(step: CapturedStep) -> float:
+    """Return when the reading of a capture began, seconds since 1970; long ago if nobody said."""
+    try:
+        return datetime.fromisoformat(step.read_at).timestamp()
+    except (ValueError, OverflowError):
+        return -inf
 
 
 def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
@@ -170,22 +184,25 @@ def _changed(
     with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
     blocks = list(reading_grid(variable.grid, along).blocks())
-    pinned = (repository.location.url, repository.records[-1].sequence)
+    sequence = repository.records[-1].sequence
+    pinned = (repository.location.url, sequence, f"compared {fresh_id(sequence)}")
     wanted = sorted(wanted, key=lambda pair: pair[1])
     results = mapper(partial(_changed_in_block, pinned, variable.name, wanted), blocks)
+    release_source()
     for text in dict.fromkeys(text for _, unread in results for text in unread):
         logger.warning("not compared with what was captured: %s", text)
     return set().union(*(changed for changed, _ in results))
 
 
 def _changed_in_block(
-    pinned: tuple[str, int], name: str, wanted: list[tuple[int, int]], block: Block
+    pinned: tuple[str, int, str], name: str, wanted: list[tuple[int, int]], block: Block
 ) -> tuple[set[tuple[int, int]], list[str]]:
     """Return which of the captures differ from the source in one block, and what was not read.
 
     Runs on a worker.
     """
-    repository = Repository.open(pinned[0]).at(pinned[1])
+    url, sequence, run = pinned
+    repository = Repository.open(url).at(sequence)
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     changed: set[tuple[int, int]] = set()
@@ -193,24 +210,25 @@ def _changed_in_block(
     by_place: dict[int, list[int]] = {}
     for step, place in wanted:
         by_place.setdefault(place, []).append(step)
-    with open_source(repository.settings.source, repository.memory) as dataset:
-        steps, _ = chunk_sizes(dataset, variable)
-        places = sorted(by_place)
-        for span in spans(places, steps, block, variable.numpy_dtype.itemsize):
-            try:
-                states = read_states(dataset, variable, [places[k] for k in span], block.cells)
-            except Unreadable as error:
-                unread.append(str(error))
-                continue
-            for j, k in enumerate(span):
-                digests = {
-                    index: digest(name, index, cut(states[j, ...], cells))
-                    for index, _, cells in variable.grid.inner(block)
-                }
-                for step in by_place[places[k]]:
-                    rows = readable_rows(captures, step)
-                    if rows is not None and any(
-                        rows[index][DIGEST].tobytes() != found for index, found in digests.items()
-                    ):
-                        changed.add((step, places[k]))
+    dataset = shared_source(repository.settings.source, run, repository.memory)
+    steps, _ = chunk_sizes(dataset, variable)
+    places = sorted(by_place)
+    for span in spans(places, steps, block, variable.numpy_dtype.itemsize):
+        try:
+            states = read_states(dataset, variable, [places[k] for k in span], block.cells)
+        except (Moved, Unreadable) as error:
+            unread.append(str(error))
+            continue
+        for j, k in enumerate(span):
+            digests = {
+                index: digest(name, index, cut(states[j, ...], cells))
+                for index, _, cells in variable.grid.inner(block)
+            }
+            for step in by_place[places[k]]:
+                rows = readable_rows(captures, step)
+                if rows is not None and any(
+                    rows[index][DIGEST].tobytes() != found for index, found in digests.items()
+                ):
+                    changed.add((step, places[k]))
+    rest(dataset)
     return changed, unread

@@ -5,7 +5,7 @@ it is mended, or once a person says that it is right.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +61,8 @@ class Sighting:
     """(T,) whether there is a time that is not believed."""
     calendar: str
     """Calendar of the instants."""
+    captured: frozenset[int] = frozenset()
+    """Doubted instants that were captured before they were doubted: they are told elsewhere."""
 
     @cached_property
     def good(self) -> NDArray[np.bool_]:
@@ -106,7 +108,11 @@ class Sighting:
         told = []
         if missing := np.flatnonzero(self.axis.missing).tolist():
             told.append(self._left_out(missing, "has no time"))
-        doubted = np.flatnonzero(self.doubted).tolist()
+        doubted = [
+            k
+            for k in np.flatnonzero(self.doubted).tolist()
+            if int(self.axis.instants[k]) not in self.captured
+        ]
         told += [self._left_out([k], self._why(k)) for k in doubted[: MOST_TOLD - 1]]
         if rest := doubted[MOST_TOLD - 1 :]:
             told.append(self._left_out(rest, self._why(rest[0])))
@@ -164,7 +170,8 @@ def sight(repository: Repository, dataset: xr.Dataset, *, clock: int | None = No
     state = repository.state
     axis = read_axis(dataset, repository.settings)
     captured = {step.instant: step.captured_at for step in state.timeline}
-    return judge(axis, repository.settings.calendar, captured, state.believed, clock=clock)
+    found = judge(axis, repository.settings.calendar, captured, state.believed, clock=clock)
+    return replace(found, captured=state.doubted)
 
 
 def judge(
