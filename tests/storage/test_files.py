@@ -537,6 +537,46 @@ def test_the_first_file_may_go_though_each_counts_from_its_own_begin(tmp_path: P
     np.testing.assert_array_equal(found.time.values, expected.time.values)
 
 
+def dated_beside(k: int) -> xr.Dataset:
+    """Return a file whose dimension counts nothing, and whose times are told beside it."""
+    when = {"units": "hours since 2024-01-01", "calendar": "360_day", "standard_name": "time"}
+    hours = day(k).time.values.astype("f8")
+    return xr.Dataset(
+        {
+            "t": (("time_counter", "x"), np.random.default_rng(k).normal(280, 5, (STEPS, 6))),
+            "read_at": ("time_counter", hours + 1e5, {"units": "hours since 2024-01-01"}),
+        },
+        coords={
+            "time_counter": ("time_counter", np.zeros(STEPS), {"axis": "T"}),
+            "centre": ("time_counter", hours + 9e4, when),
+        },
+    )
+
+
+def test_times_told_beside_the_dimension_keep_their_own_calendar(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for k in range(3):
+        put(folder / f"{k}.nc", dated_beside(k))
+    repository = capture_new(make_repository(tmp_path / "r", folder))
+    put(folder / "3.nc", dated_beside(3))
+    found = history(capture_new(repository))
+    assert (found.centre.units, found.centre.calendar) == ("hours since 2024-01-01", "360_day")
+    expected = xr.concat([dated_beside(k) for k in range(4)], "time_counter")
+    for name in ("t", "read_at", "time_counter", "centre"):
+        np.testing.assert_array_equal(found[name].values, expected[name].values)
+
+
+def test_a_further_time_keeps_its_own_calendar(folder: Path) -> None:
+    for path in folder.iterdir():
+        with xr.open_dataset(path, decode_cf=False) as dataset:
+            loaded = dataset.load()
+        when = {"units": "hours since 2024-01-01", "calendar": "noleap"}
+        loaded["model_time"] = ("time", loaded.time.values + 1e5, when)
+        put(path, loaded)
+    with open_source(spec(folder)) as dataset:
+        np.testing.assert_array_equal(dataset.model_time.values, dataset.time.values + 1e5)
+
+
 def test_times_that_the_units_of_init_cannot_tell_leave_their_file_out(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     for k in range(3):
