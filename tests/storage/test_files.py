@@ -24,6 +24,8 @@ from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import check_unchanged, chunk_sizes, open_source, read_states
 from gnomon.storage.timeaxis import read_axis
+from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.work import serial
 from tests.storage.building import capture_new, history, make_repository
 
 STEPS = 4
@@ -597,6 +599,20 @@ def test_a_file_that_was_replaced_is_read_anew(repository: Repository, folder: P
     put(folder / "day002.nc", day(2, seed=50))
     with open_source(spec(folder), repository.memory) as dataset:
         np.testing.assert_array_equal(dataset.t[8:12].values, day(2, seed=50).t.values)
+
+
+def test_a_file_that_was_replaced_is_compared_with_what_was_captured_of_it(
+    repository: Repository, folder: Path, opened: list[str]
+) -> None:
+    """Where the other files were written before the captures, it needs no lot to be found."""
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+    rng = np.random.default_rng(0)
+    assert find_revisions(repository, serial, count=1, rng=rng) == ()
+    opened.clear()
+    put(folder / "day001.nc", day(1, seed=77))
+    assert find_revisions(repository, serial, count=1, rng=rng) == (4, 5, 6, 7)
+    assert set(opened) <= {"day000.nc", "day001.nc", "day003.nc"}
 
 
 def test_what_files_are_like_is_decided_at_init(repository: Repository, folder: Path) -> None:
