@@ -57,7 +57,9 @@ def _targets(entries: Mapping[str, Entry], settings: Settings | None) -> dict[st
     targets: dict[str, Target] = {}
     for entry in entries.values():
         for name, units in entry.units.items():
-            targets.setdefault(name, Target(units, entry.calendar))
+            part = entry.form.parts.get(name)
+            own = dict(part.meaning).get("calendar") if part is not None else None
+            targets.setdefault(name, Target(units, own or entry.calendar))
     if settings is None or " since " not in str(settings.time_attributes.get("units")):
         return targets
     axis = Target(settings.time_units, calendar_of({"calendar": settings.calendar}))
@@ -66,9 +68,9 @@ def _targets(entries: Mapping[str, Entry], settings: Settings | None) -> dict[st
         told_as[str(settings.time_attributes.get(key, ""))] = axis
     for variable in settings.variables:
         units = str(variable.attributes.get("units", ""))
-        if " since " in units:
-            calendar = variable.attributes.get("calendar", settings.calendar)
-            told_as[variable.name] = Target(units, calendar_of({"calendar": calendar}))
+        if " since " in units and variable.name in targets:
+            own = variable.attributes.get("calendar", targets[variable.name].calendar)
+            told_as[variable.name] = Target(units, calendar_of({"calendar": own}))
     return targets | {name: target for name, target in told_as.items() if name in targets}
 
 

@@ -117,7 +117,9 @@ def find_time(dataset: xr.Dataset, wanted: str | None) -> str | None:
     named = [n for n in singles if n == "time" or variables[n].attrs.get("standard_name") == "time"]
     growing = [str(d) for d in dataset.encoding.get("unlimited_dims", ()) if d in dataset.dims]
     likely = [str(d) for d in dataset.dims if str(d).lower() in ("time", "valid_time")]
-    return next(iter([*named, *growing, *likely, *(singles if len(singles) == 1 else [])]), None)
+    found = [*named, *growing, *likely, *(singles if len(singles) == 1 else [])]
+    beside = {str(v.dims[0]) for v in variables.values() if v.ndim == 1 and is_time(v)}
+    return next(iter([*found, *(beside if len(beside) == 1 else [])]), None)
 
 
 def is_time(variable: xr.Variable) -> bool:
@@ -204,6 +206,8 @@ def form_of_settings(settings: Settings) -> Form:
     bounds = {str(settings.time_attributes.get(key, "")) for key in ("bounds", "climatology")}
     parts = {}
     for v in settings.variables:
+        if v.name == time:  # numbers along the dimension that another coordinate dates
+            continue
         dims = (*v.dims[: v.time_axis], time, *v.dims[v.time_axis :])
         tells = " since " in str(v.attributes.get("units", "")) or v.name in bounds
         parts[v.name] = Part(dims, v.shape, v.dtype, _meaning(v.attributes, tells))

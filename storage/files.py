@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from xarray.core import indexing
 
 from gnomon.storage.errors import InvalidInput, Unavailable
@@ -24,7 +25,15 @@ from gnomon.storage.location import Location
 from gnomon.storage.model import Settings, SourceSpec
 from gnomon.storage.times import format_instant
 
-__all__ = ["is_as_at_init", "keep_index", "open_files", "rest", "source_notes", "source_told"]
+__all__ = [
+    "is_as_at_init",
+    "keep_index",
+    "open_files",
+    "rest",
+    "source_notes",
+    "source_told",
+    "written_at",
+]
 
 _NOTES, _SEEN, _FORM, _FILES = "notes", "seen", "form", "files"
 """What is told of an open source beside it, in its encoding: it is no data."""
@@ -147,6 +156,15 @@ def source_told(dataset: xr.Dataset) -> tuple[str, ...]:
     """Return how many files a source is made of, from when to when, and what is left out."""
     files = dataset.encoding.get(_FILES)
     return () if files is None else (_summary(files), *source_notes(dataset))
+
+
+def written_at(dataset: xr.Dataset) -> NDArray[np.float64] | None:
+    """Return when the file of each step was written, in seconds since 1970; None: no files."""
+    files = dataset.encoding.get(_FILES)
+    if files is None:
+        return None
+    counts = [entry.count for entry in files.entries.values()]
+    return np.repeat([entry.mtime_ns for entry in files.entries.values()], counts) / 1e9
 
 
 def rest(dataset: xr.Dataset) -> None:

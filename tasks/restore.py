@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 import zarr
@@ -213,7 +214,10 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if path.suffix == ".nc":
-            _as_strings(lazy, encoding).to_netcdf(path, encoding=encoding)
+            letters = [n for n, v in dataset.variables.items() if v.dtype == "S1" and not v.dims]
+            told = {str(n): e for n, e in encoding.items() if n not in letters}
+            _as_strings(lazy.drop_vars(letters), told).to_netcdf(path, encoding=told)
+            _add_letters(path, {str(n): dataset.variables[n] for n in letters})
         else:
             # xarray would encode times that are stored as such.
             exact = [str(n) for n, v in dataset.variables.items() if v.dtype.kind in "mM"]
@@ -228,6 +232,20 @@ def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
                 _create_exact(path, name, dataset.variables[name], encoding[name])
             if exact:  # or readers who trust the consolidated metadata would miss them
                 zarr.consolidate_metadata(str(path))
+
+
+def _add_letters(path: Path, letters: dict[str, xr.Variable]) -> None:
+    """Add single letters, as which many grid mappings stand: xarray would make arrays of them."""
+    if not letters:
+        return
+    with netCDF4.Dataset(path, "a") as file:
+        file.set_auto_chartostring(False)
+        for name, letter in letters.items():
+            variable = file.createVariable(
+                name, "S1", (), fill_value=letter.attrs.get("_FillValue", False)
+            )
+            variable.setncatts({k: v for k, v in letter.attrs.items() if k != "_FillValue"})
+            variable[...] = letter.values
 
 
 def _counted_times(datetimes: xr.Variable) -> xr.Variable:

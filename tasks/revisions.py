@@ -2,7 +2,7 @@
 
 An update does not read history again.  It looks at the newest capture, where revisions are most
 common, at those that are suspect, which may have been mended or completed, at those whose objects
-in the source were written after they were read, and at a few drawn by lot.
+or files in the source were written after they were read, and at a few drawn by lot.
 """
 
 import logging
@@ -11,12 +11,13 @@ from functools import partial
 from math import inf, prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
 from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import Moved, Unreadable
-from gnomon.storage.files import rest
+from gnomon.storage.files import rest, written_at
 from gnomon.storage.grid import Block, cut
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.objects import objects_of
@@ -72,11 +73,11 @@ def find_revisions(
     newest = {step.instant: step for step in repository.state.kept}
     with open_source(repository.settings.source, repository.memory) as dataset:
         check_unchanged(dataset, repository.settings)
-        seen = sight(repository, dataset)
+        seen, written = sight(repository, dataset), written_at(dataset)
     twice = set(seen.twice)
     steps = [newest[t] for t in seen.times.tolist() if t in newest and t not in twice]
     if count is not None:
-        steps = _chosen(repository, seen, steps, count, rng)
+        steps = _chosen(repository, seen, steps, count, rng, written)
     changed: set[int] = set()
     positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
     for variable in repository.settings.variables:
@@ -91,12 +92,17 @@ def _chosen(
     steps: list[CapturedStep],
     count: int,
     rng: np.random.Generator,
+    written: NDArray[np.float64] | None,
 ) -> list[CapturedStep]:
     """Choose what is compared, in order of time."""
     places = set(range(len(steps))[-1:])
     open_ones = [k for k, step in enumerate(steps) if step.suspects]
     places.update(open_ones[-OPEN:])
-    touched = _touched(repository, seen, steps, rng)
+    if written is None:
+        touched = _touched(repository, seen, steps, rng)
+    else:
+        rows = enumerate(seen.positions(step.instant)[-1] for step in steps)
+        touched = [k for k, row in rows if _is_after(float(written[row]), steps[k])]
     state_bytes = sum(prod(v.shape) * v.numpy_dtype.itemsize for v in repository.settings.variables)
     most = max(count, COMPARED_BYTES // max(1, state_bytes))
     places.update(_drawn(touched, most, rng))
@@ -127,18 +133,17 @@ def _touched(
         places = {*range(len(steps))[-half:], *_drawn(list(range(len(steps))), half, rng)}
         rows = {k: seen.positions(steps[k].instant)[-1] // objects.steps for k in places}
         written = objects.written(set(rows.values()))
-        touched.update(
-            k for k, row in rows.items() if written.get(row, -inf) > _read_at(steps[k]) - SKEW
-        )
+        touched.update(k for k, row in rows.items() if _is_after(written.get(row, -inf), steps[k]))
     return sorted(touched)
 
 
-def _read_at(step: CapturedStep) -> float:
-    """Return when the reading of a capture began, seconds since 1970; long ago if nobody said."""
+def _is_after(written: float, step: CapturedStep) -> bool:
+    """Tell whether what was written then may have changed a capture since it was read."""
     try:
-        return datetime.fromisoformat(step.read_at).timestamp()
+        read_at = datetime.fromisoformat(step.read_at).timestamp()
     except (ValueError, OverflowError):
-        return -inf
+        return True
+    return written > read_at - SKEW
 
 
 def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:

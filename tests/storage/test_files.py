@@ -36,6 +36,7 @@ from gnomon.storage.times import parse
 from gnomon.storage.unchanged import check_unchanged
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture, refuse_moved
+from gnomon.tasks.revisions import find_revisions
 from gnomon.tasks.work import serial
 from tests.storage.building import capture_new, history, make_repository
 
@@ -550,6 +551,46 @@ def test_the_first_file_may_go_though_each_counts_from_its_own_begin(tmp_path: P
     np.testing.assert_array_equal(found.time.values, expected.time.values)
 
 
+def dated_beside(k: int) -> xr.Dataset:
+    """Return a file whose dimension counts nothing, and whose times are told beside it."""
+    when = {"units": "hours since 2024-01-01", "calendar": "360_day", "standard_name": "time"}
+    hours = day(k).time.values.astype("f8")
+    return xr.Dataset(
+        {
+            "t": (("time_counter", "x"), np.random.default_rng(k).normal(280, 5, (STEPS, 6))),
+            "read_at": ("time_counter", hours + 1e5, {"units": "hours since 2024-01-01"}),
+        },
+        coords={
+            "time_counter": ("time_counter", np.zeros(STEPS), {"axis": "T"}),
+            "centre": ("time_counter", hours + 9e4, when),
+        },
+    )
+
+
+def test_times_told_beside_the_dimension_keep_their_own_calendar(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for k in range(3):
+        put(folder / f"{k}.nc", dated_beside(k))
+    repository = capture_new(make_repository(tmp_path / "r", folder))
+    put(folder / "3.nc", dated_beside(3))
+    found = history(capture_new(repository))
+    assert (found.centre.units, found.centre.calendar) == ("hours since 2024-01-01", "360_day")
+    expected = xr.concat([dated_beside(k) for k in range(4)], "time_counter")
+    for name in ("t", "read_at", "time_counter", "centre"):
+        np.testing.assert_array_equal(found[name].values, expected[name].values)
+
+
+def test_a_further_time_keeps_its_own_calendar(folder: Path) -> None:
+    for path in folder.iterdir():
+        with xr.open_dataset(path, decode_cf=False) as dataset:
+            loaded = dataset.load()
+        when = {"units": "hours since 2024-01-01", "calendar": "noleap"}
+        loaded["model_time"] = ("time", loaded.time.values + 1e5, when)
+        put(path, loaded)
+    with open_source(spec(folder)) as dataset:
+        np.testing.assert_array_equal(dataset.model_time.values, dataset.time.values + 1e5)
+
+
 def test_times_that_the_units_of_init_cannot_tell_leave_their_file_out(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     for k in range(3):
@@ -570,6 +611,20 @@ def test_a_file_that_was_replaced_is_read_anew(repository: Repository, folder: P
     put(folder / "day002.nc", day(2, seed=50))
     with open_source(spec(folder), repository.memory) as dataset:
         np.testing.assert_array_equal(dataset.t[8:12].values, day(2, seed=50).t.values)
+
+
+def test_a_file_that_was_replaced_is_compared_with_what_was_captured_of_it(
+    repository: Repository, folder: Path, opened: list[str]
+) -> None:
+    """Where the other files were written before the captures, it needs no lot to be found."""
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+    rng = np.random.default_rng(0)
+    assert find_revisions(repository, serial, count=1, rng=rng) == ()
+    opened.clear()
+    put(folder / "day001.nc", day(1, seed=77))
+    assert find_revisions(repository, serial, count=1, rng=rng) == (4, 5, 6, 7)
+    assert set(opened) <= {"day000.nc", "day001.nc", "day003.nc"}
 
 
 def test_what_files_are_like_is_decided_at_init(repository: Repository, folder: Path) -> None:

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -18,8 +19,10 @@ from gnomon.storage.errors import (
 from gnomon.storage.shards import Shards
 from gnomon.storage.view import PROVENANCE
 from gnomon.tasks import restore as module
+from gnomon.tasks.points import points
 from tests import sources
 from tests.cases import HISTORY, Case
+from tests.storage.building import capture_new, make_repository
 
 NEXT = "2001-01-25"
 ENDINGS = pytest.mark.parametrize("ending", [".zarr", ".nc"])
@@ -48,6 +51,31 @@ def test_a_captured_state_comes_back_bit_for_bit(grown: Case, ending: str) -> No
         assert found[name].dims == variable.dims
         sources.assert_same_attributes(found[name].attrs, variable.attrs)
     assert found.attrs == source.attrs
+
+
+@ENDINGS
+@pytest.mark.parametrize("letter", [b"", b"x"])
+def test_a_grid_mapping_that_is_one_letter_comes_back_as_such(
+    letter: bytes, ending: str, tmp_path: Path
+) -> None:
+    """What CF recommends for variables that are only there for their attributes."""
+    with netCDF4.Dataset(tmp_path / "s.nc", "w") as file:
+        file.createDimension("time", None)
+        time = file.createVariable("time", "f8", ("time",))
+        time.units = "days since 2024-01-01"
+        crs = file.createVariable("crs", "S1", ())
+        crs.setncatts({"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0})
+        crs[...] = letter or b"\0"
+        field = file.createVariable("t", "f4", ("time",))
+        field.grid_mapping = "crs"
+        time[:], field[:] = np.arange(4), np.arange(4)
+    repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.nc"))
+    target = tmp_path / f"restored{ending}"
+    point = points(repository, repository.captured[1].instant)[0]
+    module.restore(repository, point, str(target), plain=True)
+    before, after = sources.raw(tmp_path / "s.nc").crs, sources.raw(target).crs
+    assert (after.dtype, after.dims, after.values) == (before.dtype, (), before.values)
+    sources.assert_same_attributes(after.attrs, before.attrs)
 
 
 @ENDINGS
