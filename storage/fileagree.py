@@ -11,10 +11,11 @@ from pathlib import Path
 import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import Form, Part, form_of_settings
+from gnomon.storage.fileform import Form, Part, differing, form_of_settings
 from gnomon.storage.fileindex import Entry, Memory
 from gnomon.storage.filereading import Unfit, open_file
 from gnomon.storage.frame import load_frame
+from gnomon.storage.meaning import PACKING
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.times import calendar_of, same_calendar
 from gnomon.storage.unchanged import check_frame
@@ -81,8 +82,8 @@ class Expected:
             ):
                 if now != before:
                     return f"{name} has {what} {now}, expected {before}"
-            if not part.hash and there.meaning != part.meaning:
-                return _meant(name, there, part)
+            if not part.hash and (key := differing(there.meaning, part.meaning)):
+                return _meant(name, key, there, part)
             moved = part.hash and there.hash and there.hash != part.hash
             if moved and not self.kept.is_alike(name, file):
                 return f"it has another grid ({name!r} differs)"
@@ -138,13 +139,11 @@ class Expected:
         )
 
 
-def _meant(name: str, there: Part, part: Part) -> str:
+def _meant(name: str, key: str, there: Part, part: Part) -> str:
     """Say in what two variables differ whose raw values mean different things."""
     now, before = dict(there.meaning), dict(part.meaning)
-    key = next(k for k in sorted(now.keys() | before.keys()) if now.get(k) != before.get(k))
-    what = "units" if key == "units" else "calendar" if key == "calendar" else "another packing"
     told = f"{key} of {name} is {now.get(key)}, expected {before.get(key)}"
-    return told if what != "another packing" else f"it has another packing: {told}"
+    return f"it has another packing: {told}" if key in PACKING else told
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from gnomon.storage.documents import items, members, text, whole
@@ -20,10 +21,12 @@ from gnomon.storage.meaning import packing_of
 from gnomon.storage.model import Settings
 from gnomon.storage.text import type_name
 from gnomon.storage.times import calendar_of
+from gnomon.storage.units import same_units
 
 __all__ = [
     "Form",
     "Part",
+    "differing",
     "find_time",
     "form_of",
     "form_of_settings",
@@ -48,7 +51,7 @@ class Part:
     dtype: str
     """NumPy type string, little endian."""
     meaning: Meaning
-    """What gives raw values their meaning: packing, units, calendar."""
+    """What gives raw values their meaning: packing, units, calendar, flags, standard name."""
     hash: str = ""
     """Of the values, of an array that describes the grid."""
 
@@ -224,4 +227,26 @@ def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
         found["calendar"] = calendar_of(attributes)
     elif "units" in attributes and not tells_time:
         found["units"] = str(attributes["units"])
+    for name in (*_FLAGS, *_STATED):
+        if name in attributes:
+            values = np.atleast_1d(np.asarray(attributes[name])).tolist()
+            found[name] = " ".join(" ".join(str(value).split()) for value in values)
     return tuple(sorted(found.items()))
+
+
+_FLAGS = ("flag_values", "flag_masks", "flag_meanings")
+_STATED = ("standard_name",)
+"""Where nothing was said before, or is said now, nothing was contradicted."""
+
+
+def differing(now: Meaning, before: Meaning) -> str | None:
+    """Return the first attribute by which raw values mean something else; None if none does."""
+    one, other = dict(now), dict(before)
+    for key in sorted(one.keys() | other.keys()):
+        first, second = one.get(key), other.get(key)
+        if first == second or (key in _STATED and None in (first, second)):
+            continue
+        if key == "units" and same_units(str(first or ""), str(second or "")):
+            continue
+        return key
+    return None

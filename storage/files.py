@@ -17,7 +17,7 @@ from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.fileagree import Expected, expected_of
 from gnomon.storage.filearray import StepsArray
 from gnomon.storage.fileaxis import Axis, axis_of
-from gnomon.storage.fileform import Part, form_of_settings, other_times
+from gnomon.storage.fileform import Part, differing, form_of_settings, other_times
 from gnomon.storage.fileindex import Entry, Memory, load_index, save_index
 from gnomon.storage.filelist import list_files
 from gnomon.storage.filereading import Files, Stale, Unfit, look_at, stamp_of
@@ -183,7 +183,7 @@ def is_as_at_init(dataset: xr.Dataset, settings: Settings) -> bool:
         return True
     before = form_of_settings(settings).parts
     return all(
-        n not in before or before[n].hash or before[n].meaning == part.meaning
+        n not in before or before[n].hash or differing(part.meaning, before[n].meaning) is None
         for n, part in form.parts.items()
     )
 

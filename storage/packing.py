@@ -73,7 +73,8 @@ class Packing:
         if low is None and high is None and flags:
             every = [self._bound("flag_values", k) for k in range(self._flags())]
             declared = [flag for flag in every if flag is not None]
-            return (min(declared), max(declared)) if declared else (None, None)
+            # One flag alone marks an exception: the other values are numbers.
+            return (min(declared), max(declared)) if len(declared) > 1 else (None, None)
         return (high, low) if self.scale < 0 else (low, high)
 
     def _flags(self) -> int:

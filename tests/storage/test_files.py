@@ -916,3 +916,30 @@ def test_a_folder_that_cannot_be_read_is_no_crash(
     monkeypatch.setattr(os, call, fails)
     with pytest.raises(Unavailable, match="ermission denied"):
         open_source(pinned(spec(folder)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"flag_meanings": "bad good"}, "flag_meanings of"),
+        ({"standard_name": "sea_surface_temperature"}, "standard_name of"),
+        ({"standard_name": None}, ""),
+        ({"units": "kelvin"}, ""),
+        ({"comment": "another"}, ""),
+    ],
+)
+def test_a_file_whose_values_mean_something_else_is_left_out(
+    tmp_path: Path, attributes: dict[str, str | None], reason: str
+) -> None:
+    told = {"units": "K", "standard_name": "air_temperature", "flag_meanings": "good bad"}
+    for k in range(4):
+        dataset = day(k)
+        name = next(n for n in dataset.data_vars if dataset[n].ndim == 3)
+        now = {**told, **(attributes if k == 3 else {})}
+        dataset[name].attrs = {n: v for n, v in now.items() if v is not None}
+        put(tmp_path / "a" / f"{k}.nc", dataset)
+    said = notes(tmp_path / "a")
+    with open_source(spec(tmp_path / "a")) as dataset:
+        steps = day(0).sizes["time"]
+        assert dataset.sizes["time"] == (3 if reason else 4) * steps
+    assert ("3.nc" in said and reason in said) if reason else "left out" not in said
