@@ -12,8 +12,10 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import obstore
 import zarr
+from numpy.typing import NDArray
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
@@ -44,6 +46,8 @@ class Objects:
     """What the keys begin with, before the first separator; empty if nothing."""
     separator: str
     """Between the parts of a key."""
+    fill: NDArray[np.generic]
+    """What is read where no object is, shape ()."""
 
     @property
     def is_local(self) -> bool:
@@ -174,4 +178,5 @@ def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
         return None  # no Zarr, or one that is read in another way
     counts = tuple(ceil(n / c) for n, c in zip(array.shape, sizes, strict=True))
     axis = variable.time_axis
-    return Objects(place, int(sizes[axis]), counts, axis, prefix, separator)
+    fill = np.asarray(array.fill_value, array.dtype)
+    return Objects(place, int(sizes[axis]), counts, axis, prefix, separator, fill)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.conflicts import Work
-from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS, EncodedChunk, Held, encode_unit
+from gnomon.storage.encoding import BASE, COLUMNS, STATUS, EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity, Unreadable
 from gnomon.storage.files import rest
 from gnomon.storage.frame import encode_variable
@@ -45,13 +45,21 @@ from gnomon.tasks.statistics import (
     repeats,
     unchanged_statistics,
 )
-from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, readable_rows
+from gnomon.tasks.trusted import (
+    SEARCH,
+    last_trusted,
+    pass_over,
+    trusted_values,
+)
+from gnomon.tasks.versions import copied_chunks, revised_chunks, versions_of
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture"]
 
 MEASURED = (*STATISTICS, *replacements.COLUMNS)
 """What a worker tells of each chunk."""
+AROUND = 16
+"""Captures before a time, and after it, that are asked which cells ever have a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,10 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["metadata_changed"] = np.full(
             (steps, *grid.counts), variable.name in plan.metadata_changed
         )
-        columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
+        columns["revised"] = revised_chunks(repository, plan, variable.name, rows[variable.name])
+        columns["replayed"] |= copied_chunks(
+            repository, plan, variable.name, rows, columns["revised"]
+        )
         statistics[variable.name] = columns
     release_source()
     if not unread:
@@ -160,6 +171,7 @@ def _reads(
 ) -> frozenset[int]:
     """Return the earlier captures, by number, that a capture rests on."""
     steps = {step for step in (*plan.bases, *plan.revises) if step is not None}
+    steps.update(step for versions in versions_of(repository, plan).values() for step in versions)
     for instant in plan.instants:
         steps.update(repository.state.before(instant, max(SEARCH, WINDOW)))
     for found in rows.values():
@@ -185,20 +197,6 @@ def _repeated(
             for column, values in repeats(captures, numbers, rows[chosen]).items():
                 found[column][chosen] = values
     return found
-
-
-def _revised(
-    repository: Repository, plan: CapturePlan, name: str, rows: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Tell which chunks the source has changed since they were captured, and were trusted."""
-    revised = np.zeros(rows.shape[:-1], bool)
-    captures = repository.captures(name)
-    for k, before in enumerate(plan.revises):
-        known = None if before is None else readable_rows(captures, before)
-        if before is not None and known is not None:
-            differs = (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
-            revised[k] = differs & (captures.status(before) == TRUSTED)
-    return revised
 
 
 def _capture_block(
@@ -259,6 +257,8 @@ class _Work:
     expectation: Expectation | None
     first: int
     """Number of the first new capture."""
+    versions: dict[int, list[int]]
+    """By position in the plan: the captures that it may revise."""
     held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
     """The newest chunk of this commit, and its number."""
     trusted: dict[Index, NDArray[np.float64] | None] = field(default_factory=dict)
@@ -270,7 +270,8 @@ class _Work:
     def on(cls, repository: Repository, plan: CapturePlan, variable: Variable) -> "_Work":
         captures = repository.captures(variable.name)
         expectation = Expectation.of(repository, variable)
-        return cls(repository, plan, variable, captures, expectation, len(repository.captured))
+        first, versions = len(repository.captured), versions_of(repository, plan)
+        return cls(repository, plan, variable, captures, expectation, first, versions)
 
     def take(
         self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
@@ -329,23 +330,42 @@ class _Work:
                 physical, before, variable.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
-            found |= self._revision(k, index, physical)
-            if not found.get("p_value", 1.0) < GATE:
+            found |= self._revision(k, index, physical, before)
+            doubtful = found["constant"] and not found["was_constant"]
+            if not (doubtful or found.get("p_value", 1.0) < GATE):
                 self.trusted[index] = physical
             result[index] = found
         return result
 
-    def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
-        """Return how a chunk differs from the capture that it revises; nothing of a new time."""
-        step = self.plan.revises[k]
-        if step is None or step < self.variable.since:
+    def _revision(
+        self,
+        k: int,
+        index: Index,
+        physical: NDArray[np.float64],
+        earlier: NDArray[np.float64] | None,
+    ) -> dict[str, float]:
+        """Return how a chunk differs from what was trusted of its time; nothing if none was."""
+        trusted = last_trusted(self.captures, index, self.versions.get(k, []))
+        if trusted is None:
             return {}
-        try:
-            before = self.variable.to_physical(self.captures.chunk(step, index))
-        except Integrity as error:
-            pass_over(error, self.plan.url, self.variable.name, step)
-            return {}
-        return replacements.difference(before, physical)
+        gained = np.isnan(trusted[1]) & ~np.isnan(physical)
+        if gained.any() and self._never_had(k, index, gained):
+            return dict.fromkeys(replacements.COLUMNS, 0.0)
+        return replacements.difference(trusted[1], physical, earlier)
+
+    def _never_had(self, k: int, index: Index, cells: NDArray[np.bool_]) -> bool:
+        """Tell whether some cells had no value in any capture around: land, say, or an edge.
+
+        A value there completes nothing, as there was nothing to come.
+        """
+        left, others = cells, 0
+        for step in self.repository.state.around(self.plan.instants[k], AROUND):
+            values = trusted_values(self.captures, step, index)
+            if values is not None:
+                left, others = left & np.isnan(values), others + 1
+            if not left.any():
+                return False
+        return others > 0
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
         if index not in self.trusted:
