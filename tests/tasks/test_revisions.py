@@ -11,7 +11,7 @@ import xarray as xr
 import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage.errors import InvalidInput, Moved, NotFound
+from gnomon.storage.errors import InvalidInput, Moved, NotFound, Unavailable
 from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_revisions
@@ -459,3 +459,14 @@ def test_what_never_had_a_value_is_not_completed(tmp_path: Path, filled: float) 
     assert (report.revised, report.suspect_chunks) == (2, 4)
     np.testing.assert_array_equal(served(repository, 47), values[47])
     np.testing.assert_array_equal(served(repository, 30), changed[30])
+
+
+def test_a_source_that_is_being_written_anew_is_no_other_source(tmp_path: Path) -> None:
+    """Its arrays are gone for a moment: that is no reason to begin a new era."""
+    values = months()
+    repository = kept(tmp_path, values)
+    xr.Dataset().to_zarr(tmp_path / "s.zarr", mode="w", zarr_format=2)
+    with pytest.raises(Unavailable, match="no variables at all"):
+        repository.update()
+    write(tmp_path / "s.zarr", values)
+    assert repository.update(compare=-1).revised == 0
