@@ -178,5 +178,7 @@ def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
         return None  # no Zarr, or one that is read in another way
     counts = tuple(ceil(n / c) for n, c in zip(array.shape, sizes, strict=True))
     axis = variable.time_axis
-    fill = np.asarray(array.fill_value, array.dtype)
+    fill = np.zeros((), array.dtype)  # which is read where none is chosen, as version 2 allows
+    if array.fill_value is not None:
+        fill = np.asarray(array.fill_value, array.dtype)
     return Objects(place, int(sizes[axis]), counts, axis, prefix, separator, fill)
