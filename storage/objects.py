@@ -13,8 +13,10 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import obstore
 import zarr
+from numpy.typing import NDArray
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
@@ -46,6 +48,8 @@ class Objects:
     """What the keys begin with, before the first separator; empty if nothing."""
     separator: str
     """Between the parts of a key."""
+    fill: NDArray[np.generic]
+    """What is read where no object is, shape ()."""
 
     @property
     def is_local(self) -> bool:
@@ -177,4 +181,7 @@ def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
         return None  # no Zarr, or one that is read in another way
     counts = tuple(ceil(n / c) for n, c in zip(array.shape, sizes, strict=True))
     axis = variable.time_axis
-    return Objects(place, int(sizes[axis]), counts, axis, prefix, separator)
+    fill = np.zeros((), array.dtype)  # which is read where none is chosen, as version 2 allows
+    if array.fill_value is not None:
+        fill = np.asarray(array.fill_value, array.dtype)
+    return Objects(place, int(sizes[axis]), counts, axis, prefix, separator, fill)

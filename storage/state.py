@@ -5,7 +5,7 @@ were opened with.  An *era* begins with ``init``, or where the source has change
 types and the user wanted to go on: each era has settings and captures of its own.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -186,6 +186,11 @@ class State:
         """Return the numbers of the last `count` captures before a time, in order."""
         stop = bisect_left(self.timeline, instant, key=lambda s: s.instant)
         return [s.step for s in self.timeline[max(0, stop - count) : stop]]
+
+    def around(self, instant: int, count: int) -> list[int]:
+        """Return the numbers of the last captures before a time and the first after, in order."""
+        start = bisect_right(self.timeline, instant, key=lambda s: s.instant)
+        return self.before(instant, count) + [s.step for s in self.timeline[start : start + count]]
 
     def versions(self, instant: int) -> tuple[CapturedStep, ...]:
         """Return every kept capture of a valid time, the one on the timeline first."""

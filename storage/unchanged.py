@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.identify import listed
 from gnomon.storage.meaning import repacked
 from gnomon.storage.model import Settings
@@ -31,10 +31,17 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
     ------
     InvalidInput
         Names the first difference.
+    Unavailable
+        There are no variables at all.
     """
     for variable in settings.variables:
         if variable.name not in dataset.variables:
             there = listed(sorted(map(str, dataset.data_vars)))
+            if not there:
+                raise Unavailable(
+                    "the source has no variables at all, as while it is written anew; expected "
+                    f"{variable.name!r}; try again when its writer is done"
+                )
             raise InvalidInput(
                 f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.batch import Batch, Entry
 from gnomon.storage.conflicts import Work
-from gnomon.storage.encoding import BASE, COLUMNS, DIGEST, STATUS
+from gnomon.storage.encoding import BASE, COLUMNS, STATUS
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.files import rest
 from gnomon.storage.frame import encode_variable
@@ -37,7 +37,8 @@ from gnomon.tasks.encoder import ChunkEncoder
 from gnomon.tasks.plan import CapturePlan, refuse_redescribed, refuse_shifted
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.statistics import STATISTICS, WINDOW, repeats
-from gnomon.tasks.trusted import SEARCH, readable_rows
+from gnomon.tasks.trusted import SEARCH
+from gnomon.tasks.versions import copied_chunks, revised_chunks, versions_of
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture"]
@@ -72,7 +73,11 @@ class Capture:
         """Return the positions of states of which a chunk has lost all values, or awaits them."""
         gone = np.zeros(len(self.plan.instants), bool)
         for columns in self.statistics.values():
-            gone |= (columns["missing_change"].reshape(gone.size, -1) >= 1.0).any(axis=1)
+            lost = columns["missing_change"].reshape(gone.size, -1) >= 1.0
+            empty = columns["valid_count"].reshape(gone.size, -1) == 0
+            for k in range(1, gone.size):  # a state without values is the measure of the next one
+                lost[k] |= lost[k - 1] & empty[k]
+            gone |= lost.any(axis=1)
         return [int(k) for k in np.flatnonzero(gone)]
 
 
@@ -105,7 +110,10 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         columns["metadata_changed"] = np.full(
             (steps, *grid.counts), variable.name in plan.metadata_changed
         )
-        columns["revised"] = _revised(repository, plan, variable.name, rows[variable.name])
+        columns["revised"] = revised_chunks(repository, plan, variable.name, rows[variable.name])
+        columns["replayed"] |= copied_chunks(
+            repository, plan, variable.name, rows, columns["revised"]
+        )
         statistics[variable.name] = columns
     release_source()
     if not unread:
@@ -171,6 +179,7 @@ def _reads(
 ) -> frozenset[int]:
     """Return the earlier captures, by number, that a capture rests on."""
     steps = {step for step in (*plan.bases, *plan.revises) if step is not None}
+    steps.update(step for versions in versions_of(repository, plan).values() for step in versions)
     for instant in plan.instants:
         steps.update(repository.state.before(instant, max(SEARCH, WINDOW)))
     for found in rows.values():
@@ -196,20 +205,6 @@ def _repeated(
             for column, values in repeats(captures, numbers, rows[chosen]).items():
                 found[column][chosen] = values
     return found
-
-
-def _revised(
-    repository: Repository, plan: CapturePlan, name: str, rows: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Tell which chunks the source has changed since they were captured, and were trusted."""
-    revised = np.zeros(rows.shape[:-1], bool)
-    captures = repository.captures(name)
-    for k, before in enumerate(plan.revises):
-        known = None if before is None else readable_rows(captures, before)
-        if before is not None and known is not None:
-            differs = (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
-            revised[k] = differs & (captures.status(before) == TRUSTED)
-    return revised
 
 
 def _capture_block(

@@ -21,9 +21,13 @@ from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.plan import CapturePlan
 from gnomon.tasks.statistics import STATISTICS, chunk_statistics, unchanged_statistics
-from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over
+from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, trusted_values
+from gnomon.tasks.versions import versions_of
 
 __all__ = ["ChunkEncoder"]
+
+AROUND = 16
+"""Captures before a time, and after it, that are asked which cells ever have a value."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class ChunkEncoder:
     expectation: Expectation | None
     first: int
     """Number of the first new capture."""
+    versions: dict[int, list[int]]
+    """By position in the plan: the captures that it may revise."""
     held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
     """The newest chunk of this commit, and its number."""
     trusted: dict[Index, tuple[float, NDArray[np.float64] | None]] = field(default_factory=dict)
@@ -51,7 +57,8 @@ class ChunkEncoder:
         """Return one that knows what was captured before."""
         captures = repository.captures(variable.name)
         expectation = Expectation.of(repository, variable)
-        return cls(repository, plan, variable, captures, expectation, len(repository.captured))
+        first, versions = len(repository.captured), versions_of(repository, plan)
+        return cls(repository, plan, variable, captures, expectation, first, versions)
 
     def take(
         self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
@@ -110,23 +117,42 @@ class ChunkEncoder:
                 physical, before, variable.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
-            found |= self._revision(k, index, physical)
-            if not found.get("p_value", 1.0) < GATE:
+            found |= self._revision(k, index, physical, before)
+            doubtful = found["constant"] and not found["was_constant"]
+            if not (doubtful or found.get("p_value", 1.0) < GATE):
                 self.trusted[index] = (instant, physical)
             result[index] = found
         return result
 
-    def _revision(self, k: int, index: Index, physical: NDArray[np.float64]) -> dict[str, float]:
-        """Return how a chunk differs from the capture that it revises; nothing of a new time."""
-        step = self.plan.revises[k]
-        if step is None or step < self.variable.since:
+    def _revision(
+        self,
+        k: int,
+        index: Index,
+        physical: NDArray[np.float64],
+        earlier: NDArray[np.float64] | None,
+    ) -> dict[str, float]:
+        """Return how a chunk differs from what was trusted of its time; nothing if none was."""
+        trusted = last_trusted(self.captures, index, self.versions.get(k, []))
+        if trusted is None:
             return {}
-        try:
-            before = self.variable.to_physical(self.captures.chunk(step, index))
-        except Integrity as error:
-            pass_over(error, self.plan.url, self.variable.name, step)
-            return {}
-        return replacements.difference(before, physical)
+        gained = np.isnan(trusted[1]) & ~np.isnan(physical)
+        if gained.any() and self._never_had(k, index, gained):
+            return dict.fromkeys(replacements.COLUMNS, 0.0)
+        return replacements.difference(trusted[1], physical, earlier)
+
+    def _never_had(self, k: int, index: Index, cells: NDArray[np.bool_]) -> bool:
+        """Tell whether some cells had no value in any capture around: land, say, or an edge.
+
+        A value there completes nothing, as there was nothing to come.
+        """
+        left, others = cells, 0
+        for step in self.repository.state.around(self.plan.instants[k], AROUND):
+            values = trusted_values(self.captures, step, index)
+            if values is not None:
+                left, others = left & np.isnan(values), others + 1
+            if not left.any():
+                return False
+        return others > 0
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
         through, values = self.trusted.get(index, (-inf, None))

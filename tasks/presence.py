@@ -6,6 +6,7 @@ is read each time: a Zarr store tells by its objects what was never written, and
 that come next are looked at, and some by lot.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.grid import Grid
-from gnomon.storage.model import Settings
+from gnomon.storage.model import Settings, Variable
 from gnomon.storage.objects import objects_of
 from gnomon.storage.source import chunk_sizes, read_states
 from gnomon.tasks.reading import reading_grid, spans
@@ -55,11 +56,13 @@ def choose(
     most
         How many are captured at once.
     """
+    unwritten = _is_beyond(dataset, settings, positions)
+    ahead, positions = positions[unwritten], positions[~unwritten]
     first, rest = positions[:most], positions[most:]
     if not first.size or has_values(dataset, settings, first[-1:]).all():
-        return Chosen(first, first[:0], first[:0], int(rest.size))
+        return Chosen(first, first[:0], ahead, int(rest.size))
     written = _may_be_written(settings, positions)
-    never = positions[~written]
+    never = np.append(positions[~written], ahead)
     first, rest = np.split(positions[written], [most])
     there = has_values(dataset, settings, first)
     taken, empty = first[there], first[~there]
@@ -79,6 +82,20 @@ def has_values(
 
     Read is chunk after chunk of the source, of the steps of which none was found yet.
     """
+
+    def is_value(variable: Variable, states: NDArray[np.generic]) -> NDArray[np.bool_]:
+        return ~np.isnan(variable.to_physical(states))
+
+    return _have(dataset, settings, positions, is_value)
+
+
+def _have(
+    dataset: xr.Dataset,
+    settings: Settings,
+    positions: NDArray[np.intp],
+    is_it: Callable[[Variable, NDArray[np.generic]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Tell which steps have a cell, of a variable that is forecast, that is what is looked for."""
     there = np.zeros(positions.shape, bool)
     order = np.argsort(positions)
     for variable in (v for v in settings.variables if v.forecast):
@@ -95,9 +112,49 @@ def has_values(
                 except Unreadable:  # damage is no absence; the capture will tell of it
                     there[left[span]] = True
                     continue
-                known = ~np.isnan(variable.to_physical(states)).reshape(len(span), -1)
-                there[left[span]] = known.any(axis=1)
+                there[left[span]] = is_it(variable, states).reshape(len(span), -1).any(axis=1)
     return there
+
+
+def _is_beyond(
+    dataset: xr.Dataset, settings: Settings, positions: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Return which new steps lie beyond all that was written, though they read as values.
+
+    Where the fill value of a Zarr array stands for no missing one, as in version 3 it does unless
+    the attributes say so, what was never written reads as 0.  At the end that is no data; between
+    what was written it may be, as Zarr does not store chunks of nothing but the fill value.
+    """
+    beyond = np.zeros(positions.shape, bool)
+    variables = [v for v in settings.variables if v.forecast]
+    found = [objects_of(settings.source, v) for v in variables]
+    there = [objects for objects in found if objects is not None]
+    if not positions.size or len(there) < len(variables):
+        return beyond
+    fills = {v.name: o.fill.astype(v.numpy_dtype) for v, o in zip(variables, there, strict=True)}
+    if all(np.isnan(v.to_physical(fills[v.name])).all() for v in variables):
+        return beyond
+    last = int(positions.max())
+    if any(o.steps == 1 and o.written({last}) for o in there):
+        return beyond
+    begin = stop = 0
+    for objects in there:
+        rows = objects.rows()
+        if rows is None:
+            return beyond
+        newest = max(rows, default=-1)
+        begin = max(begin, newest * objects.steps)
+        stop = max(stop, (newest + 1) * objects.steps)
+    beyond |= positions >= stop
+    looked_at = np.flatnonzero((positions >= begin) & ~beyond)
+    if looked_at.size:  # an object of several steps may have been written for the first of them
+
+        def is_written(variable: Variable, states: NDArray[np.generic]) -> NDArray[np.bool_]:
+            return np.asarray(states != fills[variable.name])
+
+        written = _have(dataset, settings, positions[looked_at], is_written)
+        beyond[looked_at] = positions[looked_at] > positions[looked_at][written].max(initial=-1)
+    return beyond
 
 
 def _may_be_written(settings: Settings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:

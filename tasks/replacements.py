@@ -15,28 +15,40 @@ from gnomon.tasks.plan import CapturePlan
 
 __all__ = ["COLUMNS", "difference", "settle"]
 
-COLUMNS = ("revision_rms", "completed")
-"""What a worker tells of a chunk that was captured before."""
+COLUMNS = ("small", "completed")
+"""What a worker tells of each chunk that was captured before."""
 SMALL = 0.5
 """A replacement differs by less than this share of the change since the capture before."""
 WHOLE = 0.9
 """It concerns at least this share of the chunks that have values."""
 
 
-def difference(before: NDArray[np.float64], now: NDArray[np.float64]) -> dict[str, float]:
+def difference(
+    before: NDArray[np.float64], now: NDArray[np.float64], earlier: NDArray[np.float64] | None
+) -> dict[str, float]:
     """Return how two versions of a chunk differ, values in the variable's units.
 
-    ``revision_rms`` is over the cells that have a value in both, NaN where there are none;
-    ``completed`` whether those are the same, and none was lost.
+    ``small`` tells whether no cell was lost, and those that have a value in both differ by little
+    beside the change from the earlier state to the first version: the second one's change has the
+    difference in it.  ``completed`` tells whether those are the same, and none was lost.
     """
     known = ~np.isnan(before)
     both = known & ~np.isnan(now)
     lost = bool((known & ~both).any())
+    small = False
+    if earlier is not None and not lost:
+        small = _rms(now - before) <= SMALL * _rms(before - earlier)
+    return {
+        "small": float(small),
+        "completed": float(np.array_equal(now[both], before[both]) and not lost),
+    }
+
+
+def _rms(departures: NDArray[np.float64]) -> float:
+    """Return the root mean square of what is known; NaN if nothing is."""
+    known = departures[~np.isnan(departures)]
     with np.errstate(invalid="ignore", over="ignore"):
-        departure = now[both] - before[both]
-        rms = float(np.sqrt(np.mean(departure**2))) if both.any() else np.nan
-    same = np.array_equal(now[both], before[both])
-    return {"revision_rms": np.inf if lost else rms, "completed": float(same and not lost)}
+        return float(np.sqrt(np.mean(known**2))) if known.size else np.nan
 
 
 def settle(
@@ -49,10 +61,10 @@ def settle(
     """
     forecast = {v.name for v in repository.settings.variables if v.forecast}
     for name, columns in statistics.items():
-        difference_rms, completed = (columns.pop(column) for column in COLUMNS)
-        columns["revised"] &= ~(completed == 1) if name in forecast else True
+        small, completed = (columns.pop(column) == 1 for column in COLUMNS)
+        columns["revised"] &= ~completed if name in forecast else True
         columns["replaced"] = np.zeros(columns["revised"].shape, bool)
-        columns["small"] = difference_rms <= SMALL * columns["change_rms"]
+        columns["small"] = small
     for k, revised in enumerate(plan.revises):
         if revised is None:
             continue
@@ -75,5 +87,7 @@ def _is_whole(statistics: dict[str, dict[str, NDArray[Any]]], forecast: set[str]
         if not columns["small"][revised].all():
             return False
         with_values = columns["valid_count"] > 0
+        if (columns["replayed"].astype(bool) & with_values & (columns["constant"] != 1)).any():
+            return False  # what was captured of another time is no final data of this one
         whole = whole or bool(revised[with_values].mean() >= WHOLE and revised.size > 1)
     return whole

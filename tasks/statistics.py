@@ -11,7 +11,14 @@ from gnomon.storage.encoding import DIGEST
 from gnomon.storage.model import TRUSTED, Variable
 from gnomon.tasks.trusted import readable_rows
 
-__all__ = ["STATISTICS", "WINDOW", "chunk_statistics", "repeats", "unchanged_statistics"]
+__all__ = [
+    "STATISTICS",
+    "WINDOW",
+    "chunk_statistics",
+    "copies",
+    "repeats",
+    "unchanged_statistics",
+]
 
 STATISTICS = (
     "cells",
@@ -222,33 +229,84 @@ def repeats(
         ``replayed``: it has the digest of an older one; if it has but few cells, so must others
         of the same capture.  Both bool (step, *chunk grid).
     """
-    window = int(np.clip(WINDOW_BYTES // (16 * max(1, rows[0, ..., 0].size)), 2, WINDOW))
-    least = 2 if _is_rich(captures.variable) else FEW_STATES
-    # Of 128 random bits 64 are enough to tell a few states of one chunk apart.
-    history: list[NDArray[np.int64]] = []
-    believed: list[NDArray[np.bool_]] = []
-    for step in steps[-window:]:
-        known = readable_rows(captures, step)
-        if known is not None:
-            history.append(known[..., DIGEST][..., 0].ravel())
-            believed.append((captures.status(step) == TRUSTED).ravel())
+    window, least = _window(rows[0]), _least(captures.variable)
+    history, believed = _history(captures, steps[-window:])
     new = rows[..., DIGEST][..., 0].reshape(rows.shape[0], -1)
     unchanged, replayed = np.zeros(new.shape, bool), np.zeros(new.shape, bool)
     for k, now in enumerate(new):
         if len(history) >= least:
             past, trusted = np.stack(history[-window:]), np.stack(believed[-window:])
-            again = np.flatnonzero((past == now).any(axis=0))
-            lively = again[_always_changed(past[:, again], trusted[:, again], least)]
+            lively = _again(past, trusted, now, least)
             stuck = past[-1][lively] == now[lively]
             unchanged[k, lively[stuck]] = True
-            older = lively[~stuck]
-            alike = past[:, older] == now[older]
-            many = alike.sum(axis=1) * prod(captures.variable.chunks) >= RICH_CELLS
-            replayed[k, older] = alike[many].any(axis=0)
+            replayed[k] = _of_some(captures.variable, past, now, lively[~stuck])
         history.append(now)
         believed.append(np.ones(now.size, bool))
     shape = rows.shape[:-1]
     return {"unchanged": unchanged.reshape(shape), "replayed": replayed.reshape(shape)}
+
+
+def copies(
+    captures: CaptureStack, steps: Sequence[int], rows: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which chunks of one state hold what one of some captures of other times does.
+
+    As of :func:`repeats`, only chunks that always changed count.
+    """
+    spare = max(0, len(steps) - 2 * _window(rows)) // 2
+    history, believed = _history(captures, steps[spare : len(steps) - spare])
+    now = rows[..., DIGEST][..., 0].ravel()
+    if len(history) < _least(captures.variable):
+        return np.zeros(rows.shape[:-1], bool)
+    past = np.stack(history)
+    again = _again(past, np.stack(believed), now, _least(captures.variable))
+    return _of_some(captures.variable, past, now, again).reshape(rows.shape[:-1])
+
+
+def _window(rows: NDArray[np.int64]) -> int:
+    """Return how many captures with so many chunks are looked at."""
+    return int(np.clip(WINDOW_BYTES // (16 * max(1, rows[..., 0].size)), 2, WINDOW))
+
+
+def _least(variable: Variable) -> int:
+    """Return how many captures must be known of a variable before two may be called alike."""
+    return 2 if _is_rich(variable) else FEW_STATES
+
+
+def _history(
+    captures: CaptureStack, steps: Sequence[int]
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]]]:
+    """Return the digests of all chunks of some captures, and which are trusted.
+
+    Of 128 random bits 64 are enough to tell a few states of one chunk apart.
+    """
+    history: list[NDArray[np.int64]] = []
+    believed: list[NDArray[np.bool_]] = []
+    for step in steps:
+        known = readable_rows(captures, step)
+        if known is not None:
+            history.append(known[..., DIGEST][..., 0].ravel())
+            believed.append((captures.status(step) == TRUSTED).ravel())
+    return history, believed
+
+
+def _again(
+    past: NDArray[np.int64], trusted: NDArray[np.bool_], now: NDArray[np.int64], least: int
+) -> NDArray[np.intp]:
+    """Return which chunks are as in one of some states, and were never twice the same before."""
+    again = np.flatnonzero((past == now).any(axis=0))
+    return np.asarray(again[_always_changed(past[:, again], trusted[:, again], least)])
+
+
+def _of_some(
+    variable: Variable, past: NDArray[np.int64], now: NDArray[np.int64], places: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Tell which chunks are as in a state with which enough cells are shared, shape (chunk,)."""
+    found = np.zeros(now.shape, bool)
+    alike = past[:, places] == now[places]
+    many = alike.sum(axis=1) * prod(variable.chunks) >= RICH_CELLS
+    found[places] = alike[many].any(axis=0)
+    return found
 
 
 def _is_rich(variable: Variable) -> bool:

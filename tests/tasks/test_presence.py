@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -196,3 +198,53 @@ def test_what_is_drawn_by_lot_is_no_more_than_one_commit_takes(tmp_path: Path) -
         assert set(chosen.taken.tolist()) <= set(filled)
         assert sorted(chosen.empty.tolist()) == [k for k in range(40) if k not in filled]
         assert chosen.left == len(filled) - 3
+
+
+def laid_out_in_zeros(path: Path, count: int, steps: int, dtype: str) -> zarr.Array[Any]:
+    """Lay out an array as zarr does by default: what was never written reads as 0."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    time = group.create_array(
+        "time", shape=(count,), dtype="i4", dimension_names=("time",), attributes={"units": UNITS}
+    )
+    time[:] = np.arange(count, dtype="i4")
+    return group.create_array(
+        "t",
+        shape=(count, 4, 6),
+        chunks=(steps, 4, 3),
+        dtype=dtype,
+        fill_value=0,
+        dimension_names=("time", "y", "x"),
+        attributes={"units": "K"},
+    )
+
+
+def coarse(number: int, dtype: str) -> NDArray[np.generic]:
+    return np.asarray(100 * field(number), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_what_was_never_written_is_no_zero(tmp_path: Path, steps: int, dtype: str) -> None:
+    source = tmp_path / "s.zarr"
+    array = laid_out_in_zeros(source, 30, steps, dtype)
+    for k in range(10):
+        array[k] = coarse(k, dtype)
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    report = repository.update()
+    assert len(report.captured) == 10
+    assert report.waiting is not None
+    assert report.waiting["count"] == 20
+    array[10] = coarse(10, dtype)
+    assert repository.update().captured == ["2024-03-01T10:00:00"]
+    # Zeros between steps with values may be data, and may be not: they are kept, and doubted.
+    array[15] = coarse(15, dtype)
+    report = repository.update()
+    assert (len(report.captured), report.suspect_chunks) == (5, 8)
+    trusted = [c["valid_time"][11:13] for c in repository.captures() if not c["suspect_chunks"]]
+    assert trusted == [f"{k:02}" for k in (*range(11), 15)]
+    for k in range(11, 15):
+        array[k] = coarse(k, dtype)
+    assert repository.update().suspect_chunks == 0
+    history = repository.history(decode=False).load()
+    for k, values in enumerate(history.t.values):
+        np.testing.assert_array_equal(values, coarse(k, dtype))

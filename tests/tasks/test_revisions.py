@@ -11,7 +11,7 @@ import xarray as xr
 import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage.errors import InvalidInput, Moved, NotFound
+from gnomon.storage.errors import InvalidInput, Moved, NotFound, Unavailable
 from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
@@ -405,3 +405,95 @@ def test_a_source_that_goes_on_moving_gives_nothing(grown: Case) -> None:
         grown.open().update(progress=move)
     assert error.value.exit_code == 6
     assert sources.listing(grown.place / "log") == before
+
+
+# Of what was trusted once ------------------------------------------------------------------------
+
+
+def write(path: Path, values: np.ndarray) -> None:
+    times = ("time", np.arange(len(values)), {"units": "months since 2019-01-01"})
+    times[2]["calendar"] = "360_day"
+    data = xr.Dataset({"t": (("time", "y", "x"), values)}, coords={"time": times})
+    data.to_zarr(path, mode="w", zarr_format=2, encoding={"t": {"chunks": (1, 5, 7)}})
+
+
+def months(count: int = 48) -> np.ndarray:
+    """Fields with a season that is much larger than what differs from year to year."""
+    season = 6 * np.cos(2 * np.pi * np.arange(count) / 12)[:, None, None]
+    return (season + 0.1 * np.random.default_rng(0).normal(size=(count, 10, 14))).astype("f4")
+
+
+def kept(folder: Path, values: np.ndarray) -> GnomonRepository:
+    write(folder / "s.zarr", values)
+    repository = gnomon.create(str(folder / "r"), str(folder / "s.zarr"))
+    repository.update()
+    return repository
+
+
+def served(repository: GnomonRepository, month: int) -> np.ndarray:
+    time = f"{2019 + month // 12}-{month % 12 + 1:02}"
+    (best, *_) = repository.points(time)
+    assert best.kind == "captured"
+    return np.asarray(repository.dataset(time).t.values[0])
+
+
+def test_a_third_version_is_not_true_because_the_second_was_refused(tmp_path: Path) -> None:
+    values = months()
+    repository = kept(tmp_path, values)
+    for by in (5, -4, 2):
+        other = values.copy()
+        other[20] += by
+        write(tmp_path / "s.zarr", other)
+        report = repository.update(compare=-1)
+        assert (report.revised, report.suspect_chunks) == (1, 4)
+        np.testing.assert_array_equal(served(repository, 20), values[20])
+    write(tmp_path / "s.zarr", values)
+    report = repository.update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (1, 0)  # what was trusted is back
+
+
+@pytest.mark.parametrize("other", [29, 53])
+@pytest.mark.parametrize("rule", [None, "3650d"])
+def test_a_copy_of_another_time_is_no_replacement(
+    tmp_path: Path, other: int, rule: str | None
+) -> None:
+    """The same month of another year may differ by little."""
+    values = months(60)
+    repository = kept(tmp_path, values)
+    if rule:
+        repository.rules(revisable=rule)
+    copied = values.copy()
+    copied[41] = values[other]
+    write(tmp_path / "s.zarr", copied)
+    report = repository.update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (1, 4)
+    assert "not_replayed" in report.incidents[0]["expectations"]
+    np.testing.assert_array_equal(served(repository, 41), values[41])
+
+
+@pytest.mark.parametrize("filled", [0.0, 9999.0])
+def test_what_never_had_a_value_is_not_completed(tmp_path: Path, filled: float) -> None:
+    """Zeros on land are no part of a field of the sea that was still to come."""
+    values = months()
+    values[:, 3:6, 2:9] = np.nan
+    values[30, 0, 0] = np.nan
+    repository = kept(tmp_path, values)
+    changed = values.copy()
+    changed[30, 0, 0] = 1.0  # this cell has values at other times
+    changed[47] = np.nan_to_num(values[47], nan=filled)
+    write(tmp_path / "s.zarr", changed)
+    report = repository.update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (2, 4)
+    np.testing.assert_array_equal(served(repository, 47), values[47])
+    np.testing.assert_array_equal(served(repository, 30), changed[30])
+
+
+def test_a_source_that_is_being_written_anew_is_no_other_source(tmp_path: Path) -> None:
+    """Its arrays are gone for a moment: that is no reason to begin a new era."""
+    values = months()
+    repository = kept(tmp_path, values)
+    xr.Dataset().to_zarr(tmp_path / "s.zarr", mode="w", zarr_format=2)
+    with pytest.raises(Unavailable, match="no variables at all"):
+        repository.update()
+    write(tmp_path / "s.zarr", values)
+    assert repository.update(compare=-1).revised == 0
