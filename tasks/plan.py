@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
-from gnomon.storage.believable import among
+from gnomon.storage.believable import DAY, among
 from gnomon.storage.description import Change
 from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.files import source_notes
@@ -19,7 +19,7 @@ from gnomon.storage.observed import Observed, check_source, observe
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source, pinned
 from gnomon.storage.timeaxis import read_axis
-from gnomon.storage.times import format_instant
+from gnomon.storage.times import calendar_of, decode, format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 from gnomon.tasks.presence import choose
 from gnomon.tasks.sighting import LeftOut, Sighting, sight
@@ -147,9 +147,31 @@ def _plan_state(repository: Repository, dataset: xr.Dataset, now: int | None) ->
         return None
     folder = fresh_id(len(repository.records))
     observed = observe(dataset, repository.state, folder)
-    return replace(
-        _plan(repository, dict.fromkeys(times, -1), {}, folder, observed), positions=None
-    )
+    plan = _plan(repository, dict.fromkeys(times, -1), {}, folder, observed)
+    told = _times_told(dataset, repository.settings.calendar, times)
+    return replace(plan, positions=None, notes=(*plan.notes, *told))
+
+
+def _times_told(dataset: xr.Dataset, calendar: str, times: list[int]) -> tuple[str, ...]:
+    """Say so if a state source tells a time of its own that is not the one it is captured for."""
+    notes = []
+    for name, variable in dataset.variables.items():
+        units = str(variable.attrs.get("units", ""))
+        named = "time" in (name, variable.attrs.get("standard_name"))
+        if variable.size != 1 or " since " not in units or not named:
+            continue
+        try:
+            own = int(
+                decode(np.asarray(variable.values).ravel(), units, calendar_of(variable.attrs))[0]
+            )
+        except InvalidInput:
+            continue
+        if any(abs(own - time) > DAY for time in times):
+            notes.append(
+                f"{name!r} of the source is {format_instant(own, calendar)}, but its state is "
+                f"taken as of {format_instant(times[0], calendar)}; --time says of when it is"
+            )
+    return tuple(notes)
 
 
 def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) -> CapturePlan | None:
@@ -164,8 +186,8 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
         for instant, step in again.items()
     }
     places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
-    told = seen.left_out()
-    if not (places or told or chosen.empty.size or chosen.never.size):
+    told, ended = seen.left_out(), _ended(repository, seen)
+    if not (places or told or ended or chosen.empty.size or chosen.never.size):
         return None
     folder = fresh_id(len(repository.records))
     observed = observe(dataset, repository.state, folder) if places else _UNSEEN
@@ -176,11 +198,29 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
     return replace(
         plan,
         raw_times=raw,
+        notes=(*plan.notes, *ended),
         remaining=chosen.left,
         left_out=told,
         duplicates=frozenset(places.keys() - again.keys()).intersection(seen.twice),
         empty=frozenset(seen.axis.instants[chosen.empty].tolist()),
         never=tuple(_ends(seen.axis.instants[chosen.never])),
+    )
+
+
+def _ended(repository: Repository, seen: Sighting) -> tuple[str, ...]:
+    """Say so if the newest captures are of times that the source no longer has.
+
+    That old ones leave it is normal: windows roll.
+    """
+    last = int(seen.times[-1]) if seen.times.size else None
+    gone = [s.instant for s in repository.timeline if last is None or s.instant > last]
+    if not gone:
+        return ()
+    calendar = repository.settings.calendar
+    ends = "has no steps" if last is None else f"ends at {format_instant(last, calendar)}"
+    return (
+        f"the source {ends}: {len(gone)} captured times up to {format_instant(gone[-1], calendar)} "
+        "are gone from it; the captures stay",
     )
 
 

@@ -304,3 +304,28 @@ def test_a_state_may_be_told_late_and_one_of_the_clock_locks_nothing_out(tmp_pat
     assert [a["expectations"] for a in repository.anomalies()] == [["believable_time"]]
     with pytest.raises(InvalidInput, match="captured already"):
         repository.update(time="2024-05-01T03")
+
+
+def test_a_source_that_ends_before_what_was_captured_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "s.zarr"
+    write(source, range(12), range(12))
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    assert repository.update().notes == []
+    write(source, range(3, 12), range(3, 12))  # a window that rolls
+    assert repository.update().notes == []
+    write(source, range(5), range(5))
+    (note,) = repository.update().notes
+    assert "ends at 2024-03-01T04:00:00: 7 captured times up to 2024-03-01T11:00:00" in note
+    assert_true(repository, range(12))
+
+
+def test_a_state_that_tells_another_time_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "s.zarr"
+    time = ((), np.int64(5), {"units": UNITS, "standard_name": "time"})
+    state = xr.Dataset({"t": (("y", "x"), field(0))}, coords={"time": time})
+    state.to_zarr(source, mode="w", zarr_format=2)
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    assert repository.update(time="2024-03-01T05").notes == []
+    (note,) = repository.update().notes
+    assert "'time' of the source is 2024-03-01T05:00:00" in note
+    assert "--time" in note
