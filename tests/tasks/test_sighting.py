@@ -134,7 +134,7 @@ def test_nothing_wrong_is_trusted_and_nothing_good_lost(data: st.DataObject) -> 
     In between the source may tell its times in other units, and its steps in another order.
     """
     count = data.draw(st.integers(8, 24))
-    start = data.draw(st.sampled_from([0, 7, 4000]))
+    start = data.draw(st.sampled_from([1, 7, 4000]))
     hours = [start + k for k in range(count)]
     bad = data.draw(st.dictionaries(st.integers(0, count - 1), hostile, max_size=2))
     told: list[float] = [float(h) for h in hours]
@@ -341,3 +341,12 @@ def test_a_state_that_tells_another_time_is_told(tmp_path: Path) -> None:
     (note,) = repository.update().notes
     assert "'time' of the source is 2024-03-01T05:00:00" in note
     assert "--time" in note
+
+
+def test_a_first_time_that_is_none_keeps_nobody_out(tmp_path: Path) -> None:
+    source = tmp_path / "s.zarr"
+    write(source, [1e30, 6.0, 7.0, 8.0], [5, 6, 7, 8])
+    repository = gnomon.create(str(tmp_path / "r"), str(source))
+    (left,) = repository.update().left_out
+    assert left["positions"] == [0]
+    assert_true(repository, [6, 7, 8])
