@@ -105,7 +105,7 @@ def test_new_variables_are_told_by_update_and_status(
     assert "not protected: u" in run(capsys, "status", "r")[1]
     found = json.loads(run(capsys, "status", "r", "--json")[1])
     assert found["unprotected"].keys() == {"u"}
-    assert "--new-era" in found["unprotected"]["u"]
+    assert "gnomon add" in found["unprotected"]["u"]
     made = gnomon.open("r")
     made.update(new_era=True)
     assert made.status()["unprotected"] == {}

@@ -98,5 +98,6 @@ def test_a_store_that_does_not_answer_tells_nothing(
 
     objects = replace(laid_out(tmp_path), place="memory:///t")
     monkeypatch.setattr(obstore, "list", fails)
+    monkeypatch.setattr(obstore, "list_with_delimiter", fails)
     assert objects.rows() is None
     assert objects.written({0, 1, 2}) == {}

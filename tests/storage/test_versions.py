@@ -312,7 +312,7 @@ def test_variables_that_are_new_are_told_once(tmp_path: Path) -> None:
     put(source, 3, new)
     (note,) = planned(made).notes
     assert "'u'" in note
-    assert "--new-era" in note
+    assert "gnomon add" in note
     made = capture_new(made)
     assert made.state.description().unprotected == {"u": "new in the source"}
     put(source, 4, new)
