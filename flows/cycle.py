@@ -191,7 +191,7 @@ class Cycle:
 
     def _capture_all(self, now: int | None, until: int | None, compare: int | None) -> None:
         revised = self._call(steps.revisions, self._url, compare) if compare != 0 else ()
-        repeated = self._call(steps.repeats, self._url) if compare != 0 else {}
+        repeated: dict[int, int] = {}
         attempt = repeats = 0
         left_out: frozenset[int] = frozenset()
         while True:
@@ -204,6 +204,10 @@ class Cycle:
             self.report.left_out = [step.to_json() for step in planned.left_out]
             left_out |= planned.empty
             self._wait(planned.empty, planned.never)
+            if planned.has_repeats and not repeats and compare != 0:
+                repeats = 1
+                if repeated := self._call(steps.repeats, self._url):
+                    continue
             if not planned.instants:
                 return
             try:

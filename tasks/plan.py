@@ -74,6 +74,8 @@ class CapturePlan:
     """Steps that are not captured, as their time is missing or not believed."""
     duplicates: frozenset[int] = frozenset()
     """Instants of the new states that the source has more than once: this is the first of each."""
+    has_repeats: bool = False
+    """Whether the source has any time more than once."""
     empty: frozenset[int] = frozenset()
     """Instants of new steps that were looked at and have no value yet."""
     never: tuple[int, ...] = ()
@@ -187,7 +189,8 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
     }
     places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
     told, ended = seen.left_out(), _ended(repository, seen)
-    if not (places or told or ended or chosen.empty.size or chosen.never.size):
+    twice = frozenset(seen.twice)
+    if not (places or told or ended or twice or chosen.empty.size or chosen.never.size):
         return None
     folder = fresh_id(len(repository.records))
     observed = observe(dataset, repository.state, folder) if places else _UNSEEN
@@ -201,7 +204,8 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
         notes=(*plan.notes, *ended),
         remaining=chosen.left,
         left_out=told,
-        duplicates=frozenset(places.keys() - again.keys()).intersection(seen.twice),
+        duplicates=frozenset(places.keys() - again.keys()) & twice,
+        has_repeats=bool(twice),
         empty=frozenset(seen.axis.instants[chosen.empty].tolist()),
         never=tuple(_ends(seen.axis.instants[chosen.never])),
     )
