@@ -98,7 +98,9 @@ def test_what_is_filled_out_of_order_comes_late_and_is_no_revision(
     assert hours(repository) == [*range(15)]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(st.data())
 def test_all_that_is_filled_is_captured_in_the_end(data: st.DataObject) -> None:
     """In whatever order, with whatever chunks along time, and nothing that is not there."""
