@@ -7,7 +7,6 @@ in turn over all counts, so that the ratios are of one moment.
 
 import argparse
 import json
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -45,7 +44,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("GNOMON_REFIT_SHARE", "0")
     warnings.simplefilter("ignore")
     times: dict[str, dict[int, list[float]]] = {
         action: {n: [] for n in options.steps} for action in ("nothing new", "one new step")

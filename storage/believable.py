@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.errors import InvalidInput
 from gnomon.storage.times import SECOND, clock
 
-__all__ = ["DAY", "among", "are_fresh", "distinct", "doubtful", "misplaced"]
+__all__ = ["DAY", "among", "are_fresh", "clock_or_none", "distinct", "doubtful", "misplaced"]
 
 DAY = 86_400 * SECOND
 REACH = 100
@@ -71,8 +72,19 @@ def are_fresh(
     places: NDArray[np.intp],
 ) -> NDArray[np.bool_]:
     """Tell which of some captures were made within a day of their valid time."""
-    when = np.array([clock(captured_at[k], calendar) for k in places.tolist()], np.int64)
-    return np.asarray(np.abs(when - instants[places]) <= DAY)
+    near = []
+    for k in places.tolist():
+        now = clock_or_none(captured_at[k], calendar)
+        near.append(now is not None and abs(now - int(instants[k])) <= DAY)
+    return np.array(near, bool)
+
+
+def clock_or_none(text: str, calendar: str) -> int | None:
+    """Return a wall-clock time as an instant; None for a text that is no time."""
+    try:
+        return clock(text, calendar)
+    except InvalidInput:
+        return None
 
 
 def _lonely(far: NDArray[np.bool_], fresh: Fresh | None) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.storage.believable import are_fresh, doubtful
+from gnomon.storage.believable import are_fresh, clock_or_none, doubtful
 from gnomon.storage.bodies import check_learnt, check_predicted, check_report, folder_name
 from gnomon.storage.description import (
     Change,
@@ -38,7 +38,6 @@ from gnomon.storage.model import (
     Variable,
 )
 from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, check_settings, members_of, size
-from gnomon.storage.times import clock
 
 __all__ = ["State", "fold"]
 
@@ -130,7 +129,7 @@ class State:
         calendar = self.settings.calendar
         doubted = doubtful(
             instants,
-            now=clock(max(times), calendar),
+            now=clock_or_none(max(times), calendar),
             fresh=partial(are_fresh, instants, times, calendar),
         )
         return frozenset(instants[doubted].tolist()) - self.believed

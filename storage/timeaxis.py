@@ -15,7 +15,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.model import Settings
 from gnomon.storage.source import native
 from gnomon.storage.timeforms import NATIVE, filled_times, is_form, missing_times
-from gnomon.storage.times import calendar_of, decode, encode, same_calendar
+from gnomon.storage.times import calendar_of, decode, same_calendar, told
 from gnomon.storage.unchanged import ADVICE
 
 __all__ = ["TimeAxis", "read_axis"]
@@ -48,16 +48,13 @@ class TimeAxis:
         before = settings.time_units, calendar_of({"calendar": settings.calendar})
         if (self.units, self.calendar) == before and self.raw.dtype == dtype:
             return self.raw[positions]
-        wanted = self.instants[positions]
-        told = encode(wanted.tolist(), settings.time_units, settings.calendar, dtype)
-        if told.dtype != dtype or not np.array_equal(
-            decode(told, settings.time_units, settings.calendar), wanted
-        ):
+        raw = told(self.instants[positions], settings.time_units, settings.calendar, dtype)
+        if raw is None:
             raise InvalidInput(
                 f"the source tells its times in {self.units!r} now; in {settings.time_units!r} as "
                 f"{dtype.str}, as at init, they cannot all be told; {ADVICE}"
             )
-        return told
+        return raw
 
 
 def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:

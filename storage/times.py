@@ -243,8 +243,10 @@ def clock(text: str, calendar: str) -> int:
     try:
         return parse(text, calendar)
     except InvalidInput:
-        year, month, day = text[:10].split("-")
-        return parse(f"{year}-{month}-{int(day) - 1:02d}{text[10:]}", calendar)
+        day = text[8:10]
+        if not (day.isascii() and day.isdecimal()):
+            raise
+        return parse(f"{text[:8]}{int(day) - 1:02d}{text[10:]}", calendar)
 
 
 def _offset(text: str) -> int:

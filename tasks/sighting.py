@@ -13,11 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.believable import DAY, among, distinct, doubtful, misplaced
+from gnomon.storage.believable import DAY, among, clock_or_none, distinct, doubtful, misplaced
 from gnomon.storage.repository import Repository
 from gnomon.storage.timeaxis import TimeAxis, read_axis
 from gnomon.storage.times import SECOND, format_instant
-from gnomon.storage.times import clock as wall_clock
 
 __all__ = ["LeftOut", "Sighting", "distance", "judge", "sight"]
 
@@ -199,11 +198,11 @@ def judge(
 
     def fresh(places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell which were, or would now be, captured within a day of their valid time."""
-        now = -(2**62) if clock is None else clock
         near = []
         for instant in every[places].tolist():
             text = captured.get(instant)
-            near.append(abs((wall_clock(text, calendar) if text else now) - instant) <= DAY)
+            when = clock_or_none(text, calendar) if text else clock
+            near.append(when is not None and abs(when - instant) <= DAY)
         return np.array(near, bool)
 
     apart = every[doubtful(every, now=clock, fresh=fresh)]

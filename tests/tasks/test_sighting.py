@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.believable import DAY, doubtful, misplaced
+from gnomon.storage.believable import DAY, are_fresh, clock_or_none, doubtful, misplaced
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.times import parse
 
 HOUR = DAY // 24
 YEAR = 365 * DAY
@@ -352,3 +353,12 @@ def test_a_first_time_that_is_none_keeps_nobody_out(tmp_path: Path) -> None:
     (left,) = repository.update().left_out
     assert left["positions"] == [0]
     assert_true(repository, [6, 7, 8])
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2024-02-xx", "zzzz-zz-zzTzz"])
+def test_a_wall_clock_that_is_none_is_no_time(text: str) -> None:
+    assert clock_or_none(text, "standard") is None
+    assert not are_fresh(at([0.0]), [text], "standard", np.array([0])).any()
+    assert clock_or_none("2024-12-31T05:00:00+00:00", "360_day") == parse(
+        "2024-12-30T05", "360_day"
+    )
