@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from gnomon.description import SourceDescription, describe_dataset
 from gnomon.options import check_forecast
@@ -17,7 +18,7 @@ from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.describe import NothingThere
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.files import keep_index
+from gnomon.storage.files import keep_index, read_numbers
 from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
 from gnomon.storage.objects import objects_of
@@ -240,7 +241,14 @@ def _has_any(dataset: xr.Dataset, found: model.Settings, variable: model.Variabl
         if not positions:
             return True
     return any(
-        np.isfinite(variable.to_physical(read_state(dataset, variable, p, b.cells))).any()
+        np.isfinite(_numbers_at(dataset, variable, p, b.cells)).any()
         for p in positions
         for b in variable.grid.blocks()
     )
+
+
+def _numbers_at(
+    dataset: xr.Dataset, variable: model.Variable, position: int | None, cells: tuple[slice, ...]
+) -> NDArray[np.float64]:
+    state = read_state(dataset, variable, position, cells)
+    return read_numbers(dataset, variable, [position], state[np.newaxis])

@@ -16,6 +16,7 @@ from gnomon.options import check_forecast
 from gnomon.storage import model
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.files import read_numbers
 from gnomon.storage.source import open_source, read_states, source_path
 from gnomon.storage.timeaxis import read_axis
 from gnomon.tasks.cadence import identify_cadence
@@ -240,5 +241,5 @@ def _histories(
             pick = np.unique(
                 np.linspace(0, chunk.shape[1] - 1, min(each, chunk.shape[1])).astype(int)
             )
-            part.append(usable(variable.to_physical(chunk[:, pick])))
+            part.append(usable(read_numbers(dataset, variable, taken, chunk[:, pick])))
     return [np.concatenate(part) for part in parts]

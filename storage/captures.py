@@ -11,7 +11,7 @@ The index of a slab has one row of six integers per step and chunk:
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -40,6 +40,7 @@ from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.grid import Index
 from gnomon.storage.location import Location
 from gnomon.storage.model import MISSING, CapturedStep, Variable
+from gnomon.storage.packing import Packing
 from gnomon.storage.shards import Shards
 from gnomon.storage.slab import Column, Slab
 from gnomon.storage.text import text_name, unpack_text
@@ -74,6 +75,8 @@ class CaptureStack:
     """Every capture, by number."""
     slabs: Mapping[str, Mapping[str, str]]
     """Per slab id and variable, the root of the index."""
+    readings: Sequence[Packing]
+    """How the variable is read by the number of times that its description had changed."""
     verdicts: Mapping[tuple[int, Index], int] = field(default_factory=dict)
     """Later judgements: status by (step, chunk)."""
     _judged: dict[int, dict[Index, int]] | None = None
@@ -140,6 +143,14 @@ class CaptureStack:
                 "whose digest differs; the repository is inconsistent, run 'gnomon check'"
             )
         return values
+
+    def reading(self, step: int) -> Packing:
+        """Return how the raw values of a step stand for numbers."""
+        return self.readings[self.steps[step].description]
+
+    def physical(self, step: int, index: Index) -> NDArray[np.float64]:
+        """Return a chunk as numbers in the units of init, NaN where they are missing."""
+        return self.reading(step).to_physical(self.chunk(step, index))
 
     def held(self, step: int, index: Index) -> Held:
         """Return a chunk as the base of the capture that follows."""

@@ -6,19 +6,20 @@ before it, and nothing where nothing has: :class:`Change` is that part of its bo
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
-from gnomon.storage.documents import anything, items, members, optional, text, whole
-from gnomon.storage.model import Settings, frame_entry, frame_entry_to_json
+from gnomon.storage.documents import anything, items, members, number, optional, text, whole
+from gnomon.storage.meaning import IDENTITY, reading
+from gnomon.storage.model import Settings, Variable, frame_entry, frame_entry_to_json
+from gnomon.storage.packing import Packing
 from gnomon.storage.plausible import members_of
 
 __all__ = [
     "Change",
     "Description",
     "Edit",
-    "accepted_settings",
     "described",
     "exact",
     "files_in_use",
@@ -42,6 +43,8 @@ class Description:
     """Variables that do not change with time: dims, attributes, dtype, shape, file, hash."""
     unprotected: Mapping[str, str] | None = None
     """Variables that change with time and are not captured, and why; None: never looked at."""
+    conversions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By variable: factor and shift by which numbers in its units are in those of init."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Description":
@@ -57,14 +60,16 @@ class Description:
         """Return the names of the objects that hold the fixed variables."""
         return {str(entry["file"]) for entry in self.fixed.values()}
 
+    def reading(self, variable: Variable) -> Packing:
+        """Return how raw values of a variable are read."""
+        attributes = self.variables[variable.name]
+        return reading(variable.numpy_dtype, attributes, self.conversions.get(variable.name))
+
 
 def exact(value: Any) -> str:
     """Return a text that is equal for attributes of the same type and bits, and for no others."""
     return json.dumps(attributes_to_json({"": value}), sort_keys=True)
 
-
-READ_BY = ("units", "valid_min", "valid_max", "valid_range")
-"""What a forecast is bounded by, and named with."""
 
 SAVED = 256
 """Characters that a long text must share with the one before to be kept as a change of it: a
@@ -84,6 +89,10 @@ class Edit:
 
     def __bool__(self) -> bool:
         return bool(self.put or self.grown or self.gone)
+
+    def touches(self, names: Iterable[str]) -> bool:
+        """Tell whether it changes one of some attributes."""
+        return any(n in self.put or n in self.grown or n in self.gone for n in names)
 
     @classmethod
     def between(cls, before: Attributes, after: Attributes) -> "Edit":
@@ -151,6 +160,13 @@ def _grown_from_json(value: object, what: str) -> tuple[int, int, str]:
     return whole(head, what, least=0), whole(tail, what, least=0), between
 
 
+def _line_from_json(value: object, what: str) -> tuple[float, float]:
+    factor, shift = items(value, what, number, most=2)
+    if not factor:
+        raise ValueError(f"{what} has a factor of 0")
+    return factor, shift
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What leads from one description to the next."""
@@ -165,9 +181,13 @@ class Change:
     """Fixed variables that are new or others than before; None: gone."""
     unprotected: Mapping[str, str] | None = None
     """What is not protected, where that has changed."""
+    conversions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By variable: what converts numbers to the units of init, where that has changed."""
+    alike: tuple[str, ...] = ()
+    """Variables that are packed otherwise, or told in other units, and mean what they meant."""
 
     def __bool__(self) -> bool:
-        changed = self.attributes or self.variables or self.time or self.fixed
+        changed = self.attributes or self.variables or self.time or self.fixed or self.conversions
         return bool(changed) or self.unprotected is not None
 
     @classmethod
@@ -185,6 +205,11 @@ class Change:
             Edit.between(before.time, after.time),
             gone | other,
             None if before.unprotected == after.unprotected else after.unprotected,
+            {
+                n: after.conversions.get(n, IDENTITY)
+                for n in before.conversions.keys() | after.conversions.keys()
+                if before.conversions.get(n, IDENTITY) != after.conversions.get(n, IDENTITY)
+            },
         )
 
     def after(self, before: Description) -> Description:
@@ -199,6 +224,7 @@ class Change:
             self.time.after(before.time) if self.time else before.time,
             fixed,
             before.unprotected if self.unprotected is None else self.unprotected,
+            {**before.conversions, **self.conversions},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -209,6 +235,8 @@ class Change:
             "variables": {n: edit.to_json() for n, edit in self.variables.items()},
             "time": self.time.to_json(),
             "fixed": fixed,
+            "conversions": {n: list(line) for n, line in self.conversions.items()},
+            "alike": list(self.alike),
         }
         told = {} if self.unprotected is None else {"unprotected": dict(self.unprotected)}
         return {name: part for name, part in data.items() if part} | told
@@ -227,6 +255,8 @@ class Change:
                 lambda v, what: optional(v, lambda entry: frame_entry(entry, what)),
             ),
             optional(parts.get("unprotected"), lambda v: members(v, "unprotected", text)),
+            members(parts.get("conversions", {}), "conversions", _line_from_json),
+            items(parts.get("alike", []), "alike", text),
         )
 
 
@@ -237,27 +267,6 @@ def same_entry(first: dict[str, Any] | None, second: dict[str, Any] | None) -> b
     return all(
         first[name] == second[name] for name in ("dims", "dtype", "shape", "hash")
     ) and not Edit.between(first["attributes"], second["attributes"])
-
-
-def accepted_settings(settings: Settings, accepted: Mapping[str, Description]) -> Settings:
-    """Return settings in which variables have the units and valid ranges that were accepted.
-
-    Parameters
-    ----------
-    accepted
-        By variable; packing stays that of the settings, by which all captures are read.
-    """
-    if not accepted:
-        return settings
-    variables = []
-    for variable in settings.variables:
-        if variable.name in accepted:
-            now = accepted[variable.name].variables[variable.name]
-            kept = {n: v for n, v in variable.attributes.items() if n not in READ_BY}
-            taken = {n: now[n] for n in READ_BY if n in now}
-            variable = replace(variable, attributes=kept | taken)  # noqa: PLW2901
-        variables.append(variable)
-    return replace(settings, variables=tuple(variables))
 
 
 def described(settings: Settings, changes: Iterable[Change]) -> Description:
@@ -280,9 +289,9 @@ def files_in_use(
     """
     files: set[str] = set()
     found = Description.of(settings)
-    for number, change in enumerate((Change(), *changes)):
+    for count, change in enumerate((Change(), *changes)):
         if change.fixed:
             found = Change(fixed=change.fixed).after(found)
-        if number in numbers:
+        if count in numbers:
             files |= found.files()
     return frozenset(files)

@@ -116,6 +116,6 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) 
             read_axis(dataset, before)
     except GnomonError:
         return False
-    if differs(dataset, repository.state):
+    if differs(dataset, repository):
         return False
     return {v.name for v in found.variables} == {v.name for v in before.variables}

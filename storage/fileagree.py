@@ -1,6 +1,6 @@
 """Which files of a source agree.
 
-Raw values of two files stand in one series only if they are of one grid and mean the same.
+Values of two files stand in one series only if they are of one grid and mean the same.
 """
 
 from collections import Counter
@@ -15,7 +15,6 @@ from gnomon.storage.fileform import Form, Part, differing, form_of_settings
 from gnomon.storage.fileindex import Entry, Memory
 from gnomon.storage.filereading import Unfit, open_file
 from gnomon.storage.frame import load_frame
-from gnomon.storage.meaning import PACKING
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.times import calendar_of, same_calendar
 from gnomon.storage.unchanged import check_frame
@@ -31,7 +30,7 @@ class Expected:
     """What a file must be like."""
 
     form: Form
-    """Its variables, grid and packing."""
+    """Its variables and their grid."""
     calendar: str
     """Of its times."""
     singles: dict[str, str]
@@ -140,10 +139,9 @@ class Expected:
 
 
 def _meant(name: str, key: str, there: Part, part: Part) -> str:
-    """Say in what two variables differ whose raw values mean different things."""
+    """Say in what two variables differ whose numbers mean different things."""
     now, before = dict(there.meaning), dict(part.meaning)
-    told = f"{key} of {name} is {now.get(key)}, expected {before.get(key)}"
-    return f"it has another packing: {told}" if key in PACKING else told
+    return f"{key} of {name} is {now.get(key)}, expected {before.get(key)}"
 
 
 @dataclass

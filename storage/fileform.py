@@ -1,8 +1,8 @@
-"""The form of a file: which variables it has, on which grid, in which packing.
+"""The form of a file: which variables it has, on which grid, of which quantity.
 
-Raw values of two files can stand in one series only if their forms agree: a packed integer means
-another number under another scale.  What may differ, as it is told for each file: the times, the
-units in which they are told, and how values are chunked.
+Values of two files can stand in one series only if their forms agree.  What may differ, as it is
+told for each file: the times, the units in which they are told, how values are packed, and how they
+are chunked.
 """
 
 import json
@@ -17,11 +17,12 @@ import xarray as xr
 from gnomon.storage.documents import items, members, text, whole
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.log import content_hash
-from gnomon.storage.meaning import packing_of
+from gnomon.storage.meaning import READ_BY
 from gnomon.storage.model import Settings
+from gnomon.storage.packing import check_packing
 from gnomon.storage.text import type_name
 from gnomon.storage.times import calendar_of
-from gnomon.storage.units import same_units
+from gnomon.storage.units import conversion, same_units
 
 __all__ = [
     "Form",
@@ -34,6 +35,7 @@ __all__ = [
     "is_time",
     "moves",
     "other_times",
+    "packings_of",
     "told_in",
 ]
 
@@ -51,7 +53,7 @@ class Part:
     dtype: str
     """NumPy type string, little endian."""
     meaning: Meaning
-    """What gives raw values their meaning: packing, units, calendar, flags, standard name."""
+    """What gives numbers their meaning: units, calendar, flags, standard name."""
     hash: str = ""
     """Of the values, of an array that describes the grid."""
 
@@ -198,6 +200,23 @@ def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
     return Form(time, parts)
 
 
+def packings_of(dataset: xr.Dataset, time: str) -> dict[str, dict[str, Any]]:
+    """Return the attributes by which values that change with time are numbers, by variable.
+
+    Raises
+    ------
+    InvalidInput
+        By these, they are none.
+    """
+    told = {}
+    for name in sorted(moves(dataset, time) - told_in(dataset, time).keys() - {time}):
+        variable = dataset.variables[name]
+        found = {n: variable.attrs[n] for n in READ_BY if n in variable.attrs}
+        check_packing(name, variable.dtype, found)
+        told[name] = found
+    return told
+
+
 def hash_of(name: str, variable: xr.Variable) -> str:
     """Return the hash under which the frame of a repository would keep the values."""
     return content_hash(encode_variable(name, variable)[0])
@@ -222,7 +241,7 @@ def form_of_settings(settings: Settings) -> Form:
 
 
 def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
-    found = packing_of(attributes)
+    found = {}
     if tells_time and "calendar" in attributes:
         found["calendar"] = calendar_of(attributes)
     elif "units" in attributes and not tells_time:
@@ -240,13 +259,20 @@ _STATED = ("standard_name",)
 
 
 def differing(now: Meaning, before: Meaning) -> str | None:
-    """Return the first attribute by which raw values mean something else; None if none does."""
+    """Return the first attribute by which numbers mean something else; None if none does.
+
+    Units of one quantity mean the same: numbers in them are converted.
+    """
     one, other = dict(now), dict(before)
     for key in sorted(one.keys() | other.keys()):
         first, second = one.get(key), other.get(key)
         if first == second or (key in _STATED and None in (first, second)):
             continue
-        if key == "units" and same_units(str(first or ""), str(second or "")):
+        if key == "units" and _is_one_quantity(str(first or ""), str(second or "")):
             continue
         return key
     return None
+
+
+def _is_one_quantity(first: str, second: str) -> bool:
+    return same_units(first, second) or conversion(first, second) is not None

@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage import gz
+from gnomon.storage.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.documents import NONSENSE, items, members, optional, parse, text, whole
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.fileform import Form
 from gnomon.storage.location import Location
 from gnomon.storage.model import Settings, SourceSpec
+from gnomon.storage.plausible import members_of
 
-__all__ = ["INDEX", "NAT", "Entry", "Memory", "drop_index", "load_index", "save_index"]
+__all__ = ["INDEX", "NAT", "Entry", "Memory", "Packings", "drop_index", "load_index", "save_index"]
 
 INDEX = "sources/files.json.gz"
 """Where a repository keeps it."""
-VERSION = 1
+VERSION = 2
 """Of what is kept of a file; another one is not read."""
 MOST_BYTES = 2**29
 MOST_STEPS = 2**24
@@ -49,6 +51,27 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Packings:
+    """How the variables of a file are packed that change with time."""
+
+    attributes: Mapping[str, Mapping[str, Any]]
+    """By variable, the attributes by which its raw values are numbers, and their units."""
+
+    def __str__(self) -> str:
+        """Return a text that is the same for the same attributes, type and bits."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {name: attributes_to_json(dict(a)) for name, a in self.attributes.items()}
+
+    @classmethod
+    def from_json(cls, data: object) -> "Packings":
+        """Read the JSON form; ValueError and its like if it is none."""
+        return cls(members(data, "packings", lambda v, _: attributes_from_json(members_of(v))))
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What was seen in one file."""
 
@@ -57,7 +80,7 @@ class Entry:
     mtime_ns: int
     """When it was modified, by its file system."""
     form: Form
-    """Variables, grid and packing."""
+    """Variables and their grid."""
     count: int
     """Time steps."""
     times: NDArray[np.generic] | None
@@ -70,6 +93,8 @@ class Entry:
     """CF units of each variable that tells times, which may differ from file to file."""
     singles: Mapping[str, str]
     """Hash of each value or array that is one for the whole file and describes no grid."""
+    packings: "Packings"
+    """How its variables are packed; files that say the same share it."""
 
     @property
     def good(self) -> NDArray[np.int64]:
@@ -96,7 +121,8 @@ def load_index(memory: Memory | None, spec: SourceSpec) -> dict[str, Entry]:
         if data["version"] != VERSION or data["source"] != _key(spec):
             return {}
         forms = items(data["forms"], "forms", lambda v, _: Form.from_json(v))
-        entries = members(data["files"], "files", lambda v, _: _entry(v, forms))
+        packings = items(data["packings"], "packings", lambda v, _: Packings.from_json(v))
+        entries = members(data["files"], "files", lambda v, _: _entry(v, forms, packings))
     except (GnomonError, *NONSENSE):
         return {}
     return {n: e for n, e in entries.items() if spec.time in (None, e.form.time)}
@@ -105,6 +131,7 @@ def load_index(memory: Memory | None, spec: SourceSpec) -> dict[str, Entry]:
 def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -> None:
     """Keep what was seen, if the repository can be written to."""
     forms: dict[str, int] = {}
+    packings: dict[str, int] = {}
     files = {}
     for name, entry in entries.items():
         form = entry.form.key
@@ -119,11 +146,13 @@ def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -
             entry.calendar,
             dict(entry.units),
             dict(entry.singles),
+            packings.setdefault(str(entry.packings), len(packings)),
         ]
     content = {
         "version": VERSION,
         "source": _key(spec),
         "forms": [json.loads(form) for form in forms],
+        "packings": [json.loads(packing) for packing in packings],
         "files": files,
     }
     with _whatever_happens():
@@ -160,8 +189,8 @@ def _unpacked(value: object, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(value, validate=True), dtype, count)
 
 
-def _entry(value: Any, forms: tuple[Form, ...]) -> Entry:
-    size, mtime_ns, form, count, dtype, times, instants, calendar, units, singles = value
+def _entry(value: Any, forms: tuple[Form, ...], packings: tuple[Packings, ...]) -> Entry:
+    size, mtime_ns, form, count, dtype, times, instants, calendar, units, singles, packed = value
     steps = whole(count, "steps", least=0, most=MOST_STEPS)
     told = optional(dtype, lambda v: np.dtype(text(v, "type of times")))
     return Entry(
@@ -174,4 +203,5 @@ def _entry(value: Any, forms: tuple[Form, ...]) -> Entry:
         text(calendar, "calendar"),
         members(units, "units", text),
         members(singles, "singles", text),
+        packings[whole(packed, "packing", least=0)],
     )

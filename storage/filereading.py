@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from gnomon.storage.cutoff import missing_bytes
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.fileform import find_time, form_of, hash_of, told_in
-from gnomon.storage.fileindex import NAT, Entry, Memory, drop_index
+from gnomon.storage.fileform import find_time, form_of, hash_of, packings_of, told_in
+from gnomon.storage.fileindex import NAT, Entry, Memory, Packings, drop_index
+from gnomon.storage.meaning import READ_BY
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source import native
@@ -119,6 +121,7 @@ def _entry(dataset: xr.Dataset, spec: SourceSpec, stamp: tuple[int, int]) -> Ent
         calendar,
         told_in(dataset, time),
         {name: hash_of(name, dataset.variables[name]) for name in sorted(form.singles)},
+        Packings(packings_of(dataset, time)),
     )
 
 
@@ -186,6 +189,7 @@ class Files:
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._open: OrderedDict[str, xr.Dataset] = OrderedDict()
         self._lock = RLock()
+        self._attributes: dict[tuple[str, int], Mapping[str, Any]] = {}
 
     @property
     def steps(self) -> int:
@@ -196,6 +200,23 @@ class Files:
         """Return in which file a time step is, and where in it."""
         k = int(np.searchsorted(self.starts, position, side="right")) - 1
         return self.names[k], position - int(self.starts[k])
+
+    def told_at(self, name: str, position: int, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the attributes of a variable at a step.
+
+        Parameters
+        ----------
+        attributes
+            Of the whole source, as its first file has them.
+        """
+        packings = self.entries[self.place(position)[0]].packings
+        if name not in packings.attributes:
+            return attributes
+        key = name, id(packings)
+        if key not in self._attributes:
+            kept = {n: v for n, v in attributes.items() if n not in READ_BY}
+            self._attributes[key] = kept | dict(packings.attributes[name])
+        return self._attributes[key]
 
     def read(self, file: str, name: str, steps: list[int], cells: dict[str, Any]) -> NDArray[Any]:
         """Return some steps of one file, time at the place that it has in the whole source.
@@ -260,6 +281,7 @@ class Files:
                 == (None if entry.times is None else (entry.times.dtype, entry.times.tobytes()))
                 and told_in(dataset, time) == entry.units
                 and form_of(dataset, time, hashed=False).parts == moving
+                and str(Packings(packings_of(dataset, time))) == str(entry.packings)
             )
         except Exception:
             dataset.close()

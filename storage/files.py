@@ -4,9 +4,11 @@ New files are new steps.  A file that does not fit the others is left out and to
 them; only files that are new, or are read, are opened.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,16 +24,21 @@ from gnomon.storage.fileindex import Entry, Memory, load_index, save_index
 from gnomon.storage.filelist import list_files
 from gnomon.storage.filereading import Files, Stale, Unfit, look_at, stamp_of
 from gnomon.storage.location import Location
-from gnomon.storage.model import Settings, SourceSpec
+from gnomon.storage.meaning import reading
+from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.times import format_instant
+from gnomon.storage.units import conversion
 
 __all__ = [
     "is_as_at_init",
+    "is_many",
     "keep_index",
     "open_files",
+    "read_numbers",
     "rest",
     "source_notes",
     "source_told",
+    "told_at",
     "written_at",
 ]
 
@@ -155,7 +162,21 @@ def source_notes(dataset: xr.Dataset) -> tuple[str, ...]:
 def source_told(dataset: xr.Dataset) -> tuple[str, ...]:
     """Return how many files a source is made of, from when to when, and what is left out."""
     files = dataset.encoding.get(_FILES)
-    return () if files is None else (_summary(files), *source_notes(dataset))
+    return () if files is None else (_summary(files), *_packed(files), *source_notes(dataset))
+
+
+def _packed(files: Files) -> tuple[str, ...]:
+    """Return which variables are packed in more than one way."""
+    ways: dict[str, set[str]] = {}
+    for packings in {id(e.packings): e.packings for e in files.entries.values()}.values():
+        for name, told in packings.to_json().items():
+            ways.setdefault(name, set()).add(json.dumps(told, sort_keys=True))
+    return tuple(
+        f"{name!r} is packed, or its units are told, in {len(told)} ways, which differ from file "
+        "to file; each step is kept as its file has it"
+        for name, told in ways.items()
+        if len(told) > 1
+    )
 
 
 def written_at(dataset: xr.Dataset) -> NDArray[np.float64] | None:
@@ -165,6 +186,50 @@ def written_at(dataset: xr.Dataset) -> NDArray[np.float64] | None:
         return None
     counts = [entry.count for entry in files.entries.values()]
     return np.repeat([entry.mtime_ns for entry in files.entries.values()], counts) / 1e9
+
+
+def is_many(dataset: xr.Dataset) -> bool:
+    """Tell whether an open source is made of files."""
+    return _FILES in dataset.encoding
+
+
+def told_at(dataset: xr.Dataset, name: str, position: int | None) -> Mapping[str, Any]:
+    """Return the attributes of a variable at a step: the files of a source may differ in some.
+
+    Parameters
+    ----------
+    position
+        Along time; None for the one state of a state source.
+    """
+    attributes = dataset.variables[name].attrs
+    if position is None or not is_many(dataset):
+        return attributes
+    files: Files = dataset.encoding[_FILES]
+    return files.told_at(name, position, attributes)
+
+
+def read_numbers(
+    dataset: xr.Dataset,
+    variable: Variable,
+    positions: Sequence[int | None],
+    states: NDArray[np.generic],
+) -> NDArray[np.float64]:
+    """Return raw states as float64 in the units of a variable, NaN where they are missing.
+
+    Parameters
+    ----------
+    positions
+        Of each state along time; None for the one of a state source.
+    states
+        (state, ...) as they were read there.
+    """
+    numbers = np.empty(states.shape)
+    to = str(variable.attributes.get("units", ""))
+    for k, position in enumerate(positions):
+        attributes = told_at(dataset, variable.name, position)
+        line = conversion(str(attributes.get("units", "")), to)
+        numbers[k] = reading(variable.numpy_dtype, attributes, line).to_physical(states[k])
+    return numbers
 
 
 def rest(dataset: xr.Dataset) -> None:

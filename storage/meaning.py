@@ -1,9 +1,8 @@
 """What attributes say of values, and whether two sets of attributes say the same.
 
 Three sorts are told apart.  *Packing* turns raw values into numbers (scale, offset, fill values):
-all captures of an era are read by that of its beginning, so another one is never captured.
-*Meaning* says what the numbers are (units, valid range, flags, quantity): a change is a finding.
-All else is remarks: a change is a note.
+each capture is read by its own.  *Meaning* says what the numbers are (units, valid range, flags,
+quantity): a change is a finding.  All else is remarks: a change is a note.
 """
 
 from collections.abc import Mapping
@@ -12,17 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.documents import NONSENSE
-from gnomon.storage.packing import Packing
+from gnomon.storage.packing import PACKING, Packing
 from gnomon.storage.units import same_units
 
-__all__ = ["PACKING", "changed_meaning", "new_fills", "packing_of", "repacked", "same_value"]
+__all__ = [
+    "IDENTITY",
+    "RANGE",
+    "READ_BY",
+    "changed_meaning",
+    "is_scaled_alike",
+    "read_alike",
+    "reading",
+    "same_value",
+]
 
 Attributes = Mapping[Any, Any]
 
-PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
-"""Attributes that turn raw values into numbers."""
-_RANGE = ("valid_min", "valid_max", "valid_range")
+RANGE = ("valid_min", "valid_max", "valid_range")
+"""Bounds of the numbers, given in packed values."""
+READ_BY = (*PACKING, *RANGE, "units")
+"""Attributes by which raw values are numbers, and by which of these are valid."""
+IDENTITY = (1.0, 0.0)
+"""What converts numbers that are in the units of init already."""
 _FLAGS = ("flag_values", "flag_masks", "flag_meanings")
 _STATED = ("standard_name", "cell_methods", "positive", "calendar")
 """Which quantity, of which cells, counted which way: where nothing was said before, a word more is
@@ -65,7 +75,7 @@ def changed_meaning(before: Attributes, now: Attributes) -> tuple[str, ...]:
     names = []
     if not same_units(str(before.get("units", "")), str(now.get("units", ""))):
         names.append("units")
-    names += [n for n in (*_RANGE, *_FLAGS) if not _same(before.get(n), now.get(n))]
+    names += [n for n in (*RANGE, *_FLAGS) if not _same(before.get(n), now.get(n))]
     for name in _STATED:
         stated = name in before and name in now
         if stated and not same_value(str(before[name]).lower(), str(now[name]).lower()):
@@ -86,45 +96,46 @@ def _same(before: Any, now: Any) -> bool:
     return same_value(before, now)
 
 
-def repacked(before: Attributes, now: Attributes, dtype: np.dtype[np.generic]) -> tuple[str, ...]:
-    """Return the names of the attributes by which raw values would be other numbers than before.
+def reading(
+    dtype: np.dtype[np.generic],
+    attributes: Attributes,
+    conversion: tuple[float, float] | None = None,
+) -> Packing:
+    """Return how raw values are read by attributes, of which it keeps those that matter.
 
-    A further fill value is none of them: it matters only where a value equals it, see `new_fills`.
+    Parameters
+    ----------
+    conversion
+        Factor and shift by which numbers in the units of the attributes are in those of init.
     """
-    if dtype.kind not in "biuf":
-        return tuple(n for n in PACKING if not _same(before.get(n), now.get(n)))
-    names = []
-    for name, default in (("scale_factor", 1.0), ("add_offset", 0.0)):
-        if not same_value(np.ravel(before.get(name, default)), np.ravel(now.get(name, default))):
-            names.append(name)
-    try:
-        if Packing(dtype, before).counted != Packing(dtype, now).counted:
-            names.append("_Unsigned")
-        lost = _further(now, before, dtype).size
-    except NONSENSE:
-        lost = 1
-    if lost:
-        fills = (n for n in ("_FillValue", "missing_value") if not _same(before.get(n), now.get(n)))
-        names += fills
-    return tuple(names)
+    names = (*PACKING, *RANGE, *_FLAGS)
+    kept = {n: attributes[n] for n in names if n in attributes}
+    return Packing(dtype, kept, *(conversion or IDENTITY))
 
 
-def new_fills(
-    before: Attributes, now: Attributes, dtype: np.dtype[np.generic]
-) -> NDArray[np.generic]:
-    """Return the raw values that mean missing now, and did not before; NaN always did."""
-    return _further(before, now, dtype) if dtype.kind in "biuf" else np.empty(0, dtype)
+def read_alike(first: Packing, second: Packing) -> bool:
+    """Tell whether all raw values are the same numbers by both, and missing where they are by both.
+
+    Steps of single and double precision are the same, as for :func:`same_value`.
+    """
+    if first is second:
+        return True
+    fills = [packing.fills() for packing in (first, second)]
+    return is_scaled_alike(first, second) and not (
+        _further(*fills).size or _further(*reversed(fills)).size
+    )
 
 
-def _further(
-    before: Attributes, now: Attributes, dtype: np.dtype[np.generic]
-) -> NDArray[np.generic]:
-    known, fills = (Packing(dtype, attributes).fills() for attributes in (before, now))
+def is_scaled_alike(first: Packing, second: Packing) -> bool:
+    """Tell whether raw values are the same numbers by both, where none of them is missing."""
+    return (
+        first.counted == second.counted
+        and same_value(first.scale, second.scale)
+        and same_value(first.offset, second.offset)
+    )
+
+
+def _further(known: NDArray[np.generic], fills: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the raw values that mean missing in addition; NaN always does."""
     new = fills[~np.isin(fills, known)]
-    return new[~np.isnan(new)] if dtype.kind == "f" else new
-
-
-def packing_of(attributes: Attributes) -> dict[str, str]:
-    """Return the packing as text, the same where numbers are the same in another type."""
-    there = {n: np.asarray(attributes[n]) for n in PACKING if n in attributes}
-    return {n: str(v.astype(np.float64) if v.dtype.kind in "biuf" else v) for n, v in there.items()}
+    return new[~np.isnan(new)] if new.dtype.kind == "f" else new

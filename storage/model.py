@@ -208,10 +208,9 @@ class Variable:
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return raw values as float64 in the variable's units, NaN where they are missing.
 
-        Text and other types that are no plain numbers are NaN.
+        Text and other types that are no plain numbers are NaN.  A capture may be packed in another
+        way than at init: `CaptureStack.physical` knows.
         """
-        if raw.dtype.kind not in "biufmM" or raw.dtype.itemsize > 8:
-            return np.full(raw.shape, np.nan)
         return self.packing.to_physical(raw)
 
     def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:

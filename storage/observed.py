@@ -3,28 +3,29 @@
 ==========================================  ==============================================
 what has changed since init                 what follows
 ==========================================  ==============================================
-grid, types, packing, values of coordinates refused: a new era, or a mended source
-units, valid range, flags, quantity         a finding: suspect until a person accepts it
+grid, types, values of coordinates          refused: a new era, or a mended source
+packing, units of the same quantity         a note if the numbers go on, else a finding
+valid range, flags, quantity, other units   a finding: suspect until a person accepts it
 other attributes, fixed variables           a note: told once, kept with each capture
 ==========================================  ==============================================
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.axes import time_variable
 from gnomon.storage.describe import has_own_time, unprotected
-from gnomon.storage.description import Change, Description
+from gnomon.storage.description import Change, Description, exact
 from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.files import told_at
 from gnomon.storage.frame import encode_entry
-from gnomon.storage.meaning import changed_meaning, new_fills
+from gnomon.storage.meaning import IDENTITY, RANGE, READ_BY, changed_meaning
 from gnomon.storage.model import Settings, Variable
 from gnomon.storage.noted import (
     Remark,
@@ -34,6 +35,10 @@ from gnomon.storage.noted import (
     note_remarks,
     note_unprotected,
 )
+from gnomon.storage.packing import PACKING, Packing
+from gnomon.storage.readings import is_close
+from gnomon.storage.repacked import is_read_anew, judge_repacked
+from gnomon.storage.repository import Repository
 from gnomon.storage.state import State
 from gnomon.storage.times import calendar_of, decode
 from gnomon.storage.unchanged import ADVICE, check_frame, check_unchanged
@@ -45,7 +50,6 @@ __all__ = [
     "differs",
     "grid_names",
     "observe",
-    "refuse_filled",
     "tell_the_same",
 ]
 
@@ -58,12 +62,13 @@ _NAMING = ("bounds", "climatology", "formula_terms")
 class Observed:
     """How a source describes itself, beside what is known of it."""
 
-    change: Change
-    """What has changed since the last capture."""
+    changes: Mapping[int, Change]
+    """What has changed since the last capture, by the number of the first new state with it."""
     notes: tuple[str, ...]
     """That in words."""
-    doubted: tuple[str, ...]
-    """Captured variables whose values mean something else than what was last accepted."""
+    doubted: Mapping[str, tuple[int, ...]]
+    """New states, by captured variable, in which values mean something else than what was last
+    accepted."""
 
 
 def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: Settings) -> None:
@@ -72,7 +77,7 @@ def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: Settings) -> 
     Raises
     ------
     InvalidInput
-        Its variables, grid, types, packing or coordinates are not what they were at init.
+        Its variables, grid, types or coordinates are not what they were at init.
     """
     check_unchanged(dataset, settings)
     check_frame(frame, dataset, grid_names(settings))
@@ -142,65 +147,132 @@ def tell_the_same(before: tuple[str, str], now: tuple[str, str]) -> bool:
     return before == now or (calendars[0] == calendars[1] and both[0] == both[1])
 
 
-def refuse_filled(
-    variable: Variable, fills: NDArray[np.generic], states: NDArray[np.generic]
-) -> None:
-    """Refuse values that the source calls missing now, and did not at init.
-
-    Parameters
-    ----------
-    fills
-        What it calls missing, by `new_fills`; captures are read by the fill values of init.
-
-    Raises
-    ------
-    InvalidInput
-        Such a value is there; it names the value.
-    """
-    filled = states[np.isin(states, fills)] if fills.size else fills
-    if filled.size:
-        raise InvalidInput(
-            f"{variable.name} holds {filled.size} cells of {filled[0]}, which the source calls "
-            f"missing now, and which were numbers at init; {ADVICE}"
-        )
-
-
-def observe(dataset: xr.Dataset, state: State, folder: str) -> Observed:
+def observe(
+    dataset: xr.Dataset,
+    repository: Repository,
+    folder: str,
+    positions: Sequence[int] | None = None,
+) -> Observed:
     """Return what a source that was checked says of itself, beside the captures so far.
 
     Parameters
     ----------
     folder
         The commit that is being made: changed fixed variables are named as objects of it.
+    positions
+        Of the states that are captured, along time; None for the one of a state source.
     """
+    state = repository.state
     before = state.description()
-    after = _describe(dataset, state.settings, before, folder)
-    change = Change.between(before, after)
-    known: dict[int, Description] = {}
+    first = _describe(dataset, state.settings, before, folder)
+    changes: dict[int, Change] = {}
+    doubted: dict[str, list[int]] = {}
+    notes: list[str] = []
+    known, now = before, first
+    for k, told in enumerate(_told(dataset, state.settings, positions)):
+        if k and told is None:
+            told_of = [name for name, steps in doubted.items() if steps[-1] == k - 1]
+        else:
+            now = replace(first, variables={**first.variables, **(told or {})})
+            now, doubts, alike = _judged(repository, dataset, now)
+            change = replace(Change.between(known, now), alike=alike)
+            if change:
+                changes[k] = change
+            told_of = list(doubts)
+            notes += _notes(state, known, now, change, doubts)
+            known = now
+        for name in told_of:
+            doubted.setdefault(name, []).append(k)
+    return Observed(changes, tuple(dict.fromkeys(notes)), {n: tuple(k) for n, k in doubted.items()})
+
+
+def _told(
+    dataset: xr.Dataset, settings: Settings, positions: Sequence[int] | None
+) -> Iterator[dict[str, dict[str, Any]] | None]:
+    """Yield what each step says of its variables; None where it is what the step before said."""
+    before: dict[str, Mapping[str, Any]] | None = None
+    for position in positions or (None,):
+        told = {v.name: told_at(dataset, v.name, position) for v in settings.variables}
+        same = before is not None and all(a is before[n] for n, a in told.items())
+        yield None if same else {name: _storable(told[name]) for name in told}
+        before = told
+
+
+def _judged(
+    repository: Repository, dataset: xr.Dataset, now: Description
+) -> tuple[Description, dict[str, list[Remark]], tuple[str, ...]]:
+    """Return a description with its conversions, what is doubted, and what means what it meant."""
+    state = repository.state
+    accepted: dict[int, Description] = {}
+    conversions = dict(now.conversions)
     doubts: dict[str, list[Remark]] = {}
+    alike: list[str] = []
     for variable in state.settings.variables:
-        meant = state.meant(variable.name)
-        if meant not in known:  # which goes through all changes until then
-            known[meant] = state.description(meant)
-        if doubted := _doubts(variable, known[meant], after):
-            doubts[variable.name] = doubted
-    changed = differences(before, after, state.settings)
-    notes = [
-        *note_doubts(doubts, changed),
-        *note_fixed(before, change, grid_names(state.settings)),
-        *note_unprotected(before.unprotected, change.unprotected or {}),
-        *note_remarks(doubts, changed),
+        name, meant = variable.name, state.meant(variable.name)
+        if meant not in accepted:  # which goes through all changes until then
+            accepted[meant] = state.description(meant)
+        before, attributes = accepted[meant], now.variables[variable.name]
+        if not is_read_anew(variable, before, attributes):
+            conversions[name] = before.conversions.get(name, IDENTITY)
+            remarks = _doubts(variable, before, now)
+        else:
+            found = judge_repacked(repository, dataset, variable, before, attributes)
+            conversions[name] = found.conversion
+            read = replace(now, conversions=conversions).reading(variable)
+            same_range = _same_bounds(before.reading(variable), read)
+            hidden = ("units", *(RANGE if same_range else ()))
+            remarks = [
+                r for r in _doubts(variable, before, now) if r.of != name or r.key not in hidden
+            ]
+            if found.is_alike and not remarks:
+                alike.append(name)
+            elif not found.is_alike:
+                remarks = [*_remarks_of_reading(name, before.variables[name], attributes), *remarks]
+        if remarks:
+            doubts[name] = remarks
+    conversions = {n: line for n, line in conversions.items() if line != IDENTITY}
+    return replace(now, conversions=conversions), doubts, tuple(alike)
+
+
+def _remarks_of_reading(
+    name: str, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[Remark]:
+    for key in (*PACKING, "units"):
+        first, second = before.get(key), now.get(key)
+        if exact(first) != exact(second):
+            yield Remark(name, key, first, second)
+
+
+def _same_bounds(first: Packing, second: Packing) -> bool:
+    one, other = (np.array(packing.bounds(), np.float64) for packing in (first, second))
+    return bool(is_close(one, other, first, second).all())
+
+
+def _notes(
+    state: State,
+    before: Description,
+    now: Description,
+    change: Change,
+    doubts: Mapping[str, list[Remark]],
+) -> Iterator[str]:
+    is_usual = {n: not state.captured or state.varies(n) for n in now.variables}
+    changed = [
+        remark
+        for remark in differences(before, now, state.settings)
+        if remark.key not in READ_BY
+        or remark.of not in now.variables
+        or remark.of in doubts
+        or not is_usual[remark.of]
     ]
-    return Observed(change, tuple(notes), tuple(doubts))
+    yield from note_doubts(doubts, changed)
+    yield from note_fixed(before, change, grid_names(state.settings))
+    yield from note_unprotected(before.unprotected, change.unprotected or {})
+    yield from note_remarks(doubts, changed)
 
 
-def differs(dataset: xr.Dataset, state: State) -> bool:
+def differs(dataset: xr.Dataset, repository: Repository) -> bool:
     """Tell whether values mean something else than what was last accepted."""
-    for variable in state.settings.variables:
-        now = dataset.variables[variable.name].attrs
-        if new_fills(variable.attributes, now, variable.numpy_dtype).size:
-            return True
-    return bool(observe(dataset, state, "").doubted)
+    return bool(observe(dataset, repository, "").doubted)
 
 
 def _describe(

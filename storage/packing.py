@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Packing"]
+from gnomon.storage.documents import NONSENSE
+from gnomon.storage.errors import InvalidInput
+
+__all__ = ["PACKING", "Packing", "check_packing"]
+
+PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
+"""Attributes that turn raw values into numbers."""
+LARGEST = 8
+"""Bytes of the largest number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +29,20 @@ class Packing:
     """Raw type, little endian."""
     attributes: Mapping[str, Any]
     """Raw attributes."""
+    factor: float = 1.0
+    """By which numbers in the units of the attributes are multiplied, and"""
+    shift: float = 0.0
+    """what is added then, to be in the units that the variable had at init."""
 
     @property
     def scale(self) -> float:
-        """``scale_factor``, or 1."""
-        return self._number("scale_factor", 1.0)
+        """``scale_factor``, or 1, times what converts the units."""
+        return self._number("scale_factor", 1.0) * self.factor
 
     @property
     def offset(self) -> float:
-        """``add_offset``, or 0."""
-        return self._number("add_offset", 0.0)
+        """``add_offset``, or 0, in the units of init."""
+        return self._number("add_offset", 0.0) * self.factor + self.shift
 
     @property
     def resolution(self) -> float:
@@ -89,7 +101,12 @@ class Packing:
         return raw * self.scale + self.offset
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Return raw values as float64 in the variable's units, NaN where they are missing."""
+        """Return raw values as float64 in the variable's units, NaN where they are missing.
+
+        Text and other types that are no plain numbers are NaN.
+        """
+        if raw.dtype.kind not in "biufmM" or raw.dtype.itemsize > LARGEST:
+            return np.full(raw.shape, np.nan)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like the others
             values = np.asarray(raw.view(self.counted).astype(np.float64))
         if self.scale != 1.0 or self.offset != 0.0:
@@ -128,3 +145,24 @@ class Packing:
         exact = float(limits.max) if limits.bits < 64 else np.nextafter(float(limits.max), 0.0)
         whole = np.clip(np.rint(packed), float(limits.min), exact)
         return np.asarray(whole.astype(self.counted)).view(self.dtype)
+
+
+def check_packing(name: str, dtype: np.dtype[np.generic], attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes by which the numbers of a variable cannot be read.
+
+    Raises
+    ------
+    InvalidInput
+        Names the attributes.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > LARGEST:
+        return
+    packing = Packing(dtype, attributes)
+    try:
+        packing.fills()
+        readable = packing.scale != 0 and bool(np.isfinite([packing.scale, packing.offset]).all())
+    except NONSENSE:
+        readable = False
+    if not readable:
+        told = ", ".join(f"{n} {attributes[n]!s:.40}" for n in PACKING if n in attributes)
+        raise InvalidInput(f"{name} is packed in a way by which no numbers can be read ({told})")

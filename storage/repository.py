@@ -337,7 +337,14 @@ class Repository:
         state = self.state
         variable = self.settings.variable(name)
         verdicts = state.verdicts.get(name, {})
-        return CaptureStack(self.location, variable, state.captured, state.slabs, verdicts)
+        return CaptureStack(
+            self.location,
+            variable,
+            state.captured,
+            state.slabs,
+            state.readings(name),
+            verdicts,
+        )
 
     def shadow(
         self, name: str, shadow: Shadow, captures: CaptureStack | None = None

@@ -227,5 +227,5 @@ class ShadowStack:
         if row[0] != NO_BASE:
             if int(row[0]) not in self.shadow.bases:
                 raise Integrity(f"{name} is counted from step {row[0]}, which the log does not say")
-            base = self.variable.to_physical(self.captures.chunk(int(row[0]), index))
+            base = self.captures.physical(int(row[0]), index)
         return _dequantise(change, error, score, _reference(base, shape))

@@ -19,7 +19,6 @@ from gnomon.storage.bodies import check_learnt, check_predicted, check_report, f
 from gnomon.storage.description import (
     Change,
     Description,
-    accepted_settings,
     described,
     files_in_use,
 )
@@ -37,7 +36,9 @@ from gnomon.storage.model import (
     SourceSpec,
     Variable,
 )
+from gnomon.storage.packing import Packing
 from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, check_settings, members_of, size
+from gnomon.storage.readings import accepted_settings, limited, readings, vary
 
 __all__ = ["State", "fold"]
 
@@ -87,18 +88,46 @@ class State:
     def meant(self, name: str) -> int:
         """Return after how many changes the source's attributes of a variable were last accepted.
 
-        They were by whoever accepted a capture that was made with them; else they are init's.
+        They were by whoever accepted a capture that was made with them, or as they mean what those
+        before meant; else they are init's.
         """
         steps = {step for step, _ in self.accepted.get(name, ())}
-        return max((self.captured[step].description for step in steps), default=0)
+        accepted = max((self.captured[step].description for step in steps), default=0)
+        return max(accepted, self._alike.get(name, 0))
+
+    @cached_property
+    def _alike(self) -> dict[str, int]:
+        """By variable: the last change of its packing or units that left its meaning."""
+        return {name: k for k, change in enumerate(self.changes, 1) for name in change.alike}
+
+    def readings(self, name: str) -> tuple[Packing, ...]:
+        """Return how a variable is read in captures of each number of changes."""
+        if name not in self._readings:
+            self._readings[name] = readings(self.settings.variable(name), self.changes)
+        return self._readings[name]
+
+    @cached_property
+    def _readings(self) -> dict[str, tuple[Packing, ...]]:
+        return {}
+
+    def varies(self, name: str) -> bool:
+        """Tell whether the packing of a variable was accepted to be another than before."""
+        return vary(self.readings(name)[: self.meant(name) + 1])
 
     @cached_property
     def in_force(self) -> Settings:
         """The settings, with units and valid ranges as they were last accepted."""
-        changed = {n: d for n in self.accepted if (d := self.meant(n))}
-        return accepted_settings(
+        changed = {v.name: d for v in self.settings.variables if (d := self.meant(v.name))}
+        if not changed:
+            return self.settings
+        found = accepted_settings(
             self.settings, {n: self.description(d) for n, d in changed.items()}
         )
+        variables = (
+            limited(v, self.readings(v.name)[: changed[v.name] + 1]) if v.name in changed else v
+            for v in found.variables
+        )
+        return replace(found, variables=tuple(variables))
 
     @cached_property
     def live_frames(self) -> frozenset[str]:
@@ -385,9 +414,15 @@ class _Folding:
         }
         if len(suspects) != count:
             raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
+        described = {
+            whole(int(k), "description", least=1, most=count - 1): Change.from_json(change)
+            for k, change in body.get("descriptions", {}).items()
+        }
         if "description" in body:
-            self._describe(slab, Change.from_json(body["description"]))
+            described[0] = Change.from_json(body["description"])
         for local, instant in enumerate(instants):
+            if local in described:
+                self._describe(slab, described[local])
             self._captured.append(
                 CapturedStep(
                     len(self._captured),

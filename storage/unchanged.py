@@ -1,20 +1,20 @@
-"""Whether an open source is what it was at init: variables, types, packing and coordinates.
+"""Whether an open source is what it was at init: variables, types and coordinates.
 
 What it says of itself beyond that, and may change, is a matter of :mod:`gnomon.storage.observed`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from gnomon.storage.description import exact
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.identify import listed
-from gnomon.storage.meaning import repacked
-from gnomon.storage.model import Settings
-from gnomon.storage.packing import Packing
+from gnomon.storage.model import Settings, Variable
+from gnomon.storage.packing import PACKING, Packing, check_packing
 from gnomon.storage.source import native
 from gnomon.storage.text import type_name
 
@@ -61,15 +61,22 @@ def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
                 raise InvalidInput(
                     f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
                 )
-        other = repacked(variable.attributes, found.attrs, variable.numpy_dtype)
-        if other:
-            told = (
-                f"{n} {found.attrs.get(n)}, at init {variable.attributes.get(n)}" for n in other
-            )
-            raise InvalidInput(
-                f"{variable.name} is packed otherwise than at init ({'; '.join(told)}): the same "
-                f"raw values would be other numbers; {ADVICE}"
-            )
+        _check_packing(variable, found.attrs)
+
+
+def _check_packing(variable: Variable, attributes: Mapping[Any, Any]) -> None:
+    """Refuse packing that makes no numbers, or another one of what are none."""
+    known = variable.attributes
+    if variable.numpy_dtype.kind in "biuf":
+        try:
+            check_packing(variable.name, variable.numpy_dtype, attributes)
+        except InvalidInput as error:
+            raise InvalidInput(f"{error}; {ADVICE}") from error
+        return
+    names = [n for n in PACKING if exact(known.get(n)) != exact(attributes.get(n))]
+    if names:
+        told = "; ".join(f"{n} {attributes.get(n)}, at init {known.get(n)}" for n in names)
+        raise InvalidInput(f"{variable.name} is packed otherwise than at init ({told}); {ADVICE}")
 
 
 def check_frame(

@@ -1,57 +1,42 @@
-"""Units as people spell them: whether two texts name the same unit.
+"""Units as people spell them: whether two texts name the same unit, and how numbers are converted.
 
-A table of the spellings that are met in climate and ocean data, and the grammar of UDUNITS for
-products and powers.  It knows no conversion: ``hPa`` and ``Pa`` are simply not the same.  What it
-does not know is compared as text.
+UDUNITS knows the units and their spellings; here is what it lacks.  What it does not know either
+is compared as text, and never converted.
 """
 
 import re
-from collections import Counter
+from functools import lru_cache
 
-__all__ = ["same_units"]
+import cf_units
+import numpy as np
+
+__all__ = ["conversion", "same_units"]
 
 _SPELLINGS = {
-    "degC": "celsius degree_celsius degrees_celsius degcelsius deg_c degree_c degrees_c degc °c °C",
-    "degF": "fahrenheit degree_fahrenheit degrees_fahrenheit deg_f degree_f degf °f °F",
-    "K": "kelvin kelvins degk deg_k degree_k degrees_k degree_kelvin degrees_kelvin",
-    "degrees_north": "degree_north degree_n degrees_n degreen degreesn",
-    "degrees_east": "degree_east degree_e degrees_e degreee degreese",
-    "degree": "degrees deg arc_degree arcdegree °",
-    "rad": "radian radians",
-    "%": "percent percentage",
-    "": "dimensionless unitless none",
-    "m": "meter meters metre metres",
-    "km": "kilometer kilometers kilometre kilometres",
-    "cm": "centimeter centimeters centimetre centimetres",
-    "mm": "millimeter millimeters millimetre millimetres",
-    "s": "sec secs second seconds",
-    "min": "minute minutes mins",
-    "h": "hr hrs hour hours",
-    "d": "day days",
-    "kg": "kilogram kilograms",
-    "g": "gram grams",
-    "hPa": "hpa hectopascal hectopascals mbar mbars millibar millibars",
-    "kPa": "kpa kilopascal kilopascals",
-    "Pa": "pascal pascals",
-    "N": "newton newtons",
-    "J": "joule joules",
-    "W": "watt watts",
-    "mol": "mole moles",
+    "degcelsius": "celsius",
+    "°c": "celsius",
+    "degfahrenheit": "fahrenheit",
+    "°f": "fahrenheit",
+    "deg": "degree",
+    "hpa": "hPa",
+    "kpa": "kPa",
+    "mins": "min",
+    "hrs": "h",
+    "percentage": "%",
+    "dimensionless": "1",
+    "unitless": "1",
+    "none": "1",
+    "": "1",
 }
-_NAMES = {
-    spelling: name
-    for name, others in _SPELLINGS.items()
-    for spelling in (name.casefold(), *others.split())
-    if spelling == name or len(spelling) > 1
-}
-_LONG = 5
-"""Letters from which on the case of a word means nothing; ``mW`` is no ``MW``."""
-_FACTOR = re.compile(r"(?P<word>[^\W\d_][^\W\d]*|%|°[cCfF]?)(?:(?:\^|\*\*)?(?P<power>[+-]?\d+))?$")
-_MOST = 200
+_NORTH = re.compile(r"degrees?_?n(orth)?", re.IGNORECASE)
+_EAST = re.compile(r"degrees?_?e(ast)?", re.IGNORECASE)
+_LONGEST = 200
+_FAR = 1e6
+"""Where the slope is measured: next to a shift, that of one unit would be rounded."""
 
 
 def same_units(first: str, second: str) -> bool:
-    """Tell whether two texts name the same unit, by what is known of their spellings.
+    """Tell whether two texts name the same unit.
 
     Examples
     --------
@@ -60,29 +45,57 @@ def same_units(first: str, second: str) -> bool:
     >>> same_units("mW", "MW"), same_units("hPa", "Pa")
     (False, False)
     """
-    return first == second or _canonical(first) == _canonical(second)
+    one, other = _plain(first), _plain(second)
+    if one == other:
+        return True
+    if _since(one) or _since(other):
+        return _since(one) == _since(other) and _since(one) is not None
+    # North and east are both degrees to UDUNITS.
+    if any(bool(side.fullmatch(one)) != bool(side.fullmatch(other)) for side in (_NORTH, _EAST)):
+        return False
+    return conversion(first, second) == (1.0, 0.0)
 
 
-def _canonical(text: str) -> object:
-    """Return what is equal for texts that name the same unit."""
-    plain = " ".join(text[:_MOST].split()).replace(" per ", "/")
-    unit, since, epoch = plain.partition(" since ")
-    if since:
-        return _word(unit), epoch.casefold()
-    powers: Counter[str] = Counter()
-    # In UDUNITS a solidus divides by the factor that follows, and by no more.
-    for sign, factor in re.findall(r"(/?)\s*([^\s./*·^]+(?:(?:\^|\*\*)[+-]?\d+)?)", plain):
-        found = _FACTOR.match(factor) if factor != "1" else None
-        if found is None and factor != "1":
-            return plain
-        if found is not None:
-            power = int(found["power"] or 1)
-            powers[_word(found["word"])] += -power if sign else power
-    return frozenset((word, power) for word, power in powers.items() if word and power)
+@lru_cache(maxsize=1024)
+def conversion(units: str, to: str) -> tuple[float, float] | None:
+    """Return by which factor numbers are multiplied, and what is added then, to be in other units.
+
+    None if the units are not of one quantity, one of them is not known, or no such line leads from
+    one to the other, as with logarithms.
+
+    Examples
+    --------
+    >>> conversion("hPa", "Pa"), conversion("degC", "K"), conversion("m", "s")
+    ((100.0, 0.0), (1.0, 273.15), None)
+    """
+    one, other = _plain(units), _plain(to)
+    if _since(one) or _since(other):
+        return None
+    try:
+        with cf_units.suppress_errors():
+            before, after = cf_units.Unit(one), cf_units.Unit(other)
+            if not before.is_convertible(after):
+                return None
+            if before == after:
+                return 1.0, 0.0
+            shift, near, far = before.convert(np.array([0.0, 1.0, _FAR]), after).tolist()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    factor = (far - shift) / _FAR
+    rounding = 1e-9 * abs(shift)
+    is_line = np.isfinite([shift, far]).all() and factor != 0
+    is_line = is_line and np.isclose(near - shift, factor, rtol=1e-6, atol=rounding)
+    # Digits beyond these are of the arithmetic, and not of the units.
+    return (float(f"{factor:.15g}"), float(f"{shift:.15g}")) if is_line else None
 
 
-def _word(word: str) -> str:
-    lower = word.casefold()
-    if len(word) >= _LONG or lower.startswith(("deg", "hpa", "kpa", "day", "hour")):
-        return _NAMES.get(word, _NAMES.get(lower, word))
-    return _NAMES.get(word, word)
+def _plain(units: str) -> str:
+    """Return units as UDUNITS spells them."""
+    words = " ".join(units[:_LONGEST].split())
+    return _SPELLINGS.get(words.casefold(), words).replace(" per ", "/").replace("·", " ")
+
+
+def _since(units: str) -> tuple[str, str] | None:
+    """Return the unit and the epoch of a time, comparable as text; None for other units."""
+    unit, since, epoch = units.partition(" since ")
+    return (unit.casefold().rstrip("s"), epoch.casefold()) if since else None

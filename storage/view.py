@@ -21,9 +21,10 @@ from gnomon.storage.description import Description
 from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.grid import Index
-from gnomon.storage.meaning import PACKING
+from gnomon.storage.meaning import RANGE, read_alike
 from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.observed import tell_the_same
+from gnomon.storage.packing import PACKING, Packing
 from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
@@ -42,6 +43,7 @@ __all__ = [
     "raw_dataset",
     "reading_store",
     "served_description",
+    "served_reading",
 ]
 
 PROVENANCE = {
@@ -215,8 +217,9 @@ def _laid_out(
         if coordinates:
             named = str(told.variables[captured.name].get("coordinates", "")).split()
             noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
-        attributes = {**told.variables[captured.name], **noted}
-        for served in _Served(repository, captured, planes, time).arrays(attributes, extras=extras):
+        served_values = _Served(repository, captured, planes, time)
+        attributes = {**served_values.attributes(told), **noted}
+        for served in served_values.arrays(attributes, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
@@ -230,24 +233,42 @@ def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Des
 
     A state as it was captured has those that it was captured with.  Several states together have
     those of the one of them that was captured last, and predicted ones those of the last capture
-    that the prediction knew; the packing is that of init then, by which all of them can be read.
-    Times are told in the units of init, where those of now would give the numbers another meaning.
+    that the prediction knew.  Times are told in the units of init, where those of now would give
+    the numbers another meaning.
     """
     state, settings = repository.state, repository.settings
+    found = state.description(_described(repository, planes))
+    together = state.changes and (len(planes) > 1 or is_predicted(planes))
+    if not together and _is_told_alike(found.time, settings.time_attributes):
+        return found
+    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
+
+
+def _described(repository: Repository, planes: tuple[Plane, ...]) -> int:
+    """Return after how many changes of the description planes are served."""
     shadows = {s.id: s.step for s in repository.shadows}
     steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
     known = [step for step in steps if step is not None]
-    number = repository.captured[max(known)].description if known else None
-    found = state.description(number)
-    if state.changes and (len(planes) > 1 or is_predicted(planes)):
-        variables = {
-            v.name: _with(found.variables[v.name], PACKING, v.attributes)
-            for v in settings.variables
-        }
-        found = replace(found, variables=variables)
-    elif _is_told_alike(found.time, settings.time_attributes):
-        return found
-    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
+    if not known:
+        return len(repository.state.changes)
+    return repository.captured[max(known)].description
+
+
+def served_reading(
+    repository: Repository, variable: Variable, planes: tuple[Plane, ...]
+) -> Packing:
+    """Return what the served values of a variable stand for.
+
+    That is what they stood for in the source, so that captured bits are served as they are.  States
+    that were packed in more than one way are served as numbers, float64, in the units of the last.
+    """
+    readings = repository.state.readings(variable.name)
+    last = readings[_described(repository, planes)]
+    captured = repository.captured
+    numbers = {captured[p.step].description for p in planes if p.step is not None}
+    if all(read_alike(readings[number], last) for number in numbers):
+        return last
+    return Packing(np.dtype("<f8"), {}, last.factor, last.shift)
 
 
 def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
@@ -315,30 +336,48 @@ def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any
 
 
 def plane_chunk(
-    captures: CaptureStack, shadow: ShadowStack | None, plane: Plane, index: Index
+    captures: CaptureStack,
+    shadow: ShadowStack | None,
+    plane: Plane,
+    index: Index,
+    into: Packing,
 ) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]]:
     """Return raw values, standard error and provenance of one chunk of a plane.
 
     Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
+
+    Parameters
+    ----------
+    into
+        What raw values are to stand for; see `served_reading`.
     """
     variable = captures.variable
     patch = plane.patches.get((variable.name, index))
     if patch is not None:
-        raw = variable.from_physical(patch.values)
+        raw = into.from_physical(patch.values)
         captured = patch.provenance == PROVENANCE["captured"]
         if plane.step is not None and captured.any():
-            raw = np.where(captured, captures.chunk(plane.step, index), raw)
-        return raw, patch.standard_error, patch.provenance
+            raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
+        return raw, patch.standard_error / abs(into.factor), patch.provenance
     if plane.step is not None:
-        raw = captures.chunk(plane.step, index)
-        error = np.where(np.isnan(variable.to_physical(raw)), np.nan, 0.0)
+        raw = _captured(captures, plane.step, index, into)
+        error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
         return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
     if shadow is None:
         raise NotFound(f"{variable.name} has no prediction at this time")
     values, errors = shadow.chunk(plane.lead, index)
     known = np.isfinite(values)
     provenance = np.where(known, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
-    return variable.from_physical(values), errors, provenance
+    return into.from_physical(values), errors / abs(into.factor), provenance
+
+
+def _captured(
+    captures: CaptureStack, step: int, index: Index, into: Packing
+) -> NDArray[np.generic]:
+    """Return a captured chunk, bit for bit where it stands for what is asked for."""
+    if read_alike(captures.reading(step), into):
+        return captures.chunk(step, index)
+    return into.from_physical(captures.physical(step, index))
 
 
 class _Served:
@@ -352,6 +391,7 @@ class _Served:
         time: str | None,
     ) -> None:
         self.variable = variable
+        self.into = served_reading(repository, variable, planes)
         self.planes = planes
         self.captures = repository.captures(variable.name)
         self.time = time
@@ -362,10 +402,17 @@ class _Served:
             if p.shadow is not None
         }
 
+    def attributes(self, told: Description) -> dict[str, Any]:
+        """Return the attributes of the values, without packing where these are numbers."""
+        attributes = dict(told.variables[self.variable.name])
+        if read_alike(self.into, told.reading(self.variable)):
+            return attributes
+        return {n: v for n, v in attributes.items() if n not in (*PACKING, *RANGE)}
+
     def arrays(self, attributes: dict[str, Any], *, extras: bool) -> list[ServedArray]:
         variable = self.variable
         if not extras:
-            return [self._array(variable.name, 0, variable.numpy_dtype, attributes)]
+            return [self._array(variable.name, 0, self.into.dtype, attributes)]
         names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
         before = str(attributes.get("ancillary_variables", "")).split()
         attributes = {**attributes, "ancillary_variables": " ".join([*before, *names])}
@@ -384,7 +431,7 @@ class _Served:
             # Flags have no units, and what may be wrong with one is that another one is true.
             error = {"units": "1", "long_name": f"probability that {variable.name} is another"}
         return [
-            self._array(variable.name, 0, variable.numpy_dtype, attributes),
+            self._array(variable.name, 0, self.into.dtype, attributes),
             self._array(names[0], 1, np.dtype("<f4"), error | {"_FillValue": np.float32(np.nan)}),
             self._array(names[1], 2, np.dtype("u1"), flags),
         ]
@@ -414,5 +461,5 @@ class _Served:
 
     def _chunk(self, plane: Plane, index: Index, part: int) -> NDArray[Any]:
         shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
-        result: NDArray[Any] = plane_chunk(self.captures, shadow, plane, index)[part]
+        result: NDArray[Any] = plane_chunk(self.captures, shadow, plane, index, self.into)[part]
         return result

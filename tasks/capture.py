@@ -19,9 +19,7 @@ from gnomon.storage.errors import Unreadable
 from gnomon.storage.files import rest
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.grid import Block, Index, cut
-from gnomon.storage.meaning import new_fills
 from gnomon.storage.model import SUSPECT, TRUSTED
-from gnomon.storage.observed import refuse_filled
 from gnomon.storage.repository import Repository
 from gnomon.storage.slab import create_index, create_table
 from gnomon.storage.source import (
@@ -94,7 +92,7 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         _, along = chunk_sizes(_source(repository, plan), variable)
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.
-        told = replace(plan, description={}, notes=())
+        told = replace(plan, descriptions={}, notes=())
         results = mapper(partial(_capture_block, told, variable.name), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in MEASURED}
@@ -107,9 +105,8 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         if unread:
             continue  # look what else is damaged, so that all of it is left out at once
         columns |= _repeated(repository, plan, variable.name, rows[variable.name])
-        columns["metadata_changed"] = np.full(
-            (steps, *grid.counts), variable.name in plan.metadata_changed
-        )
+        columns["metadata_changed"] = np.zeros((steps, *grid.counts), bool)
+        columns["metadata_changed"][list(plan.metadata_changed.get(variable.name, ()))] = True
         columns["revised"] = revised_chunks(repository, plan, variable.name, rows[variable.name])
         columns["replayed"] |= copied_chunks(
             repository, plan, variable.name, rows, columns["revised"]
@@ -134,7 +131,7 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
     """
     dataset = _source(repository, plan)
     refuse_redescribed(repository, plan, dataset)
-    for name, entry in plan.description.get("fixed", {}).items():
+    for name, entry in plan.descriptions.get(0, {}).get("fixed", {}).items():
         if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
             continue
         batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
@@ -225,8 +222,6 @@ def _capture_block(
     table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
     dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
-    now = dataset.variables[name].attrs
-    fills = new_fills(variable.attributes, now, variable.numpy_dtype)
     unread: dict[int, str] = {}
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
         positions = None if plan.positions is None else [plan.positions[k] for k in span]
@@ -237,7 +232,6 @@ def _capture_block(
             unread |= dict.fromkeys(span, str(error))
         if unread:
             continue
-        refuse_filled(variable, fills, states)
         for j, k in enumerate(span):
             raw = states[j, ...]
             for unit in units:
@@ -315,6 +309,8 @@ def commit_capture(
         "variables": variables,
         "report": report,
     }
-    if plan.description:
-        body["description"] = plan.description
+    if 0 in plan.descriptions:
+        body["description"] = plan.descriptions[0]
+    if later := {str(k): change for k, change in plan.descriptions.items() if k}:
+        body["descriptions"] = later
     return repository.commit("capture", body, committed_at, batch, work)

@@ -1,6 +1,6 @@
 """Compare: what differs between two captured states, and where."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -13,8 +13,10 @@ from gnomon.storage.captures import CaptureStack
 from gnomon.storage.description import Description, exact, same_entry
 from gnomon.storage.encoding import DIGEST
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.meaning import read_alike
 from gnomon.storage.noted import shown
 from gnomon.storage.packing import Packing
+from gnomon.storage.readings import is_close
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native
 
@@ -22,7 +24,6 @@ __all__ = ["Difference", "compare"]
 
 
 Pair = tuple[str | None, str | None]
-Reading = Callable[[NDArray[np.generic]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Difference:
     cells: int
     """Cells of a state."""
     changed_cells: int
-    """Those that differ in any bit."""
+    """Those that differ in any bit; of two packings, by more than these round."""
     missing: int
     """Cells that have a number in the first only."""
     appeared: int
@@ -63,8 +64,8 @@ class Difference:
 def compare(repository: Repository, first: int, second: int) -> tuple[Difference, ...]:
     """Return the difference of every variable between two captures of one era, by number.
 
-    Only chunks whose digests differ are read.  Fixed variables, the time coordinate and the dataset
-    follow, where they differ.
+    Only chunks whose digests differ are read, unless the states are packed in two ways.  Fixed
+    variables, the time coordinate and the dataset follow, where they differ.
 
     Raises
     ------
@@ -138,10 +139,13 @@ def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | N
         values[1].dtype,
     )
     if alike:
-        physical = [
-            Packing(v.dtype, of.attrs).to_physical for v, of in zip(values, there, strict=True)
-        ]
-        tally.add((values[0], physical[0]), (values[1], physical[1]), [0] * there[0].ndim)
+        differs = _bits(values[0]) != _bits(values[1])
+        if differs.any():  # or its attributes alone have changed
+            one, other = (
+                Packing(v.dtype, of.attrs).to_physical(v)
+                for v, of in zip(values, there, strict=True)
+            )
+            tally.add(one, other, differs, [0] * there[0].ndim)
     else:
         tally.cells = max(v.size for v in values)
     chunks = ("/".join("0" * there[0].ndim),) if tally.cells else ()
@@ -154,12 +158,21 @@ def _compare(
 ) -> Difference:
     variable = stack.variable
     rows = stack.rows(first)[..., DIGEST], stack.rows(second)[..., DIGEST]
-    changed = [tuple(map(int, i)) for i in np.argwhere((rows[0] != rows[1]).any(axis=-1))]
+    readings = stack.reading(first), stack.reading(second)
+    alike = read_alike(*readings)
+    changed = []
     tally = _Tally(len(variable.dims))
-    for index in changed:
+    for index in variable.grid.indices():
+        if alike and np.array_equal(rows[0][index], rows[1][index]):
+            continue
         start = [s.start for s in variable.grid.cells(index)]
         one, other = stack.chunk(first, index), stack.chunk(second, index)
-        tally.add((one, variable.to_physical), (other, variable.to_physical), start)
+        # Packed otherwise, other bits may be the same numbers, and the same bits others.
+        numbers = readings[0].to_physical(one), readings[1].to_physical(other)
+        differs = _bits(one) != _bits(other) if alike else ~is_close(*numbers, *readings)
+        if differs.any():
+            changed.append(index)
+            tally.add(*numbers, differs, start)
     chunks = tuple("/".join(map(str, index)) for index in changed)
     cells = int(np.prod(variable.shape))
     return _difference(
@@ -214,23 +227,17 @@ class _Tally:
 
     def add(
         self,
-        one: tuple[NDArray[np.generic], Reading],
-        other: tuple[NDArray[np.generic], Reading],
+        a: NDArray[np.float64],
+        b: NDArray[np.float64],
+        differs: NDArray[np.bool_],
         start: list[int],
     ) -> None:
-        """Add a chunk: raw values of both, and what makes numbers of them."""
-        (first, first_numbers), (second, second_numbers) = one, other
-        differs = _bits(first) != _bits(second)
-        if not differs.any():  # of a fixed variable, whose attributes alone have changed
-            return
+        """Add a chunk: the numbers of both, NaN where they are missing, and where they differ."""
         self.cells += int(differs.sum())
         for axis, places in enumerate(np.argwhere(differs).T):  # none without dimensions
             low, high = self.extent[axis]
             at = places + start[axis]
             self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
-        if first.dtype.kind not in "biuf" or first.dtype.itemsize > 8:
-            return
-        a, b = first_numbers(first), second_numbers(second)
         known = np.isfinite(a), np.isfinite(b)
         self.missing += int((known[0] & ~known[1]).sum())
         self.appeared += int((known[1] & ~known[0]).sum())

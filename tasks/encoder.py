@@ -13,7 +13,9 @@ from gnomon.storage.captures import CaptureStack
 from gnomon.storage.encoding import EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
+from gnomon.storage.meaning import read_alike
 from gnomon.storage.model import TRUSTED, Variable
+from gnomon.storage.readings import is_close
 from gnomon.storage.repository import Repository
 from gnomon.tasks import replacements
 from gnomon.tasks.expectation import Expectation
@@ -69,7 +71,7 @@ class ChunkEncoder:
         encoded = encode_unit(self.variable.name, step, against)
         found: dict[Index, dict[str, float]] = {}
         for (index, _), one in zip(chunks, encoded, strict=True):
-            if one.is_unchanged and base is not None and base < self.first:
+            if one.is_unchanged and base is not None and self._is_read_as(base, k):
                 before = self._as_before(base, index)
                 if before is not None:
                     found[index] = before
@@ -89,6 +91,12 @@ class ChunkEncoder:
             pass_over(error, self.plan.url, self.variable.name, base)
             return None
 
+    def _is_read_as(self, base: int, k: int) -> bool:
+        """Tell whether the same bits are the same numbers as in an earlier capture."""
+        if base >= self.first:
+            return False
+        return read_alike(self.captures.reading(base), self.plan.readings[self.variable.name][k])
+
     def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
         """Return the statistics of a chunk that is what it was; None if they must be measured."""
         if index in self.trusted or self.captures.status_of(base, index) != TRUSTED:
@@ -106,7 +114,8 @@ class ChunkEncoder:
         self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
     ) -> dict[Index, dict[str, float]]:
         instant, variable = self.plan.instants[k], self.variable
-        values = {index: variable.to_physical(raw) for index, raw in chunks}
+        reading = self.plan.readings[variable.name][k]
+        values = {index: reading.to_physical(raw) for index, raw in chunks}
         departures: dict[Index, dict[str, float]] = {}
         if self.expectation is not None and self.plan.revises[k] is None:
             departures = self.expectation.meet(instant, values)
@@ -114,7 +123,7 @@ class ChunkEncoder:
         for index, physical in values.items():
             before = self._trusted(index, instant)
             found = chunk_statistics(
-                physical, before, variable.bounds(), categorical=variable.categorical
+                physical, before, reading.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
             found |= self._revision(k, index, physical, before)
@@ -135,6 +144,14 @@ class ChunkEncoder:
         trusted = last_trusted(self.captures, index, self.versions.get(k, []))
         if trusted is None:
             return {}
+        reading, other = (
+            self.plan.readings[self.variable.name][k],
+            self.captures.reading(trusted[0]),
+        )
+        if not read_alike(reading, other):  # by as much as the packings round nothing has changed
+            physical = np.where(
+                is_close(physical, trusted[1], reading, other), trusted[1], physical
+            )
         gained = np.isnan(trusted[1]) & ~np.isnan(physical)
         if gained.any() and self._never_had(k, index, gained):
             return dict.fromkeys(replacements.COLUMNS, 0.0)

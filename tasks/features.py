@@ -257,7 +257,7 @@ def _has_values(captures: CaptureStack, step: int, index: Index) -> bool:
     if step < captures.variable.since:
         return False
     try:
-        return bool(np.isfinite(captures.variable.to_physical(captures.chunk(step, index))).any())
+        return bool(np.isfinite(captures.physical(step, index)).any())
     except Integrity:
         return False  # as it is sampled, this is told
 

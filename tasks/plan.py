@@ -16,6 +16,7 @@ from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.files import source_notes
 from gnomon.storage.model import CapturedStep, Settings, SourceSpec
 from gnomon.storage.observed import Observed, check_source, observe
+from gnomon.storage.packing import Packing
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import open_source, pinned
 from gnomon.storage.timeaxis import read_axis
@@ -32,7 +33,7 @@ MAX_ROWS = 2**19
 """Index rows of one commit, steps times chunks, at most, unless one step has more."""
 
 
-_UNSEEN = Observed(Change(), (), ())
+_UNSEEN = Observed({}, (), {})
 """Of a source of which nothing is captured."""
 
 
@@ -60,12 +61,15 @@ class CapturePlan:
     """How many are older than the newest capture."""
     remaining: int
     """New times that are left for the next commit."""
-    metadata_changed: tuple[str, ...]
-    """Variables whose values mean something else than at init, or than a person has accepted."""
+    metadata_changed: Mapping[str, tuple[int, ...]]
+    """Per variable, the new states in which its values mean something else than at init, or than a
+    person has accepted."""
     notes: tuple[str, ...]
     """What the source has changed of its attributes and fixed variables since the last capture."""
-    description: dict[str, Any]
-    """That change as JSON, to be kept with the captures; empty where nothing has changed."""
+    descriptions: Mapping[int, dict[str, Any]]
+    """Those changes as JSON, to be kept with the captures, by the first new state with each."""
+    readings: Mapping[str, tuple[Packing, ...]]
+    """Per variable, how the raw values of each new state stand for numbers."""
     source: SourceSpec
     """The source, pinned to the version that it has now, where it keeps versions."""
     read_at: str = ""
@@ -148,7 +152,7 @@ def _plan_state(repository: Repository, dataset: xr.Dataset, now: int | None) ->
     if not times and not _is_unfinished(repository):
         return None
     folder = fresh_id(len(repository.records))
-    observed = observe(dataset, repository.state, folder)
+    observed = observe(dataset, repository, folder)
     plan = _plan(repository, dict.fromkeys(times, -1), {}, folder, observed)
     told = _times_told(dataset, repository.settings.calendar, times)
     return replace(plan, positions=None, notes=(*plan.notes, *told))
@@ -193,7 +197,8 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
     if not (places or told or ended or twice or chosen.empty.size or chosen.never.size):
         return None
     folder = fresh_id(len(repository.records))
-    observed = observe(dataset, repository.state, folder) if places else _UNSEEN
+    positions = [places[instant] for instant in sorted(places)]
+    observed = observe(dataset, repository, folder, positions) if places else _UNSEEN
     plan = _plan(repository, places, again, folder, observed)
     raw = b""
     if places:
@@ -298,7 +303,8 @@ def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Da
         It describes itself otherwise: plan again.
     """
     check_source(dataset, repository.frame, repository.settings)
-    if observe(dataset, repository.state, plan.id).change.to_json() != plan.description:
+    changes = observe(dataset, repository, plan.id, plan.positions).changes
+    if {k: change.to_json() for k, change in changes.items()} != plan.descriptions:
         raise Moved(
             "the source changed its attributes while it was read; nothing of it was kept, run "
             "again when its writer is done"
@@ -329,9 +335,22 @@ def _plan(
         remaining=0,
         metadata_changed=observed.doubted,
         notes=observed.notes,
-        description=observed.change.to_json(),
+        descriptions={k: change.to_json() for k, change in observed.changes.items()},
+        readings=_readings(repository, len(times), observed.changes),
         source=repository.settings.source,
     )
+
+
+def _readings(
+    repository: Repository, count: int, changes: Mapping[int, Change]
+) -> dict[str, tuple[Packing, ...]]:
+    """Return how each new state is read, by variable."""
+    described = np.cumsum([k in changes for k in range(count)], dtype=int)
+    now = repository.state.description()
+    found = [now, *(now := change.after(now) for change in changes.values())]
+    return {
+        v.name: tuple(found[d].reading(v) for d in described) for v in repository.settings.variables
+    }
 
 
 def _bases(

@@ -14,7 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Unreadable
+from gnomon.storage.files import read_numbers
 from gnomon.storage.grid import Grid
+from gnomon.storage.meaning import reading
 from gnomon.storage.model import Settings, Variable
 from gnomon.storage.objects import objects_of
 from gnomon.storage.source import chunk_sizes, read_states
@@ -83,8 +85,10 @@ def has_values(
     Read is chunk after chunk of the source, of the steps of which none was found yet.
     """
 
-    def is_value(variable: Variable, states: NDArray[np.generic]) -> NDArray[np.bool_]:
-        return ~np.isnan(variable.to_physical(states))
+    def is_value(
+        variable: Variable, taken: list[int], states: NDArray[np.generic]
+    ) -> NDArray[np.bool_]:
+        return ~np.isnan(read_numbers(dataset, variable, taken, states))
 
     return _have(dataset, settings, positions, is_value)
 
@@ -93,7 +97,7 @@ def _have(
     dataset: xr.Dataset,
     settings: Settings,
     positions: NDArray[np.intp],
-    is_it: Callable[[Variable, NDArray[np.generic]], NDArray[np.bool_]],
+    is_it: Callable[[Variable, list[int], NDArray[np.generic]], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:
     """Tell which steps have a cell, of a variable that is forecast, that is what is looked for."""
     there = np.zeros(positions.shape, bool)
@@ -107,12 +111,15 @@ def _have(
                 return there
             wanted = [int(k) for k in positions[left]]
             for span in spans(wanted, steps, block, variable.numpy_dtype.itemsize):
+                taken = [wanted[k] for k in span]
                 try:
-                    states = read_states(dataset, variable, [wanted[k] for k in span], block.cells)
+                    states = read_states(dataset, variable, taken, block.cells)
                 except Unreadable:  # damage is no absence; the capture will tell of it
                     there[left[span]] = True
                     continue
-                there[left[span]] = is_it(variable, states).reshape(len(span), -1).any(axis=1)
+                there[left[span]] = (
+                    is_it(variable, taken, states).reshape(len(span), -1).any(axis=1)
+                )
     return there
 
 
@@ -132,7 +139,8 @@ def _is_beyond(
     if not positions.size or len(there) < len(variables):
         return beyond
     fills = {v.name: o.fill.astype(v.numpy_dtype) for v, o in zip(variables, there, strict=True)}
-    if all(np.isnan(v.to_physical(fills[v.name])).all() for v in variables):
+    packings = {v.name: reading(v.numpy_dtype, dataset.variables[v.name].attrs) for v in variables}
+    if all(np.isnan(packings[name].to_physical(fill)).all() for name, fill in fills.items()):
         return beyond
     last = int(positions.max())
     if any(o.steps == 1 and o.written({last}) for o in there):
@@ -149,7 +157,9 @@ def _is_beyond(
     looked_at = np.flatnonzero((positions >= begin) & ~beyond)
     if looked_at.size:  # an object of several steps may have been written for the first of them
 
-        def is_written(variable: Variable, states: NDArray[np.generic]) -> NDArray[np.bool_]:
+        def is_written(
+            variable: Variable, _taken: list[int], states: NDArray[np.generic]
+        ) -> NDArray[np.bool_]:
             return np.asarray(states != fills[variable.name])
 
         written = _have(dataset, settings, positions[looked_at], is_written)

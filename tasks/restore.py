@@ -31,7 +31,7 @@ from gnomon.storage.source import native
 from gnomon.storage.timeforms import NATIVE
 from gnomon.storage.times import format_instant
 from gnomon.storage.userpath import blame, check_output
-from gnomon.storage.view import Plane, plane_chunk, raw_dataset
+from gnomon.storage.view import Plane, plane_chunk, raw_dataset, served_reading
 from gnomon.tasks.choice import choose, select
 from gnomon.tasks.partial import in_the_making
 from gnomon.tasks.points import RestorePoint, heal_point
@@ -342,14 +342,15 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     if job.plane.shadow is not None:
         shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
     shape = tuple(s.stop - s.start for s in job.block.cells)
-    types = (variable.numpy_dtype, np.dtype("<f4"), np.dtype("u1"))
+    into = served_reading(repository, variable, (job.plane,))
+    types = (into.dtype, np.dtype("<f4"), np.dtype("u1"))
     fields = [np.empty(shape, dtype) for dtype in types[: len(job.parts)]]
     for index, _, cells in variable.grid.inner(job.block):
         where: tuple[Any, ...] = (..., *cells)
         if len(fields) == 1 and job.plane.step is not None and not job.plane.patches:
             fields[0][where] = captures.chunk(job.plane.step, index)
             continue
-        made = plane_chunk(captures, shadow, job.plane, index)
+        made = plane_chunk(captures, shadow, job.plane, index, into)
         for field, values in zip(fields, made, strict=False):
             field[where] = values
     return variable, captures, fields

@@ -6,6 +6,7 @@ or files in the source were written after they were read, and at a few drawn by 
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from math import inf, prod
@@ -14,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
+from gnomon.storage.captures import CaptureStack
 from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
-from gnomon.storage.errors import Moved, Unreadable
+from gnomon.storage.errors import Integrity, Moved, Unreadable
 from gnomon.storage.files import rest, written_at
-from gnomon.storage.grid import Block, cut
+from gnomon.storage.grid import Block, Index, cut
+from gnomon.storage.meaning import read_alike
 from gnomon.storage.model import CapturedStep, Variable
 from gnomon.storage.objects import objects_of
+from gnomon.storage.packing import Packing
+from gnomon.storage.readings import is_close
+from gnomon.storage.repacked import readings_at
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import (
     chunk_sizes,
@@ -32,7 +38,7 @@ from gnomon.storage.source import (
 from gnomon.storage.unchanged import check_unchanged
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.sighting import Sighting, sight
-from gnomon.tasks.trusted import readable_rows
+from gnomon.tasks.trusted import pass_over, readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["find_repeats", "find_revisions"]
@@ -218,6 +224,7 @@ def _changed_in_block(
     dataset = shared_source(repository.settings.source, run, repository.memory)
     steps, _ = chunk_sizes(dataset, variable)
     places = sorted(by_place)
+    readings = readings_at(repository, dataset, variable, places)
     for span in spans(places, steps, block, variable.numpy_dtype.itemsize):
         try:
             states = read_states(dataset, variable, [places[k] for k in span], block.cells)
@@ -225,15 +232,35 @@ def _changed_in_block(
             unread.append(str(error))
             continue
         for j, k in enumerate(span):
-            digests = {
-                index: digest(name, index, cut(states[j, ...], cells))
-                for index, _, cells in variable.grid.inner(block)
+            chunks = {
+                index: cut(states[j, ...], cells) for index, _, cells in variable.grid.inner(block)
             }
+            digests = {index: digest(name, index, raw) for index, raw in chunks.items()}
+            now = readings[places[k]]
             for step in by_place[places[k]]:
                 rows = readable_rows(captures, step)
-                if rows is not None and any(
-                    rows[index][DIGEST].tobytes() != found for index, found in digests.items()
-                ):
+                if rows is None:
+                    continue
+                if not read_alike(now, captures.reading(step)):
+                    differs = _are_other_numbers(captures, step, now, chunks)
+                else:
+                    differs = any(rows[i][DIGEST].tobytes() != d for i, d in digests.items())
+                if differs:
                     changed.add((step, places[k]))
     rest(dataset)
     return changed, unread
+
+
+def _are_other_numbers(
+    captures: CaptureStack, step: int, now: Packing, chunks: Mapping[Index, NDArray[np.generic]]
+) -> bool:
+    """Tell whether chunks of the source, packed otherwise than they were captured, have changed."""
+    for index, raw in chunks.items():
+        try:
+            before = captures.physical(step, index)
+        except Integrity as error:
+            pass_over(error, captures.location.url, captures.variable.name, step)
+            continue
+        if not is_close(before, now.to_physical(raw), captures.reading(step), now).all():
+            return True
+    return False

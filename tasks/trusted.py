@@ -47,7 +47,7 @@ def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[n
     try:
         if captures.status_of(step, index) != TRUSTED:
             return None
-        return captures.variable.to_physical(captures.chunk(step, index))
+        return captures.physical(step, index)
     except Integrity as error:
         pass_over(error, captures.location.url, captures.variable.name, step)
         return None

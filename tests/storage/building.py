@@ -232,7 +232,7 @@ def store_stack(
             steps.append(CapturedStep(first + k, (first + k) * HOUR, batch.id, k, 0, WHEN))
         root = create_index(batch, f"{path}/index", rows, COLUMNS)
         slabs[batch.id] = {variable.name: root}
-    return CaptureStack(location, variable, tuple(steps), slabs)
+    return CaptureStack(location, variable, tuple(steps), slabs, (variable.packing,))
 
 
 def planes_of(repository: Repository) -> tuple[Plane, ...]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.meaning import changed_meaning, new_fills, repacked, same_value
-from gnomon.storage.units import same_units
+from gnomon.storage.meaning import changed_meaning, read_alike, reading, same_value
+from gnomon.storage.units import conversion, same_units
 
 SAME = [
     ("degC", "celsius"),
@@ -115,34 +115,77 @@ def test_what_changes_the_meaning_of_values(
 
 
 PACKED = [
-    ("i2", {"scale_factor": 0.01}, {"scale_factor": np.float32(0.01)}, ()),
-    ("i2", {"scale_factor": 0.01}, {"scale_factor": 0.02}, ("scale_factor",)),
-    ("i2", {}, {"scale_factor": 1, "add_offset": 0.0, "_Unsigned": "false"}, ()),
-    ("i2", {}, {"_Unsigned": "true"}, ("_Unsigned",)),
-    ("i2", {"_FillValue": -1}, {"missing_value": np.int16(-1)}, ()),
-    ("i2", {"_FillValue": -1}, {"_FillValue": -2}, ("_FillValue",)),
-    ("i2", {"_FillValue": -1}, {}, ("_FillValue",)),
-    ("i2", {}, {"_FillValue": -1}, ()),
-    ("f4", {"_FillValue": np.float32(np.nan)}, {}, ()),
-    ("f4", {"_FillValue": np.float32(1e20)}, {"_FillValue": 1e20}, ()),
-    ("f4", {}, {"scale_factor": "no number"}, ("scale_factor",)),
-    ("O", {"_FillValue": ""}, {"_FillValue": "x"}, ("_FillValue",)),
+    ("i2", {"scale_factor": 0.01}, {"scale_factor": np.float32(0.01)}, True),
+    ("i2", {"scale_factor": 0.01}, {"scale_factor": 0.02}, False),
+    ("i2", {"add_offset": 1}, {"add_offset": 1.5}, False),
+    ("i2", {}, {"scale_factor": 1, "add_offset": 0.0, "_Unsigned": "false"}, True),
+    ("i2", {}, {"_Unsigned": "true"}, False),
+    ("u2", {}, {"_Unsigned": "true"}, True),
+    ("i2", {"_FillValue": -1}, {"missing_value": np.int16(-1)}, True),
+    ("i2", {"_FillValue": -1}, {"_FillValue": -2}, False),
+    ("i2", {"_FillValue": -1}, {}, False),
+    ("i2", {"_FillValue": [-1, -2]}, {"_FillValue": -2, "missing_value": -1}, True),
+    ("f4", {"_FillValue": np.float32(np.nan)}, {}, True),
+    ("f4", {"_FillValue": np.float32(1e20)}, {"_FillValue": 1e20}, True),
+    ("O", {"_FillValue": ""}, {"_FillValue": "x"}, True),
 ]
 
 
-@pytest.mark.parametrize(("dtype", "before", "now", "names"), PACKED)
+@pytest.mark.parametrize(("dtype", "first", "second", "alike"), PACKED)
 def test_what_makes_other_numbers_of_raw_values(
-    dtype: str, before: dict[str, Any], now: dict[str, Any], names: tuple[str, ...]
+    dtype: str, first: dict[str, Any], second: dict[str, Any], alike: bool
 ) -> None:
-    found = repacked(before, now, np.dtype(dtype))
-    if names == ("_FillValue",):
-        assert found
-    else:
-        assert found == names
+    packings = [reading(np.dtype(dtype), attributes) for attributes in (first, second)]
+    assert read_alike(*packings) == read_alike(*reversed(packings)) == alike
 
 
-def test_new_fill_values_are_those_that_were_numbers() -> None:
-    now = {"_FillValue": -1, "missing_value": [-2, -1]}
-    assert new_fills({"_FillValue": -1}, now, np.dtype("i2")).tolist() == [-2]
-    nan = {"_FillValue": np.float32(np.nan)}
-    assert new_fills({}, nan, np.dtype("f4")).size == 0
+def test_numbers_are_read_in_the_units_of_init() -> None:
+    packing = reading(np.dtype("i2"), {"scale_factor": 0.5, "valid_max": 40}, (1.0, 273.15))
+    raw = np.array([0, 40], "i2")
+    assert packing.to_physical(raw).tolist() == [273.15, 293.15]
+    assert packing.bounds() == (None, 293.15)
+    assert packing.from_physical(packing.to_physical(raw)).tolist() == raw.tolist()
+    assert not read_alike(packing, reading(np.dtype("i2"), {"scale_factor": 0.5}))
+
+
+CONVERTED = [
+    ("hPa", "Pa", (100.0, 0.0)),
+    ("degC", "K", (1.0, 273.15)),
+    ("Degrees_Celsius", "kelvin", (1.0, 273.15)),
+    ("degF", "degC", (1 / 1.8, -32 / 1.8)),
+    ("%", "1", (0.01, 0.0)),
+    ("kg m**-2 s**-1", "g m-2 s-1", (1000.0, 0.0)),
+    ("m/s", "km h-1", (3.6, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("units", "to", "line"), CONVERTED)
+def test_units_of_one_quantity_are_converted(
+    units: str, to: str, line: tuple[float, float]
+) -> None:
+    assert conversion(units, to) == pytest.approx(line, rel=1e-14)
+    back = conversion(to, units)
+    assert back is not None
+    assert line[0] * back[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("units", "to"),
+    [
+        ("m", "s"),
+        ("K", ""),
+        ("furlongs of old", "m"),
+        ("dBZ", "mm6 m-3"),
+        ("mm6 m-3", "dBZ"),
+        ("days since 2000-01-01", "hours since 2000-01-01"),
+        ("", "psu"),
+    ],
+)
+def test_units_between_which_no_line_leads_are_not_converted(units: str, to: str) -> None:
+    assert conversion(units, to) is None
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_has_a_conversion_or_none(first: str, second: str) -> None:
+    line = conversion(first, second)
+    assert line is None or (line[0] != 0 and np.isfinite(line).all())

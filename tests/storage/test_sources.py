@@ -223,8 +223,9 @@ CHANGES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "variable": lambda d: d.drop_vars("t"),
     "dims": lambda d: d.assign(t=d["t"].rename(y="x", x="y").isel(x=slice(6))),
     "type": lambda d: d.assign(t=d["t"].astype("f8")),
-    "scale": lambda d: d.assign(p=d["p"].assign_attrs(scale_factor=0.5)),
-    "fill": lambda d: d.assign(p=d["p"].assign_attrs(_FillValue=0)),
+    "scale of 0": lambda d: d.assign(p=d["p"].assign_attrs(scale_factor=0.0)),
+    "no scale": lambda d: d.assign(p=d["p"].assign_attrs(scale_factor="small")),
+    "no offset": lambda d: d.assign(p=d["p"].assign_attrs(add_offset=np.nan)),
     "axis": lambda d: d.assign(t=d["t"].transpose("y", "time", "x")),
     "no time": lambda d: d.assign(t=d["t"].isel(time=0, drop=True)),
 }

@@ -122,12 +122,12 @@ def test_each_state_is_given_back_as_it_was_captured(what: str, tmp_path: Path) 
     made = captured(tmp_path / "r", source)
     second = put(source, 4, REMARKS[what])
     plan = planned(made)
-    assert plan.metadata_changed == ()
+    assert not plan.metadata_changed
     assert len(plan.notes) == 1
     made = capture_new(made)
     put(source, 5, REMARKS[what])
     plan = planned(made)
-    assert (plan.notes, plan.description) == ((), {})
+    assert (plan.notes, plan.descriptions) == ((), {})
     third = put(source, 6)  # and back
     assert len(planned(made).notes) == 1
     made = capture_new(made)
@@ -163,30 +163,38 @@ def test_a_prediction_has_the_attributes_of_its_last_capture(tmp_path: Path) -> 
     shadow = made.shadows[-1]
     found = raw_dataset(made, (Plane(shadow.instants[0], shadow=shadow.id, lead=1),))
     assert found["t"].attrs["comment"] == "v2"
-    # What is predicted was packed as at init, whatever the type of the scale since.
-    assert type(found["p"].attrs["scale_factor"]) is float
+    assert found["p"].attrs["scale_factor"] == np.float32(0.02)
 
 
-def test_states_of_two_fill_values_are_read_by_that_of_init(tmp_path: Path) -> None:
+def test_states_of_two_fill_values_are_each_read_by_their_own(tmp_path: Path) -> None:
     source = tmp_path / "s.zarr"
+    whole = put(source, 4)
     put(source, 2)
     made = captured(tmp_path / "r", source)
-    put(source, 4, of("wet", _FillValue=np.uint8(255)))
+    put(source, 4, of("wet", _FillValue=np.uint8(1)))
     made = capture_new(made)
-    assert "_FillValue" not in history(made)["wet"].attrs
-    assert state(made, 3)["wet"].attrs["_FillValue"] == 255
+    expected = whole["wet"].values.astype("f8")
+    assert (expected == 1).any(axis=(1, 2)).all()
+    expected[2:][expected[2:] == 1] = np.nan
+    together = history(made)["wet"]
+    assert "_FillValue" not in together.attrs
+    np.testing.assert_array_equal(together.values, expected)
+    for step in range(4):
+        alone = state(made, step)["wet"]
+        assert alone.attrs.get("_FillValue") == (None if step < 2 else 1)
+        np.testing.assert_array_equal(alone.values[0], whole["wet"].values[step])
 
 
-def test_a_value_that_became_a_fill_value_is_refused(tmp_path: Path) -> None:
+def test_a_value_that_became_a_fill_value_is_a_finding(tmp_path: Path) -> None:
+    """As it was a number in a captured state, which the source still has."""
     source = tmp_path / "s.zarr"
     put(source, 2)
     made = captured(tmp_path / "r", source)
     put(source, 4, of("wet", _FillValue=np.uint8(1)))
-    with pytest.raises(InvalidInput, match=r"wet holds .* cells of 1.*--new-era"):
-        capture_new(made)
-    assert len(reopened(tmp_path / "r").captured) == 2
-    made = capture_new(begin_era(made, WHEN))
-    assert len(made.captured) == 4
+    assert planned(made).metadata_changed == {"wet": (0, 1)}
+    made = capture_new(made)
+    put(source, 5, of("wet", _FillValue=np.uint8(1)))
+    assert planned(made).metadata_changed == {"wet": (0,)}
 
 
 MOVED: dict[str, Change] = {
@@ -252,26 +260,26 @@ def test_another_meaning_is_a_finding_until_it_is_accepted(what: str, tmp_path: 
     for steps in (3, 4):
         put(source, steps, change)
         plan = planned(made)
-        assert plan.metadata_changed == names
+        assert plan.metadata_changed == dict.fromkeys(names, (0,))
         assert len(plan.notes) == (len(names) if steps == 3 else 0)
         suspect = {(n, 0, i) for n in names for i in made.settings.variable(n).grid.indices()}
         made = commit_capture(
             made, capture(made, plan, serial), suspect, report={}, committed_at=WHEN
         )
     put(source, 5, change)
-    assert planned(made).metadata_changed == names
+    assert tuple(planned(made).metadata_changed) == names
     for name in names:
         index = (0,) * len(made.settings.variable(name).dims)
         chunk = {"variable": name, "step": 3, "chunk": list(index), "status": 0}
         body = {"chunks": [chunk], "reason": "accepted", "judged_by": "person"}
         made = made.commit("verdict", body, WHEN)
     for repository in (made, reopened(tmp_path / "r")):
-        assert planned(repository).metadata_changed == ()
+        assert not planned(repository).metadata_changed
     put(source, 5)
-    assert planned(made).metadata_changed == names  # back again is a change too
+    assert tuple(planned(made).metadata_changed) == names  # back again is a change too
     put(source, 5, change)
     again = {**body, "chunks": [{**chunk, "status": 1}]}
-    assert planned(made.commit("verdict", again, WHEN)).metadata_changed == names[-1:]
+    assert tuple(planned(made.commit("verdict", again, WHEN)).metadata_changed) == names[-1:]
 
 
 def test_units_and_ranges_that_were_accepted_are_in_force(tmp_path: Path) -> None:
@@ -439,7 +447,7 @@ def test_a_record_that_describes_nonsense_is_refused(tmp_path: Path) -> None:
     put(source, 3, of("t", comment="x"))
     plan = planned(made)
     found = capture(made, plan, serial)
-    broken = replace(found, plan=replace(plan, description={"variables": {"no such": {}}}))
+    broken = replace(found, plan=replace(plan, descriptions={0: {"variables": {"no such": {}}}}))
     with pytest.raises(InvalidInput, match="nothing was committed"):
         commit_capture(made, broken, set(), report={}, committed_at=WHEN)
 

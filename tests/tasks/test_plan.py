@@ -160,7 +160,7 @@ def test_changed_attributes_are_told(
     sources.overwrite("s.zarr", data)
     plan = plan_capture(made)
     assert plan is not None
-    assert plan.metadata_changed == doubted
+    assert tuple(plan.metadata_changed) == doubted
     assert len(plan.notes) == 1
 
 

@@ -1,0 +1,174 @@
+"""Repacked: a source whose values are to be read otherwise than those that were captured.
+
+A store is encoded anew with another scale, or in other units; a field that is overwritten is packed
+by its extremes each time.  The numbers go on, or they do not: where a captured state is still in
+the source, the two are compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.description import Description
+from gnomon.storage.errors import GnomonError
+from gnomon.storage.files import is_many, told_at
+from gnomon.storage.meaning import IDENTITY, is_scaled_alike, read_alike, reading
+from gnomon.storage.model import Variable
+from gnomon.storage.packing import Packing
+from gnomon.storage.readings import is_close
+from gnomon.storage.repository import Repository
+from gnomon.storage.source import read_state
+from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.units import conversion, same_units
+
+__all__ = ["Repacking", "is_read_anew", "judge_repacked", "readings_at"]
+
+Line = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Repacking:
+    """What another packing, or other units, are to the numbers of a variable."""
+
+    conversion: Line
+    """Factor and shift to the units of init."""
+    is_alike: bool
+    """Whether the numbers mean what they meant."""
+
+
+def readings_at(
+    repository: Repository, dataset: xr.Dataset, variable: Variable, positions: list[int]
+) -> dict[int, Packing]:
+    """Return by position in an append source how it is to be read there, by what is known of it."""
+    found: dict[str, Packing] = {}
+    result = {}
+    for position in positions:
+        attributes = told_at(dataset, variable.name, position)
+        key = repr(sorted(attributes.items()))
+        if key not in found:
+            line = _conversion(repository, variable.name, attributes)
+            found[key] = reading(variable.numpy_dtype, attributes, line)
+        result[position] = found[key]
+    return result
+
+
+def is_read_anew(variable: Variable, accepted: Description, attributes: Mapping[str, Any]) -> bool:
+    """Tell whether attributes make other numbers of raw values than those that were accepted."""
+    before = accepted.variables[variable.name]
+    first, second = (reading(variable.numpy_dtype, told) for told in (before, attributes))
+    return not (read_alike(first, second) and _same_units(before, attributes))
+
+
+def judge_repacked(
+    repository: Repository,
+    dataset: xr.Dataset,
+    variable: Variable,
+    accepted: Description,
+    attributes: Mapping[str, Any],
+) -> Repacking:
+    """Return what it is to a variable that it is read anew.
+
+    Parameters
+    ----------
+    accepted
+        By which it was last known to mean what it means.
+    attributes
+        Of the variable now.
+    """
+    state, name = repository.state, variable.name
+    before, line = accepted.variables[name], _conversion(repository, name, attributes)
+    now, known = reading(variable.numpy_dtype, attributes, line), accepted.reading(variable)
+    same_units_still = _same_units(before, attributes)
+    is_scaled = is_scaled_alike(known, now)
+    is_convertible = same_units_still or conversion(*map(_units, (attributes, before))) is not None
+    compared = _compare(repository, dataset, variable, known, now)
+    if compared is None:
+        adds_fills = is_scaled and set(known.fills().tolist()) <= set(now.fills().tolist())
+        is_usual = not state.captured or state.varies(name)
+        return Repacking(line, is_convertible and (adds_fills or is_usual))
+    same_numbers, same_bits = compared
+    # Where the bits are the same and all read otherwise, nothing tells which reading is right.
+    is_alike = is_convertible and same_numbers and (is_scaled or not same_bits)
+    if same_bits and not is_alike and not same_units_still:
+        line = accepted.conversions.get(name, IDENTITY)  # only the label is another
+    return Repacking(line, is_alike)
+
+
+def _units(attributes: Mapping[str, Any]) -> str:
+    return str(attributes.get("units", ""))
+
+
+def _same_units(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return same_units(_units(first), _units(second))
+
+
+def _conversion(repository: Repository, name: str, attributes: Mapping[str, Any]) -> Line:
+    """Return what converts numbers in some units, as it was decided when they were met first."""
+    state, units = repository.state, _units(attributes)
+    if same_units(units, _units(state.settings.variable(name).attributes)):
+        return IDENTITY
+    newest = state.description()
+    for told in (newest, *(state.description(k) for k in reversed(_told(repository, name)))):
+        if same_units(units, _units(told.variables[name])):
+            return told.conversions.get(name, IDENTITY)
+    return conversion(units, _units(state.settings.variable(name).attributes)) or IDENTITY
+
+
+def _told(repository: Repository, name: str) -> list[int]:
+    """Return after which changes a variable had units that it had not before."""
+    edits = (
+        (k, change.variables.get(name)) for k, change in enumerate(repository.state.changes, 1)
+    )
+    return [k for k, edit in edits if edit is not None and edit.touches(["units"])]
+
+
+def _compare(
+    repository: Repository,
+    dataset: xr.Dataset,
+    variable: Variable,
+    known: Packing,
+    now: Packing,
+) -> tuple[bool, bool] | None:
+    """Compare a captured state with the source: whether the numbers are the same, and the bits.
+
+    None where no state is there that was read as what was accepted last.
+    """
+    if repository.settings.source.kind == "state" or is_many(dataset):
+        return None
+    captures, axis = repository.captures(variable.name), read_axis(dataset, repository.settings)
+    there = np.flatnonzero(~axis.missing)
+    positions = dict(zip(axis.instants[there].tolist(), there.tolist(), strict=True))
+    steps = [
+        s
+        for s in repository.timeline
+        if s.instant in positions
+        and s.step >= variable.since
+        and read_alike(captures.reading(s.step), known)
+    ]
+    if not steps:
+        return None
+    step, position = steps[-1].step, positions[steps[-1].instant]
+    same_numbers = same_bits = True
+    count = 0
+    for block in variable.grid.blocks():
+        try:
+            states = read_state(dataset, variable, position, block.cells)
+        except GnomonError:  # who captures it will tell
+            continue
+        for index, _, cells in variable.grid.inner(block):
+            raw: NDArray[np.generic] = states[cells]
+            try:
+                before = captures.chunk(step, index)
+            except GnomonError:
+                continue
+            count += 1
+            same_bits = same_bits and before.tobytes() == np.asarray(raw, order="C").tobytes()
+            numbers = known.to_physical(before), now.to_physical(raw)
+            same_numbers = same_numbers and bool(is_close(*numbers, known, now).all())
+        if not (same_numbers or same_bits):
+            break
+    return (same_numbers, same_bits) if count else None
