@@ -2,7 +2,8 @@
 
 Without a folder, small NetCDF files of one step each are generated.  All but the last few are
 there at init; then updates find nothing new, and then one new file each.  Counted is how often a
-file is opened; the same is done with a hundredth of the files, or at least a few.
+file is opened; the same is done with a hundredth of the files, or at least a few.  With --packed the
+generated files hold 16-bit integers, each by a scale and an offset of its own.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from gnomon.storage.filelist import list_files
 ACTIONS = ("init", "first update", "update, nothing new", "update, one new file")
 
 
-def generate(folder: Path, count: int) -> None:
+def generate(folder: Path, count: int, *, packed: bool) -> None:
     """Write hourly fields of 24 x 32 cells with memory in time, one in each file."""
     rng = np.random.default_rng(0)
     state = rng.normal(0, 1, (24, 32))
@@ -42,7 +43,10 @@ def generate(folder: Path, count: int) -> None:
                 "lon": np.linspace(0, 31, 32),
             },
         )
-        dataset.to_netcdf(folder / f"{k:06d}.nc")
+        low, high = float(dataset["t"].min()), float(dataset["t"].max())
+        own = {"dtype": "i2", "scale_factor": (high - low) / 65000, "add_offset": (low + high) / 2}
+        encoding = {"t": {**own, "_FillValue": -32768}} if packed else {}
+        dataset.to_netcdf(folder / f"{k:06d}.nc", encoding=encoding)
 
 
 class Counter:
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("source", nargs="?", help="a folder of files; none: they are generated")
     parser.add_argument("--variable")
     parser.add_argument("--files", type=int, default=2000, help="files to generate (2000)")
+    parser.add_argument("--packed", action="store_true", help="each file in its own way")
     parser.add_argument("--runs", type=int, default=5, help="updates of each kind (5)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -108,7 +113,7 @@ def main() -> None:
         source = Path(options.source or folder / "files").absolute()
         if options.source is None:
             source.mkdir()
-            generate(source, options.files)
+            generate(source, options.files, packed=options.packed)
         paths = list(list_files(str(source)).values())
         few = paths[: max(4 * options.runs, len(paths) // 100)]
         measure(few[: 2 * options.runs], options.variable, options.runs, folder, counter)  # imports

@@ -37,9 +37,8 @@ from gnomon.storage.noted import (
 )
 from gnomon.storage.packing import PACKING, Packing
 from gnomon.storage.readings import is_close
-from gnomon.storage.repacked import is_read_anew, judge_repacked
+from gnomon.storage.repacked import Repacking, is_read_anew, judge_repacked, varies_by_custom
 from gnomon.storage.repository import Repository
-from gnomon.storage.state import State
 from gnomon.storage.times import calendar_of, decode
 from gnomon.storage.unchanged import ADVICE, check_frame, check_unchanged
 from gnomon.storage.units import same_units
@@ -162,28 +161,25 @@ def observe(
     positions
         Of the states that are captured, along time; None for the one of a state source.
     """
-    state = repository.state
-    before = state.description()
-    first = _describe(dataset, state.settings, before, folder)
+    before = repository.state.description()
+    first = _describe(dataset, repository.settings, before, folder)
+    judging = _Judging.of(repository, dataset)
     changes: dict[int, Change] = {}
     doubted: dict[str, list[int]] = {}
-    notes: list[str] = []
-    known, now = before, first
-    for k, told in enumerate(_told(dataset, state.settings, positions)):
-        if k and told is None:
-            told_of = [name for name, steps in doubted.items() if steps[-1] == k - 1]
-        else:
-            now = replace(first, variables={**first.variables, **(told or {})})
-            now, doubts, alike = _judged(repository, dataset, now)
+    notes: dict[str, None] = {}
+    known, doubts = before, dict[str, list[Remark]]()
+    for k, told in enumerate(_told(dataset, repository.settings, positions)):
+        if told is not None:
+            now = replace(first, variables={**first.variables, **told})
+            now, doubts, alike = judging.judge(now)
             change = replace(Change.between(known, now), alike=alike)
             if change:
                 changes[k] = change
-            told_of = list(doubts)
-            notes += _notes(state, known, now, change, doubts)
+                notes |= dict.fromkeys(_notes(judging, known, now, change, doubts))
             known = now
-        for name in told_of:
+        for name in doubts:
             doubted.setdefault(name, []).append(k)
-    return Observed(changes, tuple(dict.fromkeys(notes)), {n: tuple(k) for n, k in doubted.items()})
+    return Observed(changes, tuple(notes), {n: tuple(k) for n, k in doubted.items()})
 
 
 def _told(
@@ -198,47 +194,68 @@ def _told(
         before = told
 
 
-def _judged(
-    repository: Repository, dataset: xr.Dataset, now: Description
-) -> tuple[Description, dict[str, list[Remark]], tuple[str, ...]]:
-    """Return a description with its conversions, what is doubted, and what means what it meant."""
-    state = repository.state
-    accepted: dict[int, Description] = {}
-    conversions = dict(now.conversions)
-    doubts: dict[str, list[Remark]] = {}
-    alike: list[str] = []
-    for variable in state.settings.variables:
-        name, meant = variable.name, state.meant(variable.name)
-        if meant not in accepted:  # which goes through all changes until then
-            accepted[meant] = state.description(meant)
-        before, attributes = accepted[meant], now.variables[variable.name]
-        if not is_read_anew(variable, before, attributes):
-            conversions[name] = before.conversions.get(name, IDENTITY)
-            remarks = _doubts(variable, before, now)
-        else:
-            found = judge_repacked(repository, dataset, variable, before, attributes)
-            conversions[name] = found.conversion
-            read = replace(now, conversions=conversions).reading(variable)
-            same_range = _same_bounds(before.reading(variable), read)
-            hidden = ("units", *(RANGE if same_range else ()))
-            remarks = [
-                r for r in _doubts(variable, before, now) if r.of != name or r.key not in hidden
-            ]
-            if found.is_alike and not remarks:
-                alike.append(name)
-            elif not found.is_alike:
-                remarks = [*_remarks_of_reading(name, before.variables[name], attributes), *remarks]
-        if remarks:
-            doubts[name] = remarks
-    conversions = {n: line for n, line in conversions.items() if line != IDENTITY}
-    return replace(now, conversions=conversions), doubts, tuple(alike)
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """What is known of the variables of a source that describes itself anew."""
+
+    repository: Repository
+    dataset: xr.Dataset
+    accepted: Mapping[str, Description]
+    """By variable: by which it was last known to mean what it means."""
+    usual: Mapping[str, bool]
+    """By variable: whether other packing is no news."""
+
+    @classmethod
+    def of(cls, repository: Repository, dataset: xr.Dataset) -> "_Judging":
+        state, variables = repository.state, repository.settings.variables
+        meant = {v.name: state.meant(v.name) for v in variables}
+        # Each goes through all changes until then.
+        known = {number: state.description(number) for number in set(meant.values())}
+        usual = {v.name: varies_by_custom(repository, dataset, v) for v in variables}
+        return cls(repository, dataset, {name: known[d] for name, d in meant.items()}, usual)
+
+    def judge(
+        self, now: Description
+    ) -> tuple[Description, dict[str, list[Remark]], tuple[str, ...]]:
+        """Return a description with its conversions, what is doubted, and what means the same."""
+        conversions: dict[str, tuple[float, float]] = {}
+        doubts: dict[str, list[Remark]] = {}
+        alike: list[str] = []
+        for variable in self.repository.settings.variables:
+            name, accepted = variable.name, self.accepted[variable.name]
+            remarks = _doubts(variable, accepted, now)
+            conversions[name] = accepted.conversions.get(name, IDENTITY)
+            if is_read_anew(variable, accepted, now.variables[name]):
+                found = self._judge_repacked(variable, now)
+                conversions[name] = found.conversion
+                reading = replace(now, conversions=conversions).reading(variable)
+                same_range = _same_bounds(accepted.reading(variable), reading)
+                told = ("units", *(RANGE if same_range else ()))
+                remarks = [r for r in remarks if r.of != name or r.key not in told]
+                if not found.is_alike:
+                    remarks = [*_remarks_of_reading(name, accepted, now), *remarks]
+                elif not remarks:
+                    alike.append(name)
+            if remarks:
+                doubts[name] = remarks
+        conversions = {name: line for name, line in conversions.items() if line != IDENTITY}
+        return replace(now, conversions=conversions), doubts, tuple(alike)
+
+    def _judge_repacked(self, variable: Variable, now: Description) -> Repacking:
+        name = variable.name
+        return judge_repacked(
+            self.repository,
+            self.dataset,
+            variable,
+            self.accepted[name],
+            now.variables[name],
+            is_usual=self.usual[name],
+        )
 
 
-def _remarks_of_reading(
-    name: str, before: Mapping[str, Any], now: Mapping[str, Any]
-) -> Iterator[Remark]:
+def _remarks_of_reading(name: str, before: Description, now: Description) -> Iterator[Remark]:
     for key in (*PACKING, "units"):
-        first, second = before.get(key), now.get(key)
+        first, second = (told.variables[name].get(key) for told in (before, now))
         if exact(first) != exact(second):
             yield Remark(name, key, first, second)
 
@@ -249,23 +266,21 @@ def _same_bounds(first: Packing, second: Packing) -> bool:
 
 
 def _notes(
-    state: State,
+    judging: _Judging,
     before: Description,
     now: Description,
     change: Change,
     doubts: Mapping[str, list[Remark]],
 ) -> Iterator[str]:
-    is_usual = {n: not state.captured or state.varies(n) for n in now.variables}
+    """Yield what is new in a description; of packing that is usual, nothing."""
+    settings = judging.repository.settings
     changed = [
         remark
-        for remark in differences(before, now, state.settings)
-        if remark.key not in READ_BY
-        or remark.of not in now.variables
-        or remark.of in doubts
-        or not is_usual[remark.of]
+        for remark in differences(before, now, settings)
+        if remark.key not in READ_BY or remark.of in doubts or not judging.usual.get(remark.of)
     ]
     yield from note_doubts(doubts, changed)
-    yield from note_fixed(before, change, grid_names(state.settings))
+    yield from note_fixed(before, change, grid_names(settings))
     yield from note_unprotected(before.unprotected, change.unprotected or {})
     yield from note_remarks(doubts, changed)
 

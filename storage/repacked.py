@@ -25,7 +25,7 @@ from gnomon.storage.source import read_state
 from gnomon.storage.timeaxis import read_axis
 from gnomon.storage.units import conversion, same_units
 
-__all__ = ["Repacking", "is_read_anew", "judge_repacked", "readings_at"]
+__all__ = ["Repacking", "is_read_anew", "judge_repacked", "readings_at", "varies_by_custom"]
 
 Line = tuple[float, float]
 
@@ -63,12 +63,28 @@ def is_read_anew(variable: Variable, accepted: Description, attributes: Mapping[
     return not (read_alike(first, second) and _same_units(before, attributes))
 
 
+def varies_by_custom(repository: Repository, dataset: xr.Dataset, variable: Variable) -> bool:
+    """Tell whether the packing of a variable is another from time to time, as is known or told.
+
+    It was accepted that it changes, or the variable is captured for the first time: `init` tells
+    how the files of a source are packed.
+    """
+    state = repository.state
+    if not state.captured or state.varies(variable.name):
+        return True
+    learnt = state.forecaster.body["forecaster"] if state.forecaster else {}
+    is_first = variable.name not in learnt if variable.forecast else state.forecaster is None
+    return is_first and is_many(dataset)
+
+
 def judge_repacked(
     repository: Repository,
     dataset: xr.Dataset,
     variable: Variable,
     accepted: Description,
     attributes: Mapping[str, Any],
+    *,
+    is_usual: bool,
 ) -> Repacking:
     """Return what it is to a variable that it is read anew.
 
@@ -78,8 +94,10 @@ def judge_repacked(
         By which it was last known to mean what it means.
     attributes
         Of the variable now.
+    is_usual
+        Whether other packing is no news; see `varies_by_custom`.
     """
-    state, name = repository.state, variable.name
+    name = variable.name
     before, line = accepted.variables[name], _conversion(repository, name, attributes)
     now, known = reading(variable.numpy_dtype, attributes, line), accepted.reading(variable)
     same_units_still = _same_units(before, attributes)
@@ -88,7 +106,6 @@ def judge_repacked(
     compared = _compare(repository, dataset, variable, known, now)
     if compared is None:
         adds_fills = is_scaled and set(known.fills().tolist()) <= set(now.fills().tolist())
-        is_usual = not state.captured or state.varies(name)
         return Repacking(line, is_convertible and (adds_fills or is_usual))
     same_numbers, same_bits = compared
     # Where the bits are the same and all read otherwise, nothing tells which reading is right.
