@@ -2,8 +2,8 @@
 
 Without a folder, small NetCDF files of one step each are generated.  All but the last few are
 there at init; then updates find nothing new, and then one new file each.  Counted is how often a
-file is opened; the same is done with a hundredth of the files, or at least a few.  With --packed the
-generated files hold 16-bit integers, each by a scale and an offset of its own.
+file is opened; the same is done with a hundredth of the files, or at least a few.  With --packed
+the generated files hold 16-bit integers, each by a scale and an offset of its own.
 """
 
 import argparse

@@ -231,6 +231,21 @@ def test_files_that_are_packed_each_in_its_own_way_are_one_source(place: Path) -
                 assert found.attrs[name] == raw["sst"].attrs[name]
 
 
+def test_a_folder_may_be_loaded_in_several_commits(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the first of them has one packing alone."""
+    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 4)
+    folder = place / "archive"
+    folder.mkdir()
+    for k, packing in enumerate([FIRST] * 6 + [OTHER] * 6):
+        packed(24, packing).isel(time=slice(2 * k, 2 * k + 2)).to_netcdf(folder / f"{k:02d}.nc")
+    made = gnomon.create("r", str(folder))
+    report = made.update()
+    assert (len(report.captured), report.suspect_chunks) == (24, 0)
+    assert_numbers(made.history()["sst"], truth(24), 0.013)
+
+
 def test_one_file_of_another_packing_is_a_finding(place: Path) -> None:
     """Where all others have one; the steps of the others are not doubted with it."""
     folder = place / "archive"

@@ -16,6 +16,7 @@ import xarray as xr
 
 from gnomon.storage import filereading, gz
 from gnomon.storage.cutoff import missing_bytes
+from gnomon.storage.describe import describe
 from gnomon.storage.era import begin_era
 from gnomon.storage.errors import (
     GnomonError,
@@ -26,7 +27,7 @@ from gnomon.storage.errors import (
     Unreadable,
 )
 from gnomon.storage.fileindex import INDEX, Memory
-from gnomon.storage.files import keep_index, source_notes, source_told
+from gnomon.storage.files import keep_index, read_numbers, source_notes, source_told, told_at
 from gnomon.storage.location import Location
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
@@ -469,13 +470,29 @@ def test_of_many_files_with_one_fault_a_few_are_named(folder: Path) -> None:
     )
 
 
-def test_files_that_are_packed_each_in_its_own_way_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_packed_each_in_its_own_way_are_each_read_by_it(tmp_path: Path) -> None:
+    def own(k: int) -> dict[str, Any]:
+        return {"scale_factor": np.float64(1 + k), "_FillValue": np.int16(-k)}
+
     for k in range(4):
         data = day(k)
-        data["rain"].attrs["scale_factor"] = np.float64(1 + k)
+        data["rain"].attrs = own(k)
         put(tmp_path / "a" / f"{k}.nc", data)
-    with pytest.raises(InvalidInput, match=r"only 1 of 4 files.*another packing: scale_factor"):
-        open_source(spec(tmp_path / "a"))
+    with open_source(spec(tmp_path / "a")) as dataset:
+        steps = day(0).sizes["time"]
+        variable = describe(dataset, spec(tmp_path / "a")).variables
+        rain = next(v for v in variable if v.name == "rain")
+        for k in range(4):
+            told = told_at(dataset, "rain", k * steps)
+            assert told == own(k)
+            assert type(told["scale_factor"]) is np.float64
+            raw = day(k)["rain"].values.astype("f8")
+            expected = np.where(raw == -k, np.nan, raw * (1 + k))
+            positions = range(k * steps, (k + 1) * steps)
+            states = dataset["rain"].values[k * steps : (k + 1) * steps]
+            np.testing.assert_array_equal(
+                read_numbers(dataset, rain, list(positions), states), expected
+            )
 
 
 def test_files_of_different_variables_are_refused(tmp_path: Path) -> None:
