@@ -137,6 +137,15 @@ class Packing:
             raw = self._whole(np.nan_to_num((values - self.offset) / self.scale))
         return np.asarray(np.where(missing, fill, raw).astype(self.dtype))
 
+    def holds(self, values: NDArray[np.float64]) -> bool:
+        """Tell whether no number is beyond those that raw values of the type can stand for."""
+        known = values[~np.isnan(values)]
+        if self.dtype.kind not in "iu" or not known.size:
+            return True
+        limits = np.iinfo(self.counted.str)
+        packed = (np.array([known.min(), known.max()]) - self.offset) / self.scale
+        return bool(packed.min() >= limits.min - 0.5 and packed.max() <= limits.max + 0.5)
+
     def _whole(self, packed: NDArray[np.float64]) -> NDArray[np.generic]:
         if self.dtype.kind == "b":
             return np.asarray(packed >= 0.5)

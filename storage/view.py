@@ -26,6 +26,7 @@ from gnomon.storage.model import Shadow, Variable
 from gnomon.storage.observed import tell_the_same
 from gnomon.storage.packing import PACKING, Packing
 from gnomon.storage.reader import ComputedArray, ReadingStore
+from gnomon.storage.readings import vary
 from gnomon.storage.repository import Repository
 from gnomon.storage.shadows import ShadowStack
 from gnomon.storage.template import ServedArray, create_computed, create_fixed
@@ -260,13 +261,19 @@ def served_reading(
     """Return what the served values of a variable stand for.
 
     That is what they stood for in the source, so that captured bits are served as they are.  States
-    that were packed in more than one way are served as numbers, float64, in the units of the last.
+    that were packed in more than one way are served as numbers, float64, in the units of the last;
+    and so are estimates that may be beyond what the last packing, made for its state, can hold.
     """
     readings = repository.state.readings(variable.name)
     last = readings[_described(repository, planes)]
     captured = repository.captured
-    numbers = {captured[p.step].description for p in planes if p.step is not None}
-    if all(read_alike(readings[number], last) for number in numbers):
+    described = {captured[p.step].description for p in planes if p.step is not None}
+    is_one = all(read_alike(readings[number], last) for number in described)
+    # A packing that is made anew for each state holds no more than that state.
+    is_foreseen = any(p.shadow is not None for p in planes)
+    is_foreseen = is_foreseen and variable.numpy_dtype.kind in "iu" and vary(readings)
+    patched = [p.patches[key] for p in planes for key in p.patches if key[0] == variable.name]
+    if is_one and not is_foreseen and all(last.holds(patch.values) for patch in patched):
         return last
     return Packing(np.dtype("<f8"), {}, last.factor, last.shift)
 

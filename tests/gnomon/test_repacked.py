@@ -103,7 +103,8 @@ def test_a_store_that_is_encoded_anew_goes_on(
     report = made.update()
     assert (report.notes, report.suspect_chunks, report.revised) == ([], 0, 0)
     forecast = made.dataset(kind="forecast", accept_predicted=True, decode=False)["sst"]
-    assert forecast.attrs["scale_factor"] == 0.013
+    assert forecast.dtype == np.float64
+    assert "scale_factor" not in forecast.attrs
     ahead = made.dataset(kind="forecast", accept_predicted=True)["sst"].isel(time=0)
     assert np.nanmax(np.abs(ahead.values - truth(23)[22])) < 3.0
 
@@ -191,6 +192,42 @@ def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     assert suspects[0] == 0
     assert all(suspects[1:4])
     assert not any(suspects[4:])
+
+
+def test_an_estimate_that_a_packing_cannot_hold_is_given_as_numbers(place: Path) -> None:
+    """A packing by the extremes of a damaged state may end below what the state should be."""
+    folder = place / "archive"
+    folder.mkdir()
+    values = truth(24)
+
+    def put(number: int, state: NDArray[np.float64], high: float) -> None:
+        low = np.nanmin(state) - 0.01
+        own = {"scale_factor": (high - low) / 65000, "add_offset": (low + high) / 2}
+        days = np.concatenate([values[: number - 1], np.minimum(state, high)[None]])
+        data = packed(number, {**own, "_FillValue": FILL}, days)
+        data.isel(time=[number - 1]).to_netcdf(folder / f"{number:03d}.nc")
+
+    for number in range(1, 24):
+        put(number, values[number - 1], 310.0)
+    made = gnomon.create("r", str(folder), chunks={"lat": 4, "lon": 4})
+    made.update()
+    damaged = values[23].copy()
+    warmest = np.unravel_index(np.nanargmax(damaged), damaged.shape)
+    lost = tuple(slice(4 * (int(k) // 4), 4 * (int(k) // 4) + 4) for k in warmest)
+    damaged[lost] = np.nan
+    high = float(np.nanmin(damaged)) + 1.0
+    put(24, damaged, high)
+    assert made.update().suspect_chunks > 0
+    for target in ("out.zarr", "out.nc"):
+        made.restore(day(24), target, accept_predicted=True)
+        found = sources.raw(target) if target.endswith("nc") else undecoded(target)
+        assert found["sst"].dtype == np.float64
+        estimated = found["sst_provenance"].values[0] != 0
+        assert estimated.any()
+        assert not estimated.all()
+        error = np.abs(found["sst"].values[0] - values[23])
+        assert np.nanmax(error[estimated]) < 4.0
+        assert np.nanmax(found["sst"].values) > high
 
 
 def archive(folder: Path, first: int, stop: int, days: int = 2) -> None:
