@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore
 import pytest
 import xarray as xr
 
@@ -17,6 +18,7 @@ from gnomon.storage.groupfolder import INDEX, GroupFolder, place_of
 from gnomon.storage.log import Log
 from gnomon.storage.repository import Repository
 from tests.gnomon.test_cli import run, strict
+from tests.servers import BUCKET, moto
 from tests.sources import listing
 from tests.storage.building import weather
 
@@ -445,6 +447,29 @@ def test_an_array_that_cannot_be_read_stops_no_other_group(store: Path) -> None:
     created = gnomon.create_groups("f", str(store))
     assert list(created.repositories) == ["/"]
     assert list(created.failed) == ["fine"]
+
+
+def test_source_and_folder_may_be_in_a_bucket(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with moto() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        bucket = server.store()
+        for path in store.rglob("*"):
+            if path.is_file():
+                obstore.put(bucket, f"far/{path.relative_to(store)}", path.read_bytes())
+        source, folder = f"s3://{BUCKET}/far", f"s3://{BUCKET}/folder"
+        created = gnomon.create_groups(folder, source, chunks={"x": 5})
+        assert sorted(created.repositories) == PROTECTED
+        assert set(created.left_out) == {"grid", "empty"}
+        code, out, _ = run(capsys, "update", folder, "--json")
+        assert code == 0
+        reports = strict(out)["groups"]
+        assert {g: len(r["captured"]) for g, r in reports.items()} == dict.fromkeys(PROTECTED, 3)
+        assert sorted(gnomon.create_groups(folder, source).present) == PROTECTED
+        code, _, err = run(capsys, "check", folder)
+        assert (code, "name one of _root.gnomon, " in err) == (3, True)
 
 
 def test_an_object_store_is_a_folder_too(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
