@@ -22,7 +22,8 @@ from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
 from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import groups_beside, open_source, read_state, source_path
+from gnomon.storage.source import open_source, read_state, source_path
+from gnomon.storage.sourcegroups import groups_beside
 
 __all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]
 

@@ -36,6 +36,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.filelist import ENDINGS, is_many, local_path
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
+from gnomon.storage.inherited import with_inherited
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import SourceSpec, Variable
 from gnomon.storage.redaction import one_line
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "chunk_sizes",
-    "groups_beside",
     "guess_engine",
     "native",
     "open_source",
@@ -114,6 +114,10 @@ def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = _open(spec, target, engine, options)
+            if spec.group:
+                dataset = with_inherited(
+                    dataset, spec.group, lambda group: _open_above(spec, group, target, engine)
+                )
     except GnomonError:
         raise
     except Exception as error:  # xarray engines raise whatever their libraries raise
@@ -161,17 +165,6 @@ def target_of(
     return target, engine, options, notes
 
 
-def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
-    """Return the groups of a source other than the one that is opened, and their variables."""
-    path = local_path(spec.url)
-    if path is not None and (not path.exists() or (path.is_dir() and not guess_engine(path))):
-        return {}
-    target, engine, *_ = target_of(spec, path)
-    return {
-        n: v for n, v in groups_of(target, engine).items() if n != (spec.group or "").strip("/")
-    }
-
-
 def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, Any]) -> xr.Dataset:
     try:
         return xr.open_dataset(target, engine=engine, **options)
@@ -181,6 +174,14 @@ def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, 
     options = {n: v for n, v in options.items() if n not in ("group", "consolidated")}
     options |= {"engine": engine, "consolidated": False}
     return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
+
+
+def _open_above(spec: SourceSpec, group: str | None, target: Any, engine: str | None) -> xr.Dataset:
+    """Open another group of a source, as itself and not as consolidated metadata have it."""
+    options: dict[str, Any] = {"decode_cf": False, "cache": False, "group": group}
+    if engine == "zarr" and local_path(spec.url) is not None:
+        options["consolidated"] = False
+    return _open(replace(spec, group=group), target, engine, options)
 
 
 def _refuse_groups(spec: SourceSpec, target: Any, engine: str | None) -> None:

@@ -11,14 +11,25 @@ from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.filelist import is_many, local_path
 from gnomon.storage.groupfolder import ROOT
-from gnomon.storage.identify import error_of
+from gnomon.storage.identify import error_of, groups_of
 from gnomon.storage.model import SourceSpec
 from gnomon.storage.source import guess_engine, reading, refuse_absent, target_of
 
-__all__ = ["Contents", "groups_in"]
+__all__ = ["Contents", "groups_beside", "groups_in"]
 
 Contents = dict[str, tuple[str, ...]]
 """Dimensions of the variables of a group, by their names."""
+
+
+def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
+    """Return the groups of a source other than the one that is opened, and their variables."""
+    path = local_path(spec.url)
+    if path is not None and (not path.exists() or (path.is_dir() and not guess_engine(path))):
+        return {}
+    target, engine, *_ = target_of(spec, path)
+    return {
+        n: v for n, v in groups_of(target, engine).items() if n != (spec.group or "").strip("/")
+    }
 
 
 @without_secrets

@@ -472,6 +472,65 @@ def test_source_and_folder_may_be_in_a_bucket(
         assert (code, "name one of _root.gnomon, " in err) == (3, True)
 
 
+def tree(steps: int) -> xr.DataTree:
+    """A tree whose coordinates stand once, at its root."""
+    dataset = weather(steps).drop_vars("x")
+    deep = dataset[["p"]]
+    return xr.DataTree.from_dict(
+        {"/": dataset[["time", "y"]], "/fine": dataset[["t"]], "/fine/deep": deep}
+    )
+
+
+@pytest.mark.parametrize("name", ["v3.zarr", "v2.zarr", "s.nc"])
+def test_coordinates_of_groups_above_are_those_of_a_group(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = tmp_path / name, str(tmp_path / "f")
+
+    def put(steps: int) -> None:
+        if name.endswith(".nc"):
+            tree(steps).to_netcdf(source)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                version: Any = int(name[1])
+                tree(steps).to_zarr(source, mode="w", zarr_format=version)
+
+    put(3)
+    created = gnomon.create_groups(folder, str(source))
+    assert sorted(created.repositories) == ["fine", "fine/deep"]
+    assert list(created.left_out) == ["/"]
+    assert created.failed == {}
+    told = created.descriptions["fine/deep"]
+    assert told.time is not None
+    assert (told.time.first, told.time.last) == ("2000-01-01T00:00:00", "2000-01-01T02:00:00")
+    assert set(told.fixed) == {"y"}
+    for count, steps in ((3, 3), (1, 4), (0, 4)):
+        put(steps)
+        reports = strict(run(capsys, "update", folder, "--json")[1])["groups"]
+        assert [len(report["captured"]) for report in reports.values()] == [count, count]
+    with gnomon.open(created.repositories["fine"].path).dataset("2000-01-01T03") as state:
+        np.testing.assert_array_equal(state.t.squeeze(), weather(4).t.isel(time=3))
+        np.testing.assert_array_equal(state.y, weather(4).y)
+
+
+def test_an_append_that_has_not_reached_the_times_yet(tmp_path: Path) -> None:
+    source = tmp_path / "s.zarr"
+    write(source, {"/": PARTS[["time", "y"]], "a": weather(4)[["t"]].drop_vars(["time", "y", "x"])})
+    write(source, {"b": weather(2)[["t"]].drop_vars(["time", "y", "x"])})
+    write(source, {"c": weather(3)[["t"]].isel(y=slice(0, 5)).drop_vars(["time", "y", "x"])})
+    created = gnomon.create_groups(str(tmp_path / "f"), str(source))
+    steps = {g: d.time.steps for g, d in created.descriptions.items() if d.time is not None}
+    assert steps == {"a": 3, "b": 2, "c": 3}
+    assert {g: set(d.fixed) for g, d in created.descriptions.items()} == {
+        "a": {"y"},
+        "b": {"y"},
+        "c": set(),
+    }
+    assert "'time' has 3 values in a group above, and 4 here" in created.descriptions["a"].notes[-1]
+    assert not any("above" in note for note in created.descriptions["c"].notes)
+
+
 def test_an_object_store_is_a_folder_too(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = "memory://groups"
     created = gnomon.create_groups(folder, str(store))
