@@ -78,6 +78,7 @@ def update_groups(
     from gnomon import grouping
     from gnomon.storage.errors import GnomonError
     from gnomon.storage.groupfolder import place_of
+    from gnomon.storage.location import Location
 
     def act(group: str, place: str) -> dict[str, Any]:
         if settings.docs is None:
@@ -95,7 +96,11 @@ def update_groups(
     except GnomonError as error:
         notes.append(f"the groups of the source cannot be listed: {error}")
     if as_json:
-        told = {"folder": folder, "groups": reports, "failed": _failures_to_json(failures)}
+        told = {
+            "folder": Location(folder).url,
+            "groups": reports,
+            "failed": _failures_to_json(failures),
+        }
         print_json(told | {"unprotected": unprotected, "notes": notes})
     else:
         from gnomon import report_groups
@@ -109,13 +114,18 @@ def show_status(folder: str, *, as_json: bool) -> None:
     """Show the status of each repository of a folder."""
     from gnomon import grouping
     from gnomon.repository import open_repository
+    from gnomon.storage.location import Location
 
     statuses, failed = grouping.do_for_each(
         grouping.group_places(folder), lambda _, place: open_repository(place).status()
     )
     failures = _told(failed)
     if as_json:
-        told = {"folder": folder, "groups": statuses, "failed": _failures_to_json(failures)}
+        told = {
+            "folder": Location(folder).url,
+            "groups": statuses,
+            "failed": _failures_to_json(failures),
+        }
         print_json(told)
     else:
         from gnomon import report_groups
@@ -141,10 +151,11 @@ def _failures_to_json(failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]
 
 def _end(failures: Mapping[str, tuple[str, int]]) -> None:
     """Say which groups failed, and end with the code of the worst."""
+    from gnomon.storage.groupfolder import shown
     from gnomon.storage.redaction import redacted
 
     for group, (text, _) in failures.items():
-        typer.echo(redacted(f"gnomon: error: group {group}: {text}"), err=True)
+        typer.echo(redacted(f"gnomon: error: group {shown(group)}: {text}"), err=True)
     if failures:
         raise typer.Exit(_worst(code for _, code in failures.values()))
 

@@ -159,7 +159,7 @@ def create_groups(
     created = GroupsCreated(index.location.url)
     waiting = _waiting(groups, wishes, index, spec, created)
     index = index.including(*created.present)
-    known = set(index.groups) - set(waiting)
+    known = set(index.groups) - set(waiting) - set(created.left_out)
     for group in waiting:
         settled = {**options, **wishes.of(groups[group]), "group": _option(group), "beside": {}}
         try:
@@ -213,7 +213,8 @@ def _waiting(
     """Return the groups that have no repository yet; what becomes of the others is noted."""
     waiting = []
     for group in groups:
-        if reason := _reason(group, groups, wishes):
+        reason = _reason(group, groups, wishes)
+        if reason and group not in index.groups:
             created.left_out[group] = reason
             continue
         try:
@@ -221,6 +222,9 @@ def _waiting(
             there = _source_of(place)
         except GnomonError as error:
             created.failed[group] = error
+            continue
+        if there is None and reason:
+            created.left_out[group] = reason
             continue
         if there is None:
             waiting.append(group)

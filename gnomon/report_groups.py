@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon import report, report_init
 from gnomon.report import note
+from gnomon.storage.groupfolder import shown
 
 if TYPE_CHECKING:
     from gnomon.grouping import GroupsCreated
@@ -27,7 +28,7 @@ def print_created(created: "GroupsCreated", *, dry_run: bool) -> None:
     for group, place in created.present.items():
         note(f"group {group}: left as it is, {place} is there already")
     for group, reason in created.left_out.items():
-        note(f"group {group}: nothing to protect: {reason}")
+        note(f"group {shown(group)}: nothing to protect: {reason}")
     if dry_run:
         note("dry run: nothing was made")
     elif created.repositories or created.present:
@@ -47,9 +48,10 @@ def print_unprotected(folder: str, groups: Sequence[str], notes: Sequence[str]) 
     for text in notes:
         note(f"note: {text}")
     if groups:
+        names = ", ".join(map(shown, groups))
         note(
-            f"not protected: groups of the source without a repository: {', '.join(groups)}; make "
-            f"theirs with gnomon init {folder} SOURCE --group all"
+            f"not protected: groups of the source without a repository: {names}; make theirs "
+            f"with gnomon init {folder} SOURCE --group all"
         )
 
 

@@ -13,7 +13,7 @@ from gnomon.storage.documents import NONSENSE, items, members, parse, text
 from gnomon.storage.errors import Conflict, Format, GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.location import Location
 
-__all__ = ["INDEX", "ROOT", "GroupFolder", "not_a_repository", "place_of"]
+__all__ = ["INDEX", "ROOT", "GroupFolder", "not_a_repository", "place_of", "shown"]
 
 INDEX = "gnomon-groups.json"
 ROOT = "/"
@@ -144,6 +144,11 @@ def place_of(group: str) -> str:
             "gnomon init REPOSITORY SOURCE --group NAME"
         )
     return place
+
+
+def shown(group: str) -> str:
+    """Return a group as it may be printed in a line."""
+    return group if group.isprintable() else repr(group)
 
 
 def _is_fit(part: str) -> bool:

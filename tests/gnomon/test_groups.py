@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import icechunk
 import numpy as np
 import obstore
 import pytest
@@ -52,10 +53,21 @@ def write(path: Path, groups: Mapping[str, xr.Dataset]) -> Path:
     return path
 
 
-@pytest.fixture(params=["v3.zarr", "v2.zarr", "s.nc", "s.h5"])
+def write_icechunk(path: Path) -> Path:
+    made = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
+    session = made.writable_session("main")
+    for group, dataset in GROUPS.items():
+        where = None if group == "/" else group
+        dataset.to_zarr(session.store, group=where, mode="a", zarr_format=3, consolidated=False)
+    session.commit("written")
+    return path
+
+
+@pytest.fixture(params=["v3.zarr", "v2.zarr", "s.nc", "s.h5", "ice"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A source of every kind that has groups."""
-    return write(tmp_path / request.param, GROUPS)
+    path = tmp_path / request.param
+    return write_icechunk(path) if request.param == "ice" else write(path, GROUPS)
 
 
 @pytest.fixture
@@ -65,7 +77,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def counted() -> xr.Dataset:
-    return PARTS[["t"]].drop_vars("time")
+    """A group whose times cannot be told, also not by those of the root."""
+    return PARTS[["t"]].drop_vars("time").rename(time="own_time")
 
 
 def test_each_group_with_something_to_protect_has_a_repository(
@@ -118,7 +131,9 @@ def test_the_command_line_tells_each_group(store: Path, capsys: pytest.CaptureFi
     code, out, err = run(capsys, "init", "f", str(store), "--group", "all")
     assert code == 2
     (line,) = err.splitlines()
-    assert line.startswith("gnomon: error: group counted: the dimension 'time' is called like time")
+    assert line.startswith(
+        "gnomon: error: group counted: the dimension 'own_time' is called like time"
+    )
     assert "group empty: nothing to protect: it is empty" in out
     assert "group grid: nothing to protect: it has no numeric variable" in out
     for group, place in zip(PROTECTED, PLACES, strict=True):
@@ -185,6 +200,12 @@ def test_options_hold_where_there_is_such_a_thing(store: Path) -> None:
     assert "named" in created.left_out["fine/deep"]
     chunks = {g: d.variables[0].chunks for g, d in created.descriptions.items()}
     assert chunks == {"fine": (3, 10), "other": (3, 5)}
+    again = gnomon.create_groups("f", str(store), variables=["t"])
+    assert (sorted(again.repositories), sorted(again.present)) == (
+        ["/", "fine/deep"],
+        ["fine", "other"],
+    )
+    assert sorted(gnomon.group_places("f")) == [*PROTECTED, "other"]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +260,7 @@ def test_a_new_group_is_told_and_taken(store: Path, capsys: pytest.CaptureFixtur
     gnomon.create_groups("f", str(store))
     told = strict(run(capsys, "update", "f", "--json")[1])
     assert told["unprotected"] == []
+    assert told["folder"] == str(Path("f").absolute())
     write(store, {"late": PARTS[["wet"]], "grid": PARTS[["p"]]})
     told = strict(run(capsys, "update", "f", "--json")[1])
     assert sorted(told["unprotected"]) == ["grid", "late"]
@@ -440,6 +462,17 @@ def test_an_index_that_cannot_be_believed(
     assert run(capsys, "init", "f", str(store), "--group", "all")[0] == (7 if code == 7 else 0)
     if code != 7:
         assert sorted(gnomon.group_places("f")) == PROTECTED
+
+
+def test_a_name_that_no_folder_can_have_is_one_line(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(store.with_name("s.h5"), {"a\nb": PARTS[["t"]], "c": PARTS[["t"]]})
+    code, out, err = run(capsys, "init", "f", "s.h5", "--group", "all")
+    assert code == 2
+    (line,) = err.splitlines()
+    assert "group 'a\\nb': the name of the group, 'a\\nb', cannot be that of a folder" in line
+    assert "protected in" in out
 
 
 def test_an_array_that_cannot_be_read_stops_no_other_group(store: Path) -> None:
