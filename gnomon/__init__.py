@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnomon.creation import create, describe
+    from gnomon.grouping import create_groups, group_places
     from gnomon.hindcasting import hindcast
     from gnomon.repository import GnomonRepository
     from gnomon.repository import open_repository as open
 
-__all__ = ["GnomonRepository", "__version__", "create", "describe", "hindcast", "open"]
+__all__ = [
+    "GnomonRepository",
+    "__version__",
+    "create",
+    "create_groups",
+    "describe",
+    "group_places",
+    "hindcast",
+    "open",
+]
 
 __version__ = "0.1.0"
 
@@ -26,6 +36,10 @@ def __getattr__(name: str) -> Any:
         from gnomon import creation
 
         return getattr(creation, name)
+    if name in ("create_groups", "group_places"):
+        from gnomon import grouping
+
+        return getattr(grouping, name)
     if name == "hindcast":
         from gnomon.hindcasting import hindcast
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnomon import cli_hindcast, cli_maintenance, cli_source
+from gnomon import cli_groups, cli_hindcast, cli_init, cli_maintenance, cli_source
 from gnomon.console import (
     READER_GONE,
     At,
     Json,
     OutputFailed,
     Place,
+    PlaceOrFolder,
     app,
     drop_output,
     open_missing_streams,
-    pairs_of,
     print_json,
     printing,
     progress_of,
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-_joined = cli_hindcast, cli_maintenance, cli_source  # their commands are part of the application
+# Their commands are part of the application.
+_joined = cli_hindcast, cli_init, cli_maintenance, cli_source
 
 Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
@@ -98,93 +99,8 @@ def _settings(
 
 
 @app.command()
-def init(
-    repository: Place,
-    source: Annotated[
-        str,
-        typer.Argument(help="Path or URL of a dataset, or a folder of files."),
-    ],
-    variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
-    kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
-    time: Annotated[
-        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
-    group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
-    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
-    snapshot: Annotated[
-        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
-    ] = None,
-    chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
-    leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
-    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
-    interval: Annotated[
-        str | None, typer.Option(help="Capture interval: 1h, 30min, 1d; a number is hours.")
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
-    ] = None,
-    tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be taken, and why; make nothing.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Make a repository for a dataset; captures nothing yet."""
-    from gnomon.creation import check_place, create, describe
-    from gnomon.options import duration_s
-    from gnomon.storage.errors import InvalidInput
-
-    if kind not in (None, "append", "state"):
-        raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
-    options: dict[str, Any] = {
-        "kind": kind,
-        "variables": variable,
-        "time": time,
-        "engine": engine,
-        "group": group,
-        "branch": branch,
-        "tag": tag,
-        "snapshot": snapshot,
-        "chunks": pairs_of(chunk, "--chunk", int),
-        "leads": leads,
-        "periods_s": [p * 86400.0 for p in period] or None,
-        "interval_s": None if interval is None else duration_s(interval),
-        "start": start,
-        "tolerances": pairs_of(tolerance, "--tolerance", float),
-    }
-    if dry_run:
-        check_place(repository, source)
-        _show_description(describe(source, **options).to_json(), as_json)
-        return
-    made = create(repository, source, **options)
-    assert made.description is not None
-    told = made.description.to_json()
-    if as_json:
-        print_json(made.status() | {"skipped": made.skipped, "found": told})
-        return
-    from gnomon import report, report_init
-
-    report.print_status(made.status())
-    report_init.print_remarks(told)
-    report.note("next: gnomon update " + repository)
-
-
-def _show_description(told: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json({"skipped": told["skipped"], "found": told})
-        return
-    from gnomon import report, report_init
-
-    report_init.print_description(told)
-    report.note("dry run: nothing was made")
-
-
-@app.command()
 def update(
-    repository: Place,
+    repository: PlaceOrFolder,
     time: Annotated[
         str | None, typer.Option(help="Valid time of a state source; now if not given.")
     ] = None,
@@ -204,19 +120,24 @@ def update(
 ) -> None:
     """Capture what is new in the source, check it, and renew the shadow."""
     settings = _settings(docs, alerts, workers, compare)
-    if flow:
-        from gnomon.runs import run_update
 
-        result = run_update(repository, time=time, refit=refit, new_era=new_era, settings=settings)
-    else:
+    def run(place: str, settings: "Settings") -> dict[str, Any]:
+        if flow:
+            from gnomon.runs import run_update
+
+            return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
-            done = open_repository(repository).update(
+            done = open_repository(place).update(
                 time, refit=refit, new_era=new_era, settings=settings, progress=progress
             )
-        result = done.to_json()
-    _show_update(result, as_json)
+        return done.to_json()
+
+    if cli_groups.is_folder_of_groups(repository):
+        cli_groups.update_groups(repository, run, settings, as_json=as_json)
+    else:
+        _show_update(run(repository, settings), as_json)
 
 
 @app.command()
@@ -254,9 +175,13 @@ def _show_update(result: dict[str, Any], as_json: bool) -> None:
 
 
 @app.command()
-def status(repository: Place, as_json: Json = False) -> None:
+def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
     """Show source, captures, shadow, open incidents and the next due time."""
     from gnomon.repository import open_repository
+
+    if cli_groups.is_folder_of_groups(repository):
+        cli_groups.show_status(repository, as_json=as_json)
+        return
 
     found = open_repository(repository).status()
     if as_json:

@@ -23,6 +23,7 @@ __all__ = [
     "Json",
     "OutputFailed",
     "Place",
+    "PlaceOrFolder",
     "app",
     "drop_output",
     "open_missing_streams",
@@ -76,6 +77,13 @@ def options(
 
 
 Place = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Path or URL of the repository.")]
+PlaceOrFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPOSITORY",
+        help="Path or URL of the repository, or of a folder that 'init --group all' has made.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 At = Annotated[
     str,

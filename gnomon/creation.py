@@ -23,9 +23,10 @@ from gnomon.storage.identify import told_groups
 from gnomon.storage.location import Location
 from gnomon.storage.objects import objects_of
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import groups_beside, open_source, read_state, source_path
+from gnomon.storage.source import open_source, read_state, source_path
+from gnomon.storage.sourcegroups import groups_beside
 
-__all__ = ["check_place", "create", "describe", "refuse_inside"]
+__all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]
 
 
 LOOKED_AT = 4
@@ -96,7 +97,7 @@ def create(
     """
     source = source_path(source)
     check_place(path, source)
-    with _prepared(
+    with prepared(
         source,
         kind=kind,
         variables=variables,
@@ -112,9 +113,20 @@ def create(
         interval_s=interval_s,
         start=start,
         tolerances=tolerances,
-    ) as (settings, frame, description, dataset):
-        repository = Repository.create(path, settings, frame, utc())
-        keep_index(dataset, repository.location, settings.source)
+    ) as ready:
+        return make(path, *ready)
+
+
+def make(
+    path: str,
+    settings: model.Settings,
+    frame: xr.Dataset,
+    description: SourceDescription,
+    dataset: xr.Dataset,
+) -> GnomonRepository:
+    """Make a repository from what :func:`prepared` gives, in a place that was checked."""
+    repository = Repository.create(path, settings, frame, utc())
+    keep_index(dataset, repository.location, settings.source)
     return GnomonRepository(repository, description)
 
 
@@ -123,12 +135,12 @@ def describe(source: str, **options: Any) -> SourceDescription:
 
     Nothing is made.  What `create` would refuse is refused.
     """
-    with _prepared(source_path(source), **options) as (_, _, description, _):
+    with prepared(source_path(source), **options) as (_, _, description, _):
         return description
 
 
 @contextmanager
-def _prepared(
+def prepared(
     source: str,
     *,
     kind: model.Kind | None = None,
@@ -139,12 +151,15 @@ def _prepared(
     start: str | None = None,
     chunks: Mapping[str, int] | None = None,
     tolerances: Mapping[str, float] | None = None,
+    beside: Mapping[str, tuple[str, ...]] | None = None,
     **place: str | None,
 ) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription, xr.Dataset]]:
     """Give settings and frame of a source, what is told of it, and the source, which is open.
 
     Parameters
     ----------
+    beside
+        Groups that are told of as left out, and their variables; None: all but this one.
     place
         Fields of `SourceSpec`: time, engine, group, branch, tag, snapshot.
     """
@@ -165,7 +180,7 @@ def _prepared(
         chunk_sizes=dict(chunks or {}),
     )
     with open_source(spec) as dataset:
-        groups = groups_beside(spec)
+        groups = dict(groups_beside(spec) if beside is None else beside)
         try:
             settings, frame, found = settings_of(dataset, wanted, kind=kind, start=start)
         except NothingThere as error:

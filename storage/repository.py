@@ -32,6 +32,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.fileindex import Memory
 from gnomon.storage.forecaster import ForecasterState
 from gnomon.storage.frame import encode_frame, load_entry, load_frame
+from gnomon.storage.groupfolder import not_a_repository
 from gnomon.storage.location import Location
 from gnomon.storage.log import COPIES, Log, Record, content_hash
 from gnomon.storage.model import CapturedStep, Settings, Shadow
@@ -135,10 +136,7 @@ class Repository:
         try:
             data = location.read(name)
         except NotFound as error:
-            raise NotFound(
-                f"{location.url} is not a Gnomon repository (no {SETTINGS}); "
-                "make one with 'gnomon init'"
-            ) from error
+            raise not_a_repository(location, SETTINGS) from error
         genesis = content_hash(data)
         known = _OPENED.get((location.url, genesis))
         if known is not None:

@@ -36,6 +36,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.filelist import ENDINGS, is_many, local_path
 from gnomon.storage.icechunks import icechunk_store
 from gnomon.storage.identify import WAIT, error_of, groups_of, listed, told_groups
+from gnomon.storage.inherited import with_inherited
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import SourceSpec, Variable
 from gnomon.storage.redaction import one_line
@@ -47,16 +48,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "chunk_sizes",
-    "groups_beside",
+    "guess_engine",
     "native",
     "open_source",
     "pinned",
     "read_state",
     "read_states",
+    "reading",
+    "refuse_absent",
     "refuse_predicted",
     "release_source",
     "shared_source",
     "source_path",
+    "target_of",
 ]
 
 
@@ -82,12 +86,12 @@ def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
     Unavailable
         It cannot be read now, or may not be by this user.
     """
-    with _reading(spec):
+    with reading(spec):
         return _without_notes(_opened(spec, memory))
 
 
 @contextmanager
-def _reading(spec: SourceSpec) -> Iterator[None]:
+def reading(spec: SourceSpec) -> Iterator[None]:
     """Say which source it is that the operating system does not let us read."""
     try:
         yield
@@ -100,18 +104,20 @@ def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
     from gnomon.storage.files import open_files
 
     path = local_path(spec.url)
-    is_dataset = path is not None and _guess_engine(path) is not None
+    is_dataset = path is not None and guess_engine(path) is not None
     if not is_dataset and is_many(spec.url, spec.engine):
         return open_files(spec, memory)
-    if path is not None and not path.exists():
-        raise NotFound(f"source {spec.url} does not exist; check the path")
-    if path is not None and path.is_file():
-        _refuse_cut_off(path)
-    target, engine, options, notes = _target(spec, path)
+    if path is not None:
+        refuse_absent(spec, path)
+    target, engine, options, notes = target_of(spec, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = _open(spec, target, engine, options)
+            if spec.group:
+                dataset = with_inherited(
+                    dataset, spec.group, lambda group: _open_above(spec, group, target, engine)
+                )
     except GnomonError:
         raise
     except Exception as error:  # xarray engines raise whatever their libraries raise
@@ -125,14 +131,14 @@ def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
 def pinned(spec: SourceSpec) -> SourceSpec:
     """Return the source as it is now, where it keeps versions: an Icechunk snapshot."""
     path = local_path(spec.url)
-    with _reading(spec):
-        if path is None or (spec.engine or _guess_engine(path)) != "icechunk":
+    with reading(spec):
+        if path is None or (spec.engine or guess_engine(path)) != "icechunk":
             return spec
     snapshot = icechunk_store(path, spec).session.snapshot_id
     return replace(spec, branch=None, tag=None, snapshot=str(snapshot))
 
 
-def _target(
+def target_of(
     spec: SourceSpec, path: Path | None
 ) -> tuple[Any, str | None, dict[str, Any], tuple[str, ...]]:
     """Return what xarray is to open, with which engine and options, and what to note of it."""
@@ -140,7 +146,7 @@ def _target(
     if spec.group is not None:
         options["group"] = spec.group
     target: Any = spec.url if path is None else str(path)
-    engine = spec.engine or (None if path is None else _guess_engine(path))
+    engine = spec.engine or (None if path is None else guess_engine(path))
     notes: tuple[str, ...] = ()
     if engine == "zarr" and path is not None:
         options["consolidated"], notes = _consolidation(path / (spec.group or ""))
@@ -159,17 +165,6 @@ def _target(
     return target, engine, options, notes
 
 
-def groups_beside(spec: SourceSpec) -> dict[str, tuple[str, ...]]:
-    """Return the groups of a source other than the one that is opened, and their variables."""
-    path = local_path(spec.url)
-    if path is not None and (not path.exists() or (path.is_dir() and not _guess_engine(path))):
-        return {}
-    target, engine, *_ = _target(spec, path)
-    return {
-        n: v for n, v in groups_of(target, engine).items() if n != (spec.group or "").strip("/")
-    }
-
-
 def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, Any]) -> xr.Dataset:
     try:
         return xr.open_dataset(target, engine=engine, **options)
@@ -179,6 +174,14 @@ def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, 
     options = {n: v for n, v in options.items() if n not in ("group", "consolidated")}
     options |= {"engine": engine, "consolidated": False}
     return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
+
+
+def _open_above(spec: SourceSpec, group: str | None, target: Any, engine: str | None) -> xr.Dataset:
+    """Open another group of a source, as itself and not as consolidated metadata have it."""
+    options: dict[str, Any] = {"decode_cf": False, "cache": False, "group": group}
+    if engine == "zarr" and local_path(spec.url) is not None:
+        options["consolidated"] = False
+    return _open(replace(spec, group=group), target, engine, options)
 
 
 def _refuse_groups(spec: SourceSpec, target: Any, engine: str | None) -> None:
@@ -191,6 +194,14 @@ def _refuse_groups(spec: SourceSpec, target: Any, engine: str | None) -> None:
             f"source {spec.url} has no variables {place}, but groups: {told_groups(groups)}; "
             "name one with --group"
         )
+
+
+def refuse_absent(spec: SourceSpec, path: Path) -> None:
+    """Refuse a source on a disk that is not there, or not all of it."""
+    if not path.exists():
+        raise NotFound(f"source {spec.url} does not exist; check the path")
+    if path.is_file():
+        _refuse_cut_off(path)
 
 
 def _refuse_cut_off(path: Path) -> None:
@@ -234,7 +245,8 @@ def release_source() -> None:
     shared_source.cache_clear()
 
 
-def _guess_engine(path: Path) -> str | None:
+def guess_engine(path: Path) -> str | None:
+    """Return the engine that reads a folder; None of a file, or of a folder that is no dataset."""
     if path.is_dir():
         if (path / "gnomon.json").exists():
             raise InvalidInput(

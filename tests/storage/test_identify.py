@@ -12,7 +12,8 @@ import zarr
 
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
 from gnomon.storage.model import SourceSpec
-from gnomon.storage.source import groups_beside, open_source
+from gnomon.storage.source import open_source
+from gnomon.storage.sourcegroups import groups_beside
 from tests.storage.building import capture_new, history, make_repository, weather, write_zarr
 
 

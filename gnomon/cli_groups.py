@@ -1,0 +1,164 @@
+"""What init, update and status do with all groups of a source, and how they tell it.
+
+Nothing that goes wrong with one group stops the others.  Each failure is a line of its own on
+standard error; the exit code is that of the worst.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gnomon.console import print_json
+
+if TYPE_CHECKING:
+    from gnomon.flows.settings import Settings
+    from gnomon.grouping import GroupsCreated
+
+__all__ = ["create_groups", "is_folder_of_groups", "show_status", "update_groups"]
+
+_WORST_FIRST = (5, 1, 7, 2, 3, 4, 6)
+"""Exit codes: damage comes first, and last what passes when it is tried again."""
+
+
+def is_folder_of_groups(place: str) -> bool:
+    """Tell whether a place holds repositories of the groups of a source."""
+    from gnomon.storage.groupfolder import GroupFolder
+
+    return GroupFolder.open(place) is not None
+
+
+def create_groups(
+    folder: str, source: str, *, dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Make a repository for each group of a source, and say what is taken of each."""
+    from gnomon import grouping
+
+    created = grouping.create_groups(folder, source, dry_run=dry_run, **options)
+    failures = _told(created.failed)
+    if as_json:
+        print_json(_to_json(created, failures))
+    else:
+        from gnomon import report_groups
+
+        report_groups.print_created(created, dry_run=dry_run)
+    _end(failures)
+
+
+def _to_json(created: "GroupsCreated", failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    groups = {}
+    for group, description in created.descriptions.items():
+        repository = created.repositories.get(group)
+        told = description.to_json()
+        status = {} if repository is None else repository.status()
+        groups[group] = {**status, "skipped": told["skipped"], "found": told}
+    return {
+        "folder": created.folder,
+        "groups": groups,
+        "present": created.present,
+        "left_out": created.left_out,
+        "failed": _failures_to_json(failures),
+    }
+
+
+def update_groups(
+    folder: str,
+    run: "Callable[[str, Settings], dict[str, Any]]",
+    settings: "Settings",
+    *,
+    as_json: bool,
+) -> None:
+    """Update each repository of a folder in turn.
+
+    Parameters
+    ----------
+    run
+        Takes the place of a repository and settings, and returns what its update reports.
+    """
+    from gnomon import grouping
+    from gnomon.storage.errors import GnomonError
+    from gnomon.storage.groupfolder import place_of
+    from gnomon.storage.location import Location
+
+    def act(group: str, place: str) -> dict[str, Any]:
+        if settings.docs is None:
+            return run(place, settings)
+        # Data Docs are a page each: those of one repository would replace those of another.
+        docs = settings.docs / place_of(group).removesuffix(".gnomon")
+        return run(place, settings.model_copy(update={"docs": docs}))
+
+    reports, failed = grouping.do_for_each(grouping.group_places(folder), act)
+    failures = _told(failed)
+    notes: list[str] = []
+    unprotected: tuple[str, ...] = ()
+    try:
+        unprotected = grouping.unprotected_groups(folder)
+    except GnomonError as error:
+        notes.append(f"the groups of the source cannot be listed: {error}")
+    if as_json:
+        told = {
+            "folder": Location(folder).url,
+            "groups": reports,
+            "failed": _failures_to_json(failures),
+        }
+        print_json(told | {"unprotected": unprotected, "notes": notes})
+    else:
+        from gnomon import report_groups
+
+        report_groups.print_updates(reports)
+        report_groups.print_unprotected(folder, unprotected, notes)
+    _end(failures)
+
+
+def show_status(folder: str, *, as_json: bool) -> None:
+    """Show the status of each repository of a folder."""
+    from gnomon import grouping
+    from gnomon.repository import open_repository
+    from gnomon.storage.location import Location
+
+    statuses, failed = grouping.do_for_each(
+        grouping.group_places(folder), lambda _, place: open_repository(place).status()
+    )
+    failures = _told(failed)
+    if as_json:
+        told = {
+            "folder": Location(folder).url,
+            "groups": statuses,
+            "failed": _failures_to_json(failures),
+        }
+        print_json(told)
+    else:
+        from gnomon import report_groups
+
+        report_groups.print_statuses(statuses)
+    _end(failures)
+
+
+def _told(failed: Mapping[str, Exception]) -> dict[str, tuple[str, int]]:
+    """Return by group what to say of a failure, and its exit code."""
+    from gnomon.failures import tell
+    from gnomon.storage.errors import GnomonError
+
+    return {
+        group: (str(error), error.exit_code) if isinstance(error, GnomonError) else tell(error)
+        for group, error in failed.items()
+    }
+
+
+def _failures_to_json(failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    return {group: {"error": text, "exit_code": code} for group, (text, code) in failures.items()}
+
+
+def _end(failures: Mapping[str, tuple[str, int]]) -> None:
+    """Say which groups failed, and end with the code of the worst."""
+    from gnomon.storage.groupfolder import shown
+    from gnomon.storage.redaction import redacted
+
+    for group, (text, _) in failures.items():
+        typer.echo(redacted(f"gnomon: error: group {shown(group)}: {text}"), err=True)
+    if failures:
+        raise typer.Exit(_worst(code for _, code in failures.values()))
+
+
+def _worst(codes: Iterable[int]) -> int:
+    return min(codes, key=_WORST_FIRST.index)

@@ -1,0 +1,104 @@
+"""The command that makes a repository, or one for each group of a source."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gnomon import cli_groups
+from gnomon.console import Json, Place, app, pairs_of, print_json
+
+__all__: list[str] = []
+
+
+@app.command()
+def init(
+    repository: Place,
+    source: Annotated[
+        str,
+        typer.Argument(help="Path or URL of a dataset, or a folder of files."),
+    ],
+    variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
+    kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Group within the source; all: each in a repository of its own in the folder "
+            "REPOSITORY, '/all': the group of that name."
+        ),
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
+    ] = None,
+    chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
+    leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
+    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
+    interval: Annotated[
+        str | None, typer.Option(help="Capture interval: 1h, 30min, 1d; a number is hours.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
+    ] = None,
+    tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken, and why; make nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a repository for a dataset; captures nothing yet."""
+    from gnomon.creation import check_place, create, describe
+    from gnomon.options import duration_s
+    from gnomon.storage.errors import InvalidInput
+
+    if kind not in (None, "append", "state"):
+        raise InvalidInput(f"--kind is {kind!r}; it must be append or state")
+    options: dict[str, Any] = {
+        "kind": kind,
+        "variables": variable,
+        "time": time,
+        "engine": engine,
+        "branch": branch,
+        "tag": tag,
+        "snapshot": snapshot,
+        "chunks": pairs_of(chunk, "--chunk", int),
+        "leads": leads,
+        "periods_s": [p * 86400.0 for p in period] or None,
+        "interval_s": None if interval is None else duration_s(interval),
+        "start": start,
+        "tolerances": pairs_of(tolerance, "--tolerance", float),
+    }
+    if group == "all":
+        cli_groups.create_groups(repository, source, dry_run=dry_run, as_json=as_json, **options)
+        return
+    options["group"] = group and (group.lstrip("/") or group)
+    if dry_run:
+        check_place(repository, source)
+        _show_description(describe(source, **options).to_json(), as_json)
+        return
+    made = create(repository, source, **options)
+    assert made.description is not None
+    told = made.description.to_json()
+    if as_json:
+        print_json(made.status() | {"skipped": made.skipped, "found": told})
+        return
+    from gnomon import report, report_init
+
+    report.print_status(made.status())
+    report_init.print_remarks(told)
+    report.note("next: gnomon update " + repository)
+
+
+def _show_description(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"skipped": told["skipped"], "found": told})
+        return
+    from gnomon import report, report_init
+
+    report_init.print_description(told)
+    report.note("dry run: nothing was made")
