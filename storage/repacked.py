@@ -98,7 +98,7 @@ def judge_repacked(
         Whether other packing is no news; see `varies_by_custom`.
     """
     name = variable.name
-    before, line = accepted.variables[name], _conversion(repository, name, attributes)
+    before, line = accepted.variables[name], _line_from(accepted, name, attributes)
     now, known = reading(variable.numpy_dtype, attributes, line), accepted.reading(variable)
     same_units_still = _same_units(before, attributes)
     is_scaled = is_scaled_alike(known, now)
@@ -121,6 +121,13 @@ def _units(attributes: Mapping[str, Any]) -> str:
 
 def _same_units(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return same_units(_units(first), _units(second))
+
+
+def _line_from(accepted: Description, name: str, attributes: Mapping[str, Any]) -> Line:
+    """Return what converts numbers in some units, if those that were accepted are right."""
+    factor, shift = accepted.conversions.get(name, IDENTITY)
+    line = conversion(_units(attributes), _units(accepted.variables[name])) or IDENTITY
+    return factor * line[0], factor * line[1] + shift
 
 
 def _conversion(repository: Repository, name: str, attributes: Mapping[str, Any]) -> Line:

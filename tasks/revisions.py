@@ -241,20 +241,21 @@ def _changed_in_block(
                 rows = readable_rows(captures, step)
                 if rows is None:
                     continue
-                if not read_alike(now, captures.reading(step)):
-                    differs = _are_other_numbers(captures, step, now, chunks)
-                else:
-                    differs = any(rows[i][DIGEST].tobytes() != d for i, d in digests.items())
-                if differs:
+                differing = {i for i, d in digests.items() if rows[i][DIGEST].tobytes() != d}
+                if differing and not read_alike(now, captures.reading(step)):
+                    raw = {index: chunks[index] for index in differing}
+                    differing = _of_other_numbers(captures, step, now, raw)
+                if differing:
                     changed.add((step, places[k]))
     rest(dataset)
     return changed, unread
 
 
-def _are_other_numbers(
+def _of_other_numbers(
     captures: CaptureStack, step: int, now: Packing, chunks: Mapping[Index, NDArray[np.generic]]
-) -> bool:
-    """Tell whether chunks of the source, packed otherwise than they were captured, have changed."""
+) -> set[Index]:
+    """Return which chunks of the source, packed otherwise than they were captured, have changed."""
+    changed = set()
     for index, raw in chunks.items():
         try:
             before = captures.physical(step, index)
@@ -262,5 +263,5 @@ def _are_other_numbers(
             pass_over(error, captures.location.url, captures.variable.name, step)
             continue
         if not is_close(before, now.to_physical(raw), captures.reading(step), now).all():
-            return True
-    return False
+            changed.add(index)
+    return changed

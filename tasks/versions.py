@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.encoding import DIGEST
-from gnomon.storage.meaning import read_alike
 from gnomon.storage.model import TRUSTED
 from gnomon.storage.repository import Repository
 from gnomon.tasks.plan import CapturePlan
@@ -40,10 +39,7 @@ def revised_chunks(
             if known is None:
                 continue
             trusted = left & (captures.status(step) == TRUSTED)
-            # Packed otherwise, the same bits are other numbers; whether these differ is measured.
-            other = not read_alike(captures.reading(step), plan.readings[name][k])
-            differ = (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
-            revised[k] |= trusted & (differ | other)
+            revised[k] |= trusted & (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
             left &= ~trusted
     return revised
 

@@ -44,12 +44,6 @@ def sharpened(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(t=dataset["t"].astype(np.float64).assign_attrs(dataset["t"].attrs))
 
 
-def repacked(dataset: xr.Dataset) -> xr.Dataset:
-    made = dataset.copy()
-    made["p"].attrs["scale_factor"] = 0.5
-    return made
-
-
 def moved(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(x=("x", np.arange(10.0) + 0.5, dataset["x"].attrs))
 
@@ -62,7 +56,7 @@ def reduced(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.drop_vars("wet")
 
 
-CHANGES = [grown, sharpened, repacked, moved, turned, reduced]
+CHANGES = [grown, sharpened, moved, turned, reduced]
 Change = Callable[[xr.Dataset], xr.Dataset]
 
 
