@@ -25,7 +25,6 @@ __all__ = [
     "EncodedChunk",
     "Held",
     "Row",
-    "encode_chunk",
     "encode_unit",
 ]
 
@@ -70,13 +69,6 @@ class EncodedChunk:
     def is_unchanged(self) -> bool:
         """Whether the chunk is what it was."""
         return bool(self.row[CODING] == UNCHANGED)
-
-
-def encode_chunk(
-    variable: str, index: Index, step: int, values: NDArray[np.generic], previous: Held | None
-) -> EncodedChunk:
-    """Return the smallest of unchanged, key and delta for a chunk of capture number `step`."""
-    return encode_unit(variable, step, [(index, values, previous)])[0]
 
 
 def encode_unit(

@@ -1,11 +1,8 @@
 """What an expectation is, and what a validation found: plain values that pickle and go to disk."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
-
-from gnomon.storage.errors import Format
 
 __all__ = ["Expectation", "Finding", "Severity", "Validation", "suspect_chunks"]
 
@@ -85,23 +82,6 @@ class Finding:
             "reason": self.reason,
         }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Finding":
-        """Read back what :meth:`to_json` returned.
-
-        Raises
-        ------
-        Format
-            A field is missing, unknown or of another kind.
-        """
-        try:
-            fields = dict(data)
-            if isinstance(fields["observed"], str):
-                fields["observed"] = float(fields["observed"])
-            return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise Format(f"this is not a finding ({error}); validate the table again") from error
-
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -115,40 +95,6 @@ class Validation:
     """Rows of the table."""
     expectations: int
     """Expectations that were evaluated."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return strict JSON values."""
-        return {
-            "version": VERSION,
-            "success": self.success,
-            "rows": self.rows,
-            "expectations": self.expectations,
-            "findings": [finding.to_json() for finding in self.findings],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Validation":
-        """Read back what :meth:`to_json` returned.
-
-        Raises
-        ------
-        Format
-            Another version, or not a validation.
-        """
-        if data.get("version") != VERSION:
-            raise Format(
-                f"the validation has version {data.get('version')}, this program reads {VERSION}; "
-                "upgrade gnomon"
-            )
-        try:
-            return cls(
-                success=data["success"],
-                findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
-                rows=data["rows"],
-                expectations=data["expectations"],
-            )
-        except (KeyError, TypeError) as error:
-            raise Format(f"this is not a validation ({error}); validate the table again") from error
 
 
 def suspect_chunks(validation: Validation) -> set[tuple[str, str, str]]:

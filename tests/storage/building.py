@@ -14,7 +14,7 @@ from gnomon.storage.batch import Batch, fresh_id
 from gnomon.storage.captures import CaptureStack
 from gnomon.storage.check import Problem, check
 from gnomon.storage.delta import residual_dtype
-from gnomon.storage.encoding import COLUMNS, Held, encode_chunk
+from gnomon.storage.encoding import COLUMNS, Held, encode_unit
 from gnomon.storage.era import settings_of
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.forecaster import create_state, state_digest, state_grid
@@ -224,7 +224,7 @@ def store_stack(
             residual = np.zeros(grid.shape, dtype)
             for index in grid.indices():
                 chunk = np.asarray(state[grid.cells(index)], order="C")
-                made = encode_chunk(variable.name, index, first + k, chunk, held.get(index))
+                made = encode_unit(variable.name, first + k, [(index, chunk, held.get(index))])[0]
                 held[index], rows[(k, *index)] = made.held, made.row
                 if made.residual is not None:
                     residual[grid.cells(index)] = made.residual

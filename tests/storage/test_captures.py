@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.storage.encoding import MAX_CHAIN, UNCHANGED, encode_chunk
+from gnomon.storage.encoding import MAX_CHAIN, UNCHANGED, encode_unit
 from gnomon.storage.errors import NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.model import SUSPECT, TRUSTED, Variable
@@ -97,7 +97,7 @@ def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> Non
     held = stack.held(4, (0,))
     assert held.values().tobytes() == states[4].tobytes()
     assert held.holder == 4
-    again = encode_chunk("v", (0,), 5, states[4], held)
+    again = encode_unit("v", 5, [((0,), states[4], held)])[0]
     assert again.residual is None
     assert again.row[0] == held.holder
 

@@ -160,7 +160,7 @@ def test_a_table_of_something_else_is_refused() -> None:
 
 
 def test_great_expectations_is_not_imported_before_it_is_needed() -> None:
-    modules = "actual, alerts, data_docs, false_discovery, incidents, prediction, suite, table"
+    modules = "actual, alerts, false_discovery, incidents, prediction, suite, table"
     code = (
         f"import sys; from gnomon.validations import {modules}; "
         "sys.exit('great_expectations' in sys.modules)"

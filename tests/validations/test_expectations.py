@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 
-from gnomon.storage.errors import Format
 from gnomon.validations.expectations import Expectation, Finding, Validation
 
 
@@ -13,25 +12,16 @@ def _finding(observed: float | bool) -> Finding:
 
 
 @pytest.mark.parametrize("observed", [0.25, 3, True, False, math.inf, -math.inf])
-def test_a_validation_comes_back_from_strict_json(observed: float | bool) -> None:
-    validation = Validation(False, (_finding(observed),), 5, 6)
-    text = json.dumps(validation.to_json(), allow_nan=False)
-    restored = Validation.from_json(json.loads(text))
-    assert restored == validation
-    assert type(restored.findings[0].observed) is type(observed)
+def test_a_finding_is_told_as_strict_json(observed: float | bool) -> None:
+    text = json.dumps(_finding(observed).to_json(), allow_nan=False)
+    told = json.loads(text)["observed"]
+    assert float(told) == observed
+    assert isinstance(told, str) == math.isinf(observed)
+
+
+def test_a_validation_comes_back_from_another_process() -> None:
+    validation = Validation(False, (_finding(0.25),), 5, 6)
     assert pickle.loads(pickle.dumps(validation)) == validation
-
-
-def test_another_version_or_something_else_is_refused() -> None:
-    good = Validation(True, (), 5, 6).to_json()
-    with pytest.raises(Format, match="version 2"):
-        Validation.from_json(good | {"version": 2})
-    with pytest.raises(Format, match="not a validation"):
-        Validation.from_json({"version": 1})
-    with pytest.raises(Format, match="not a finding"):
-        Validation.from_json(good | {"findings": [{"observed": 1}]})
-    with pytest.raises(Format, match="not a finding"):
-        Finding.from_json({})
 
 
 @pytest.mark.parametrize(

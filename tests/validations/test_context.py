@@ -1,12 +1,26 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gnomon.validations.actual import validate_actual
-from gnomon.validations.data_docs import index_page, validate_with_docs
+from gnomon.validations.context import open_context
+from gnomon.validations.expectations import Validation
 from gnomon.validations.prediction import validate_prediction
 from tests.validations.tables import sound_actual, sound_prediction, spoiled
+
+
+def validated(
+    folder: Path,
+    actual: pd.DataFrame,
+    prediction: pd.DataFrame | None = None,
+    run_name: str | None = None,
+) -> tuple[Validation, Validation | None]:
+    """Validate the tables of an update, and add a page for each to the Data Docs in a folder."""
+    context = open_context(folder, run_name=run_name)
+    found = validate_actual(actual, context=context)
+    return found, None if prediction is None else validate_prediction(prediction, context=context)
 
 
 def _listed(index: Path) -> list[str]:
@@ -19,16 +33,15 @@ def test_runs_are_added_to_a_folder_that_need_not_exist(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "docs"
     bad = spoiled(sound_actual(), 4, {"replayed": True})
 
-    first = validate_with_docs(folder, bad, sound_prediction(), run_name="capture/1 of 2")
-    assert first.index == index_page(folder) == folder / "index.html"
-    pages = _listed(first.index)
+    validated(folder, bad, sound_prediction(), run_name="capture/1 of 2")
+    index = folder / "index.html"
+    pages = _listed(index)
     assert len(pages) == 2
     assert all("capture-1-of-2" in page and (folder / page).is_file() for page in pages)
 
-    second = validate_with_docs(folder, sound_actual(), run_name="../../2")
-    assert second.prediction is None
-    assert len(_listed(second.index)) == 3
-    assert set(pages) < set(_listed(second.index))
+    validated(folder, sound_actual(), run_name="../../2")
+    assert len(_listed(index)) == 3
+    assert set(pages) < set(_listed(index))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
     failed = next((folder / page).read_text() for page in pages if "/actual/" in page)
@@ -39,15 +52,14 @@ def test_runs_are_added_to_a_folder_that_need_not_exist(tmp_path: Path) -> None:
 def test_pages_change_nothing_in_what_is_found(tmp_path: Path) -> None:
     actual = spoiled(sound_actual(), 1, {"p_value": 0.0, "unchanged": True})
     prediction = spoiled(sound_prediction(), 2, {"missing": 4})
-    run = validate_with_docs(tmp_path, actual, prediction)
-    assert run.actual == validate_actual(actual)
-    assert run.prediction == validate_prediction(prediction)
+    expected = validate_actual(actual), validate_prediction(prediction)
+    assert validated(tmp_path, actual, prediction) == expected
 
 
 def test_empty_tables_have_pages(tmp_path: Path) -> None:
-    run = validate_with_docs(tmp_path, sound_actual(0), sound_prediction(0))
-    assert run.actual.success
-    assert len(_listed(run.index)) == 2
+    found, _ = validated(tmp_path, sound_actual(0), sound_prediction(0))
+    assert found.success
+    assert len(_listed(tmp_path / "index.html")) == 2
 
 
 def test_a_page_that_cannot_be_made_is_told_of_and_costs_no_finding(
@@ -58,7 +70,7 @@ def test_a_page_that_cannot_be_made_is_told_of_and_costs_no_finding(
 
     monkeypatch.setattr("great_expectations.render.view.DefaultJinjaPageView.render", fail)
     bad = spoiled(sound_actual(), 4, {"replayed": True})
-    assert validate_with_docs(tmp_path, bad).actual == validate_actual(bad)
+    assert validated(tmp_path, bad) == (validate_actual(bad), None)
     assert "docs not written" in caplog.text
     assert "no template" in caplog.text
     assert "Traceback" not in caplog.text
