@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 __all__ = ["Expectation", "Finding", "Severity", "Validation", "suspect_chunks"]
 
-VERSION = 1
-
 Severity = Literal["critical", "warning"]
 
 
