@@ -163,6 +163,37 @@ def test_units_that_were_labelled_anew_are_a_finding(place: Path) -> None:
     assert together.dtype == np.int16
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_floats_near_0_are_the_same_in_other_units(dtype: str, place: Path) -> None:
+    values = sources.temperature(21)["sst"].values.astype("f8") - 293.0
+    for days, units, shift in ((20, "degC", 0.0), (21, "K", 273.15)):
+        data = sources.temperature(days)
+        told = {"units": units, "_FillValue": np.dtype(dtype).type(np.nan)}
+        raw = (values[:days] + shift).astype(dtype)
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, raw, told)))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=-1)
+        assert (report.suspect_chunks, report.revised) == (0, 0)
+    assert_numbers(made.history()["sst"], values + 273.15, 1e-4)
+
+
+def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None:
+    flags = np.random.default_rng(0).integers(0, 3, (21, 8, 12)).astype("i1")
+    for days, fill in ((20, -1), (21, -2)):
+        data = sources.temperature(days)
+        told = {
+            "flag_values": np.array([0, 1, 2], "i1"),
+            "flag_meanings": "dry wet snow",
+            "_FillValue": np.int8(fill),
+        }
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, flags[:days], told)))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=-1)
+        flags[5] = np.where(flags[5] == 1, 2, flags[5])
+    assert report.revised == 1
+    assert report.suspect_chunks > 0
+
+
 def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

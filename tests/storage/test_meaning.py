@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.meaning import changed_meaning, read_alike, reading, same_value
+from gnomon.storage.readings import is_close
 from gnomon.storage.units import conversion, same_units
 
 SAME = [
@@ -157,6 +158,22 @@ CONVERTED = [
     ("kg m**-2 s**-1", "g m-2 s-1", (1000.0, 0.0)),
     ("m/s", "km h-1", (3.6, 0.0)),
 ]
+
+
+def test_packings_that_are_scaled_alike_round_nothing() -> None:
+    """A count, or a flag, that is another one by the least step is another one."""
+    packings = [reading(np.dtype("i2"), {"_FillValue": fill}) for fill in (-1, -2)]
+    first, second = np.array([1.0, np.nan, 2.0]), np.array([2.0, np.nan, 2.0])
+    assert is_close(first, second, *packings).tolist() == [False, True, True]
+
+
+def test_floats_are_rounded_in_the_units_that_they_are_stored_in() -> None:
+    celsius = np.array([0.001, 15.3], "f4")
+    kelvin = (celsius.astype("f8") + 273.15).astype("f4")
+    packings = [reading(np.dtype("f4"), {}), reading(np.dtype("f4"), {}, (1.0, -273.15))]
+    numbers = packings[0].to_physical(celsius), packings[1].to_physical(kelvin)
+    assert is_close(*numbers, *packings).all()
+    assert not is_close(numbers[0] + 0.01, numbers[1], *packings).any()
 
 
 @pytest.mark.parametrize(("units", "to", "line"), CONVERTED)
