@@ -194,6 +194,22 @@ def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None
     assert report.suspect_chunks > 0
 
 
+def test_a_file_without_units_is_left_out(place: Path) -> None:
+    """Those of a share may be percent or not: nobody can say by which factor it is off."""
+    folder = place / "archive"
+    folder.mkdir()
+    for number in range(1, 13):
+        data = packed(12, FIRST).isel(time=[number - 1])
+        data["sst"].attrs["units"] = "%"
+        if number == 7:
+            del data["sst"].attrs["units"]
+        data.to_netcdf(folder / f"{number:03d}.nc")
+    made = gnomon.create("r", str(folder))
+    report = made.update()
+    assert len(report.captured) == 11
+    assert any("left out: 007.nc: units of sst" in note for note in report.notes)
+
+
 def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
