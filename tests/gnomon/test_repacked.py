@@ -210,6 +210,56 @@ def test_a_file_without_units_is_left_out(place: Path) -> None:
     assert any("left out: 007.nc: units of sst" in note for note in report.notes)
 
 
+def test_units_are_put_right_in_two_steps(place: Path) -> None:
+    """The label alone at first, which is doubted, and the numbers then: they are what they were."""
+    made = begun()
+    write(21, FIRST, units="degC")
+    report = made.update(compare=-1)
+    assert (len(report.captured), report.revised, report.suspect_chunks > 0) == (1, 0, True)
+    celsius = {**FIRST, "add_offset": 285.0 - 273.15}
+    data = packed(22, celsius, truth(22) - 273.15)
+    data["sst"].attrs["units"] = "degC"
+    sources.overwrite("s.zarr", data)
+    report = made.update(compare=-1)
+    assert (len(report.captured), report.revised, report.suspect_chunks) == (1, 0, 0)
+    assert_numbers(made.history()["sst"], truth(22) - 273.15, 0.01)
+
+
+def test_a_label_that_was_accepted_is_kept_to(place: Path) -> None:
+    """It says how numbers are told, not that those of before are to be read otherwise."""
+    made = begun()
+    celsius = {**FIRST, "add_offset": 285.0 - 273.15}
+
+    def put(days: int, packing: Packing, units: str) -> None:
+        data = packed(days, packing, truth(days) - 273.15)
+        data["sst"].attrs["units"] = units
+        sources.overwrite("s.zarr", data)
+
+    put(21, celsius, "degC")
+    assert made.update(compare=-1).suspect_chunks == 0
+    put(22, celsius, "K")
+    assert made.update(compare=-1).suspect_chunks > 0
+    made.judge(day(22), accept=True)
+    other = {**OTHER, "add_offset": OTHER["add_offset"] - 273.15}
+    for days, packing in ((23, celsius), (24, other)):
+        put(days, packing, "K")
+        report = made.update(compare=-1)
+        assert (len(report.captured), report.revised, report.suspect_chunks) == (1, 0, 0)
+    assert_numbers(made.history()["sst"], truth(24) - 273.15, 0.013)
+
+
+def test_a_field_of_zeros_tells_nothing_of_a_scale(place: Path) -> None:
+    """Though its missing cells have other bits by another fill value."""
+    values = truth(21) - 285.0
+    values[18:] = np.where(np.isnan(values[18:]), np.nan, 0.0)
+    for days, scale, fill in ((20, 0.01, -32768), (21, 0.1, -32767)):
+        told = {"scale_factor": scale, "add_offset": 0.0, "_FillValue": np.int16(fill)}
+        sources.overwrite("s.zarr", packed(days, told, values[:days]))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=1)
+    assert any("its values may mean something else" in note for note in report.notes)
+
+
 def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
