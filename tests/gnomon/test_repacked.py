@@ -260,6 +260,23 @@ def test_a_field_of_zeros_tells_nothing_of_a_scale(place: Path) -> None:
     assert any("its values may mean something else" in note for note in report.notes)
 
 
+def test_a_packing_that_nobody_accepted_is_no_custom(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+
+    def put(number: int, packing: Packing) -> int:
+        packed(number, packing).isel(time=[number - 1]).to_netcdf(folder / f"{number:03d}.nc")
+        return gnomon.open("r").update().suspect_chunks if number > 12 else 0
+
+    for number in range(1, 13):
+        put(number, FIRST)
+    gnomon.create("r", str(folder)).update()
+    assert put(13, OTHER) > 0
+    assert put(14, FIRST) == 0
+    assert put(15, {**FIRST, "missing_value": np.int16(-32767)}) == 0
+    assert put(16, OTHER) > 0
+
+
 def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
