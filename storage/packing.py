@@ -109,6 +109,8 @@ class Packing:
             raw = float(np.asarray(self.attributes[name]).ravel()[position])
         except (KeyError, IndexError, ValueError, TypeError):
             return None
+        if raw < 0 and self.counted != self.dtype:  # told in the type of the raw values
+            raw += 2.0 ** (8 * self.dtype.itemsize)
         return raw * self.scale + self.offset
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -84,6 +84,11 @@ def test_unsigned_packing_reads_and_writes_the_upper_half() -> None:
     assert kept.from_physical(kept.to_physical(raw)).tobytes() == raw.tobytes()
 
 
+def test_bounds_of_unsigned_values_may_be_told_with_a_sign() -> None:
+    for bounds in (np.array([0, -2], "i1"), [0, 254]):
+        assert packing("i1", _Unsigned="true", valid_range=bounds).bounds() == (0.0, 254.0)
+
+
 def test_scalars_are_arrays_of_no_dimensions() -> None:
     kept = packing("<i2", scale_factor=0.1, _FillValue=7)
     assert np.isnan(kept.to_physical(np.array(7, "<i2")))
