@@ -260,6 +260,31 @@ def test_a_field_of_zeros_tells_nothing_of_a_scale(place: Path) -> None:
     assert any("its values may mean something else" in note for note in report.notes)
 
 
+def test_a_variable_in_several_units_is_added(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+
+    def put(number: int, *, is_new: bool) -> None:
+        data = packed(12, FIRST).isel(time=[number - 1])
+        if is_new:
+            units, scale = [("hPa", 0.02), ("Pa", 2.0)][number % 2]
+            told = {"units": units, "scale_factor": scale}
+            raw = np.full(data["sst"].shape, 100 * number, "i2")
+            data = data.assign(pressure=(data["sst"].dims, raw, told))
+        data.to_netcdf(folder / f"{number:03d}.nc")
+
+    for number in range(1, 7):
+        put(number, is_new=False)
+    gnomon.create("r", str(folder)).update()
+    for number in range(1, 13):
+        put(number, is_new=True)
+    gnomon.open("r").add(["pressure"])
+    gnomon.open("r").update(compare=-1)
+    pressure = gnomon.open("r").history()["pressure"]
+    assert pressure.attrs["units"] == "hPa"
+    np.testing.assert_allclose(pressure.mean(["lat", "lon"]), 2.0 * np.arange(1, 13))
+
+
 def test_a_packing_that_nobody_accepted_is_no_custom(place: Path) -> None:
     folder = place / "archive"
     folder.mkdir()
