@@ -120,7 +120,7 @@ def judge_repacked(
     same_numbers, same_bits = compared
     # Where the bits are the same and all read otherwise, nothing tells which reading is right.
     is_alike = is_convertible and same_numbers and (is_scaled or not same_bits)
-    if not is_alike and not same_units_still:
+    if not same_numbers and not same_units_still:
         relabelled = reading(variable.numpy_dtype, attributes, label)
         told = _compare(repository, dataset, variable, known, relabelled)
         if same_bits or (told is not None and told[0]):

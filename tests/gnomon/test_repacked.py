@@ -177,6 +177,30 @@ def test_floats_near_0_are_the_same_in_other_units(dtype: str, place: Path) -> N
     assert_numbers(made.history()["sst"], values + 273.15, 1e-4)
 
 
+def test_units_of_a_field_of_zeros_are_those_that_are_told(place: Path) -> None:
+    """Whether the label or the numbers were changed, zeros do not tell; what follows does."""
+    values = truth(23) - 270.0
+    values[18:21] = 0.0
+
+    def put(days: int, units: str, scale: float) -> None:
+        data = sources.temperature(days)
+        told = {"units": units, "_FillValue": np.float32(np.nan)}
+        raw = (values[:days] * scale).astype("f4")
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, raw, told)))
+
+    put(20, "mm", 1.0)
+    made = gnomon.create("r", "s.zarr")
+    made.update()
+    put(21, "m", 0.001)
+    assert made.update(compare=1).suspect_chunks > 0
+    made.judge(day(21), accept=True)
+    put(23, "m", 0.001)
+    made.update(compare=1)
+    together = made.dataset(day(23), plain=True)["sst"]
+    assert_numbers(together[0] * 1000.0, values[22], 0.001)
+    assert_numbers(made.history()["sst"] * 1000.0, values, 0.001)
+
+
 def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None:
     flags = np.random.default_rng(0).integers(0, 3, (21, 8, 12)).astype("i1")
     for days, fill in ((20, -1), (21, -2)):
