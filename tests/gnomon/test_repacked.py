@@ -201,6 +201,18 @@ def test_units_of_a_field_of_zeros_are_those_that_are_told(place: Path) -> None:
     assert_numbers(made.history()["sst"] * 1000.0, values, 0.001)
 
 
+def test_attributes_that_are_written_before_the_values_are_found_right_later(place: Path) -> None:
+    made = begun()
+    data = packed(21, FIRST)
+    data["sst"].attrs |= OTHER
+    sources.overwrite("s.zarr", data)
+    assert made.update(compare=-1).suspect_chunks > 0
+    for days in (21, 22):
+        write(days, OTHER)
+        assert made.update(compare=-1).suspect_chunks == 0
+    assert_numbers(made.history()["sst"], truth(22), 0.013)
+
+
 def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None:
     flags = np.random.default_rng(0).integers(0, 3, (21, 8, 12)).astype("i1")
     for days, fill in ((20, -1), (21, -2)):
