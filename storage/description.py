@@ -188,7 +188,7 @@ class Change:
 
     def __bool__(self) -> bool:
         changed = self.attributes or self.variables or self.time or self.fixed or self.conversions
-        return bool(changed) or self.unprotected is not None
+        return bool(changed or self.alike) or self.unprotected is not None
 
     @classmethod
     def between(cls, before: Description, after: Description) -> "Change":

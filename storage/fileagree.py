@@ -113,7 +113,7 @@ class Expected:
         parts = {}
         for name, part in forms[0].parts.items():
             expected = self.form.parts.get(name)
-            if expected is None and any(form.parts.get(name) != part for form in forms):
+            if expected is None and not all(_agree(form.parts.get(name), part) for form in forms):
                 continue
             parts[name] = part
             if name in forms[0].singles:
@@ -136,6 +136,13 @@ class Expected:
             for name, files in sorted(others.items())
             if not self.names
         )
+
+
+def _agree(first: Part | None, second: Part) -> bool:
+    """Tell whether a variable is the same in two files, but for units of one quantity."""
+    if first is None or differing(first.meaning, second.meaning):
+        return False
+    return replace(first, meaning=second.meaning) == second
 
 
 def _meant(name: str, key: str, there: Part, part: Part) -> str:

@@ -68,11 +68,22 @@ class Packing:
             if name in self.attributes
         ]
         kept = [f for f in found if f.dtype.kind in "biuf"]
-        if self.dtype.kind != "f":  # NaN is no integer
+        if self.dtype.kind in "biu":
+            kept = [self._whole_fills(f) for f in kept]
+        elif self.dtype.kind != "f":
             kept = [f[np.isfinite(f)] for f in kept]
         with np.errstate(over="ignore", invalid="ignore"):
             cast = [f.astype(self.dtype) for f in kept]
         return np.concatenate([*cast, np.empty(0, self.dtype)])
+
+    def _whole_fills(self, fills: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return those that raw integers can be, counted with a sign or without one."""
+        whole = [int(f) for f in fills.tolist() if np.isfinite(f) and f == int(f)]
+        if self.dtype.kind == "b":
+            return np.array([f for f in whole if f in (0, 1)], np.uint8)
+        signed, unsigned = (np.iinfo(f"{kind}{self.dtype.itemsize}") for kind in "iu")
+        held = [f % 2**signed.bits for f in whole if signed.min <= f <= unsigned.max]
+        return np.array(held, unsigned.dtype)
 
     def bounds(self) -> tuple[float | None, float | None]:
         """Return the declared valid range in physical units; None where there is none."""
@@ -98,6 +109,8 @@ class Packing:
             raw = float(np.asarray(self.attributes[name]).ravel()[position])
         except (KeyError, IndexError, ValueError, TypeError):
             return None
+        if raw < 0 and self.counted != self.dtype:  # told in the type of the raw values
+            raw += 2.0 ** (8 * self.dtype.itemsize)
         return raw * self.scale + self.offset
 
     def to_physical(self, raw: NDArray[np.generic]) -> NDArray[np.float64]:

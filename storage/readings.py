@@ -52,10 +52,14 @@ def is_close(
     first: NDArray[np.float64], second: NDArray[np.float64], *by: Packing
 ) -> NDArray[np.bool_]:
     """Tell which numbers are the same, but for what the packings round that they were read by."""
-    steps = sum(packing.resolution for packing in by)
+    if len({(packing.scale, packing.offset) for packing in by}) == 1:  # nothing was rounded
+        return np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
+    steps = _HALF * sum(packing.resolution for packing in by)
     is_half = any(packing.dtype == np.float16 for packing in by)
-    digits = float(np.finfo(np.float16 if is_half else np.float32).eps)
-    return np.isclose(first, second, rtol=_ROUNDINGS * digits, atol=_HALF * steps, equal_nan=True)
+    digits = _ROUNDINGS * float(np.finfo(np.float16 if is_half else np.float32).eps)
+    # What is near 0 in the one units was rounded as a large number in the others.
+    far = max((abs(packing.offset) for packing in by if packing.dtype.kind == "f"), default=0.0)
+    return np.isclose(first, second, rtol=digits, atol=steps + digits * far, equal_nan=True)
 
 
 def vary(found: Sequence[Packing]) -> bool:

@@ -29,6 +29,9 @@ __all__ = ["Repacking", "is_read_anew", "judge_repacked", "readings_at", "varies
 
 Line = tuple[float, float]
 
+_DIGITS = 1e-12
+"""Of a factor or a shift, what is of the arithmetic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repacking:
@@ -44,13 +47,19 @@ def readings_at(
     repository: Repository, dataset: xr.Dataset, variable: Variable, positions: list[int]
 ) -> dict[int, Packing]:
     """Return by position in an append source how it is to be read there, by what is known of it."""
+    name = variable.name
+    accepted = repository.state.description(repository.state.meant(name))
     found: dict[str, Packing] = {}
     result = {}
     for position in positions:
-        attributes = told_at(dataset, variable.name, position)
+        attributes = told_at(dataset, name, position)
         key = repr(sorted(attributes.items()))
         if key not in found:
-            line = _conversion(repository, variable.name, attributes)
+            line = accepted.conversions.get(name, IDENTITY)
+            if is_read_anew(variable, accepted, attributes):
+                line = judge_repacked(
+                    repository, dataset, variable, accepted, attributes, is_usual=False
+                ).conversion
             found[key] = reading(variable.numpy_dtype, attributes, line)
         result[position] = found[key]
     return result
@@ -97,12 +106,13 @@ def judge_repacked(
     is_usual
         Whether other packing is no news; see `varies_by_custom`.
     """
-    name = variable.name
-    before, line = accepted.variables[name], _line_from(accepted, name, attributes)
-    now, known = reading(variable.numpy_dtype, attributes, line), accepted.reading(variable)
+    before, known = accepted.variables[variable.name], accepted.reading(variable)
     same_units_still = _same_units(before, attributes)
+    label = known.factor, known.shift
+    step = IDENTITY if same_units_still else conversion(*map(_units, (attributes, before)))
+    is_convertible, line = step is not None, _one_by_one(step or IDENTITY, label)
+    now = reading(variable.numpy_dtype, attributes, line)
     is_scaled = is_scaled_alike(known, now)
-    is_convertible = same_units_still or conversion(*map(_units, (attributes, before))) is not None
     compared = _compare(repository, dataset, variable, known, now)
     if compared is None:
         adds_fills = is_scaled and set(known.fills().tolist()) <= set(now.fills().tolist())
@@ -110,9 +120,19 @@ def judge_repacked(
     same_numbers, same_bits = compared
     # Where the bits are the same and all read otherwise, nothing tells which reading is right.
     is_alike = is_convertible and same_numbers and (is_scaled or not same_bits)
-    if same_bits and not is_alike and not same_units_still:
-        line = accepted.conversions.get(name, IDENTITY)  # only the label is another
+    if not same_numbers and not same_units_still:
+        relabelled = reading(variable.numpy_dtype, attributes, label)
+        told = _compare(repository, dataset, variable, known, relabelled)
+        if same_bits or (told is not None and told[0]):
+            line = label  # only the label is another
     return Repacking(line, is_alike)
+
+
+def _one_by_one(first: Line, second: Line) -> Line:
+    """Return the line that two lead to, one after the other."""
+    factor, shift = first[0] * second[0], first[1] * second[0] + second[1]
+    is_back = abs(shift) < _DIGITS * abs(second[1]), abs(factor - 1.0) < _DIGITS
+    return 1.0 if is_back[1] else factor, 0.0 if is_back[0] else shift
 
 
 def _units(attributes: Mapping[str, Any]) -> str:
@@ -123,33 +143,6 @@ def _same_units(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return same_units(_units(first), _units(second))
 
 
-def _line_from(accepted: Description, name: str, attributes: Mapping[str, Any]) -> Line:
-    """Return what converts numbers in some units, if those that were accepted are right."""
-    factor, shift = accepted.conversions.get(name, IDENTITY)
-    line = conversion(_units(attributes), _units(accepted.variables[name])) or IDENTITY
-    return factor * line[0], factor * line[1] + shift
-
-
-def _conversion(repository: Repository, name: str, attributes: Mapping[str, Any]) -> Line:
-    """Return what converts numbers in some units, as it was decided when they were met first."""
-    state, units = repository.state, _units(attributes)
-    if same_units(units, _units(state.settings.variable(name).attributes)):
-        return IDENTITY
-    newest = state.description()
-    for told in (newest, *(state.description(k) for k in reversed(_told(repository, name)))):
-        if same_units(units, _units(told.variables[name])):
-            return told.conversions.get(name, IDENTITY)
-    return conversion(units, _units(state.settings.variable(name).attributes)) or IDENTITY
-
-
-def _told(repository: Repository, name: str) -> list[int]:
-    """Return after which changes a variable had units that it had not before."""
-    edits = (
-        (k, change.variables.get(name)) for k, change in enumerate(repository.state.changes, 1)
-    )
-    return [k for k, edit in edits if edit is not None and edit.touches(["units"])]
-
-
 def _compare(
     repository: Repository,
     dataset: xr.Dataset,
@@ -157,7 +150,7 @@ def _compare(
     known: Packing,
     now: Packing,
 ) -> tuple[bool, bool] | None:
-    """Compare a captured state with the source: whether the numbers are the same, and the bits.
+    """Compare a captured state with the source: whether the numbers are the same, and their bits.
 
     None where no state is there that was read as what was accepted last.
     """
@@ -190,8 +183,10 @@ def _compare(
             except GnomonError:
                 continue
             count += 1
-            same_bits = same_bits and before.tobytes() == np.asarray(raw, order="C").tobytes()
             numbers = known.to_physical(before), now.to_physical(raw)
+            # What is missing is so by any scale, and tells nothing of it.
+            there = ~(np.isnan(numbers[0]) & np.isnan(numbers[1]))
+            same_bits = same_bits and before[there].tobytes() == raw[there].tobytes()
             same_numbers = same_numbers and bool(is_close(*numbers, known, now).all())
         if not (same_numbers or same_bits):
             break

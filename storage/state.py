@@ -91,14 +91,18 @@ class State:
         They were by whoever accepted a capture that was made with them, or as they mean what those
         before meant; else they are init's.
         """
-        steps = {step for step, _ in self.accepted.get(name, ())}
-        accepted = max((self.captured[step].description for step in steps), default=0)
-        return max(accepted, self._alike.get(name, 0))
+        return max(self._meanings(name))
 
-    @cached_property
-    def _alike(self) -> dict[str, int]:
-        """By variable: the last change of its packing or units that left its meaning."""
-        return {name: k for k, change in enumerate(self.changes, 1) for name in change.alike}
+    def _meanings(self, name: str) -> set[int]:
+        """Return after which numbers of changes the attributes of a variable were accepted."""
+        steps = {step for step, _ in self.accepted.get(name, ())}
+        alike = {k for k, change in enumerate(self.changes, 1) if name in change.alike}
+        return {0, *alike, *(self.captured[step].description for step in steps)}
+
+    def _accepted_readings(self, name: str) -> list[Packing]:
+        """Return how a variable is read by what was accepted of it."""
+        found = self.readings(name)
+        return [found[number] for number in sorted(self._meanings(name))]
 
     def readings(self, name: str) -> tuple[Packing, ...]:
         """Return how a variable is read in captures of each number of changes."""
@@ -112,7 +116,7 @@ class State:
 
     def varies(self, name: str) -> bool:
         """Tell whether the packing of a variable was accepted to be another than before."""
-        return vary(self.readings(name)[: self.meant(name) + 1])
+        return vary(self._accepted_readings(name))
 
     @cached_property
     def in_force(self) -> Settings:
@@ -124,7 +128,7 @@ class State:
             self.settings, {n: self.description(d) for n, d in changed.items()}
         )
         variables = (
-            limited(v, self.readings(v.name)[: changed[v.name] + 1]) if v.name in changed else v
+            limited(v, self._accepted_readings(v.name)) if v.name in changed else v
             for v in found.variables
         )
         return replace(found, variables=tuple(variables))

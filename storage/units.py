@@ -60,8 +60,8 @@ def same_units(first: str, second: str) -> bool:
 def conversion(units: str, to: str) -> tuple[float, float] | None:
     """Return by which factor numbers are multiplied, and what is added then, to be in other units.
 
-    None if the units are not of one quantity, one of them is not known, or no such line leads from
-    one to the other, as with logarithms.
+    None if the units are not of one quantity, one of them is not known or not told, or no such line
+    leads from one to the other, as with logarithms.
 
     Examples
     --------
@@ -70,6 +70,8 @@ def conversion(units: str, to: str) -> tuple[float, float] | None:
     """
     one, other = _plain(units), _plain(to)
     if _since(one) or _since(other):
+        return None
+    if one != other and not (units.strip() and to.strip()):  # percent, too, is often not told
         return None
     try:
         with cf_units.suppress_errors():

@@ -192,13 +192,15 @@ def _changed(
     """Return which captures differ from the source: pairs of a capture and a position in it."""
     if not wanted:
         return set()
+    places = sorted({place for _, place in wanted})
     with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
+        readings = readings_at(repository, dataset, variable, places)
     blocks = list(reading_grid(variable.grid, along).blocks())
     sequence = repository.records[-1].sequence
     pinned = (repository.location.url, sequence, f"compared {fresh_id(sequence)}")
     wanted = sorted(wanted, key=lambda pair: pair[1])
-    results = mapper(partial(_changed_in_block, pinned, variable.name, wanted), blocks)
+    results = mapper(partial(_changed_in_block, pinned, variable.name, wanted, readings), blocks)
     release_source()
     for text in dict.fromkeys(text for _, unread in results for text in unread):
         logger.warning("not compared with what was captured: %s", text)
@@ -206,7 +208,11 @@ def _changed(
 
 
 def _changed_in_block(
-    pinned: tuple[str, int, str], name: str, wanted: list[tuple[int, int]], block: Block
+    pinned: tuple[str, int, str],
+    name: str,
+    wanted: list[tuple[int, int]],
+    readings: Mapping[int, Packing],
+    block: Block,
 ) -> tuple[set[tuple[int, int]], list[str]]:
     """Return which of the captures differ from the source in one block, and what was not read.
 
@@ -224,7 +230,6 @@ def _changed_in_block(
     dataset = shared_source(repository.settings.source, run, repository.memory)
     steps, _ = chunk_sizes(dataset, variable)
     places = sorted(by_place)
-    readings = readings_at(repository, dataset, variable, places)
     for span in spans(places, steps, block, variable.numpy_dtype.itemsize):
         try:
             states = read_states(dataset, variable, [places[k] for k in span], block.cells)

@@ -163,6 +163,181 @@ def test_units_that_were_labelled_anew_are_a_finding(place: Path) -> None:
     assert together.dtype == np.int16
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_floats_near_0_are_the_same_in_other_units(dtype: str, place: Path) -> None:
+    values = sources.temperature(21)["sst"].values.astype("f8") - 293.0
+    for days, units, shift in ((20, "degC", 0.0), (21, "K", 273.15)):
+        data = sources.temperature(days)
+        told = {"units": units, "_FillValue": np.dtype(dtype).type(np.nan)}
+        raw = (values[:days] + shift).astype(dtype)
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, raw, told)))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=-1)
+        assert (report.suspect_chunks, report.revised) == (0, 0)
+    assert_numbers(made.history()["sst"], values + 273.15, 1e-4)
+
+
+def test_units_of_a_field_of_zeros_are_those_that_are_told(place: Path) -> None:
+    """Whether the label or the numbers were changed, zeros do not tell; what follows does."""
+    values = truth(23) - 270.0
+    values[18:21] = 0.0
+
+    def put(days: int, units: str, scale: float) -> None:
+        data = sources.temperature(days)
+        told = {"units": units, "_FillValue": np.float32(np.nan)}
+        raw = (values[:days] * scale).astype("f4")
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, raw, told)))
+
+    put(20, "mm", 1.0)
+    made = gnomon.create("r", "s.zarr")
+    made.update()
+    put(21, "m", 0.001)
+    assert made.update(compare=1).suspect_chunks > 0
+    made.judge(day(21), accept=True)
+    put(23, "m", 0.001)
+    made.update(compare=1)
+    together = made.dataset(day(23), plain=True)["sst"]
+    assert_numbers(together[0] * 1000.0, values[22], 0.001)
+    assert_numbers(made.history()["sst"] * 1000.0, values, 0.001)
+
+
+def test_attributes_that_are_written_before_the_values_are_found_right_later(place: Path) -> None:
+    made = begun()
+    data = packed(21, FIRST)
+    data["sst"].attrs |= OTHER
+    sources.overwrite("s.zarr", data)
+    assert made.update(compare=-1).suspect_chunks > 0
+    for days in (21, 22):
+        write(days, OTHER)
+        assert made.update(compare=-1).suspect_chunks == 0
+    assert_numbers(made.history()["sst"], truth(22), 0.013)
+
+
+def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None:
+    flags = np.random.default_rng(0).integers(0, 3, (21, 8, 12)).astype("i1")
+    for days, fill in ((20, -1), (21, -2)):
+        data = sources.temperature(days)
+        told = {
+            "flag_values": np.array([0, 1, 2], "i1"),
+            "flag_meanings": "dry wet snow",
+            "_FillValue": np.int8(fill),
+        }
+        sources.overwrite("s.zarr", data.assign(sst=(data["sst"].dims, flags[:days], told)))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=-1)
+        flags[5] = np.where(flags[5] == 1, 2, flags[5])
+    assert report.revised == 1
+    assert report.suspect_chunks > 0
+
+
+def test_a_file_without_units_is_left_out(place: Path) -> None:
+    """Those of a share may be percent or not: nobody can say by which factor it is off."""
+    folder = place / "archive"
+    folder.mkdir()
+    for number in range(1, 13):
+        data = packed(12, FIRST).isel(time=[number - 1])
+        data["sst"].attrs["units"] = "%"
+        if number == 7:
+            del data["sst"].attrs["units"]
+        data.to_netcdf(folder / f"{number:03d}.nc")
+    made = gnomon.create("r", str(folder))
+    report = made.update()
+    assert len(report.captured) == 11
+    assert any("left out: 007.nc: units of sst" in note for note in report.notes)
+
+
+def test_units_are_put_right_in_two_steps(place: Path) -> None:
+    """The label alone at first, which is doubted, and the numbers then: they are what they were."""
+    made = begun()
+    write(21, FIRST, units="degC")
+    report = made.update(compare=-1)
+    assert (len(report.captured), report.revised, report.suspect_chunks > 0) == (1, 0, True)
+    celsius = {**FIRST, "add_offset": 285.0 - 273.15}
+    data = packed(22, celsius, truth(22) - 273.15)
+    data["sst"].attrs["units"] = "degC"
+    sources.overwrite("s.zarr", data)
+    report = made.update(compare=-1)
+    assert (len(report.captured), report.revised, report.suspect_chunks) == (1, 0, 0)
+    assert_numbers(made.history()["sst"], truth(22) - 273.15, 0.01)
+
+
+def test_a_label_that_was_accepted_is_kept_to(place: Path) -> None:
+    """It says how numbers are told, not that those of before are to be read otherwise."""
+    made = begun()
+    celsius = {**FIRST, "add_offset": 285.0 - 273.15}
+
+    def put(days: int, packing: Packing, units: str) -> None:
+        data = packed(days, packing, truth(days) - 273.15)
+        data["sst"].attrs["units"] = units
+        sources.overwrite("s.zarr", data)
+
+    put(21, celsius, "degC")
+    assert made.update(compare=-1).suspect_chunks == 0
+    put(22, celsius, "K")
+    assert made.update(compare=-1).suspect_chunks > 0
+    made.judge(day(22), accept=True)
+    other = {**OTHER, "add_offset": OTHER["add_offset"] - 273.15}
+    for days, packing in ((23, celsius), (24, other)):
+        put(days, packing, "K")
+        report = made.update(compare=-1)
+        assert (len(report.captured), report.revised, report.suspect_chunks) == (1, 0, 0)
+    assert_numbers(made.history()["sst"], truth(24) - 273.15, 0.013)
+
+
+def test_a_field_of_zeros_tells_nothing_of_a_scale(place: Path) -> None:
+    """Though its missing cells have other bits by another fill value."""
+    values = truth(21) - 285.0
+    values[18:] = np.where(np.isnan(values[18:]), np.nan, 0.0)
+    for days, scale, fill in ((20, 0.01, -32768), (21, 0.1, -32767)):
+        told = {"scale_factor": scale, "add_offset": 0.0, "_FillValue": np.int16(fill)}
+        sources.overwrite("s.zarr", packed(days, told, values[:days]))
+        made = gnomon.create("r", "s.zarr") if days == 20 else gnomon.open("r")
+        report = made.update(compare=1)
+    assert any("its values may mean something else" in note for note in report.notes)
+
+
+def test_a_variable_in_several_units_is_added(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+
+    def put(number: int, *, is_new: bool) -> None:
+        data = packed(12, FIRST).isel(time=[number - 1])
+        if is_new:
+            units, scale = [("hPa", 0.02), ("Pa", 2.0)][number % 2]
+            told = {"units": units, "scale_factor": scale}
+            raw = np.full(data["sst"].shape, 100 * number, "i2")
+            data = data.assign(pressure=(data["sst"].dims, raw, told))
+        data.to_netcdf(folder / f"{number:03d}.nc")
+
+    for number in range(1, 7):
+        put(number, is_new=False)
+    gnomon.create("r", str(folder)).update()
+    for number in range(1, 13):
+        put(number, is_new=True)
+    gnomon.open("r").add(["pressure"])
+    gnomon.open("r").update(compare=-1)
+    pressure = gnomon.open("r").history()["pressure"]
+    assert pressure.attrs["units"] == "hPa"
+    np.testing.assert_allclose(pressure.mean(["lat", "lon"]), 2.0 * np.arange(1, 13))
+
+
+def test_a_packing_that_nobody_accepted_is_no_custom(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+
+    def put(number: int, packing: Packing) -> int:
+        packed(number, packing).isel(time=[number - 1]).to_netcdf(folder / f"{number:03d}.nc")
+        return gnomon.open("r").update().suspect_chunks if number > 12 else 0
+
+    for number in range(1, 13):
+        put(number, FIRST)
+    gnomon.create("r", str(folder)).update()
+    assert put(13, OTHER) > 0
+    assert put(14, FIRST) == 0
+    assert put(15, {**FIRST, "missing_value": np.int16(-32767)}) == 0
+    assert put(16, OTHER) > 0
+
+
 def test_a_field_that_is_packed_by_its_extremes_is_accepted_once(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

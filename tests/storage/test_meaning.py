@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.meaning import changed_meaning, read_alike, reading, same_value
+from gnomon.storage.readings import is_close
 from gnomon.storage.units import conversion, same_units
 
 SAME = [
@@ -159,6 +160,22 @@ CONVERTED = [
 ]
 
 
+def test_packings_that_are_scaled_alike_round_nothing() -> None:
+    """A count, or a flag, that is another one by the least step is another one."""
+    packings = [reading(np.dtype("i2"), {"_FillValue": fill}) for fill in (-1, -2)]
+    first, second = np.array([1.0, np.nan, 2.0]), np.array([2.0, np.nan, 2.0])
+    assert is_close(first, second, *packings).tolist() == [False, True, True]
+
+
+def test_floats_are_rounded_in_the_units_that_they_are_stored_in() -> None:
+    celsius = np.array([0.001, 15.3], "f4")
+    kelvin = (celsius.astype("f8") + 273.15).astype("f4")
+    packings = [reading(np.dtype("f4"), {}), reading(np.dtype("f4"), {}, (1.0, -273.15))]
+    numbers = packings[0].to_physical(celsius), packings[1].to_physical(kelvin)
+    assert is_close(*numbers, *packings).all()
+    assert not is_close(numbers[0] + 0.01, numbers[1], *packings).any()
+
+
 @pytest.mark.parametrize(("units", "to", "line"), CONVERTED)
 def test_units_of_one_quantity_are_converted(
     units: str, to: str, line: tuple[float, float]
@@ -179,6 +196,8 @@ def test_units_of_one_quantity_are_converted(
         ("mm6 m-3", "dBZ"),
         ("days since 2000-01-01", "hours since 2000-01-01"),
         ("", "psu"),
+        ("", "%"),
+        ("%", ""),
     ],
 )
 def test_units_between_which_no_line_leads_are_not_converted(units: str, to: str) -> None:

@@ -41,6 +41,25 @@ def test_fill_values_are_missing_and_come_back() -> None:
     assert kept.from_physical(np.array([np.nan, 0.5])).tolist() == [-32768, 5]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "fill", "raw"),
+    [
+        ("u1", -9999, []),
+        ("u1", np.float64(1e20), []),
+        ("u1", 300, []),
+        ("<i2", 0.5, []),
+        ("i1", 255, [-1]),
+        ("u1", np.int8(-1), [255]),
+        ("<i2", -32768.0, [-32768]),
+        ("<u8", 2**64 - 1, [2**64 - 1]),
+        ("?", 255, []),
+    ],
+)
+def test_what_no_raw_value_can_be_fills_nothing(dtype: Any, fill: Any, raw: list[int]) -> None:
+    """Cast to the type it would be another value, which may be a good one."""
+    assert packing(dtype, missing_value=fill).fills().tolist() == raw
+
+
 def test_values_beyond_the_type_are_clipped() -> None:
     found = packing("u1").from_physical(np.array([-3.0, 300.0, 12.4, np.nan]))
     assert found.tolist() == [0, 255, 12, 0]
@@ -63,6 +82,11 @@ def test_unsigned_packing_reads_and_writes_the_upper_half() -> None:
     assert kept.to_physical(raw)[:4].tolist() == [0, 127, 128, 254]
     assert np.isnan(kept.to_physical(raw)[4])
     assert kept.from_physical(kept.to_physical(raw)).tobytes() == raw.tobytes()
+
+
+def test_bounds_of_unsigned_values_may_be_told_with_a_sign() -> None:
+    for bounds in (np.array([0, -2], "i1"), [0, 254]):
+        assert packing("i1", _Unsigned="true", valid_range=bounds).bounds() == (0.0, 254.0)
 
 
 def test_scalars_are_arrays_of_no_dimensions() -> None:
