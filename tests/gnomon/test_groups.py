@@ -478,8 +478,20 @@ def test_a_name_that_no_folder_can_have_is_one_line(
 def test_an_array_that_cannot_be_read_stops_no_other_group(store: Path) -> None:
     (store / "fine" / "p" / "zarr.json").write_text("{")
     created = gnomon.create_groups("f", str(store))
-    assert list(created.repositories) == ["/"]
+    assert sorted(created.repositories) == ["/", "fine/deep"]
     assert list(created.failed) == ["fine"]
+
+
+@pytest.mark.parametrize("name", ["v3.zarr", "v2.zarr"])
+def test_damage_in_a_group_hides_none_of_those_within_it(tmp_path: Path, name: str) -> None:
+    store = write(tmp_path / name, GROUPS)
+    metadata = "zarr.json" if name.startswith("v3") else ".zarray"
+    for array in ("t", "fine/p"):
+        (store / array / metadata).write_text("{")
+    created = gnomon.create_groups(str(tmp_path / "f"), str(store))
+    assert list(created.repositories) == ["fine/deep"]
+    assert sorted(created.failed) == ["/", "fine"]
+    assert set(created.left_out) == {"grid", "empty"}
 
 
 def test_source_and_folder_may_be_in_a_bucket(
