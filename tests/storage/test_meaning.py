@@ -179,6 +179,8 @@ def test_units_of_one_quantity_are_converted(
         ("mm6 m-3", "dBZ"),
         ("days since 2000-01-01", "hours since 2000-01-01"),
         ("", "psu"),
+        ("", "%"),
+        ("degrees", " "),
     ],
 )
 def test_units_between_which_no_line_leads_are_not_converted(units: str, to: str) -> None:
