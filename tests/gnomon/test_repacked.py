@@ -154,6 +154,25 @@ def test_other_units_are_converted(units: str, place: Path) -> None:
     assert_numbers(made.history()["sst"], truth(23), 0.01)
 
 
+@pytest.mark.parametrize(("first", "then"), [("degC", "K"), ("K", "degC")])
+def test_numbers_next_to_zero_are_rounded_as_those_of_the_other_unit(
+    first: str, then: str, place: Path
+) -> None:
+    def overwrite(days: int, units: str) -> None:
+        data = sources.temperature(days)
+        celsius = truth(days) - np.nanmean(truth(20))
+        numbers = celsius + 273.15 if units == "K" else celsius
+        told = (data["sst"].dims, numbers.astype("f4"), {"units": units})
+        sources.overwrite("s.zarr", data.assign(sst=told))
+
+    overwrite(20, first)
+    made = gnomon.create("r", "s.zarr")
+    made.update()
+    overwrite(21, then)
+    report = made.update(compare=-1)
+    assert (report.suspect_chunks, report.incidents, report.revised) == (0, [], 0)
+
+
 def test_units_that_were_labelled_anew_are_a_finding(place: Path) -> None:
     made = begun()
     write(21, FIRST, units="degC")
