@@ -301,6 +301,16 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("capture", {"variables": {"t": None}}),
     ("capture", {"revises": [1]}),
     ("capture", {"revises": {"x": 1}}),
+    *(
+        ("capture", {"description": {"variables": {"t": {"put": {name: value}}}}})
+        for name in ("scale_factor", "add_offset")
+        for value in ("x", [], None)
+    ),
+    ("capture", {"description": {"variables": {"t": {"put": {"missing_value": [[1], [2, 3]]}}}}}),
+    ("capture", {"description": {"conversions": {"t": [0, 1]}}}),
+    ("capture", {"description": {"conversions": {"t": [1]}}}),
+    *(("capture", {"descriptions": value}) for value in ([], {"x": {}}, {"0": {}}, {"2": {}})),
+    ("capture", {"descriptions": {"1": {"variables": {"t": {"put": {"scale_factor": "x"}}}}}}),
     ("shadow", {"step": "x"}),
     ("shadow", {"reference": None}),
     ("shadow", {"instants": 3}),
