@@ -128,19 +128,14 @@ def _conversion(repository: Repository, name: str, attributes: Mapping[str, Any]
     state, units = repository.state, _units(attributes)
     if same_units(units, _units(state.settings.variable(name).attributes)):
         return IDENTITY
-    newest = state.description()
-    for told in (newest, *(state.description(k) for k in reversed(_told(repository, name)))):
-        if same_units(units, _units(told.variables[name])):
-            return told.conversions.get(name, IDENTITY)
-    return conversion(units, _units(state.settings.variable(name).attributes)) or IDENTITY
-
-
-def _told(repository: Repository, name: str) -> list[int]:
-    """Return after which changes a variable had units that it had not before."""
-    edits = (
-        (k, change.variables.get(name)) for k, change in enumerate(repository.state.changes, 1)
-    )
-    return [k for k, edit in edits if edit is not None and edit.touches(["units"])]
+    told, line, known = state.settings.variable(name).attributes, IDENTITY, None
+    for change in state.changes:
+        if (edit := change.variables.get(name)) is not None:
+            told = edit.after(told)
+        line = change.conversions.get(name, line)
+        if same_units(units, _units(told)):
+            known = line
+    return known or conversion(units, _units(state.settings.variable(name).attributes)) or IDENTITY
 
 
 def _compare(
@@ -159,16 +154,19 @@ def _compare(
     captures, axis = repository.captures(variable.name), read_axis(dataset, repository.settings)
     there = np.flatnonzero(~axis.missing)
     positions = dict(zip(axis.instants[there].tolist(), there.tolist(), strict=True))
-    steps = [
-        s
-        for s in repository.timeline
-        if s.instant in positions
-        and s.step >= variable.since
-        and read_alike(captures.reading(s.step), known)
-    ]
-    if not steps:
+    newest = next(
+        (
+            s
+            for s in reversed(repository.timeline)
+            if s.instant in positions
+            and s.step >= variable.since
+            and read_alike(captures.reading(s.step), known)
+        ),
+        None,
+    )
+    if newest is None:
         return None
-    step, position = steps[-1].step, positions[steps[-1].instant]
+    step, position = newest.step, positions[newest.instant]
     same_numbers = same_bits = True
     count = 0
     for block in variable.grid.blocks():

@@ -127,9 +127,9 @@ class State:
         changed = {v.name: d for v in self.settings.variables if (d := self.meant(v.name))}
         if not changed:
             return self.settings
-        found = accepted_settings(
-            self.settings, {n: self.description(d) for n, d in changed.items()}
-        )
+        # Each goes through all changes until then.
+        known = {number: self.description(number) for number in set(changed.values())}
+        found = accepted_settings(self.settings, {n: known[d] for n, d in changed.items()})
         variables = (
             limited(v, self.readings(v.name)[: changed[v.name] + 1]) if v.name in changed else v
             for v in found.variables
