@@ -334,6 +334,17 @@ def test_what_is_no_half_made_repository_is_left_alone(
     assert "fine" in gnomon.group_places("f")
 
 
+def test_a_folder_that_only_looks_like_half_of_a_repository_is_left_alone(store: Path) -> None:
+    mine = Path("f/fine.gnomon/frame/mine.txt")
+    gnomon.create_groups("f", str(store))
+    shutil.rmtree("f/fine.gnomon")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    created = gnomon.create_groups("f", str(store))
+    assert isinstance(created.failed["fine"], Conflict)
+    assert mine.read_text() == "mine"
+
+
 def test_a_folder_with_something_else_is_refused(store: Path) -> None:
     Path("f").mkdir()
     Path("f/notes.txt").write_text("mine")
