@@ -345,6 +345,18 @@ def test_a_folder_that_only_looks_like_half_of_a_repository_is_left_alone(store:
     assert mine.read_text() == "mine"
 
 
+def test_a_group_whose_repository_was_removed_with_it_is_named_no_longer(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gnomon.create_groups("f", str(store))
+    shutil.rmtree(store / "fine")
+    shutil.rmtree("f/fine.gnomon")
+    assert run(capsys, "update", "f")[0] == 3
+    assert set(gnomon.create_groups("f", str(store)).present) == {"/"}
+    # That of the other group holds captures, and is kept as long as nobody removes it.
+    assert list(gnomon.group_places("f")) == ["/", "fine/deep"]
+
+
 def test_a_folder_with_something_else_is_refused(store: Path) -> None:
     Path("f").mkdir()
     Path("f/notes.txt").write_text("mine")

@@ -25,7 +25,7 @@ def state() -> State:
     changes = tuple(
         Change(
             variables={n: Edit(put={"units": units}) for n in NAMES},
-            conversions={n: line for n in NAMES},
+            conversions=dict.fromkeys(NAMES, line),
             alike=NAMES,
         )
         for units, line in [("degC", (1.0, 273.15)), ("K", (1.0, 0.0))] * (CHANGES // 2)
