@@ -1,12 +1,14 @@
-"""Readings: what it costs to know how captures of a long history are read."""
+"""Readings: what makes numbers of captures, and what it costs in a long history."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from gnomon.storage.description import Change, Edit
+from gnomon.storage.files import read_numbers
 from gnomon.storage.model import Settings, SourceSpec, Variable
 from gnomon.storage.repacked import readings_at
 from gnomon.storage.state import State
@@ -66,3 +68,12 @@ def test_units_that_were_told_before_are_found_in_one_go(
     reading = readings_at(repository, dataset, state.settings.variable("a"), [0])[0]
     assert (reading.factor, reading.shift) == pytest.approx(line)
     assert len(calls) <= CHANGES
+
+
+@pytest.mark.parametrize("value", ["text", np.arange(3)], ids=["text", "a list"])
+def test_single_values_that_are_no_numbers_are_missing(value: Any) -> None:
+    states = np.empty(1, object)
+    states[0] = value
+    variable = Variable("w", (), (), "|O", (), (), ())
+    dataset = xr.Dataset({"w": (("time",), states)})
+    assert np.isnan(read_numbers(dataset, variable, [0], states)).tolist() == [True]
