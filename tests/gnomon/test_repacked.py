@@ -302,6 +302,21 @@ def test_a_folder_may_be_loaded_in_several_commits(
     assert_numbers(made.history()["sst"], truth(24), 0.013)
 
 
+def test_of_many_files_not_each_is_told(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+    for k in range(12):
+        packed(12, FIRST).isel(time=[k]).to_netcdf(folder / f"{k:03d}.nc")
+    made = gnomon.create("r", str(folder))
+    made.update()
+    archive(folder, 12, 42, days=1)
+    report = made.update()
+    assert len(report.captured) == 30
+    *told, more = [note for note in report.notes if "sst" in note or "more" in note]
+    assert len(told) == 20
+    assert "10 more steps" in more
+
+
 def test_one_file_of_another_packing_is_a_finding(place: Path) -> None:
     """Where all others have one; the steps of the others are not doubted with it."""
     folder = place / "archive"
