@@ -159,7 +159,9 @@ def create_groups(
     created = GroupsCreated(index.location.url)
     waiting = _waiting(groups, wishes, index, spec, created)
     index = index.including(*created.present)
-    known = set(index.groups) - set(waiting) - set(created.left_out)
+    # Of a group that is gone, its repository is the only trace, as long as nobody removes it.
+    kept = {g for g in index.groups if g in groups or not Location(index.place(g)).is_vacant()}
+    known = kept - set(waiting) - set(created.left_out)
     for group in waiting:
         settled = {**options, **wishes.of(groups[group]), "group": _option(group), "beside": {}}
         try:

@@ -228,7 +228,7 @@ def read_numbers(
     for k, position in enumerate(positions):
         attributes = told_at(dataset, variable.name, position)
         line = conversion(str(attributes.get("units", "")), to)
-        numbers[k] = reading(variable.numpy_dtype, attributes, line).to_physical(states[k])
+        numbers[k] = reading(variable.numpy_dtype, attributes, line).to_physical(states[k, ...])
     return numbers
 
 

@@ -17,7 +17,10 @@ def is_half_made(location: Location) -> bool:
     begun = (SETTINGS, COPIES + SETTINGS)
     if location.path is not None and location.path.exists() and not location.path.is_dir():
         return False
-    return all(name in begun or name.startswith("frame/") for name in location.list(""))
+    names = location.list("")
+    if names and not set(begun) & set(names):
+        return False
+    return all(name in begun or name.startswith("frame/") for name in names)
 
 
 def clear_half_made(location: Location) -> None:

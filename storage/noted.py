@@ -14,6 +14,7 @@ from gnomon.storage.redaction import redacted
 from gnomon.storage.units import same_units
 
 __all__ = [
+    "MOST_NOTES",
     "Remark",
     "advice",
     "differences",

@@ -28,6 +28,7 @@ from gnomon.storage.frame import encode_entry
 from gnomon.storage.meaning import IDENTITY, RANGE, READ_BY, changed_meaning
 from gnomon.storage.model import Settings, Variable
 from gnomon.storage.noted import (
+    MOST_NOTES,
     Remark,
     differences,
     note_doubts,
@@ -167,6 +168,7 @@ def observe(
     changes: dict[int, Change] = {}
     doubted: dict[str, list[int]] = {}
     notes: dict[str, None] = {}
+    untold = 0
     known, doubts = before, dict[str, list[Remark]]()
     for k, told in enumerate(_told(dataset, repository.settings, positions)):
         if told is not None:
@@ -175,10 +177,15 @@ def observe(
             change = replace(Change.between(known, now), alike=alike)
             if change:
                 changes[k] = change
-                notes |= dict.fromkeys(_notes(judging, known, now, change, doubts))
+                new = [n for n in _notes(judging, known, now, change, doubts) if n not in notes]
+                untold += bool(new) and len(notes) >= MOST_NOTES
+                if len(notes) < MOST_NOTES:
+                    notes |= dict.fromkeys(new)
             known = now
         for name in doubts:
             doubted.setdefault(name, []).append(k)
+    if untold:
+        notes[f"{untold} more steps have attributes of their own; 'gnomon diff' shows them"] = None
     return Observed(changes, tuple(notes), {n: tuple(k) for n, k in doubted.items()})
 
 

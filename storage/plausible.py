@@ -16,6 +16,7 @@ from gnomon.storage.times import decode, format_instant
 
 if TYPE_CHECKING:
     from gnomon.storage.model import Settings, Variable
+    from gnomon.storage.packing import Packing
 
 __all__ = [
     "CHUNK_BYTES",
@@ -23,6 +24,7 @@ __all__ = [
     "MOST_CAPTURES",
     "MOST_CHUNKS",
     "MOST_LEADS",
+    "check_reading",
     "check_settings",
     "check_variable",
     "length",
@@ -66,6 +68,12 @@ def members_of(value: object) -> dict[str, Any]:
     return value
 
 
+def check_reading(packing: "Packing") -> None:
+    """Raise ValueError, or what else reading nonsense raises, if a packing makes no numbers."""
+    if packing.dtype.kind in "biuf":
+        _ = (packing.scale, packing.offset, packing.fills(), packing.bounds())
+
+
 def check_variable(variable: "Variable") -> None:
     """Raise ValueError if a variable cannot be what this program has described.
 
@@ -79,9 +87,7 @@ def check_variable(variable: "Variable") -> None:
         raise ValueError(f"{name} has the dims {variable.dims!r:.80}")
     if not is_supported(variable.numpy_dtype):
         raise ValueError(f"{name} has the type {variable.dtype[:40]!r}, which is never captured")
-    if variable.numpy_dtype.kind in "biuf":  # whatever is wrong with what they are packed by
-        packing = variable.packing
-        _ = (packing.scale, packing.offset, packing.fills(), packing.bounds())
+    check_reading(variable.packing)
     sizes = zip(*parts, strict=True)
     if any((unit % chunk and unit < n) or shard % unit for n, chunk, unit, shard in sizes):
         raise ValueError(f"{name} has units or shards that are no multiples of its chunks")

@@ -159,16 +159,19 @@ def _compare(
     captures, axis = repository.captures(variable.name), read_axis(dataset, repository.settings)
     there = np.flatnonzero(~axis.missing)
     positions = dict(zip(axis.instants[there].tolist(), there.tolist(), strict=True))
-    steps = [
-        s
-        for s in repository.timeline
-        if s.instant in positions
-        and s.step >= variable.since
-        and read_alike(captures.reading(s.step), known)
-    ]
-    if not steps:
+    newest = next(
+        (
+            s
+            for s in reversed(repository.timeline)
+            if s.instant in positions
+            and s.step >= variable.since
+            and read_alike(captures.reading(s.step), known)
+        ),
+        None,
+    )
+    if newest is None:
         return None
-    step, position = steps[-1].step, positions[steps[-1].instant]
+    step, position = newest.step, positions[newest.instant]
     same_numbers = same_bits = True
     count = 0
     for block in variable.grid.blocks():
@@ -185,8 +188,8 @@ def _compare(
             count += 1
             numbers = known.to_physical(before), now.to_physical(raw)
             # What is missing is so by any scale, and tells nothing of it.
-            there = ~(np.isnan(numbers[0]) & np.isnan(numbers[1]))
-            same_bits = same_bits and before[there].tobytes() == raw[there].tobytes()
+            valued = ~(np.isnan(numbers[0]) & np.isnan(numbers[1]))
+            same_bits = same_bits and before[valued].tobytes() == raw[valued].tobytes()
             same_numbers = same_numbers and bool(is_close(*numbers, known, now).all())
         if not (same_numbers or same_bits):
             break

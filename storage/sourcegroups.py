@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import xarray as xr
 import zarr
+from zarr.core.sync import sync
 
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import InvalidInput
@@ -79,9 +81,23 @@ def _zarr_groups(store: Any, *, consolidated: bool | None) -> Iterator[tuple[str
             members = dict(group.members())
         except Exception:  # noqa: BLE001 - whatever libraries raise for metadata that are damaged
             yield path, None
+            waiting += _readable_groups(group)
             continue
         yield path, {name: _dims(m) for name, m in members.items() if isinstance(m, zarr.Array)}
         waiting += [m for _, m in sorted(members.items()) if isinstance(m, zarr.Group)]
+
+
+def _readable_groups(group: zarr.Group) -> Iterator[zarr.Group]:
+    """Give the groups right within a group in which something else is damaged."""
+    for name in sync(_names(group)):
+        with suppress(Exception):  # it is what is damaged, or no member
+            member = group[name]
+            if isinstance(member, zarr.Group):
+                yield member
+
+
+async def _names(group: zarr.Group) -> list[str]:
+    return sorted([name.strip("/") async for name in group.store.list_dir(group.path)])
 
 
 def _dims(array: zarr.Array[Any]) -> tuple[str, ...]:

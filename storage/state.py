@@ -37,7 +37,14 @@ from gnomon.storage.model import (
     Variable,
 )
 from gnomon.storage.packing import Packing
-from gnomon.storage.plausible import MOST_CAPTURES, MOST_LEADS, check_settings, members_of, size
+from gnomon.storage.plausible import (
+    MOST_CAPTURES,
+    MOST_LEADS,
+    check_reading,
+    check_settings,
+    members_of,
+    size,
+)
 from gnomon.storage.readings import accepted_settings, limited, readings, vary
 
 __all__ = ["State", "fold"]
@@ -124,9 +131,9 @@ class State:
         changed = {v.name: d for v in self.settings.variables if (d := self.meant(v.name))}
         if not changed:
             return self.settings
-        found = accepted_settings(
-            self.settings, {n: self.description(d) for n, d in changed.items()}
-        )
+        # Each goes through all changes until then.
+        known = {number: self.description(number) for number in set(changed.values())}
+        found = accepted_settings(self.settings, {n: known[d] for n, d in changed.items()})
         variables = (
             limited(v, self._accepted_readings(v.name)) if v.name in changed else v
             for v in found.variables
@@ -448,6 +455,9 @@ class _Folding:
         """Add what the source has changed; ValueError if it cannot be changed from that before."""
         before = self._described or described(self._settings, self._changes)
         self._described = change.after(before)
+        for variable in self._settings.variables:
+            if variable.name in change.variables or variable.name in change.conversions:
+                check_reading(self._described.reading(variable))
         self._changes.append(change)
         files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
         self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))

@@ -69,10 +69,9 @@ def conversion(units: str, to: str) -> tuple[float, float] | None:
     ((100.0, 0.0), (1.0, 273.15), None)
     """
     one, other = _plain(units), _plain(to)
-    if _since(one) or _since(other):
-        return None
-    if one != other and not (units.strip() and to.strip()):  # percent, too, is often not told
-        return None
+    is_told = bool(units.strip()), bool(to.strip())
+    if _since(one) or _since(other) or (is_told[0] != is_told[1] and one != other):
+        return None  # what says nothing may be in any units: a percentage as well as a fraction
     try:
         with cf_units.suppress_errors():
             before, after = cf_units.Unit(one), cf_units.Unit(other)

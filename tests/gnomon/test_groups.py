@@ -334,6 +334,29 @@ def test_what_is_no_half_made_repository_is_left_alone(
     assert "fine" in gnomon.group_places("f")
 
 
+def test_a_folder_that_only_looks_like_half_of_a_repository_is_left_alone(store: Path) -> None:
+    mine = Path("f/fine.gnomon/frame/mine.txt")
+    gnomon.create_groups("f", str(store))
+    shutil.rmtree("f/fine.gnomon")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    created = gnomon.create_groups("f", str(store))
+    assert isinstance(created.failed["fine"], Conflict)
+    assert mine.read_text() == "mine"
+
+
+def test_a_group_whose_repository_was_removed_with_it_is_named_no_longer(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gnomon.create_groups("f", str(store))
+    shutil.rmtree(store / "fine")
+    shutil.rmtree("f/fine.gnomon")
+    assert run(capsys, "update", "f")[0] == 3
+    assert set(gnomon.create_groups("f", str(store)).present) == {"/"}
+    # That of the other group holds captures, and is kept as long as nobody removes it.
+    assert list(gnomon.group_places("f")) == ["/", "fine/deep"]
+
+
 def test_a_folder_with_something_else_is_refused(store: Path) -> None:
     Path("f").mkdir()
     Path("f/notes.txt").write_text("mine")
@@ -478,8 +501,20 @@ def test_a_name_that_no_folder_can_have_is_one_line(
 def test_an_array_that_cannot_be_read_stops_no_other_group(store: Path) -> None:
     (store / "fine" / "p" / "zarr.json").write_text("{")
     created = gnomon.create_groups("f", str(store))
-    assert list(created.repositories) == ["/"]
+    assert sorted(created.repositories) == ["/", "fine/deep"]
     assert list(created.failed) == ["fine"]
+
+
+@pytest.mark.parametrize("name", ["v3.zarr", "v2.zarr"])
+def test_damage_in_a_group_hides_none_of_those_within_it(tmp_path: Path, name: str) -> None:
+    store = write(tmp_path / name, GROUPS)
+    metadata = "zarr.json" if name.startswith("v3") else ".zarray"
+    for array in ("t", "fine/p"):
+        (store / array / metadata).write_text("{")
+    created = gnomon.create_groups(str(tmp_path / "f"), str(store))
+    assert list(created.repositories) == ["fine/deep"]
+    assert sorted(created.failed) == ["/", "fine"]
+    assert set(created.left_out) == {"grid", "empty"}
 
 
 def test_source_and_folder_may_be_in_a_bucket(

@@ -22,8 +22,8 @@ from tests.gnomon.test_cli import run
 from tests.storage.building import assert_identical, undecoded
 
 FILL = np.int16(-32768)
-FIRST = {"scale_factor": 0.01, "add_offset": 285.0, "_FillValue": FILL}
-OTHER = {"scale_factor": 0.013, "add_offset": 283.0, "_FillValue": FILL}
+FIRST: dict[str, Any] = {"scale_factor": 0.01, "add_offset": 285.0, "_FillValue": FILL}
+OTHER: dict[str, Any] = {"scale_factor": 0.013, "add_offset": 283.0, "_FillValue": FILL}
 Packing = Mapping[str, Any]
 
 
@@ -152,6 +152,25 @@ def test_other_units_are_converted(units: str, place: Path) -> None:
     sources.overwrite("s.zarr", kelvin)
     assert made.update().suspect_chunks == 0
     assert_numbers(made.history()["sst"], truth(23), 0.01)
+
+
+@pytest.mark.parametrize(("first", "then"), [("degC", "K"), ("K", "degC")])
+def test_numbers_next_to_zero_are_rounded_as_those_of_the_other_unit(
+    first: str, then: str, place: Path
+) -> None:
+    def overwrite(days: int, units: str) -> None:
+        data = sources.temperature(days)
+        celsius = truth(days) - np.nanmean(truth(20))
+        numbers = celsius + 273.15 if units == "K" else celsius
+        told = (data["sst"].dims, numbers.astype("f4"), {"units": units})
+        sources.overwrite("s.zarr", data.assign(sst=told))
+
+    overwrite(20, first)
+    made = gnomon.create("r", "s.zarr")
+    made.update()
+    overwrite(21, then)
+    report = made.update(compare=-1)
+    assert (report.suspect_chunks, report.incidents, report.revised) == (0, [], 0)
 
 
 def test_units_that_were_labelled_anew_are_a_finding(place: Path) -> None:
@@ -456,6 +475,21 @@ def test_a_folder_may_be_loaded_in_several_commits(
     report = made.update()
     assert (len(report.captured), report.suspect_chunks) == (24, 0)
     assert_numbers(made.history()["sst"], truth(24), 0.013)
+
+
+def test_of_many_files_not_each_is_told(place: Path) -> None:
+    folder = place / "archive"
+    folder.mkdir()
+    for k in range(12):
+        packed(12, FIRST).isel(time=[k]).to_netcdf(folder / f"{k:03d}.nc")
+    made = gnomon.create("r", str(folder))
+    made.update()
+    archive(folder, 12, 42, days=1)
+    report = made.update()
+    assert len(report.captured) == 30
+    *told, more = [note for note in report.notes if "sst" in note or "more" in note]
+    assert len(told) == 20
+    assert "10 more steps" in more
 
 
 def test_one_file_of_another_packing_is_a_finding(place: Path) -> None:

@@ -198,6 +198,7 @@ def test_units_of_one_quantity_are_converted(
         ("", "psu"),
         ("", "%"),
         ("%", ""),
+        ("degrees", " "),
     ],
 )
 def test_units_between_which_no_line_leads_are_not_converted(units: str, to: str) -> None:

@@ -279,6 +279,15 @@ def test_a_kind_of_a_later_program_says_nothing_of_the_state(story: Story) -> No
 
 CHUNK = {"variable": "t", "step": 0, "chunk": [0], "status": 1}
 
+NO_NUMBERS: list[Any] = ["x", [], None]
+NO_DESCRIPTIONS: list[Any] = [[], {"x": {}}, {"0": {}}, {"2": {}}]
+
+
+def put(**attributes: Any) -> dict[str, Any]:
+    """A change of the attributes of the variable."""
+    return {"variables": {"t": {"put": attributes}}}
+
+
 HOSTILE: list[tuple[str, dict[str, Any]]] = [
     *(
         ("capture", {"id": name})
@@ -301,6 +310,13 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("capture", {"variables": {"t": None}}),
     ("capture", {"revises": [1]}),
     ("capture", {"revises": {"x": 1}}),
+    *(("capture", {"description": put(scale_factor=value)}) for value in NO_NUMBERS),
+    *(("capture", {"description": put(add_offset=value)}) for value in NO_NUMBERS),
+    ("capture", {"description": put(missing_value=[[1], [2, 3]])}),
+    ("capture", {"description": {"conversions": {"t": [0, 1]}}}),
+    ("capture", {"description": {"conversions": {"t": [1]}}}),
+    *(("capture", {"descriptions": value}) for value in NO_DESCRIPTIONS),
+    ("capture", {"descriptions": {"1": put(scale_factor="x")}}),
     ("shadow", {"step": "x"}),
     ("shadow", {"reference": None}),
     ("shadow", {"instants": 3}),
