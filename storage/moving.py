@@ -12,11 +12,14 @@ import xarray as xr
 from gnomon.storage.credentials import refuse_in_source
 from gnomon.storage.delta import digest
 from gnomon.storage.encoding import DIGEST
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.files import source_notes
 from gnomon.storage.grid import cut
+from gnomon.storage.meaning import read_alike
 from gnomon.storage.model import CapturedStep, SourceSpec
 from gnomon.storage.observed import check_source
+from gnomon.storage.readings import is_close
+from gnomon.storage.repacked import readings_at
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import native, open_source, read_state
 from gnomon.storage.timeaxis import read_axis
@@ -92,13 +95,23 @@ def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:
 def _is_same(
     repository: Repository, dataset: xr.Dataset, step: CapturedStep, position: int
 ) -> bool:
-    """Tell whether every chunk of a captured state is the same in a source."""
+    """Tell whether every chunk of a captured state is the same in a source, or packed otherwise."""
     for variable in (v for v in repository.settings.variables if step.step >= v.since):
-        digests = repository.captures(variable.name).rows(step.step)
+        captures = repository.captures(variable.name)
+        digests, before = captures.rows(step.step), captures.reading(step.step)
+        now = readings_at(repository, dataset, variable, [position])[position]
         for block in variable.grid.blocks():
             values = read_state(dataset, variable, position, block.cells)
             for index, _, cells in variable.grid.inner(block):
-                there = digest(variable.name, index, native(cut(values, cells)))
-                if there != digests[index][DIGEST].tobytes():
+                raw = native(cut(values, cells))
+                if digest(variable.name, index, raw) == digests[index][DIGEST].tobytes():
+                    continue
+                if read_alike(now, before):
+                    return False
+                try:
+                    numbers = captures.physical(step.step, index), now.to_physical(raw)
+                except Integrity:
+                    return False
+                if not is_close(*numbers, before, now).all():
                     return False
     return True

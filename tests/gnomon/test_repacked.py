@@ -232,6 +232,22 @@ def test_attributes_that_are_written_before_the_values_are_found_right_later(pla
     assert_numbers(made.history()["sst"], truth(22), 0.013)
 
 
+def test_a_source_may_be_encoded_anew_as_it_moves(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = begun()
+    celsius = {**OTHER, "add_offset": OTHER["add_offset"] - 273.15}
+    for name, warmer in (("other.zarr", 0.5), ("moved.zarr", 0.0)):
+        data = packed(21, celsius, truth(21) - 273.15 + warmer)
+        data["sst"].attrs["units"] = "degC"
+        sources.overwrite(name, data)
+        assert (run(capsys, "source", "r", "--set", name)[0] == 0) == (warmer == 0.0)
+    made = gnomon.open("r")
+    report = made.update(compare=-1)
+    assert (len(report.captured), report.revised, report.suspect_chunks) == (1, 0, 0)
+    assert_numbers(made.history()["sst"], truth(21) - 273.15, 0.013)
+
+
 def test_a_flag_that_is_revised_with_its_fill_value_is_told(place: Path) -> None:
     flags = np.random.default_rng(0).integers(0, 3, (21, 8, 12)).astype("i1")
     for days, fill in ((20, -1), (21, -2)):
