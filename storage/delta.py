@@ -11,16 +11,15 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from gnomon.storage.dtypes import atom, is_text
 from gnomon.storage.layout import compressor, is_pcodec
-from gnomon.storage.text import is_text, text_bytes
+from gnomon.storage.text import text_bytes
 
 __all__ = [
     "GAIN",
     "added",
-    "atom",
     "compressed_size",
     "digest",
-    "is_supported",
     "needs_search",
     "ordered",
     "planar",
@@ -40,27 +39,6 @@ WORTH = 0.97
 """Share of the bytes below which a search for differences is worth its time."""
 SAMPLE = 3072
 """Values of a chunk that are compressed both ways to choose between key and delta."""
-
-
-def is_supported(dtype: np.dtype[np.generic]) -> bool:
-    """Tell whether chunks of this type can be stored: all of a fixed width, and text."""
-    fixed = dtype.kind in "biufcmMSUV" and dtype.itemsize > 0 and dtype.names is None
-    return fixed or is_text(dtype)
-
-
-def atom(dtype: np.dtype[np.generic]) -> tuple[np.dtype[np.generic], int]:
-    """Return the numbers that a value is made of: their type, and how many there are.
-
-    A complex number is two floats, text of fixed width its characters, anything else of unusual
-    width its bytes.
-    """
-    if dtype.kind == "c" and dtype.itemsize in (8, 16):
-        return np.dtype(f"<f{dtype.itemsize // 2}"), 2
-    if dtype.kind == "U":
-        return np.dtype("<u4"), dtype.itemsize // 4
-    if dtype.kind in "SV" or dtype.itemsize not in (1, 2, 4, 8):
-        return np.dtype("u1"), dtype.itemsize
-    return dtype, 1
 
 
 def residual_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.signedinteger]:

@@ -9,11 +9,10 @@ import numpy as np
 import xarray as xr
 
 from gnomon.storage.axes import Axis, Counting, choose_axis
-from gnomon.storage.delta import is_supported
+from gnomon.storage.dtypes import is_supported, is_text, type_name
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.model import Kind, Settings, SourceSpec, Variable
 from gnomon.storage.reasons import elsewhere, tell_axis
-from gnomon.storage.text import is_text, type_name
 from gnomon.storage.timeforms import TEXT
 
 __all__ = [

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.delta import GAIN, digest, ordered, planar, sample, sampled_size, subtracted
+from gnomon.storage.dtypes import is_text
 from gnomon.storage.errors import Integrity
 from gnomon.storage.grid import Index
-from gnomon.storage.text import is_text
 
 __all__ = [
     "BASE",

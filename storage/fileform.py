@@ -15,12 +15,12 @@ import numpy as np
 import xarray as xr
 
 from gnomon.storage.documents import items, members, text, whole
+from gnomon.storage.dtypes import type_name
 from gnomon.storage.frame import encode_variable
 from gnomon.storage.log import content_hash
 from gnomon.storage.meaning import READ_BY
 from gnomon.storage.model import Settings
 from gnomon.storage.packing import check_packing
-from gnomon.storage.text import type_name
 from gnomon.storage.times import calendar_of
 from gnomon.storage.units import conversion, same_units
 

@@ -11,11 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.batch import fresh_id
+from gnomon.storage.dtypes import is_text
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.location import Location
 from gnomon.storage.log import content_hash
 from gnomon.storage.model import Settings
-from gnomon.storage.text import is_text, text_bytes, text_values
+from gnomon.storage.text import text_bytes, text_values
 
 __all__ = ["encode_entry", "encode_frame", "encode_variable", "load_entry", "load_frame"]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.attributes import attributes_from_json, attributes_to_json
-from gnomon.storage.delta import atom
 from gnomon.storage.documents import flag, items, members, number, optional, text, whole
+from gnomon.storage.dtypes import atom, is_text
 from gnomon.storage.errors import Format, NotFound
 from gnomon.storage.grid import Grid, Index
 from gnomon.storage.packing import Packing
@@ -30,7 +30,6 @@ from gnomon.storage.plausible import (
     size,
 )
 from gnomon.storage.redaction import redacted
-from gnomon.storage.text import is_text
 from gnomon.storage.timeforms import NATIVE, TEXT
 
 __all__ = [

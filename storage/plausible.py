@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gnomon.storage.delta import is_supported
 from gnomon.storage.documents import number, text, whole
+from gnomon.storage.dtypes import is_supported
 from gnomon.storage.timeforms import NATIVE, check_form
 from gnomon.storage.times import decode, format_instant
 

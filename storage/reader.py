@@ -25,8 +25,8 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
+from gnomon.storage.dtypes import is_text
 from gnomon.storage.grid import Index
-from gnomon.storage.text import is_text
 
 __all__ = ["ChunkFunction", "ComputedArray", "ReadingStore"]
 

@@ -25,6 +25,7 @@ from zarr.storage import ObjectStore
 from gnomon.storage.attributes import NOTE
 from gnomon.storage.credentials import without_secrets
 from gnomon.storage.cutoff import missing_bytes
+from gnomon.storage.dtypes import is_text
 from gnomon.storage.errors import (
     GnomonError,
     InvalidInput,
@@ -40,7 +41,6 @@ from gnomon.storage.inherited import with_inherited
 from gnomon.storage.location import RETRIES
 from gnomon.storage.model import SourceSpec, Variable
 from gnomon.storage.redaction import one_line
-from gnomon.storage.text import is_text
 from gnomon.storage.zarrgroup import open_whole_steps, stale_arrays
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.attributes import plain_attributes
 from gnomon.storage.documents import NONSENSE
+from gnomon.storage.dtypes import is_text
 from gnomon.storage.grid import Index
 from gnomon.storage.reader import ComputedArray
-from gnomon.storage.text import is_text
 
 __all__ = ["ServedArray", "create_computed", "create_fixed"]
 

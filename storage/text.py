@@ -12,27 +12,15 @@ from gnomon.storage.documents import parse
 from gnomon.storage.errors import InvalidInput
 
 __all__ = [
-    "is_text",
     "pack_text",
     "text_bytes",
     "text_name",
     "text_values",
-    "type_name",
     "unpack_text",
 ]
 
 TEXT_BYTES = 2**28
 """A chunk of more, as JSON, is neither written nor read."""
-
-
-def is_text(dtype: np.dtype[Any]) -> bool:
-    """Tell whether values are strings of any length."""
-    return dtype.kind in "OT"
-
-
-def type_name(dtype: np.dtype[Any]) -> str:
-    """Return the NumPy type string, little endian; one for all kinds of text."""
-    return "|O" if is_text(dtype) else dtype.newbyteorder("<").str
 
 
 def text_bytes(values: NDArray[Any]) -> bytes:

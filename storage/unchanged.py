@@ -11,12 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.description import exact
+from gnomon.storage.dtypes import type_name
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.identify import listed
 from gnomon.storage.model import Settings, Variable
 from gnomon.storage.packing import PACKING, Packing, check_packing
 from gnomon.storage.source import native
-from gnomon.storage.text import type_name
 
 __all__ = ["ADVICE", "check_frame", "check_unchanged"]
 

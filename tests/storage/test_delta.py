@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from gnomon.storage.delta import (
     added,
     digest,
-    is_supported,
     ordered,
     planar,
     residual_dtype,
@@ -16,6 +15,7 @@ from gnomon.storage.delta import (
     straightened,
     subtracted,
 )
+from gnomon.storage.dtypes import is_supported
 from tests.storage.strategies import DTYPES, dtype_and_values, dtypes, special_values, values
 
 

@@ -10,8 +10,9 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.check import check
-from gnomon.storage.delta import is_supported, ordered, restored
+from gnomon.storage.delta import ordered, restored
 from gnomon.storage.describe import describe
+from gnomon.storage.dtypes import is_supported
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.forget import forget
 from gnomon.storage.frame import encode_variable
