@@ -21,11 +21,11 @@ from benchmarks.dying import Disk, Doom
 from benchmarks.faults import call, start
 from benchmarks.stores import append, digest
 from gnomon.flows.settings import Settings
-from gnomon.storage.check import check
-from gnomon.storage.log import Record
+from gnomon.storage.care.check import check
+from gnomon.storage.care.retention import Policy
+from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy
-from gnomon.storage.view import Plane, raw_dataset
+from gnomon.storage.serve.view import Plane, raw_dataset
 
 ACTIONS = ("update", "forget", "prune", "restore")
 LEADS, NEW, KEPT, TAG, LITTER = 2, 2, 2, "keep", 8

@@ -13,8 +13,8 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from gnomon.storage.delta import ordered
-from gnomon.storage.source import native
+from gnomon.storage.arrays.residuals import ordered
+from gnomon.storage.source.opening import native
 
 
 def measure(fields: NDArray[np.generic]) -> dict[str, float]:

@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks.acting import TARGET, Prepared, act, command, copy, files_of, read_target, state_of
 from benchmarks.dying import DIED, Disk, Doom
 from benchmarks.faults import start
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Conflict
-from gnomon.storage.log import COPIES, record_name
+from gnomon.storage.log.records import COPIES, record_name
 from gnomon.storage.repository import Repository
 
 PROCESSES, TIMEOUT_S = 2, 180.0

@@ -1,7 +1,7 @@
 """A process that does not survive one of its store operations, on a disk that may lose its power.
 
-Every operation of a repository goes through :class:`~gnomon.storage.location.Location`; those of
-a restored dataset through Zarr's store for local folders, and the renaming that ends it.
+Every operation of a repository goes through :class:`~gnomon.storage.log.location.Location`; those
+of a restored dataset through Zarr's store for local folders, and the renaming that ends it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import zarr.storage
 
-from gnomon.storage.location import Location
-from gnomon.storage.log import Log, Record
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import Log, Record
 
 DIED = 99
 """Exit code of a process that was ended."""

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import track
 
 import gnomon
-from gnomon.storage import fileagree, filereading
-from gnomon.storage.filelist import list_files
+from gnomon.storage.source.files import agreement as fileagree
+from gnomon.storage.source.files import reading as filereading
+from gnomon.storage.source.files.listing import list_files
 
 ACTIONS = ("init", "first update", "update, nothing new", "update, one new file")
 

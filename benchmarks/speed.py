@@ -34,7 +34,7 @@ from benchmarks.skill import ENVIRONMENT, run_rivals, season_of
 from gnomon.flows.settings import Settings
 from gnomon.hindcasting import open_replay
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.times import format_instant
+from gnomon.storage.values.times import format_instant
 
 WORKERS = 2
 ROLLING = Settings(refit_share=0.0, compare=0)

@@ -29,10 +29,10 @@ from zarr.codecs.numcodecs import PCodec
 
 import gnomon
 from gnomon.flows.cluster import thread_mapper
-from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL
-from gnomon.storage.model import Variable
+from gnomon.storage.arrays.layout import PCODEC_LEVEL, ZSTD_LEVEL
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import native
+from gnomon.storage.source.opening import native
+from gnomon.storage.values.model import Variable
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.restore import restore

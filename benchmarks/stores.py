@@ -20,8 +20,8 @@ import gnomon.creation
 import gnomon.repository
 from gnomon.maintenance import utc
 from gnomon.repository import GnomonRepository
-from gnomon.storage.attributes import NOTE
-from gnomon.storage.model import SUSPECT
+from gnomon.storage.values.attributes import NOTE
+from gnomon.storage.values.model import SUSPECT
 
 if TYPE_CHECKING:
     import icechunk

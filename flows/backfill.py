@@ -7,7 +7,7 @@ from prefect import flow
 from gnomon.flows import steps
 from gnomon.flows.run import prefect_cycle, run_name
 from gnomon.flows.settings import Settings
-from gnomon.storage.credentials import without_secrets
+from gnomon.storage.log.credentials import without_secrets
 
 __all__ = ["backfill"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gnomon.flows.settings import Settings
-from gnomon.storage.grid import Index
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.capture import Capture
 from gnomon.tasks.materialize import Shadowed
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.values.times import format_instant
 from gnomon.validations.incidents import Incident
 
 __all__ = ["doubted_incidents"]

@@ -9,7 +9,7 @@ from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.outbox import Due, due, is_marked, mark
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.points import suspects
 from gnomon.validations.alerts import Alert, AlertAction, alert_of, emit
 from gnomon.validations.incidents import Incident

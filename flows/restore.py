@@ -9,7 +9,7 @@ from gnomon.flows.cluster import Workers
 from gnomon.flows.run import keep_artifacts, run_name, told
 from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
-from gnomon.storage.credentials import without_secrets
+from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
 from gnomon.tasks.points import Match
 from gnomon.tasks.restore import restore as write

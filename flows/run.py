@@ -26,8 +26,8 @@ from gnomon.flows.outbox import Outbox
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, page, sentence
 from gnomon.flows.tasks import tasks_on
-from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, Unavailable
+from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.redaction import redacted
 from gnomon.validations.alerts import Alert, refusal_of
 

@@ -16,12 +16,12 @@ from gnomon.flows.checks import Judgement
 from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
-from gnomon.storage.conflicts import ATTEMPTS
-from gnomon.storage.era import begin_era
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
-from gnomon.storage.model import SUSPECT
+from gnomon.storage.log.conflicts import ATTEMPTS
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import clock, format_instant, parse, period
+from gnomon.storage.values.model import SUSPECT
+from gnomon.storage.values.times import clock, format_instant, parse, period
 from gnomon.tasks.capture import Capture, commit_capture
 from gnomon.tasks.capture import capture as capture_chunks
 from gnomon.tasks.features import MIN_CAPTURES, Features, is_believed

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gnomon.flows.cycle import UpdateReport
-from gnomon.storage.times import chronological
+from gnomon.storage.values.times import chronological
 
 __all__ = ["is_suspect", "page", "sentence"]
 

@@ -15,8 +15,8 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from gnomon.flows import steps
 from gnomon.flows.cycle import Call
-from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import Unavailable, Unreadable
+from gnomon.storage.log.credentials import without_secrets
 from gnomon.tasks.work import Mapper
 
 __all__ = ["run_as_task", "tasks_on"]

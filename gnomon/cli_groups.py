@@ -23,7 +23,7 @@ _WORST_FIRST = (5, 1, 7, 2, 3, 4, 6)
 
 def is_folder_of_groups(place: str) -> bool:
     """Tell whether a place holds repositories of the groups of a source."""
-    from gnomon.storage.groupfolder import GroupFolder
+    from gnomon.storage.source.groupfolder import GroupFolder
 
     return GroupFolder.open(place) is not None
 
@@ -77,8 +77,8 @@ def update_groups(
     """
     from gnomon import grouping
     from gnomon.storage.errors import GnomonError
-    from gnomon.storage.groupfolder import place_of
-    from gnomon.storage.location import Location
+    from gnomon.storage.log.location import Location
+    from gnomon.storage.source.groupfolder import place_of
 
     def act(group: str, place: str) -> dict[str, Any]:
         if settings.docs is None:
@@ -114,7 +114,7 @@ def show_status(folder: str, *, as_json: bool) -> None:
     """Show the status of each repository of a folder."""
     from gnomon import grouping
     from gnomon.repository import open_repository
-    from gnomon.storage.location import Location
+    from gnomon.storage.log.location import Location
 
     statuses, failed = grouping.do_for_each(
         grouping.group_places(folder), lambda _, place: open_repository(place).status()
@@ -151,8 +151,8 @@ def _failures_to_json(failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]
 
 def _end(failures: Mapping[str, tuple[str, int]]) -> None:
     """Say which groups failed, and end with the code of the worst."""
-    from gnomon.storage.groupfolder import shown
     from gnomon.storage.redaction import redacted
+    from gnomon.storage.source.groupfolder import shown
 
     for group, (text, _) in failures.items():
         typer.echo(redacted(f"gnomon: error: group {shown(group)}: {text}"), err=True)

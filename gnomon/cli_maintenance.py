@@ -126,7 +126,7 @@ def forget(
 ) -> None:
     """Give up captures that no --keep rule keeps, or those named by --capture."""
     from gnomon.repository import open_repository
-    from gnomon.storage.retention import Policy, parse_duration
+    from gnomon.storage.care.retention import Policy, parse_duration
 
     policy = Policy(
         last=keep_last,

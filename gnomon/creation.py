@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from gnomon.description import SourceDescription, describe_dataset
 from gnomon.options import check_forecast
 from gnomon.repository import GnomonRepository, utc
-from gnomon.storage import model
-from gnomon.storage.credentials import refuse_in_source
-from gnomon.storage.describe import NothingThere
-from gnomon.storage.era import settings_of
+from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.files import keep_index, read_numbers
-from gnomon.storage.identify import told_groups
-from gnomon.storage.location import Location
-from gnomon.storage.objects import objects_of
+from gnomon.storage.log.credentials import refuse_in_source
+from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import open_source, read_state, source_path
-from gnomon.storage.sourcegroups import groups_beside
+from gnomon.storage.source.describing import NothingThere
+from gnomon.storage.source.files.opening import keep_index, read_numbers
+from gnomon.storage.source.groups import groups_beside
+from gnomon.storage.source.identify import told_groups
+from gnomon.storage.source.objects import objects_of
+from gnomon.storage.source.opening import open_source, read_state, source_path
+from gnomon.storage.values import model
 
 __all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]
 

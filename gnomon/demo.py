@@ -27,8 +27,8 @@ from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, open_repository
 from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
+from gnomon.storage.serve.view import PROVENANCE
 from gnomon.storage.userpath import blaming, check_output
-from gnomon.storage.view import PROVENANCE
 from gnomon.tasks.points import RestorePoint
 
 __all__ = ["Row", "load_ostia", "run_demo", "score"]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gnomon.storage import model
-from gnomon.storage.describe import Description
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.files import source_notes, source_told
 from gnomon.storage.redaction import redacted
-from gnomon.storage.timeaxis import read_axis
-from gnomon.storage.times import SECOND, format_instant
+from gnomon.storage.source.describing import Description
+from gnomon.storage.source.files.opening import source_notes, source_told
+from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.values import model
+from gnomon.storage.values.times import SECOND, format_instant
 from gnomon.tasks.sighting import judge
 
 __all__ = ["SourceDescription", "TimeDescription", "VariableDescription", "describe_dataset"]

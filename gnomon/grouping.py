@@ -9,17 +9,17 @@ from gnomon.creation import make, prepared, refuse_inside
 from gnomon.description import SourceDescription
 from gnomon.options import check_forecast
 from gnomon.repository import GnomonRepository
-from gnomon.storage.credentials import refuse_in_source
-from gnomon.storage.describe import NothingThere
+from gnomon.storage.care.halfmade import clear_half_made, is_half_made
 from gnomon.storage.errors import Conflict, GnomonError, Integrity, InvalidInput, NotFound
-from gnomon.storage.groupfolder import ROOT, GroupFolder
-from gnomon.storage.halfmade import clear_half_made, is_half_made
-from gnomon.storage.identify import listed
-from gnomon.storage.location import Location
-from gnomon.storage.model import SourceSpec
+from gnomon.storage.log.credentials import refuse_in_source
+from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import source_path
-from gnomon.storage.sourcegroups import Contents, groups_in
+from gnomon.storage.source.describing import NothingThere
+from gnomon.storage.source.groupfolder import ROOT, GroupFolder
+from gnomon.storage.source.groups import Contents, groups_in
+from gnomon.storage.source.identify import listed
+from gnomon.storage.source.opening import source_path
+from gnomon.storage.values.model import SourceSpec
 
 __all__ = ["GroupsCreated", "create_groups", "do_for_each", "group_places", "unprotected_groups"]
 

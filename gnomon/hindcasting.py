@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Progress
 from gnomon.options import check_forecast
-from gnomon.storage import model
-from gnomon.storage.era import settings_of
+from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.files import read_numbers
-from gnomon.storage.source import open_source, read_states, source_path
-from gnomon.storage.timeaxis import read_axis
+from gnomon.storage.source.files.opening import read_numbers
+from gnomon.storage.source.opening import open_source, read_states, source_path
+from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.values import model
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.features import traits_of
 from gnomon.tasks.forecasting import Departures, usable

@@ -8,14 +8,14 @@ import numpy as np
 
 from gnomon.flows.doubts import doubted_incidents
 from gnomon.maintenance import Maintenance, utc
-from gnomon.storage import model
-from gnomon.storage.adding import add_variables
-from gnomon.storage.believable import DAY
+from gnomon.storage.care.retention import parse_duration
+from gnomon.storage.changes.adding import add_variables
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import parse_duration
-from gnomon.storage.source import open_source
-from gnomon.storage.times import clock, format_instant
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.values import model
+from gnomon.storage.values.believable import DAY
+from gnomon.storage.values.times import clock, format_instant
 from gnomon.tasks.locate import find_period
 from gnomon.tasks.points import find_instant, suspects
 from gnomon.tasks.sighting import distance, sight

@@ -5,19 +5,19 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gnomon.storage.check import CheckReport, check
+from gnomon.storage.care.check import CheckReport, check
+from gnomon.storage.care.forget import Forgotten, forget, tag
+from gnomon.storage.care.prune import Pruned, prune, would_free
+from gnomon.storage.care.repair import Repaired, repair
+from gnomon.storage.care.retention import Policy
+from gnomon.storage.care.stats import Stats, stats
+from gnomon.storage.care.subset import parse_subset
+from gnomon.storage.changes.moving import move_source
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.forget import Forgotten, forget, tag
-from gnomon.storage.moving import move_source
-from gnomon.storage.prune import Pruned, prune, would_free
 from gnomon.storage.redaction import redacted
-from gnomon.storage.repair import Repaired, repair
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy
-from gnomon.storage.source import source_path
-from gnomon.storage.stats import Stats, stats
-from gnomon.storage.subset import parse_subset
-from gnomon.storage.times import format_instant
+from gnomon.storage.source.opening import source_path
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.compare import Difference, compare
 from gnomon.tasks.partial import sweep
 from gnomon.tasks.points import locate

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.plausible import MOST_LEADS
-from gnomon.storage.times import SECOND, UNITS
+from gnomon.storage.values.plausible import MOST_LEADS
+from gnomon.storage.values.times import SECOND, UNITS
 
 __all__ = ["LONGEST_S", "check_forecast", "duration_s"]
 

@@ -2,11 +2,11 @@
 
 import xarray as xr
 
-from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import Integrity, InvalidInput
-from gnomon.storage.reader import ReadingStore
 from gnomon.storage.repository import Repository
-from gnomon.storage.view import Notes, Plane, raw_dataset, reading_store
+from gnomon.storage.serve.reader import ReadingStore
+from gnomon.storage.serve.view import Notes, Plane, raw_dataset, reading_store
+from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.points import Match, RestorePoint, complete, locate, points
 from gnomon.tasks.restore import newest_shadow, planes, select
 

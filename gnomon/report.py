@@ -156,7 +156,7 @@ def _unsent(found: Sequence[dict[str, Any]]) -> str:
 
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
-    from gnomon.storage.times import chronological
+    from gnomon.storage.values.times import chronological
 
     captured = sorted(result["captured"], key=chronological)
     if captured:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon import report, report_init
 from gnomon.report import note
-from gnomon.storage.groupfolder import shown
+from gnomon.storage.source.groupfolder import shown
 
 if TYPE_CHECKING:
     from gnomon.grouping import GroupsCreated

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from gnomon.report import note, print_table
 
 if TYPE_CHECKING:
-    from gnomon.storage.check import CheckReport
-    from gnomon.storage.forget import Forgotten
-    from gnomon.storage.prune import Pruned
-    from gnomon.storage.repair import Repaired
-    from gnomon.storage.stats import Stats
+    from gnomon.storage.care.check import CheckReport
+    from gnomon.storage.care.forget import Forgotten
+    from gnomon.storage.care.prune import Pruned
+    from gnomon.storage.care.repair import Repaired
+    from gnomon.storage.care.stats import Stats
     from gnomon.tasks.compare import Difference
 
 __all__ = [

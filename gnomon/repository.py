@@ -13,10 +13,10 @@ from gnomon.flows.settings import Settings
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
-from gnomon.storage.noted import advice
+from gnomon.storage.changes.noted import advice
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.expectation import unreadable
 from gnomon.tasks.points import Match
 from gnomon.tasks.restore import Restored, restore, select

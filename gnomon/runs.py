@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnomon.storage.credentials import refuse_credentials
 from gnomon.storage.errors import Unavailable
-from gnomon.storage.location import Location
+from gnomon.storage.log.credentials import refuse_credentials
+from gnomon.storage.log.location import Location
 from gnomon.storage.redaction import one_line
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnomon.storage.errors import Conflict
-from gnomon.storage.log import Record
+from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
 __all__ = ["Due", "due", "is_marked", "mark"]

@@ -14,12 +14,6 @@ from typing import Any
 
 import xarray as xr
 
-from gnomon.storage.batch import Batch, sequence_of
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.conflicts import ATTEMPTS, Work, refuse_stale, removes
-from gnomon.storage.credentials import ADVICE, refuse_in_source
-from gnomon.storage.description import Description
-from gnomon.storage.documents import NONSENSE, parse
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -29,16 +23,22 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
-from gnomon.storage.fileindex import Memory
-from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.frame import encode_frame, load_entry, load_frame
-from gnomon.storage.groupfolder import not_a_repository
-from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES, Log, Record, content_hash
-from gnomon.storage.model import CapturedStep, Settings, Shadow
+from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
+from gnomon.storage.log.credentials import ADVICE, refuse_in_source
+from gnomon.storage.log.description import Description
+from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES, Log, Record, content_hash
+from gnomon.storage.log.staging import Batch, sequence_of
 from gnomon.storage.redaction import credential_in, redacted
-from gnomon.storage.shadows import ShadowStack
-from gnomon.storage.state import State, fold
+from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.groupfolder import not_a_repository
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
+from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.values.documents import NONSENSE, parse
+from gnomon.storage.values.model import CapturedStep, Settings, Shadow
 
 __all__ = ["SETTINGS", "Repository"]
 

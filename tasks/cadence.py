@@ -11,9 +11,9 @@ import cftime
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.documents import number, text, whole
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.times import EPOCH, SECOND
+from gnomon.storage.values.documents import number, text, whole
+from gnomon.storage.values.times import EPOCH, SECOND
 
 __all__ = ["Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
 

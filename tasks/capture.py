@@ -12,24 +12,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import Batch, Entry
-from gnomon.storage.conflicts import Work
-from gnomon.storage.encoding import BASE, COLUMNS, STATUS
+from gnomon.storage.arrays.encoding import BASE, COLUMNS, STATUS
+from gnomon.storage.arrays.tables import create_index, create_table
 from gnomon.storage.errors import Unreadable
-from gnomon.storage.files import rest
-from gnomon.storage.frame import encode_variable
-from gnomon.storage.grid import Block, Index, cut
-from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.storage.log.conflicts import Work
+from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
-from gnomon.storage.slab import create_index, create_table
-from gnomon.storage.source import (
+from gnomon.storage.source.files.opening import rest
+from gnomon.storage.source.opening import (
     chunk_sizes,
     read_states,
     refuse_predicted,
     release_source,
     shared_source,
 )
-from gnomon.storage.writing import BlockWriter, create_captures, units_of
+from gnomon.storage.stacks.fixed import encode_variable
+from gnomon.storage.stacks.writing import BlockWriter, create_captures, units_of
+from gnomon.storage.values.grid import Block, Index, cut
+from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks import replacements
 from gnomon.tasks.encoder import ChunkEncoder
 from gnomon.tasks.plan import CapturePlan, refuse_redescribed, refuse_shifted

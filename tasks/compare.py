@@ -9,16 +9,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.description import Description, exact, same_entry
-from gnomon.storage.encoding import DIGEST
+from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.changes.noted import shown
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.meaning import read_alike
-from gnomon.storage.noted import shown
-from gnomon.storage.packing import Packing
-from gnomon.storage.readings import is_close
+from gnomon.storage.log.description import Description, exact, same_entry
+from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import native
+from gnomon.storage.source.opening import native
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.scaling import Packing
 
 __all__ = ["Difference", "compare"]
 

@@ -9,14 +9,14 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.encoding import EncodedChunk, Held, encode_unit
+from gnomon.storage.arrays.encoding import EncodedChunk, Held, encode_unit
 from gnomon.storage.errors import Integrity
-from gnomon.storage.grid import Index
-from gnomon.storage.meaning import read_alike
-from gnomon.storage.model import TRUSTED, Variable
-from gnomon.storage.readings import is_close
+from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.tasks import replacements
 from gnomon.tasks.expectation import Expectation
 from gnomon.tasks.forecasting import GATE

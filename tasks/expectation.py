@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.documents import NONSENSE
 from gnomon.storage.errors import Integrity
-from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.grid import Index
-from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import SECOND
+from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.values.documents import NONSENSE
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import Variable
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import (
     GATE,

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import CaptureStack
 from gnomon.storage.errors import Integrity
-from gnomon.storage.grid import Index
-from gnomon.storage.log import Record
-from gnomon.storage.model import CapturedStep, Settings, Variable
+from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import SECOND
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import CapturedStep, Settings, Variable
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, usable

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import Batch, Entry, fresh_id
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.conflicts import Work
-from gnomon.storage.forecaster import (
+from gnomon.storage.arrays.tables import create_table
+from gnomon.storage.log.conflicts import Work
+from gnomon.storage.log.staging import Batch, Entry, fresh_id
+from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.forecaster import (
     create_outlook,
     create_state,
     pack_state,
@@ -25,10 +27,8 @@ from gnomon.storage.forecaster import (
     state_grid,
     write_state,
 )
-from gnomon.storage.grid import Block, Grid, Index
-from gnomon.storage.repository import Repository
-from gnomon.storage.slab import create_table
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.grid import Block, Grid, Index
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.features import Features, gated, window
 from gnomon.tasks.forecasting import GATE, State, drifted, join, learn, pack, roll, rows, usable

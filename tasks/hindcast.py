@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import distinct_slots, identify_cadence
 from gnomon.tasks.forecasting import GATE, Specification, learn
 from gnomon.tasks.replay import Issued, Replay

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.model import Variable
+from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.repository import Repository
-from gnomon.storage.slab import Slab
+from gnomon.storage.values.model import Variable
 from gnomon.tasks.statistics import STATISTICS
 
 __all__ = ["read_ledger"]

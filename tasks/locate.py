@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import SECOND, format_instant, period
+from gnomon.storage.values.times import SECOND, format_instant, period
 from gnomon.tasks import expectation
 from gnomon.tasks.cadence import Cadence
 

@@ -10,15 +10,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import Batch, Entry
+from gnomon.storage.arrays.tables import create_residual, create_table
 from gnomon.storage.errors import GnomonError, InvalidInput
-from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.grid import Block, Index
-from gnomon.storage.model import Variable
+from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
-from gnomon.storage.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
-from gnomon.storage.slab import create_residual, create_table
-from gnomon.storage.times import SECOND
+from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.stacks.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
+from gnomon.storage.values.grid import Block, Index
+from gnomon.storage.values.model import Variable
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.features import Features
 from gnomon.tasks.forecast import Learnt, groups
 from gnomon.tasks.forecasting import (

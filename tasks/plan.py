@@ -9,18 +9,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import fresh_id
-from gnomon.storage.believable import DAY, among
-from gnomon.storage.description import Change
+from gnomon.storage.changes.observed import Observed, check_source, observe
 from gnomon.storage.errors import InvalidInput, Moved
-from gnomon.storage.files import source_notes
-from gnomon.storage.model import CapturedStep, Settings, SourceSpec
-from gnomon.storage.observed import Observed, check_source, observe
-from gnomon.storage.packing import Packing
+from gnomon.storage.log.description import Change
+from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import open_source, pinned
-from gnomon.storage.timeaxis import read_axis
-from gnomon.storage.times import calendar_of, decode, format_instant
+from gnomon.storage.source.files.opening import source_notes
+from gnomon.storage.source.opening import open_source, pinned
+from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.values.believable import DAY, among
+from gnomon.storage.values.model import CapturedStep, Settings, SourceSpec
+from gnomon.storage.values.scaling import Packing
+from gnomon.storage.values.times import calendar_of, decode, format_instant
 from gnomon.tasks.features import MIN_CAPTURES
 from gnomon.tasks.presence import choose
 from gnomon.tasks.sighting import LeftOut, Sighting, sight

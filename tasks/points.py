@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from gnomon.storage.errors import Integrity
-from gnomon.storage.grid import Index
-from gnomon.storage.model import SUSPECT, Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
-from gnomon.storage.view import Patch
+from gnomon.storage.serve.view import Patch
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import SUSPECT, Shadow
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.expectation import unreadable
 from gnomon.tasks.heal import heal

@@ -14,12 +14,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Unreadable
-from gnomon.storage.files import read_numbers
-from gnomon.storage.grid import Grid
-from gnomon.storage.meaning import reading
-from gnomon.storage.model import Settings, Variable
-from gnomon.storage.objects import objects_of
-from gnomon.storage.source import chunk_sizes, read_states
+from gnomon.storage.source.files.opening import read_numbers
+from gnomon.storage.source.objects import objects_of
+from gnomon.storage.source.opening import chunk_sizes, read_states
+from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.meaning import reading
+from gnomon.storage.values.model import Settings, Variable
 from gnomon.tasks.reading import reading_grid, spans
 
 __all__ = ["choose", "has_values"]

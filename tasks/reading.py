@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, prod
 
-from gnomon.storage.grid import Block, Grid, Index
+from gnomon.storage.values.grid import Block, Grid, Index
 
 __all__ = ["reading_grid", "spans"]
 

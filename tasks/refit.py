@@ -11,8 +11,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.grid import Index
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify
 from gnomon.tasks.forecasting.bounds import bounds

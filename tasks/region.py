@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.grid import Index
-from gnomon.storage.model import Variable
 from gnomon.storage.repository import Repository
-from gnomon.storage.shadows import ShadowStack
-from gnomon.storage.times import SECOND
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import Variable
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import distinct_slots
 from gnomon.tasks.expectation import cadence_of
 from gnomon.tasks.holes import Grid, surround

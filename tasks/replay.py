@@ -12,8 +12,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.grid import Index
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence
 from gnomon.tasks.forecasting import (
     GATE,

@@ -17,21 +17,21 @@ import zarr
 from numpy.typing import NDArray
 from xarray.coding.strings import CharacterArrayCoder
 
-from gnomon.storage.attributes import plain_attributes
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.delta import digest
-from gnomon.storage.durable import force_name, force_tree
-from gnomon.storage.encoding import DIGEST
+from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.grid import Block, cut
-from gnomon.storage.model import Shadow, Variable
+from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import native
-from gnomon.storage.timeforms import NATIVE
-from gnomon.storage.times import format_instant
+from gnomon.storage.serve.view import Plane, plane_chunk, raw_dataset, served_reading
+from gnomon.storage.source.opening import native
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame, check_output
-from gnomon.storage.view import Plane, plane_chunk, raw_dataset, served_reading
+from gnomon.storage.values.attributes import plain_attributes
+from gnomon.storage.values.grid import Block, cut
+from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.timeforms import NATIVE
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.choice import choose, select
 from gnomon.tasks.partial import in_the_making
 from gnomon.tasks.points import RestorePoint, heal_point

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, sqrt
 from typing import Any, Literal
 
-from gnomon.storage.attributes import NOTE
+from gnomon.storage.values.attributes import NOTE
 
 __all__ = ["PointKind", "RestorePoint", "best_first", "with_units"]
 

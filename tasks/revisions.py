@@ -14,28 +14,28 @@ from math import inf, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import fresh_id
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.delta import digest
-from gnomon.storage.encoding import DIGEST
+from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.arrays.residuals import digest
+from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Integrity, Moved, Unreadable
-from gnomon.storage.files import rest, written_at
-from gnomon.storage.grid import Block, Index, cut
-from gnomon.storage.meaning import read_alike
-from gnomon.storage.model import CapturedStep, Variable
-from gnomon.storage.objects import objects_of
-from gnomon.storage.packing import Packing
-from gnomon.storage.readings import is_close
-from gnomon.storage.repacked import readings_at
+from gnomon.storage.log.readings import is_close
+from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
+from gnomon.storage.source.files.opening import rest, written_at
+from gnomon.storage.source.objects import objects_of
+from gnomon.storage.source.opening import (
     chunk_sizes,
     open_source,
     read_states,
     release_source,
     shared_source,
 )
-from gnomon.storage.unchanged import check_unchanged
+from gnomon.storage.source.unchanged import check_unchanged
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.grid import Block, Index, cut
+from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.model import CapturedStep, Variable
+from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.reading import reading_grid, spans
 from gnomon.tasks.sighting import Sighting, sight
 from gnomon.tasks.trusted import pass_over, readable_rows

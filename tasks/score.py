@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.forecasting import CANDIDATES, Specification, labels
 from gnomon.tasks.forecasting.engine import chunk_rms

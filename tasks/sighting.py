@@ -13,10 +13,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.believable import DAY, among, clock_or_none, distinct, doubtful, misplaced
 from gnomon.storage.repository import Repository
-from gnomon.storage.timeaxis import TimeAxis, read_axis
-from gnomon.storage.times import SECOND, format_instant
+from gnomon.storage.source.timeaxis import TimeAxis, read_axis
+from gnomon.storage.values.believable import (
+    DAY,
+    among,
+    clock_or_none,
+    distinct,
+    doubtful,
+    misplaced,
+)
+from gnomon.storage.values.times import SECOND, format_instant
 
 __all__ = ["LeftOut", "Sighting", "distance", "judge", "sight"]
 

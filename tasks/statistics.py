@@ -6,9 +6,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.encoding import DIGEST
-from gnomon.storage.model import TRUSTED, Variable
+from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.tasks.trusted import readable_rows
 
 __all__ = [

@@ -12,10 +12,10 @@ from contextvars import ContextVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.captures import CaptureStack
 from gnomon.storage.errors import Integrity
-from gnomon.storage.grid import Index
-from gnomon.storage.model import TRUSTED
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import TRUSTED
 
 __all__ = ["SEARCH", "gather", "last_trusted", "pass_over", "readable_rows", "trusted_values"]
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.encoding import DIGEST
-from gnomon.storage.model import TRUSTED
+from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.model import TRUSTED
 from gnomon.tasks.plan import CapturePlan
 from gnomon.tasks.statistics import WINDOW, copies
 from gnomon.tasks.trusted import readable_rows

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gnomon.storage.credentials import without_secrets
+from gnomon.storage.log.credentials import without_secrets
 
 __all__ = ["Mapper", "SingleThreaded", "serial"]
 

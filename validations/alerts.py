@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from gnomon.storage.documents import NONSENSE, parse, text
-from gnomon.storage.durable import force_name
 from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.storage.log.durable import force_name
 from gnomon.storage.redaction import one_line
+from gnomon.storage.values.documents import NONSENSE, parse, text
 from gnomon.validations.expectations import Severity
 from gnomon.validations.incidents import Incident
 

@@ -20,12 +20,12 @@ import zarr
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.era import begin_era
-from gnomon.storage.forget import forget
-from gnomon.storage.grid import cut
-from gnomon.storage.prune import prune
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.retention import Policy
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy
+from gnomon.storage.values.grid import cut
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial

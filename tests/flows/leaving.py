@@ -15,7 +15,7 @@ from tests.cases import HISTORY
 
 def allow_http() -> None:
     """Let sources be read over plain http: there is no encrypted server in a test."""
-    from gnomon.storage import source
+    from gnomon.storage.source import opening as source
 
     vars(source)["from_url"] = open_store
 
@@ -33,8 +33,8 @@ def old_repository(place: Path, bare: Path, url: str) -> None:
     import pytest
 
     import gnomon
-    from gnomon.storage.model import SourceSpec
-    from gnomon.storage.source import open_source
+    from gnomon.storage.source.opening import open_source
+    from gnomon.storage.values.model import SourceSpec
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gnomon.storage.repository.refuse_in_source", lambda _: None)

@@ -12,8 +12,8 @@ import gnomon
 from gnomon.flows import checks, steps
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.forecaster import ForecasterState
-from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks import plan
 from gnomon.tasks.expectation import forecaster_of
 from gnomon.tasks.points import suspects

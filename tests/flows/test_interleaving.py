@@ -9,9 +9,9 @@ import pytest
 import gnomon
 from gnomon.flows import checks, steps
 from gnomon.flows.cycle import UpdateReport
+from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict
-from gnomon.storage.log import Log
-from gnomon.storage.retention import Policy
+from gnomon.storage.log.records import Log
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -278,7 +278,7 @@ def test_a_prune_is_made_again_where_another_was_first(
 ) -> None:
     grown.open().forget(Policy(last=12))
     mine = grown.open()
-    from gnomon.storage import prune as module
+    from gnomon.storage.care import prune as module
 
     true = module._abandoned
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gnomon.flows.outbox import unsent_alerts
-from gnomon.storage.log import Record
+from gnomon.storage.log.records import Record
 from gnomon.storage.outbox import due
 from gnomon.tasks.points import suspects
 from tests.cases import Case

@@ -15,9 +15,9 @@ import xarray as xr
 
 import gnomon
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.groupfolder import INDEX, GroupFolder, place_of
-from gnomon.storage.log import Log
+from gnomon.storage.log.records import Log
 from gnomon.storage.repository import Repository
+from gnomon.storage.source.groupfolder import INDEX, GroupFolder, place_of
 from tests.gnomon.test_cli import run, strict
 from tests.servers import BUCKET, moto
 from tests.sources import listing

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 import gnomon
+from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.location import Location
-from gnomon.storage.retention import Policy
+from gnomon.storage.log.location import Location
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 from tests.gnomon.test_cli import check_refusal, run, strict

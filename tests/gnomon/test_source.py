@@ -10,8 +10,8 @@ import pytest
 
 from gnomon.cli import app
 from gnomon.repository import open_repository
-from gnomon.storage.conflicts import Work, concerns
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.log.conflicts import Work, concerns
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     WHEN,

@@ -10,23 +10,23 @@ import pytest
 import xarray as xr
 import zarr
 
-from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.check import Problem, check
-from gnomon.storage.delta import residual_dtype
-from gnomon.storage.encoding import COLUMNS, Held, encode_unit
-from gnomon.storage.era import settings_of
+from gnomon.storage.arrays.encoding import COLUMNS, Held, encode_unit
+from gnomon.storage.arrays.residuals import residual_dtype
+from gnomon.storage.arrays.tables import Slab, create_index, create_residual, create_table
+from gnomon.storage.care.check import Problem, check
+from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.forecaster import create_state, state_digest, state_grid
-from gnomon.storage.grid import Grid
-from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES, SPAN, checkpoint_name, record_name
-from gnomon.storage.model import CapturedStep, Kind, Settings, SourceSpec, Variable
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
+from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import _OPENED, Repository
-from gnomon.storage.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.slab import Slab, create_index, create_residual, create_table
-from gnomon.storage.source import open_source
-from gnomon.storage.view import Plane, raw_dataset
+from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
+from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
+from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.model import CapturedStep, Kind, Settings, SourceSpec, Variable
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from gnomon.storage.forget import forget, tag
-from gnomon.storage.model import FORMAT
-from gnomon.storage.prune import prune
+from gnomon.storage.care.forget import forget, tag
+from gnomon.storage.care.prune import prune
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.model import FORMAT
 from tests.storage.building import (
     HOUR,
     WHEN,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gnomon.storage import gz
-from gnomon.storage.batch import object_hash
-from gnomon.storage.log import COPIES, _seal, content_hash, record_name
+from gnomon.storage.log import gz
+from gnomon.storage.log.records import COPIES, _seal, content_hash, record_name
+from gnomon.storage.log.staging import object_hash
 
 PLACE = "@@ here @@"
 NASTY: dict[str, str] = {

@@ -34,20 +34,25 @@ from zarr.core.buffer import Buffer
 from gnomon.flows import steps as cycle
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage import batch, check, encoding, location, log, repair, repository, rewrite
-from gnomon.storage.era import begin_era
+from gnomon.storage import repository
+from gnomon.storage.arrays import encoding
+from gnomon.storage.care import check, repair, rewrite
+from gnomon.storage.care.forget import forget, guards, tag
+from gnomon.storage.care.inventory import folder_of, take_inventory
+from gnomon.storage.care.prune import prune, would_free
+from gnomon.storage.care.retention import Duration, Policy
+from gnomon.storage.care.stats import stats
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
-from gnomon.storage.forget import forget, guards, tag
-from gnomon.storage.grid import Index
-from gnomon.storage.inventory import folder_of, take_inventory
-from gnomon.storage.location import Location
-from gnomon.storage.model import Kind
-from gnomon.storage.prune import prune, would_free
+from gnomon.storage.log import location
+from gnomon.storage.log import records as log
+from gnomon.storage.log import staging as batch
+from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Duration, Policy
-from gnomon.storage.stats import stats
-from gnomon.storage.times import format_instant
-from gnomon.storage.view import Plane, raw_dataset
+from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import Kind
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks import expectation, plan, points
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.compare import compare

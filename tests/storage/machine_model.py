@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from gnomon.storage.grid import Grid, Index
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.grid import Grid, Index
 from tests.storage.machine_source import Source, State
 
 __all__ = ["Captured", "Chunk", "Era", "Model", "Summary"]

@@ -12,7 +12,7 @@ import zarr
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gnomon.storage.model import Kind
+from gnomon.storage.values.model import Kind
 from tests.storage.building import HOUR, write_zarr
 from tests.storage.strategies import special_values
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gnomon.storage.grid import Grid
+from gnomon.storage.values.grid import Grid
 
 DTYPES = [
     np.dtype(t)

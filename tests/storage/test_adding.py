@@ -85,7 +85,7 @@ def test_they_are_forecast_once_there_are_enough(
 def test_maintenance_knows_them(
     grown: tuple[Path, gnomon.GnomonRepository, xr.Dataset], tmp_path: Path
 ) -> None:
-    from gnomon.storage.retention import Policy
+    from gnomon.storage.care.retention import Policy
 
     source, repository, everything = grown
     write(source, range(4, 15), "t", "count", "label")

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.attributes import attributes_from_json, attributes_to_json, plain_attributes
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.values.attributes import (
+    attributes_from_json,
+    attributes_to_json,
+    plain_attributes,
+)
 from tests.storage.building import same_attributes
 from tests.storage.strategies import dtype_and_values
 

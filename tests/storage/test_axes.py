@@ -8,13 +8,13 @@ import pytest
 import xarray as xr
 import zarr
 
-from gnomon.storage.axes import Counting
-from gnomon.storage.describe import Description, describe
-from gnomon.storage.era import begin_era
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.model import Settings, SourceSpec
 from gnomon.storage.repository import Repository
-from gnomon.storage.times import format_instant
+from gnomon.storage.source.axes import Counting
+from gnomon.storage.source.describing import Description, describe
+from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.times import format_instant
 from gnomon.tasks.points import points
 from gnomon.tasks.restore import restore
 from tests.storage.building import (

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from zarr.core.buffer.cpu import Buffer
 
-from gnomon.storage.batch import (
+from gnomon.storage.arrays.tables import create_index, create_table
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.inventory import take_inventory
+from gnomon.storage.care.rewrite import dependent, rewrite
+from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.staging import (
     Batch,
     fresh_id,
     load_manifest,
@@ -20,13 +26,7 @@ from gnomon.storage.batch import (
     sequence_of,
     write_manifest,
 )
-from gnomon.storage.errors import Conflict, Integrity
-from gnomon.storage.forget import forget
-from gnomon.storage.inventory import take_inventory
-from gnomon.storage.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.rewrite import dependent, rewrite
-from gnomon.storage.slab import create_index, create_table
 from tests.storage.building import (
     WHEN,
     captured,

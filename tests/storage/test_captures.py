@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.storage.encoding import MAX_CHAIN, UNCHANGED, encode_unit
+from gnomon.storage.arrays.encoding import MAX_CHAIN, UNCHANGED, encode_unit
 from gnomon.storage.errors import NotFound
-from gnomon.storage.location import Location
-from gnomon.storage.model import SUSPECT, TRUSTED, Variable
+from gnomon.storage.log.location import Location
+from gnomon.storage.values.model import SUSPECT, TRUSTED, Variable
 from tests.storage.building import files_of, store_stack
 from tests.storage.strategies import DTYPES, dtypes, grids, special_values, values
 
@@ -66,7 +66,7 @@ def test_special_values_survive_every_coding(dtype: Any, tmp_path: Any) -> None:
 
 
 def grids_line(n: int) -> Any:
-    from gnomon.storage.grid import Grid
+    from gnomon.storage.values.grid import Grid
 
     return Grid((n,), (n,), (n,))
 
@@ -103,7 +103,7 @@ def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> Non
 
 
 def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
-    from gnomon.storage.grid import Grid
+    from gnomon.storage.values.grid import Grid
 
     grid = Grid((40, 40), (20, 20), (40, 40))
     rng = np.random.default_rng(2)
@@ -121,7 +121,7 @@ def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
 
 
 def test_a_shard_is_one_object(tmp_path: Any) -> None:
-    from gnomon.storage.grid import Grid
+    from gnomon.storage.values.grid import Grid
 
     grid = Grid((40, 30), (10, 10), (20, 30))
     state = np.random.default_rng(3).normal(size=grid.shape)
@@ -151,8 +151,8 @@ def test_steps_that_were_never_captured_are_not_found(tmp_path: Any) -> None:
 def test_threads_may_share_a_stack(tmp_path: Any, monkeypatch: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from gnomon.storage import captures
-    from gnomon.storage.grid import Grid
+    from gnomon.storage.stacks import captures
+    from gnomon.storage.values.grid import Grid
 
     monkeypatch.setattr(captures, "CACHE_BYTES", 300)
     grid = Grid((64,), (8,), (64,))

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.check import CheckReport, check
+from gnomon.storage.arrays.tables import create_table
+from gnomon.storage.care.check import CheckReport, check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.subset import Subset, parse_subset, remember, select
 from gnomon.storage.errors import InvalidInput, Unavailable
-from gnomon.storage.forget import forget
-from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES, record_name
-from gnomon.storage.prune import prune
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES, record_name
+from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.storage.slab import create_table
-from gnomon.storage.subset import Subset, parse_subset, remember, select
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gnomon.storage.conflicts import Work, concerns, refuse_stale
 from gnomon.storage.errors import Conflict
-from gnomon.storage.log import Record
+from gnomon.storage.log.conflicts import Work, concerns, refuse_stale
+from gnomon.storage.log.records import Record
 
 FOLDER = "00000005-abcdefabcdef"
 CAPTURE = Work("capture", 4, 1, FOLDER, frozenset({7, 8}), frozenset({9}))

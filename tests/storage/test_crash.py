@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnomon.storage.batch import fresh_id
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput
-from gnomon.storage.forget import forget
-from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES, Log, checkpoint_name, record_name
-from gnomon.storage.prune import prune
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES, Log, checkpoint_name, record_name
+from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -80,7 +80,7 @@ def test_a_record_that_cannot_be_put_changes_nothing(
 def test_an_init_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     import xarray as xr
 
-    from gnomon.storage.model import Settings, SourceSpec
+    from gnomon.storage.values.model import Settings, SourceSpec
 
     frame = xr.Dataset({"a": ("x", np.arange(3.0)), "b": ("x", np.array([1, "y", None], object))})
     settings = Settings(SourceSpec("s", "state"), (), "", "", {})

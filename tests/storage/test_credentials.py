@@ -12,13 +12,13 @@ import pytest
 import gnomon
 from gnomon.hindcasting import hindcast
 from gnomon.repository import open_repository
-from gnomon.storage.credentials import without_secrets
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.location import Location
-from gnomon.storage.log import COPIES
-from gnomon.storage.model import SourceSpec
+from gnomon.storage.log.credentials import without_secrets
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES
 from gnomon.storage.repository import _OPENED, SETTINGS, Repository
-from gnomon.storage.source import open_source, source_path
+from gnomon.storage.source.opening import open_source, source_path
+from gnomon.storage.values.model import SourceSpec
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.test_redaction import SECRETS
@@ -123,7 +123,7 @@ def test_a_repository_of_before_opens_with_a_warning(
 def test_a_repository_of_before_fails_without_telling(
     old: Path, work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnomon.storage.source.RETRIES", {"max_retries": 0})
+    monkeypatch.setattr("gnomon.storage.source.opening.RETRIES", {"max_retries": 0})
     repository = open_repository(str(old))
     url = repository.stored.settings.source.url
     run = partial(hindcast, url, "sst") if work == "hindcast" else getattr(repository, work)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Format, GnomonError, Integrity, NotFound
 from gnomon.storage.repository import Repository
 from tests.storage.building import attempt, copy_of, everything, files_of, reopened

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.delta import (
+from gnomon.storage.arrays.residuals import (
     added,
     digest,
     ordered,
@@ -15,7 +15,7 @@ from gnomon.storage.delta import (
     straightened,
     subtracted,
 )
-from gnomon.storage.dtypes import is_supported
+from gnomon.storage.values.dtypes import is_supported
 from tests.storage.strategies import DTYPES, dtype_and_values, dtypes, special_values, values
 
 

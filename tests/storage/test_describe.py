@@ -7,16 +7,16 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.describe import (
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.source.describing import (
     MAX_CHUNK_BYTES,
     MIN_CELLS,
     MIN_CHUNKS,
     choose_chunks,
     describe,
 )
-from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.grid import Grid
-from gnomon.storage.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.model import Settings, SourceSpec, Variable
 from tests.storage.building import weather
 
 SPEC = SourceSpec("s", "append")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.description import (
+from gnomon.storage.log.description import (
     SAVED,
     Change,
     Description,
@@ -17,8 +17,8 @@ from gnomon.storage.description import (
     exact,
     files_in_use,
 )
-from gnomon.storage.documents import NONSENSE, parse
-from gnomon.storage.model import Settings, SourceSpec
+from gnomon.storage.values.documents import NONSENSE, parse
+from gnomon.storage.values.model import Settings, SourceSpec
 
 names = st.text("abcdef_", min_size=1, max_size=4)
 texts = st.one_of(

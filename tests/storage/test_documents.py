@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gnomon.storage.documents import DEEPEST, parse
+from gnomon.storage.values.documents import DEEPEST, parse
 
 MANY = 2_000_000
 """So many that a time that grows as the square would be hours."""

@@ -9,12 +9,12 @@ import xarray as xr
 
 import gnomon
 from gnomon.repository import GnomonRepository
-from gnomon.storage.check import check
-from gnomon.storage.era import begin_era
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget, tag
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.repair import repair
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.forget import forget, tag
-from gnomon.storage.prune import prune
-from gnomon.storage.repair import repair
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     WHEN,

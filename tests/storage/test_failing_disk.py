@@ -20,13 +20,13 @@ import zarr.storage
 from obstore.exceptions import GenericError
 
 from gnomon import cli
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, Unavailable
-from gnomon.storage.forget import forget
-from gnomon.storage.log import COPIES
-from gnomon.storage.prune import prune
+from gnomon.storage.log.records import COPIES
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.points import locate, points
 from gnomon.tasks.restore import restore
@@ -408,7 +408,7 @@ def test_a_file_that_the_disk_cannot_read_is_named(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return open(file, *arguments, **options)
 
-    monkeypatch.setattr("gnomon.storage.location.open", read, raising=False)
+    monkeypatch.setattr("gnomon.storage.log.location.open", read, raising=False)
     chunks = [p for p in files_of(folder) if "captures" in p.parts and "c" in p.parts]
     assert len(chunks) > 5
     for path in chunks:

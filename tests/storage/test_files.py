@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage import filereading, gz
-from gnomon.storage.cutoff import missing_bytes
-from gnomon.storage.describe import describe
-from gnomon.storage.era import begin_era
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import (
     GnomonError,
     InvalidInput,
@@ -26,15 +23,25 @@ from gnomon.storage.errors import (
     Unavailable,
     Unreadable,
 )
-from gnomon.storage.fileindex import INDEX, Memory
-from gnomon.storage.files import keep_index, read_numbers, source_notes, source_told, told_at
-from gnomon.storage.location import Location
-from gnomon.storage.model import SourceSpec
+from gnomon.storage.log import gz
+from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import chunk_sizes, open_source, pinned, read_states
-from gnomon.storage.timeaxis import read_axis
-from gnomon.storage.times import parse
-from gnomon.storage.unchanged import check_unchanged
+from gnomon.storage.source.cutoff import missing_bytes
+from gnomon.storage.source.describing import describe
+from gnomon.storage.source.files import reading as filereading
+from gnomon.storage.source.files.index import INDEX, Memory
+from gnomon.storage.source.files.opening import (
+    keep_index,
+    read_numbers,
+    source_notes,
+    source_told,
+    told_at,
+)
+from gnomon.storage.source.opening import chunk_sizes, open_source, pinned, read_states
+from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.source.unchanged import check_unchanged
+from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.times import parse
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture, refuse_moved
 from gnomon.tasks.revisions import find_revisions
@@ -99,7 +106,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return real(path, spec)
 
     monkeypatch.setattr(filereading, "open_file", counted)
-    monkeypatch.setattr("gnomon.storage.fileagree.open_file", counted)
+    monkeypatch.setattr("gnomon.storage.source.files.agreement.open_file", counted)
     return names
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.era import begin_era
+from gnomon.storage.care.forget import forget, guards, tag
+from gnomon.storage.care.retention import Policy, parse_duration
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.forget import forget, guards, tag
-from gnomon.storage.model import SUSPECT, TRUSTED
 from gnomon.storage.repository import Repository
-from gnomon.storage.retention import Policy, parse_duration
+from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_revisions

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Integrity, InvalidInput
-from gnomon.storage.frame import encode_frame, encode_variable, load_frame
-from gnomon.storage.location import Location
-from gnomon.storage.log import content_hash
-from gnomon.storage.model import Settings, SourceSpec
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import content_hash
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.fixed import encode_frame, encode_variable, load_frame
+from gnomon.storage.values.model import Settings, SourceSpec
 from tests.storage.building import WHEN, assert_identical, copy_of, reopened
 
 SETTINGS = Settings(SourceSpec("s", "state"), (), WHEN, "", {})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.storage.check import check
-from gnomon.storage.model import FORMAT
+from gnomon.storage.care.check import check
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.model import FORMAT
 from tests.storage.golden import GOLDEN, contents
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage import gz
+from gnomon.storage.log import gz
 
 
 @given(data=st.binary(max_size=300), most=st.integers(0, 300))

@@ -11,9 +11,9 @@ import xarray as xr
 import zarr
 
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, Unavailable
-from gnomon.storage.model import SourceSpec
-from gnomon.storage.source import open_source
-from gnomon.storage.sourcegroups import groups_beside
+from gnomon.storage.source.groups import groups_beside
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.values.model import SourceSpec
 from tests.storage.building import capture_new, history, make_repository, weather, write_zarr
 
 

@@ -13,12 +13,12 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.codecs.numcodecs import PCodec
 from zarr.storage import MemoryStore
 
-from gnomon.storage.batch import Batch
-from gnomon.storage.grid import Grid
-from gnomon.storage.layout import PCODEC_LEVEL, ZSTD_LEVEL, residual_metadata, table_metadata
-from gnomon.storage.location import Location
-from gnomon.storage.shards import pack_chunk, pack_shard
-from gnomon.storage.slab import create_residual, create_table
+from gnomon.storage.arrays.layout import PCODEC_LEVEL, ZSTD_LEVEL, residual_metadata, table_metadata
+from gnomon.storage.arrays.shards import pack_chunk, pack_shard
+from gnomon.storage.arrays.tables import create_residual, create_table
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.staging import Batch
+from gnomon.storage.values.grid import Grid
 
 fresh = count()
 GRIDS = [

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from obstore.exceptions import PermissionDeniedError
 
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.location import Location
-from gnomon.storage.model import Variable
+from gnomon.storage.log.location import Location
+from gnomon.storage.values.model import Variable
 from tests.storage.building import files_of, store_stack
 
 HOSTILE = [
@@ -152,7 +152,7 @@ def test_a_refused_permission_is_no_damage(
     location.create("a", b"x")
     for call in ("get", "get_range", "put", "list", "delete"):
         monkeypatch.setattr(obstore, call, refuse)
-    monkeypatch.setattr("gnomon.storage.location.open", refuse_locally, raising=False)
+    monkeypatch.setattr("gnomon.storage.log.location.open", refuse_locally, raising=False)
     monkeypatch.setattr(Path, "unlink", refuse_locally)
     actions: list[Callable[[], object]] = [
         lambda: location.read("a"),

@@ -11,10 +11,10 @@ import obstore
 import pytest
 from obstore.exceptions import GenericError
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Conflict, Format, Integrity, NotFound, Unavailable
-from gnomon.storage.location import Location
-from gnomon.storage.log import (
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import (
     COPIES,
     Log,
     Record,
@@ -247,7 +247,7 @@ FIELDS = {"sequence": 0, "parent": "p", "kind": "k", "committed_at": "", "nonce"
     ],
 )
 def test_a_sealed_record_of_nonsense_is_refused(fields: dict[str, Any]) -> None:
-    from gnomon.storage.log import _seal
+    from gnomon.storage.log.records import _seal
 
     head = json.dumps({**fields, "version": 1}).encode().removesuffix(b"}")
     with pytest.raises(Integrity, match=r"lacks fields|is not a log record"):
@@ -422,7 +422,7 @@ def test_a_commit_that_was_not_stored_is_not_recognised(
     made = Log(Location(f"memory://{tmp_path.name}"), "genesis")
     records = grow(made, (), 2)
     with monkeypatch.context() as patch:
-        patch.setattr("gnomon.storage.location.PAUSES_S", (0.0, 0.0))
+        patch.setattr("gnomon.storage.log.location.PAUSES_S", (0.0, 0.0))
         patch.setattr(obstore, "put", answer(GenericError("timeout"), stored=False))
         with pytest.raises(Unavailable, match="try again"):
             grow(made, records, 1)
@@ -542,7 +542,7 @@ def test_a_checkpoint_of_another_history_is_passed_over(
 def test_a_checkpoint_unpacks_to_no_more_than_allowed(
     long: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnomon.storage.log.RECORD_BYTES", 2**16)
+    monkeypatch.setattr("gnomon.storage.log.records.RECORD_BYTES", 2**16)
     path = long[0].parent / checkpoint_name(4)
     path.write_bytes(gzip.compress(bytes(2**20)))
     with pytest.raises(Integrity, match="longer than 65536 bytes"):

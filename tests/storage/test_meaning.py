@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.meaning import changed_meaning, read_alike, reading, same_value
-from gnomon.storage.readings import is_close
-from gnomon.storage.units import conversion, same_units
+from gnomon.storage.log.readings import is_close
+from gnomon.storage.values.meaning import changed_meaning, read_alike, reading, same_value
+from gnomon.storage.values.units import conversion, same_units
 
 SAME = [
     ("degC", "celsius"),

@@ -20,11 +20,11 @@ from obstore.store import from_url
 from zarr.storage import ObjectStore
 
 import gnomon
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound, Unavailable
-from gnomon.storage.location import Location
+from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.view import reading_store
+from gnomon.storage.serve.view import reading_store
 from tests.servers import (
     BUCKET,
     Fault,
@@ -79,7 +79,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], str]:
         limits = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
         return from_url(url, **{**options, "retry_config": {**limits, "backoff": backoff}})
 
-    monkeypatch.setattr("gnomon.storage.location.from_url", quick)
+    monkeypatch.setattr("gnomon.storage.log.location.from_url", quick)
 
     def point(server: Server) -> str:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -472,7 +472,7 @@ def test_a_store_that_goes_away_at_any_kind_of_put_leaves_a_whole_repository(
 def test_a_source_tells_what_was_written_when(url: str, tmp_path: Path, form: int) -> None:
     """Steps that are laid out are waited for, and what was rewritten is compared, by a listing."""
 
-    from gnomon.storage.objects import objects_of
+    from gnomon.storage.source.objects import objects_of
 
     place = f"{url}/s.zarr"
 

@@ -12,8 +12,8 @@ import pytest
 import zarr
 from obstore.exceptions import GenericError
 
-from gnomon.storage.model import SourceSpec, Variable
-from gnomon.storage.objects import Objects, objects_of
+from gnomon.storage.source.objects import Objects, objects_of
+from gnomon.storage.values.model import SourceSpec, Variable
 
 
 def opened(path: Path, axis: int = 0) -> Objects:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage.packing import Packing
+from gnomon.storage.values.scaling import Packing
 from tests.storage.strategies import dtype_and_values
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.batch import Batch, fresh_id
-from gnomon.storage.check import check
-from gnomon.storage.encoding import CODING, MAX_CHAIN
-from gnomon.storage.era import begin_era
+from gnomon.storage.arrays.encoding import CODING, MAX_CHAIN
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.inventory import folder_of, take_inventory, unreferenced
+from gnomon.storage.care.prune import prune, would_free
+from gnomon.storage.care.rewrite import dependent
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, Integrity
-from gnomon.storage.forget import forget
-from gnomon.storage.inventory import folder_of, take_inventory, unreferenced
-from gnomon.storage.location import Location
-from gnomon.storage.prune import prune, would_free
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.storage.rewrite import dependent
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial

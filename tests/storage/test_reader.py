@@ -15,9 +15,9 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import Integrity, NotFound
-from gnomon.storage.reader import ComputedArray, ReadingStore
 from gnomon.storage.repository import Repository
-from gnomon.storage.view import (
+from gnomon.storage.serve.reader import ComputedArray, ReadingStore
+from gnomon.storage.serve.view import (
     PROVENANCE,
     Patch,
     Plane,

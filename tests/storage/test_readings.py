@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.description import Change, Edit
-from gnomon.storage.files import read_numbers
-from gnomon.storage.model import Settings, SourceSpec, Variable
-from gnomon.storage.repacked import readings_at
-from gnomon.storage.state import State
+from gnomon.storage.changes.repacked import readings_at
+from gnomon.storage.log.description import Change, Edit
+from gnomon.storage.log.history import State
+from gnomon.storage.source.files.opening import read_numbers
+from gnomon.storage.values.model import Settings, SourceSpec, Variable
 from tests.storage.building import WHEN
 
 NAMES = ("a", "b", "c", "d")

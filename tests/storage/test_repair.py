@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.inventory import take_inventory
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.repair import Repaired, repair
 from gnomon.storage.errors import Integrity
-from gnomon.storage.forget import forget
-from gnomon.storage.inventory import take_inventory
-from gnomon.storage.location import Location
-from gnomon.storage.log import checkpoint_name, record_name
-from gnomon.storage.prune import prune
-from gnomon.storage.repair import Repaired, repair
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import checkpoint_name, record_name
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     HOUR,
@@ -520,9 +520,9 @@ def test_a_commit_meanwhile_is_not_harmed(grown: Grown) -> None:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Releases of codecs that pack the same content otherwise."""
-    monkeypatch.setattr("gnomon.storage.layout.PCODEC_LEVEL", 1)
-    monkeypatch.setattr("gnomon.storage.layout.ZSTD_LEVEL", 19)
-    monkeypatch.setattr("gnomon.storage.gz.LEVEL", 1)
+    monkeypatch.setattr("gnomon.storage.arrays.layout.PCODEC_LEVEL", 1)
+    monkeypatch.setattr("gnomon.storage.arrays.layout.ZSTD_LEVEL", 19)
+    monkeypatch.setattr("gnomon.storage.log.gz.LEVEL", 1)
 
 
 @pytest.mark.usefixtures("later")

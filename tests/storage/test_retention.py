@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnomon.storage import retention
+from gnomon.storage.care import retention
+from gnomon.storage.care.retention import Candidate, Duration, Policy, decide, parse_duration
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.retention import Candidate, Duration, Policy, decide, parse_duration
-from gnomon.storage.times import EPOCH, SECOND, parse
+from gnomon.storage.values.times import EPOCH, SECOND, parse
 
 Captures = list[Candidate]
 Reasons = dict[int, tuple[str, ...]]

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from gnomon.storage.errors import NotFound
 from gnomon.storage.repository import Repository
-from gnomon.storage.shadows import NO_BASE, _dequantise, _reference, quantise
+from gnomon.storage.stacks.shadows import NO_BASE, _dequantise, _reference, quantise
 
 SHAPE = (3, 4)
 finite = st.floats(-1e12, 1e12)

@@ -15,13 +15,13 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from gnomon.storage.batch import Batch
+from gnomon.storage.arrays.shards import Shards, read_whole
+from gnomon.storage.arrays.tables import Slab, create_index, create_table, root
 from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.forecaster import create_state, pack_state, write_state
-from gnomon.storage.grid import Grid, Index, cut
-from gnomon.storage.location import Location
-from gnomon.storage.shards import Shards, read_whole
-from gnomon.storage.slab import Slab, create_index, create_table, root
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.staging import Batch
+from gnomon.storage.stacks.forecaster import create_state, pack_state, write_state
+from gnomon.storage.values.grid import Grid, Index, cut
 from tests.storage.building import residual_array
 
 ABSENT = 2**64 - 1
@@ -438,6 +438,6 @@ def test_want_of_memory_is_no_damage(location: Location, monkeypatch: pytest.Mon
     def lacking(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("gnomon.storage.shards.PCodec.decode", lacking)
+    monkeypatch.setattr("gnomon.storage.arrays.shards.PCodec.decode", lacking)
     with pytest.raises(MemoryError):
         read(shards, 0, (0, 0))

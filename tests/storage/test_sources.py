@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
-from gnomon.storage.model import SourceSpec
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import (
+from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.source.opening import (
     open_source,
 )
-from gnomon.storage.timeaxis import read_axis
-from gnomon.storage.times import decode, encode, format_instant, parse
-from gnomon.storage.unchanged import check_frame, check_unchanged
-from gnomon.storage.view import Plane, raw_dataset
+from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.source.unchanged import check_frame, check_unchanged
+from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.times import decode, encode, format_instant, parse
 from tests.storage.building import (
     assert_identical,
     capture_new,

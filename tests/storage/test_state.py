@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from gnomon.storage.check import check
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget, guards, tag
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.repair import repair
+from gnomon.storage.care.rewrite import dependent, rewrite
+from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
-from gnomon.storage.forget import forget, guards, tag
-from gnomon.storage.grid import Index
-from gnomon.storage.log import Record
-from gnomon.storage.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
-from gnomon.storage.prune import prune
-from gnomon.storage.repair import repair
+from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
-from gnomon.storage.rewrite import dependent, rewrite
-from gnomon.storage.state import State, fold
-from gnomon.storage.stats import stats
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
 from tests.storage.building import (
     HOUR,
     WHEN,

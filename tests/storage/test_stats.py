@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnomon.storage.era import begin_era
-from gnomon.storage.forget import forget
-from gnomon.storage.prune import prune
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.stats import VariableStats, stats
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.repository import Repository
-from gnomon.storage.stats import VariableStats, stats
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.work import serial

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.timeforms import NATIVE, TEXT, count_form
-from gnomon.storage.times import (
+from gnomon.storage.values.timeforms import NATIVE, TEXT, count_form
+from gnomon.storage.values.times import (
     EPOCH,
     SECOND,
     chronological,

@@ -9,17 +9,17 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.check import check
-from gnomon.storage.delta import ordered, restored
-from gnomon.storage.describe import describe
-from gnomon.storage.dtypes import is_supported
+from gnomon.storage.arrays.residuals import ordered, restored
+from gnomon.storage.arrays.text import text_bytes
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.forget import forget
-from gnomon.storage.frame import encode_variable
-from gnomon.storage.model import SourceSpec
-from gnomon.storage.prune import prune
 from gnomon.storage.repository import Repository
-from gnomon.storage.text import text_bytes
+from gnomon.storage.source.describing import describe
+from gnomon.storage.stacks.fixed import encode_variable
+from gnomon.storage.values.dtypes import is_supported
+from gnomon.storage.values.model import SourceSpec
 from gnomon.tasks.compare import compare
 from gnomon.tasks.points import points
 from gnomon.tasks.restore import restore

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.check import check
-from gnomon.storage.era import begin_era
+from gnomon.storage.care.check import check
+from gnomon.storage.care.forget import forget
+from gnomon.storage.care.prune import prune
+from gnomon.storage.care.repair import repair
+from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
-from gnomon.storage.forget import forget
-from gnomon.storage.prune import prune
-from gnomon.storage.repair import repair
 from gnomon.storage.repository import Repository
-from gnomon.storage.view import Plane, raw_dataset
+from gnomon.storage.serve.view import Plane, raw_dataset
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.compare import compare
 from gnomon.tasks.plan import CapturePlan, plan_capture

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.times import EPOCH, SECOND
+from gnomon.storage.values.times import EPOCH, SECOND
 from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
 
 DAY = 86400 * SECOND

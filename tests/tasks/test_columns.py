@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnomon.storage import slab
-from gnomon.storage.check import check
-from gnomon.storage.encoding import COLUMNS
+from gnomon.storage.arrays import tables as slab
+from gnomon.storage.arrays.encoding import COLUMNS
+from gnomon.storage.care.check import check
 from gnomon.storage.errors import Integrity
 from gnomon.storage.repository import _OPENED
-from gnomon.storage.shadows import SCORE_COLUMNS
+from gnomon.storage.stacks.shadows import SCORE_COLUMNS
 from gnomon.tasks.ledger import read_ledger
 from gnomon.tasks.statistics import STATISTICS
 from tests import sources
@@ -32,7 +32,7 @@ WRITERS = (
     "gnomon.tasks.capture",
     "gnomon.tasks.forecast",
     "gnomon.tasks.materialize",
-    "gnomon.storage.rewrite",
+    "gnomon.storage.care.rewrite",
     "tests.storage.building",
 )
 Change = Callable[[Any, list[str]], tuple[Any, list[str]]]

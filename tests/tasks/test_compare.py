@@ -9,8 +9,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from gnomon.storage.care.forget import forget
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.forget import forget
 from gnomon.storage.repository import Repository
 from gnomon.tasks.compare import Difference, compare
 from tests.storage.building import WHEN, captured, weather, write_zarr

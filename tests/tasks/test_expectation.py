@@ -1,6 +1,6 @@
 import numpy as np
 
-from gnomon.storage.times import SECOND
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.expectation import Expectation, forecaster_of
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.trusted import last_trusted

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 import gnomon
 from gnomon.repository import GnomonRepository
-from gnomon.storage.grid import Index
-from gnomon.storage.shadows import ShadowStack
-from gnomon.storage.view import PROVENANCE
+from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.values.grid import Index
 from gnomon.tasks.heal import Healed, Odds, heal
 from gnomon.tasks.points import suspects
 from gnomon.tasks.region import regions

@@ -7,7 +7,7 @@ import xarray as xr
 import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.times import SECOND, format_instant
+from gnomon.storage.values.times import SECOND, format_instant
 from gnomon.tasks.locate import Match, find_instant, locate, match_of
 from gnomon.tasks.points import points
 from tests import sources
@@ -180,7 +180,7 @@ def test_captures_off_the_grid_are_told_by_their_own_times(tmp_path: Path) -> No
 
 
 def find_instant_of(text: str) -> int:
-    from gnomon.storage.times import parse
+    from gnomon.storage.values.times import parse
 
     return parse(text, "proleptic_gregorian")
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import gnomon
 from gnomon.cli import app
 from gnomon.repository import GnomonRepository
-from gnomon.storage.attributes import NOTE
 from gnomon.storage.errors import Integrity
 from gnomon.storage.repository import _OPENED
+from gnomon.storage.values.attributes import NOTE
 from tests.cases import HISTORY, Case
 
 DAMAGED_DAY, NEXT_DAY = "2001-01-25", "2001-01-26"

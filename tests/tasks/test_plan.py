@@ -13,10 +13,10 @@ import zarr
 from zarr.storage import LocalStore
 
 import gnomon
-from gnomon.storage import describe
+from gnomon.storage.care.forget import forget
 from gnomon.storage.errors import Conflict
-from gnomon.storage.forget import forget
 from gnomon.storage.repository import Repository
+from gnomon.storage.source import describing as describe
 from gnomon.tasks.capture import capture, commit_capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_revisions

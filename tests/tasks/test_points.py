@@ -11,7 +11,7 @@ import pytest
 
 import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.times import SECOND, parse
+from gnomon.storage.values.times import SECOND, parse
 from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.points import RestorePoint, _shadow_for, find_instant, points, suspects
 from gnomon.tasks.restore import choose

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.source import open_source
+from gnomon.storage.source.opening import open_source
 from gnomon.tasks.presence import choose
 from tests.storage.building import make_repository
 

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import gnomon
+from gnomon.storage.arrays.shards import Shards
 from gnomon.storage.errors import (
     Conflict,
     GnomonError,
@@ -16,8 +17,7 @@ from gnomon.storage.errors import (
     InvalidInput,
     NotFound,
 )
-from gnomon.storage.shards import Shards
-from gnomon.storage.view import PROVENANCE
+from gnomon.storage.serve.view import PROVENANCE
 from gnomon.tasks import restore as module
 from gnomon.tasks.points import points
 from tests import sources

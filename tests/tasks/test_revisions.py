@@ -12,7 +12,7 @@ import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, Moved, NotFound, Unavailable
-from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capture import capture
 from gnomon.tasks.plan import plan_capture
 from gnomon.tasks.revisions import find_repeats, find_revisions

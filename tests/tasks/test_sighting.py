@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.believable import DAY, are_fresh, clock_or_none, doubtful, misplaced
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.times import parse
+from gnomon.storage.values.believable import DAY, are_fresh, clock_or_none, doubtful, misplaced
+from gnomon.storage.values.times import parse
 
 HOUR = DAY // 24
 YEAR = 365 * DAY
@@ -253,7 +253,7 @@ def test_nothing_hangs_on_a_doubted_time(misled: tuple[Path, gnomon.GnomonReposi
 def test_rules_of_retention_pass_a_doubted_time_over(
     misled: tuple[Path, gnomon.GnomonRepository],
 ) -> None:
-    from gnomon.storage.retention import Policy, parse_duration
+    from gnomon.storage.care.retention import Policy, parse_duration
 
     _, repository = misled
     for policy in (Policy(last=3), Policy(within=parse_duration("3h")), Policy(hourly=3)):

@@ -4,8 +4,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gnomon.storage.captures import CaptureStack
-from gnomon.storage.model import SUSPECT, TRUSTED
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.statistics import FEW_STATES, STATISTICS, chunk_statistics, repeats
 
 OPEN = (None, None)

@@ -1,0 +1,1 @@
+"""How arrays are written and read: metadata, residuals, shards, tables."""

@@ -1,0 +1,167 @@
+"""Encoding: chunks of a capture as keys, as deltas, or as nothing where they are what they were."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.residuals import (
+    GAIN,
+    digest,
+    ordered,
+    planar,
+    sample,
+    sampled_size,
+    subtracted,
+)
+from gnomon.storage.errors import Integrity
+from gnomon.storage.values.dtypes import is_text
+from gnomon.storage.values.grid import Index
+
+__all__ = [
+    "BASE",
+    "CODING",
+    "COLUMNS",
+    "DIGEST",
+    "FILTER",
+    "MAX_CHAIN",
+    "STATUS",
+    "UNCHANGED",
+    "EncodedChunk",
+    "Held",
+    "Row",
+    "encode_unit",
+]
+
+COLUMNS = ["base", "coding", "status", "digest_high", "digest_low", "filter"]
+"""Of the index, one row per step and chunk; `storage.stacks.captures` says what they hold."""
+BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
+UNCHANGED = -1
+MAX_CHAIN = 10
+"""Deltas that a read may have to add up before the next one is stored as a key."""
+
+Row = NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A chunk as an earlier capture left it: what a new one is compared with."""
+
+    values: Callable[[], NDArray[np.generic]]
+    """Gives the chunk's values; they are read only if the new ones differ."""
+    digest: NDArray[np.int64]
+    """Its two digest columns."""
+    holder: int
+    """The step that holds its bytes."""
+    chain: int
+    """Deltas that the holder needs below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChunk:
+    """One chunk of one step, as it goes into a slab."""
+
+    row: Row
+    """Its index columns."""
+    residual: NDArray[np.signedinteger] | None
+    """Integers to store; None for an unchanged chunk, and for text, which is stored itself."""
+    held: Held
+    """The chunk for the step that follows."""
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the chunk is what it was."""
+        return bool(self.row[CODING] == UNCHANGED)
+
+
+def encode_unit(
+    variable: str,
+    step: int,
+    chunks: Sequence[tuple[Index, NDArray[np.generic], Held | None]],
+) -> list[EncodedChunk]:
+    """Return the chunks of one unit of capture number `step` as they are stored.
+
+    A chunk that is what it was costs nothing.  The others are compressed together, so they are
+    all keys, or all deltas if that is enough smaller.
+
+    Parameters
+    ----------
+    chunks
+        Index, values, and what the chunk is coded against, None for nothing.
+    """
+    rows = []
+    for index, values, previous in chunks:
+        found = np.frombuffer(digest(variable, index, values), "<i8")
+        row = np.array([step, 0, 0, *found, 0], np.int64)
+        if previous is not None and np.array_equal(previous.digest, found):
+            row[[BASE, CODING]] = previous.holder, UNCHANGED
+        rows.append(row)
+    changed = [k for k, row in enumerate(rows) if row[CODING] != UNCHANGED]
+    coded, is_delta, bent = _coded(
+        {k: chunks[k][1] for k in changed}, {k: chunks[k][2] for k in changed}
+    )
+    made = []
+    for k, ((_, values, previous), row) in enumerate(zip(chunks, rows, strict=True)):
+        if row[CODING] == UNCHANGED and previous is not None:
+            made.append(EncodedChunk(row, None, previous))
+            continue
+        chain = 0
+        if is_delta and previous is not None:
+            chain = previous.chain + 1
+            row[[BASE, CODING]] = previous.holder, chain
+        row[FILTER] = int(bent)
+        held = Held(partial(_same, values), row[DIGEST], step, chain)
+        made.append(EncodedChunk(row, coded.get(k), held))
+    return made
+
+
+def _same(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values
+
+
+Integers = dict[int, NDArray[np.signedinteger]]
+
+
+def _coded(
+    values: Mapping[int, NDArray[np.generic]], previous: Mapping[int, Held | None]
+) -> tuple[Integers, bool, bool]:
+    """Return chunks as integers to be stored together, whether as deltas, and whether bent."""
+    if not values or is_text(next(iter(values.values())).dtype):
+        return {}, False, False
+    keys = {k: ordered(v) for k, v in values.items()}
+    size, bent = _smallest(keys)
+    if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
+        try:
+            deltas = {
+                k: subtracted(keys[k], ordered(p.values()))
+                for k, p in previous.items()
+                if p is not None
+            }
+        except Integrity as error:  # damage must not stop what comes after it
+            logger.warning("%s; stored without it", error)
+            return _bent(keys, bent), False, bent
+        delta_size, delta_bent = _smallest(deltas)
+        if delta_size <= GAIN * size:
+            return _bent(deltas, delta_bent), True, delta_bent
+    return _bent(keys, bent), False, bent
+
+
+def _bent(integers: Integers, bent: bool) -> Integers:
+    return {k: planar(v) for k, v in integers.items()} if bent else integers
+
+
+def _smallest(integers: Integers) -> tuple[int, bool]:
+    """Return about how many bytes integers take, and whether that is as planar differences."""
+    rows = sample([*integers.values()])
+    size = sampled_size(rows)
+    first = next(iter(integers.values()))
+    if first.ndim >= 2 and first.dtype.itemsize > 1:
+        bent_size = sampled_size([planar(part) for part in rows], bent=True)
+        if bent_size < size:
+            return bent_size, True
+    return size, False

@@ -1,0 +1,171 @@
+"""Lossless coding of a chunk against a base, as integers that compress well.
+
+A value of any fixed-width type maps to a signed integer of its width, floats in such a way that
+the order of the numbers is kept; two states are then subtracted modulo 2^width.  Every bit comes
+back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.layout import compressor, is_pcodec
+from gnomon.storage.arrays.text import text_bytes
+from gnomon.storage.values.dtypes import atom, is_text
+
+__all__ = [
+    "GAIN",
+    "added",
+    "compressed_size",
+    "digest",
+    "needs_search",
+    "ordered",
+    "planar",
+    "residual_dtype",
+    "restored",
+    "sample",
+    "sampled_size",
+    "straightened",
+    "subtracted",
+]
+
+GAIN = 0.9
+"""A delta is kept only at this share of a key's bytes or less: reading it costs more."""
+LONG_ROW = 128
+"""Cells from which on rows are added up one by one."""
+WORTH = 0.97
+"""Share of the bytes below which a search for differences is worth its time."""
+SAMPLE = 3072
+"""Values of a chunk that are compressed both ways to choose between key and delta."""
+
+
+def residual_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.signedinteger]:
+    """Return the signed integer type of the width of the numbers that values are made of."""
+    return np.dtype(f"<i{atom(dtype)[0].itemsize}")
+
+
+def ordered(values: NDArray[np.generic]) -> NDArray[np.signedinteger]:
+    """Map values to signed integers, one to one, order kept for floats.
+
+    For floats the bits are read as sign and magnitude and turned to two's complement.  Values
+    that are made of several numbers become a last axis.
+    """
+    part, width = atom(values.dtype)
+    numbers = np.asarray(values, order="C")
+    if width > 1:
+        numbers = numbers.reshape(*numbers.shape, 1).view(part)
+    bits = numbers.view(residual_dtype(values.dtype))
+    return _flip_magnitude(bits) if part.kind == "f" else bits
+
+
+def restored(
+    integers: NDArray[np.signedinteger], dtype: np.dtype[np.generic]
+) -> NDArray[np.generic]:
+    """Return the values that :func:`ordered` mapped to these integers."""
+    part, width = atom(dtype)
+    bits = np.asarray(_flip_magnitude(integers) if part.kind == "f" else integers, order="C")
+    return bits.view(dtype)[..., 0] if width > 1 else bits.view(dtype)
+
+
+def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Turn sign and magnitude into two's complement, or back: negative bits are flipped."""
+    mask = bits.dtype.type(np.iinfo(bits.dtype).max)
+    flipped = np.asarray(bits >> bits.dtype.type(8 * bits.dtype.itemsize - 1))
+    flipped &= mask
+    flipped ^= bits
+    return flipped
+
+
+def subtracted(
+    key: NDArray[np.signedinteger], base: NDArray[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """Return key - base modulo 2^width."""
+    with np.errstate(over="ignore"):  # NumPy warns where both have no dimensions
+        return np.asarray(key - base)
+
+
+def added(
+    delta: NDArray[np.signedinteger], base: NDArray[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """Return base + delta modulo 2^width: undoes :func:`subtracted`."""
+    with np.errstate(over="ignore"):
+        return np.asarray(delta + base)
+
+
+def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Return differences along the last two axes, modulo 2^width: how a field bends, not rises.
+
+    Notes
+    -----
+    The Lorenzo predictor (Ibarria, Lindstrom, Rossignac and Szymczak, 2003).  It is linear, so
+    that a chain of residuals is added up first and undone once.
+    """
+    bent = integers.copy()
+    bent[..., 1:, :] -= integers[..., :-1, :]
+    rows = bent.copy()
+    bent[..., :, 1:] -= rows[..., :, :-1]
+    return bent
+
+
+def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """Undo :func:`planar`."""
+    summed = np.asarray(np.cumsum(bent, axis=-1, dtype=bent.dtype))
+    if bent[..., 0, :].size < LONG_ROW:
+        return np.asarray(np.cumsum(summed, axis=-2, dtype=bent.dtype))
+    # NumPy sums along this axis cell by cell; row by row takes half the time.
+    for row in range(1, bent.shape[-2]):
+        summed[..., row, :] += summed[..., row - 1, :]
+    return summed
+
+
+def sample(
+    chunks: Sequence[NDArray[np.signedinteger]],
+) -> list[NDArray[np.signedinteger]]:
+    """Return some rows from the middle of every chunk, `SAMPLE` values or a little more in all."""
+    share = max(256, SAMPLE // len(chunks))
+    parts = []
+    for chunk in chunks:
+        rows = chunk.reshape(-1, chunk.shape[-1]) if chunk.ndim >= 2 else chunk.reshape(-1, 1)
+        count = max(2, -(-share // max(1, rows.shape[1])))
+        middle = max(0, (rows.shape[0] - count) // 2)
+        parts.append(rows[middle : middle + count])
+    return parts
+
+
+def sampled_size(chunks: Sequence[NDArray[np.signedinteger]], *, bent: bool = False) -> int:
+    """Return the bytes that integers take when they are stored together."""
+    values = np.concatenate([chunk.reshape(-1) for chunk in chunks])
+    search = needs_search(values) if bent else True
+    return compressed_size(values, search=search)
+
+
+def compressed_size(values: NDArray[np.signedinteger], *, search: bool = True) -> int:
+    """Return the bytes that the integers of a chunk take when they are stored."""
+    return len(compressor(values.dtype, search=search).encode(np.ascontiguousarray(values)))
+
+
+def needs_search(bent: NDArray[np.signedinteger]) -> bool:
+    """Tell whether planar differences become smaller if differences of them are taken again.
+
+    Of what is measured they seldom do, and the search may even harm; of very smooth fields, which
+    models make, they do.  The answer depends on the values alone, so a repair comes to the same.
+    """
+    if not is_pcodec(bent.dtype):
+        return False
+    values = np.concatenate([part.reshape(-1) for part in sample([bent])])
+    return compressed_size(values) < WORTH * compressed_size(values, search=False)
+
+
+def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -> bytes:
+    """Return the 16-byte content hash of a chunk at its address.
+
+    Hashed are the variable, the chunk index, the type, the shape and the bytes, so that a chunk
+    that is swapped with another, or stale, is as visible as a flipped bit.
+    """
+    data = np.asarray(values, order="C")
+    kind = "text" if is_text(data.dtype) else data.dtype.str
+    state = xxhash.xxh3_128(f"{variable}\0{index}\0{kind}\0{data.shape}\0".encode())
+    state.update(text_bytes(data) if kind == "text" else data.reshape(-1).view(np.uint8))
+    return state.digest()

@@ -1,0 +1,229 @@
+"""Stored arrays of integers, shard by shard, read without trusting a byte of them.
+
+The arrays are plain Zarr v3 (sharding, pcodec or zstd, crc32c), and Zarr reads them.  They are
+packed and read here directly: Zarr takes milliseconds for a chunk, and its reader believes the
+sizes that stand in the files and makes zeros of what is missing.  Every buffer has the size that
+the variable's grid declares, whatever a damaged or hostile file says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs.pcodec import PCodec
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.layout import ZSTD_LEVEL, compressor, is_pcodec
+from gnomon.storage.arrays.residuals import needs_search
+from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.log.location import Location
+from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
+from gnomon.storage.values.grid import Grid, Index
+from gnomon.storage.values.plausible import LARGEST_NDIM
+
+__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
+
+_ABSENT = np.iinfo(np.uint64).max
+_CHECKSUM = 4
+"""Bytes of a crc32c."""
+SHARED_BYTES, SHARED = 2**19, 16
+"""Stored chunks up to this size may be read in parts; so many of them are kept."""
+_RATIO = 2**15
+"""Zstandard makes at most so many bytes of one: 128 KiB of a block that takes four."""
+_LARGEST = 2**34
+"""Bytes of a small array that is read whole; none that this program writes comes near."""
+
+
+def _checked(data: bytes, name: str) -> memoryview:
+    """Return what stands before a checksum, verified."""
+    view = memoryview(data)
+    found = google_crc32c.value(bytes(view[:-_CHECKSUM])) if len(data) > _CHECKSUM else None
+    if found != int.from_bytes(view[-_CHECKSUM:], "little"):
+        raise Integrity(f"{name} was changed after it was written (its checksum differs)")
+    return view[:-_CHECKSUM]
+
+
+def _with_checksum(data: bytes) -> bytes:
+    return data + int(google_crc32c.value(data)).to_bytes(_CHECKSUM, "little")
+
+
+def pack_chunk(values: NDArray[np.signedinteger], *, bent: bool = False) -> bytes | None:
+    """Return a whole chunk as it is stored; None if it is all zero, which is not stored.
+
+    Parameters
+    ----------
+    bent
+        Whether they are planar differences.
+    """
+    if not values.any():
+        return None
+    codec = compressor(values.dtype, search=not bent or needs_search(values))
+    return _with_checksum(bytes(codec.encode(np.ascontiguousarray(values))))
+
+
+def pack_whole(values: NDArray[Any]) -> bytes:
+    """Return a small array as the one object that it is stored as."""
+    data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return _with_checksum(bytes(Zstd(level=ZSTD_LEVEL).encode(data)))
+
+
+def pack_shard(grid: Grid, chunks: Mapping[Index, bytes]) -> bytes:
+    """Return a shard that holds packed chunks, by their place in it, in row-major order."""
+    if grid.shards == grid.chunks:
+        (data,) = chunks.values()
+        return data
+    directory = np.full((*_per_shard(grid), 2), _ABSENT, "<u8")
+    start = 0
+    for place, data in sorted(chunks.items()):
+        directory[place] = start, len(data)
+        start += len(data)
+    return b"".join([*(chunks[p] for p in sorted(chunks)), _with_checksum(directory.tobytes())])
+
+
+def _per_shard(grid: Grid) -> Index:
+    return tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
+
+
+def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -> None:
+    """Decompress into a buffer, never beyond it."""
+    codec = PCodec() if pcodec else Zstd()
+    try:
+        codec.decode(bytes(packed), out=out)
+    except MemoryError:  # says nothing of the bytes: damage may be passed over, this not
+        raise
+    except Exception as error:  # codecs raise whatever damaged bytes make them raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise Integrity(f"{name} cannot be unpacked: {reason}") from error
+
+
+def read_whole(location: Location, path: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return a small array that is stored as one object, and the names of its columns.
+
+    Both are *not yet verified*.
+
+    Raises
+    ------
+    Integrity
+        It is missing, damaged, or not such an array.
+    """
+    try:
+        about = parse(location.read(f"{path}/zarr.json"))
+        shape = items(about["shape"], "shape", partial(whole, least=0), most=LARGEST_NDIM)
+        columns = items(about.get("attributes", {}).get("columns", []), "columns", text)
+        dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
+        name = "/".join([path, "c", *"0" * len(shape)])
+        nbytes = prod(shape) * dtype.itemsize
+        packed = _checked(location.read(name), name) if nbytes else memoryview(b"")
+        if nbytes > min(_LARGEST, _RATIO * len(packed)):
+            raise ValueError(f"shape {shape}")
+        values = np.zeros(shape, dtype)
+        if nbytes:
+            _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
+    except NotFound as error:
+        raise Integrity(f"{error}; run 'gnomon repair'") from error
+    except GnomonError:
+        raise
+    except NONSENSE as error:
+        reason = str(error)[:200]
+        raise Integrity(f"{path}/zarr.json is damaged ({reason}); run 'gnomon repair'") from error
+    return values, columns
+
+
+@dataclass(slots=True)
+class Shards:
+    """An array (lead, *dims) of numbers, open for reading.
+
+    One object holds a shard of one lead.  Where the variable's shards are its chunks, the object
+    is a chunk; else its last bytes say where each chunk is.
+    """
+
+    location: Location
+    """Where the repository lives."""
+    path: str
+    """Folder of the array."""
+    grid: Grid
+    """Chunks and shards of the variable."""
+    dtype: np.dtype[Any]
+    """Type of the numbers: integers, or float64."""
+    rows: int | None = None
+    """Length of the first axis, where a chunk holds all of it; None: one lead to a chunk."""
+    _directories: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    _recent: dict[tuple[str, Index], NDArray[Any]] = field(default_factory=dict)
+
+    def name(self, lead: int, cells: tuple[slice, ...]) -> str:
+        """Return the stored object that holds a region of one chunk."""
+        starts = zip(cells, self.grid.shards, strict=True)
+        return f"{self.path}/c/{'/'.join(map(str, (lead, *(c.start // n for c, n in starts))))}"
+
+    def read(self, lead: int, cells: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a region that lies in one stored chunk; its values are *not yet verified*.
+
+        Zarr stores no chunk of integers that is all zero.
+
+        Raises
+        ------
+        Integrity
+            It is damaged.
+        """
+        index = tuple(c.start // n for c, n in zip(cells, self.grid.chunks, strict=True))
+        whole = self._chunk(self.name(lead, cells), index)
+        corner = [i * n for i, n in zip(index, self.grid.chunks, strict=True)]
+        inside = (slice(c.start - a, c.stop - a) for c, a in zip(cells, corner, strict=True))
+        where: tuple[Any, ...] = (..., *inside)
+        return np.asarray(whole[where])
+
+    def _chunk(self, name: str, index: Index) -> NDArray[Any]:
+        """Return a whole stored chunk; the last ones are kept, as several reads may share one."""
+        kept = self._recent.get((name, index))
+        if kept is not None:
+            return kept
+        rows = () if self.rows is None else (self.rows,)
+        whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
+        packed = self._packed(name, index, whole.nbytes)
+        if packed is not None:
+            pcodec = is_pcodec(self.dtype)
+            out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
+            _unpack(_checked(packed, name), out, name, pcodec=pcodec)
+        whole.flags.writeable = False
+        if whole.nbytes <= SHARED_BYTES:
+            self._recent[name, index] = whole
+            while len(self._recent) > SHARED:
+                try:
+                    self._recent.pop(next(iter(self._recent)))
+                except (KeyError, StopIteration, RuntimeError):  # another thread's turn
+                    break
+        return whole
+
+    def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:
+        limit = 2 * nbytes + 4096
+        try:
+            if self.grid.shards == self.grid.chunks:
+                data = self.location.read(name, (0, limit + 1))
+                if len(data) > limit:
+                    raise Integrity(f"{name} is larger than {limit} bytes, and holds one chunk")
+                return data
+            inner = tuple(i % n for i, n in zip(index, _per_shard(self.grid), strict=True))
+            start, length = map(int, self._directory(name)[inner])
+            if start == length == _ABSENT:
+                return None
+            if length > limit:
+                raise Integrity(f"{name} holds a chunk of {length} bytes, at most {limit} fit")
+            return self.location.read(name, (start, length))
+        except NotFound:
+            return None
+
+    def _directory(self, name: str) -> NDArray[np.uint64]:
+        """Return where the chunks of a shard start and how long they are."""
+        if name not in self._directories:
+            size = 16 * prod(_per_shard(self.grid)) + _CHECKSUM
+            data = self.location.read_end(name, size)
+            if len(data) != size:
+                raise Integrity(f"{name} was changed after it was written (it is too short)")
+            where = np.frombuffer(_checked(data, name), "<u8").reshape(*_per_shard(self.grid), 2)
+            self._directories[name] = where
+        return self._directories[name]

@@ -1,0 +1,193 @@
+"""Slabs: the Zarr arrays of one variable in one commit, written once and verified on every read.
+
+``residual`` (step, *dims) holds a signed integer per cell, ``index`` (step, *chunk grid, column)
+says per chunk how to read it.  The hash of the index is the slab's *root* and stands in the log
+record, so that from the record every stored byte can be verified.
+
+The last axis of a small array is columns.  They are read by the names that stand in its metadata,
+whatever their order is: another release of the program may have more of them, or fewer.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.layout import residual_metadata, table_metadata
+from gnomon.storage.arrays.shards import Shards, pack_whole, read_whole
+from gnomon.storage.errors import Integrity
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES
+from gnomon.storage.log.staging import Batch
+from gnomon.storage.values.grid import Grid
+
+__all__ = ["Column", "Slab", "create_index", "create_residual", "create_table", "root"]
+
+logger = logging.getLogger(__name__)
+
+
+def create_residual(
+    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+) -> None:
+    """Describe an array (lead, *dims) of integers, chunked like the variable; its shards follow."""
+    batch.create(f"{path}/zarr.json", residual_metadata(lead, grid, dtype))
+
+
+def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
+    """Store a small array whole, as one object, and return its root."""
+    _create_whole(batch, [path], values, columns)
+    return root(values)
+
+
+def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
+    """Store a table without which data cannot be read, and a copy of it; return its root."""
+    _create_whole(batch, [path, COPIES + path], values, columns)
+    return root(values)
+
+
+def _create_whole(batch: Batch, paths: list[str], values: NDArray[Any], columns: list[str]) -> None:
+    about = table_metadata(values.shape, values.dtype, columns)
+    data = pack_whole(values) if values.size else b""
+    for path in paths:
+        batch.create(f"{path}/zarr.json", about)
+        if data:
+            batch.create("/".join([path, "c", *"0" * values.ndim]), data)
+
+
+def root(values: NDArray[Any]) -> str:
+    """Return the hash of an index that stands for everything below it."""
+    data = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    head = f"{data.dtype.str}{data.shape}".encode()
+    state = hashlib.blake2b(head, digest_size=20)
+    state.update(data.reshape(-1).view(np.uint8))
+    return state.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that a reader wants of a small array."""
+
+    name: str
+    """As it stands in the array's metadata."""
+    default: float | None = None
+    """What it holds where the writer had no such column; None: nothing can be read without it."""
+    also: str = ""
+    """Another name that it had."""
+
+
+def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> None:
+    """Refuse names that do not tell the columns apart."""
+    if len(set(names)) != len(names) or values.shape[-1:] != (len(names),):
+        raise Integrity(
+            f"{path} has the shape {values.shape}, and {len(names)} names of columns "
+            f"({', '.join(names)[:200]}); run 'gnomon repair'"
+        )
+
+
+def _chosen(
+    values: NDArray[Any], names: tuple[str, ...], wanted: Sequence[Column], path: str
+) -> NDArray[Any]:
+    """Return the wanted columns in the wanted order; the array itself if it is so already."""
+    places = {name: k for k, name in enumerate(names)}
+    found = [places.get(c.name, places.get(c.also, -1)) for c in wanted]
+    missing = [c.name for c, k in zip(wanted, found, strict=True) if k < 0 and c.default is None]
+    if missing:
+        raise Integrity(
+            f"{path} has the columns {', '.join(names)[:200] or 'of no names'}, and lacks "
+            f"{', '.join(missing)}; run 'gnomon repair', or read it with the program that wrote it"
+        )
+    if found == list(range(values.shape[-1])):
+        return values
+    chosen = np.empty((*values.shape[:-1], len(wanted)), values.dtype)
+    for k, (column, place) in enumerate(zip(wanted, found, strict=True)):
+        chosen[..., k] = column.default if place < 0 else values[..., place]
+    return chosen
+
+
+@dataclass(slots=True)
+class Slab:
+    """One slab, open for reading; its index is verified against the root when first used."""
+
+    location: Location
+    """Where the repository lives."""
+    path: str
+    """Folder of the slab, such as ``captures/<id>/<variable>``."""
+    roots: dict[str, str]
+    """Per index array, the root that the log record gives."""
+    columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+    """Per index array, the columns that are wanted of it, in this order; else all, as stored."""
+    sizes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    """Per index array, its size along every axis but that of the columns; None: any."""
+    _tables: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _shards: dict[str, Shards] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its tables take."""
+        return sum(table.nbytes for table in [*self._tables.values()])
+
+    def index(self, name: str = "index") -> NDArray[Any]:
+        """Return a small array, verified; from its copy, if there is one and it is damaged.
+
+        Raises
+        ------
+        Integrity
+            It is missing, unreadable, or not what was committed.
+        """
+        if name not in self._tables:
+            try:
+                values = self.table(name)
+            except Integrity as error:
+                try:
+                    values = self.table(name, prefix=COPIES)
+                except Integrity:
+                    raise error from None
+                logger.warning("%s; its copy was read, run 'gnomon repair'", error)
+            self._tables[name] = values
+        return self._tables[name]
+
+    def table(self, name: str, *, prefix: str = "") -> NDArray[Any]:
+        """Return a small array as stored at one place, verified."""
+        values, names = self._stored(name, prefix)
+        if name not in self.columns:
+            return values
+        _check_names(values, names, f"{prefix}{self.path}/{name}")
+        return _chosen(values, names, self.columns[name], f"{prefix}{self.path}/{name}")
+
+    def by_name(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return every column of a small array, verified, by the name that it was stored with."""
+        values, names = self._stored(name, "")
+        _check_names(values, names, f"{self.path}/{name}")
+        return {column: values[..., k] for k, column in enumerate(names)}
+
+    def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+        path = f"{prefix}{self.path}/{name}"
+        values, names = read_whole(self.location, path)
+        found = root(values)
+        if found != self.roots[name]:
+            raise Integrity(
+                f"{path}: root {found[:12]} found, {self.roots[name][:12]} "
+                "expected; the file was changed after it was written"
+            )
+        sizes = self.sizes.get(name)
+        if sizes is not None:
+            fits = values.ndim == len(sizes) + 1 and all(
+                n in (None, k) for n, k in zip(sizes, values.shape, strict=False)
+            )
+            if not fits:
+                expected = " x ".join("any" if n is None else str(n) for n in sizes)
+                raise Integrity(
+                    f"{path} has the shape {values.shape}, expected {expected} rows, one for each "
+                    "chunk; the repository was tampered with"
+                )
+        return values, names
+
+    def shards(self, name: str, grid: Grid, dtype: np.dtype[Any]) -> Shards:
+        """Return a large array for reading, *not verified*: the caller has the digests."""
+        if name not in self._shards:
+            self._shards[name] = Shards(self.location, f"{self.path}/{name}", grid, dtype)
+        return self._shards[name]

@@ -1,0 +1,1 @@
+"""Looking after a repository: check, repair, retention, forget, prune, and its size."""

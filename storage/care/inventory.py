@@ -1,0 +1,118 @@
+"""The inventory: every object that a repository should hold, with its size and hash.
+
+It is read from the manifests of the commits; what was pruned since is left out.  Log records,
+their copies and checkpoints are not in it: they vouch for themselves.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.history import State
+from gnomon.storage.log.location import Location
+from gnomon.storage.log.records import COPIES, Record
+from gnomon.storage.log.staging import Entry, load_manifest, manifest_name, read_entries
+from gnomon.storage.repository import Repository
+from gnomon.storage.values.documents import NONSENSE
+
+__all__ = ["Inventory", "take_inventory"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What a repository should hold."""
+
+    objects: dict[str, Entry] = field(default_factory=dict)
+    """Size and hash by name."""
+    manifests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 by name, of manifests and their copies."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """What is wrong with a manifest, by name."""
+
+
+def take_inventory(repository: Repository) -> Inventory:
+    """Return what the repository should hold, reading every manifest and its copy."""
+    found = Inventory()
+    for state in repository.eras:
+        for folder, sequence in state.folders.items():
+            name = manifest_name(folder)
+            expected = str(repository.records[sequence].body.get("manifest"))
+            entries: dict[str, Entry] | None = None
+            for place in (name, COPIES + name):
+                found.manifests[place] = expected
+                try:
+                    entries = _read(repository.location, place, expected)
+                except Integrity as error:
+                    found.damaged[place] = str(error)
+            if entries is None:
+                continue
+            found.objects |= {n: e for n, e in entries.items() if is_expected(state, folder, n)}
+    for record in repository.records:
+        if record.kind == "repair":
+            found.objects |= {n: e for n, e in _restated(record) if n in found.objects}
+    return found
+
+
+def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
+    """Yield what a repair has packed otherwise than it was."""
+    try:
+        yield from read_entries(record.body["objects"]).items()
+    except NONSENSE as error:
+        raise Integrity(
+            f"log record {record.sequence} (repair) does not hold what it should; the repository "
+            "was tampered with"
+        ) from error
+
+
+def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:
+    try:
+        return load_manifest(location.read(name), expected, name)
+    except NotFound as error:
+        raise Integrity(f"{name} is missing; run 'gnomon repair'") from error
+
+
+def is_expected(state: State, folder: str, name: str) -> bool:
+    """Tell whether an object of a commit was not pruned."""
+    parts = name.removeprefix(COPIES).split("/")
+    if parts[0] == "captures":
+        # captures/<id>/<variable>/residual/c/<local>/...
+        if len(parts) > 5 and parts[3:5] == ["residual", "c"]:
+            position = parts[5]
+            return position.isdecimal() and (folder, int(position[:20])) in state.places
+        return folder in state.written
+    if parts[0] == "forecaster":
+        return folder in state.forecasters
+    if parts[0] == "shadows":
+        return any(shadow.id == folder for shadow in state.shadows)
+    if parts[0] == "frame":
+        return name in state.frames
+    return True
+
+
+def folder_of(name: str) -> str | None:
+    """Return the commit, or the frame, whose object a name is; None for log and the like."""
+    parts = name.removeprefix(COPIES).split("/")
+    if parts[0] == "manifests" and len(parts) == 2:
+        return parts[1].removesuffix(".json.gz")
+    return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
+
+
+_GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+
+
+def frames(eras: Iterable[State]) -> set[str]:
+    """Return the folders under ``frame/`` that eras name."""
+    return {state.settings.frame.removeprefix("frame/") for state in eras}
+
+
+def unreferenced(repository: Repository, there: dict[str, int]) -> Iterator[str]:
+    """Yield the objects of `there` that no commit speaks of: left by a crash, or being written."""
+    folders = {folder for state in repository.eras for folder in state.folders}
+    folders |= frames(repository.eras)
+    for name in there:
+        folder = folder_of(name)
+        if folder is not None and folder not in folders:
+            yield name

@@ -1,0 +1,118 @@
+"""Which commits concern which: what a writer must do again because another was first.
+
+A writer works from one commit and puts its record on top of whatever is newest when it is done.
+The records in between were put by others.  Most of them do not concern it, and its commit stands;
+:func:`concerns` is the whole rule of which do.
+"""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from gnomon.storage.errors import Conflict
+from gnomon.storage.log.records import Record
+from gnomon.storage.log.staging import sequence_of
+
+__all__ = ["ATTEMPTS", "Work", "concerns", "refuse_stale", "removes"]
+
+ATTEMPTS = 32
+"""How often a commit is put on top of a newer one; each time another writer has got on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a commit was made from, as far as commits of others can change it."""
+
+    kind: Literal["capture", "shadow"]
+    """What is to be committed; doubts that a refit has count as its shadow."""
+    sequence: int
+    """The newest record that it knows of."""
+    era: int
+    """The era that it speaks of, the newest one that it knows of."""
+    folder: str
+    """Where it has written."""
+    steps: frozenset[int]
+    """Captures that it has read, or that what it has written is coded against."""
+    kept: frozenset[int]
+    """Captures that must not be given up: what a capture revises, a shadow is counted from."""
+
+
+def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bool:
+    """Tell whether another writer's record makes it necessary to do some work again.
+
+    =======================  =====================================  =============================
+    record                   a capture                              a shadow
+    =======================  =====================================  =============================
+    tag, repair, rules       no                                     no
+    verdict                  no: judged by what was known           yes: it is learnt from
+    forget                   if it gives up what is revised         if it gives up a base of it
+    rewrite                  if it moves what was read              the same
+    prune                    if it removed what was written, or     the same
+                             what was read and given up
+    capture                  yes: numbers, and what is new          yes: it is not learnt yet
+    shadow                   yes: its forecaster judges better      yes
+    source                   yes: it is read elsewhere              no
+    era, kinds not known     yes                                    yes
+    =======================  =====================================  =============================
+
+    Of another era than that of the work, only a prune or a newer era concerns it.
+
+    Parameters
+    ----------
+    given_up
+        Captures that records in between have given up, in the era of the work.
+    """
+    if record.kind == "prune":
+        return removes(record, work.folder) or not work.steps.isdisjoint(given_up)
+    if record.kind in _OF_ONE_ERA and _era(record, work) != work.era:
+        return False
+    match record.kind:
+        case "tag" | "repair" | "rules":
+            return False
+        case "verdict" | "source":
+            return work.kind == ("shadow" if record.kind == "verdict" else "capture")
+        case "forget" | "rewrite":
+            relied_on = work.kept if record.kind == "forget" else work.steps
+            return not relied_on.isdisjoint(_steps(record))
+    return True
+
+
+_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules", "source"}
+
+
+def _era(record: Record, work: Work) -> int:
+    return int(record.body.get("era", work.era))
+
+
+def _steps(record: Record) -> list[int]:
+    return [int(step) for step in record.body["steps"]]
+
+
+def removes(prune: Record, folder: str) -> bool:
+    """Tell whether a prune removed a folder that no record named: its run can commit no more.
+
+    One that says nothing of it removed all that were begun before.
+    """
+    if "removed" in prune.body:
+        return folder in prune.body["removed"]
+    begun = sequence_of(folder)
+    return begun is None or begun <= prune.sequence
+
+
+def refuse_stale(records: Iterable[Record], work: Work) -> None:
+    """Refuse to commit work that one of the records, all of them newer, concerns.
+
+    Raises
+    ------
+    Conflict
+        It must be done again, from the newest commit.
+    """
+    given_up: set[int] = set()
+    for record in records:
+        if record.kind == "forget" and _era(record, work) == work.era:
+            given_up.update(_steps(record))
+        if concerns(record, work, given_up):
+            raise Conflict(
+                f"another writer committed record {record.sequence} ({record.kind}), which "
+                f"changes what this {work.kind} was made from; nothing of it was kept, run it again"
+            )

@@ -1,0 +1,557 @@
+"""The state of a repository: what its log records add up to.
+
+:func:`fold` goes through the records once; a state is never changed, so readers keep the one they
+were opened with.  An *era* begins with ``init``, or where the source has changed its grid or
+types and the user wanted to go on: each era has settings and captures of its own.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies import check_learnt, check_predicted, check_report, folder_name
+from gnomon.storage.log.description import (
+    Change,
+    Description,
+    described,
+    files_in_use,
+)
+from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
+from gnomon.storage.log.records import Record
+from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
+from gnomon.storage.values.documents import NONSENSE, items, text, whole
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import (
+    MISSING,
+    SUSPECT,
+    TRUSTED,
+    CapturedStep,
+    Settings,
+    Shadow,
+    SourceSpec,
+    Variable,
+)
+from gnomon.storage.values.plausible import (
+    MOST_CAPTURES,
+    MOST_LEADS,
+    check_reading,
+    check_settings,
+    members_of,
+    size,
+)
+from gnomon.storage.values.scaling import Packing
+
+__all__ = ["State", "fold"]
+
+Place = tuple[str, int]
+"""Slab and position in it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What one era holds after some record."""
+
+    settings: Settings
+    """What is captured, and on which grid."""
+    captured: tuple[CapturedStep, ...] = ()
+    """Every capture by number, forgotten ones too."""
+    slabs: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By slab: the root of the index of each variable."""
+    shadows: tuple[Shadow, ...] = ()
+    """Every shadow that is still there, oldest first."""
+    forecaster: Record | None = None
+    """The record with the newest forecaster state."""
+    verdicts: dict[str, dict[tuple[int, Index], int]] = field(default_factory=dict)
+    """By variable: the status of (step, chunk), where it was judged later."""
+    accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
+    """By variable: (step, chunk) that a person holds for true, believable or not."""
+    believed: frozenset[int] = frozenset()
+    """Valid times that a person holds for true, however far they are from the others."""
+    revisable: int | None = None
+    """How long after it a state may be revised as a rule, microseconds; None: there is no rule."""
+    places: frozenset[Place] = frozenset()
+    """Where captures were written that were not pruned since; stale ones too."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Commits whose folders were not pruned, with the number of their record."""
+    forecasters: frozenset[str] = frozenset()
+    """Commits whose forecaster state is there: the newest, and the one before it."""
+    begun: Settings | None = None
+    """Settings that the era began with; None: the same, the source has not moved."""
+    changes: tuple[Change, ...] = ()
+    """What the source has changed of its attributes and fixed variables, in order of capture."""
+    frames: frozenset[str] = frozenset()
+    """Objects with changed fixed variables that were not pruned."""
+
+    def description(self, number: int | None = None) -> Description:
+        """Return how the source described itself after so many changes; None: all of them."""
+        return described(self.settings, self.changes[:number])
+
+    def meant(self, name: str) -> int:
+        """Return after how many changes the source's attributes of a variable were last accepted.
+
+        They were by whoever accepted a capture that was made with them, or as they mean what those
+        before meant; else they are init's.
+        """
+        return max(self._meanings(name))
+
+    def _meanings(self, name: str) -> set[int]:
+        """Return after which numbers of changes the attributes of a variable were accepted."""
+        steps = {step for step, _ in self.accepted.get(name, ())}
+        alike = {k for k, change in enumerate(self.changes, 1) if name in change.alike}
+        return {0, *alike, *(self.captured[step].description for step in steps)}
+
+    def _accepted_readings(self, name: str) -> list[Packing]:
+        """Return how a variable is read by what was accepted of it."""
+        found = self.readings(name)
+        return [found[number] for number in sorted(self._meanings(name))]
+
+    def readings(self, name: str) -> tuple[Packing, ...]:
+        """Return how a variable is read in captures of each number of changes."""
+        if name not in self._readings:
+            self._readings[name] = readings(self.settings.variable(name), self.changes)
+        return self._readings[name]
+
+    @cached_property
+    def _readings(self) -> dict[str, tuple[Packing, ...]]:
+        return {}
+
+    def varies(self, name: str) -> bool:
+        """Tell whether the packing of a variable was accepted to be another than before."""
+        return vary(self._accepted_readings(name))
+
+    @cached_property
+    def in_force(self) -> Settings:
+        """The settings, with units and valid ranges as they were last accepted."""
+        changed = {v.name: d for v in self.settings.variables if (d := self.meant(v.name))}
+        if not changed:
+            return self.settings
+        # Each goes through all changes until then.
+        known = {number: self.description(number) for number in set(changed.values())}
+        found = accepted_settings(self.settings, {n: known[d] for n, d in changed.items()})
+        variables = (
+            limited(v, self._accepted_readings(v.name)) if v.name in changed else v
+            for v in found.variables
+        )
+        return replace(found, variables=tuple(variables))
+
+    @cached_property
+    def live_frames(self) -> frozenset[str]:
+        """The objects with fixed variables that kept captures, or the next one, are made with."""
+        numbers = {s.description for s in self.kept} | {len(self.changes)}
+        return files_in_use(self.settings, self.changes, numbers)
+
+    @cached_property
+    def kept(self) -> tuple[CapturedStep, ...]:
+        """The captures that were not forgotten, by valid time, then by number."""
+        kept = (s for s in self.captured if not s.forgotten)
+        return tuple(sorted(kept, key=lambda s: (s.instant, s.step)))
+
+    @cached_property
+    def doubted(self) -> frozenset[int]:
+        """Valid times of kept captures that are not believed beside the others.
+
+        Such a capture stays, and is shown, but nothing hangs on it: it is not on the timeline.
+        """
+        first: dict[int, CapturedStep] = {}
+        for step in self.kept:
+            first.setdefault(step.instant, step)
+        steps = list(first.values())
+        if not steps:
+            return frozenset()
+        instants = np.fromiter(first, np.int64, len(first))
+        times = [step.captured_at for step in steps]
+        calendar = self.settings.calendar
+        doubted = doubtful(
+            instants,
+            now=clock_or_none(max(times), calendar),
+            fresh=partial(are_fresh, instants, times, calendar),
+        )
+        return frozenset(instants[doubted].tolist()) - self.believed
+
+    @cached_property
+    def timeline(self) -> tuple[CapturedStep, ...]:
+        """One kept capture per valid time, in order: what is learnt from, and restored first.
+
+        Of several versions of a time it is the one with the fewest suspect chunks, and of equals
+        the newest.  A time that is doubted is not there.
+        """
+        found: dict[int, CapturedStep] = {}
+        doubted = self.doubted
+        for step in self.kept:
+            if step.instant in doubted:
+                continue
+            before = found.get(step.instant)
+            if before is None or step.suspects <= before.suspects:
+                found[step.instant] = step
+        return tuple(found.values())
+
+    def may_be_revised(self, instant: int) -> bool:
+        """Tell whether a state is so young, beside the newest, that a rule lets it be revised."""
+        if self.revisable is None or not self.timeline:
+            return False
+        return self.timeline[-1].instant - instant <= self.revisable
+
+    def follow(self, before: "State") -> None:
+        """Take over what was sorted before, if this is that state with newer captures."""
+        if not {"kept", "timeline"} <= vars(before).keys():
+            return
+        new = self.captured[len(before.captured) :]
+        instants = [s.instant for s in (*before.kept[-1:], *new)]
+        if all(a < b for a, b in pairwise(instants)):
+            vars(self).update(kept=(*before.kept, *new))
+            if not before.doubted and not self.doubted:
+                vars(self).update(timeline=(*before.timeline, *new))
+
+    def pruned(self) -> "State":
+        """Return the state after a prune: only what is live is there."""
+        newest = frozenset({str(self.forecaster.body["id"])} if self.forecaster else ())
+        folders = {f: n for f, n in self.folders.items() if f in self.live_folders}
+        return replace(
+            self,
+            places=self.live_places,
+            shadows=self.live_shadows,
+            forecasters=self.forecasters & newest,
+            folders=folders,
+            frames=self.frames & self.live_frames,
+        )
+
+    def before(self, instant: int, count: int) -> list[int]:
+        """Return the numbers of the last `count` captures before a time, in order."""
+        stop = bisect_left(self.timeline, instant, key=lambda s: s.instant)
+        return [s.step for s in self.timeline[max(0, stop - count) : stop]]
+
+    def around(self, instant: int, count: int) -> list[int]:
+        """Return the numbers of the last captures before a time and the first after, in order."""
+        start = bisect_right(self.timeline, instant, key=lambda s: s.instant)
+        return self.before(instant, count) + [s.step for s in self.timeline[start : start + count]]
+
+    def versions(self, instant: int) -> tuple[CapturedStep, ...]:
+        """Return every kept capture of a valid time, the one on the timeline first."""
+        there = [s for s in self.kept if s.instant == instant]
+        return tuple(sorted(there, key=lambda s: (s.suspects, -s.step)))
+
+    @cached_property
+    def live_places(self) -> frozenset[Place]:
+        """Where the bytes of the kept captures are."""
+        return frozenset((s.slab, s.local) for s in self.kept)
+
+    @cached_property
+    def live_shadows(self) -> tuple[Shadow, ...]:
+        """The shadows that a prune leaves: the newest, and those that kept captures still need."""
+        numbers = {s.step for s in self.kept}
+        instants = {s.instant for s in self.kept}
+
+        def is_live(shadow: Shadow) -> bool:
+            readable = numbers.issuperset(shadow.bases)
+            return readable and bool(instants.intersection(shadow.instants))
+
+        newest = self.shadows[-1:]
+        return (*(s for s in self.shadows[:-1] if is_live(s)), *newest)
+
+    @cached_property
+    def live_folders(self) -> frozenset[str]:
+        """The commits of which a prune leaves something."""
+        newest = {str(self.forecaster.body["id"])} if self.forecaster else set()
+        slabs = {slab for slab, _ in self.live_places}
+        # The statistics of a capture stay where they were, whoever holds its bytes now.
+        captured = {s.sequence for s in self.kept}
+        ledgers = {folder for folder, n in self.folders.items() if n in captured}
+        fixed = {name.split("/")[1] for name in self.frames & self.live_frames}
+        return frozenset(slabs | ledgers | fixed | {s.id for s in self.live_shadows} | newest)
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """The slabs of which something was not pruned."""
+        return frozenset(slab for slab, _ in self.places)
+
+
+def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...]:
+    """Return the state of every era after further records, the present one last.
+
+    A prune concerns all eras; what else a record says is of the era that it names.
+
+    Raises
+    ------
+    Integrity
+        A record does not hold what its kind needs.
+    """
+    done = list(eras[:-1])
+    folding = _Folding.of(eras[-1])
+    for record in records:
+        try:
+            if record.kind == "prune":
+                items(record.body.get("removed", []), "removed", text)
+                done = [state.pruned() for state in done]
+                folding = _Folding.of(folding.state().pruned())
+            elif record.kind == "era":
+                done.append(folding.state())
+                folding = _Folding(Settings.from_json(record.body["settings"]))
+            else:
+                era = whole(record.body.get("era", len(done)), "era", least=0, most=len(done))
+                if era == len(done):
+                    folding.take(record)
+                else:
+                    past = _Folding.of(done[era])
+                    past.take(record)
+                    done[era] = past.state()
+        except NONSENSE as error:
+            raise Integrity(
+                f"log record {record.sequence} ({record.kind:.40}) does not hold what it should "
+                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with"
+            ) from error
+    return (*done, folding.state())
+
+
+class _Folding:
+    """A state in the making."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._begun: Settings | None = None
+        self._counts = {v.name: v.grid.counts for v in settings.variables}
+        self._captured: list[CapturedStep] = []
+        self._slabs: dict[str, dict[str, str]] = {}
+        self._shadows: list[Shadow] = []
+        self._forecaster: Record | None = None
+        self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
+        self._accepted: dict[str, set[tuple[int, Index]]] = {}
+        self._believed: set[int] = set()
+        self._revisable: int | None = None
+        self._places: set[Place] = set()
+        self._folders: dict[str, int] = {}
+        self._forecasters: set[str] = set()
+        self._changes: list[Change] = []
+        self._frames: set[str] = set()
+        self._described: Description | None = None
+        """The newest description, as soon as it is asked for."""
+        self._grown: State | None = None
+        """The state before, as long as no capture of it is changed."""
+
+    @classmethod
+    def of(cls, state: State) -> "_Folding":
+        """Return a state to go on from."""
+        made = cls(state.settings)
+        made._captured = list(state.captured)
+        made._slabs = dict(state.slabs)
+        made._shadows = list(state.shadows)
+        made._forecaster = state.forecaster
+        made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
+        made._accepted = {n: set(v) for n, v in state.accepted.items()}
+        made._believed = set(state.believed)
+        made._revisable = state.revisable
+        made._places = set(state.places)
+        made._folders = dict(state.folders)
+        made._forecasters = set(state.forecasters)
+        made._begun = state.begun
+        made._changes = list(state.changes)
+        made._frames = set(state.frames)
+        made._grown = state
+        return made
+
+    def state(self) -> State:
+        made = State(
+            self._settings,
+            tuple(self._captured),
+            self._slabs,
+            tuple(self._shadows),
+            self._forecaster,
+            self._verdicts,
+            {name: frozenset(chunks) for name, chunks in self._accepted.items()},
+            frozenset(self._believed),
+            self._revisable,
+            frozenset(self._places),
+            dict(self._folders),
+            frozenset(self._forecasters),
+            self._begun,
+            changes=tuple(self._changes),
+            frames=frozenset(self._frames),
+        )
+        if self._grown is not None:
+            made.follow(self._grown)
+        return made
+
+    def take(self, record: Record) -> None:
+        """Add what a record says; kinds that say nothing of the state are passed over."""
+        if "id" in record.body:
+            self._folders[folder_name(record.body["id"])] = record.sequence
+        match record.kind:
+            case "capture":
+                self._capture(record)
+            case "shadow":
+                self._shadow(record)
+            case "verdict":
+                self._verdict(record.body)
+            case "rewrite":
+                self._rewrite(record.body)
+            case "forget":
+                for step in self._numbers(record.body["steps"]):
+                    self._change(step, forgotten=True)
+            case "tag":
+                self._tag(record.body)
+            case "rules":
+                age = record.body["revisable"]
+                self._revisable = None if age is None else whole(age, "revisable", least=0)
+            case "source":
+                self._move(record.body)
+            case "variables":
+                for entry in items(record.body["added"], "added", lambda v, _: members_of(v)):
+                    self._add(Variable.from_json(entry))
+
+    def _capture(self, record: Record) -> None:
+        body = record.body
+        slab = folder_name(body["id"])
+        self._slabs[slab] = self._roots(body)
+        for entry in body["variables"].values():
+            folder_name(entry["ledger"])
+        raw = bytes.fromhex(body["raw_times"])
+        instants = items(body["instants"], "instants", whole, most=MOST_CAPTURES)
+        suspects = items(body["suspects"], "suspects", size, most=MOST_CAPTURES)
+        check_report(body.get("report", {}))
+        count = len(instants)
+        append = self._settings.source.time is not None
+        width = np.dtype(self._settings.time_dtype).itemsize if append else 0
+        if len(raw) != count * width:
+            raise ValueError(f"{len(raw)} bytes of times for {count} captures")
+        before = len(self._captured)
+        revised = {
+            int(k): whole(v, "revises", least=0, most=before + count - 1)
+            for k, v in body.get("revises", {}).items()
+        }
+        if len(suspects) != count:
+            raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
+        described = {
+            whole(int(k), "description", least=1, most=count - 1): Change.from_json(change)
+            for k, change in body.get("descriptions", {}).items()
+        }
+        if "description" in body:
+            described[0] = Change.from_json(body["description"])
+        for local, instant in enumerate(instants):
+            if local in described:
+                self._describe(slab, described[local])
+            self._captured.append(
+                CapturedStep(
+                    len(self._captured),
+                    instant,
+                    slab,
+                    local,
+                    record.sequence,
+                    record.committed_at,
+                    raw[local * width : (local + 1) * width],
+                    revised.get(local),
+                    suspects[local],
+                    read_at=text(body.get("read_at", record.committed_at), "read_at"),
+                    description=len(self._changes),
+                )
+            )
+            self._places.add((slab, local))
+
+    def _describe(self, folder: str, change: Change) -> None:
+        """Add what the source has changed; ValueError if it cannot be changed from that before."""
+        before = self._described or described(self._settings, self._changes)
+        self._described = change.after(before)
+        for variable in self._settings.variables:
+            if variable.name in change.variables or variable.name in change.conversions:
+                check_reading(self._described.reading(variable))
+        self._changes.append(change)
+        files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
+        self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))
+
+    def _roots(self, body: dict[str, Any]) -> dict[str, str]:
+        """Return the root of every variable's index; all variables must be there, and no others."""
+        roots = {n: folder_name(e["root"]) for n, e in body["variables"].items()}
+        if roots.keys() != self._counts.keys():
+            raise ValueError(f"it has the variables {', '.join(roots)}")
+        return roots
+
+    def _shadow(self, record: Record) -> None:
+        body = record.body
+        instants = items(body["instants"], "instants", whole, most=MOST_LEADS)
+        for entry in body["variables"].values():
+            check_predicted(entry, len(instants))
+        for entry in body["forecaster"].values():
+            check_learnt(entry)
+        if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
+            raise ValueError(f"it has the variables {', '.join(body['variables'])}")
+        step, *bases = self._numbers([body["step"], *body["bases"]])
+        check_report(body.get("report", {}))
+        self._shadows.append(
+            Shadow(
+                folder_name(body["id"]),
+                step,
+                whole(body["reference"], "reference"),
+                instants,
+                dict(body["variables"]),
+                record.sequence,
+                tuple(bases),
+            )
+        )
+        before = {str(self._forecaster.body["id"])} if self._forecaster else set()
+        self._forecaster = record
+        # Runs that began before this commit may still read the state before it.
+        self._forecasters = before | {folder_name(body["id"])}
+
+    def _verdict(self, body: dict[str, Any]) -> None:
+        check_report(body.get("report", {}))
+        by_person = "judged_by" in body
+        if by_person:
+            self._believed.update(items(body.get("times", []), "times", whole))
+            self._believed.difference_update(items(body.get("doubted", []), "doubted", whole))
+        for entry in body["chunks"]:
+            (step,) = self._numbers([entry["step"]])
+            key = (step, items(entry["chunk"], "chunk", size))
+            status = whole(entry["status"], "status", least=TRUSTED, most=MISSING)
+            name = text(entry["variable"], "variable")
+            if not all(0 <= i < n for i, n in zip(key[1], self._counts[name], strict=True)):
+                raise IndexError(f"chunk {key[1]} of {name}")
+            self._verdicts.setdefault(name, {})[key] = status
+            # Only changes are recorded: what becomes trusted was suspect, and the reverse.
+            count = self._captured[key[0]].suspects + (1 if status == SUSPECT else -1)
+            self._change(key[0], suspects=max(0, count))
+            if by_person:
+                known = self._accepted.setdefault(name, set())
+                (known.add if status == TRUSTED else known.discard)(key)
+
+    def _rewrite(self, body: dict[str, Any]) -> None:
+        slab = folder_name(body["id"])
+        self._slabs[slab] = self._roots(body)
+        for local, step in enumerate(self._numbers(body["steps"])):
+            self._change(step, slab=slab, local=local)
+            self._places.add((slab, local))
+
+    def _tag(self, body: dict[str, Any]) -> None:
+        added = items(body.get("add", []), "add", text)
+        removed = items(body.get("remove", []), "remove", text)
+        for step in self._numbers(body["steps"]):
+            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
+            self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+
+    def _move(self, body: dict[str, Any]) -> None:
+        before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
+        if (now.kind, now.time, now.coordinate) != (before.kind, before.time, before.coordinate):
+            raise ValueError("a source that moves keeps its time axis")
+        self._begun = self._begun or self._settings
+        self._settings = replace(self._settings, source=now)
+
+    def _add(self, variable: Variable) -> None:
+        if variable.name in self._counts or variable.since != len(self._captured):
+            raise ValueError(f"{variable.name} is added at capture {variable.since}")
+        self._begun = self._begun or self._settings
+        self._settings = replace(self._settings, variables=(*self._settings.variables, variable))
+        check_settings(self._settings)
+        self._counts[variable.name] = variable.grid.counts
+
+    def _numbers(self, value: object) -> tuple[int, ...]:
+        """Return the numbers of captures, all of which must be there."""
+        return items(
+            value, "step", lambda v, what: whole(v, what, least=0, most=len(self._captured) - 1)
+        )
+
+    def _change(self, step: int, **fields: Any) -> None:
+        self._captured[step] = replace(self._captured[step], **fields)
+        self._grown = None

@@ -1,0 +1,184 @@
+"""A batch: everything that one commit writes, with the size and the hash of every object.
+
+Workers write Zarr arrays through :meth:`Batch.store`; what they wrote comes back as entries, plain
+values that are merged into the batch of the commit.  The entries go into one *manifest* per
+commit, so that a check can hold every stored byte against what was written, without decoding it.
+"""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import xxhash
+from obstore.exceptions import BaseError
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ObjectStore
+
+from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.log import gz
+from gnomon.storage.log.location import Location
+from gnomon.storage.values.documents import NONSENSE, anything, items, members, parse, text, whole
+
+__all__ = [
+    "Batch",
+    "Entry",
+    "fresh_id",
+    "load_manifest",
+    "manifest_name",
+    "object_hash",
+    "read_entries",
+    "sequence_of",
+    "write_manifest",
+]
+
+MANIFEST_BYTES = 2**30
+"""A manifest of more is neither written nor read."""
+
+Entry = tuple[int, str]
+"""Size of an object in bytes, and its XXH3-128 hash in hexadecimal."""
+
+
+def fresh_id(sequence: int) -> str:
+    """Return a name for the folder of a commit that no other writer will choose.
+
+    It begins with the number of the first log record that may name it: when a prune has put its
+    record there or later, a folder that none names is dead for certain.
+    """
+    return f"{sequence:08d}-{secrets.token_hex(6)}"
+
+
+def sequence_of(folder: str) -> int | None:
+    """Return the number of the record that a folder was made for; None for a foreign name."""
+    number, separator, rest = folder.partition("-")
+    fits = separator and rest and number.isascii() and number.isdigit()
+    return int(number) if fits else None
+
+
+def object_hash(data: bytes | bytearray | memoryview) -> str:
+    """Return the hash of an object's bytes that a manifest keeps."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit writes."""
+
+    location: Location
+    """Where the repository lives."""
+    id: str
+    """Name of the commit's folders."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Every object written so far."""
+
+    def store(self) -> ObjectStore[Any]:
+        """Return a Zarr store that writes objects once and keeps their entries here."""
+        return _WriteOnce(self.location, self.entries)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store an object."""
+        self.location.create(name, data)
+        self.entries[name] = (len(data), object_hash(data))
+
+    def merge(self, entries: Mapping[str, Entry]) -> None:
+        """Take in what a worker wrote."""
+        self.entries.update(entries)
+
+    @property
+    def manifest(self) -> str:
+        """Name of the manifest."""
+        return manifest_name(self.id)
+
+    def seal(self) -> str:
+        """Write the manifest and its copy, force everything to the disk, return its SHA-256."""
+        data = write_manifest(self.entries)
+        for name in (self.manifest, f"copies/{self.manifest}"):
+            self.location.create(name, data)
+        self.location.flush([*self.entries, self.manifest, f"copies/{self.manifest}"])
+        return hashlib.sha256(data).hexdigest()
+
+
+def manifest_name(folder: str) -> str:
+    """Return the name of a commit's manifest."""
+    return f"manifests/{folder}.json.gz"
+
+
+def write_manifest(entries: Mapping[str, Entry]) -> bytes:
+    """Return the bytes of a manifest: JSON, in gzip; the same for the same entries.
+
+    Raises
+    ------
+    InvalidInput
+        There are too many.
+    """
+    lines = json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0)
+    if len(lines) > MANIFEST_BYTES:
+        raise InvalidInput(
+            f"found {len(entries)} objects in one commit, their list may take {MANIFEST_BYTES} "
+            "bytes: capture fewer states at a time, with --until"
+        )
+    return gz.pack(lines.encode())
+
+
+def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
+    """Read a manifest back, verified against the hash in its log record.
+
+    Raises
+    ------
+    Integrity
+        It is not what was written.
+    """
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise Integrity(
+            f"{name}: hash {found[:12]} found, {expected[:12]} expected; the file was changed "
+            "after it was written, run 'gnomon repair'"
+        )
+    try:
+        return read_entries(parse(gz.unpack(data, MANIFEST_BYTES)))
+    except NONSENSE as error:
+        raise Integrity(f"{name} is not a manifest; the repository was tampered with") from error
+
+
+def read_entries(value: object) -> dict[str, Entry]:
+    """Return objects with their size and hash from JSON; ValueError and its like if it is none."""
+    return members(value, "objects", _entry)
+
+
+def _entry(value: object, what: str) -> Entry:
+    size, content = items(value, what, anything, most=2)
+    return whole(size, what, least=0), text(content, what)
+
+
+class _WriteOnce(ObjectStore[Any]):
+    """A Zarr store for a fresh folder: objects are created, never changed, and noted."""
+
+    def __init__(self, location: Location, entries: dict[str, Entry]) -> None:
+        super().__init__(location.objects, read_only=False)
+        self._location = location
+        self._entries = entries
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Create an object."""
+        data = value.to_bytes()
+        await asyncio.to_thread(self._location.create, key, data)
+        self._entries[key] = (len(value), object_hash(data))
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return an object's bytes, or None."""
+        try:
+            return await super().get(key, prototype, byte_range)
+        except (BaseError, OSError) as error:
+            raise self._location.unavailable(key, error) from error
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Do nothing: Zarr asks for it only to mark the folders above an array as groups."""
+
+    async def delete(self, key: str) -> None:
+        """Do nothing: Zarr asks for it where a chunk is all zero, and nothing is there."""

@@ -1,0 +1,1 @@
+"""What is kept, served as ordinary Zarr data."""

@@ -1,0 +1,472 @@
+"""Restore points as datasets: which captured, predicted or healed states are served together.
+
+A view is a list of planes, one per valid time.  Every plane knows per chunk where its cells come
+from, and says so in two ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
+"""
+
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import MemoryStore
+
+from gnomon.storage.changes.observed import tell_the_same
+from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
+from gnomon.storage.log.description import Description
+from gnomon.storage.log.readings import vary
+from gnomon.storage.repository import Repository
+from gnomon.storage.serve.reader import ComputedArray, ReadingStore
+from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.values.attributes import plain_attributes
+from gnomon.storage.values.documents import NONSENSE
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.meaning import RANGE, read_alike
+from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.scaling import PACKING, Packing
+from gnomon.storage.values.timeforms import is_form
+from gnomon.storage.values.times import EPOCH, SECOND, encode
+
+__all__ = [
+    "PROVENANCE",
+    "Notes",
+    "Patch",
+    "Plane",
+    "is_predicted",
+    "open_view",
+    "plane_chunk",
+    "raw_dataset",
+    "reading_store",
+    "served_description",
+    "served_reading",
+]
+
+PROVENANCE = {
+    "captured": 0,
+    "estimated_from_intact_neighbours": 1,
+    "interpolated": 2,
+    "forecast": 3,
+    "climatology": 4,
+    "missing": 5,
+}
+"""Values of ``<var>_provenance``, one per cell."""
+
+Notes = Mapping[str, Mapping[str, Any]]
+"""Attributes that say what a view is, by variable; those of the dataset under the empty name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A chunk that replaces the captured one."""
+
+    values: NDArray[np.float64]
+    """In physical units, NaN where missing."""
+    standard_error: NDArray[np.float64]
+    """In physical units."""
+    provenance: NDArray[np.uint8]
+    """One of `PROVENANCE` per cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One state of a view: captured (`step`), predicted (`shadow`), or captured and patched."""
+
+    instant: int
+    """Valid time."""
+    step: int | None = None
+    """Captured step that it shows."""
+    shadow: str | None = None
+    """Id of the shadow that it shows."""
+    lead: int = 0
+    """Lead in that shadow."""
+    patches: Mapping[tuple[str, Index], Patch] = field(default_factory=dict)
+    """Chunks that were estimated, by variable and chunk index."""
+
+
+def is_predicted(planes: tuple[Plane, ...]) -> bool:
+    """Tell whether any cell of a view was not captured."""
+    return any(plane.step is None or plane.patches for plane in planes)
+
+
+def raw_dataset(
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    *,
+    plain: bool = False,
+    notes: Notes | None = None,
+) -> xr.Dataset:
+    """Return planes as an undecoded, lazy dataset laid out like the source.
+
+    Parameters
+    ----------
+    plain
+        Leave out standard errors, provenance and notes; only for planes that were captured.
+    notes
+        What the view says of itself, beside the source's attributes.
+
+    Raises
+    ------
+    InvalidInput
+        Something predicted was to be plain.
+    """
+    store = reading_store(repository, planes, plain=plain, notes=notes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = xr.open_dataset(
+                store,  # type: ignore[arg-type]
+                engine="zarr",
+                consolidated=False,
+                decode_cf=False,
+                chunks=None,
+                cache=False,
+            )
+        except GnomonError:
+            raise
+        except NONSENSE as error:
+            raise _none(error) from error
+    # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
+    for name, attributes in store.attributes.items():
+        described = dataset.variables[name] if name else dataset
+        described.attrs = dict(attributes)
+    return dataset
+
+
+def reading_store(
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    *,
+    plain: bool = False,
+    notes: Notes | None = None,
+) -> ReadingStore:
+    """Return planes as a read-only Zarr store; see :func:`raw_dataset`."""
+    if plain and is_predicted(planes):
+        raise InvalidInput("a predicted state cannot be plain: its cells must stay marked")
+    return _build(repository, planes, plain, {} if plain else dict(notes or {}))
+
+
+def open_view(
+    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool, notes: Notes
+) -> ReadingStore:
+    """Rebuild a reading store in another process, pinned to the same commit and era."""
+    return _build(Repository.open(url).at(sequence).in_era(era), planes, plain, notes)
+
+
+def _build(
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+) -> ReadingStore:
+    try:
+        return _laid_out(repository, planes, plain, notes)
+    except GnomonError:
+        raise
+    except NONSENSE as error:
+        raise _none(error) from error
+
+
+def _none(error: BaseException) -> Integrity:
+    """Return the error that says that the settings describe no dataset that can be opened."""
+    reason = " ".join(str(error).split())[:200]
+    return Integrity(
+        f"what the settings describe is no dataset ({type(error).__name__}: {reason}); the "
+        "repository was tampered with"
+    )
+
+
+def _laid_out(
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+) -> ReadingStore:
+    settings = repository.settings
+    predicted = is_predicted(planes)
+    memory = MemoryStore()
+    told = served_description(repository, planes)
+    described = {**told.attributes, **notes.get("", {})}
+    zarr.create_group(memory, attributes=plain_attributes(described))
+    constant = repository.fixed(told)
+    time = _stacking(repository, planes, constant)
+    coordinates = _forecast_coordinates(repository, planes, time)
+    fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
+    if time is not None:
+        attributes = dict(told.time)
+        if not attributes and not settings.time_form:
+            attributes = {
+                "standard_name": "time",
+                "units": settings.time_units,
+                "calendar": settings.calendar,
+            }
+        if predicted:
+            attributes.pop("bounds", None)
+        name = settings.time_name or time
+        fixed[name] = xr.Variable((time,), _raw_times(repository, planes), attributes)
+    exact: dict[str, dict[str, Any]] = {"": described}
+    for name, variable in fixed.items():
+        exact[str(name)] = dict(variable.attrs)
+        create_fixed(memory, str(name), variable)
+    arrays: dict[str, ComputedArray] = {}
+    for captured in settings.variables:
+        if predicted and not captured.forecast:
+            continue
+        if any(p.step is not None and p.step < captured.since for p in planes):
+            continue  # a state has the variables that it was captured with
+        extras = captured.forecast and not plain
+        noted = dict(notes.get(captured.name, {}))
+        if coordinates:
+            named = str(told.variables[captured.name].get("coordinates", "")).split()
+            noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
+        served_values = _Served(repository, captured, planes, time)
+        attributes = {**served_values.attributes(told), **noted}
+        for served in served_values.arrays(attributes, extras=extras):
+            arrays[served.name] = served.computed
+            exact[served.name] = served.attributes
+            create_computed(memory, served)
+    pinned = repository.location.url, repository.records[-1].sequence, repository.era
+    recipe = (*pinned, planes, plain, notes)
+    return ReadingStore(memory, arrays, (open_view, recipe), exact)
+
+
+def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Description:
+    """Return the attributes and fixed variables that planes are served with.
+
+    A state as it was captured has those that it was captured with.  Several states together have
+    those of the one of them that was captured last, and predicted ones those of the last capture
+    that the prediction knew.  Times are told in the units of init, where those of now would give
+    the numbers another meaning.
+    """
+    state, settings = repository.state, repository.settings
+    found = state.description(_described(repository, planes))
+    together = state.changes and (len(planes) > 1 or is_predicted(planes))
+    if not together and _is_told_alike(found.time, settings.time_attributes):
+        return found
+    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
+
+
+def _described(repository: Repository, planes: tuple[Plane, ...]) -> int:
+    """Return after how many changes of the description planes are served."""
+    shadows = {s.id: s.step for s in repository.shadows}
+    steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
+    known = [step for step in steps if step is not None]
+    if not known:
+        return len(repository.state.changes)
+    return repository.captured[max(known)].description
+
+
+def served_reading(
+    repository: Repository, variable: Variable, planes: tuple[Plane, ...]
+) -> Packing:
+    """Return what the served values of a variable stand for.
+
+    That is what they stood for in the source, so that captured bits are served as they are.  States
+    that were packed in more than one way are served as numbers, float64, in the units of the last;
+    and so are estimates that may be beyond what the last packing, made for its state, can hold.
+    """
+    readings = repository.state.readings(variable.name)
+    last = readings[_described(repository, planes)]
+    captured = repository.captured
+    described = {captured[p.step].description for p in planes if p.step is not None}
+    is_one = all(read_alike(readings[number], last) for number in described)
+    # A packing that is made anew for each state holds no more than that state.
+    is_foreseen = any(p.shadow is not None for p in planes)
+    is_foreseen = is_foreseen and variable.numpy_dtype.kind in "iu" and vary(readings)
+    patched = [p.patches[key] for p in planes for key in p.patches if key[0] == variable.name]
+    if is_one and not is_foreseen and all(last.holds(patch.values) for patch in patched):
+        return last
+    return Packing(np.dtype("<f8"), {}, last.factor, last.shift)
+
+
+def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
+    """Tell whether times that are kept as at init are the same by what the source says now."""
+    if "units" not in now or "units" not in init:
+        return "units" not in now and "units" not in init
+    one, other = (
+        (str(told["units"]), str(told.get("calendar", "standard"))) for told in (now, init)
+    )
+    return tell_the_same(one, other)
+
+
+def _with(
+    attributes: Mapping[str, Any], names: tuple[str, ...], other: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return attributes with some of them as they are in others, or not there."""
+    kept = {n: v for n, v in attributes.items() if n not in names or n in other}
+    return kept | {n: other[n] for n in names if n in other}
+
+
+def _stacking(
+    repository: Repository, planes: tuple[Plane, ...], fixed: Collection[str]
+) -> str | None:
+    """Return the dimension that planes are stacked along; None for one state without time."""
+    settings = repository.settings
+    if settings.source.time is not None or len(planes) == 1:
+        return settings.source.time
+    taken = {*settings.dims, *fixed, *(v.name for v in settings.variables)}
+    return next(n for n in ("time", "valid_time", "shadow_time") if n not in taken)
+
+
+def _forecast_coordinates(
+    repository: Repository, planes: tuple[Plane, ...], time: str | None
+) -> dict[Any, xr.Variable]:
+    """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
+    ids = {plane.shadow for plane in planes}
+    shadow = next((s for s in repository.shadows if ids == {s.id}), None)
+    if shadow is None:
+        return {}
+    settings = repository.settings
+    calendar, in_cf = settings.calendar, not is_form(settings.time_units)
+    units, dtype = (settings.time_units, settings.time_dtype) if in_cf else (EPOCH, "<i8")
+    reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
+    hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
+    dims, periods = ((), hours[0]) if time is None else ((time,), hours)
+    made = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
+    return {
+        "forecast_reference_time": xr.Variable((), reference, made),
+        "forecast_period": xr.Variable(
+            dims, periods, {"standard_name": "forecast_period", "units": "hours"}
+        ),
+    }
+
+
+def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any]:
+    settings = repository.settings
+    dtype = np.dtype(settings.time_dtype)
+    raw = []
+    for plane in planes:
+        if plane.step is not None:
+            raw.append(np.frombuffer(repository.captured[plane.step].raw_time, dtype)[0])
+        else:
+            raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
+    return np.array(raw)
+
+
+def plane_chunk(
+    captures: CaptureStack,
+    shadow: ShadowStack | None,
+    plane: Plane,
+    index: Index,
+    into: Packing,
+) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]]:
+    """Return raw values, standard error and provenance of one chunk of a plane.
+
+    Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
+
+    Parameters
+    ----------
+    into
+        What raw values are to stand for; see `served_reading`.
+    """
+    variable = captures.variable
+    patch = plane.patches.get((variable.name, index))
+    if patch is not None:
+        raw = into.from_physical(patch.values)
+        captured = patch.provenance == PROVENANCE["captured"]
+        if plane.step is not None and captured.any():
+            raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
+        return raw, patch.standard_error / abs(into.factor), patch.provenance
+    if plane.step is not None:
+        raw = _captured(captures, plane.step, index, into)
+        error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
+        return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
+    if shadow is None:
+        raise NotFound(f"{variable.name} has no prediction at this time")
+    values, errors = shadow.chunk(plane.lead, index)
+    known = np.isfinite(values)
+    provenance = np.where(known, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
+    return into.from_physical(values), errors / abs(into.factor), provenance
+
+
+def _captured(
+    captures: CaptureStack, step: int, index: Index, into: Packing
+) -> NDArray[np.generic]:
+    """Return a captured chunk, bit for bit where it stands for what is asked for."""
+    if read_alike(captures.reading(step), into):
+        return captures.chunk(step, index)
+    return into.from_physical(captures.physical(step, index))
+
+
+class _Served:
+    """The arrays that a view serves for one variable."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        variable: Variable,
+        planes: tuple[Plane, ...],
+        time: str | None,
+    ) -> None:
+        self.variable = variable
+        self.into = served_reading(repository, variable, planes)
+        self.planes = planes
+        self.captures = repository.captures(variable.name)
+        self.time = time
+        by_id: dict[str, Shadow] = {s.id: s for s in repository.shadows}
+        self.shadows = {
+            p.shadow: repository.shadow(variable.name, by_id[p.shadow], self.captures)
+            for p in planes
+            if p.shadow is not None
+        }
+
+    def attributes(self, told: Description) -> dict[str, Any]:
+        """Return the attributes of the values, without packing where these are numbers."""
+        attributes = dict(told.variables[self.variable.name])
+        if read_alike(self.into, told.reading(self.variable)):
+            return attributes
+        return {n: v for n, v in attributes.items() if n not in (*PACKING, *RANGE)}
+
+    def arrays(self, attributes: dict[str, Any], *, extras: bool) -> list[ServedArray]:
+        variable = self.variable
+        if not extras:
+            return [self._array(variable.name, 0, self.into.dtype, attributes)]
+        names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
+        before = str(attributes.get("ancillary_variables", "")).split()
+        attributes = {**attributes, "ancillary_variables": " ".join([*before, *names])}
+        about = {"units": attributes["units"]} if "units" in attributes else {}
+        standard_name = attributes.get("standard_name")
+        if standard_name:
+            about["standard_name"] = f"{standard_name} standard_error"
+        flags = {
+            "standard_name": "status_flag",
+            "long_name": f"provenance of {variable.name}",
+            "flag_values": np.array(list(PROVENANCE.values()), np.uint8),
+            "flag_meanings": " ".join(PROVENANCE),
+        }
+        error = about | {"long_name": f"standard error of {variable.name}"}
+        if variable.categorical:
+            # Flags have no units, and what may be wrong with one is that another one is true.
+            error = {"units": "1", "long_name": f"probability that {variable.name} is another"}
+        return [
+            self._array(variable.name, 0, self.into.dtype, attributes),
+            self._array(names[0], 1, np.dtype("<f4"), error | {"_FillValue": np.float32(np.nan)}),
+            self._array(names[1], 2, np.dtype("u1"), flags),
+        ]
+
+    def _array(
+        self, name: str, part: int, dtype: np.dtype[Any], attributes: dict[str, Any]
+    ) -> ServedArray:
+        grid = self.variable.grid
+        shape, chunks, counts = list(grid.shape), list(grid.chunks), list(grid.counts)
+        dims = list(self.variable.dims)
+        axis = self.variable.time_axis if self.time is not None else None
+        if axis is not None and self.time is not None:
+            shape.insert(axis, len(self.planes))
+            chunks.insert(axis, 1)
+            counts.insert(axis, len(self.planes))
+            dims.insert(axis, self.time)
+
+        def compute(index: Index) -> NDArray[Any]:
+            if axis is None:
+                return self._chunk(self.planes[0], index, part).astype(dtype, copy=False)
+            inner = index[:axis] + index[axis + 1 :]
+            cells = self._chunk(self.planes[index[axis]], inner, part)
+            return np.expand_dims(cells.astype(dtype, copy=False), axis)
+
+        computed = ComputedArray(tuple(chunks), tuple(counts), dtype, compute)
+        return ServedArray(name, tuple(dims), tuple(shape), attributes, computed)
+
+    def _chunk(self, plane: Plane, index: Index, part: int) -> NDArray[Any]:
+        shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
+        result: NDArray[Any] = plane_chunk(self.captures, shadow, plane, index, self.into)[part]
+        return result

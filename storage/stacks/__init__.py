@@ -1,0 +1,1 @@
+"""What is kept of each variable, state after state: captures, shadows, forecaster."""

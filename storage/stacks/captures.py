@@ -1,0 +1,325 @@
+"""Captures: one delta stack per variable, append-only, every chunk verified when it is read.
+
+The index of a slab has one row of six integers per step and chunk:
+
+``base``      step whose chunk this one is read against: itself for a key
+``coding``    0 key, n > 0 delta at the end of a chain of n, -1 unchanged since ``base``
+``status``    trusted, suspect or missing, as judged at the capture
+``digest``    two columns: content hash of the chunk at its address
+``filter``    0 the residual is as it is, 1 as differences along the last two axes
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.encoding import (
+    BASE,
+    CODING,
+    COLUMNS,
+    DIGEST,
+    FILTER,
+    STATUS,
+    UNCHANGED,
+    Held,
+)
+from gnomon.storage.arrays.residuals import (
+    added,
+    digest,
+    ordered,
+    residual_dtype,
+    restored,
+    straightened,
+)
+from gnomon.storage.arrays.shards import Shards
+from gnomon.storage.arrays.tables import Column, Slab
+from gnomon.storage.arrays.text import text_name, unpack_text
+from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.location import Location
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import MISSING, CapturedStep, Variable
+from gnomon.storage.values.scaling import Packing
+
+__all__ = ["CaptureStack"]
+
+_WANTED = [Column(name) for name in COLUMNS[:5]] + [Column("filter", default=0)]
+"""Before there was a filter, residuals were as they are; the digest tells if that is wrong."""
+LONGEST_CHAIN = 16
+"""Deltas that a reader takes; no format allows for more."""
+
+CACHE_BYTES = 2**26
+"""Decoded chunks that a stack keeps, so that reading step after step decodes each chain once."""
+
+INDEX_BYTES = 2**26
+"""Opened indices that a stack keeps, beside the last few."""
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = "run 'gnomon repair'"
+
+
+@dataclass(slots=True)
+class CaptureStack:
+    """All captures of one variable, open for reading."""
+
+    location: Location
+    """Where the repository lives."""
+    variable: Variable
+    """The variable."""
+    steps: tuple[CapturedStep, ...]
+    """Every capture, by number."""
+    slabs: Mapping[str, Mapping[str, str]]
+    """Per slab id and variable, the root of the index."""
+    readings: Sequence[Packing]
+    """How the variable is read by the number of times that its description had changed."""
+    verdicts: Mapping[tuple[int, Index], int] = field(default_factory=dict)
+    """Later judgements: status by (step, chunk)."""
+    _judged: dict[int, dict[Index, int]] | None = None
+    _slabs: dict[str, Slab] = field(default_factory=dict)
+    _recent: OrderedDict[Index, tuple[int, NDArray[np.generic]]] = field(
+        default_factory=OrderedDict
+    )
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Return the index rows (*chunk grid, 6) of a step, verified.
+
+        Of a step before the variable was added all chunks are missing, and like no others.
+        """
+        if 0 <= step < min(self.variable.since, len(self.steps)):
+            absent = np.zeros((*self.variable.grid.counts, len(COLUMNS)), np.int64)
+            absent[..., BASE], absent[..., STATUS] = step, MISSING
+            return absent
+        slab, local = self._slab(step)
+        index = slab.index()
+        if local >= len(index) or index.dtype.kind != "i":
+            raise Integrity(
+                f"{slab.path}/index holds {len(index)} captures, and step {step} should be number "
+                f"{local} of them; the repository was tampered with"
+            )
+        rows: NDArray[np.int64] = index[local]
+        return rows
+
+    def status(self, step: int) -> NDArray[np.int64]:
+        """Return the status (*chunk grid) of every chunk of a step, verdicts included."""
+        if self._judged is None:
+            judged: dict[int, dict[Index, int]] = {}
+            for (number, index), verdict in self.verdicts.items():
+                judged.setdefault(number, {})[index] = verdict
+            self._judged = judged
+        status = self.rows(step)[..., STATUS].copy()
+        for index, verdict in self._judged.get(step, {}).items():
+            status[index] = verdict
+        return status
+
+    def status_of(self, step: int, index: Index) -> int:
+        """Return the status of one chunk, verdicts included."""
+        verdict = self.verdicts.get((step, index))
+        return int(self.rows(step)[index][STATUS]) if verdict is None else verdict
+
+    def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
+        """Return a chunk exactly as it was captured.
+
+        Raises
+        ------
+        Integrity
+            Stored bytes are not what was written; names variable, chunk, step and file.
+        """
+        if step < self.variable.since:
+            raise NotFound(
+                f"capture {step} was made before {self.variable.name} was added; "
+                "'gnomon update --compare -1' captures what the source still has"
+            )
+        row = self.rows(step)[index]
+        holder = self._holder(step, index)
+        values = self._values(holder, index)
+        if holder != step and not np.array_equal(self.rows(holder)[index][DIGEST], row[DIGEST]):
+            raise Integrity(
+                f"{self.variable.name} chunk {index} of step {step} refers to step {holder}, "
+                "whose digest differs; the repository is inconsistent, run 'gnomon check'"
+            )
+        return values
+
+    def reading(self, step: int) -> Packing:
+        """Return how the raw values of a step stand for numbers."""
+        return self.readings[self.steps[step].description]
+
+    def physical(self, step: int, index: Index) -> NDArray[np.float64]:
+        """Return a chunk as numbers in the units of init, NaN where they are missing."""
+        return self.reading(step).to_physical(self.chunk(step, index))
+
+    def held(self, step: int, index: Index) -> Held:
+        """Return a chunk as the base of the capture that follows."""
+        holder = self._holder(step, index)
+        values, found = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
+        return Held(values, found, holder, len(self.chain(step, index)) - 1)
+
+    def chain(self, step: int, index: Index) -> list[int]:
+        """Return the steps whose bytes a chunk is made of: its holder first, a key last.
+
+        Raises
+        ------
+        Integrity
+            A step refers to itself or forward, or the chain is longer than any is written.
+        """
+        links = [self._holder(step, index)]
+        while self.rows(links[-1])[index][CODING] > 0:
+            if len(links) > LONGEST_CHAIN:
+                raise Integrity(
+                    f"{self._address(step, index)} needs more than {LONGEST_CHAIN} others below "
+                    "it; the repository is inconsistent, restore it from a copy"
+                )
+            base = int(self.rows(links[-1])[index][BASE])
+            links.append(self._holder(self._below(links[-1], base, index), index))
+        return links
+
+    def _holder(self, step: int, index: Index) -> int:
+        """Return the step that holds the bytes of a chunk."""
+        while (row := self.rows(step)[index])[CODING] == UNCHANGED:
+            step = self._below(step, int(row[BASE]), index)
+        return step
+
+    def _below(self, step: int, base: int, index: Index) -> int:
+        if not 0 <= base < step:
+            raise Integrity(
+                f"{self._address(step, index)} refers to step {base}, which is not before it; "
+                "the repository is inconsistent, restore it from a copy"
+            )
+        return base
+
+    def file(self, step: int, index: Index) -> str:
+        """Return the stored object that holds a chunk's own bytes."""
+        slab, local = self._slab(step)
+        if self.variable.is_text:
+            return text_name(slab.path, local, index)
+        return self._shards(slab).name(local, self.variable.stored_cells(index))
+
+    def _values(self, holder: int, index: Index) -> NDArray[np.generic]:
+        recent = self._recent.get(index)
+        if recent is not None and recent[0] == holder:
+            return recent[1]
+        values = self._decode(holder, index)
+        values.flags.writeable = False
+        # Threads share a stack: each of these calls is atomic, and another may have come between.
+        self._recent.pop(index, None)
+        self._recent[index] = (holder, values)
+        while len(self._recent) * max(1, values.nbytes) > CACHE_BYTES:
+            try:
+                self._recent.popitem(last=False)
+            except KeyError:
+                break
+        return values
+
+    def _decode(self, holder: int, index: Index) -> NDArray[np.generic]:
+        """Return a chunk from the bytes of its chain; only the sum has a digest to meet."""
+        if self.variable.is_text:
+            return self._text(holder, index)
+        links = self.chain(holder, index)
+        recent = self._recent.get(index)
+        integers = None
+        if recent is not None and recent[0] in links:
+            integers = ordered(recent[1])
+            links = links[: links.index(recent[0])]
+        integers = self._added(links, index, integers)
+        values = restored(integers, self.variable.numpy_dtype)
+        expected = self.rows(holder)[index][DIGEST]
+        found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+        if not np.array_equal(found, expected):
+            culprit = self._culprit(self.chain(holder, index), index)
+            raise Integrity(
+                f"{self._address(culprit, index)}: digest {found.tobytes().hex()[:12]} found, "
+                f"{expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                "run 'gnomon repair'"
+            )
+        return values
+
+    def _text(self, holder: int, index: Index) -> NDArray[np.generic]:
+        slab, local = self._slab(holder)
+        shape = tuple(s.stop - s.start for s in self.variable.grid.cells(index))
+        name = text_name(slab.path, local, index)
+        try:
+            values = unpack_text(self.location.read(name), shape)
+            found = digest(self.variable.name, index, values)
+        except NotFound as error:
+            raise Integrity(f"{self._address(holder, index)} is missing; {_ADVICE}") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Integrity(f"{self._address(holder, index)} is damaged; {_ADVICE}") from error
+        if found != self.rows(holder)[index][DIGEST].tobytes():
+            raise Integrity(f"{self._address(holder, index)}: digest differs; {_ADVICE}")
+        return values
+
+    def _culprit(self, links: list[int], index: Index) -> int:
+        """Return the lowest step of a chain whose sum is not what was written."""
+        for position in reversed(range(len(links))):
+            values = restored(self._added(links[position:], index, None), self.variable.numpy_dtype)
+            found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+            if not np.array_equal(found, self.rows(links[position])[index][DIGEST]):
+                return links[position]
+        return links[0]
+
+    def _added(
+        self, links: list[int], index: Index, below: NDArray[np.signedinteger] | None
+    ) -> NDArray[np.signedinteger]:
+        """Return the sum of residuals and of what is below them; the bent ones are undone once."""
+        sums: dict[bool, NDArray[np.signedinteger]] = {} if below is None else {False: below}
+        own: set[bool] = set()
+        for step in links:
+            bent = bool(self.rows(step)[index][FILTER])
+            residual = self._residual(step, index)
+            if bent in own:
+                with np.errstate(over="ignore"):
+                    sums[bent] += residual
+            elif bent in sums:
+                sums[bent] = added(residual, sums[bent])
+                own.add(bent)
+            else:
+                sums[bent] = residual
+        if True not in sums:
+            return sums[False]
+        straight = straightened(sums[True])
+        return added(straight, sums[False]) if False in sums else straight
+
+    def _residual(self, step: int, index: Index) -> NDArray[np.signedinteger]:
+        slab, local = self._slab(step)
+        try:
+            return self._shards(slab).read(local, self.variable.stored_cells(index))
+        except Integrity as error:
+            raise Integrity(f"{self._address(step, index)}: {error}") from error
+
+    def _shards(self, slab: Slab) -> Shards:
+        variable = self.variable
+        dtype = residual_dtype(variable.numpy_dtype)
+        return slab.shards("residual", variable.stored_grid, dtype)
+
+    def _address(self, step: int, index: Index) -> str:
+        return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"
+
+    def _slab(self, step: int) -> tuple[Slab, int]:
+        if not 0 <= step < len(self.steps):
+            raise NotFound(f"step {step} was never captured; there are {len(self.steps)}")
+        captured = self.steps[step]
+        slab = self._slabs.get(captured.slab)
+        if slab is None:
+            path = f"captures/{captured.slab}/{self.variable.folder}"
+            roots = {"index": self.slabs[captured.slab][self.variable.name]}
+            slab = self._slabs[captured.slab] = Slab(
+                self.location,
+                path,
+                roots,
+                columns={"index": _WANTED},
+                sizes={"index": (None, *self.variable.grid.counts)},
+            )
+            self._drop_slabs()
+        return slab, captured.local
+
+    def _drop_slabs(self) -> None:
+        """Forget the indices that were opened first, so that memory does not grow with history."""
+        while len(self._slabs) > 8 and sum(s.nbytes for s in [*self._slabs.values()]) > INDEX_BYTES:
+            try:
+                self._slabs.pop(next(iter(self._slabs)))
+            except (KeyError, StopIteration, RuntimeError):  # another thread's turn
+                return

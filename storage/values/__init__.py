@@ -1,0 +1,1 @@
+"""Plain values: grids, times, types, attributes, and what they say of raw numbers."""
