@@ -14,8 +14,8 @@ import numpy as np
 
 import gnomon
 from gnomon.hindcasting import open_replay
-from gnomon.tasks.hindcast import first_origin, truth_of
-from gnomon.tasks.replay import Replay
+from gnomon.tasks.hindcasting.hindcast import first_origin, truth_of
+from gnomon.tasks.hindcasting.replay import Replay
 
 Z90 = 1.6448536269514722
 FEW = (4, 6, 10, 20, 40)

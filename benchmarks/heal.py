@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import gnomon
 from gnomon.storage.serve.view import PROVENANCE
-from gnomon.tasks.inpainting import inpaint  # for the simpler system alone
+from gnomon.tasks.healing.inpainting import inpaint  # for the simpler system alone
 
 Floats = NDArray[np.float64]
 

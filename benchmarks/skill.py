@@ -27,7 +27,7 @@ import numpy as np
 
 from gnomon.hindcasting import forecasts, open_replay
 from gnomon.tasks.forecasting import CANDIDATES
-from gnomon.tasks.score import Scored
+from gnomon.tasks.hindcasting.score import Scored
 
 RIVALS = ("AutoARIMA", "AutoETS", "Theta")
 ENVIRONMENT = Path(".venv-rivals/bin/python")

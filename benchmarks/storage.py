@@ -33,9 +33,9 @@ from gnomon.storage.arrays.layout import PCODEC_LEVEL, ZSTD_LEVEL
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import native
 from gnomon.storage.values.model import Variable
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.restore import restore
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
+from gnomon.tasks.restoring.restore import restore
 
 WHEN = "2020-01-01T00:00:00+00:00"
 HOUR = 3_600_000_000

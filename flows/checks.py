@@ -12,7 +12,7 @@ from gnomon.flows.settings import Settings
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.capture import Capture
+from gnomon.tasks.capturing.capture import Capture
 from gnomon.tasks.materialize import Shadowed
 
 __all__ = ["Judgement", "check_actual", "check_prediction"]

@@ -17,7 +17,7 @@ from gnomon.flows.settings import Settings
 from gnomon.storage.errors import Conflict, GnomonError, Integrity, Moved, NotFound, Unreadable
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.capturing.plan import CapturePlan
 
 __all__ = ["Call", "Cycle", "UpdateReport"]
 

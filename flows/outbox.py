@@ -10,7 +10,7 @@ from gnomon.storage.outbox import Due, due, is_marked, mark
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.points import suspects
+from gnomon.tasks.restoring.points import suspects
 from gnomon.validations.alerts import Alert, AlertAction, alert_of, emit
 from gnomon.validations.incidents import Incident
 

@@ -11,9 +11,9 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
-from gnomon.tasks.points import Match
-from gnomon.tasks.restore import restore as write
-from gnomon.tasks.restore import select
+from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.restore import restore as write
+from gnomon.tasks.restoring.restore import select
 
 __all__ = ["restore"]
 

@@ -22,18 +22,18 @@ from gnomon.storage.log.conflicts import ATTEMPTS
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import clock, format_instant, parse, period
-from gnomon.tasks.capture import Capture, commit_capture
-from gnomon.tasks.capture import capture as capture_chunks
-from gnomon.tasks.features import MIN_CAPTURES, Features, is_believed
-from gnomon.tasks.features import features as find_features
-from gnomon.tasks.forecast import Learnt
-from gnomon.tasks.forecast import forecast as learn_chunks
+from gnomon.tasks.capturing.capture import Capture, commit_capture
+from gnomon.tasks.capturing.capture import capture as capture_chunks
+from gnomon.tasks.capturing.plan import CapturePlan, plan_capture, refuse_moved
+from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
+from gnomon.tasks.learning.features import MIN_CAPTURES, Features, is_believed
+from gnomon.tasks.learning.features import features as find_features
+from gnomon.tasks.learning.learn import Learnt
+from gnomon.tasks.learning.learn import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
 from gnomon.tasks.materialize import withhold as rewrite_shadow
-from gnomon.tasks.plan import CapturePlan, plan_capture, refuse_moved
-from gnomon.tasks.points import suspects
-from gnomon.tasks.revisions import find_repeats, find_revisions
+from gnomon.tasks.restoring.points import suspects
 from gnomon.tasks.work import Mapper
 
 __all__ = [

@@ -202,7 +202,7 @@ def points(
 ) -> None:
     """List every way to give the dataset at a time, best first."""
     from gnomon.repository import open_repository
-    from gnomon.tasks.locate import match_of
+    from gnomon.tasks.restoring.locate import match_of
 
     match = match_of(nearest=nearest, before=before)
     found = open_repository(repository).points(at, match=match)
@@ -235,7 +235,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Write the state of a time to a new dataset, and verify what was written."""
-    from gnomon.tasks.locate import match_of
+    from gnomon.tasks.restoring.locate import match_of
 
     match = match_of(nearest=nearest, before=before)
     if flow:

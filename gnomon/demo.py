@@ -29,7 +29,7 @@ from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, r
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
 from gnomon.storage.serve.view import PROVENANCE
 from gnomon.storage.userpath import blaming, check_output
-from gnomon.tasks.points import RestorePoint
+from gnomon.tasks.restoring.points import RestorePoint
 
 __all__ = ["Row", "load_ostia", "run_demo", "score"]
 

@@ -15,7 +15,7 @@ from gnomon.storage.source.files.opening import source_notes, source_told
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
 from gnomon.storage.values.times import SECOND, format_instant
-from gnomon.tasks.sighting import judge
+from gnomon.tasks.capturing.sighting import judge
 
 __all__ = ["SourceDescription", "TimeDescription", "VariableDescription", "describe_dataset"]
 

@@ -19,15 +19,15 @@ from gnomon.storage.source.files.opening import read_numbers
 from gnomon.storage.source.opening import open_source, read_states, source_path
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
-from gnomon.tasks.cadence import identify_cadence
-from gnomon.tasks.features import traits_of
+from gnomon.tasks.capturing.sighting import judge
 from gnomon.tasks.forecasting import Departures, usable
-from gnomon.tasks.hindcast import first_origin, issue
-from gnomon.tasks.hindcast import hindcast as evaluate
-from gnomon.tasks.refit import window_length
-from gnomon.tasks.replay import Replay, Series
-from gnomon.tasks.score import Report, Score, Scored
-from gnomon.tasks.sighting import judge
+from gnomon.tasks.hindcasting.hindcast import first_origin, issue
+from gnomon.tasks.hindcasting.hindcast import hindcast as evaluate
+from gnomon.tasks.hindcasting.replay import Replay, Series
+from gnomon.tasks.hindcasting.score import Report, Score, Scored
+from gnomon.tasks.learning.cadence import identify_cadence
+from gnomon.tasks.learning.features import traits_of
+from gnomon.tasks.learning.refit import window_length
 from gnomon.tasks.work import SingleThreaded
 
 __all__ = ["forecasts", "hindcast", "open_replay"]

@@ -16,9 +16,9 @@ from gnomon.storage.source.opening import open_source
 from gnomon.storage.values import model
 from gnomon.storage.values.believable import DAY
 from gnomon.storage.values.times import clock, format_instant
-from gnomon.tasks.locate import find_period
-from gnomon.tasks.points import find_instant, suspects
-from gnomon.tasks.sighting import distance, sight
+from gnomon.tasks.capturing.sighting import distance, sight
+from gnomon.tasks.restoring.locate import find_period
+from gnomon.tasks.restoring.points import find_instant, suspects
 from gnomon.validations.incidents import Incident
 
 __all__ = ["Judged", "Judging"]

@@ -19,8 +19,8 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import source_path
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.compare import Difference, compare
-from gnomon.tasks.partial import sweep
-from gnomon.tasks.points import locate
+from gnomon.tasks.restoring.partial import sweep
+from gnomon.tasks.restoring.points import locate
 
 __all__ = ["Maintenance", "Progress", "utc"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.score import BASELINES, Report
+from gnomon.tasks.hindcasting.score import BASELINES, Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, Plane, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
-from gnomon.tasks.points import Match, RestorePoint, complete, locate, points
-from gnomon.tasks.restore import newest_shadow, planes, select
+from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
+from gnomon.tasks.restoring.restore import newest_shadow, planes, select
 
 __all__ = ["Reading"]
 

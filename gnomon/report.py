@@ -15,8 +15,8 @@ from gnomon.console import printing
 if TYPE_CHECKING:
     from gnomon.judging import Judged
     from gnomon.repository import Progress as Callback
-    from gnomon.tasks.points import RestorePoint
-    from gnomon.tasks.score import Report
+    from gnomon.tasks.hindcasting.score import Report
+    from gnomon.tasks.restoring.points import RestorePoint
 
 __all__ = [
     "note",
@@ -228,7 +228,7 @@ def _incident(found: dict[str, Any]) -> str:
 
 def print_points(found: Sequence["RestorePoint"]) -> None:
     """Print restore points, best first."""
-    from gnomon.tasks.restore_point import with_units
+    from gnomon.tasks.restoring.restore_point import with_units
 
     rows: list[tuple[object, ...]] = []
     for point in found:
@@ -282,7 +282,7 @@ def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
 
 def print_restored(result: dict[str, Any]) -> None:
     """Print what a restore wrote."""
-    from gnomon.tasks.restore_point import RestorePoint
+    from gnomon.tasks.restoring.restore_point import RestorePoint
 
     point = RestorePoint(**result["point"])
     note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")

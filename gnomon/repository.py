@@ -17,9 +17,9 @@ from gnomon.storage.changes.noted import advice
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.expectation import unreadable
-from gnomon.tasks.points import Match
-from gnomon.tasks.restore import Restored, restore, select
+from gnomon.tasks.learning.expectation import unreadable
+from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.restore import Restored, restore, select
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]

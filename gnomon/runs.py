@@ -17,7 +17,7 @@ from gnomon.storage.redaction import one_line
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
-    from gnomon.tasks.locate import Match
+    from gnomon.tasks.restoring.locate import Match
 
 __all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 

@@ -19,8 +19,6 @@ from gnomon.storage.stacks.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS,
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.features import Features
-from gnomon.tasks.forecast import Learnt, groups
 from gnomon.tasks.forecasting import (
     Forecast,
     Outlook,
@@ -32,7 +30,9 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.forecasting.specification import LARGEST
-from gnomon.tasks.trusted import SEARCH, last_trusted
+from gnomon.tasks.learning.features import Features
+from gnomon.tasks.learning.learn import Learnt, groups
+from gnomon.tasks.learning.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
 __all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize", "withhold"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import calibration
-from gnomon.tasks.refit import Traits
-from gnomon.tasks.replay import Replay, Series
+from gnomon.tasks.hindcasting.replay import Replay, Series
+from gnomon.tasks.learning.refit import Traits
 from tests.tasks.forecasting.series import DAY, HOUR, Array, daily
 
 

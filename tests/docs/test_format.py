@@ -26,8 +26,8 @@ from gnomon.storage.care.retention import Policy
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import cut
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests import sources
 

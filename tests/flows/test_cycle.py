@@ -14,9 +14,9 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks import plan
-from gnomon.tasks.expectation import forecaster_of
-from gnomon.tasks.points import suspects
+from gnomon.tasks.capturing import plan
+from gnomon.tasks.learning.expectation import forecaster_of
+from gnomon.tasks.restoring.points import suspects
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case

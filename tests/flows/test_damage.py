@@ -51,7 +51,7 @@ def captured_as_is(repository: Repository, case: Case, step: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _tell_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gnomon.tasks.trusted._told", set())
+    monkeypatch.setattr("gnomon.tasks.learning.trusted._told", set())
 
 
 @pytest.mark.parametrize("refit", [False, True])

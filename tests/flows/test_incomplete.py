@@ -380,7 +380,7 @@ def test_a_bad_state_is_learnt_anew(
     number: float, bounded: tuple[GnomonRepository, xr.Dataset], tmp_path: Path
 ) -> None:
     """Not the prediction, but what it is made from, is garbage."""
-    from gnomon.tasks import forecast
+    from gnomon.tasks.learning import learn as forecast
 
     repository, data = bounded
     sound = forecast.pack  # type: ignore[attr-defined]

@@ -12,8 +12,8 @@ from gnomon.flows.cycle import UpdateReport
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.records import Log
-from gnomon.tasks.capture import capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import HISTORY, Case
@@ -254,7 +254,7 @@ def test_a_prune_leaves_alone_what_a_run_is_writing(grown: Case) -> None:
 
 def test_what_a_prune_gave_up_cannot_be_committed(grown: Case) -> None:
     """Also where the prune was stopped before it removed anything."""
-    from gnomon.tasks.capture import commit_capture
+    from gnomon.tasks.capturing.capture import commit_capture
 
     grown.arrive(HISTORY, HISTORY + 1)
     stored = grown.open().stored

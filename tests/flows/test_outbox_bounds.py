@@ -7,7 +7,7 @@ import pytest
 from gnomon.flows.outbox import unsent_alerts
 from gnomon.storage.log.records import Record
 from gnomon.storage.outbox import due
-from gnomon.tasks.points import suspects
+from gnomon.tasks.restoring.points import suspects
 from tests.cases import Case
 
 MANY = 500

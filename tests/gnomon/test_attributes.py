@@ -87,7 +87,7 @@ def test_several_commits_of_one_update_tell_it_all(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = begun()
-    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 2)
+    monkeypatch.setattr("gnomon.tasks.capturing.plan.MAX_STEPS", 2)
     grow(26, comment="x")
     report = made.update()
     assert len(report.captured) == 6

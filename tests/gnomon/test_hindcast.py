@@ -8,7 +8,7 @@ import xarray as xr
 
 from gnomon.hindcasting import forecasts, hindcast, open_replay
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.tasks import refit
+from gnomon.tasks.learning import refit
 from tests import sources
 from tests.gnomon.test_cli import run, strict
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gnomon.tasks.partial import in_the_making, sweep
+from gnomon.tasks.restoring.partial import in_the_making, sweep
 from tests.cases import Case
 
 SLOW = """
 import os, sys, time
-import gnomon.tasks.restore as restore
+import gnomon.tasks.restoring.restore as restore
 work = restore._verify_block if sys.argv[-1].endswith(".nc") else restore._write_block
 def slow(job):
     os.write(1, b"begun\\n")
@@ -97,7 +97,8 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(
 def test_a_prune_removes_what_was_left_beside_the_repository(grown: Case) -> None:
     left = grown.folder / ".x-01234567.partial.zarr"
     code = (
-        "import os, sys; from pathlib import Path; from gnomon.tasks.partial import in_the_making\n"
+        "import os, sys; from pathlib import Path\n"
+        "from gnomon.tasks.restoring.partial import in_the_making\n"
         "with in_the_making(Path(sys.argv[1])) as path: path.mkdir(); os._exit(9)"
     )
     target = str(grown.folder / "x.zarr")

@@ -482,7 +482,7 @@ def test_a_folder_may_be_loaded_in_several_commits(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the first of them has one packing alone."""
-    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 4)
+    monkeypatch.setattr("gnomon.tasks.capturing.plan.MAX_STEPS", 4)
     folder = place / "archive"
     folder.mkdir()
     for k, packing in enumerate([FIRST] * 6 + [OTHER] * 6):

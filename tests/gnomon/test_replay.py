@@ -12,10 +12,10 @@ import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.hindcasting import forecasts, open_replay
 from gnomon.repository import GnomonRepository
-from gnomon.tasks import refit
 from gnomon.tasks.forecasting import orders
-from gnomon.tasks.hindcast import first_origin
-from gnomon.tasks.replay import Replay
+from gnomon.tasks.hindcasting.hindcast import first_origin
+from gnomon.tasks.hindcasting.replay import Replay
+from gnomon.tasks.learning import refit
 from tests import sources
 
 COUNT = 30

@@ -27,8 +27,8 @@ from gnomon.storage.stacks.forecaster import create_state, state_digest, state_g
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
 from gnomon.storage.values.grid import Grid
 from gnomon.storage.values.model import CapturedStep, Kind, Settings, SourceSpec, Variable
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 
 HOUR = 3_600_000_000

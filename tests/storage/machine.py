@@ -53,12 +53,14 @@ from gnomon.storage.serve.view import Plane, raw_dataset
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Kind
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks import expectation, plan, points
-from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.capturing import plan
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.compare import compare
+from gnomon.tasks.learning import expectation
 from gnomon.tasks.materialize import commit_shadow
-from gnomon.tasks.restore import choose, restore
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.restoring import points
+from gnomon.tasks.restoring.restore import choose, restore
 from gnomon.tasks.work import serial
 from tests.storage.building import HOUR, add_shadow, history, make_repository
 from tests.storage.machine_model import Era, Model, Summary, same

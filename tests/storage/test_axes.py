@@ -15,8 +15,8 @@ from gnomon.storage.source.axes import Counting
 from gnomon.storage.source.describing import Description, describe
 from gnomon.storage.values.model import Settings, SourceSpec
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.points import points
-from gnomon.tasks.restore import restore
+from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.restore import restore
 from tests.storage.building import (
     WHEN,
     assert_identical,

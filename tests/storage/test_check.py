@@ -18,8 +18,8 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests.storage.building import (
     HOUR,

@@ -27,9 +27,9 @@ from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, Unavailable
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.repository import Repository
-from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.points import locate, points
-from gnomon.tasks.restore import restore
+from gnomon.tasks.capturing.plan import plan_capture
+from gnomon.tasks.restoring.points import locate, points
+from gnomon.tasks.restoring.restore import restore
 from tests import sources
 from tests.cases import HISTORY, Case
 from tests.storage.building import (

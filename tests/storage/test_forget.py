@@ -14,9 +14,9 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
+from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (

@@ -19,8 +19,8 @@ from gnomon.storage.errors import Conflict, Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (

@@ -10,8 +10,8 @@ from gnomon.storage.care.prune import prune
 from gnomon.storage.care.stats import VariableStats, stats
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.repository import Repository
-from gnomon.tasks.capture import capture
-from gnomon.tasks.plan import plan_capture
+from gnomon.tasks.capturing.capture import capture
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (

@@ -20,10 +20,10 @@ from gnomon.storage.source.describing import describe
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.values.dtypes import is_supported
 from gnomon.storage.values.model import SourceSpec
+from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.compare import compare
-from gnomon.tasks.points import points
-from gnomon.tasks.restore import restore
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.restore import restore
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (
@@ -296,7 +296,7 @@ def test_a_source_whose_objects_are_no_text_is_not_captured(
         values = dataset[variable.name].values
         return np.array([{"a": 1}, "b", "c"], object) if variable.is_text else values
 
-    monkeypatch.setattr("gnomon.tasks.capture.read_states", odd)
+    monkeypatch.setattr("gnomon.tasks.capturing.capture.read_states", odd)
     with pytest.raises(InvalidInput, match="type dict where text was expected"):
         capture_new(made)
     assert len(reopened(tmp_path / "r").records) == len(made.records)

@@ -17,9 +17,9 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Plane, raw_dataset
-from gnomon.tasks.capture import capture, commit_capture
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.compare import compare
-from gnomon.tasks.plan import CapturePlan, plan_capture
 from gnomon.tasks.work import serial
 from tests.storage.building import (
     WHEN,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.times import EPOCH, SECOND
-from gnomon.tasks.cadence import Cadence, identify_cadence, year_seconds
+from gnomon.tasks.learning.cadence import Cadence, identify_cadence, year_seconds
 
 DAY = 86400 * SECOND
 

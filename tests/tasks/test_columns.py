@@ -14,8 +14,8 @@ from gnomon.storage.care.check import check
 from gnomon.storage.errors import Integrity
 from gnomon.storage.repository import _OPENED
 from gnomon.storage.stacks.shadows import SCORE_COLUMNS
-from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.statistics import STATISTICS
+from gnomon.tasks.capturing.ledger import read_ledger
+from gnomon.tasks.capturing.statistics import STATISTICS
 from tests import sources
 from tests.cases import HISTORY, Case, grow
 from tests.storage.building import add_shadow as made_up_shadow
@@ -29,8 +29,8 @@ from tests.storage.building import (
 )
 
 WRITERS = (
-    "gnomon.tasks.capture",
-    "gnomon.tasks.forecast",
+    "gnomon.tasks.capturing.capture",
+    "gnomon.tasks.learning.learn",
     "gnomon.tasks.materialize",
     "gnomon.storage.care.rewrite",
     "tests.storage.building",

@@ -1,9 +1,9 @@
 import numpy as np
 
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.expectation import Expectation, forecaster_of
 from gnomon.tasks.forecasting import GATE
-from gnomon.tasks.trusted import last_trusted
+from gnomon.tasks.learning.expectation import Expectation, forecaster_of
+from gnomon.tasks.learning.trusted import last_trusted
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 

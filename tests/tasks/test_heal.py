@@ -10,9 +10,9 @@ from gnomon.repository import GnomonRepository
 from gnomon.storage.serve.view import PROVENANCE
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
-from gnomon.tasks.heal import Healed, Odds, heal
-from gnomon.tasks.points import suspects
-from gnomon.tasks.region import regions
+from gnomon.tasks.restoring.heal import Healed, Odds, heal
+from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.restoring.region import regions
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_estimated_is_not_within_tolerance(
 def test_where_the_forecast_stands_its_figures_do(
     damaged: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gnomon.tasks.hiding._earned", lambda *_: False)
+    monkeypatch.setattr("gnomon.tasks.healing.validation._earned", lambda *_: False)
     repository = damaged.open()
     shadow = repository.stored.shadows[0]
     stack = repository.stored.shadow("sst", shadow)
@@ -245,7 +245,7 @@ def test_a_large_field_is_healed_by_its_surroundings(
         return [region.damaged for region in regions(variable, list(indices))]
 
     assert groups((0, 0), (1, 2)) == [[(0, 0), (1, 2)]]
-    monkeypatch.setattr("gnomon.tasks.region.MOST_CELLS", 40)
+    monkeypatch.setattr("gnomon.tasks.restoring.region.MOST_CELLS", 40)
     assert groups((0, 0), (1, 0), (1, 2)) == [[(0, 0), (1, 0)], [(1, 2)]]
     assert groups((0, 0), (0, 1), (1, 2)) == [[(0, 0)], [(0, 1)], [(1, 2)]]
     for region in regions(variable, [DAMAGED, (1, 2)]):

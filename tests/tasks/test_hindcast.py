@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gnomon.tasks.hindcast import hindcast
-from gnomon.tasks.refit import Traits
-from gnomon.tasks.replay import Replay, Series
+from gnomon.tasks.hindcasting.hindcast import hindcast
+from gnomon.tasks.hindcasting.replay import Replay, Series
+from gnomon.tasks.learning.refit import Traits
 from tests.tasks.forecasting.series import HOUR, Array, autoregressive
 
 

@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.covariance import correlate, embed, measure_lengths
-from gnomon.tasks.holes import Grid, copy_hole, group_damage, surround
-from gnomon.tasks.inpainting import Inpainted, inpaint
-from gnomon.tasks.observers import pick_observers
+from gnomon.tasks.healing.covariance import correlate, embed, measure_lengths
+from gnomon.tasks.healing.inpainting import Inpainted, inpaint
+from gnomon.tasks.healing.observations import pick_observers
+from gnomon.tasks.healing.regions import Grid, copy_hole, group_damage, surround
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -8,8 +8,8 @@ import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.values.times import SECOND, format_instant
-from gnomon.tasks.locate import Match, find_instant, locate, match_of
-from gnomon.tasks.points import points
+from gnomon.tasks.restoring.locate import Match, find_instant, locate, match_of
+from gnomon.tasks.restoring.points import points
 from tests import sources
 from tests.cases import HISTORY, Case
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gnomon.tasks.noise import Blocks, calibration_error, chance_error, reliability
+from gnomon.tasks.hindcasting.noise import Blocks, calibration_error, chance_error, reliability
 
 type Array = NDArray[np.float64]
 

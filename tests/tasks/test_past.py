@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gnomon.tasks import past
 from gnomon.tasks.forecasting import Specification, identify
-from gnomon.tasks.past import Record, changes, past_departures
+from gnomon.tasks.healing import past
+from gnomon.tasks.healing.past import Record, changes, past_departures
 
 Floats = NDArray[np.float64]
 DAY = 86400.0

@@ -17,9 +17,9 @@ from gnomon.storage.care.forget import forget
 from gnomon.storage.errors import Conflict
 from gnomon.storage.repository import Repository
 from gnomon.storage.source import describing as describe
-from gnomon.tasks.capture import capture, commit_capture
-from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.revisions import find_revisions
+from gnomon.tasks.capturing.capture import capture, commit_capture
+from gnomon.tasks.capturing.plan import plan_capture
+from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import HISTORY, Case
@@ -110,14 +110,14 @@ def test_a_plan_ends_where_it_is_told_and_says_what_is_left(
     plan = plan_capture(made, until=MIDNIGHT + 4 * HOUR)
     assert plan is not None
     assert (len(plan.instants), plan.remaining) == (5, 0)
-    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 4)
+    monkeypatch.setattr("gnomon.tasks.capturing.plan.MAX_STEPS", 4)
     for expected in ((4, 6), (4, 2), (2, 0)):
         plan = plan_capture(made)
         assert plan is not None
         assert (len(plan.instants), plan.remaining) == expected
         made = capture_new(made)
     assert plan_capture(made) is None
-    monkeypatch.setattr("gnomon.tasks.plan.MAX_ROWS", 1)
+    monkeypatch.setattr("gnomon.tasks.capturing.plan.MAX_ROWS", 1)
     sources.overwrite("s.zarr", hours(range(12)))
     plan = plan_capture(made)
     assert plan is not None

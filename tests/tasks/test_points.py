@@ -12,9 +12,9 @@ import pytest
 import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.values.times import SECOND, parse
-from gnomon.tasks.cadence import Cadence
-from gnomon.tasks.points import RestorePoint, _shadow_for, find_instant, points, suspects
-from gnomon.tasks.restore import choose
+from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.restoring.points import RestorePoint, _shadow_for, find_instant, points, suspects
+from gnomon.tasks.restoring.restore import choose
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import gnomon
 from gnomon.storage.source.opening import open_source
-from gnomon.tasks.presence import choose
+from gnomon.tasks.capturing.presence import choose
 from tests.storage.building import make_repository
 
 UNITS = "hours since 2024-03-01"
@@ -125,7 +125,7 @@ def test_all_that_is_filled_is_captured_in_the_end(data: st.DataObject) -> None:
 def test_a_store_that_is_laid_out_far_ahead_is_not_read_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gnomon.tasks import presence
+    from gnomon.tasks.capturing import presence
 
     looked_at: list[int] = []
     look = presence.has_values

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gnomon.tasks.refit import (
+from gnomon.tasks.learning.refit import (
     MAX_WINDOW,
     SAMPLE_CELLS,
     SAMPLE_CHUNKS,

@@ -18,8 +18,8 @@ from gnomon.storage.errors import (
     NotFound,
 )
 from gnomon.storage.serve.view import PROVENANCE
-from gnomon.tasks import restore as module
-from gnomon.tasks.points import points
+from gnomon.tasks.restoring import restore as module
+from gnomon.tasks.restoring.points import points
 from tests import sources
 from tests.cases import HISTORY, Case
 from tests.storage.building import capture_new, make_repository

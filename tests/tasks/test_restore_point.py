@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.choice import choose
-from gnomon.tasks.restore_point import PointKind, RestorePoint, best_first
+from gnomon.tasks.restoring.choice import choose
+from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
 
 
 def point(

@@ -13,9 +13,9 @@ from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, Moved, NotFound, Unavailable
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks.capture import capture
-from gnomon.tasks.plan import plan_capture
-from gnomon.tasks.revisions import find_repeats, find_revisions
+from gnomon.tasks.capturing.capture import capture
+from gnomon.tasks.capturing.plan import plan_capture
+from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
@@ -98,7 +98,7 @@ def test_every_bit_counts(grown: Case) -> None:
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that does not tell which of its parts were written when."""
-    monkeypatch.setattr("gnomon.tasks.revisions.objects_of", lambda *_: None)
+    monkeypatch.setattr("gnomon.tasks.capturing.revisions.objects_of", lambda *_: None)
 
 
 @pytest.mark.usefixtures("untold")
@@ -276,7 +276,7 @@ def test_several_commits_of_revisions(grown: Case, monkeypatch: pytest.MonkeyPat
     data = grown.data.isel(time=slice(HISTORY)).copy(deep=True)
     data.sst.values[2:9, 0, 0] += 2
     sources.overwrite(grown.source, data)
-    monkeypatch.setattr("gnomon.tasks.plan.MAX_STEPS", 3)
+    monkeypatch.setattr("gnomon.tasks.capturing.plan.MAX_STEPS", 3)
     report = grown.open().update(compare=-1)
     assert report.revised == 7
     stored = grown.open().stored
@@ -314,7 +314,7 @@ def test_what_was_written_since_is_compared_and_nothing_else(grown: Case) -> Non
 
 def test_no_more_is_read_than_is_allowed(grown: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced(grown, 2.0, slice(0, HISTORY))
-    monkeypatch.setattr("gnomon.tasks.revisions.COMPARED_BYTES", 1)
+    monkeypatch.setattr("gnomon.tasks.capturing.revisions.COMPARED_BYTES", 1)
     seen: set[int] = set()
     for seed in range(60):
         found = revisions(grown, 2, seed)

@@ -6,7 +6,7 @@ import pytest
 
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks.statistics import FEW_STATES, STATISTICS, chunk_statistics, repeats
+from gnomon.tasks.capturing.statistics import FEW_STATES, STATISTICS, chunk_statistics, repeats
 
 OPEN = (None, None)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gnomon.tasks.verdict import verdict
+from gnomon.tasks.hindcasting.verdict import verdict
 
 NAN = float("nan")
 GOOD: dict[str, Any] = {

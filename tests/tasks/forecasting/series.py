@@ -16,8 +16,8 @@ from gnomon.tasks.forecasting import (
     learn,
 )
 from gnomon.tasks.forecasting.specification import FORMAT_VERSION
-from gnomon.tasks.refit import Traits
-from gnomon.tasks.replay import Replay, Series
+from gnomon.tasks.hindcasting.replay import Replay, Series
+from gnomon.tasks.learning.refit import Traits
 
 type Array = NDArray[np.float64]
 

@@ -3,7 +3,7 @@ import pytest
 
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.forecasting.tracking import innovation_scale
-from gnomon.tasks.hindcast import hindcast, issue
+from gnomon.tasks.hindcasting.hindcast import hindcast, issue
 from tests.tasks.forecasting.series import (
     Array,
     autoregressive,

@@ -7,8 +7,8 @@ from gnomon.tasks.forecasting import blend, forecast, identify, roll
 from gnomon.tasks.forecasting.climatology import features
 from gnomon.tasks.forecasting.kernels import simplex
 from gnomon.tasks.forecasting.uncertainty import seasons
-from gnomon.tasks.hindcast import hindcast
-from gnomon.tasks.score import BASELINES, Report
+from gnomon.tasks.hindcasting.hindcast import hindcast
+from gnomon.tasks.hindcasting.score import BASELINES, Report
 from tests.tasks.forecasting.series import (
     HOUR,
     Array,

@@ -19,7 +19,6 @@ from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import (
     GATE,
     Outlook,
@@ -30,7 +29,8 @@ from gnomon.tasks.forecasting import (
     roll,
     unpack,
 )
-from gnomon.tasks.trusted import pass_over
+from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.learning.trusted import pass_over
 
 __all__ = [
     "Expectation",

@@ -5,9 +5,9 @@ from functools import partial
 
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
-from gnomon.tasks.locate import Match, locate
-from gnomon.tasks.points import candidates, complete
-from gnomon.tasks.restore_point import RestorePoint, best_first
+from gnomon.tasks.restoring.locate import Match, locate
+from gnomon.tasks.restoring.points import candidates, complete
+from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
 
 __all__ = ["choose", "select"]
 

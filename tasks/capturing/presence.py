@@ -20,7 +20,7 @@ from gnomon.storage.source.opening import chunk_sizes, read_states
 from gnomon.storage.values.grid import Grid
 from gnomon.storage.values.meaning import reading
 from gnomon.storage.values.model import Settings, Variable
-from gnomon.tasks.reading import reading_grid, spans
+from gnomon.tasks.capturing.reading import reading_grid, spans
 
 __all__ = ["choose", "has_values"]
 

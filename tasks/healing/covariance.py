@@ -3,7 +3,7 @@
 The correlation of two cells is the sum of leading modes of the past (which may tie distant
 places) and a stationary, anisotropic Matern part; all variances are relative to the field's own
 mean square, which is taken as 1. Nothing here knows which cells are damaged or how well a
-covariance does: that is for `gnomon.tasks.inpainting` to find out.
+covariance does: that is for `gnomon.tasks.healing.inpainting` to find out.
 """
 
 from dataclasses import dataclass

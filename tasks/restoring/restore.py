@@ -32,9 +32,9 @@ from gnomon.storage.values.grid import Block, cut
 from gnomon.storage.values.model import Shadow, Variable
 from gnomon.storage.values.timeforms import NATIVE
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.choice import choose, select
-from gnomon.tasks.partial import in_the_making
-from gnomon.tasks.points import RestorePoint, heal_point
+from gnomon.tasks.restoring.choice import choose, select
+from gnomon.tasks.restoring.partial import in_the_making
+from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]

@@ -36,9 +36,9 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import CapturedStep, Variable
 from gnomon.storage.values.scaling import Packing
-from gnomon.tasks.reading import reading_grid, spans
-from gnomon.tasks.sighting import Sighting, sight
-from gnomon.tasks.trusted import pass_over, readable_rows
+from gnomon.tasks.capturing.reading import reading_grid, spans
+from gnomon.tasks.capturing.sighting import Sighting, sight
+from gnomon.tasks.learning.trusted import pass_over, readable_rows
 from gnomon.tasks.work import Mapper
 
 __all__ = ["find_repeats", "find_revisions"]

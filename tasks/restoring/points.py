@@ -17,12 +17,12 @@ from gnomon.storage.serve.view import Patch
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT, Shadow
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.cadence import Cadence
-from gnomon.tasks.expectation import unreadable
-from gnomon.tasks.heal import heal
-from gnomon.tasks.locate import Match, cadence_of, find_instant, locate, match_of
-from gnomon.tasks.restore_point import PointKind, RestorePoint, best_first
-from gnomon.tasks.trusted import gather
+from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.learning.expectation import unreadable
+from gnomon.tasks.learning.trusted import gather
+from gnomon.tasks.restoring.heal import heal
+from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate, match_of
+from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
 
 __all__ = [
     "Match",

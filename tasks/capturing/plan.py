@@ -21,9 +21,9 @@ from gnomon.storage.values.believable import DAY, among
 from gnomon.storage.values.model import CapturedStep, Settings, SourceSpec
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import calendar_of, decode, format_instant
-from gnomon.tasks.features import MIN_CAPTURES
-from gnomon.tasks.presence import choose
-from gnomon.tasks.sighting import LeftOut, Sighting, sight
+from gnomon.tasks.capturing.presence import choose
+from gnomon.tasks.capturing.sighting import LeftOut, Sighting, sight
+from gnomon.tasks.learning.features import MIN_CAPTURES
 
 __all__ = ["CapturePlan", "plan_capture", "refuse_moved", "refuse_redescribed", "refuse_shifted"]
 

@@ -17,13 +17,13 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Shadow, Variable
-from gnomon.tasks.expectation import specification_of
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.inpainting import inpaint
-from gnomon.tasks.past import changes, past_departures
-from gnomon.tasks.region import Past, Region, regions
-from gnomon.tasks.trusted import SEARCH, last_trusted
+from gnomon.tasks.healing.inpainting import inpaint
+from gnomon.tasks.healing.past import changes, past_departures
+from gnomon.tasks.learning.expectation import specification_of
+from gnomon.tasks.learning.trusted import SEARCH, last_trusted
+from gnomon.tasks.restoring.region import Past, Region, regions
 
 __all__ = ["Healed", "Odds", "heal"]
 

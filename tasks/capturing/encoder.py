@@ -17,14 +17,14 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import TRUSTED, Variable
-from gnomon.tasks import replacements
-from gnomon.tasks.expectation import Expectation
+from gnomon.tasks.capturing import replacements
+from gnomon.tasks.capturing.ledger import read_ledger
+from gnomon.tasks.capturing.plan import CapturePlan
+from gnomon.tasks.capturing.statistics import STATISTICS, chunk_statistics, unchanged_statistics
+from gnomon.tasks.capturing.versions import versions_of
 from gnomon.tasks.forecasting import GATE
-from gnomon.tasks.ledger import read_ledger
-from gnomon.tasks.plan import CapturePlan
-from gnomon.tasks.statistics import STATISTICS, chunk_statistics, unchanged_statistics
-from gnomon.tasks.trusted import SEARCH, last_trusted, pass_over, trusted_values
-from gnomon.tasks.versions import versions_of
+from gnomon.tasks.learning.expectation import Expectation
+from gnomon.tasks.learning.trusted import SEARCH, last_trusted, pass_over, trusted_values
 
 __all__ = ["ChunkEncoder"]
 

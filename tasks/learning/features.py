@@ -19,11 +19,11 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import CapturedStep, Settings, Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
-from gnomon.tasks.expectation import Forecaster, forecaster_of
 from gnomon.tasks.forecasting import Outlook, Specification, usable
 from gnomon.tasks.forecasting.changes import has_changed
-from gnomon.tasks.refit import (
+from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
+from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
+from gnomon.tasks.learning.refit import (
     CHANGED,
     CHEAP,
     MIN_CAPTURES,
@@ -38,7 +38,7 @@ from gnomon.tasks.refit import (
     sampled_chunks,
     window_length,
 )
-from gnomon.tasks.trusted import trusted_values
+from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = [

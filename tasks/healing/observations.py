@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gnomon.tasks.holes import Cells, Grid
+from gnomon.tasks.healing.regions import Cells, Grid
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import Cadence, distinct_slots, identify_cadence
 from gnomon.tasks.forecasting import (
     GATE,
     Departures,
@@ -30,7 +29,8 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.forecasting.engine import candidates
-from gnomon.tasks.refit import (
+from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence
+from gnomon.tasks.learning.refit import (
     CHANGED,
     MIN_CAPTURES,
     RECALLED,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.tasks.covariance import measure_lengths
-from gnomon.tasks.hiding import Fold, Patch, Trial, Verdict, estimate, judge, soften
-from gnomon.tasks.holes import Grid, group_damage, surround
-from gnomon.tasks.modes import find_modes
-from gnomon.tasks.observers import pick_observers
+from gnomon.tasks.healing.covariance import measure_lengths
+from gnomon.tasks.healing.modes import find_modes
+from gnomon.tasks.healing.observations import pick_observers
+from gnomon.tasks.healing.regions import Grid, group_damage, surround
+from gnomon.tasks.healing.validation import Fold, Patch, Trial, Verdict, estimate, judge, soften
 
 Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]

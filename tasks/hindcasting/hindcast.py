@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import distinct_slots, identify_cadence
 from gnomon.tasks.forecasting import GATE, Specification, learn
-from gnomon.tasks.replay import Issued, Replay
-from gnomon.tasks.score import Report, Score, Scored
+from gnomon.tasks.hindcasting.replay import Issued, Replay
+from gnomon.tasks.hindcasting.score import Report, Score, Scored
+from gnomon.tasks.learning.cadence import distinct_slots, identify_cadence
 
 __all__ = ["first_origin", "hindcast", "issue", "truth_of"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.repository import Repository
-from gnomon.tasks.plan import CapturePlan
+from gnomon.tasks.capturing.plan import CapturePlan
 
 __all__ = ["COLUMNS", "difference", "settle"]
 

@@ -2,7 +2,7 @@
 
 from math import isfinite, isnan
 
-from gnomon.tasks.noise import Interval
+from gnomon.tasks.hindcasting.noise import Interval
 
 __all__ = ["BASELINES", "verdict"]
 

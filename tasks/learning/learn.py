@@ -29,10 +29,10 @@ from gnomon.storage.stacks.forecaster import (
 )
 from gnomon.storage.values.grid import Block, Grid, Index
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.expectation import Forecaster, forecaster_of
-from gnomon.tasks.features import Features, gated, window
 from gnomon.tasks.forecasting import GATE, State, drifted, join, learn, pack, roll, rows, usable
-from gnomon.tasks.trusted import trusted_values
+from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
+from gnomon.tasks.learning.features import Features, gated, window
+from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Learnt", "forecast", "groups"]

@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import identify_cadence
 from gnomon.tasks.forecasting import CANDIDATES, Specification, labels
 from gnomon.tasks.forecasting.engine import chunk_rms
-from gnomon.tasks.noise import (
+from gnomon.tasks.hindcasting.noise import (
     Blocks,
     Interval,
     calibration_error,
     chance_error,
     reliability,
 )
-from gnomon.tasks.replay import Issued, Replay
-from gnomon.tasks.verdict import BASELINES, verdict
+from gnomon.tasks.hindcasting.replay import Issued, Replay
+from gnomon.tasks.hindcasting.verdict import BASELINES, verdict
+from gnomon.tasks.learning.cadence import identify_cadence
 
 __all__ = ["BASELINES", "Report", "Score", "Scored"]
 

@@ -15,12 +15,12 @@ from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import distinct_slots
-from gnomon.tasks.expectation import cadence_of
-from gnomon.tasks.holes import Grid, surround
-from gnomon.tasks.inpainting import MOST_CELLS
-from gnomon.tasks.past import Record
-from gnomon.tasks.trusted import trusted_values
+from gnomon.tasks.healing.inpainting import MOST_CELLS
+from gnomon.tasks.healing.past import Record
+from gnomon.tasks.healing.regions import Grid, surround
+from gnomon.tasks.learning.cadence import distinct_slots
+from gnomon.tasks.learning.expectation import cadence_of
+from gnomon.tasks.learning.trusted import trusted_values
 
 __all__ = ["Past", "Region", "regions"]
 

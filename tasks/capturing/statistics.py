@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.model import TRUSTED, Variable
-from gnomon.tasks.trusted import readable_rows
+from gnomon.tasks.learning.trusted import readable_rows
 
 __all__ = [
     "STATISTICS",

@@ -11,10 +11,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.covariance import Covariance, Places, embed, interpolate
-from gnomon.tasks.holes import Cells, Grid, copy_hole
-from gnomon.tasks.modes import Modes
-from gnomon.tasks.observers import pick_observers
+from gnomon.tasks.healing.covariance import Covariance, Places, embed, interpolate
+from gnomon.tasks.healing.modes import Modes
+from gnomon.tasks.healing.observations import pick_observers
+from gnomon.tasks.healing.regions import Cells, Grid, copy_hole
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import SECOND, format_instant, period
-from gnomon.tasks import expectation
-from gnomon.tasks.cadence import Cadence
+from gnomon.tasks.learning import expectation
+from gnomon.tasks.learning.cadence import Cadence
 
 __all__ = ["Match", "cadence_of", "find_instant", "find_period", "locate", "match_of"]
 

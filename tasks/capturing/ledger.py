@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import Variable
-from gnomon.tasks.statistics import STATISTICS
+from gnomon.tasks.capturing.statistics import STATISTICS
 
 __all__ = ["read_ledger"]
 

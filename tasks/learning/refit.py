@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.cadence import Cadence
 from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify
 from gnomon.tasks.forecasting.bounds import bounds
+from gnomon.tasks.learning.cadence import Cadence
 
 __all__ = [
     "CHEAP",

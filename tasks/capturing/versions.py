@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import TRUSTED
-from gnomon.tasks.plan import CapturePlan
-from gnomon.tasks.statistics import WINDOW, copies
-from gnomon.tasks.trusted import readable_rows
+from gnomon.tasks.capturing.plan import CapturePlan
+from gnomon.tasks.capturing.statistics import WINDOW, copies
+from gnomon.tasks.learning.trusted import readable_rows
 
 __all__ = ["copied_chunks", "revised_chunks", "versions_of"]
 

@@ -30,13 +30,13 @@ from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.writing import BlockWriter, create_captures, units_of
 from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks import replacements
-from gnomon.tasks.encoder import ChunkEncoder
-from gnomon.tasks.plan import CapturePlan, refuse_redescribed, refuse_shifted
-from gnomon.tasks.reading import reading_grid, spans
-from gnomon.tasks.statistics import STATISTICS, WINDOW, repeats
-from gnomon.tasks.trusted import SEARCH
-from gnomon.tasks.versions import copied_chunks, revised_chunks, versions_of
+from gnomon.tasks.capturing import replacements
+from gnomon.tasks.capturing.encoder import ChunkEncoder
+from gnomon.tasks.capturing.plan import CapturePlan, refuse_redescribed, refuse_shifted
+from gnomon.tasks.capturing.reading import reading_grid, spans
+from gnomon.tasks.capturing.statistics import STATISTICS, WINDOW, repeats
+from gnomon.tasks.capturing.versions import copied_chunks, revised_chunks, versions_of
+from gnomon.tasks.learning.trusted import SEARCH
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Capture", "capture", "commit_capture"]
