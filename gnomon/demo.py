@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gnomon import report
+from gnomon.cli import report
 from gnomon.creation import create
+from gnomon.flows.launch import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.flows.settings import Settings
 from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, open_repository
-from gnomon.runs import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
 from gnomon.storage.serve.view import PROVENANCE
 from gnomon.storage.userpath import blaming, check_output

@@ -7,7 +7,8 @@ import pytest
 import typer.main
 import xarray as xr
 
-from gnomon import cli, console
+from gnomon import cli
+from gnomon.cli import console
 from gnomon.demo import load_ostia
 from gnomon.flows.settings import Settings
 from gnomon.storage import errors

@@ -90,7 +90,7 @@ def deployment(repository: str, webhook: str) -> None:
 def main(folder: Path, url: str, webhook: str, control: Callable[[str], None]) -> None:
     """Do everything in one folder; `control` tells the servers how to behave from now on."""
     import gnomon
-    from gnomon import runs
+    from gnomon.flows import launch as runs
 
     runs.prepare()
     from distributed import Client

@@ -293,7 +293,7 @@ def test_a_warning_is_no_alert(grown: Case) -> None:
 def test_the_command_line_tells_of_alerts_that_were_not_sent(
     struck: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gnomon import report
+    from gnomon.cli import report
 
     done = run(struck, webhook=Channel(down=True))
     report.print_update(done.to_json())

@@ -34,8 +34,8 @@ def server() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A backfill, an update with damage, and a restore, each as a flow on one Dask cluster."""
-    from gnomon import runs
     from gnomon.creation import create
+    from gnomon.flows import launch as runs
     from gnomon.flows.restore import restore
     from gnomon.flows.run import EventAlert
     from gnomon.flows.settings import Settings
@@ -297,8 +297,8 @@ def _die(_item: int) -> None:
 def test_a_run_that_fails_says_what_it_kept(
     server: None, grown: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gnomon import runs
     from gnomon.flows import checks
+    from gnomon.flows import launch as runs
     from gnomon.flows.settings import Settings
     from gnomon.storage.errors import GnomonError
 

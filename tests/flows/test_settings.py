@@ -176,7 +176,7 @@ def test_an_address_that_is_none_is_not_shown(address: str) -> None:
 def test_a_prefect_api_that_does_not_answer_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    from gnomon.runs import prefect_api
+    from gnomon.flows.launch import prefect_api
     from gnomon.storage.errors import Unavailable
 
     monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: "http://127.0.0.1:9/api")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gnomon.console import progress_lines
+from gnomon.cli.console import progress_lines
 
 
 def test_progress_is_told_in_lines_where_nobody_watches(

@@ -137,7 +137,7 @@ def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
     if not sys.stderr.isatty():
         yield progress_lines()
         return
-    from gnomon.report import progress_bar
+    from gnomon.cli.report import progress_bar
 
     with progress_bar() as callback:
         yield callback

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnomon import cli_groups, cli_hindcast, cli_init, cli_maintenance, cli_source
-from gnomon.console import (
+from gnomon.cli import groups as cli_groups
+from gnomon.cli import hindcast as cli_hindcast
+from gnomon.cli import init as cli_init
+from gnomon.cli import maintenance as cli_maintenance
+from gnomon.cli import source as cli_source
+from gnomon.cli.console import (
     READER_GONE,
     At,
     Json,
@@ -25,7 +29,7 @@ from gnomon.console import (
     printing,
     progress_of,
 )
-from gnomon.failures import Terminated, fail, tell, terminate
+from gnomon.cli.failures import Terminated, fail, tell, terminate
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -123,7 +127,7 @@ def update(
 
     def run(place: str, settings: "Settings") -> dict[str, Any]:
         if flow:
-            from gnomon.runs import run_update
+            from gnomon.flows.launch import run_update
 
             return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
         from gnomon.repository import open_repository
@@ -153,7 +157,7 @@ def backfill(
     """Capture the history of an append source, then make the first shadow."""
     settings = _settings(docs, alerts, workers)
     if flow:
-        from gnomon.runs import run_backfill
+        from gnomon.flows.launch import run_backfill
 
         result = run_backfill(repository, until=until, settings=settings)
     else:
@@ -169,7 +173,7 @@ def _show_update(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_update(result)
 
@@ -187,7 +191,7 @@ def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_status(found)
 
@@ -209,7 +213,7 @@ def points(
     if as_json:
         print_json([p.to_json() for p in found])
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     if match != "exact" and found:
         report.note_match(at, found)
@@ -239,7 +243,7 @@ def restore(
 
     match = match_of(nearest=nearest, before=before)
     if flow:
-        from gnomon.runs import run_restore
+        from gnomon.flows.launch import run_restore
 
         result = run_restore(
             repository,
@@ -270,7 +274,7 @@ def restore(
     if as_json:
         print_json(result)
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_restored(result)
 
@@ -307,7 +311,7 @@ def anomalies(
     if as_json:
         print_json({"judged": judged, "verdicts": [v.to_json() for v in said], "anomalies": found})
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     for (_, accepted), verdict in zip(wanted, said, strict=True):
         report.print_judged(verdict, accepted=accepted, dry_run=dry_run)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from gnomon.console import printing
+from gnomon.cli.console import printing
 
 if TYPE_CHECKING:
     from gnomon.judging import Judged

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.console import Json, Place, app, print_json
+from gnomon.cli.console import Json, Place, app, print_json
 
 __all__: list[str] = []
 
@@ -43,7 +43,7 @@ def source(
     if as_json:
         print_json({"source": told, "notes": notes})
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_table(("", ""), [(n, v) for n, v in told.items() if v is not None])
     for text in notes:
@@ -64,7 +64,7 @@ def add(
     if as_json:
         print_json(opened.status())
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_status(opened.status())
     report.note(

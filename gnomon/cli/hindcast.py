@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.console import Json, app, pairs_of, print_json, progress_of
+from gnomon.cli.console import Json, app, pairs_of, print_json, progress_of
 
 __all__: list[str] = []
 
@@ -72,7 +72,7 @@ def hindcast(
     if as_json:
         print_json(found.to_json())
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     report.print_hindcast(found)
     if plot is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gnomon.console import print_json
+from gnomon.cli.console import print_json
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -39,7 +39,7 @@ def create_groups(
     if as_json:
         print_json(_to_json(created, failures))
     else:
-        from gnomon import report_groups
+        from gnomon.cli import report_groups
 
         report_groups.print_created(created, dry_run=dry_run)
     _end(failures)
@@ -103,7 +103,7 @@ def update_groups(
         }
         print_json(told | {"unprotected": unprotected, "notes": notes})
     else:
-        from gnomon import report_groups
+        from gnomon.cli import report_groups
 
         report_groups.print_updates(reports)
         report_groups.print_unprotected(folder, unprotected, notes)
@@ -128,7 +128,7 @@ def show_status(folder: str, *, as_json: bool) -> None:
         }
         print_json(told)
     else:
-        from gnomon import report_groups
+        from gnomon.cli import report_groups
 
         report_groups.print_statuses(statuses)
     _end(failures)
@@ -136,7 +136,7 @@ def show_status(folder: str, *, as_json: bool) -> None:
 
 def _told(failed: Mapping[str, Exception]) -> dict[str, tuple[str, int]]:
     """Return by group what to say of a failure, and its exit code."""
-    from gnomon.failures import tell
+    from gnomon.cli.failures import tell
     from gnomon.storage.errors import GnomonError
 
     return {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gnomon.report import note, print_table
+from gnomon.cli.report import note, print_table
 
 __all__ = ["print_description", "print_remarks"]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.console import Json, Place, app, print_json, progress_of
+from gnomon.cli.console import Json, Place, app, print_json, progress_of
 
 __all__: list[str] = []
 
@@ -43,7 +43,7 @@ def check(
     if as_json:
         print_json(found.to_json())
     else:
-        from gnomon import report_maintenance as report
+        from gnomon.cli import report_maintenance as report
 
         report.print_check(found)
     if found.problems:
@@ -60,7 +60,7 @@ def repair(repository: Place, dry_run: DryRun = False, as_json: Json = False) ->
     if as_json:
         print_json(done.to_json())
     else:
-        from gnomon import report_maintenance as report
+        from gnomon.cli import report_maintenance as report
 
         report.print_repaired(done, dry_run=dry_run)
     if done.left:
@@ -76,7 +76,7 @@ def captures(repository: Place, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_captures(found)
 
@@ -101,7 +101,7 @@ def tag(
     if as_json:
         print_json(found)
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_captures(found)
 
@@ -153,7 +153,7 @@ def forget(
         extra = {"would_free": freed} if dry_run else {}
         print_json(done.to_json() | extra | ({"pruned": pruned.to_json()} if pruned else {}))
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_forgotten(done, freed=freed, pruned=pruned)
 
@@ -185,7 +185,7 @@ def prune(
     if as_json:
         print_json(done.to_json())
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_pruned(done)
 
@@ -204,7 +204,7 @@ def diff(
     if as_json:
         print_json([d.to_json() for d in found])
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_differences(found)
 
@@ -218,7 +218,7 @@ def stats(repository: Place, as_json: Json = False) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    from gnomon import report_maintenance as report
+    from gnomon.cli import report_maintenance as report
 
     report.print_stats(found)
 
@@ -242,7 +242,7 @@ def rules(
     if as_json:
         print_json(found)
         return
-    from gnomon import report
+    from gnomon.cli import report
 
     days = found["revisable_days"]
     if days is None:

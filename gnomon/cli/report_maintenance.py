@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gnomon.report import note, print_table
+from gnomon.cli.report import note, print_table
 
 if TYPE_CHECKING:
     from gnomon.storage.care.check import CheckReport

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gnomon import cli_groups
-from gnomon.console import Json, Place, app, pairs_of, print_json
+from gnomon.cli import groups as cli_groups
+from gnomon.cli.console import Json, Place, app, pairs_of, print_json
 
 __all__: list[str] = []
 
@@ -87,7 +87,7 @@ def init(
     if as_json:
         print_json(made.status() | {"skipped": made.skipped, "found": told})
         return
-    from gnomon import report, report_init
+    from gnomon.cli import report, report_init
 
     report.print_status(made.status())
     report_init.print_remarks(told)
@@ -98,7 +98,7 @@ def _show_description(told: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"skipped": told["skipped"], "found": told})
         return
-    from gnomon import report, report_init
+    from gnomon.cli import report, report_init
 
     report_init.print_description(told)
     report.note("dry run: nothing was made")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gnomon import report, report_init
-from gnomon.report import note
+from gnomon.cli import report, report_init
+from gnomon.cli.report import note
 from gnomon.storage.source.groupfolder import shown
 
 if TYPE_CHECKING:

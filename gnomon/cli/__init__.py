@@ -1,0 +1,5 @@
+"""The command line: thin commands over the Python API, by subject."""
+
+from gnomon.cli.commands import app, main
+
+__all__ = ["app", "main"]
