@@ -24,7 +24,7 @@ from tests.storage.building import (
     reopened,
     write_zarr,
 )
-from tests.storage.test_prune import river
+from tests.storage.care.test_prune import river
 
 STEPS = 12
 
