@@ -20,10 +20,10 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import is_many, told_at
 from gnomon.storage.source.opening import read_state
 from gnomon.storage.source.timeaxis import read_axis
-from gnomon.storage.values.meaning import IDENTITY, is_scaled_alike, read_alike, reading
+from gnomon.storage.values.meaning import IDENTITY, converting, is_scaled_alike, read_alike, reading
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
-from gnomon.storage.values.units import conversion, same_units
+from gnomon.storage.values.units import same_units
 
 __all__ = ["Repacking", "is_read_anew", "judge_repacked", "readings_at", "varies_by_custom"]
 
@@ -109,7 +109,7 @@ def judge_repacked(
     before, known = accepted.variables[variable.name], accepted.reading(variable)
     same_units_still = _same_units(before, attributes)
     label = known.factor, known.shift
-    step = IDENTITY if same_units_still else conversion(*map(_units, (attributes, before)))
+    step = IDENTITY if same_units_still else converting(attributes, before)
     is_convertible, line = step is not None, _one_by_one(step or IDENTITY, label)
     now = reading(variable.numpy_dtype, attributes, line)
     is_scaled = is_scaled_alike(known, now)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.values.scaling import PACKING, Packing
-from gnomon.storage.values.units import same_units
+from gnomon.storage.values.units import conversion, same_units
 
 __all__ = [
     "IDENTITY",
     "RANGE",
     "READ_BY",
     "changed_meaning",
+    "converting",
     "is_scaled_alike",
     "read_alike",
     "reading",
@@ -111,6 +112,24 @@ def reading(
     names = (*PACKING, *RANGE, *_FLAGS)
     kept = {n: attributes[n] for n in names if n in attributes}
     return Packing(dtype, kept, *(conversion or IDENTITY))
+
+
+def converting(now: Attributes, before: Attributes) -> tuple[float, float] | None:
+    """Return factor and shift from the units of some attributes to those of others.
+
+    None if there is no such line.  Of differences there is a factor alone: 1 degC more is 1 K more.
+    """
+    line = conversion(*(str(told.get("units", "")) for told in (now, before)))
+    if line is not None and any(map(_is_difference, (now, before))):
+        return line[0], 0.0
+    return line
+
+
+def _is_difference(attributes: Attributes) -> bool:
+    """Tell whether numbers are differences, by CF's ``units_metadata`` or the standard name."""
+    name = str(attributes.get("standard_name", ""))
+    stated = "difference" in str(attributes.get("units_metadata", ""))
+    return stated or name.endswith((" standard_error", "_anomaly"))
 
 
 def read_alike(first: Packing, second: Packing) -> bool:

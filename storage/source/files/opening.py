@@ -24,10 +24,9 @@ from gnomon.storage.source.files.form import Part, differing, form_of_settings, 
 from gnomon.storage.source.files.index import Entry, Memory, load_index, save_index
 from gnomon.storage.source.files.listing import list_files
 from gnomon.storage.source.files.reading import Files, Stale, Unfit, look_at, stamp_of
-from gnomon.storage.values.meaning import reading
+from gnomon.storage.values.meaning import converting, reading
 from gnomon.storage.values.model import Settings, SourceSpec, Variable
 from gnomon.storage.values.times import format_instant
-from gnomon.storage.values.units import conversion
 
 __all__ = [
     "is_as_at_init",
@@ -224,10 +223,9 @@ def read_numbers(
         (state, ...) as they were read there.
     """
     numbers = np.empty(states.shape)
-    to = str(variable.attributes.get("units", ""))
     for k, position in enumerate(positions):
         attributes = told_at(dataset, variable.name, position)
-        line = conversion(str(attributes.get("units", "")), to)
+        line = converting(attributes, variable.attributes)
         numbers[k] = reading(variable.numpy_dtype, attributes, line).to_physical(states[k, ...])
     return numbers
 

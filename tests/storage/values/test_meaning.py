@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.log.readings import is_close
-from gnomon.storage.values.meaning import changed_meaning, read_alike, reading, same_value
+from gnomon.storage.values.meaning import (
+    changed_meaning,
+    converting,
+    read_alike,
+    reading,
+    same_value,
+)
 from gnomon.storage.values.units import conversion, same_units
 
 SAME = [
@@ -184,6 +190,24 @@ def test_units_of_one_quantity_are_converted(
     back = conversion(to, units)
     assert back is not None
     assert line[0] * back[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({}, (1.0, -273.15)),
+        ({"units_metadata": "temperature: on_scale"}, (1.0, -273.15)),
+        ({"units_metadata": "temperature: difference"}, (1.0, 0.0)),
+        ({"standard_name": "air_temperature_anomaly"}, (1.0, 0.0)),
+        ({"standard_name": "air_temperature standard_error"}, (1.0, 0.0)),
+    ],
+)
+def test_a_difference_is_converted_without_a_shift(
+    told: dict[str, Any], line: tuple[float, float]
+) -> None:
+    assert converting({"units": "K", **told}, {"units": "degC"}) == line
+    assert converting({"units": "K"}, {"units": "degC", **told}) == line
+    assert converting({"units": "K", **told}, {"units": "m"}) is None
 
 
 @pytest.mark.parametrize(
