@@ -14,7 +14,7 @@ from gnomon.flows.settings import Settings
 from gnomon.storage import errors
 
 TOP = Path(__file__).parents[2]
-DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
+DOCUMENTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 COMMANDS = dict(typer.main.get_group(cli.app).commands.items())
 
@@ -38,6 +38,19 @@ def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_places_that_are_named_are_there(name: str) -> None:
+    for place in re.findall(r"`([a-z_/]+(?:/|\.py))`", (TOP / name).read_text()):
+        assert any((TOP / above / place).exists() for above in ("", "storage", "tasks")), place
+
+
+def test_every_room_is_in_the_picture() -> None:
+    text = (TOP / "docs" / "architecture.md").read_text()
+    for floor in ("storage", "tasks"):
+        for room in (p.parent.name for p in (TOP / floor).glob("*/__init__.py")):
+            assert f"`{room}/`" in text, room
 
 
 @pytest.mark.parametrize("name", COMMANDS)
