@@ -291,7 +291,7 @@ def problems_of_a_stopped_writer(repository: Repository) -> list[Problem]:
 
 def shorten_spans(monkeypatch: pytest.MonkeyPatch, span: int = 4) -> None:
     """Let a checkpoint hold few records."""
-    for module in ("log", "check", "repair"):
+    for module in ("log.records", "care.check", "care.repair"):
         monkeypatch.setattr(f"gnomon.storage.{module}.SPAN", span)
 
 

@@ -376,7 +376,7 @@ def test_a_chain_of_changes_is_mended_from_below(
     tmp_path: Path, damaged: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is a difference to the one before, which must be right first."""
-    for module in ("encoding", "rewrite"):
+    for module in ("arrays.encoding", "care.rewrite"):
         monkeypatch.setattr(f"gnomon.storage.{module}.MAX_CHAIN", 16)
     smooth = np.sin(np.arange(400) / 30)
     states = [
