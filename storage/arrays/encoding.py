@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 COLUMNS = ["base", "coding", "status", "digest_high", "digest_low", "filter"]
-"""Of the index, one row per step and chunk; `storage.stacks.captures` says what they hold."""
+"""Of the index, one row per step and chunk; see `gnomon.storage.stacks.captures`."""
 BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
 UNCHANGED = -1
 MAX_CHAIN = 10

@@ -22,7 +22,7 @@ __all__ = ["accepted_settings", "is_close", "limited", "readings", "vary"]
 _ROUNDINGS = 4
 """Steps of the last digit by which a value may be off that was packed anew, or converted."""
 _HALF = 0.501
-"""Share of the step of each packing."""
+"""Share of a step by which a packing rounds at most; the rest is of the arithmetic."""
 
 
 def readings(variable: Variable, changes: Sequence[Change]) -> tuple[Packing, ...]:
