@@ -29,7 +29,7 @@ from gnomon.cli.console import (
     printing,
     progress_of,
 )
-from gnomon.cli.failures import Terminated, fail, tell, terminate
+from gnomon.cli.failures import Terminated, fail, tell, tell_if_stopped, terminate
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -72,18 +72,18 @@ def main() -> None:
         code = app(standalone_mode=False)
         with printing():
             sys.stdout.flush()
-    except OutputFailed as error:
-        drop_output()
-        if isinstance(error.__cause__, BrokenPipeError):
-            sys.exit(READER_GONE)
-        fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
-    except GnomonError as error:
-        fail(str(error), error.exit_code)
-    except Terminated:
-        fail("terminated; nothing half-done was kept, run the command again", 128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        fail("interrupted; nothing half-done was kept, run the command again", 130)
+    except (KeyboardInterrupt, Terminated) as stop:
+        fail(*tell(stop))
     except Exception as error:
+        if (stopped := tell_if_stopped(error)) is not None:
+            fail(*stopped)
+        if isinstance(error, OutputFailed):
+            drop_output()
+            if isinstance(error.__cause__, BrokenPipeError):
+                sys.exit(READER_GONE)
+            fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
+        if isinstance(error, GnomonError):
+            fail(str(error), error.exit_code)
         if hasattr(error, "format_message"):  # Typer's usage errors; their module is private
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()  # type: ignore[attr-defined]

@@ -7,13 +7,15 @@ import sys
 from traceback import format_exc
 from typing import NoReturn
 
-__all__ = ["Terminated", "fail", "tell", "terminate"]
+__all__ = ["Terminated", "fail", "tell", "tell_if_stopped", "terminate"]
 
 
-def tell(error: Exception) -> tuple[str, int]:
-    """Return what to say of an error that nobody foresaw, and the exit code."""
+def tell(error: BaseException) -> tuple[str, int]:
+    """Return what to say of a signal, or of an error that nobody foresaw, and the exit code."""
     from gnomon.storage.redaction import one_line, redacted
 
+    if (stopped := tell_if_stopped(error)) is not None:
+        return stopped
     if os.environ.get("GNOMON_DEBUG"):
         print(redacted(format_exc()), end="", file=sys.stderr)
     if (failure := _store_failure(error)) is not None:
@@ -26,13 +28,32 @@ class Terminated(BaseException):
     """The process was asked to end: what was begun is undone on the way out."""
 
 
+def tell_if_stopped(error: BaseException) -> tuple[str, int] | None:
+    """Return what to say, and the exit code, if a signal stopped the work; None for a failure.
+
+    A signal strikes anywhere, also where a lock is just being taken; what fails then on the way
+    out ("release unlocked lock") is a consequence, and is not to be told as the reason.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, Terminated):
+            return f"terminated; {_STOPPED}", 128 + signal.SIGTERM
+        if isinstance(chain, KeyboardInterrupt):
+            return f"interrupted; {_STOPPED}", 128 + signal.SIGINT
+        chain = chain.__context__
+    return None
+
+
+_STOPPED = "nothing half-done was kept, run the command again"
+
+
 def terminate(_number: int, _frame: object) -> NoReturn:
     """Handle a signal by raising, once."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what follows must end
     raise Terminated
 
 
-def _store_failure(error: Exception) -> str | None:
+def _store_failure(error: BaseException) -> str | None:
     """Return why a store did not take or give bytes, in its own words; None for other errors."""
     from obstore.exceptions import BaseError
 

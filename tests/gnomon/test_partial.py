@@ -169,3 +169,33 @@ def test_a_lock_that_is_held_elsewhere_is_respected(tmp_path: Path) -> None:
     assert sweep(tmp_path) == [path]
     assert time.monotonic() - begun < 5
     assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize(("stop", "code"), [("Terminated", 143), ("KeyboardInterrupt", 130)])
+def test_what_fails_because_of_a_signal_is_not_told_as_the_reason(
+    grown: Case, stop: str, code: int
+) -> None:
+    """A signal may strike while a lock is taken: giving it back fails, and hides the signal."""
+    program = f"""
+import sys
+import gnomon.tasks.restoring.restore as restore
+from gnomon.cli import main
+from gnomon.cli.failures import Terminated
+def struck(*_args, **_options):
+    try:
+        raise {stop}
+    finally:
+        raise RuntimeError("release unlocked lock")
+restore._write_block = struck
+sys.argv = ["gnomon", "restore", *sys.argv[1:]]
+main()
+"""
+    target = grown.folder / "x.zarr"
+    command = [str(grown.place), "--at", "2001-01-20", "--to", str(target)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "nothing half-done was kept" in done.stderr.splitlines()[-1]
+    assert "unlocked" not in done.stderr
+    assert hidden(grown.folder) == []
