@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.tasks.forecasting import blend, uncertainty
-from gnomon.tasks.forecasting.candidates import CANDIDATES
+from gnomon.tasks.forecasting.candidates import names_of
 from gnomon.tasks.forecasting.hindcasts import Hindcasts
 from gnomon.tasks.forecasting.specification import Array, Specification
 
@@ -37,7 +37,7 @@ class Calibration:
 
 def uncalibrated(spec: Specification) -> Calibration:
     """Persistence, before anything was verified."""
-    weights = np.zeros((spec.leads, len(CANDIDATES)))
+    weights = np.zeros((spec.leads, len(names_of(spec))))
     weights[:, 0] = 1.0
     number, verified = np.zeros(spec.leads), np.zeros((0, spec.leads))
     factors = uncertainty.factors(np.zeros((0, spec.leads, uncertainty.POINTS)), verified, number)

@@ -1,41 +1,270 @@
-"""The candidates: what each simple model predicts, from one reference time.
+"""The candidates: what each model predicts, from one reference time.
 
 The same code makes a forecast of every cell and the hindcasts of the sampled ones, so what is
-scored is what is issued.
+scored is what is issued.  The built-in models are candidates like any other; a model that fails is
+replaced by the cell's ARIMA process, which is always there.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import climatology, kernels, tracking
+from gnomon.storage.errors import GnomonError, NotFound
+from gnomon.storage.redaction import one_line
+from gnomon.tasks.forecasting import climatology, kernels, modes, registry, tracking
+from gnomon.tasks.forecasting.candidate import (
+    CANDIDATES,
+    Candidate,
+    CellCandidate,
+    CellPast,
+    CellRecord,
+    ModeCandidate,
+    ModeRecord,
+)
 from gnomon.tasks.forecasting.specification import Array, Specification, clip
 from gnomon.tasks.forecasting.state import State
 
-CANDIDATES = (
-    "persistence",
-    "climatology",
-    "damped_anomaly",
-    "local_level",
-    "arima",
-    "modes_independent",
-    "modes_linear",
+logger = logging.getLogger(__name__)
+
+type Fitted = Array | None
+"""What a candidate left behind at its fit; None: the fit failed."""
+
+
+class _BuiltIn:
+    """A model of the cells that needs nothing beyond what every state keeps."""
+
+    per: Literal["cell"] = "cell"
+    name = ""
+    lags = 0
+
+    def fit(self, record: CellRecord, before: Array | None) -> Array:
+        """Return nothing."""
+        return np.empty(0)
+
+
+class Persistence(_BuiltIn):
+    """The last known value."""
+
+    name = "persistence"
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Return the predicted values (H, N)."""
+        return np.broadcast_to(past.last, past.season.shape)
+
+
+class Climatology(_BuiltIn):
+    """What is usual at that time of the day and the year."""
+
+    name = "climatology"
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Return the predicted values (H, N)."""
+        return past.season
+
+
+class DampedAnomaly(_BuiltIn):
+    """The climatology, with an anomaly that fades."""
+
+    name = "damped_anomaly"
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Return the predicted values (H, N)."""
+        fading = past.anomalies[0] * _powers(past.damping, len(past.season))
+        return np.asarray(past.season + fading)
+
+
+class LocalLevel(_BuiltIn):
+    """The climatology, about the mean of the last captures, with the drift of the process."""
+
+    name = "local_level"
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Return the predicted values (H, N)."""
+        leads = np.arange(1.0, len(past.season) + 1.0)[:, None]
+        return np.asarray(past.season + past.level + leads * past.drift)
+
+
+class Arima(_BuiltIn):
+    """The cell's own ARIMA process about its climatology."""
+
+    name = "arima"
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Return the predicted values (H, N)."""
+        result = np.empty(past.season.shape)
+        kernels.follow(
+            past.season,
+            past.anomalies,
+            past.autoregressive,
+            past.moving,
+            past.drift,
+            past.shocks,
+            past.spec.order[1],
+            result,
+        )
+        return result
+
+
+BUILT_IN: tuple[Candidate, ...] = (
+    Persistence(),
+    Climatology(),
+    DampedAnomaly(),
+    LocalLevel(),
+    Arima(),
+    modes.Independent(),
+    modes.LinearInverse(),
 )
-"""Names of the candidates, in the order of every array's candidate axis."""
+"""In the order of `CANDIDATES`."""
+_ARIMA = CANDIDATES.index("arima")
+
+
+def names_of(spec: Specification) -> tuple[str, ...]:
+    """Names along the candidate axis: the built-in ones, then those of the user's choice."""
+    return (*CANDIDATES, *spec.candidates)
+
+
+def chosen(spec: Specification) -> tuple[Candidate, ...]:
+    """Candidates of the user's choice; one that is not there fails when it is asked."""
+    return tuple(map(_find, spec.candidates))
+
+
+def _find(name: str) -> Candidate:
+    try:
+        return registry.find(name)
+    except GnomonError as error:
+        return _Absent(name, str(error))
 
 
 @dataclass(frozen=True, slots=True)
-class ModeForecast:
-    """What the modes of the variable are at the reference time, and will be."""
+class _Absent:
+    """Stands for a candidate that cannot be found here."""
+
+    name: str
+    reason: str
+    per: Literal["cell"] = "cell"
+    lags: int = 0
+
+    def fit(self, record: CellRecord, before: Array | None) -> Array:
+        """Raise what finding it did."""
+        raise NotFound(self.reason)
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        """Raise what finding it did."""
+        raise NotFound(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What is known of the variable as a whole at a reference time, for every candidate."""
 
     now: Array
-    """(M,) amplitudes at the reference time."""
-    independent: Array
-    """(H, M) amplitudes predicted by each mode's own past."""
-    linear: Array
-    """(H, M) amplitudes predicted by all of them."""
+    """(M,) amplitudes of the modes at the reference time; none without modes."""
+    ahead: tuple[Array | None, ...]
+    """By candidate: (H, M) amplitudes that one of the modes predicts; None of others, or if it
+    failed."""
+    fitted: tuple[Fitted, ...]
+    """By candidate of the user's choice: what it left behind."""
+
+
+def fit_candidates(
+    spec: Specification,
+    amplitudes: ModeRecord,
+    cells: Callable[[], CellRecord],
+    before: tuple[Fitted, ...],
+) -> tuple[Fitted, ...]:
+    """Fit the candidates of the user's choice to a window; one that fails leaves nothing behind.
+
+    Parameters
+    ----------
+    spec : Specification
+    amplitudes : ModeRecord
+        Of the window.
+    cells : callable
+        Returns the sampled cells of the window; called if a candidate is fitted to them.
+    before : tuple
+        What was fitted to a shorter part of the window; empty at the first fit.
+    """
+    fitted: list[Fitted] = []
+    known: CellRecord | None = None
+    guesses = before or (None,) * len(spec.candidates)
+    for candidate, guess in zip(chosen(spec), guesses, strict=True):
+        if candidate.per == "cell" and known is None:
+            known = cells()
+        fitted.append(_fit(candidate, amplitudes, known, guess))
+    return tuple(fitted)
+
+
+def _fit(
+    candidate: Candidate, amplitudes: ModeRecord, cells: CellRecord | None, before: Fitted
+) -> Fitted:
+    try:
+        if candidate.per == "mode":
+            if not amplitudes.amplitudes.shape[1]:
+                return np.empty(0)
+            parameters = np.asarray(candidate.fit(amplitudes, before), np.float64)
+        else:
+            assert cells is not None
+            parameters = np.asarray(candidate.fit(cells, before), np.float64)
+        if parameters.ndim != 1 or not np.isfinite(parameters).all():
+            raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
+    except Exception as error:  # one bad model must not stop the others
+        _pass_over(candidate.name, one_line(error))
+        return None
+    return parameters
+
+
+def prospect_of(
+    record: ModeRecord, leads: int, ahead: tuple[Array | None, ...], fitted: tuple[Fitted, ...]
+) -> Prospect:
+    """Prospect of so many leads.
+
+    Parameters
+    ----------
+    record : ModeRecord
+    leads : int
+    ahead, fitted : tuple
+        Of the candidates of the user's choice.
+    """
+    count = record.amplitudes.shape[1]
+    own = tuple(
+        candidate.predict(np.empty(0), record, leads) if candidate.per == "mode" and count else None
+        for candidate in BUILT_IN
+    )
+    now = np.empty(0)
+    if count and len(record.amplitudes):
+        now = record.amplitudes[-1] * (record.weights[-1] > 0.0)  # in a gap nothing is known
+    return Prospect(now, (*own, *ahead), fitted)
+
+
+def look_ahead(
+    spec: Specification, fitted: tuple[Fitted, ...], record: ModeRecord
+) -> tuple[Array | None, ...]:
+    """Amplitudes (H, M) by each of the user's candidates; None where it predicts none."""
+    return tuple(
+        _ahead(candidate, parameters, record) if candidate.per == "mode" else None
+        for candidate, parameters in zip(chosen(spec), fitted, strict=True)
+    )
+
+
+def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> Array | None:
+    shape = leads, count = record.spec.leads, record.amplitudes.shape[1]
+    if parameters is None or not count:
+        return None
+    try:
+        amplitudes = np.asarray(candidate.predict(parameters, record, leads), np.float64)
+        if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
+            raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
+    except Exception as error:  # as above
+        _pass_over(candidate.name, one_line(error))
+        return None
+    return amplitudes
 
 
 def predict(
@@ -43,7 +272,8 @@ def predict(
     state: State,
     times_s: Array,
     damping: Array,
-    modes: ModeForecast | None,
+    prospect: Prospect,
+    groups: NDArray[np.int64] | None = None,
 ) -> Array:
     """Predictions (H, C, N) of every candidate, in the variable's units and within its bounds.
 
@@ -55,43 +285,114 @@ def predict(
         Valid times of the slots after `state.slot`.
     damping : float64, (N,)
         Of the anomalies per slot, from `tracking.damping`.
-    modes : ModeForecast, optional
-        None: the candidates that need modes repeat the ARIMA.
+    prospect : Prospect
+        Without modes, or where a candidate failed, the ARIMA is repeated.
+    groups : int64, (N,), optional
+        Chunk that each cell is of; None: as in the state.
 
     Returns
     -------
     float64, (H, C, N)
         NaN where a cell was never seen.
     """
-    leads = len(times_s)
+    past = _past_of(spec, state, times_s, damping, groups)
+    candidates = (*BUILT_IN, *chosen(spec))
+    result = np.empty((len(times_s), len(candidates), state.cells))
+    follow = _Following(spec, state, past, prospect)
+    for place, candidate in enumerate(candidates):
+        if candidate.per == "mode":
+            ahead = prospect.ahead[place]
+            made = None if ahead is None else follow.at(ahead)
+        elif place < len(BUILT_IN):
+            made = candidate.predict(np.empty(0), past)
+        else:
+            made = _cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
+        result[:, place] = result[:, _ARIMA] if made is None else made
+        if place >= len(BUILT_IN) and made is not None:
+            unknown = ~np.isfinite(made)
+            result[:, place][unknown] = result[:, _ARIMA][unknown]
+    return clip(spec, result)
+
+
+def _past_of(
+    spec: Specification,
+    state: State,
+    times_s: Array,
+    damping: Array,
+    groups: NDArray[np.int64] | None,
+) -> CellPast:
+    """What candidates know of the cells of a state."""
     season = climatology.features(spec, times_s) @ state.coefficients
     anomalies = tracking.bridged(spec, state, damping)
     last = anomalies[0] + climatology.features(spec, state.recent_times[:1])[0] @ state.coefficients
-    last = np.where(np.isfinite(state.recent[0]), state.recent[0], last)
-    driven, rest = np.zeros((2, 0, state.cells)), np.zeros(state.cells)
-    if modes is not None and len(modes.now):
-        loadings = state.loadings[: len(modes.now)]
-        # The mean has moved since the modes were found; they know nothing of that.
-        moved = np.nan_to_num(state.coefficients[0] - state.anchor)
-        driven = np.stack([modes.independent[:leads] @ loadings, modes.linear[:leads] @ loadings])
-        driven -= moved
-        rest = anomalies[0] + moved - modes.now @ loadings
-        rest *= state.rest ** tracking.unseen(state)
-    result = np.empty((leads, len(CANDIDATES), state.cells))
-    kernels.predict(
-        season,
-        anomalies,
-        last,
-        damping,
-        state.level - state.coefficients[0],
-        state.autoregressive,
-        state.moving,
-        state.drift,
-        state.shocks,
-        spec.order[1],
-        driven,
-        rest,
-        state.rest,
-        result,
+    return CellPast(
+        spec=spec,
+        times_s=times_s,
+        season=season,
+        recent_times_s=state.recent_times,
+        anomalies=anomalies,
+        last=np.where(np.isfinite(state.recent[0]), state.recent[0], last),
+        level=state.level - state.coefficients[0],
+        scale=tracking.innovation_scale(state) if spec.candidates else np.empty(0),
+        damping=damping,
+        groups=state.spread(np.arange(state.chunks)) if groups is None else groups,
+        autoregressive=state.autoregressive,
+        moving=state.moving,
+        drift=state.drift,
+        shocks=state.shocks,
     )
-    return clip(spec, result)
+
+
+class _Following:
+    """Cells that follow the modes of their variable, and go their own way for the rest."""
+
+    def __init__(
+        self, spec: Specification, state: State, past: CellPast, prospect: Prospect
+    ) -> None:
+        self._season = past.season
+        self._has_modes = bool(len(prospect.now))
+        if not self._has_modes:
+            return
+        self._loadings = state.loadings[: len(prospect.now)]
+        # The mean has moved since the modes were found; they know nothing of that.
+        self._moved = np.nan_to_num(state.coefficients[0] - state.anchor)
+        rest = past.anomalies[0] + self._moved - prospect.now @ self._loadings
+        rest *= state.rest ** tracking.unseen(state)
+        self._left = rest * _powers(state.rest, len(past.season))
+
+    def at(self, ahead: Array) -> Array | None:
+        """Values (H, N) of the cells where the modes have amplitudes (H, M); None without modes."""
+        if not self._has_modes:
+            return None
+        driven = ahead[: len(self._season)] @ self._loadings
+        driven -= self._moved
+        return np.asarray(self._season + driven + self._left)
+
+
+def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Array | None:
+    if parameters is None:
+        return None
+    try:
+        values = np.asarray(candidate.predict(parameters, past), np.float64)
+        if values.shape != past.season.shape:
+            raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
+    except Exception as error:  # as above
+        _pass_over(candidate.name, one_line(error))
+        return None
+    return values
+
+
+def _powers(base: Array, leads: int) -> Array:
+    """First to last power (H, N) of the base (N,)."""
+    return np.multiply.accumulate(np.broadcast_to(base, (leads, len(base))), axis=0)
+
+
+def _looks(values: Array) -> str:
+    finite = "" if np.isfinite(values).all() else ", some not finite"
+    return f"numbers of shape {values.shape}{finite}"
+
+
+@lru_cache(maxsize=64)
+def _pass_over(name: str, reason: str) -> None:
+    """Say once that a candidate failed."""
+    logger.warning("the candidate %s failed, the ARIMA takes its place: %s", name, reason)

@@ -23,7 +23,7 @@ from gnomon.tasks.forecasting import (
     uncertainty,
 )
 from gnomon.tasks.forecasting.calibration import Calibration
-from gnomon.tasks.forecasting.candidates import ModeForecast, predict
+from gnomon.tasks.forecasting.candidates import Prospect, predict
 from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
 from gnomon.tasks.forecasting.state import State
@@ -104,8 +104,8 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
     if np.shape(times_s) != (spec.leads,):
         raise InvalidInput(f"found {np.shape(times_s)} valid times, expected ({spec.leads},)")
     mean, error = np.empty((2, spec.leads, state.cells))
-    modes = outlook.forecast(spec, spec.leads)
-    for cells, *issued in _issue(spec, state, outlook.calibration, times_s, modes):
+    prospect = outlook.forecast(spec, spec.leads)
+    for cells, *issued in _issue(spec, state, outlook.calibration, times_s, prospect):
         mean[:, cells], error[:, cells] = issued
     absent = state.present < LEAST_PRESENCE
     new = ~absent & (state.count < LEAST_INNOVATIONS)
@@ -134,8 +134,8 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
 
 def candidates(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Array:
     """Predictions (H, C, N) of every candidate that `forecast` blends; NaN where never seen."""
-    modes = outlook.forecast(spec, len(times_s))
-    return predict(spec, state, times_s, tracking.damping(state), modes)
+    prospect = outlook.forecast(spec, len(times_s))
+    return predict(spec, state, times_s, tracking.damping(state), prospect)
 
 
 def departures(
@@ -260,7 +260,7 @@ def _issue(
     state: State,
     found: Calibration,
     times_s: Array,
-    modes: ModeForecast | None,
+    prospect: Prospect,
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Blended mean and standard error (H, n) of one tile of cells after another."""
     leads = len(times_s)
@@ -272,7 +272,7 @@ def _issue(
     unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
     for first in range(0, state.cells, TILE):
         cells = slice(first, min(first + TILE, state.cells))
-        made = predict(spec, state.crop(cells), times_s, damping[cells], modes)
+        made = predict(spec, state.crop(cells), times_s, damping[cells], prospect, chunk[cells])
         growth = uncertainty.growth(
             damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
         )
@@ -312,9 +312,9 @@ def _ahead(
     steps = min(slot - state.slot, spec.leads)
     start = float(state.recent_times[0])
     times = start + (time_s - start) * np.arange(1, steps + 1) / steps
-    modes = outlook.forecast(spec, steps)
+    prospect = outlook.forecast(spec, steps)
     mean, error = np.empty((2, state.cells))
-    for cells, *issued in _issue(spec, state, outlook.calibration, times, modes):
+    for cells, *issued in _issue(spec, state, outlook.calibration, times, prospect):
         mean[cells], error[cells] = issued[0][-1], issued[1][-1]
     return mean, error
 

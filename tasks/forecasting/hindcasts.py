@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting import arima, climatology, tracking
 from gnomon.tasks.forecasting import modes as eof
-from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast, predict
+from gnomon.tasks.forecasting.candidate import CellRecord
+from gnomon.tasks.forecasting.candidates import (
+    Fitted,
+    Prospect,
+    fit_candidates,
+    look_ahead,
+    names_of,
+    predict,
+    prospect_of,
+)
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
 
@@ -117,21 +126,54 @@ def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Arr
     return loadings, offsets, left
 
 
-def forecast_modes(
-    spec: Specification, state: State, window: Window, sampled: NDArray[np.intp]
-) -> tuple[Array, ModeForecast]:
-    """Amplitudes (T, M) of the modes of a sample's window, and their forecast."""
+def look_out(
+    spec: Specification,
+    state: State,
+    window: Window,
+    sampled: NDArray[np.intp],
+    before: tuple[Fitted, ...] = (),
+) -> tuple[Array, Prospect]:
+    """Amplitudes (T, M) of the modes of a sample's window, and what every candidate says then.
+
+    Parameters
+    ----------
+    before : tuple
+        What the candidates left behind at an earlier origin.
+    """
     season = climatology.features(spec, window.times_s) @ state.coefficients[:, sampled]
     weight = weights(spec, len(window.values))
-    found = eof.fit(window.values[:, sampled] - season, weight)
-    amplitudes = found.amplitudes
-    now = np.nan_to_num(amplitudes[-1])
-    made = ModeForecast(
-        now,
-        eof.independent(spec, amplitudes, weight, spec.leads),
-        eof.linear_inverse(spec, amplitudes, weight, spec.leads),
+    anomalies = window.values[:, sampled] - season
+    amplitudes = eof.fit(anomalies, weight).amplitudes
+    record = eof.record_of(spec, amplitudes, weight)
+    fitted = fit_candidates(
+        spec,
+        record,
+        lambda: cell_record(spec, state, window.times_s, anomalies, sampled),
+        before,
     )
-    return amplitudes, made
+    ahead = look_ahead(spec, fitted, record)
+    return amplitudes, prospect_of(record, spec.leads, ahead, fitted)
+
+
+def cell_record(
+    spec: Specification,
+    state: State,
+    times_s: Array,
+    anomalies: Array,
+    sampled: NDArray[np.intp],
+) -> CellRecord:
+    """What candidates of the cells are fitted to: a sample of a window's cells."""
+    chunk = state.spread(np.arange(state.chunks))[sampled]
+    _, sizes = np.unique(chunk, return_counts=True)
+    return CellRecord(
+        spec,
+        times_s,
+        anomalies,
+        weights(spec, len(anomalies)),
+        tracking.innovation_scale(state)[sampled],
+        tracking.damping(state)[sampled],
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +220,21 @@ def rolling(
     cells = window.values.shape[1]
     sample = np.arange(cells) if sampled is None else sampled
     state = empty(spec, window.starts)
-    shape = (len(origins), spec.leads - passed, len(CANDIDATES), cells)
+    shape = (len(origins), spec.leads - passed, len(names_of(spec)), cells)
     predictions, errors = np.full(shape, np.nan), np.full(shape, np.nan)
     spread = np.full((len(origins), spec.leads - passed, cells), np.nan)
     past = _Past(spec, state, window)
+    fitted: tuple[Fitted, ...] = ()
     for place, slot in enumerate(map(int, origins)):
         past.advance(slot)
         rows = slice(max(0, slot + 1 - LONGEST), slot + 1)
         known = Window(window.times_s[rows], past.values[rows], window.starts)
-        amplitudes, made = forecast_modes(spec, state, known, sample)
+        amplitudes, prospect = look_out(spec, state, known, sample, fitted)
+        fitted = prospect.fitted
         fit_models(spec, state, known, amplitudes)
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
         damping = tracking.damping(state)
-        found = predict(spec, state, ahead, damping, made)
+        found = predict(spec, state, ahead, damping, prospect)
         kept = len(ahead) - passed
         if kept > 0:
             spread[place, :kept] = tracking.spread(spec, state, ahead, damping)[passed:]

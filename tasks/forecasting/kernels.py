@@ -112,27 +112,17 @@ def lagged(
 
 
 @compiled
-def predict(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
+def follow(
     season: Floats,
     anomalies: Floats,
-    last: Floats,
-    damping: Floats,
-    level: Floats,
     autoregressive: Floats,
     moving: Floats,
     drift: Floats,
     shocks: Floats,
     differences: int,
-    driven: Floats,
-    rest: Floats,
-    damped: Floats,
     result: Floats,
 ) -> None:
-    """Predictions (H, C, n) of every candidate; see `candidates.predict`.
-
-    ``season`` (H, n); ``level`` (n,) relative to the climatology; ``driven`` (2, H, n) what the
-    modes predict, of no leads without modes; ``rest`` (n,) what they leave, damped by ``damped``.
-    """
+    """Write what each cell's ARIMA process predicts (H, n), on top of its season (H, n)."""
     leads, cells = season.shape
     p = len(autoregressive)
     q = len(moving)
@@ -146,16 +136,8 @@ def predict(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             past[p - 1 - lag, cell] = value
     for cell in range(cells):
         height[cell] = anomalies[0, cell]
-    power = np.ones(cells)
-    fall = np.ones(cells)
     for lead in range(leads):
         for cell in range(cells):
-            base = season[lead, cell]
-            power[cell] *= damping[cell]
-            result[lead, 0, cell] = last[cell]
-            result[lead, 1, cell] = base
-            result[lead, 2, cell] = base + anomalies[0, cell] * power[cell]
-            result[lead, 3, cell] = base + level[cell] + (lead + 1) * drift[cell]
             value = 0.0
             for lag in range(p):
                 value += autoregressive[lag, cell] * past[p + lead - 1 - lag, cell]
@@ -165,15 +147,7 @@ def predict(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             if differences:
                 height[cell] += value + drift[cell]
                 value = height[cell]
-            result[lead, 4, cell] = base + value
-            if driven.shape[1]:
-                fall[cell] *= damped[cell]
-                left = rest[cell] * fall[cell]
-                result[lead, 5, cell] = base + driven[0, lead, cell] + left
-                result[lead, 6, cell] = base + driven[1, lead, cell] + left
-            else:
-                result[lead, 5, cell] = base + value
-                result[lead, 6, cell] = base + value
+            result[lead, cell] = season[lead, cell] + value
 
 
 @compiled

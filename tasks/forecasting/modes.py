@@ -7,10 +7,12 @@ loadings; what the modes do not explain, a cell predicts by itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import linalg, signal
 
+from gnomon.tasks.forecasting.candidate import ModeRecord
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 LARGEST = 10
@@ -26,8 +28,6 @@ RIDGE = (0.1, 10.0)
 over the number of captures."""
 LEVEL_RATE = 0.2
 """Weight of one capture in the modes' local levels."""
-LONGEST_SEASON = 48
-"""Slots of the longest period whose last cycle is a predictor: a longer one is too seldom seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,71 +133,96 @@ def project(patterns: Array, anomalies: Array) -> Array:
     return result
 
 
-def season_slots(spec: Specification, captures: int) -> int:
-    """Slots of the shortest period whose last cycle is a predictor; 0 for none."""
-    found = [round(period / spec.interval_s) for period in spec.periods_s]
-    usable = [s for s in found if 2 <= s <= LONGEST_SEASON and captures > 2 * s + spec.leads + 12]
-    return min(usable, default=0)
-
-
-def linear_inverse(spec: Specification, amplitudes: Array, weights: Array, leads: int) -> Array:
-    """Forecasts (H, M) by one regression per lead of all modes on all modes.
+class LinearInverse:
+    """One regression per lead of all modes on all modes.
 
     Notes
     -----
     A linear inverse model (Penland and Sardeshmukh 1995) that is fitted at each lead by itself, so
     that nothing has to be Markovian.  Predictors are the amplitudes now, their local level, and
-    those one season before the valid time.
+    those one season before the valid time.  It is quick enough to be fitted when it predicts.
     """
-    filled, weight = _filled(amplitudes), weights * np.isfinite(amplitudes[:, :1]).all(axis=1)
-    season = season_slots(spec, len(filled))
-    level = levels(filled)
-    result = np.zeros((leads, filled.shape[1]))
-    if not filled.shape[1]:
+
+    per: Literal["mode"] = "mode"
+    name = "modes_linear"
+
+    def fit(self, record: ModeRecord, before: Array | None) -> Array:
+        """Return nothing."""
+        return np.empty(0)
+
+    def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
+        """Return the predicted amplitudes (H, M)."""
+        amplitudes, weight, season = record.amplitudes, record.weights, record.season
+        level = levels(amplitudes)
+        result = np.zeros((leads, amplitudes.shape[1]))
+        if not amplitudes.shape[1]:
+            return result
+        size = float(_mean_square(record).mean())
+        strength = RIDGE[0] + RIDGE[1] / len(amplitudes)
+        for lead in range(1, leads + 1):
+            parts = [amplitudes[season:], level[season:]]
+            if season:
+                start = season + lead - season * -(-lead // season)
+                parts.append(amplitudes[start : start + len(amplitudes) - season])
+            predictors = np.concatenate(parts, axis=1)
+            past, target = predictors[:-lead], amplitudes[season + lead :]
+            w = weight[season + lead :]
+            if len(past) < record.spec.leads:
+                break
+            scaled = past * w[:, None]
+            gram = scaled.T @ past + strength * float(w.sum()) * size * np.eye(past.shape[1])
+            result[lead - 1] = predictors[-1] @ np.linalg.solve(gram, scaled.T @ target)
         return result
-    size = float(np.average((filled**2).mean(axis=1), weights=weights))
-    strength = RIDGE[0] + RIDGE[1] / len(filled)
-    for lead in range(1, leads + 1):
-        parts = [filled[season:], level[season:]]
-        if season:
-            start = season + lead - season * -(-lead // season)
-            parts.append(filled[start : start + len(filled) - season])
-        predictors = np.concatenate(parts, axis=1)
-        past, target, w = predictors[:-lead], filled[season + lead :], weight[season + lead :]
-        if len(past) < spec.leads:
-            break
-        scaled = past * w[:, None]
-        gram = scaled.T @ past + strength * float(w.sum()) * size * np.eye(past.shape[1])
-        result[lead - 1] = predictors[-1] @ np.linalg.solve(gram, scaled.T @ target)
-    return result
 
 
-def independent(spec: Specification, amplitudes: Array, weights: Array, leads: int) -> Array:
-    """Forecasts (H, M) by one regression per lead and mode on the mode's own past."""
-    filled, weight = _filled(amplitudes), weights * np.isfinite(amplitudes[:, :1]).all(axis=1)
-    season = season_slots(spec, len(filled))
-    level = levels(filled, 0.1)
-    size = np.sqrt(np.maximum(np.average(filled**2, axis=0, weights=weights), 1e-300))
-    start = max(season, 1)
-    result = np.zeros((leads, filled.shape[1]))
-    for lead in range(1, leads + 1):
-        parts = [filled[start:], filled[start - 1 : -1], level[start:]]
-        if season:
-            first = start + lead - season * -(-lead // season)
-            parts.append(filled[first : first + len(filled) - start])
-        parts.append(np.broadcast_to(size, parts[0].shape))
-        predictors = np.stack(parts).transpose(2, 0, 1)
-        past, target, w = predictors[..., :-lead], filled[start + lead :], weight[start + lead :]
-        if past.shape[2] < spec.leads:
-            break
-        scaled = past * w
-        gram = scaled @ past.transpose(0, 2, 1)
-        penalty = (0.05 + 1.0 / len(filled)) * float(w.sum()) * size**2
-        gram = gram + penalty[:, None, None] * np.eye(past.shape[1])
-        moment = (scaled @ target.T[..., None])[..., 0]
-        weights_of = np.linalg.solve(gram, moment[..., None])[..., 0]
-        result[lead - 1] = (predictors[..., -1] * weights_of).sum(axis=-1)
-    return result
+class Independent:
+    """One regression per lead and mode on the mode's own past."""
+
+    per: Literal["mode"] = "mode"
+    name = "modes_independent"
+
+    def fit(self, record: ModeRecord, before: Array | None) -> Array:
+        """Return nothing: it is quick enough to be fitted when it predicts."""
+        return np.empty(0)
+
+    def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
+        """Return the predicted amplitudes (H, M)."""
+        amplitudes, weight, season = record.amplitudes, record.weights, record.season
+        level = levels(amplitudes, 0.1)
+        size = np.sqrt(np.maximum(_mean_square(record), 1e-300))
+        start = max(season, 1)
+        result = np.zeros((leads, amplitudes.shape[1]))
+        for lead in range(1, leads + 1):
+            parts = [amplitudes[start:], amplitudes[start - 1 : -1], level[start:]]
+            if season:
+                first = start + lead - season * -(-lead // season)
+                parts.append(amplitudes[first : first + len(amplitudes) - start])
+            parts.append(np.broadcast_to(size, parts[0].shape))
+            predictors = np.stack(parts).transpose(2, 0, 1)
+            past, target = predictors[..., :-lead], amplitudes[start + lead :]
+            w = weight[start + lead :]
+            if past.shape[2] < record.spec.leads:
+                break
+            scaled = past * w
+            gram = scaled @ past.transpose(0, 2, 1)
+            penalty = (0.05 + 1.0 / len(amplitudes)) * float(w.sum()) * size**2
+            gram = gram + penalty[:, None, None] * np.eye(past.shape[1])
+            moment = (scaled @ target.T[..., None])[..., 0]
+            coefficients = np.linalg.solve(gram, moment[..., None])[..., 0]
+            result[lead - 1] = (predictors[..., -1] * coefficients).sum(axis=-1)
+        return result
+
+
+def record_of(spec: Specification, amplitudes: Array, weights: Array) -> ModeRecord:
+    """What candidates know of amplitudes (T, M), NaN in gaps, of slots with weights (T,)."""
+    known = np.isfinite(amplitudes[:, :1]).all(axis=1)
+    return ModeRecord(spec, _filled(amplitudes), weights * known)
+
+
+def _mean_square(record: ModeRecord) -> Array:
+    """Weighted mean squares (M,) of the amplitudes; 0 where none is known."""
+    total = max(float(record.weights.sum()), 1e-300)
+    return np.asarray(record.weights @ record.amplitudes**2 / total)
 
 
 def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting import climatology, hindcasts, labels, modes, sweep
 from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
-from gnomon.tasks.forecasting.candidates import CANDIDATES, ModeForecast
+from gnomon.tasks.forecasting.candidate import ModeRecord
+from gnomon.tasks.forecasting.candidates import (
+    Fitted,
+    Prospect,
+    fit_candidates,
+    look_ahead,
+    names_of,
+    prospect_of,
+)
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
 from gnomon.tasks.forecasting.learning import learn
 from gnomon.tasks.forecasting.specification import Array, Specification
@@ -38,18 +46,23 @@ class Outlook:
     """(T, M) on consecutive slots, T <= `LONGEST`; NaN where nothing was captured."""
     slot: int
     """Cadence index of the last amplitudes."""
+    fitted: tuple[Fitted, ...] = ()
+    """By candidate of the user's choice: what it left behind at the refit."""
+    ahead: tuple[Array | None, ...] = ()
+    """By the same: (H, M) amplitudes that one of the modes predicts. They are predicted once, as
+    such a candidate may be slow."""
 
-    def forecast(self, spec: Specification, leads: int) -> ModeForecast | None:
-        """Amplitudes predicted for the slots after the last; None without modes."""
-        if not len(self.patterns) or not len(self.amplitudes):
-            return None
+    def forecast(self, spec: Specification, leads: int) -> Prospect:
+        """What is known of the slots after the last, for every candidate."""
+        return prospect_of(self._record(spec), leads, self.ahead, self.fitted)
+
+    def look_ahead(self, spec: Specification) -> Outlook:
+        """The same with what the candidates of the user's choice predict from here."""
+        return replace(self, ahead=look_ahead(spec, self.fitted, self._record(spec)))
+
+    def _record(self, spec: Specification) -> ModeRecord:
         weight = hindcasts.weights(spec, len(self.amplitudes))
-        now = np.nan_to_num(self.amplitudes[-1])
-        return ModeForecast(
-            now,
-            modes.independent(spec, self.amplitudes, weight, leads),
-            modes.linear_inverse(spec, self.amplitudes, weight, leads),
-        )
+        return modes.record_of(spec, self.amplitudes, weight)
 
     def roll(self, spec: Specification, slot: int, time_s: float, values: Array) -> Outlook:
         """Outlook after one more capture of the sample, (S,); NaN where missing or suspect."""
@@ -62,23 +75,27 @@ class Outlook:
             found = np.full_like(found, np.nan)
         gap = np.full((min(slot - self.slot, LONGEST) - 1, len(self.patterns)), np.nan)
         grown = np.concatenate([self.amplitudes, gap, found])[-LONGEST:]
-        return replace(self, amplitudes=grown, slot=slot)
+        return replace(self, amplitudes=grown, slot=slot).look_ahead(spec)
 
-    def at(self, slot: int) -> Outlook:
+    def at(self, spec: Specification, slot: int) -> Outlook:
         """Outlook as it was at an earlier slot since the last refit."""
         passed = self.slot - slot
-        return replace(self, amplitudes=self.amplitudes[: len(self.amplitudes) - passed], slot=slot)
+        earlier = self.amplitudes[: len(self.amplitudes) - passed]
+        return replace(self, amplitudes=earlier, slot=slot).look_ahead(spec)
 
     def without_modes(self) -> Outlook:
         """Outlook for captures of which the sample is not known."""
         nothing = np.zeros((0, self.patterns.shape[1])), np.zeros((len(self.amplitudes), 0))
-        return replace(self, patterns=nothing[0], amplitudes=nothing[1])
+        ahead = (None,) * len(self.ahead)
+        return replace(self, patterns=nothing[0], amplitudes=nothing[1], ahead=ahead)
 
     def pack(self) -> Array:
         """Everything in one float64 vector, without loss."""
         found = self.calibration
         parts = [found.weights, found.factors, found.roots, found.ratios, found.squares]
         parts += [self.patterns, self.coefficients, self.amplitudes]
+        for kept in (*self.fitted, *self.ahead):  # each with its length before it; none is -1
+            parts += [np.array([-1.0])] if kept is None else [np.array([float(kept.size)]), kept]
         head = [len(self.amplitudes), self.patterns.shape[1], self.slot, found.doubted]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
 
@@ -92,21 +109,40 @@ class Outlook:
             If its length is not that of the specification.
         """
         slots, cells, slot = (int(n) for n in packed[:3])
-        leads, count, terms = spec.leads, len(CANDIDATES), spec.terms
+        leads, count, terms = spec.leads, len(names_of(spec)), spec.terms
         shapes = [(leads, count), (leads,), (leads,), (3, leads), (2, leads)]
         shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
         ends = HEAD + np.cumsum([int(np.prod(shape)) for shape in shapes])
-        if ends[-1] != len(packed):
+        rest, chosen = packed[ends[-1] :], len(spec.candidates)
+        kept = _unpack_kept(rest, 2 * chosen) if ends[-1] <= len(packed) else None
+        if kept is None:
             raise InvalidInput(
                 f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
                 "was the specification changed?"
             )
+        ahead = tuple(p if p is None else p.reshape(leads, spec.modes) for p in kept[chosen:])
         weights, factors, roots, ratios, squares, patterns, coefficients, amplitudes = (
             np.array(part).reshape(shape)
-            for part, shape in zip(np.split(packed[HEAD:], ends[:-1] - HEAD), shapes, strict=True)
+            for part, shape in zip(np.split(packed[HEAD:], ends - HEAD)[:-1], shapes, strict=True)
         )
         calibration = Calibration(weights, factors, roots, ratios, squares, float(packed[3]))
-        return cls(calibration, patterns, coefficients, amplitudes, slot)
+        fitted = tuple(kept[:chosen])
+        return cls(calibration, patterns, coefficients, amplitudes, slot, fitted, ahead)
+
+
+def _unpack_kept(packed: Array, count: int) -> list[Array | None] | None:
+    """So many arrays, each after its length, -1 for none; None if these are not all the numbers."""
+    kept: list[Array | None] = []
+    place = 0
+    for _ in range(count):
+        if place >= len(packed):
+            return None
+        size = int(packed[place])
+        if size < -1 or place + 1 + size > len(packed):
+            return None
+        kept.append(None if size < 0 else np.array(packed[place + 1 : place + 1 + size]))
+        place += 1 + max(size, 0)
+    return kept if place == len(packed) else None
 
 
 def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
@@ -161,11 +197,22 @@ def fit(
     spec = replace(spec, modes=len(found.patterns))
     coefficients = learnt.state.coefficients.copy()
     coefficients[0] += found.offsets
+    record = modes.record_of(spec, found.amplitudes, weight)
+    everything = np.arange(values.shape[1])
+    fitted = fit_candidates(
+        spec,
+        record,
+        lambda: hindcasts.cell_record(
+            spec, learnt.state, window.times_s, window.values - season, everything
+        ),
+        (),
+    )
     outlook = Outlook(
         replace(calibrate(spec, learnt.captured), doubted=learnt.doubted),
         found.patterns,
         coefficients,
         found.amplitudes[-LONGEST:],
         int(slots[-1]),
+        fitted,
     )
-    return spec, outlook
+    return spec, outlook.look_ahead(spec)

@@ -66,6 +66,10 @@ class Specification:
     cells that have another one."""
     modes: int = 0
     """M, number of EOF modes that the cells follow."""
+    candidates: tuple[str, ...] = ()
+    """Names of the candidates beside the built-in ones, in the order of the candidate axis."""
+    lags: int = 0
+    """Slots of the past that they predict from, at most."""
 
     def __post_init__(self) -> None:
         if len(self.periods_s) != len(self.harmonics):
@@ -107,11 +111,14 @@ class Specification:
     @property
     def recent(self) -> int:
         """P, number of last values that the state keeps: those of the process, at least 3."""
-        return max(3, self.order[0] + self.order[1])
+        return max(3, self.order[0] + self.order[1], self.lags)
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types; `from_json` restores an equal value."""
-        return {"version": FORMAT_VERSION, **asdict(self)}
+        document = {"version": FORMAT_VERSION, **asdict(self)}
+        if not self.candidates:  # as programs wrote it that knew of no others
+            del document["candidates"], document["lags"]
+        return document
 
     @staticmethod
     def is_current(document: Mapping[str, object]) -> bool:
@@ -137,8 +144,13 @@ class Specification:
                 if not isinstance(items, list | tuple):
                     raise TypeError(f"{name} is not a list")
                 fields[name] = tuple(kind(item) for item in items)
+            names = fields.get("candidates", ())
+            if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+                raise TypeError("candidates is not a list of names")
+            fields["candidates"] = tuple(names)
             found = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
-            if max(found.leads, found.modes, *found.order, *found.harmonics) > LARGEST_FORM:
+            counts = found.leads, found.modes, found.lags, len(found.candidates)
+            if max(*counts, *found.order, *found.harmonics) > LARGEST_FORM:
                 raise ValueError(f"a count of more than {LARGEST_FORM}")
             return found
         except (KeyError, TypeError, ValueError) as error:

@@ -271,8 +271,10 @@ class _Work:
             if slot <= state.slot:
                 continue
             values, trusted = self._values(step, indices)
-            past = before.outlook if state.slot == before.outlook.slot else outlook.at(state.slot)
             spec, time_s = self.features.specification, instant / SECOND
+            past = before.outlook
+            if state.slot != past.slot:
+                past = outlook.at(spec, state.slot)
             state = roll(spec, state, past, slot, time_s, values, trusted=trusted)
         return state
 

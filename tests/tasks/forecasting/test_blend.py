@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting import blend
-from gnomon.tasks.forecasting.candidates import CANDIDATES
+from gnomon.tasks.forecasting.candidate import CANDIDATES
 from tests.tasks.forecasting.series import fit, specification
 
 type Array = NDArray[np.float64]

@@ -72,7 +72,7 @@ def test_an_outlook_remembers_how_it_was() -> None:
     later = found.outlook
     for slot in range(60, 70):
         later = later.roll(found.spec, slot, slot * HOUR, values[slot])
-    assert later.at(59).pack().tobytes() == found.outlook.pack().tobytes()
+    assert later.at(found.spec, 59).pack().tobytes() == found.outlook.pack().tobytes()
     with pytest.raises(InvalidInput, match="expected one after 69"):
         later.roll(found.spec, 69, 69 * HOUR, values[69])
     gap = found.outlook.roll(found.spec, 63, 63 * HOUR, values[63])

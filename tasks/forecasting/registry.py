@@ -1,0 +1,89 @@
+"""Where candidates of the user's choice are found: by name, installed or registered.
+
+An installed package offers one under the entry-point group ``gnomon.candidates``; a notebook
+registers one for its own process.  Workers in other processes know only those that are installed.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import entry_points
+
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.redaction import one_line
+from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
+
+__all__ = ["GROUP", "find", "installed", "register"]
+
+GROUP = "gnomon.candidates"
+"""Entry-point group."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+_registered: dict[str, Candidate] = {}
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the candidates that can be chosen here, in order."""
+    return tuple(sorted({*_registered, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def register(candidate: Candidate) -> str:
+    """Make a candidate known to this process, and return its name.
+
+    One of the same name that was registered before is replaced.
+
+    Raises
+    ------
+    InvalidInput
+        It has no such name, or is of no known kind.
+    """
+    name = _checked(candidate).name
+    _registered[name] = candidate
+    _load.cache_clear()
+    return name
+
+
+def find(name: str) -> Candidate:
+    """Return a candidate by its name.
+
+    Raises
+    ------
+    NotFound
+        Nothing of this name is installed or registered, or what is cannot be imported.
+    InvalidInput
+        What is installed under this name is no candidate.
+    """
+    return _registered.get(name) or _load(name)
+
+
+@cache
+def _load(name: str) -> Candidate:
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            candidate: Candidate = point.load()
+        except Exception as error:
+            raise NotFound(
+                f"the candidate {name} is installed and cannot be used: {one_line(error)}"
+            ) from error
+        if _checked(candidate).name != name:
+            raise InvalidInput(f"the entry point {name} gives a candidate named {candidate.name}")
+        return candidate
+    raise NotFound(
+        f"there is no candidate {name!r} here, found {', '.join(installed()) or 'none'}; "
+        "install the package that has it, or choose another"
+    )
+
+
+def _checked(candidate: Candidate) -> Candidate:
+    """Return a candidate after its name and kind were found legal."""
+    name = getattr(candidate, "name", None)
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise InvalidInput(
+            f"a candidate is named {name!r}; give it a name of small letters, digits and _"
+        )
+    if name in CANDIDATES:
+        raise InvalidInput(f"{name} is a built-in candidate; give yours another name")
+    if getattr(candidate, "per", None) not in ("cell", "mode"):
+        raise InvalidInput(f"the candidate {name} is per {candidate.per!r}, not per cell or mode")
+    return candidate
