@@ -1,6 +1,7 @@
 """Skill of the shadow on any dataset, beside its baselines and beside statsforecast.
 
-    python -m benchmarks.skill SOURCE --variable V [--leads H] [--origins N] [--rivals] [--json]
+    python -m benchmarks.skill SOURCE --variable V [--leads H] [--origins N] [--candidate NAME]
+                               [--rivals] [--json]
 
 Ratio of RMSE to restoring the last capture, all leads together, over the last 30 % of the record,
 as `gnomon hindcast` has it, with the interval that its origins allow. ``--rivals`` fits AutoARIMA,
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from gnomon.hindcasting import forecasts, open_replay
-from gnomon.tasks.forecasting import CANDIDATES
+from gnomon.tasks.forecasting import names_of
 from gnomon.tasks.hindcasting.score import Scored
 
 RIVALS = ("AutoARIMA", "AutoETS", "Theta")
@@ -81,7 +82,7 @@ def compare(
     )
     made = {name: list(predicted) for name, (predicted, _) in found.items()}
     made["shadow"] = [one.issued.forecast.mean[:, cells] for one in chosen]
-    for k, name in enumerate(CANDIDATES):
+    for k, name in enumerate(names_of(chosen[-1].issued.specification)):
         made[name] = [one.issued.candidates[:, k, cells] for one in chosen]
     return {
         "cells": len(cells),
@@ -119,6 +120,9 @@ def main() -> None:
     parser.add_argument("--variable", required=True)
     parser.add_argument("--leads", type=int)
     parser.add_argument("--origins", type=int, default=30)
+    parser.add_argument(
+        "--candidate", action="append", default=[], help="model beside the built-in ones; repeat"
+    )
     parser.add_argument("--rivals", action="store_true", help="compare with statsforecast")
     parser.add_argument("--cells", type=int, default=40, help="cells that rivals are fitted to")
     parser.add_argument("--rival-origins", type=int, default=8)
@@ -128,7 +132,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     begun = perf_counter()
-    replay = open_replay(options.source, options.variable, leads=options.leads)
+    replay = open_replay(
+        options.source, options.variable, leads=options.leads, candidates=options.candidate
+    )
     scored, found = forecasts(replay, origins=options.origins)
     report = found.to_json()
     if options.rivals:

@@ -20,7 +20,8 @@ from gnomon.storage.source.opening import open_source, read_states, source_path
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
 from gnomon.tasks.capturing.sighting import judge
-from gnomon.tasks.forecasting import Departures, usable
+from gnomon.tasks.forecasting import Departures, registry, usable
+from gnomon.tasks.forecasting.candidate import Candidate
 from gnomon.tasks.hindcasting.hindcast import first_origin, issue
 from gnomon.tasks.hindcasting.hindcast import hindcast as evaluate
 from gnomon.tasks.hindcasting.replay import Replay, Series
@@ -51,6 +52,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     engine: str | None = None,
     group: str | None = None,
     chunks: dict[str, int] | None = None,
+    candidates: Sequence[str | Candidate] = (),
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -79,6 +81,8 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         Name of the time dimension, xarray engine, and group; default: found.
     chunks
         Cells of a chunk by dimension; default: as in `create`.
+    candidates
+        Forecasting models beside the built-in ones: names of installed ones, or objects.
     settings
         `refit_share`; default: from the environment.
     progress
@@ -103,6 +107,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         engine=engine,
         group=group,
         chunks=chunks,
+        candidates=candidates,
         settings=settings,
         progress=progress,
     )
@@ -136,11 +141,13 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     engine: str | None = None,
     group: str | None = None,
     chunks: dict[str, int] | None = None,
+    candidates: Sequence[str | Candidate] = (),
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Replay:
     """Return what a hindcast replays: a repository of the variable alone, before any capture."""
     check_forecast(leads, periods_s, interval_s)
+    names = tuple(map(registry.name_of, candidates))
     wanted = model.Settings(
         source=model.SourceSpec(source_path(source), "append", time, engine, group),
         variables=(),
@@ -163,7 +170,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
         series = _read(dataset, found.variable(variable), times, order, first, progress)
     if not np.isfinite(series.values).any():
         raise InvalidInput(f"{variable} is all missing in this source; name another variable")
-    traits = replace(traits_of(found, found.variable(variable)), leads=leads)
+    traits = replace(traits_of(found, found.variable(variable)), leads=leads, candidates=names)
     share = (settings or Settings()).refit_share
     return Replay(traits, series, found.calendar, interval_s, share=share, judge=_suspect)
 

@@ -36,6 +36,10 @@ def hindcast(
     chunk: Annotated[
         list[str], typer.Option(help="Chunk size of the captures, as latitude=90; repeat.")
     ] = [],  # noqa: B006
+    candidate: Annotated[
+        list[str],
+        typer.Option(help="Forecasting model beside the built-in ones, by its name; repeat."),
+    ] = [],  # noqa: B006
     plot: Annotated[
         Path | None, typer.Option(help="Picture to draw the result to, .png, .pdf or .svg.")
     ] = None,
@@ -60,6 +64,7 @@ def hindcast(
             engine=engine,
             group=group,
             chunks=pairs_of(chunk, "--chunk", int),
+            candidates=candidate,
             progress=progress,
         )
     if plot is not None:

@@ -6,6 +6,7 @@ The parts, from the ground up (each imports only those above it):
   `orders` chooses the specification from a sample of captures.
 - `kernels`, `sweep`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
+- `candidate`: what a model has to be; `registry`: where those of the user's choice are found.
 - `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
 - `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
   variables whose values are no numbers.
@@ -15,6 +16,7 @@ The parts, from the ground up (each imports only those above it):
 
 from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidate import CANDIDATES
+from gnomon.tasks.forecasting.candidates import choose, names_of
 from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
 from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
@@ -33,6 +35,7 @@ __all__ = [
     "Outlook",
     "Specification",
     "State",
+    "choose",
     "departures",
     "drifted",
     "empty",
@@ -42,6 +45,7 @@ __all__ = [
     "join",
     "last_capture_rmse",
     "learn",
+    "names_of",
     "pack",
     "roll",
     "rows",

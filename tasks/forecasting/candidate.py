@@ -116,10 +116,7 @@ class CellPast:
 
 
 class CellCandidate(Protocol):
-    """A model that predicts each cell from what is known of it: one for all cells, or each its own.
-
-    Its attributes may be those of a class, of an object, or properties.
-    """
+    """A model that predicts each cell from what is known of it: one for all cells of a variable."""
 
     @property
     def per(self) -> Literal["cell"]:
@@ -131,10 +128,11 @@ class CellCandidate(Protocol):
         """In settings, reports and records: small letters, digits and underscores."""
         ...
 
-    @property
-    def lags(self) -> int:
-        """Slots of the past that it predicts from; each costs a number per cell in the
-        repository."""
+    def lags(self, spec: Specification) -> int:
+        """Return from how many slots of the past it predicts: at least 3 are always there.
+
+        Each costs a number per cell in the repository.
+        """
         ...
 
     def fit(self, record: CellRecord, before: Array | None) -> Array:

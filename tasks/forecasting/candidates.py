@@ -8,8 +8,8 @@ replaced by the cell's ARIMA process, which is always there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -42,7 +42,10 @@ class _BuiltIn:
 
     per: Literal["cell"] = "cell"
     name = ""
-    lags = 0
+
+    def lags(self, spec: Specification) -> int:
+        """Return 0: what every state keeps is enough."""
+        return 0
 
     def fit(self, record: CellRecord, before: Array | None) -> Array:
         """Return nothing."""
@@ -135,6 +138,25 @@ def chosen(spec: Specification) -> tuple[Candidate, ...]:
     return tuple(map(_find, spec.candidates))
 
 
+def choose(spec: Specification, names: Iterable[str]) -> Specification:
+    """Specification with the candidates of these names, as far as they are there.
+
+    Of those that are not, a warning tells. Labels have none, as nothing lies between them.
+    """
+    if spec.categorical:
+        return spec
+    found = [c for c in map(_find, dict.fromkeys(names)) if not _is_absent(c)]
+    lags = max((c.lags(spec) for c in found if c.per == "cell"), default=0)
+    return replace(spec, candidates=tuple(c.name for c in found), lags=lags)
+
+
+def _is_absent(candidate: Candidate) -> bool:
+    if isinstance(candidate, _Absent):
+        _pass_over(candidate.name, candidate.reason)
+        return True
+    return False
+
+
 def _find(name: str) -> Candidate:
     try:
         return registry.find(name)
@@ -149,7 +171,10 @@ class _Absent:
     name: str
     reason: str
     per: Literal["cell"] = "cell"
-    lags: int = 0
+
+    def lags(self, spec: Specification) -> int:
+        """Return 0."""
+        return 0
 
     def fit(self, record: CellRecord, before: Array | None) -> Array:
         """Raise what finding it did."""

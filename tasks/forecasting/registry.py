@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.redaction import one_line
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
-__all__ = ["GROUP", "find", "installed", "register"]
+__all__ = ["GROUP", "find", "installed", "name_of", "register"]
 
 GROUP = "gnomon.candidates"
 """Entry-point group."""
@@ -42,6 +43,23 @@ def register(candidate: Candidate) -> str:
     _registered[name] = candidate
     _load.cache_clear()
     return name
+
+
+def name_of(candidate: str | Candidate) -> str:
+    """Return the name of a candidate that can be found here; an object is registered.
+
+    Raises
+    ------
+    NotFound, InvalidInput
+        As `find` and `register`.
+    """
+    if isinstance(candidate, str):
+        return find(candidate).name if candidate not in CANDIDATES else _refuse(candidate)
+    return register(candidate)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise InvalidInput(f"{name} is a built-in candidate, and always there; leave it out")
 
 
 def find(name: str) -> Candidate:

@@ -192,7 +192,12 @@ class Replay:
 
     def _is_cheap(self, fit: _Fit) -> bool:
         captures = min(self.known + 1, window_length(self.series.chunk_cells))
-        return is_cheap(self.series.cells * captures, fit.cadence.interval_s, share=self.share)
+        return is_cheap(
+            self.series.cells * captures,
+            fit.cadence.interval_s,
+            candidates=len(self.traits.candidates),
+            share=self.share,
+        )
 
     def _take(self, fit: _Fit, position: int) -> None:
         """Judge a capture, and roll forward by it."""

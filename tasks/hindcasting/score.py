@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import CANDIDATES, Specification, labels
+from gnomon.tasks.forecasting import CANDIDATES, Specification, labels, names_of
 from gnomon.tasks.forecasting.engine import chunk_rms
 from gnomon.tasks.hindcasting.noise import (
     Blocks,
@@ -110,6 +110,8 @@ class Score:
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
         self.labels = replay.traits.categorical
+        self.names: tuple[str, ...] = CANDIDATES
+        """Of the candidates, of the newest forecast."""
         series = replay.series
         # One grid for all origins: that of their own refits moves.
         self.cadence = identify_cadence(series.instants, replay.calendar, replay.interval_s)
@@ -122,7 +124,7 @@ class Score:
 
     def add(self, one: Scored) -> None:
         """Score one forecast; cells count where truth, forecast and all candidates are known."""
-        self.last = one
+        self.last, self.names = one, names_of(one.issued.specification)
         mean, truth, predictions = one.issued.forecast.mean, one.truth, one.issued.candidates
         known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(known, mean - truth, np.nan)
@@ -155,7 +157,7 @@ class Score:
         if not self.labels:
             return np.asarray((every - truth[:, None]) ** 2)
         wrong: Floats = (every != truth[:, None]).astype(np.float64)
-        wrong[:, 1:][:, [name != "persistence" for name in CANDIDATES]] = np.nan
+        wrong[:, 1:][:, [name != "persistence" for name in self.names]] = np.nan
         return wrong
 
     def _bars(self, departure: Floats, error: Floats) -> dict[str, Floats]:
@@ -201,7 +203,7 @@ class Score:
         compare = _quotient if self.labels else _root_ratio
         found: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
-        for k, name in enumerate(CANDIDATES, start=1):
+        for k, name in enumerate(self.names, start=1):
             pair = sums[:, [0, k]]
             with np.errstate(divide="ignore", invalid="ignore"):
                 found[name] = float(compare(pair.sum(axis=0)))
@@ -242,7 +244,7 @@ class Score:
         """Return everything as plain numbers."""
         total = self._sums("number").sum(axis=0)
         number = np.where(total > 0, total, np.nan)
-        names = ("shadow", *CANDIDATES)
+        names = ("shadow", *self.names)
         rmse = self._sums("squares").sum(axis=0) / number[:, None]
         rmse = rmse if self.labels else np.sqrt(rmse)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -290,7 +292,7 @@ class Score:
             cells_per_second=self._speed(),
             verdict=words,
             suitable=suitable,
-            weights={name: mean[:, k].tolist() for k, name in enumerate(CANDIDATES)},
+            weights={name: mean[:, k].tolist() for k, name in enumerate(self.names)},
             specification=self._spec.to_json(),
             **sure,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import Outlook, Specification, fit_outlook, identify
+from gnomon.tasks.forecasting import Outlook, Specification, choose, fit_outlook, identify
 from gnomon.tasks.forecasting.bounds import bounds
 from gnomon.tasks.learning.cadence import Cadence
 
@@ -87,6 +87,8 @@ class Traits:
     """RMSE in the variable's units that the user can live with; None: found."""
     resolution: float = 0.0
     """Least difference of two values, variable's units; 0 if there is none."""
+    candidates: tuple[str, ...] = ()
+    """Names of candidates beside the built-in ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,12 @@ def window_length(chunk_cells: int) -> int:
 
 
 def is_cheap(
-    read: int, interval_s: float, *, variables: int = 1, share: float = REFIT_SHARE
+    read: int,
+    interval_s: float,
+    *,
+    variables: int = 1,
+    candidates: int = 0,
+    share: float = REFIT_SHARE,
 ) -> bool:
     """Tell whether refits are cheap beside the capture interval, so that each update makes one.
 
@@ -117,6 +124,8 @@ def is_cheap(
         Seconds between captures.
     variables
         How many variables there are: each is sampled, and its orders are searched for.
+    candidates
+        How many there are beside the built-in ones: each is fitted at every hindcast.
     share
         Share of the interval that refits may take; 0: none is cheap.
 
@@ -125,7 +134,7 @@ def is_cheap(
     The cost is an estimate from sizes, not a measurement: when a repository learns anew must not
     depend on how busy a machine was, or a hindcast could not tell of it beforehand.
     """
-    cost_s = SAMPLE_S * variables + read / CELLS_PER_S
+    cost_s = SAMPLE_S * variables * (1 + candidates) + read / CELLS_PER_S
     return cost_s <= min(share * interval_s, LONGEST_REFIT_S)
 
 
@@ -200,5 +209,6 @@ def fit_sample(
         resolution=traits.resolution,
         categorical=traits.categorical,
     )
+    specification = choose(specification, traits.candidates)
     slots = np.array([cadence.slot(int(t)) for t in instants])
     return fit_outlook(specification, slots, times_s, values, starts, trusted=trusted, gated=gated)

@@ -1,0 +1,1 @@
+"""Forecasting models beside the built-in ones, each in a file, chosen by name."""

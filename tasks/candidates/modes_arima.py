@@ -1,0 +1,115 @@
+"""ARIMA models of the leading EOF modes, as pmdarima finds and fits them."""
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+
+from gnomon.tasks.forecasting.candidate import ModeRecord
+from gnomon.tasks.forecasting.modes import Independent
+from gnomon.tasks.forecasting.specification import Array
+
+__all__ = ["ModesArima"]
+
+MODES = 4
+"""Modes that have a model of their own; a search takes a second, and the others matter little.
+What is beyond them goes its way as in the built-in candidate of independent modes."""
+LONGEST = 200
+"""Captures, the newest, that a model is fitted to: the time of a fit grows with them."""
+GREATEST = 3
+"""Greatest p and q; with more, fits fail to converge more often than they gain."""
+GROWTH = 1.1
+"""Growth of the record after which the coefficients are found anew."""
+HEAD = 4
+"""Numbers before the coefficients of a mode: p, d, q and whether there is a constant."""
+FEWEST = 20
+"""Captures below which no model is fitted."""
+
+
+class ModesArima:
+    """The full model of `pmdarima.auto_arima`, on each of the leading modes."""
+
+    per: Literal["mode"] = "mode"
+    name = "modes_arima"
+
+    def fit(self, record: ModeRecord, before: Array | None) -> Array:
+        """Return the number of captures, and order and coefficients, mode after mode.
+
+        Parameters
+        ----------
+        record : ModeRecord
+        before : float64, optional
+            Of a shorter record: its orders are kept, and the coefficients found anew. To search for
+            the orders takes ten times as long.
+        """
+        slots = len(record.amplitudes)
+        series = record.amplitudes[-LONGEST:].T[:MODES]
+        if slots < FEWEST:
+            return np.zeros(1)
+        orders = [] if before is None else _unpack(before[1:])
+        if before is not None and len(orders) == len(series) and slots < GROWTH * before[0]:
+            return before
+        models = [
+            _estimate(one, orders[k][:HEAD]) if k < len(orders) else _search(one)
+            for k, one in enumerate(series)
+        ]
+        return np.concatenate([[float(slots)], *models])
+
+    def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
+        """Return the predicted amplitudes (H, M)."""
+        result = Independent().predict(np.empty(0), record, leads)
+        for k, model in enumerate(_unpack(parameters[1:])[: result.shape[1]]):
+            series = record.amplitudes[-LONGEST:, k]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = _sarimax(series, model[:HEAD]).filter(model[HEAD:])
+                result[:, k] = state.forecast(leads)
+        return result
+
+
+def _search(series: Array) -> Array:
+    """Order and coefficients that pmdarima finds for a series (T,)."""
+    import pmdarima
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of models that it tries and drops
+        model = pmdarima.auto_arima(
+            series,
+            seasonal=False,  # the climatology has the season already
+            max_p=GREATEST,
+            max_q=GREATEST,
+            max_d=1,
+            suppress_warnings=True,
+            error_action="ignore",
+        )
+    head = np.array([*model.order, float(model.with_intercept)])
+    return np.concatenate([head, model.params()])
+
+
+def _estimate(series: Array, head: Array) -> Array:
+    """The same order with the coefficients of another series (T,)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = _sarimax(series, head).fit(disp=False, maxiter=30)
+    return np.concatenate([head, fitted.params])
+
+
+def _sarimax(series: Array, head: Array) -> Any:
+    from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+    p, d, q, constant = (int(n) for n in head)
+    return SARIMAX(series, order=(p, d, q), trend="c" if constant else "n")
+
+
+def _unpack(parameters: Array) -> list[Array]:
+    """Order and coefficients of each mode, from the numbers that a fit returned."""
+    models, place = [], 0
+    while place < len(parameters):
+        p, _, q, constant = (int(n) for n in parameters[place : place + HEAD])
+        size = HEAD + p + q + constant + 1  # and the variance
+        models.append(parameters[place : place + size])
+        place += size
+    return models
+
+
+candidate = ModesArima()
