@@ -4,6 +4,7 @@ Needs the extra ``gnomon[prophet]``.
 """
 
 import logging
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -49,10 +50,12 @@ class Prophet:
             return result
         slots = np.arange(series.shape[1] + leads)
         days = FIRST_DAY + pd.to_timedelta(slots * record.spec.interval_s, unit="s")
-        for k, amplitudes in enumerate(series):
-            model = _model(record)
-            model.fit(pd.DataFrame({"ds": days[:-leads], "y": amplitudes}), seed=0)
-            result[:, k] = model.predict(pd.DataFrame({"ds": days[-leads:]}))["yhat"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own use of pandas
+            for k, amplitudes in enumerate(series):
+                model = _model(record)
+                model.fit(pd.DataFrame({"ds": days[:-leads], "y": amplitudes}), seed=0)
+                result[:, k] = model.predict(pd.DataFrame({"ds": days[-leads:]}))["yhat"]
         return result
 
 

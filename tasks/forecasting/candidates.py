@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -417,7 +416,12 @@ def _looks(values: Array) -> str:
     return f"numbers of shape {values.shape}{finite}"
 
 
-@lru_cache(maxsize=64)
 def _pass_over(name: str, reason: str) -> None:
-    """Say once that a candidate failed."""
-    logger.warning("the candidate %s failed, the ARIMA takes its place: %s", name, reason)
+    """Say that a candidate failed; once, as it is asked for every block of every update."""
+    if name not in _failed:
+        _failed.add(name)
+        logger.warning("the candidate %s failed, the ARIMA takes its place: %s", name, reason)
+
+
+_failed: set[str] = set()
+"""Names of which that was said in this process."""

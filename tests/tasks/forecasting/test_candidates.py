@@ -1,0 +1,214 @@
+"""Candidates of the user's own: chosen by the blend as far as they are good, harmless if not."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.tasks.forecasting import CANDIDATES, Outlook, Specification, choose, names_of, registry
+from gnomon.tasks.forecasting import candidates as module
+from gnomon.tasks.forecasting.candidate import CellPast, CellRecord, ModeRecord
+from gnomon.tasks.forecasting.hindcasts import Window, rolling
+from tests.tasks.forecasting.series import HOUR, Array, autoregressive, fit, specification, times
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Leave no candidate behind, and say failures anew."""
+    module._failed.clear()
+    yield
+    registry._registered.clear()
+
+
+@dataclass
+class Cycle:
+    """Knows that a cell repeats itself after seven slots, which no other model looks back to."""
+
+    name: str = "cycle"
+    per: Literal["cell"] = "cell"
+    seen: list[CellRecord] = field(default_factory=list)
+
+    def lags(self, spec: Specification) -> int:
+        return 7
+
+    def fit(self, record: CellRecord, before: Array | None) -> Array:
+        self.seen.append(record)
+        return np.array([float(len(record.times_s))])
+
+    def predict(self, parameters: Array, past: CellPast) -> Array:
+        rows = [6 - lead % 7 for lead in range(len(past.times_s))]
+        return np.asarray(past.season + past.anomalies[rows])
+
+
+@dataclass
+class Still:
+    """A model of the modes: they stay."""
+
+    name: str = "still"
+    per: Literal["mode"] = "mode"
+    predicted: list[int] = field(default_factory=list)
+
+    def fit(self, record: ModeRecord, before: Array | None) -> Array:
+        return np.empty(0) if before is None else before
+
+    def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
+        self.predicted.append(len(record.amplitudes))
+        return np.repeat(record.amplitudes[-1:], leads, axis=0)
+
+
+def sevens(captures: int, cells: int) -> Array:
+    """Noise that comes back every seven slots, a little changed."""
+    rng = np.random.default_rng(1)
+    shape = rng.standard_normal((7, cells))
+    values: Array = shape[np.arange(captures) % 7]
+    return values + 0.05 * rng.standard_normal(values.shape)
+
+
+def chosen(*candidates: object) -> Specification:
+    names = [registry.register(candidate) for candidate in candidates]  # type: ignore[arg-type]
+    return choose(specification(), names)
+
+
+def test_the_blend_follows_a_candidate_that_is_better() -> None:
+    spec = chosen(Cycle())
+    assert spec.recent == 7
+    assert names_of(spec) == (*CANDIDATES, "cycle")
+    values = sevens(160, 20)
+    found = fit(spec, values[:150])
+    assert found.outlook.calibration.weights[:, -1].min() > 0.8
+    error = np.sqrt(np.mean((found.forecast().mean - values[150:156]) ** 2))
+    assert error < 0.2
+
+
+def test_candidates_of_cells_and_modes_go_on_with_a_roll() -> None:
+    cycle, still = Cycle(), Still()
+    values = autoregressive((0.8,), 130, 20, seed=3)
+    found = fit(chosen(cycle, still), values[:120])
+    before = len(still.predicted)
+    later = found.outlook.roll(found.spec, 120, 120 * HOUR, values[120])
+    assert still.predicted[before:] == [121]
+    for _ in range(3):  # what was predicted is kept: a slow model is asked once
+        assert later.forecast(found.spec, 6).ahead[-1] is later.ahead[-1]
+    assert len(still.predicted) == before + 1
+    assert later.fitted == found.outlook.fitted
+
+
+def test_an_outlook_keeps_what_candidates_left_behind() -> None:
+    class Broken(Cycle):
+        def fit(self, record: CellRecord, before: Array | None) -> Array:
+            raise RuntimeError("no luck")
+
+    found = fit(chosen(Cycle(), Still(), Broken("broken")), autoregressive((0.8,), 80, 9, seed=3))
+    packed = found.outlook.pack()
+    again = Outlook.unpack(found.spec, packed)
+    assert again.pack().tobytes() == packed.tobytes()
+    assert [None if f is None else f.tolist() for f in again.fitted] == [[80.0], [], None]
+    assert again.ahead[0] is None
+    assert again.ahead[1] is not None
+    for torn in (packed[:-1], np.append(packed, 0.0), packed[: len(packed) // 2]):
+        with pytest.raises(InvalidInput, match="was the specification changed"):
+            Outlook.unpack(found.spec, torn)
+
+
+@pytest.mark.parametrize("where", ["fit", "predict"])
+@pytest.mark.parametrize("what", ["raise", "nan", "shape", "text"])
+@pytest.mark.parametrize("kind", [Cycle, Still])
+def test_a_candidate_that_fails_costs_nothing(
+    where: str, what: str, kind: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ARIMA takes its place, and it is said once."""
+    candidate = kind()
+    right = getattr(candidate, where)
+
+    def wrong(*given: object) -> object:
+        if what == "raise":
+            raise ZeroDivisionError("no luck")
+        result = right(*given)
+        return {"nan": np.full(result.shape, np.nan), "shape": np.zeros((2, 3, 4)), "text": "?"}[
+            what
+        ]
+
+    setattr(candidate, where, wrong)
+    values = autoregressive((0.8,), 80, 20, seed=3)
+    silent = kind is Still and where == "fit" and what == "nan"  # nothing is left behind: no NaN
+    with caplog.at_level(logging.WARNING):
+        found = fit(chosen(candidate), values)
+        made = found.forecast()
+    assert np.isfinite(made.mean).all()
+    said = [r.getMessage() for r in caplog.records if "takes its place" in r.getMessage()]
+    whole_nan = kind is Cycle and where == "predict" and what == "nan"
+    assert len(said) == (0 if silent or whole_nan else 1)
+    plain = fit(specification(), values).forecast()
+    np.testing.assert_allclose(made.mean, plain.mean, atol=0.5 * plain.standard_error.min())
+
+
+def test_no_hindcast_knows_what_comes_later() -> None:
+    """Neither at the fit nor when it predicts: another future changes no forecast before it."""
+    values = sevens(90, 6)
+    origins = np.array([40, 60])
+    made = []
+    for factor in (1.0, 50.0):
+        moved = values.copy()
+        moved[61:] *= factor
+        window = Window(times(90), moved, np.array([0, 6]))
+        cycle = Cycle()
+        spec = chosen(cycle, Still())
+        made.append(rolling(spec, window, origins).predictions)
+        assert [r.times_s[-1] / HOUR for r in cycle.seen] == [40.0, 60.0]
+        assert all(np.nanmax(np.abs(r.anomalies)) < 10.0 for r in cycle.seen)
+    np.testing.assert_array_equal(made[0], made[1])
+
+
+def test_one_that_is_not_here_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        spec = choose(specification(), ["nowhere"])
+    assert spec.candidates == ()
+    assert "there is no candidate 'nowhere' here" in caplog.text
+    # What was learnt with it elsewhere is read, and predicted by the ARIMA in its place.
+    values = autoregressive((0.8,), 80, 20, seed=3)
+    found = fit(chosen(Cycle()), values)
+    registry._registered.clear()
+    assert np.isfinite(found.forecast().mean).all()
+
+
+def test_labels_have_no_candidates() -> None:
+    labels = specification(categorical=True)
+    registry.register(Cycle())
+    assert choose(labels, ["cycle"]).candidates == ()
+
+
+@pytest.mark.parametrize("name", ["", "Big", "a b", "../x", "x" * 41, None])
+def test_a_name_is_plain(name: str) -> None:
+    with pytest.raises(InvalidInput, match="small letters"):
+        registry.register(Cycle(name))
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(InvalidInput, match="built-in"):
+        registry.register(Cycle("arima"))
+    with pytest.raises(InvalidInput, match="always there"):
+        registry.name_of("persistence")
+    with pytest.raises(NotFound, match="there is no candidate 'nothing' here, found boosting"):
+        registry.name_of("nothing")
+    odd = Cycle()
+    odd.per = "galaxy"  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match="not per cell or mode"):
+        registry.register(odd)
+
+
+def test_the_built_in_ones_are_in_the_order_of_their_names() -> None:
+    assert tuple(candidate.name for candidate in module.BUILT_IN) == CANDIDATES
+
+
+def test_a_specification_names_its_candidates() -> None:
+    spec = chosen(Cycle(), Still())
+    assert Specification.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert specification().to_json().keys().isdisjoint({"candidates", "lags"})
+    for wrong in ("cycle", [1], 3):
+        with pytest.raises(InvalidInput, match="not a specification"):
+            Specification.from_json(spec.to_json() | {"candidates": wrong})
