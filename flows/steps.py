@@ -18,6 +18,7 @@ from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.conflicts import ATTEMPTS
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
@@ -269,7 +270,7 @@ def keep_doubts(
     incidents = [incident.to_json() for incident in doubted.values()]
     report = {"incidents": incidents} | ({"alerts": list(channels)} if channels else {})
     body = {"chunks": chunks, "reason": reason, "report": report}
-    kept = repository.commit("verdict", body, _now(), work=learnt.work(repository.era))
+    kept = repository.commit(OtherBody("verdict", body), _now(), work=learnt.work(repository.era))
     return replace(learnt, sequence=kept.records[-1].sequence), incidents
 
 

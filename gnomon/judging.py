@@ -11,6 +11,7 @@ from gnomon.maintenance import Maintenance, utc
 from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
 from gnomon.storage.errors import GnomonError, NotFound
+from gnomon.storage.log.bodies.body import Header, OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.values import model
@@ -62,7 +63,8 @@ class Judging(Maintenance):
         newest = 0
         for record in self._repository.records:
             newest += record.kind == "era"
-            era = int(record.body.get("era", newest))
+            said = Header.from_json(record.body).era
+            era = newest if said is None else said
             report = {} if record.kind == "verdict" else record.body.get("report", {})
             for incident in report.get("incidents", []):
                 is_open = False
@@ -108,7 +110,7 @@ class Judging(Maintenance):
             if left:
                 body["times" if accept else "doubted"] = left
             if chunks or left:
-                seen = seen.commit("verdict", body, utc())
+                seen = seen.commit(OtherBody("verdict", body), utc())
             return seen, len(chunks) + len(left)
 
         repository, count = self._repository.retried(judged)
@@ -160,7 +162,7 @@ class Judging(Maintenance):
                 age = -parse_duration(revisable).before(0, calendar)
             body = {"revisable": age}
             repository = self._repository.retried(
-                lambda seen: (seen.commit("rules", body, utc()), None)
+                lambda seen: (seen.commit(OtherBody("rules", body), utc()), None)
             )[0]
             self._adopt(repository)
         age = self._repository.state.revisable

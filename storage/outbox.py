@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnomon.storage.errors import Conflict
+from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
@@ -56,7 +57,8 @@ def due(repository: Repository) -> tuple[Due, ...]:
     for record in repository.records:
         era += record.kind == "era"
         if record.kind in ("capture", "verdict"):
-            found += _of(record, int(record.body.get("era", era)), repository.genesis)
+            said = Header.from_json(record.body).era
+            found += _of(record, era if said is None else said, repository.genesis)
     if not found:
         return ()
     sent = set(repository.location.list("alerts/"))

@@ -23,6 +23,7 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
+from gnomon.storage.log.bodies.body import Body, Header, OtherBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import ADVICE, refuse_in_source
 from gnomon.storage.log.description import Description
@@ -103,7 +104,7 @@ class Repository:
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
         made = cls(location, content_hash(data), (), (State(settings),))
-        return made.commit("init", {}, created_at)
+        return made.commit(OtherBody("init", {}), created_at)
 
     @classmethod
     def open(cls, url: str) -> "Repository":
@@ -190,8 +191,7 @@ class Repository:
 
     def commit(
         self,
-        kind: str,
-        body: dict[str, Any],
+        body: Body,
         committed_at: str,
         batch: Batch | None = None,
         work: Work | None = None,
@@ -213,16 +213,18 @@ class Repository:
         """
         if work is not None:
             self.refuse_stale(work)
+        header = Header()
         if batch is not None:
             self._refuse_pruned(batch)
-            body = {**body, "id": batch.id, "manifest": self._sealed(batch)}
+            header = Header(batch.id, self._sealed(batch))
         newest = self
         for attempt in range(ATTEMPTS):
-            said = {**body, "era": self.era} if self.era != len(newest.eras) - 1 else body
-            newest._refuse_unreadable(kind, said, committed_at)
+            is_newest = self.era == len(newest.eras) - 1
+            said = body.to_json() | replace(header, era=None if is_newest else self.era).to_json()
+            newest._refuse_unreadable(body.kind, said, committed_at)
             try:
                 log = Log(self.location, self.genesis)
-                record = log.append(newest.records, kind, said, committed_at)
+                record = log.append(newest.records, body.kind, said, committed_at)
                 break
             except Conflict:
                 if work is None or attempt == ATTEMPTS - 1:
@@ -232,7 +234,7 @@ class Repository:
                 if batch is not None:
                     newest._refuse_pruned(batch)
         after = newest._followed_by((record,))
-        return after if kind == "era" else replace(after, era=self.era)
+        return after if body.kind == "era" else replace(after, era=self.era)
 
     def _refuse_unreadable(self, kind: str, body: dict[str, Any], committed_at: str) -> None:
         """Raise :class:`InvalidInput` for a record that nobody could read: it is never put."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.tables import create_residual, create_table
 from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.forecaster import ForecasterState
@@ -337,7 +338,7 @@ def commit_shadow(
         "report": report,
     }
     before = repository.state.forecasters
-    repository = repository.commit("shadow", body, committed_at, batch, work)
+    repository = repository.commit(OtherBody("shadow", body), committed_at, batch, work)
     for gone in before - repository.state.forecasters:
         # What a crash or a failing store leaves here, a prune removes.
         with suppress(GnomonError):

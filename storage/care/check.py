@@ -15,6 +15,7 @@ from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.care.inventory import Inventory, take_inventory, unreferenced
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.records import (
     COPIES,
     SPAN,
@@ -244,7 +245,7 @@ class _Check:
             if newest is not None and variable.name in newest.body["forecaster"]:
                 self._state(repository, variable)
         for record in repository.records:
-            folder = record.body.get("id")
+            folder = Header.from_json(record.body).id
             if folder in repository.state.folders and record.kind in ("capture", "shadow"):
                 prefix = {"capture": "actual", "shadow": "prediction"}[record.kind]
                 for name, entry in record.body["variables"].items():

@@ -12,6 +12,7 @@ import numpy as np
 
 from gnomon.storage.care.retention import Candidate, Decision, Policy, decide
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import TRUSTED
 from gnomon.storage.values.times import format_instant
@@ -103,7 +104,7 @@ def forget(
     done = Forgotten(decisions, going, lost, every, repository.era)
     if going and not dry_run:
         body = {"steps": list(going), "reason": "named" if captures else repr(policy)}
-        repository = repository.commit("forget", body, committed_at)
+        repository = repository.commit(OtherBody("forget", body), committed_at)
     return repository, done
 
 
@@ -174,4 +175,4 @@ def tag(
     if not add and not remove:
         return repository
     body = {"steps": list(captures), "add": list(add), "remove": list(remove)}
-    return repository.commit("tag", body, committed_at)
+    return repository.commit(OtherBody("tag", body), committed_at)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
@@ -39,7 +40,7 @@ def take_inventory(repository: Repository) -> Inventory:
     for state in repository.eras:
         for folder, sequence in state.folders.items():
             name = manifest_name(folder)
-            expected = str(repository.records[sequence].body.get("manifest"))
+            expected = str(Header.from_json(repository.records[sequence].body).manifest)
             entries: dict[str, Entry] | None = None
             for place in (name, COPIES + name):
                 found.manifests[place] = expected

@@ -17,6 +17,7 @@ from typing import Any
 
 from gnomon.storage.care.inventory import folder_of, frames, is_expected, unreferenced
 from gnomon.storage.care.rewrite import dependent, rewrite
+from gnomon.storage.log.bodies.body import Header, OtherBody
 from gnomon.storage.log.conflicts import removes
 from gnomon.storage.log.history import State, fold
 from gnomon.storage.log.location import Location
@@ -86,7 +87,7 @@ def prune(
     if dry_run:
         record = Record(len(repository.records), "", "prune", "", body)
     else:
-        repository = repository.commit("prune", body, committed_at)
+        repository = repository.commit(OtherBody("prune", body), committed_at)
         record = repository.records[-1]
     pruned = tuple(state.pruned() for state in repository.eras)
     there = repository.location.sizes("")
@@ -125,7 +126,7 @@ def would_free(
 
     What must then be stored anew is not counted.
     """
-    body = {"steps": list(steps), "era": repository.era}
+    body = {"steps": list(steps)} | Header(era=repository.era).to_json()
     record = Record(len(repository.records), "", "forget", "", body)
     after = replace(repository, eras=fold(repository.eras, (record,)))
     return prune(after, committed_at="", dry_run=True, spare_since=spare_since)[1].nbytes

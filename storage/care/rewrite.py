@@ -21,6 +21,7 @@ from gnomon.storage.arrays.encoding import (
     encode_unit,
 )
 from gnomon.storage.arrays.tables import create_index
+from gnomon.storage.log.bodies.body import Header, OtherBody
 from gnomon.storage.log.history import fold
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.staging import Batch, fresh_id
@@ -75,7 +76,7 @@ def rewrite(
         }
         body = {"steps": part, "variables": variables}
         _read_back(_foreseen(repository, body, batch.id), part)
-        repository = repository.commit("rewrite", body, committed_at, batch)
+        repository = repository.commit(OtherBody("rewrite", body), committed_at, batch)
     return repository
 
 
@@ -177,8 +178,8 @@ def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> 
 
 def _foreseen(repository: Repository, body: dict[str, Any], folder: str) -> Repository:
     """Return the repository as it would be after a rewrite that is not committed yet."""
-    body = {**body, "id": folder, "era": repository.era}
-    record = Record(len(repository.records), "", "rewrite", "", body)
+    said = body | Header(folder, era=repository.era).to_json()
+    record = Record(len(repository.records), "", "rewrite", "", said)
     return replace(repository, eras=fold(repository.eras, (record,)))
 
 

@@ -14,6 +14,7 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.observed import check_source
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
@@ -61,7 +62,7 @@ def move_source(
         notes += source_notes(dataset)
     if spec.time is None:
         notes += ("a state source cannot be compared with what was captured before",)
-    return repository.commit("source", {"source": asdict(spec)}, committed_at), notes
+    return repository.commit(OtherBody("source", {"source": asdict(spec)}), committed_at), notes
 
 
 def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:

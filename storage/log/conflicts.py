@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gnomon.storage.errors import Conflict
+from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.staging import sequence_of
 
@@ -81,7 +82,8 @@ _OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rule
 
 
 def _era(record: Record, work: Work) -> int:
-    return int(record.body.get("era", work.era))
+    era = Header.from_json(record.body).era
+    return work.era if era is None else era
 
 
 def _steps(record: Record) -> list[int]:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from gnomon.storage.errors import Integrity
-from gnomon.storage.log.bodies import check_learnt, check_predicted, check_report, folder_name
+from gnomon.storage.log.bodies.body import Header, folder_name
+from gnomon.storage.log.bodies.report import check_report
+from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
 from gnomon.storage.log.description import (
     Change,
     Description,
@@ -285,6 +287,7 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
     folding = _Folding.of(eras[-1])
     for record in records:
         try:
+            header = Header.from_json(record.body)
             if record.kind == "prune":
                 items(record.body.get("removed", []), "removed", text)
                 done = [state.pruned() for state in done]
@@ -293,12 +296,12 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
                 done.append(folding.state())
                 folding = _Folding(Settings.from_json(record.body["settings"]))
             else:
-                era = whole(record.body.get("era", len(done)), "era", least=0, most=len(done))
+                era = len(done) if header.era is None else whole(header.era, "era", most=len(done))
                 if era == len(done):
-                    folding.take(record)
+                    folding.take(record, header)
                 else:
                     past = _Folding.of(done[era])
-                    past.take(record)
+                    past.take(record, header)
                     done[era] = past.state()
         except NONSENSE as error:
             raise Integrity(
@@ -376,10 +379,10 @@ class _Folding:
             made.follow(self._grown)
         return made
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Record, header: Header) -> None:
         """Add what a record says; kinds that say nothing of the state are passed over."""
-        if "id" in record.body:
-            self._folders[folder_name(record.body["id"])] = record.sequence
+        if header.id is not None:
+            self._folders[header.id] = record.sequence
         match record.kind:
             case "capture":
                 self._capture(record)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import BASE, COLUMNS, STATUS
 from gnomon.storage.arrays.tables import create_index, create_table
 from gnomon.storage.errors import Unreadable
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
@@ -313,4 +314,4 @@ def commit_capture(
         body["description"] = plan.descriptions[0]
     if later := {str(k): change for k, change in plan.descriptions.items() if k}:
         body["descriptions"] = later
-    return repository.commit("capture", body, committed_at, batch, work)
+    return repository.commit(OtherBody("capture", body), committed_at, batch, work)

@@ -16,6 +16,7 @@ from gnomon.storage.arrays.tables import Slab, create_index, create_residual, cr
 from gnomon.storage.care.check import Problem, check
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import GnomonError
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
@@ -140,7 +141,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
         "forecaster": forecaster,
         "report": {},
     }
-    return repository.commit("shadow", body, WHEN, batch)
+    return repository.commit(OtherBody("shadow", body), WHEN, batch)
 
 
 def residual_array(
