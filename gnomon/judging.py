@@ -12,6 +12,7 @@ from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.log.bodies.body import Header, OtherBody
+from gnomon.storage.log.bodies.choices import RulesBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.values import model
@@ -160,10 +161,8 @@ class Judging(Maintenance):
             if revisable != "none":
                 calendar = self._repository.settings.calendar
                 age = -parse_duration(revisable).before(0, calendar)
-            body = {"revisable": age}
-            repository = self._repository.retried(
-                lambda seen: (seen.commit(OtherBody("rules", body), utc()), None)
-            )[0]
+            body = RulesBody(age)
+            repository = self._repository.retried(lambda seen: (seen.commit(body, utc()), None))[0]
             self._adopt(repository)
         age = self._repository.state.revisable
         return {"revisable_days": None if age is None else age / DAY}

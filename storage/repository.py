@@ -236,6 +236,13 @@ class Repository:
         after = newest._followed_by((record,))
         return after if body.kind == "era" else replace(after, era=self.era)
 
+    def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
+        """Return the repository as it would be after a commit, without its record."""
+        header = Header(None if batch is None else batch.id, era=self.era)
+        said = body.to_json() | header.to_json()
+        record = Record(len(self.records), "", body.kind, "", said)
+        return replace(self, eras=fold(self.eras, (record,)))
+
     def _refuse_unreadable(self, kind: str, body: dict[str, Any], committed_at: str) -> None:
         """Raise :class:`InvalidInput` for a record that nobody could read: it is never put."""
         record = Record(len(self.records), "", kind, committed_at, body)

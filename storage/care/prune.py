@@ -11,15 +11,16 @@ is right.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from gnomon.storage.care.inventory import folder_of, frames, is_expected, unreferenced
 from gnomon.storage.care.rewrite import dependent, rewrite
-from gnomon.storage.log.bodies.body import Header, OtherBody
+from gnomon.storage.log.bodies.body import OtherBody
+from gnomon.storage.log.bodies.choices import ForgetBody
 from gnomon.storage.log.conflicts import removes
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.staging import sequence_of
@@ -126,9 +127,7 @@ def would_free(
 
     What must then be stored anew is not counted.
     """
-    body = {"steps": list(steps)} | Header(era=repository.era).to_json()
-    record = Record(len(repository.records), "", "forget", "", body)
-    after = replace(repository, eras=fold(repository.eras, (record,)))
+    after = repository.foreseen(ForgetBody(tuple(steps), ""))
     return prune(after, committed_at="", dry_run=True, spare_since=spare_since)[1].nbytes
 
 

@@ -5,8 +5,6 @@ back and verified again; then one record says where the captures are from now on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +19,7 @@ from gnomon.storage.arrays.encoding import (
     encode_unit,
 )
 from gnomon.storage.arrays.tables import create_index
-from gnomon.storage.log.bodies.body import Header, OtherBody
-from gnomon.storage.log.history import fold
-from gnomon.storage.log.records import Record
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -75,7 +71,7 @@ def rewrite(
             for variable in repository.settings.variables
         }
         body = {"steps": part, "variables": variables}
-        _read_back(_foreseen(repository, body, batch.id), part)
+        _read_back(repository.foreseen(OtherBody("rewrite", body), batch), part)
         repository = repository.commit(OtherBody("rewrite", body), committed_at, batch)
     return repository
 
@@ -174,13 +170,6 @@ def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> 
     held = stack.held(base, index)
     forgotten = stack.steps[held.holder].forgotten
     return None if forgotten or base in rewritten else held
-
-
-def _foreseen(repository: Repository, body: dict[str, Any], folder: str) -> Repository:
-    """Return the repository as it would be after a rewrite that is not committed yet."""
-    said = body | Header(folder, era=repository.era).to_json()
-    record = Record(len(repository.records), "", "rewrite", "", said)
-    return replace(repository, eras=fold(repository.eras, (record,)))
 
 
 def _read_back(repository: Repository, steps: list[int]) -> None:

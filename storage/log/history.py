@@ -16,6 +16,7 @@ import numpy as np
 
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.body import Header, folder_name
+from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.report import check_report
 from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
 from gnomon.storage.log.description import (
@@ -393,13 +394,12 @@ class _Folding:
             case "rewrite":
                 self._rewrite(record.body)
             case "forget":
-                for step in self._numbers(record.body["steps"]):
+                for step in self._there(*ForgetBody.from_json(record.body).steps):
                     self._change(step, forgotten=True)
             case "tag":
-                self._tag(record.body)
+                self._tag(TagBody.from_json(record.body))
             case "rules":
-                age = record.body["revisable"]
-                self._revisable = None if age is None else whole(age, "revisable", least=0)
+                self._revisable = RulesBody.from_json(record.body).revisable
             case "source":
                 self._move(record.body)
             case "variables":
@@ -527,12 +527,10 @@ class _Folding:
             self._change(step, slab=slab, local=local)
             self._places.add((slab, local))
 
-    def _tag(self, body: dict[str, Any]) -> None:
-        added = items(body.get("add", []), "add", text)
-        removed = items(body.get("remove", []), "remove", text)
-        for step in self._numbers(body["steps"]):
-            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
-            self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+    def _tag(self, body: TagBody) -> None:
+        for step in self._there(*body.steps):
+            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(body.add)
+            self._change(step, tags=tuple(tag for tag in tags if tag not in body.remove))
 
     def _move(self, body: dict[str, Any]) -> None:
         before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
@@ -554,6 +552,12 @@ class _Folding:
         return items(
             value, "step", lambda v, what: whole(v, what, least=0, most=len(self._captured) - 1)
         )
+
+    def _there(self, *steps: int) -> tuple[int, ...]:
+        """Return numbers of captures, all of which must be there."""
+        for step in steps:
+            whole(step, "step", least=0, most=len(self._captured) - 1)
+        return steps
 
     def _change(self, step: int, **fields: Any) -> None:
         self._captured[step] = replace(self._captured[step], **fields)

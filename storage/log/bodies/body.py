@@ -7,12 +7,22 @@ speaks are there is checked by :func:`gnomon.storage.log.history.fold`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
-from gnomon.storage.values.documents import number, text, whole
+from gnomon.storage.values.documents import items, number, text, whole
 
-__all__ = ["ALL_WRITTEN", "Body", "Header", "Margin", "OtherBody", "claim", "folder_name"]
+__all__ = [
+    "ALL_WRITTEN",
+    "Body",
+    "Header",
+    "Margin",
+    "OtherBody",
+    "claim",
+    "folder_name",
+    "numbers",
+]
 
 LONGEST = 200
 """Characters of a folder's name: most file systems take 255 bytes."""
@@ -118,6 +128,11 @@ def claim(value: object, what: str, *, least: float = 0.0, most: float = inf) ->
     """Return a number within limits as it was told: a whole one stays one, and its digits."""
     number(value, what, least=least, most=most)
     return value  # type: ignore[return-value]
+
+
+def numbers(value: object) -> tuple[int, ...]:
+    """Return the numbers of captures."""
+    return items(value, "step", partial(whole, least=0))
 
 
 def folder_name(name: object) -> str:
