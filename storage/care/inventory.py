@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
-from gnomon.storage.log.staging import Entry, load_manifest, manifest_name, read_entries
+from gnomon.storage.log.staging import Entry, load_manifest, manifest_name
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.documents import NONSENSE
 
@@ -60,7 +61,7 @@ def take_inventory(repository: Repository) -> Inventory:
 def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
     """Yield what a repair has packed otherwise than it was."""
     try:
-        yield from read_entries(record.body["objects"]).items()
+        yield from RepairBody.from_json(record.body).objects.items()
     except NONSENSE as error:
         raise Integrity(
             f"log record {record.sequence} (repair) does not hold what it should; the repository "

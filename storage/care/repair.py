@@ -21,7 +21,8 @@ from gnomon.storage.arrays.text import pack_text
 from gnomon.storage.care.check import CheckReport, check
 from gnomon.storage.care.inventory import Inventory, take_inventory
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
-from gnomon.storage.log.bodies.body import Header, OtherBody
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.repository import SETTINGS, Repository
@@ -86,7 +87,7 @@ def _restate(
     """Say what objects are now; what others committed meanwhile says nothing of their bytes."""
     if any(record.kind == "repair" for record in repository.records[known:]):
         raise Conflict("another repair has committed meanwhile; run it again")
-    return repository.commit(OtherBody("repair", {"objects": objects}), committed_at)
+    return repository.commit(RepairBody(objects), committed_at)
 
 
 class _Repair:

@@ -11,8 +11,8 @@ from typing import Literal
 
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.records import Record
-from gnomon.storage.log.staging import sequence_of
 
 __all__ = ["ATTEMPTS", "Work", "concerns", "refuse_stale", "removes"]
 
@@ -91,14 +91,8 @@ def _steps(record: Record) -> list[int]:
 
 
 def removes(prune: Record, folder: str) -> bool:
-    """Tell whether a prune removed a folder that no record named: its run can commit no more.
-
-    One that says nothing of it removed all that were begun before.
-    """
-    if "removed" in prune.body:
-        return folder in prune.body["removed"]
-    begun = sequence_of(folder)
-    return begun is None or begun <= prune.sequence
+    """Tell whether a prune removed a folder that no record named: its run can commit no more."""
+    return PruneBody.from_json(prune.body).removes(prune.sequence, folder)
 
 
 def refuse_stale(records: Iterable[Record], work: Work) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.body import Header, folder_name
+from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.report import check_report
 from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
@@ -290,7 +291,7 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
         try:
             header = Header.from_json(record.body)
             if record.kind == "prune":
-                items(record.body.get("removed", []), "removed", text)
+                PruneBody.from_json(record.body)
                 done = [state.pruned() for state in done]
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import PruneBody, RepairBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.records import Record
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-KINDS: dict[str, Any] = {body.kind: body for body in (ForgetBody, RulesBody, TagBody)}
+TYPES: tuple[Any, ...] = (ForgetBody, PruneBody, RepairBody, RulesBody, TagBody)
+KINDS = {body.kind: body for body in TYPES}
 NEWER = {"of a newer program": [{"depth": 1.5}]}
 
 
@@ -29,6 +31,9 @@ def golden_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("forget", {"steps": [0, 2], "reason": "named", "era": 1}),
     ("tag", {"steps": [1], "add": ["flood"], "remove": []}),
+    ("prune", {"removed": []}),
+    ("prune", {"removed": ["00000001-abcdefabcdef"], "era": 0}),
+    ("repair", {"objects": {"captures/x/v-t/residual/c/0": [12, "0123"]}}),
     ("rules", {"revisable": None}),
     ("rules", {"revisable": 86_400_000_000}),
 ]
