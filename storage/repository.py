@@ -23,7 +23,8 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
-from gnomon.storage.log.bodies.body import Body, Header, OtherBody
+from gnomon.storage.log.bodies.body import Body, Header
+from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import ADVICE, refuse_in_source
 from gnomon.storage.log.description import Description
@@ -104,7 +105,7 @@ class Repository:
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
         made = cls(location, content_hash(data), (), (State(settings),))
-        return made.commit(OtherBody("init", {}), created_at)
+        return made.commit(InitBody(), created_at)
 
     @classmethod
     def open(cls, url: str) -> "Repository":

@@ -4,8 +4,6 @@ Nothing is taken on trust.  The new place must hold the variables, the grid and 
 were captured, and of the times that it shares with the captures one at least must be the same.
 """
 
-from dataclasses import asdict
-
 import numpy as np
 import xarray as xr
 
@@ -14,7 +12,7 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.observed import check_source
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Integrity, InvalidInput
-from gnomon.storage.log.bodies.body import OtherBody
+from gnomon.storage.log.bodies.source import SourceBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
@@ -62,7 +60,7 @@ def move_source(
         notes += source_notes(dataset)
     if spec.time is None:
         notes += ("a state source cannot be compared with what was captured before",)
-    return repository.commit(OtherBody("source", {"source": asdict(spec)}), committed_at), notes
+    return repository.commit(SourceBody(spec), committed_at), notes
 
 
 def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.report import check_report
 from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
+from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
 from gnomon.storage.log.description import (
     Change,
     Description,
@@ -46,7 +47,6 @@ from gnomon.storage.values.plausible import (
     MOST_LEADS,
     check_reading,
     check_settings,
-    members_of,
     size,
 )
 from gnomon.storage.values.scaling import Packing
@@ -296,7 +296,7 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":
                 done.append(folding.state())
-                folding = _Folding(Settings.from_json(record.body["settings"]))
+                folding = _Folding(EraBody.from_json(record.body).settings)
             else:
                 era = len(done) if header.era is None else whole(header.era, "era", most=len(done))
                 if era == len(done):
@@ -402,10 +402,10 @@ class _Folding:
             case "rules":
                 self._revisable = RulesBody.from_json(record.body).revisable
             case "source":
-                self._move(record.body)
+                self._move(SourceBody.from_json(record.body).source)
             case "variables":
-                for entry in items(record.body["added"], "added", lambda v, _: members_of(v)):
-                    self._add(Variable.from_json(entry))
+                for variable in VariablesBody.from_json(record.body).added:
+                    self._add(variable)
 
     def _capture(self, record: Record) -> None:
         body = record.body
@@ -533,8 +533,8 @@ class _Folding:
             tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(body.add)
             self._change(step, tags=tuple(tag for tag in tags if tag not in body.remove))
 
-    def _move(self, body: dict[str, Any]) -> None:
-        before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
+    def _move(self, now: SourceSpec) -> None:
+        before = self._settings.source
         if (now.kind, now.time, now.coordinate) != (before.kind, before.time, before.coordinate):
             raise ValueError("a source that moves keeps its time axis")
         self._begun = self._begun or self._settings

@@ -2,18 +2,32 @@
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import PruneBody, RepairBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
+from gnomon.storage.log.bodies.source import EraBody, InitBody, SourceBody, VariablesBody
 from gnomon.storage.log.records import Record
+from gnomon.storage.values.model import Settings, SourceSpec, Variable
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-TYPES: tuple[Any, ...] = (ForgetBody, PruneBody, RepairBody, RulesBody, TagBody)
+TYPES: tuple[Any, ...] = (
+    EraBody,
+    ForgetBody,
+    InitBody,
+    PruneBody,
+    RepairBody,
+    RulesBody,
+    SourceBody,
+    TagBody,
+    VariablesBody,
+)
 KINDS = {body.kind: body for body in TYPES}
 NEWER = {"of a newer program": [{"depth": 1.5}]}
 
@@ -28,12 +42,23 @@ def golden_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
                     yield record.kind, record.body
 
 
+SPEC = SourceSpec("s3://x/y.zarr", "append", "time", group="a", branch="main")
+T = Variable(
+    "t", ("x",), (4,), "<f4", (2,), (2,), (4,), {"units": "K", "_FillValue": np.float32(9)}
+)
+SETTINGS = Settings(
+    SPEC, (T,), "2020-01-01T00:00:00+00:00", "frame/x", {}, {"title": "a"}, {"x": 4}
+)
+
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("forget", {"steps": [0, 2], "reason": "named", "era": 1}),
     ("tag", {"steps": [1], "add": ["flood"], "remove": []}),
     ("prune", {"removed": []}),
     ("prune", {"removed": ["00000001-abcdefabcdef"], "era": 0}),
     ("repair", {"objects": {"captures/x/v-t/residual/c/0": [12, "0123"]}}),
+    ("era", {"settings": SETTINGS.to_json()}),
+    ("source", {"source": asdict(SPEC)}),
+    ("variables", {"added": [replace(T, since=3).to_json()]}),
     ("rules", {"revisable": None}),
     ("rules", {"revisable": 86_400_000_000}),
 ]
