@@ -19,7 +19,7 @@ from gnomon.storage.arrays.encoding import (
     encode_unit,
 )
 from gnomon.storage.arrays.tables import create_index
-from gnomon.storage.log.bodies.body import OtherBody
+from gnomon.storage.log.bodies.capture import RewriteBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -66,13 +66,13 @@ def rewrite(
         progress("store anew", start, len(steps))
         part = list(steps[start : start + most])
         batch = Batch(repository.location, fresh_id(len(repository.records)))
-        variables = {
-            variable.name: {"root": _rewrite_variable(repository, variable, batch, part)}
+        roots = {
+            variable.name: _rewrite_variable(repository, variable, batch, part)
             for variable in repository.settings.variables
         }
-        body = {"steps": part, "variables": variables}
-        _read_back(repository.foreseen(OtherBody("rewrite", body), batch), part)
-        repository = repository.commit(OtherBody("rewrite", body), committed_at, batch)
+        body = RewriteBody(tuple(part), roots)
+        _read_back(repository.foreseen(body, batch), part)
+        repository = repository.commit(body, committed_at, batch)
     return repository
 
 

@@ -11,7 +11,9 @@ from typing import Literal
 
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody
+from gnomon.storage.log.bodies.choices import ForgetBody
 from gnomon.storage.log.records import Record
 
 __all__ = ["ATTEMPTS", "Work", "concerns", "refuse_stale", "removes"]
@@ -86,8 +88,9 @@ def _era(record: Record, work: Work) -> int:
     return work.era if era is None else era
 
 
-def _steps(record: Record) -> list[int]:
-    return [int(step) for step in record.body["steps"]]
+def _steps(record: Record) -> tuple[int, ...]:
+    body = ForgetBody if record.kind == ForgetBody.kind else RewriteBody
+    return body.from_json(record.body).steps
 
 
 def removes(prune: Record, folder: str) -> bool:

@@ -16,9 +16,10 @@ import numpy as np
 
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.body import Header, folder_name
+from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
-from gnomon.storage.log.bodies.report import check_report
+from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
 from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
 from gnomon.storage.log.description import (
@@ -43,7 +44,6 @@ from gnomon.storage.values.model import (
     Variable,
 )
 from gnomon.storage.values.plausible import (
-    MOST_CAPTURES,
     MOST_LEADS,
     check_reading,
     check_settings,
@@ -387,13 +387,13 @@ class _Folding:
             self._folders[header.id] = record.sequence
         match record.kind:
             case "capture":
-                self._capture(record)
+                self._capture(record, folder_name(header.id))
             case "shadow":
                 self._shadow(record)
             case "verdict":
                 self._verdict(record.body)
             case "rewrite":
-                self._rewrite(record.body)
+                self._rewrite(RewriteBody.from_json(record.body), folder_name(header.id))
             case "forget":
                 for step in self._there(*ForgetBody.from_json(record.body).steps):
                     self._change(step, forgotten=True)
@@ -407,37 +407,20 @@ class _Folding:
                 for variable in VariablesBody.from_json(record.body).added:
                     self._add(variable)
 
-    def _capture(self, record: Record) -> None:
-        body = record.body
-        slab = folder_name(body["id"])
-        self._slabs[slab] = self._roots(body)
-        for entry in body["variables"].values():
-            folder_name(entry["ledger"])
-        raw = bytes.fromhex(body["raw_times"])
-        instants = items(body["instants"], "instants", whole, most=MOST_CAPTURES)
-        suspects = items(body["suspects"], "suspects", size, most=MOST_CAPTURES)
-        check_report(body.get("report", {}))
-        count = len(instants)
+    def _capture(self, record: Record, slab: str) -> None:
+        body = CaptureBody.from_json(record.body)
+        self._slabs[slab] = self._roots({n: entry.root for n, entry in body.variables.items()})
         append = self._settings.source.time is not None
         width = np.dtype(self._settings.time_dtype).itemsize if append else 0
-        if len(raw) != count * width:
-            raise ValueError(f"{len(raw)} bytes of times for {count} captures")
-        before = len(self._captured)
-        revised = {
-            int(k): whole(v, "revises", least=0, most=before + count - 1)
-            for k, v in body.get("revises", {}).items()
-        }
-        if len(suspects) != count:
-            raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
-        described = {
-            whole(int(k), "description", least=1, most=count - 1): Change.from_json(change)
-            for k, change in body.get("descriptions", {}).items()
-        }
-        if "description" in body:
-            described[0] = Change.from_json(body["description"])
-        for local, instant in enumerate(instants):
-            if local in described:
-                self._describe(slab, described[local])
+        if len(body.raw_times) != len(body.instants) * width:
+            raise ValueError(
+                f"{len(body.raw_times)} bytes of times for {len(body.instants)} captures"
+            )
+        for step in body.revises.values():
+            whole(step, "revises", most=len(self._captured) + len(body.instants) - 1)
+        for local, instant in enumerate(body.instants):
+            if local in body.descriptions:
+                self._describe(slab, body.descriptions[local])
             self._captured.append(
                 CapturedStep(
                     len(self._captured),
@@ -446,10 +429,10 @@ class _Folding:
                     local,
                     record.sequence,
                     record.committed_at,
-                    raw[local * width : (local + 1) * width],
-                    revised.get(local),
-                    suspects[local],
-                    read_at=text(body.get("read_at", record.committed_at), "read_at"),
+                    body.raw_times[local * width : (local + 1) * width],
+                    body.revises.get(local),
+                    body.suspects[local],
+                    read_at=body.read_at or record.committed_at,
                     description=len(self._changes),
                 )
             )
@@ -466,9 +449,8 @@ class _Folding:
         files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
         self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))
 
-    def _roots(self, body: dict[str, Any]) -> dict[str, str]:
+    def _roots(self, roots: dict[str, str]) -> dict[str, str]:
         """Return the root of every variable's index; all variables must be there, and no others."""
-        roots = {n: folder_name(e["root"]) for n, e in body["variables"].items()}
         if roots.keys() != self._counts.keys():
             raise ValueError(f"it has the variables {', '.join(roots)}")
         return roots
@@ -483,7 +465,7 @@ class _Folding:
         if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
             raise ValueError(f"it has the variables {', '.join(body['variables'])}")
         step, *bases = self._numbers([body["step"], *body["bases"]])
-        check_report(body.get("report", {}))
+        Report.from_json(body.get("report", {}))
         self._shadows.append(
             Shadow(
                 folder_name(body["id"]),
@@ -501,7 +483,7 @@ class _Folding:
         self._forecasters = before | {folder_name(body["id"])}
 
     def _verdict(self, body: dict[str, Any]) -> None:
-        check_report(body.get("report", {}))
+        Report.from_json(body.get("report", {}))
         by_person = "judged_by" in body
         if by_person:
             self._believed.update(items(body.get("times", []), "times", whole))
@@ -521,10 +503,9 @@ class _Folding:
                 known = self._accepted.setdefault(name, set())
                 (known.add if status == TRUSTED else known.discard)(key)
 
-    def _rewrite(self, body: dict[str, Any]) -> None:
-        slab = folder_name(body["id"])
-        self._slabs[slab] = self._roots(body)
-        for local, step in enumerate(self._numbers(body["steps"])):
+    def _rewrite(self, body: RewriteBody, slab: str) -> None:
+        self._slabs[slab] = self._roots(dict(body.roots))
+        for local, step in enumerate(self._there(*body.steps)):
             self._change(step, slab=slab, local=local)
             self._places.add((slab, local))
 

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.tables import Slab
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import CaptureBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.capturing.statistics import STATISTICS
@@ -28,15 +30,16 @@ def read_ledger(
     record = repository.records[captured.sequence]
     if step < variable.since:
         return {}
-    entry = record.body["variables"][variable.name]
+    folder = Header.from_json(record.body).id
+    ledger = CaptureBody.from_json(record.body).variables[variable.name].ledger
     key = f"actual-{variable.folder}"
     slab = Slab(
         repository.location,
-        f"ledger/{record.body['id']}",
-        {key: entry["ledger"]},
+        f"ledger/{folder}",
+        {key: ledger},
         sizes={key: (None, *variable.grid.counts)},
     )
-    position = captured.local if captured.slab == record.body["id"] else None
+    position = captured.local if captured.slab == folder else None
     if position is None:
         first = next(s.step for s in repository.captured if s.sequence == captured.sequence)
         position = step - first

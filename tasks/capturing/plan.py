@@ -66,8 +66,8 @@ class CapturePlan:
     person has accepted."""
     notes: tuple[str, ...]
     """What the source has changed of its attributes and fixed variables since the last capture."""
-    descriptions: Mapping[int, dict[str, Any]]
-    """Those changes as JSON, to be kept with the captures, by the first new state with each."""
+    descriptions: Mapping[int, Change]
+    """Those changes, to be kept with the captures, by the first new state with each."""
     readings: Mapping[str, tuple[Packing, ...]]
     """Per variable, how the raw values of each new state stand for numbers."""
     source: SourceSpec
@@ -304,11 +304,16 @@ def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Da
     """
     check_source(dataset, repository.frame, repository.settings)
     changes = observe(dataset, repository, plan.id, plan.positions).changes
-    if {k: change.to_json() for k, change in changes.items()} != plan.descriptions:
+    if _as_json(changes) != _as_json(plan.descriptions):
         raise Moved(
             "the source changed its attributes while it was read; nothing of it was kept, run "
             "again when its writer is done"
         )
+
+
+def _as_json(changes: Mapping[int, Change]) -> dict[int, dict[str, Any]]:
+    """Return changes in a form that is equal where types and bits are."""
+    return {k: change.to_json() for k, change in changes.items()}
 
 
 def _plan(
@@ -335,7 +340,7 @@ def _plan(
         remaining=0,
         metadata_changed=observed.doubted,
         notes=observed.notes,
-        descriptions={k: change.to_json() for k, change in observed.changes.items()},
+        descriptions=observed.changes,
         readings=_readings(repository, len(times), observed.changes),
         source=repository.settings.source,
     )

@@ -1,20 +1,56 @@
-"""What the checks said, as it stands in the record of what they looked at."""
+"""What the checks said of what a record holds, as it stands there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from gnomon.storage.values.documents import items, text
 from gnomon.storage.values.plausible import members_of
 
-__all__ = ["check_report"]
+__all__ = ["Report"]
 
 
-def check_report(value: object) -> None:
-    """Raise ValueError unless what a check said can be told again."""
-    report = members_of(value)
-    for incident in items(report.get("incidents", []), "incidents", lambda v, _: members_of(v)):
-        for name in ("variable", "valid_time", "severity", "suspected_cause"):
-            text(incident[name], name)
-        for name in ("chunks", "expectations"):
-            items(incident[name], name, text)
-    due = report.get("due")
-    if due is not None:
-        text(members_of(due)["valid_time"], "valid_time")
-        text(due["reason"], "reason")
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the checks said; its form is theirs, and what readers rely on was looked at."""
+
+    content: Mapping[str, Any]
+    """As they said it: how many chunks were checked, findings, incidents, alerts, when the next
+    update is due."""
+
+    @property
+    def incidents(self) -> tuple[dict[str, Any], ...]:
+        """The incidents, each with variable, valid time, severity, cause, chunks, expectations."""
+        return tuple(self.content.get("incidents", ()))
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """The channels at which critical incidents are to be told."""
+        channels = self.content.get("alerts")
+        return (
+            tuple(c for c in channels if isinstance(c, str)) if isinstance(channels, list) else ()
+        )
+
+    @property
+    def due(self) -> dict[str, Any] | None:
+        """When the next update is due, and why; None: it is not said."""
+        return self.content.get("due")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dict(self.content)
+
+    @classmethod
+    def from_json(cls, data: object) -> "Report":
+        """Read the JSON form; ValueError and its like unless it can be told again."""
+        report = members_of(data)
+        for incident in items(report.get("incidents", []), "incidents", lambda v, _: members_of(v)):
+            for name in ("variable", "valid_time", "severity", "suspected_cause"):
+                text(incident[name], name)
+            for name in ("chunks", "expectations"):
+                items(incident[name], name, text)
+        due = report.get("due")
+        if due is not None:
+            text(members_of(due)["valid_time"], "valid_time")
+            text(due["reason"], "reason")
+        return cls(report)

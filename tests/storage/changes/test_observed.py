@@ -15,6 +15,7 @@ from gnomon.storage.care.prune import prune
 from gnomon.storage.care.repair import repair
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
+from gnomon.storage.log import description
 from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Plane, raw_dataset
@@ -451,7 +452,8 @@ def test_a_record_that_describes_nonsense_is_refused(tmp_path: Path) -> None:
     put(source, 3, of("t", comment="x"))
     plan = planned(made)
     found = capture(made, plan, serial)
-    broken = replace(found, plan=replace(plan, descriptions={0: {"variables": {"no such": {}}}}))
+    change = description.Change(variables={"no such": description.Edit()})
+    broken = replace(found, plan=replace(plan, descriptions={0: change}))
     with pytest.raises(InvalidInput, match="nothing was committed"):
         commit_capture(made, broken, set(), report={}, committed_at=WHEN)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody, RepairBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.source import EraBody, InitBody, SourceBody, VariablesBody
@@ -18,11 +19,13 @@ from gnomon.storage.values.model import Settings, SourceSpec, Variable
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TYPES: tuple[Any, ...] = (
+    CaptureBody,
     EraBody,
     ForgetBody,
     InitBody,
     PruneBody,
     RepairBody,
+    RewriteBody,
     RulesBody,
     SourceBody,
     TagBody,
@@ -50,7 +53,50 @@ SETTINGS = Settings(
     SPEC, (T,), "2020-01-01T00:00:00+00:00", "frame/x", {}, {"title": "a"}, {"x": 4}
 )
 
+INCIDENT = {
+    "variable": "t",
+    "valid_time": "2000-01-01T00:00",
+    "severity": "critical",
+    "suspected_cause": "",
+    "chunks": ["0/1"],
+    "expectations": ["bounds"],
+}
+REPORT = {"rows": 2, "findings": [{"p_value": 0.5}], "incidents": [INCIDENT], "alerts": ["log"]}
+FRAME = {
+    "dims": ["x"],
+    "attributes": {"valid_min": 1},
+    "dtype": "<f8",
+    "shape": [4],
+    "file": "frame/x/0",
+    "hash": "0",
+}
+CHANGE = {
+    "attributes": {"put": {"title": "b"}, "gone": ["history"]},
+    "variables": {"t": {"grown": {"comment": [200, 100, " and so on"]}}},
+    "time": {"put": {"long_name": "time"}},
+    "fixed": {"mask": FRAME, "lsm": None},
+    "conversions": {"t": [1.0, -273.15]},
+    "alike": ["t"],
+    "unprotected": {},
+}
+ENTRY = {"root": "r", "ledger": "l", "suspect": 1, "changed": 2, "chunks": 2}
+HEADER = {"id": "00000001-abcdefabcdef", "manifest": "m"}
+CAPTURE: dict[str, Any] = HEADER | {
+    "instants": [0, 5],
+    "raw_times": "00" * 16,
+    "suspects": [0, 1],
+    "revises": {"1": 0},
+    "report": REPORT,
+    "variables": {"t": ENTRY | NEWER},
+}
+
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
+    ("capture", CAPTURE),
+    ("capture", CAPTURE | {"read_at": "then", "description": CHANGE, "era": 0}),
+    ("capture", CAPTURE | {"descriptions": {"1": CHANGE}}),
+    ("capture", {name: CAPTURE[name] for name in CAPTURE.keys() - {"report", "revises"}}),
+    ("capture", CAPTURE | {"variables": {"t": {"root": "r", "ledger": "l"}}}),
+    ("rewrite", HEADER | {"steps": [1, 0], "variables": {"t": {"root": "r"}}}),
     ("forget", {"steps": [0, 2], "reason": "named", "era": 1}),
     ("tag", {"steps": [1], "add": ["flood"], "remove": []}),
     ("prune", {"removed": []}),
