@@ -22,6 +22,7 @@ from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
 from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
+from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.description import (
     Change,
     Description,
@@ -31,10 +32,9 @@ from gnomon.storage.log.description import (
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
 from gnomon.storage.log.records import Record
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
-from gnomon.storage.values.documents import NONSENSE, items, text, whole
+from gnomon.storage.values.documents import NONSENSE, items, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import (
-    MISSING,
     SUSPECT,
     TRUSTED,
     CapturedStep,
@@ -47,7 +47,6 @@ from gnomon.storage.values.plausible import (
     MOST_LEADS,
     check_reading,
     check_settings,
-    size,
 )
 from gnomon.storage.values.scaling import Packing
 
@@ -391,7 +390,7 @@ class _Folding:
             case "shadow":
                 self._shadow(record)
             case "verdict":
-                self._verdict(record.body)
+                self._verdict(VerdictBody.from_json(record.body))
             case "rewrite":
                 self._rewrite(RewriteBody.from_json(record.body), folder_name(header.id))
             case "forget":
@@ -482,26 +481,24 @@ class _Folding:
         # Runs that began before this commit may still read the state before it.
         self._forecasters = before | {folder_name(body["id"])}
 
-    def _verdict(self, body: dict[str, Any]) -> None:
-        Report.from_json(body.get("report", {}))
-        by_person = "judged_by" in body
+    def _verdict(self, body: VerdictBody) -> None:
+        by_person = body.judged_by is not None
         if by_person:
-            self._believed.update(items(body.get("times", []), "times", whole))
-            self._believed.difference_update(items(body.get("doubted", []), "doubted", whole))
-        for entry in body["chunks"]:
-            (step,) = self._numbers([entry["step"]])
-            key = (step, items(entry["chunk"], "chunk", size))
-            status = whole(entry["status"], "status", least=TRUSTED, most=MISSING)
-            name = text(entry["variable"], "variable")
-            if not all(0 <= i < n for i, n in zip(key[1], self._counts[name], strict=True)):
-                raise IndexError(f"chunk {key[1]} of {name}")
-            self._verdicts.setdefault(name, {})[key] = status
+            self._believed.update(body.times)
+            self._believed.difference_update(body.doubted)
+        for chunk in body.chunks:
+            self._there(chunk.step)
+            counts = self._counts[chunk.variable]
+            if not all(i < n for i, n in zip(chunk.chunk, counts, strict=True)):
+                raise IndexError(f"chunk {chunk.chunk} of {chunk.variable}")
+            key = chunk.step, chunk.chunk
+            self._verdicts.setdefault(chunk.variable, {})[key] = chunk.status
             # Only changes are recorded: what becomes trusted was suspect, and the reverse.
-            count = self._captured[key[0]].suspects + (1 if status == SUSPECT else -1)
-            self._change(key[0], suspects=max(0, count))
+            count = self._captured[chunk.step].suspects + (1 if chunk.status == SUSPECT else -1)
+            self._change(chunk.step, suspects=max(0, count))
             if by_person:
-                known = self._accepted.setdefault(name, set())
-                (known.add if status == TRUSTED else known.discard)(key)
+                known = self._accepted.setdefault(chunk.variable, set())
+                (known.add if chunk.status == TRUSTED else known.discard)(key)
 
     def _rewrite(self, body: RewriteBody, slab: str) -> None:
         self._slabs[slab] = self._roots(dict(body.roots))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -113,10 +114,11 @@ def _rewritten(repository: Repository, record: Record, known: CapturedStep) -> s
         return "the time of the newest capture that was learnt is doubted"
     if repository.timeline[-1].instant < known.instant:
         return "the newest capture that was learnt was forgotten"
-    verdicts = [r.body for r in repository.records[record.sequence :] if r.kind == "verdict"]
-    if any(body.keys() & {"times", "doubted"} for body in verdicts):
+    later = [r for r in repository.records[record.sequence :] if r.kind == VerdictBody.kind]
+    verdicts = [VerdictBody.from_json(r.body) for r in later]
+    if any(verdict.times or verdict.doubted for verdict in verdicts):
         return "a verdict changed which times are believed"
-    steps = (repository.captured[int(c["step"])] for body in verdicts for c in body["chunks"])
+    steps = (repository.captured[c.step] for verdict in verdicts for c in verdict.chunks)
     if any(step.instant <= known.instant for step in steps):
         return "a verdict changed what was learnt"
     return None

@@ -41,6 +41,11 @@ class Report:
         return dict(self.content)
 
     @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Report | None":
+        """Return the report in the JSON form of a body of any kind; None if it has none."""
+        return cls.from_json(body["report"]) if "report" in body else None
+
+    @classmethod
     def from_json(cls, data: object) -> "Report":
         """Read the JSON form; ValueError and its like unless it can be told again."""
         report = members_of(data)

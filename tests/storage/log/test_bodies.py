@@ -14,6 +14,7 @@ from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody, RepairBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
 from gnomon.storage.log.bodies.source import EraBody, InitBody, SourceBody, VariablesBody
+from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.records import Record
 from gnomon.storage.values.model import Settings, SourceSpec, Variable
 
@@ -30,6 +31,7 @@ TYPES: tuple[Any, ...] = (
     SourceBody,
     TagBody,
     VariablesBody,
+    VerdictBody,
 )
 KINDS = {body.kind: body for body in TYPES}
 NEWER = {"of a newer program": [{"depth": 1.5}]}
@@ -80,6 +82,7 @@ CHANGE = {
     "unprotected": {},
 }
 ENTRY = {"root": "r", "ledger": "l", "suspect": 1, "changed": 2, "chunks": 2}
+JUDGED = {"variable": "t", "step": 3, "chunk": [0, 1], "status": 1}
 HEADER = {"id": "00000001-abcdefabcdef", "manifest": "m"}
 CAPTURE: dict[str, Any] = HEADER | {
     "instants": [0, 5],
@@ -97,6 +100,9 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("capture", {name: CAPTURE[name] for name in CAPTURE.keys() - {"report", "revises"}}),
     ("capture", CAPTURE | {"variables": {"t": {"root": "r", "ledger": "l"}}}),
     ("rewrite", HEADER | {"steps": [1, 0], "variables": {"t": {"root": "r"}}}),
+    ("verdict", {"chunks": [JUDGED, JUDGED | {"p_value": 1e-9}], "reason": "", "report": REPORT}),
+    ("verdict", {"chunks": [], "reason": "x", "judged_by": "person", "times": [-5]}),
+    ("verdict", {"chunks": [JUDGED | NEWER], "judged_by": "person", "doubted": [5], "era": 2}),
     ("forget", {"steps": [0, 2], "reason": "named", "era": 1}),
     ("tag", {"steps": [1], "add": ["flood"], "remove": []}),
     ("prune", {"removed": []}),
