@@ -32,6 +32,7 @@ from gnomon.storage.log.history import State, fold
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.redaction import credential_in, redacted
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.groupfolder import not_a_repository
@@ -40,7 +41,7 @@ from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
-from gnomon.storage.values.model import CapturedStep, Settings, Shadow
+from gnomon.storage.values.model import Settings
 
 __all__ = ["SETTINGS", "Repository"]
 

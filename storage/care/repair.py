@@ -25,6 +25,7 @@ from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.opening import open_source, read_state
@@ -33,7 +34,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.writing import ShardPacker, units_of
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import CapturedStep, Variable
+from gnomon.storage.values.model import Variable
 
 __all__ = ["Repaired", "repair"]
 

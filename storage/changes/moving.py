@@ -15,6 +15,7 @@ from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.log.bodies.source import SourceBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.log.readings import is_close
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import source_notes
 from gnomon.storage.source.opening import native, open_source, read_state
@@ -22,7 +23,7 @@ from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.source.unchanged import ADVICE
 from gnomon.storage.values.grid import cut
 from gnomon.storage.values.meaning import read_alike
-from gnomon.storage.values.model import CapturedStep, SourceSpec
+from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import format_instant
 
 __all__ = ["move_source"]

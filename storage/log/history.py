@@ -31,18 +31,11 @@ from gnomon.storage.log.description import (
 )
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
 from gnomon.storage.log.records import Record
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
 from gnomon.storage.values.documents import NONSENSE, items, whole
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import (
-    SUSPECT,
-    TRUSTED,
-    CapturedStep,
-    Settings,
-    Shadow,
-    SourceSpec,
-    Variable,
-)
+from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
 from gnomon.storage.values.plausible import (
     MOST_LEADS,
     check_reading,

@@ -41,8 +41,9 @@ from gnomon.storage.arrays.tables import Column, Slab
 from gnomon.storage.arrays.text import text_name, unpack_text
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.location import Location
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import MISSING, CapturedStep, Variable
+from gnomon.storage.values.model import MISSING, Variable
 from gnomon.storage.values.scaling import Packing
 
 __all__ = ["CaptureStack"]

@@ -17,9 +17,10 @@ from gnomon.storage.arrays.shards import Shards
 from gnomon.storage.arrays.tables import Column, Slab
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.location import Location
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.model import Variable
 
 __all__ = [
     "INDEX_COLUMNS",

@@ -13,12 +13,13 @@ from gnomon.storage.changes.observed import Observed, check_source, observe
 from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.log.description import Change
 from gnomon.storage.log.staging import fresh_id
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import source_notes
 from gnomon.storage.source.opening import open_source, pinned
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values.believable import DAY, among
-from gnomon.storage.values.model import CapturedStep, Settings, SourceSpec
+from gnomon.storage.values.model import Settings, SourceSpec
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import calendar_of, decode, format_instant
 from gnomon.tasks.capturing.presence import choose

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.records import Record
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import CapturedStep, Settings, Variable
+from gnomon.storage.values.model import Settings, Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook, Specification, usable
 from gnomon.tasks.forecasting.changes import has_changed

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import PROVENANCE, Patch
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.model import Variable
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.specification import clip
 from gnomon.tasks.healing.inpainting import inpaint

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Patch
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT, Shadow
+from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable

@@ -20,6 +20,7 @@ from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import _OPENED, Repository
 from gnomon.storage.serve.view import Plane, raw_dataset
 from gnomon.storage.source.opening import open_source
@@ -27,7 +28,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
 from gnomon.storage.values.grid import Grid
-from gnomon.storage.values.model import CapturedStep, Kind, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
