@@ -87,7 +87,7 @@ def _of(record: Record, era: int, genesis: str) -> list[Due]:
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
         for k, incident in enumerate(report.incidents)
-        if incident["severity"] == "critical"
+        if incident.get("severity") == "critical"
         for channel in distinct
     ]
 

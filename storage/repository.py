@@ -335,8 +335,8 @@ class Repository:
         return self.state.shadows
 
     @property
-    def forecaster(self) -> Record | None:
-        """The record with the newest forecaster state, or None."""
+    def forecaster(self) -> Shadow | None:
+        """The shadow that was committed with the newest forecaster state, or None."""
         return self.state.forecaster
 
     # What is stored ----------------------------------------------------------------------------
@@ -364,18 +364,18 @@ class Repository:
 
     def forecaster_state(self, name: str) -> ForecasterState:
         """Return the newest forecaster state of a variable, or raise :class:`NotFound`."""
-        record = self.forecaster
-        if record is None or name not in record.body["forecaster"]:
+        newest = self.forecaster
+        if newest is None or name not in newest.learnt:
             raise NotFound(f"{name!r} has no forecaster state; run 'gnomon update'")
-        entry = record.body["forecaster"][name]
+        entry = newest.learnt[name]
         return ForecasterState(
             self.location,
             self.settings.variable(name),
-            str(record.body["id"]),
-            str(entry["root"]),
-            int(entry["rows"]),
-            int(entry["columns"]),
-            str(entry.get("outlook", "")),
+            newest.id,
+            entry.root,
+            entry.rows,
+            entry.columns,
+            entry.outlook,
         )
 
     @cached_property

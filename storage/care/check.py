@@ -5,7 +5,7 @@ size, and every index against its root.  On request the stored bytes of all obje
 of them, and of all: that every chunk decodes to what was captured.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import batched
@@ -16,9 +16,12 @@ from gnomon.storage.care.inventory import Inventory, take_inventory, unreference
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import CaptureBody
+from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.records import (
     COPIES,
     SPAN,
+    Record,
     checkpoint_name,
     content_hash,
     read_checkpoint,
@@ -242,16 +245,16 @@ class _Check:
                 if variable.name in shadow.variables:
                     self._shadow(repository.shadow(variable.name, shadow, stack))
             newest = repository.forecaster
-            if newest is not None and variable.name in newest.body["forecaster"]:
+            if newest is not None and variable.name in newest.learnt:
                 self._state(repository, variable)
         for record in repository.records:
             folder = Header.from_json(record.body).id
-            if folder in repository.state.folders and record.kind in ("capture", "shadow"):
-                prefix = {"capture": "actual", "shadow": "prediction"}[record.kind]
-                for name, entry in record.body["variables"].items():
-                    key = f"{prefix}-{repository.settings.variable(name).folder}"
-                    slab = Slab(self.location, f"ledger/{folder}", {key: entry["ledger"]})
-                    self._attempt(f"ledger/{folder}/{key}", "statistics", partial(slab.table, key))
+            if folder not in repository.state.folders:
+                continue
+            for prefix, name, ledger in _ledgers(record):
+                key = f"{prefix}-{repository.settings.variable(name).folder}"
+                slab = Slab(self.location, f"ledger/{folder}", {key: ledger})
+                self._attempt(f"ledger/{folder}/{key}", "statistics", partial(slab.table, key))
 
     def _attempt(self, path: str, where: str, action: Callable[[], object]) -> bool:
         try:
@@ -350,3 +353,13 @@ def _nbytes(variable: Variable) -> int:
 
 def _holds(data: bytes, *, name: str, records: tuple[Any, ...]) -> bool:
     return list(read_checkpoint(data, name)) == list(records)
+
+
+def _ledgers(record: Record) -> Iterator[tuple[str, str, str]]:
+    """Yield, per variable of a record, what the statistics are of, its name, and their root."""
+    if record.kind == CaptureBody.kind:
+        for name, captured in CaptureBody.from_json(record.body).variables.items():
+            yield "actual", name, captured.ledger
+    elif record.kind == ShadowBody.kind:
+        for name, predicted in ShadowBody.from_json(record.body).variables.items():
+            yield "prediction", name, predicted.ledger

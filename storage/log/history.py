@@ -19,8 +19,7 @@ from gnomon.storage.log.bodies.body import Header, folder_name
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
-from gnomon.storage.log.bodies.report import Report
-from gnomon.storage.log.bodies.shadow import check_learnt, check_predicted
+from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.description import (
@@ -33,11 +32,10 @@ from gnomon.storage.log.readings import accepted_settings, limited, readings, va
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
-from gnomon.storage.values.documents import NONSENSE, items, whole
+from gnomon.storage.values.documents import NONSENSE, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
 from gnomon.storage.values.plausible import (
-    MOST_LEADS,
     check_reading,
     check_settings,
 )
@@ -61,8 +59,6 @@ class State:
     """By slab: the root of the index of each variable."""
     shadows: tuple[Shadow, ...] = ()
     """Every shadow that is still there, oldest first."""
-    forecaster: Record | None = None
-    """The record with the newest forecaster state."""
     verdicts: dict[str, dict[tuple[int, Index], int]] = field(default_factory=dict)
     """By variable: the status of (step, chunk), where it was judged later."""
     accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
@@ -83,6 +79,11 @@ class State:
     """What the source has changed of its attributes and fixed variables, in order of capture."""
     frames: frozenset[str] = frozenset()
     """Objects with changed fixed variables that were not pruned."""
+
+    @property
+    def forecaster(self) -> Shadow | None:
+        """The shadow that was committed with the newest forecaster state."""
+        return self.shadows[-1] if self.shadows else None
 
     def description(self, number: int | None = None) -> Description:
         """Return how the source described itself after so many changes; None: all of them."""
@@ -206,7 +207,7 @@ class State:
 
     def pruned(self) -> "State":
         """Return the state after a prune: only what is live is there."""
-        newest = frozenset({str(self.forecaster.body["id"])} if self.forecaster else ())
+        newest = {self.forecaster.id} if self.forecaster else set()
         folders = {f: n for f, n in self.folders.items() if f in self.live_folders}
         return replace(
             self,
@@ -253,7 +254,7 @@ class State:
     @cached_property
     def live_folders(self) -> frozenset[str]:
         """The commits of which a prune leaves something."""
-        newest = {str(self.forecaster.body["id"])} if self.forecaster else set()
+        newest = {self.forecaster.id} if self.forecaster else set()
         slabs = {slab for slab, _ in self.live_places}
         # The statistics of a capture stay where they were, whoever holds its bytes now.
         captured = {s.sequence for s in self.kept}
@@ -315,7 +316,6 @@ class _Folding:
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
         self._shadows: list[Shadow] = []
-        self._forecaster: Record | None = None
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
         self._believed: set[int] = set()
@@ -337,7 +337,6 @@ class _Folding:
         made._captured = list(state.captured)
         made._slabs = dict(state.slabs)
         made._shadows = list(state.shadows)
-        made._forecaster = state.forecaster
         made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         made._accepted = {n: set(v) for n, v in state.accepted.items()}
         made._believed = set(state.believed)
@@ -357,7 +356,6 @@ class _Folding:
             tuple(self._captured),
             self._slabs,
             tuple(self._shadows),
-            self._forecaster,
             self._verdicts,
             {name: frozenset(chunks) for name, chunks in self._accepted.items()},
             frozenset(self._believed),
@@ -381,7 +379,9 @@ class _Folding:
             case "capture":
                 self._capture(record, folder_name(header.id))
             case "shadow":
-                self._shadow(record)
+                self._shadow(
+                    ShadowBody.from_json(record.body), folder_name(header.id), record.sequence
+                )
             case "verdict":
                 self._verdict(VerdictBody.from_json(record.body))
             case "rewrite":
@@ -447,32 +447,24 @@ class _Folding:
             raise ValueError(f"it has the variables {', '.join(roots)}")
         return roots
 
-    def _shadow(self, record: Record) -> None:
-        body = record.body
-        instants = items(body["instants"], "instants", whole, most=MOST_LEADS)
-        for entry in body["variables"].values():
-            check_predicted(entry, len(instants))
-        for entry in body["forecaster"].values():
-            check_learnt(entry)
-        if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
-            raise ValueError(f"it has the variables {', '.join(body['variables'])}")
-        step, *bases = self._numbers([body["step"], *body["bases"]])
-        Report.from_json(body.get("report", {}))
+    def _shadow(self, body: ShadowBody, folder: str, sequence: int) -> None:
+        if not self._counts.keys() >= {*body.variables, *body.forecaster}:
+            raise ValueError(f"it has the variables {', '.join(body.variables)}")
+        self._there(body.step, *body.bases)
+        # Runs that began before this commit may still read the state before it.
+        self._forecasters = {*(shadow.id for shadow in self._shadows[-1:]), folder}
         self._shadows.append(
             Shadow(
-                folder_name(body["id"]),
-                step,
-                whole(body["reference"], "reference"),
-                instants,
-                dict(body["variables"]),
-                record.sequence,
-                tuple(bases),
+                folder,
+                body.step,
+                body.reference,
+                body.instants,
+                body.variables,
+                sequence,
+                body.bases,
+                body.forecaster,
             )
         )
-        before = {str(self._forecaster.body["id"])} if self._forecaster else set()
-        self._forecaster = record
-        # Runs that began before this commit may still read the state before it.
-        self._forecasters = before | {folder_name(body["id"])}
 
     def _verdict(self, body: VerdictBody) -> None:
         by_person = body.judged_by is not None
@@ -518,12 +510,6 @@ class _Folding:
         self._settings = replace(self._settings, variables=(*self._settings.variables, variable))
         check_settings(self._settings)
         self._counts[variable.name] = variable.grid.counts
-
-    def _numbers(self, value: object) -> tuple[int, ...]:
-        """Return the numbers of captures, all of which must be there."""
-        return items(
-            value, "step", lambda v, what: whole(v, what, least=0, most=len(self._captured) - 1)
-        )
 
     def _there(self, *steps: int) -> tuple[int, ...]:
         """Return numbers of captures, all of which must be there."""

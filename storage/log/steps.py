@@ -1,7 +1,9 @@
 """What the log records say was captured and predicted: captures and shadows, as values."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gnomon.storage.log.bodies.shadow import LearntEntry, PredictedEntry
 
 __all__ = ["CapturedStep", "Shadow"]
 
@@ -50,9 +52,11 @@ class Shadow:
     """Reference time, an instant."""
     instants: tuple[int, ...]
     """Valid times of leads 1..H."""
-    variables: dict[str, dict[str, Any]]
-    """Per variable: root of the slab, confidence and expected error per lead."""
+    variables: Mapping[str, PredictedEntry]
+    """What is predicted of each variable, and how well."""
     sequence: int
     """Log record that holds it."""
     bases: tuple[int, ...] = ()
     """Captured steps that its changes are counted from."""
+    learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
+    """Per variable, the forecaster's state that it was made from."""

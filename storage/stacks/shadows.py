@@ -7,7 +7,6 @@ keeps them within 4.5 %.  Hashed are the stored integers, so that every machine 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +159,8 @@ class ShadowStack:
         """The stored arrays."""
         if self._slab is None:
             path = f"shadows/{self.shadow.id}/{self.variable.folder}"
-            roots: dict[str, Any] = self.shadow.variables[self.variable.name]["roots"]
+            entry = self.shadow.variables[self.variable.name]
+            roots = {"index": entry.index_root, "score": entry.score_root}
             sizes = (len(self.shadow.instants), *self.variable.grid.counts)
             self._slab = Slab(
                 self.location,

@@ -412,6 +412,6 @@ def _fresh(
 def _is_unfinished(repository: Repository) -> bool:
     """Tell whether a run stopped after the newest capture, before its shadow."""
     record = repository.forecaster
-    known = -1 if record is None else int(record.body["step"])
+    known = -1 if record is None else record.step
     newest = repository.timeline[-1].step
     return known < newest and len(repository.timeline) >= MIN_CAPTURES

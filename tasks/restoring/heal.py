@@ -183,7 +183,7 @@ def _estimate(
     if specification is not None:
         values = clip(specification, values)
     values = np.clip(values, *variable.bounds())
-    tolerance = float(shadow.variables[variable.name]["tolerance"])
+    tolerance = float(shadow.variables[variable.name].tolerance)
     scores = predicted.scores()[lead - 1]
     estimates = {}
     for index in region.damaged:

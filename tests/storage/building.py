@@ -320,7 +320,7 @@ def everything(url: str | Path) -> dict[str, Any]:
                     parts = predicted.chunk(lead, index)
                     found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
     newest = repository.forecaster
-    for name in newest.body["forecaster"] if newest else ():
+    for name in newest.learnt if newest else ():
         state = repository.forecaster_state(name)
         for index in state.variable.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]

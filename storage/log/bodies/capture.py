@@ -115,7 +115,7 @@ class CaptureBody:
             suspects,
             {name: CapturedEntry.from_json(entry) for name, entry in data["variables"].items()},
             {int(k): whole(v, "revises", least=0) for k, v in data.get("revises", {}).items()},
-            Report.of(data) or Report({}),
+            Report.from_json(data.get("report", {})),
             text(data["read_at"], "read_at") if "read_at" in data else "",
             descriptions,
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),

@@ -21,7 +21,9 @@ class Report:
     @property
     def incidents(self) -> tuple[dict[str, Any], ...]:
         """The incidents, each with variable, valid time, severity, cause, chunks, expectations."""
-        return tuple(self.content.get("incidents", ()))
+        incidents = self.content.get("incidents")
+        listed = incidents if isinstance(incidents, list) else ()
+        return tuple(incident for incident in listed if isinstance(incident, dict))
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -42,8 +44,9 @@ class Report:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Report | None":
-        """Return the report in the JSON form of a body of any kind; None if it has none."""
-        return cls.from_json(body["report"]) if "report" in body else None
+        """Return the report of a body of any kind, which was read before; None if it has none."""
+        report = body.get("report")
+        return cls(report) if isinstance(report, dict) else None
 
     @classmethod
     def from_json(cls, data: object) -> "Report":

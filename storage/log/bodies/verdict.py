@@ -102,6 +102,6 @@ class VerdictBody:
             str(data["judged_by"]) if by_person else None,
             items(data.get("times", []), "times", whole),
             items(data.get("doubted", []), "doubted", whole),
-            Report.of(data),
+            Report.from_json(data["report"]) if "report" in data else None,
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )
