@@ -84,7 +84,7 @@ def state_of(repository: Repository) -> dict[str, str]:
             ]
             found[f"shadow {number} of {name}"] = f"{shadow.instants} {_hash(parts)}"
     newest = repository.forecaster
-    for name in newest.body["forecaster"] if newest else ():
+    for name in newest.learnt if newest else ():
         state = repository.forecaster_state(name)
         parts = [part for index in state.variable.grid.indices() for part in state.chunk(index)]
         found[f"forecaster of {name}"] = _hash(parts)

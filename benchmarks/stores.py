@@ -20,6 +20,7 @@ import gnomon.creation
 import gnomon.repository
 from gnomon.maintenance import utc
 from gnomon.repository import GnomonRepository
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.model import SUSPECT
 
@@ -155,7 +156,7 @@ def build_gnomon(dataset: xr.Dataset, folder: Path, keep: Callable[[], None]) ->
         for v in stored.settings.variables
         if v.forecast
     ]
-    stored.commit("verdict", {"chunks": chunks, "reason": "asked for"}, utc())
+    stored.commit(OtherBody("verdict", {"chunks": chunks, "reason": "asked for"}), utc())
     keep()
     return [*times, *repository.status()["shadow"]]
 

@@ -318,14 +318,14 @@ class Cycle:
         due = call(steps.next_update, url, shadowed, self._settings)
         steps.keep_shadow(url, shadowed, verdict, due)
         report.refit = {n: f.refit for n, f in features.items() if f.refit}
-        report.confidence = {n: e["confidence"] for n, e in shadowed.variables.items()}
+        report.confidence = {n: list(e.confidence) for n, e in shadowed.variables.items()}
         report.withheld = {
-            n: ["/".join(map(str, index)) for index in e["withheld"]]
+            n: ["/".join(map(str, index)) for index in e.withheld]
             for n, e in shadowed.variables.items()
-            if e["withheld"]
+            if e.withheld
         }
         report.unpredicted = {
-            n: e["unpredicted"] for n, e in shadowed.variables.items() if e["unpredicted"]
+            n: e.unpredicted for n, e in shadowed.variables.items() if e.unpredicted
         }
         report.findings = list(verdict.findings)
         report.due = due.to_json()

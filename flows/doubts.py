@@ -1,8 +1,8 @@
 """What a refit does not believe of history, as incidents: told like those of a check."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from gnomon.storage.log.bodies.verdict import JudgedChunk
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.validations.incidents import Incident
@@ -11,19 +11,13 @@ __all__ = ["doubted_incidents"]
 
 
 def doubted_incidents(
-    repository: Repository, chunks: Sequence[Mapping[str, Any]], reason: str
+    repository: Repository, chunks: Sequence[JudgedChunk], reason: str
 ) -> dict[tuple[str, int], Incident]:
-    """Return an incident for each variable and capture, by number, that a verdict doubts.
-
-    Parameters
-    ----------
-    chunks
-        As the verdict names them: `variable`, `step`, `chunk`.
-    """
+    """Return an incident for each variable and capture, by number, that a verdict doubts."""
     groups: dict[tuple[str, int], list[str]] = {}
-    for entry in chunks:
-        key = (entry["variable"], entry["step"])
-        groups.setdefault(key, []).append("/".join(map(str, entry["chunk"])))
+    for judged in chunks:
+        key = (judged.variable, judged.step)
+        groups.setdefault(key, []).append("/".join(map(str, judged.chunk)))
     calendar = repository.settings.calendar
     return {
         (name, step): Incident(

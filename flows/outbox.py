@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.outbox import Due, due, is_marked, mark
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
@@ -151,7 +152,8 @@ class _Look:
         if sequence not in self._steps:
             record = seen.records[sequence]
             if record.kind == "verdict":
-                numbers = sorted({int(entry["step"]) for entry in record.body["chunks"]})
+                chunks = VerdictBody.from_json(record.body).chunks
+                numbers = sorted({chunk.step for chunk in chunks})
                 members = [seen.captured[number] for number in numbers]
             else:
                 members = [c for c in seen.captured if c.sequence == sequence]

@@ -1,8 +1,10 @@
 """When the next update is due: before the confidence would fall below its target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from gnomon.storage.log.bodies.shadow import PredictedEntry
 
 __all__ = ["Due", "dataset_confidence", "next_due"]
 
@@ -23,19 +25,14 @@ class Due:
         return asdict(self)
 
 
-def dataset_confidence(variables: Sequence[Mapping[str, Any]]) -> list[float]:
+def dataset_confidence(variables: Sequence[PredictedEntry]) -> list[float]:
     """Return the confidence of a dataset at leads 1..H, the least of its variables.
 
     A variable that never changed does not count beside those that do: nothing about it says when
     to look next.  Nor does one of which nothing is predicted.
-
-    Parameters
-    ----------
-    variables
-        What a shadow says of each: ``confidence`` per lead, and ``usual_change``.
     """
-    moving = [v for v in variables if v["usual_change"] != 0] or variables
-    by_lead = zip(*(v["confidence"] for v in moving), strict=True)
+    moving = [v for v in variables if v.usual_change != 0] or variables
+    by_lead = zip(*(v.confidence for v in moving), strict=True)
     return [min((float(c) for c in each if c is not None), default=0.0) for each in by_lead]
 
 

@@ -18,6 +18,8 @@ from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
+from gnomon.storage.log.bodies.report import Report
+from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.log.conflicts import ATTEMPTS
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
@@ -256,11 +258,11 @@ def keep_doubts(
     channels
         Where the incidents are to be told, once they are committed.
     """
-    chunks = [
-        {"variable": name, "step": step, "chunk": list(index), "status": SUSPECT, "p_value": p}
+    chunks = tuple(
+        JudgedChunk(name, step, index, SUSPECT, p)
         for name, gated in learnt.gated.items()
         for step, index, p in gated
-    ]
+    )
     if not chunks:
         return learnt, []
     repository = Repository.open(url)
@@ -268,8 +270,8 @@ def keep_doubts(
     doubted = doubted_incidents(repository, chunks, reason)
     incidents = [incident.to_json() for incident in doubted.values()]
     report = {"incidents": incidents} | ({"alerts": list(channels)} if channels else {})
-    body = {"chunks": chunks, "reason": reason, "report": report}
-    kept = repository.commit("verdict", body, _now(), work=learnt.work(repository.era))
+    body = VerdictBody(chunks, reason, report=Report(report))
+    kept = repository.commit(body, _now(), work=learnt.work(repository.era))
     return replace(learnt, sequence=kept.records[-1].sequence), incidents
 
 

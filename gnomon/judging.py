@@ -11,6 +11,10 @@ from gnomon.maintenance import Maintenance, utc
 from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
 from gnomon.storage.errors import GnomonError, NotFound
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.choices import RulesBody
+from gnomon.storage.log.bodies.report import Report
+from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.values import model
@@ -62,9 +66,10 @@ class Judging(Maintenance):
         newest = 0
         for record in self._repository.records:
             newest += record.kind == "era"
-            era = int(record.body.get("era", newest))
-            report = {} if record.kind == "verdict" else record.body.get("report", {})
-            for incident in report.get("incidents", []):
+            said = Header.from_json(record.body).era
+            era = newest if said is None else said
+            report = None if record.kind == VerdictBody.kind else Report.of(record.body)
+            for incident in report.incidents if report else ():
                 is_open = False
                 step = times[era].get(incident["valid_time"])
                 if step is not None and incident["severity"] == "critical":
@@ -72,8 +77,10 @@ class Judging(Maintenance):
                     still = {"/".join(map(str, index)) for index in chunks}
                     is_open = bool(still & set(incident["chunks"]))
                 found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
-            if record.kind == "verdict" and "judged_by" not in record.body:
-                found += _doubted(eras[era], record.body, record.committed_at)
+            if record.kind == VerdictBody.kind:
+                verdict = VerdictBody.from_json(record.body)
+                if verdict.judged_by is None:
+                    found += _doubted(eras[era], verdict, record.committed_at)
         return [*found, *(incident for seen in eras for incident in _doubted_times(seen))]
 
     def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
@@ -101,14 +108,17 @@ class Judging(Maintenance):
 
         def judged(seen: Repository) -> tuple[Repository, int]:
             chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
-            body: dict[str, Any] = {"reason": _REASONS[accept], "judged_by": "person"}
-            body["chunks"] = chunks
             known = seen.state.believed
             left = [t for t in times if (t in known) != accept]
-            if left:
-                body["times" if accept else "doubted"] = left
+            verdict = VerdictBody(
+                chunks,
+                _REASONS[accept],
+                judged_by="person",
+                times=tuple(left) if accept else (),
+                doubted=() if accept else tuple(left),
+            )
             if chunks or left:
-                seen = seen.commit("verdict", body, utc())
+                seen = seen.commit(verdict, utc())
             return seen, len(chunks) + len(left)
 
         repository, count = self._repository.retried(judged)
@@ -120,7 +130,7 @@ class Judging(Maintenance):
         seen = self._repository
         names, steps, times = self._judged(at, accept=accept, variable=variable)
         chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
-        changed = sorted({int(c["step"]) for c in chunks})
+        changed = sorted({chunk.step for chunk in chunks})
         calendar = seen.settings.calendar
         return Judged(
             tuple(format_instant(seen.captured[s].instant, calendar) for s in changed),
@@ -158,10 +168,8 @@ class Judging(Maintenance):
             if revisable != "none":
                 calendar = self._repository.settings.calendar
                 age = -parse_duration(revisable).before(0, calendar)
-            body = {"revisable": age}
-            repository = self._repository.retried(
-                lambda seen: (seen.commit("rules", body, utc()), None)
-            )[0]
+            body = RulesBody(age)
+            repository = self._repository.retried(lambda seen: (seen.commit(body, utc()), None))[0]
             self._adopt(repository)
         age = self._repository.state.revisable
         return {"revisable_days": None if age is None else age / DAY}
@@ -214,19 +222,19 @@ class Judging(Maintenance):
 
 def _changes(
     seen: Repository, steps: list[int], names: list[str], status: int
-) -> list[dict[str, Any]]:
+) -> tuple[JudgedChunk, ...]:
     """Return what a verdict names: the chunks of captures that do not have a status yet."""
-    chunks = []
+    chunks: list[JudgedChunk] = []
     for name in names:
         stack = seen.captures(name)
         for step in steps:
             if status == model.TRUSTED and not seen.captured[step].suspects:
                 continue
             chunks += [
-                {"variable": name, "step": step, "chunk": list(map(int, i)), "status": status}
-                for i in np.argwhere(stack.status(step) != status)
+                JudgedChunk(name, step, tuple(map(int, index)), status)
+                for index in np.argwhere(stack.status(step) != status)
             ]
-    return chunks
+    return tuple(chunks)
 
 
 def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
@@ -249,7 +257,7 @@ def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
     return found
 
 
-def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[dict[str, Any]]:
+def _doubted(seen: Repository, verdict: VerdictBody, recorded_at: str) -> list[dict[str, Any]]:
     """Return the incidents of a verdict that no person gave, in the era that it is of."""
     return [
         incident.to_json()
@@ -258,6 +266,6 @@ def _doubted(seen: Repository, body: dict[str, Any], recorded_at: str) -> list[d
             "recorded_at": recorded_at,
         }
         for (variable, step), incident in doubted_incidents(
-            seen, body["chunks"], body["reason"]
+            seen, verdict.chunks, verdict.reason
         ).items()
     ]

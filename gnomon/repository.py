@@ -14,6 +14,7 @@ from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
 from gnomon.storage.changes.noted import advice
+from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
@@ -171,7 +172,7 @@ class GnomonRepository(Reading, Judging):
         stored = self._repository
         calendar = stored.settings.calendar
         latest = stored.shadows[-1] if stored.shadows else None
-        report = stored.records[latest.sequence].body["report"] if latest else {}
+        report = Report.of(stored.records[latest.sequence].body) if latest else None
         variables: dict[str, Any] = {}
         for variable in stored.settings.variables:
             found: dict[str, Any] = {
@@ -182,12 +183,12 @@ class GnomonRepository(Reading, Judging):
             }
             if latest is not None and variable.name in latest.variables:
                 summary = latest.variables[variable.name]
-                # A shadow of an older program tells less.
-                told = ("confidence", "expected_rmse", "tolerance", "usual_change")
-                found |= {n: summary.get(n) for n in told}
-                refused = summary.get("withheld", [])
-                found["withheld"] = ["/".join(map(str, index)) for index in refused]
-                found["unpredicted"] = summary.get("unpredicted", 0)
+                found["confidence"] = list(summary.confidence)
+                found["expected_rmse"] = list(summary.expected_rmse)
+                found["tolerance"] = summary.tolerance
+                found["usual_change"] = summary.usual_change
+                found["withheld"] = ["/".join(map(str, index)) for index in summary.withheld]
+                found["unpredicted"] = summary.unpredicted
                 found["units"] = str(variable.attributes.get("units", ""))
             variables[variable.name] = found
         timeline = stored.timeline  # in order of time; years as text would not be
@@ -210,7 +211,7 @@ class GnomonRepository(Reading, Judging):
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
             "alerts_unsent": unsent_alerts(stored),
-            "due": report.get("due"),
+            "due": report.due if report else None,
             "notes": list(unreadable(stored)),
         }
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnomon.storage.errors import Conflict
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
@@ -56,7 +58,8 @@ def due(repository: Repository) -> tuple[Due, ...]:
     for record in repository.records:
         era += record.kind == "era"
         if record.kind in ("capture", "verdict"):
-            found += _of(record, int(record.body.get("era", era)), repository.genesis)
+            said = Header.from_json(record.body).era
+            found += _of(record, era if said is None else said, repository.genesis)
     if not found:
         return ()
     sent = set(repository.location.list("alerts/"))
@@ -76,17 +79,15 @@ def mark(repository: Repository, sent: Due, sent_at: str) -> None:
 
 
 def _of(record: Record, era: int, genesis: str) -> list[Due]:
-    report = record.body.get("report")
-    channels = report.get("alerts") if isinstance(report, dict) else None
-    if not isinstance(report, dict) or not isinstance(channels, list):
+    report = Report.of(record.body)
+    if report is None:
         return []
-    names = [c for c in channels if isinstance(c, str) and _CHANNEL.fullmatch(c)]
+    names = [channel for channel in report.alerts if _CHANNEL.fullmatch(channel)]
     distinct = list(dict.fromkeys(names))[:_MOST_CHANNELS]
-    incidents = report.get("incidents")
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
-        for k, incident in enumerate(incidents if isinstance(incidents, list) else ())
-        if isinstance(incident, dict) and incident.get("severity") == "critical"
+        for k, incident in enumerate(report.incidents)
+        if incident.get("severity") == "critical"
         for channel in distinct
     ]
 

@@ -23,6 +23,9 @@ from gnomon.storage.errors import (
     NotFound,
     Unavailable,
 )
+from gnomon.storage.log.bodies.body import Body, Header
+from gnomon.storage.log.bodies.shadow import ShadowBody
+from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import ADVICE, refuse_in_source
 from gnomon.storage.log.description import Description
@@ -30,15 +33,16 @@ from gnomon.storage.log.history import State, fold
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.redaction import credential_in, redacted
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
-from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
-from gnomon.storage.values.model import CapturedStep, Settings, Shadow
+from gnomon.storage.values.model import Settings
 
 __all__ = ["SETTINGS", "Repository"]
 
@@ -103,7 +107,7 @@ class Repository:
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
         made = cls(location, content_hash(data), (), (State(settings),))
-        return made.commit("init", {}, created_at)
+        return made.commit(InitBody(), created_at)
 
     @classmethod
     def open(cls, url: str) -> "Repository":
@@ -190,8 +194,7 @@ class Repository:
 
     def commit(
         self,
-        kind: str,
-        body: dict[str, Any],
+        body: Body,
         committed_at: str,
         batch: Batch | None = None,
         work: Work | None = None,
@@ -213,16 +216,18 @@ class Repository:
         """
         if work is not None:
             self.refuse_stale(work)
+        header = Header()
         if batch is not None:
             self._refuse_pruned(batch)
-            body = {**body, "id": batch.id, "manifest": self._sealed(batch)}
+            header = Header(batch.id, self._sealed(batch))
         newest = self
         for attempt in range(ATTEMPTS):
-            said = {**body, "era": self.era} if self.era != len(newest.eras) - 1 else body
-            newest._refuse_unreadable(kind, said, committed_at)
+            is_newest = self.era == len(newest.eras) - 1
+            said = body.to_json() | replace(header, era=None if is_newest else self.era).to_json()
+            newest._refuse_unreadable(body.kind, said, committed_at)
             try:
                 log = Log(self.location, self.genesis)
-                record = log.append(newest.records, kind, said, committed_at)
+                record = log.append(newest.records, body.kind, said, committed_at)
                 break
             except Conflict:
                 if work is None or attempt == ATTEMPTS - 1:
@@ -232,7 +237,22 @@ class Repository:
                 if batch is not None:
                     newest._refuse_pruned(batch)
         after = newest._followed_by((record,))
-        return after if kind == "era" else replace(after, era=self.era)
+        return after if body.kind == "era" else replace(after, era=self.era)
+
+    def commit_shadow(
+        self, body: ShadowBody, committed_at: str, batch: Batch, work: Work
+    ) -> "Repository":
+        """Commit a shadow, as `commit` does, and remove states that no run reads any more."""
+        made = self.commit(body, committed_at, batch, work)
+        remove_states(self.location, self.state.forecasters - made.state.forecasters)
+        return made
+
+    def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
+        """Return the repository as it would be after a commit, without its record."""
+        header = Header(None if batch is None else batch.id, era=self.era)
+        said = body.to_json() | header.to_json()
+        record = Record(len(self.records), "", body.kind, "", said)
+        return replace(self, eras=fold(self.eras, (record,)))
 
     def _refuse_unreadable(self, kind: str, body: dict[str, Any], committed_at: str) -> None:
         """Raise :class:`InvalidInput` for a record that nobody could read: it is never put."""
@@ -324,8 +344,8 @@ class Repository:
         return self.state.shadows
 
     @property
-    def forecaster(self) -> Record | None:
-        """The record with the newest forecaster state, or None."""
+    def forecaster(self) -> Shadow | None:
+        """The shadow that was committed with the newest forecaster state, or None."""
         return self.state.forecaster
 
     # What is stored ----------------------------------------------------------------------------
@@ -353,18 +373,18 @@ class Repository:
 
     def forecaster_state(self, name: str) -> ForecasterState:
         """Return the newest forecaster state of a variable, or raise :class:`NotFound`."""
-        record = self.forecaster
-        if record is None or name not in record.body["forecaster"]:
+        newest = self.forecaster
+        if newest is None or name not in newest.learnt:
             raise NotFound(f"{name!r} has no forecaster state; run 'gnomon update'")
-        entry = record.body["forecaster"][name]
+        entry = newest.learnt[name]
         return ForecasterState(
             self.location,
             self.settings.variable(name),
-            str(record.body["id"]),
-            str(entry["root"]),
-            int(entry["rows"]),
-            int(entry["columns"]),
-            str(entry.get("outlook", "")),
+            newest.id,
+            entry.root,
+            entry.rows,
+            entry.columns,
+            entry.outlook,
         )
 
     @cached_property

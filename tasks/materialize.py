@@ -1,21 +1,30 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.tables import create_residual, create_table
-from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.log.bodies.report import Report
+from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.forecaster import ForecasterState
-from gnomon.storage.stacks.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
+from gnomon.storage.stacks.ledger import create_predicted_statistics
+from gnomon.storage.stacks.shadows import (
+    INDEX_COLUMNS,
+    NO_BASE,
+    SCORE_COLUMNS,
+    create_shadow,
+    create_shadow_tables,
+    discard_shadow,
+    open_shadow,
+    quantise,
+)
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
@@ -64,9 +73,8 @@ class Shadowed:
     """Reference time, an instant."""
     instants: tuple[int, ...]
     """Valid times of leads 1..H."""
-    variables: dict[str, dict[str, Any]]
-    """Per variable: roots; confidence and expected error per lead, None where nothing is predicted;
-    and what is left out: `unpredicted` cells that have values, `withheld` chunks."""
+    variables: dict[str, PredictedEntry]
+    """What the record will say of each variable, without the ledger."""
     statistics: dict[str, dict[str, NDArray[np.float64]]]
     """By variable: columns (lead, *chunk grid) of the prediction table."""
     bases: tuple[int, ...]
@@ -87,21 +95,13 @@ def materialize(
     instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
     pinned = (repository.location.url, repository.records[-1].sequence)
     batch = Batch(repository.location, learnt.id, dict(learnt.entries))
-    variables: dict[str, dict[str, Any]] = {}
+    variables: dict[str, PredictedEntry] = {}
     statistics: dict[str, dict[str, Floats]] = {}
     bases: set[int] = set()
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
-        path = f"shadows/{learnt.id}/{variable.folder}"
-        for part, dtype in (("change", "<i4"), ("error", "i1")):
-            create_residual(
-                batch,
-                f"{path}/{part}",
-                lead=len(leads),
-                grid=variable.stored_grid,
-                dtype=np.dtype(dtype),
-            )
+        create_shadow(batch, variable, len(leads))
         blocks = list(grid.blocks())
         refused = withheld.get(name, frozenset())
         job = partial(_materialize_block, pinned, learnt, name, instants, refused)
@@ -114,15 +114,13 @@ def materialize(
                 columns[column][:, *block.chunks] = values
             batch.merge(result[3])
         bases |= set(map(int, np.unique(index[..., 0])))
-        roots = {
-            "index": create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
-            "score": create_table(batch, f"{path}/score", score, SCORE_COLUMNS),
-        }
-        variables[name] = {
-            "roots": roots,
-            **_summary(columns, score, features),
-            "withheld": sorted(map(list, refused)),
-        }
+        index_root, score_root = create_shadow_tables(batch, variable, index, score)
+        variables[name] = replace(
+            _summary(columns, score, features),
+            index_root=index_root,
+            score_root=score_root,
+            withheld=tuple(sorted(refused)),
+        )
         statistics[name] = columns
     kept = tuple(sorted(bases - {NO_BASE}))
     return Shadowed(learnt, reference, instants, variables, statistics, kept, batch.entries)
@@ -138,8 +136,7 @@ def withhold(
     InvalidInput
         Nothing is left.
     """
-    # No record names these objects yet, and objects are only ever created.
-    repository.location.delete(repository.location.list(f"shadows/{found.learnt.id}/"))
+    discard_shadow(repository.location, found.learnt.id)  # objects are only ever created
     kept = materialize(repository, found.learnt, mapper, withheld=refused)
     if not any(columns["predicted"].any() for columns in kept.statistics.values()):
         raise InvalidInput(
@@ -149,8 +146,8 @@ def withhold(
     return kept
 
 
-def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> dict[str, Any]:
-    """Return what a list of restore points says of a variable, per lead."""
+def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> PredictedEntry:
+    """Return what a shadow says of a variable, without its roots."""
     axes = tuple(range(1, score.ndim - 1))
     specification = features.specification
     # NaN scores belong to chunks where nothing is predicted, all land for instance.
@@ -161,19 +158,21 @@ def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> d
     share = (np.where(scored, score[..., 2], 0.0) * cells).sum(axis=axes) / number
     squares = np.where(scored, score[..., 3], 0.0) ** 2
     rmse = np.sqrt((squares * cells).sum(axis=axes) / number)
-    return {
-        "confidence": _known([round(float(c), 6) for c in share]),
-        "expected_rmse": _known(rmse),
-        "last_capture_rmse": _known(last_capture_rmse(features.outlook.calibration, rmse)),
-        "tolerance": specification.tolerance,
-        "usual_change": specification.usual_change,
-        "unpredicted": int(columns["missing"].sum(axis=axes).max()),
-    }
+    return PredictedEntry(
+        index_root="",
+        score_root="",
+        confidence=_known([round(float(c), 6) for c in share]),
+        expected_rmse=_known(rmse),
+        last_capture_rmse=_known(last_capture_rmse(features.outlook.calibration, rmse)),
+        tolerance=specification.tolerance,
+        usual_change=specification.usual_change,
+        unpredicted=int(columns["missing"].sum(axis=axes).max()),
+    )
 
 
-def _known(values: Iterable[float]) -> list[float | None]:
+def _known(values: Iterable[float]) -> tuple[float | None, ...]:
     """Return numbers as JSON has them: None where nothing is predicted."""
-    return [float(value) if np.isfinite(value) else None for value in values]
+    return tuple(float(value) if np.isfinite(value) else None for value in values)
 
 
 def _materialize_block(
@@ -191,11 +190,7 @@ def _materialize_block(
     spec = learnt.features[name].specification
     stored = _state_of(repository, variable, learnt)
     batch = Batch(repository.location, learnt.id)
-    path = f"shadows/{learnt.id}/{variable.folder}"
-    targets = [
-        zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+")
-        for part in ("change", "error")
-    ]
+    targets = open_shadow(batch, variable)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
     shape = tuple(s.stop - s.start for s in block.cells)
@@ -268,7 +263,7 @@ def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) 
 def _state_of(repository: Repository, variable: Variable, learnt: Learnt) -> ForecasterState:
     entry = learnt.states[variable.name]
     return ForecasterState(
-        repository.location, variable, learnt.id, entry["root"], entry["rows"], entry["columns"]
+        repository.location, variable, learnt.id, entry.root, entry.rows, entry.columns
     )
 
 
@@ -319,27 +314,18 @@ def commit_shadow(
     work = learnt.work(repository.era, found.bases)
     repository.refuse_stale(work)
     batch = Batch(repository.location, learnt.id, dict(found.entries))
-    ledger = {}
+    variables: dict[str, PredictedEntry] = {}
     for name, columns in found.statistics.items():
-        key = f"prediction-{repository.settings.variable(name).folder}"
-        table = np.stack(list(columns.values()), -1)
-        ledger[name] = create_table(batch, f"ledger/{learnt.id}/{key}", table, list(columns))
-    forecaster = {
-        name: features.to_json() | learnt.states[name] for name, features in learnt.features.items()
-    }
-    body = {
-        "step": learnt.step,
-        "reference": found.reference,
-        "instants": list(found.instants),
-        "bases": list(found.bases),
-        "variables": {n: e | {"ledger": ledger[n]} for n, e in found.variables.items()},
-        "forecaster": forecaster,
-        "report": report,
-    }
-    before = repository.state.forecasters
-    repository = repository.commit("shadow", body, committed_at, batch, work)
-    for gone in before - repository.state.forecasters:
-        # What a crash or a failing store leaves here, a prune removes.
-        with suppress(GnomonError):
-            repository.location.delete(repository.location.list(f"forecaster/{gone}/"))
-    return repository
+        variable = repository.settings.variable(name)
+        ledger = create_predicted_statistics(batch, variable, columns)
+        variables[name] = replace(found.variables[name], ledger=ledger)
+    body = ShadowBody(
+        step=learnt.step,
+        reference=found.reference,
+        instants=found.instants,
+        bases=found.bases,
+        variables=variables,
+        forecaster=learnt.states,
+        report=Report(report),
+    )
+    return repository.commit_shadow(body, committed_at, batch, work)

@@ -15,6 +15,8 @@ from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.care.inventory import Inventory, take_inventory, unreferenced
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.folders import captures_of, ledger_of, shadow_of, state_of
 from gnomon.storage.log.records import (
     COPIES,
     SPAN,
@@ -26,6 +28,7 @@ from gnomon.storage.log.records import (
 from gnomon.storage.log.staging import object_hash
 from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.ledger import roots_of
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.model import Variable
 
@@ -241,16 +244,16 @@ class _Check:
                 if variable.name in shadow.variables:
                     self._shadow(repository.shadow(variable.name, shadow, stack))
             newest = repository.forecaster
-            if newest is not None and variable.name in newest.body["forecaster"]:
+            if newest is not None and variable.name in newest.learnt:
                 self._state(repository, variable)
         for record in repository.records:
-            folder = record.body.get("id")
-            if folder in repository.state.folders and record.kind in ("capture", "shadow"):
-                prefix = {"capture": "actual", "shadow": "prediction"}[record.kind]
-                for name, entry in record.body["variables"].items():
-                    key = f"{prefix}-{repository.settings.variable(name).folder}"
-                    slab = Slab(self.location, f"ledger/{folder}", {key: entry["ledger"]})
-                    self._attempt(f"ledger/{folder}/{key}", "statistics", partial(slab.table, key))
+            folder = Header.from_json(record.body).id
+            if folder is None or folder not in repository.state.folders:
+                continue
+            path = ledger_of(folder)
+            for key, root in roots_of(record, repository.settings):
+                slab = Slab(self.location, path, {key: root})
+                self._attempt(f"{path}/{key}", "statistics", partial(slab.table, key))
 
     def _attempt(self, path: str, where: str, action: Callable[[], object]) -> bool:
         try:
@@ -269,7 +272,7 @@ class _Check:
         slabs = {s.slab for s in repository.state.kept if s.step >= first}
         broken = set()
         for slab in sorted(slabs):
-            path = f"captures/{slab}/{variable.folder}"
+            path = captures_of(slab, variable)
             opened = Slab(self.location, path, {"index": stack.slabs[slab][variable.name]})
             good = [
                 self._attempt(f"{prefix}{path}/index", f"index of {variable.name}", table)
@@ -310,7 +313,7 @@ class _Check:
         return any(name in error for name in (*self.named, *self.broken))
 
     def _shadow(self, stack: ShadowStack) -> None:
-        path = f"shadows/{stack.shadow.id}/{stack.variable.folder}"
+        path = shadow_of(stack.shadow.id, stack.variable)
         where = f"shadow of {stack.variable.name}"
         good = [
             self._attempt(f"{path}/{name}", where, partial(stack.slab.table, name))
@@ -327,7 +330,7 @@ class _Check:
 
     def _state(self, repository: Repository, variable: Variable) -> None:
         state = repository.forecaster_state(variable.name)
-        path = f"forecaster/{state.id}/{variable.folder}"
+        path = state_of(state.id, variable)
         where = f"forecaster state of {variable.name}"
         if state.outlook_root:
             self._attempt(f"{path}/outlook", where, state.outlook)

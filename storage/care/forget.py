@@ -12,6 +12,7 @@ import numpy as np
 
 from gnomon.storage.care.retention import Candidate, Decision, Policy, decide
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.log.bodies.choices import ForgetBody, TagBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import TRUSTED
 from gnomon.storage.values.times import format_instant
@@ -102,8 +103,8 @@ def forget(
     every = {d.step: format_instant(d.instant, calendar) for d in decisions}
     done = Forgotten(decisions, going, lost, every, repository.era)
     if going and not dry_run:
-        body = {"steps": list(going), "reason": "named" if captures else repr(policy)}
-        repository = repository.commit("forget", body, committed_at)
+        body = ForgetBody(going, "named" if captures else repr(policy))
+        repository = repository.commit(body, committed_at)
     return repository, done
 
 
@@ -173,5 +174,5 @@ def tag(
             raise InvalidInput(f"{name!r} is no tag; write a word without spaces and commas")
     if not add and not remove:
         return repository
-    body = {"steps": list(captures), "add": list(add), "remove": list(remove)}
-    return repository.commit("tag", body, committed_at)
+    body = TagBody(tuple(captures), tuple(add), tuple(remove))
+    return repository.commit(body, committed_at)

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import RepairBody
+from gnomon.storage.log.folders import GROUPS
 from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
-from gnomon.storage.log.staging import Entry, load_manifest, manifest_name, read_entries
+from gnomon.storage.log.staging import Entry, load_manifest, manifest_name
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.documents import NONSENSE
 
@@ -39,7 +42,7 @@ def take_inventory(repository: Repository) -> Inventory:
     for state in repository.eras:
         for folder, sequence in state.folders.items():
             name = manifest_name(folder)
-            expected = str(repository.records[sequence].body.get("manifest"))
+            expected = str(Header.from_json(repository.records[sequence].body).manifest)
             entries: dict[str, Entry] | None = None
             for place in (name, COPIES + name):
                 found.manifests[place] = expected
@@ -59,7 +62,7 @@ def take_inventory(repository: Repository) -> Inventory:
 def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
     """Yield what a repair has packed otherwise than it was."""
     try:
-        yield from read_entries(record.body["objects"]).items()
+        yield from RepairBody.from_json(record.body).objects.items()
     except NONSENSE as error:
         raise Integrity(
             f"log record {record.sequence} (repair) does not hold what it should; the repository "
@@ -97,10 +100,7 @@ def folder_of(name: str) -> str | None:
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "manifests" and len(parts) == 2:
         return parts[1].removesuffix(".json.gz")
-    return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
-
-
-_GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+    return parts[1] if len(parts) > 2 and parts[0] in GROUPS else None
 
 
 def frames(eras: Iterable[State]) -> set[str]:

@@ -11,22 +11,25 @@ is right.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gnomon.storage.care.inventory import folder_of, frames, is_expected, unreferenced
 from gnomon.storage.care.rewrite import dependent, rewrite
-from gnomon.storage.log.conflicts import removes
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.bodies.care import PruneBody
+from gnomon.storage.log.bodies.choices import ForgetBody
+from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
-from gnomon.storage.log.records import Record
 from gnomon.storage.log.staging import sequence_of
 from gnomon.storage.repository import Repository
 
 __all__ = ["Pruned", "prune", "would_free"]
 
 Progress = Callable[[str, int, int], None]
+GivenUp = Callable[[str], bool]
+"""Whether the run that wrote a folder, which no commit names, can commit no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +83,23 @@ def prune(
         if steps and not dry_run:
             present = rewrite(repository.in_era(era), steps, committed_at, tell)
             repository = present.in_era(len(present.eras) - 1)
-    body: dict[str, Any] = {}
+    body = PruneBody()
     if spare_since is not None:
-        body = {"removed": sorted(_abandoned(repository, spare_since))}
-    if dry_run:
-        record = Record(len(repository.records), "", "prune", "", body)
-    else:
-        repository = repository.commit("prune", body, committed_at)
-        record = repository.records[-1]
+        body = PruneBody(tuple(sorted(_abandoned(repository, spare_since))))
+    sequence = len(repository.records)
+    if not dry_run:
+        repository = repository.commit(body, committed_at)
+    is_given_up = partial(body.removes, sequence)
     pruned = tuple(state.pruned() for state in repository.eras)
     there = repository.location.sizes("")
-    dead = {name: there[name] for name in _dead(pruned, there, record)}
+    dead = {name: there[name] for name in _dead(pruned, there, is_given_up)}
     spared = sum(1 for name in unreferenced(repository, there) if name not in dead)
     if not dry_run:
         for done, name in enumerate(sorted(dead)):
             if done % 64 == 0:
                 tell("remove", done, len(dead))
             repository.location.delete([name])
-        _tidy(repository.location, pruned, there, record)
+        _tidy(repository.location, pruned, there, is_given_up)
     return repository, Pruned(len(dead), sum(dead.values()), tuple(rewritten), dry_run, spared)
 
 
@@ -112,9 +114,13 @@ def _abandoned(repository: Repository, since: datetime) -> Iterator[str]:
         if folder is not None and sequence_of(folder) is not None:
             newest[folder] = max(written, newest.get(folder, written))
     named = frames(repository.eras).union(*(state.folders for state in repository.eras))
-    prunes = [r for r in repository.records if r.kind == "prune"]
+    prunes = [
+        partial(PruneBody.from_json(record.body).removes, record.sequence)
+        for record in repository.records
+        if record.kind == PruneBody.kind
+    ]
     for folder in newest.keys() - named:
-        if newest[folder] < since or any(removes(prune, folder) for prune in prunes):
+        if newest[folder] < since or any(removes(folder) for removes in prunes):
             yield folder
 
 
@@ -125,13 +131,11 @@ def would_free(
 
     What must then be stored anew is not counted.
     """
-    body = {"steps": list(steps), "era": repository.era}
-    record = Record(len(repository.records), "", "forget", "", body)
-    after = replace(repository, eras=fold(repository.eras, (record,)))
+    after = repository.foreseen(ForgetBody(tuple(steps), ""))
     return prune(after, committed_at="", dry_run=True, spare_since=spare_since)[1].nbytes
 
 
-def _dead(eras: tuple[State, ...], there: Iterable[str], record: Record) -> Iterator[str]:
+def _dead(eras: tuple[State, ...], there: Iterable[str], is_given_up: GivenUp) -> Iterator[str]:
     """Yield the objects that nothing needs, of runs that can commit no more."""
     in_use = frames(eras)
     for name in there:
@@ -142,28 +146,28 @@ def _dead(eras: tuple[State, ...], there: Iterable[str], record: Record) -> Iter
         if owner is not None:
             if not is_expected(owner, folder, name):
                 yield name
-        elif sequence_of(folder) is not None and removes(record, folder):
+        elif sequence_of(folder) is not None and is_given_up(folder):
             yield name
 
 
 def _tidy(
-    location: Location, eras: tuple[State, ...], there: dict[str, int], record: Record
+    location: Location, eras: tuple[State, ...], there: dict[str, int], is_given_up: GivenUp
 ) -> None:
     """Remove empty folders, and what interrupted puts left beside names that they cannot give."""
     folders = location.folders()
     left = {b: name for folder in folders for b, name in location.unfinished(folder).items()}
-    gone = set(_dead(eras, left.values(), record))
+    gone = set(_dead(eras, left.values(), is_given_up))
     # Of what belongs to no run, a name that is taken: its writer was stopped, or was second.
     gone |= {name for name in left.values() if folder_of(name) is None and name in there}
     location.delete(beside for beside, name in left.items() if name in gone)
-    location.remove_leftovers(_places(eras, folders, record))
+    location.remove_leftovers(_places(eras, folders, is_given_up))
 
 
-def _places(eras: tuple[State, ...], folders: Iterable[str], record: Record) -> Iterator[str]:
+def _places(eras: tuple[State, ...], folders: Iterable[str], is_given_up: GivenUp) -> Iterator[str]:
     """Yield the folders in which nobody writes any more: a prune may have been stopped in them."""
     for folder in folders:
         commit = folder_of(f"{folder}/x")
         if commit is None or sequence_of(commit) is None:
             continue
-        if removes(record, commit) or any(commit in state.folders for state in eras):
+        if is_given_up(commit) or any(commit in state.folders for state in eras):
             yield folder

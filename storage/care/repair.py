@@ -21,8 +21,12 @@ from gnomon.storage.arrays.text import pack_text
 from gnomon.storage.care.check import CheckReport, check
 from gnomon.storage.care.inventory import Inventory, take_inventory
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
-from gnomon.storage.log.records import COPIES, SPAN, content_hash, write_checkpoint
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.care import RepairBody
+from gnomon.storage.log.folders import GROUPS
+from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.opening import open_source, read_state
@@ -31,7 +35,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.writing import ShardPacker, units_of
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import CapturedStep, Variable
+from gnomon.storage.values.model import Variable
 
 __all__ = ["Repaired", "repair"]
 
@@ -85,7 +89,7 @@ def _restate(
     """Say what objects are now; what others committed meanwhile says nothing of their bytes."""
     if any(record.kind == "repair" for record in repository.records[known:]):
         raise Conflict("another repair has committed meanwhile; run it again")
-    return repository.commit("repair", {"objects": objects}, committed_at)
+    return repository.commit(RepairBody(objects), committed_at)
 
 
 class _Repair:
@@ -162,6 +166,11 @@ class _Repair:
         sequence = int(name.removeprefix("log/").removesuffix(".json"))
         return self.repository.records[sequence].to_json(), "the log as it was read"
 
+    def _record_of(self, folder: str) -> Record:
+        """Return the record of the commit that a folder was written for."""
+        numbers = (state.folders.get(folder) for state in self.repository.eras)
+        return self.repository.records[next(n for n in numbers if n is not None)]
+
     @cached_property
     def inventory(self) -> Inventory:
         """What should be there, by manifests that are mended by now."""
@@ -191,8 +200,7 @@ class _Repair:
 
     def _manifest(self, name: str) -> tuple[bytes, str] | None:
         folder = name.removeprefix("manifests/").removesuffix(".json.gz")
-        record = next(r for r in self.repository.records if r.body.get("id") == folder)
-        expected = str(record.body.get("manifest"))
+        expected = str(Header.from_json(self._record_of(folder).body).manifest)
         for place in (name, COPIES + name):
             try:
                 data = self.location.read(place)
@@ -201,7 +209,7 @@ class _Repair:
                 continue
             return data, place
         # Made again from the objects: it is right if its hash is.
-        groups = ("captures", "copies/captures", "shadows", "forecaster", "ledger", "frame")
+        groups = (*GROUPS, f"{COPIES}captures")
         there = [n for group in groups for n in self.location.list(f"{group}/{folder}/")]
         entries = {}
         for place in there:
@@ -246,7 +254,7 @@ class _Repair:
 
     def _metadata(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
         """Return the description of a residual array, made again."""
-        record = next(r for r in self.repository.records if r.body.get("id") == parts[1])
+        record = self._record_of(parts[1])
         steps = len(record.body.get("instants", record.body.get("steps", [])))
         for state in self.repository.eras:
             variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)

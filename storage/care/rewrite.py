@@ -5,8 +5,6 @@ back and verified again; then one record says where the captures are from now on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +18,16 @@ from gnomon.storage.arrays.encoding import (
     Held,
     encode_unit,
 )
-from gnomon.storage.arrays.tables import create_index
-from gnomon.storage.log.history import fold
-from gnomon.storage.log.records import Record
+from gnomon.storage.log.bodies.capture import RewriteBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.writing import BlockWriter, create_captures, units_of
+from gnomon.storage.stacks.writing import (
+    BlockWriter,
+    create_captures,
+    create_captures_index,
+    units_of,
+)
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 
@@ -69,13 +70,13 @@ def rewrite(
         progress("store anew", start, len(steps))
         part = list(steps[start : start + most])
         batch = Batch(repository.location, fresh_id(len(repository.records)))
-        variables = {
-            variable.name: {"root": _rewrite_variable(repository, variable, batch, part)}
+        roots = {
+            variable.name: _rewrite_variable(repository, variable, batch, part)
             for variable in repository.settings.variables
         }
-        body = {"steps": part, "variables": variables}
-        _read_back(_foreseen(repository, body, batch.id), part)
-        repository = repository.commit("rewrite", body, committed_at, batch)
+        body = RewriteBody(tuple(part), roots)
+        _read_back(repository.foreseen(body, batch), part)
+        repository = repository.commit(body, committed_at, batch)
     return repository
 
 
@@ -91,7 +92,7 @@ def _rewrite_variable(
     for block in grid.blocks():
         writer = BlockWriter(batch, variable)
         rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases, limits)
-    return create_index(batch, f"captures/{batch.id}/{variable.folder}/index", rows, COLUMNS)
+    return create_captures_index(batch, variable, rows)
 
 
 def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
@@ -173,13 +174,6 @@ def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> 
     held = stack.held(base, index)
     forgotten = stack.steps[held.holder].forgotten
     return None if forgotten or base in rewritten else held
-
-
-def _foreseen(repository: Repository, body: dict[str, Any], folder: str) -> Repository:
-    """Return the repository as it would be after a rewrite that is not committed yet."""
-    body = {**body, "id": folder, "era": repository.era}
-    record = Record(len(repository.records), "", "rewrite", "", body)
-    return replace(repository, eras=fold(repository.eras, (record,)))
 
 
 def _read_back(repository: Repository, steps: list[int]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.log.bodies.source import VariablesBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.describing import describe, unprotected
 from gnomon.storage.source.opening import open_source
@@ -51,5 +52,4 @@ def add_variables(repository: Repository, names: Sequence[str], committed_at: st
     for name in set(names) - {v.name for v in added}:
         reason = found.skipped.get(name, "it does not change with time")
         raise InvalidInput(f"{name} cannot be added: {reason}")
-    body = {"added": [variable.to_json() for variable in added]}
-    return repository.commit("variables", body, committed_at)
+    return repository.commit(VariablesBody(tuple(added)), committed_at)

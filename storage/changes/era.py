@@ -10,6 +10,7 @@ import xarray as xr
 
 from gnomon.storage.changes.observed import check_source, differs
 from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.log.bodies.source import EraBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting, time_variable
@@ -102,7 +103,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     for name, data in files.items():
         repository.location.create(name, data)
     repository.location.flush(files)
-    return repository.commit("era", {"settings": settings.to_json()}, committed_at)
+    return repository.commit(EraBody(settings), committed_at)
 
 
 def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:

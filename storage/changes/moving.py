@@ -4,8 +4,6 @@ Nothing is taken on trust.  The new place must hold the variables, the grid and 
 were captured, and of the times that it shares with the captures one at least must be the same.
 """
 
-from dataclasses import asdict
-
 import numpy as np
 import xarray as xr
 
@@ -14,8 +12,10 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.observed import check_source
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.log.bodies.source import SourceBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.log.readings import is_close
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import source_notes
 from gnomon.storage.source.opening import native, open_source, read_state
@@ -23,7 +23,7 @@ from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.source.unchanged import ADVICE
 from gnomon.storage.values.grid import cut
 from gnomon.storage.values.meaning import read_alike
-from gnomon.storage.values.model import CapturedStep, SourceSpec
+from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import format_instant
 
 __all__ = ["move_source"]
@@ -61,7 +61,7 @@ def move_source(
         notes += source_notes(dataset)
     if spec.time is None:
         notes += ("a state source cannot be compared with what was captured before",)
-    return repository.commit("source", {"source": asdict(spec)}, committed_at), notes
+    return repository.commit(SourceBody(spec), committed_at), notes
 
 
 def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:

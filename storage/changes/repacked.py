@@ -81,7 +81,7 @@ def varies_by_custom(repository: Repository, dataset: xr.Dataset, variable: Vari
     state = repository.state
     if not state.captured or state.varies(variable.name):
         return True
-    learnt = state.forecaster.body["forecaster"] if state.forecaster else {}
+    learnt = state.forecaster.learnt if state.forecaster else {}
     is_first = variable.name not in learnt if variable.forecast else state.forecaster is None
     return is_first and is_many(dataset)
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gnomon.storage.errors import Conflict
+from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import RewriteBody
+from gnomon.storage.log.bodies.care import PruneBody
+from gnomon.storage.log.bodies.choices import ForgetBody
 from gnomon.storage.log.records import Record
-from gnomon.storage.log.staging import sequence_of
 
 __all__ = ["ATTEMPTS", "Work", "concerns", "refuse_stale", "removes"]
 
@@ -81,22 +84,18 @@ _OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rule
 
 
 def _era(record: Record, work: Work) -> int:
-    return int(record.body.get("era", work.era))
+    era = Header.from_json(record.body).era
+    return work.era if era is None else era
 
 
-def _steps(record: Record) -> list[int]:
-    return [int(step) for step in record.body["steps"]]
+def _steps(record: Record) -> tuple[int, ...]:
+    body = ForgetBody if record.kind == ForgetBody.kind else RewriteBody
+    return body.from_json(record.body).steps
 
 
 def removes(prune: Record, folder: str) -> bool:
-    """Tell whether a prune removed a folder that no record named: its run can commit no more.
-
-    One that says nothing of it removed all that were begun before.
-    """
-    if "removed" in prune.body:
-        return folder in prune.body["removed"]
-    begun = sequence_of(folder)
-    return begun is None or begun <= prune.sequence
+    """Tell whether a prune removed a folder that no record named: its run can commit no more."""
+    return PruneBody.from_json(prune.body).removes(prune.sequence, folder)
 
 
 def refuse_stale(records: Iterable[Record], work: Work) -> None:

@@ -15,35 +15,30 @@ from typing import Any
 import numpy as np
 
 from gnomon.storage.errors import Integrity
-from gnomon.storage.log.bodies import check_learnt, check_predicted, check_report, folder_name
+from gnomon.storage.log.bodies.body import Header, folder_name
+from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
+from gnomon.storage.log.bodies.care import PruneBody
+from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
+from gnomon.storage.log.bodies.shadow import ShadowBody
+from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
+from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.description import (
     Change,
     Description,
     described,
     files_in_use,
 )
+from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
 from gnomon.storage.log.records import Record
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
-from gnomon.storage.values.documents import NONSENSE, items, text, whole
+from gnomon.storage.values.documents import NONSENSE, whole
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import (
-    MISSING,
-    SUSPECT,
-    TRUSTED,
-    CapturedStep,
-    Settings,
-    Shadow,
-    SourceSpec,
-    Variable,
-)
+from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
 from gnomon.storage.values.plausible import (
-    MOST_CAPTURES,
-    MOST_LEADS,
     check_reading,
     check_settings,
-    members_of,
-    size,
 )
 from gnomon.storage.values.scaling import Packing
 
@@ -65,8 +60,6 @@ class State:
     """By slab: the root of the index of each variable."""
     shadows: tuple[Shadow, ...] = ()
     """Every shadow that is still there, oldest first."""
-    forecaster: Record | None = None
-    """The record with the newest forecaster state."""
     verdicts: dict[str, dict[tuple[int, Index], int]] = field(default_factory=dict)
     """By variable: the status of (step, chunk), where it was judged later."""
     accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
@@ -87,6 +80,11 @@ class State:
     """What the source has changed of its attributes and fixed variables, in order of capture."""
     frames: frozenset[str] = frozenset()
     """Objects with changed fixed variables that were not pruned."""
+
+    @property
+    def forecaster(self) -> Shadow | None:
+        """The shadow that was committed with the newest forecaster state."""
+        return self.shadows[-1] if self.shadows else None
 
     def description(self, number: int | None = None) -> Description:
         """Return how the source described itself after so many changes; None: all of them."""
@@ -210,7 +208,7 @@ class State:
 
     def pruned(self) -> "State":
         """Return the state after a prune: only what is live is there."""
-        newest = frozenset({str(self.forecaster.body["id"])} if self.forecaster else ())
+        newest = {self.forecaster.id} if self.forecaster else set()
         folders = {f: n for f, n in self.folders.items() if f in self.live_folders}
         return replace(
             self,
@@ -257,7 +255,7 @@ class State:
     @cached_property
     def live_folders(self) -> frozenset[str]:
         """The commits of which a prune leaves something."""
-        newest = {str(self.forecaster.body["id"])} if self.forecaster else set()
+        newest = {self.forecaster.id} if self.forecaster else set()
         slabs = {slab for slab, _ in self.live_places}
         # The statistics of a capture stay where they were, whoever holds its bytes now.
         captured = {s.sequence for s in self.kept}
@@ -285,20 +283,21 @@ def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...
     folding = _Folding.of(eras[-1])
     for record in records:
         try:
+            header = Header.from_json(record.body)
             if record.kind == "prune":
-                items(record.body.get("removed", []), "removed", text)
+                PruneBody.from_json(record.body)
                 done = [state.pruned() for state in done]
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":
                 done.append(folding.state())
-                folding = _Folding(Settings.from_json(record.body["settings"]))
+                folding = _Folding(EraBody.from_json(record.body).settings)
             else:
-                era = whole(record.body.get("era", len(done)), "era", least=0, most=len(done))
+                era = len(done) if header.era is None else whole(header.era, "era", most=len(done))
                 if era == len(done):
-                    folding.take(record)
+                    folding.take(record, header)
                 else:
                     past = _Folding.of(done[era])
-                    past.take(record)
+                    past.take(record, header)
                     done[era] = past.state()
         except NONSENSE as error:
             raise Integrity(
@@ -318,7 +317,6 @@ class _Folding:
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
         self._shadows: list[Shadow] = []
-        self._forecaster: Record | None = None
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
         self._believed: set[int] = set()
@@ -340,7 +338,6 @@ class _Folding:
         made._captured = list(state.captured)
         made._slabs = dict(state.slabs)
         made._shadows = list(state.shadows)
-        made._forecaster = state.forecaster
         made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         made._accepted = {n: set(v) for n, v in state.accepted.items()}
         made._believed = set(state.believed)
@@ -360,7 +357,6 @@ class _Folding:
             tuple(self._captured),
             self._slabs,
             tuple(self._shadows),
-            self._forecaster,
             self._verdicts,
             {name: frozenset(chunks) for name, chunks in self._accepted.items()},
             frozenset(self._believed),
@@ -376,64 +372,48 @@ class _Folding:
             made.follow(self._grown)
         return made
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Record, header: Header) -> None:
         """Add what a record says; kinds that say nothing of the state are passed over."""
-        if "id" in record.body:
-            self._folders[folder_name(record.body["id"])] = record.sequence
+        if header.id is not None:
+            self._folders[header.id] = record.sequence
         match record.kind:
             case "capture":
-                self._capture(record)
+                self._capture(record, folder_name(header.id))
             case "shadow":
-                self._shadow(record)
+                self._shadow(
+                    ShadowBody.from_json(record.body), folder_name(header.id), record.sequence
+                )
             case "verdict":
-                self._verdict(record.body)
+                self._verdict(VerdictBody.from_json(record.body))
             case "rewrite":
-                self._rewrite(record.body)
+                self._rewrite(RewriteBody.from_json(record.body), folder_name(header.id))
             case "forget":
-                for step in self._numbers(record.body["steps"]):
+                for step in self._there(*ForgetBody.from_json(record.body).steps):
                     self._change(step, forgotten=True)
             case "tag":
-                self._tag(record.body)
+                self._tag(TagBody.from_json(record.body))
             case "rules":
-                age = record.body["revisable"]
-                self._revisable = None if age is None else whole(age, "revisable", least=0)
+                self._revisable = RulesBody.from_json(record.body).revisable
             case "source":
-                self._move(record.body)
+                self._move(SourceBody.from_json(record.body).source)
             case "variables":
-                for entry in items(record.body["added"], "added", lambda v, _: members_of(v)):
-                    self._add(Variable.from_json(entry))
+                for variable in VariablesBody.from_json(record.body).added:
+                    self._add(variable)
 
-    def _capture(self, record: Record) -> None:
-        body = record.body
-        slab = folder_name(body["id"])
-        self._slabs[slab] = self._roots(body)
-        for entry in body["variables"].values():
-            folder_name(entry["ledger"])
-        raw = bytes.fromhex(body["raw_times"])
-        instants = items(body["instants"], "instants", whole, most=MOST_CAPTURES)
-        suspects = items(body["suspects"], "suspects", size, most=MOST_CAPTURES)
-        check_report(body.get("report", {}))
-        count = len(instants)
+    def _capture(self, record: Record, slab: str) -> None:
+        body = CaptureBody.from_json(record.body)
+        self._slabs[slab] = self._roots({n: entry.root for n, entry in body.variables.items()})
         append = self._settings.source.time is not None
         width = np.dtype(self._settings.time_dtype).itemsize if append else 0
-        if len(raw) != count * width:
-            raise ValueError(f"{len(raw)} bytes of times for {count} captures")
-        before = len(self._captured)
-        revised = {
-            int(k): whole(v, "revises", least=0, most=before + count - 1)
-            for k, v in body.get("revises", {}).items()
-        }
-        if len(suspects) != count:
-            raise ValueError(f"{len(suspects)} counts of suspect chunks for {count} captures")
-        described = {
-            whole(int(k), "description", least=1, most=count - 1): Change.from_json(change)
-            for k, change in body.get("descriptions", {}).items()
-        }
-        if "description" in body:
-            described[0] = Change.from_json(body["description"])
-        for local, instant in enumerate(instants):
-            if local in described:
-                self._describe(slab, described[local])
+        if len(body.raw_times) != len(body.instants) * width:
+            raise ValueError(
+                f"{len(body.raw_times)} bytes of times for {len(body.instants)} captures"
+            )
+        for step in body.revises.values():
+            whole(step, "revises", most=len(self._captured) + len(body.instants) - 1)
+        for local, instant in enumerate(body.instants):
+            if local in body.descriptions:
+                self._describe(slab, body.descriptions[local])
             self._captured.append(
                 CapturedStep(
                     len(self._captured),
@@ -442,10 +422,10 @@ class _Folding:
                     local,
                     record.sequence,
                     record.committed_at,
-                    raw[local * width : (local + 1) * width],
-                    revised.get(local),
-                    suspects[local],
-                    read_at=text(body.get("read_at", record.committed_at), "read_at"),
+                    body.raw_times[local * width : (local + 1) * width],
+                    body.revises.get(local),
+                    body.suspects[local],
+                    read_at=body.read_at or record.committed_at,
                     description=len(self._changes),
                 )
             )
@@ -460,79 +440,65 @@ class _Folding:
                 check_reading(self._described.reading(variable))
         self._changes.append(change)
         files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
-        self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))
+        self._frames.update(file for file in files if file.startswith(f"{frame_of(folder)}/"))
 
-    def _roots(self, body: dict[str, Any]) -> dict[str, str]:
+    def _roots(self, roots: dict[str, str]) -> dict[str, str]:
         """Return the root of every variable's index; all variables must be there, and no others."""
-        roots = {n: folder_name(e["root"]) for n, e in body["variables"].items()}
         if roots.keys() != self._counts.keys():
             raise ValueError(f"it has the variables {', '.join(roots)}")
         return roots
 
-    def _shadow(self, record: Record) -> None:
-        body = record.body
-        instants = items(body["instants"], "instants", whole, most=MOST_LEADS)
-        for entry in body["variables"].values():
-            check_predicted(entry, len(instants))
-        for entry in body["forecaster"].values():
-            check_learnt(entry)
-        if not self._counts.keys() >= {*body["variables"], *body["forecaster"]}:
-            raise ValueError(f"it has the variables {', '.join(body['variables'])}")
-        step, *bases = self._numbers([body["step"], *body["bases"]])
-        check_report(body.get("report", {}))
+    def _shadow(self, body: ShadowBody, folder: str, sequence: int) -> None:
+        if not self._counts.keys() >= {*body.variables, *body.forecaster}:
+            raise ValueError(f"it has the variables {', '.join(body.variables)}")
+        self._there(body.step, *body.bases)
+        # Runs that began before this commit may still read the state before it.
+        self._forecasters = {*(shadow.id for shadow in self._shadows[-1:]), folder}
         self._shadows.append(
             Shadow(
-                folder_name(body["id"]),
-                step,
-                whole(body["reference"], "reference"),
-                instants,
-                dict(body["variables"]),
-                record.sequence,
-                tuple(bases),
+                folder,
+                body.step,
+                body.reference,
+                body.instants,
+                body.variables,
+                sequence,
+                body.bases,
+                body.forecaster,
             )
         )
-        before = {str(self._forecaster.body["id"])} if self._forecaster else set()
-        self._forecaster = record
-        # Runs that began before this commit may still read the state before it.
-        self._forecasters = before | {folder_name(body["id"])}
 
-    def _verdict(self, body: dict[str, Any]) -> None:
-        check_report(body.get("report", {}))
-        by_person = "judged_by" in body
+    def _verdict(self, body: VerdictBody) -> None:
+        by_person = body.judged_by is not None
         if by_person:
-            self._believed.update(items(body.get("times", []), "times", whole))
-            self._believed.difference_update(items(body.get("doubted", []), "doubted", whole))
-        for entry in body["chunks"]:
-            (step,) = self._numbers([entry["step"]])
-            key = (step, items(entry["chunk"], "chunk", size))
-            status = whole(entry["status"], "status", least=TRUSTED, most=MISSING)
-            name = text(entry["variable"], "variable")
-            if not all(0 <= i < n for i, n in zip(key[1], self._counts[name], strict=True)):
-                raise IndexError(f"chunk {key[1]} of {name}")
-            self._verdicts.setdefault(name, {})[key] = status
+            self._believed.update(body.times)
+            self._believed.difference_update(body.doubted)
+        for chunk in body.chunks:
+            self._there(chunk.step)
+            counts = self._counts[chunk.variable]
+            if not all(i < n for i, n in zip(chunk.chunk, counts, strict=True)):
+                raise IndexError(f"chunk {chunk.chunk} of {chunk.variable}")
+            key = chunk.step, chunk.chunk
+            self._verdicts.setdefault(chunk.variable, {})[key] = chunk.status
             # Only changes are recorded: what becomes trusted was suspect, and the reverse.
-            count = self._captured[key[0]].suspects + (1 if status == SUSPECT else -1)
-            self._change(key[0], suspects=max(0, count))
+            count = self._captured[chunk.step].suspects + (1 if chunk.status == SUSPECT else -1)
+            self._change(chunk.step, suspects=max(0, count))
             if by_person:
-                known = self._accepted.setdefault(name, set())
-                (known.add if status == TRUSTED else known.discard)(key)
+                known = self._accepted.setdefault(chunk.variable, set())
+                (known.add if chunk.status == TRUSTED else known.discard)(key)
 
-    def _rewrite(self, body: dict[str, Any]) -> None:
-        slab = folder_name(body["id"])
-        self._slabs[slab] = self._roots(body)
-        for local, step in enumerate(self._numbers(body["steps"])):
+    def _rewrite(self, body: RewriteBody, slab: str) -> None:
+        self._slabs[slab] = self._roots(dict(body.roots))
+        for local, step in enumerate(self._there(*body.steps)):
             self._change(step, slab=slab, local=local)
             self._places.add((slab, local))
 
-    def _tag(self, body: dict[str, Any]) -> None:
-        added = items(body.get("add", []), "add", text)
-        removed = items(body.get("remove", []), "remove", text)
-        for step in self._numbers(body["steps"]):
-            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(added)
-            self._change(step, tags=tuple(tag for tag in tags if tag not in removed))
+    def _tag(self, body: TagBody) -> None:
+        for step in self._there(*body.steps):
+            tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(body.add)
+            self._change(step, tags=tuple(tag for tag in tags if tag not in body.remove))
 
-    def _move(self, body: dict[str, Any]) -> None:
-        before, now = self._settings.source, SourceSpec.from_json(members_of(body["source"]))
+    def _move(self, now: SourceSpec) -> None:
+        before = self._settings.source
         if (now.kind, now.time, now.coordinate) != (before.kind, before.time, before.coordinate):
             raise ValueError("a source that moves keeps its time axis")
         self._begun = self._begun or self._settings
@@ -546,11 +512,11 @@ class _Folding:
         check_settings(self._settings)
         self._counts[variable.name] = variable.grid.counts
 
-    def _numbers(self, value: object) -> tuple[int, ...]:
-        """Return the numbers of captures, all of which must be there."""
-        return items(
-            value, "step", lambda v, what: whole(v, what, least=0, most=len(self._captured) - 1)
-        )
+    def _there(self, *steps: int) -> tuple[int, ...]:
+        """Return numbers of captures, all of which must be there."""
+        for step in steps:
+            whole(step, "step", least=0, most=len(self._captured) - 1)
+        return steps
 
     def _change(self, step: int, **fields: Any) -> None:
         self._captured[step] = replace(self._captured[step], **fields)

@@ -19,6 +19,7 @@ from gnomon.storage.changes.observed import tell_the_same
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.readings import vary
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
@@ -28,7 +29,7 @@ from gnomon.storage.values.attributes import plain_attributes
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import RANGE, read_alike
-from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import PACKING, Packing
 from gnomon.storage.values.timeforms import is_form
 from gnomon.storage.values.times import EPOCH, SECOND, encode

@@ -1,7 +1,6 @@
 """What a repository is made of, as frozen values that know their JSON.
 
-``Settings`` is ``gnomon.json``: fixed at init, never changed.  ``CapturedStep`` and ``Shadow`` are
-what the log records say was captured and predicted.
+``Settings`` is ``gnomon.json``: fixed at init, never changed.
 """
 
 import hashlib
@@ -37,9 +36,7 @@ __all__ = [
     "MISSING",
     "SUSPECT",
     "TRUSTED",
-    "CapturedStep",
     "Settings",
-    "Shadow",
     "SourceSpec",
     "Variable",
     "check_format",
@@ -397,55 +394,3 @@ def check_format(data: dict[str, Any]) -> None:
             f"the repository has format {version!r:.40}, this program reads {FORMAT}; "
             "upgrade gnomon"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedStep:
-    """One captured state."""
-
-    step: int
-    """Number of the capture, from 0, in the order of capture."""
-    instant: int
-    """Valid time, microseconds since 1970 in the dataset's calendar."""
-    slab: str
-    """Id of the commit's folder under ``captures/``."""
-    local: int
-    """Position in the slab."""
-    sequence: int
-    """Log record of the capture."""
-    captured_at: str
-    """Wall-clock time of the capture."""
-    raw_time: bytes = b""
-    """The time as it stood in an append source."""
-    revises: int | None = None
-    """An earlier capture of the same time, which the source has changed since."""
-    suspects: int = 0
-    """Chunks that are suspect, by what has been judged so far."""
-    forgotten: bool = False
-    """Whether it was given up; its bytes stay until the next prune."""
-    tags: tuple[str, ...] = ()
-    """Names that a person gave it."""
-    read_at: str = ""
-    """Wall-clock time before it was read: what the source changed later is not in it."""
-    description: int = 0
-    """How often the source had changed its attributes or fixed variables by then, in its era."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """The predicted states made at one reference time."""
-
-    id: str
-    """Folder under ``shadows/``."""
-    step: int
-    """The last captured step that it knows: its reference."""
-    reference: int
-    """Reference time, an instant."""
-    instants: tuple[int, ...]
-    """Valid times of leads 1..H."""
-    variables: dict[str, dict[str, Any]]
-    """Per variable: root of the slab, confidence and expected error per lead."""
-    sequence: int
-    """Log record that holds it."""
-    bases: tuple[int, ...] = ()
-    """Captured steps that its changes are counted from."""

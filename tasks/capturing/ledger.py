@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.tables import Slab
+from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.ledger import open_captured_statistics
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.capturing.statistics import STATISTICS
 
@@ -28,17 +29,9 @@ def read_ledger(
     record = repository.records[captured.sequence]
     if step < variable.since:
         return {}
-    entry = record.body["variables"][variable.name]
-    key = f"actual-{variable.folder}"
-    slab = Slab(
-        repository.location,
-        f"ledger/{record.body['id']}",
-        {key: entry["ledger"]},
-        sizes={key: (None, *variable.grid.counts)},
-    )
-    position = captured.local if captured.slab == record.body["id"] else None
+    position = captured.local if captured.slab == Header.from_json(record.body).id else None
     if position is None:
         first = next(s.step for s in repository.captured if s.sequence == captured.sequence)
         position = step - first
-    columns = slab.by_name(key)
+    columns = open_captured_statistics(repository.location, record, variable)
     return {name: columns[name][position] for name in STATISTICS if name in columns}

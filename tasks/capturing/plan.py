@@ -13,12 +13,13 @@ from gnomon.storage.changes.observed import Observed, check_source, observe
 from gnomon.storage.errors import InvalidInput, Moved
 from gnomon.storage.log.description import Change
 from gnomon.storage.log.staging import fresh_id
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import source_notes
 from gnomon.storage.source.opening import open_source, pinned
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values.believable import DAY, among
-from gnomon.storage.values.model import CapturedStep, Settings, SourceSpec
+from gnomon.storage.values.model import Settings, SourceSpec
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import calendar_of, decode, format_instant
 from gnomon.tasks.capturing.presence import choose
@@ -66,8 +67,8 @@ class CapturePlan:
     person has accepted."""
     notes: tuple[str, ...]
     """What the source has changed of its attributes and fixed variables since the last capture."""
-    descriptions: Mapping[int, dict[str, Any]]
-    """Those changes as JSON, to be kept with the captures, by the first new state with each."""
+    descriptions: Mapping[int, Change]
+    """Those changes, to be kept with the captures, by the first new state with each."""
     readings: Mapping[str, tuple[Packing, ...]]
     """Per variable, how the raw values of each new state stand for numbers."""
     source: SourceSpec
@@ -304,11 +305,16 @@ def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Da
     """
     check_source(dataset, repository.frame, repository.settings)
     changes = observe(dataset, repository, plan.id, plan.positions).changes
-    if {k: change.to_json() for k, change in changes.items()} != plan.descriptions:
+    if _as_json(changes) != _as_json(plan.descriptions):
         raise Moved(
             "the source changed its attributes while it was read; nothing of it was kept, run "
             "again when its writer is done"
         )
+
+
+def _as_json(changes: Mapping[int, Change]) -> dict[int, dict[str, Any]]:
+    """Return changes in a form that is equal where types and bits are."""
+    return {k: change.to_json() for k, change in changes.items()}
 
 
 def _plan(
@@ -335,7 +341,7 @@ def _plan(
         remaining=0,
         metadata_changed=observed.doubted,
         notes=observed.notes,
-        descriptions={k: change.to_json() for k, change in observed.changes.items()},
+        descriptions=observed.changes,
         readings=_readings(repository, len(times), observed.changes),
         source=repository.settings.source,
     )
@@ -406,6 +412,6 @@ def _fresh(
 def _is_unfinished(repository: Repository) -> bool:
     """Tell whether a run stopped after the newest capture, before its shadow."""
     record = repository.forecaster
-    known = -1 if record is None else int(record.body["step"])
+    known = -1 if record is None else record.step
     newest = repository.timeline[-1].step
     return known < newest and len(repository.timeline) >= MIN_CAPTURES

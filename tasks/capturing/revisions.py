@@ -20,6 +20,7 @@ from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Integrity, Moved, Unreadable
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.log.staging import fresh_id
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest, written_at
 from gnomon.storage.source.objects import objects_of
@@ -34,7 +35,7 @@ from gnomon.storage.source.unchanged import check_unchanged
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.meaning import read_alike
-from gnomon.storage.values.model import CapturedStep, Variable
+from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.sighting import Sighting, sight

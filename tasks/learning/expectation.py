@@ -7,12 +7,12 @@ was learnt changes none of them: it costs a refit, and :func:`unreadable` tells.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.documents import NONSENSE
@@ -72,13 +72,10 @@ class Forecaster:
         return state if state.is_sound else None
 
 
-def _entry(repository: Repository, name: str) -> dict[str, Any] | None:
+def _entry(repository: Repository, name: str) -> LearntEntry | None:
     """Return what the log says of the newest forecaster of a variable."""
     record = repository.forecaster
-    if record is None or name not in record.body["forecaster"]:
-        return None
-    entry: dict[str, Any] = record.body["forecaster"][name]
-    return entry
+    return None if record is None else record.learnt.get(name)
 
 
 def cadence_of(repository: Repository, name: str) -> Cadence | None:
@@ -87,7 +84,7 @@ def cadence_of(repository: Repository, name: str) -> Cadence | None:
     if entry is None:
         return None
     try:
-        cadence = Cadence.from_json(entry["cadence"])
+        cadence = Cadence.from_json(dict(entry.cadence))
         if cadence.calendar != repository.settings.calendar:
             raise ValueError(f"it has the calendar {cadence.calendar!r:.40}")
     except NONSENSE as error:
@@ -104,9 +101,9 @@ def specification_of(repository: Repository, name: str) -> Specification | None:
     if entry is None:
         return None
     try:
-        if not Specification.is_current(entry["specification"]):
+        if not Specification.is_current(entry.specification):
             return None
-        return Specification.from_json(entry["specification"])
+        return Specification.from_json(entry.specification)
     except NONSENSE as error:
         raise _nonsense(repository, name, "specification", error) from error
 
@@ -128,7 +125,7 @@ def unreadable(repository: Repository) -> tuple[str, ...]:
     """
     record = repository.forecaster
     told = []
-    for name in record.body["forecaster"] if record else ():
+    for name in record.learnt if record else ():
         stored = repository.forecaster_state(name)
         parts = [stored.index, *([stored.outlook] if stored.outlook_root else [])]
         for part in parts:
@@ -158,14 +155,13 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
     except (Integrity, *NONSENSE) as error:
         pass_over(Integrity(str(error)), repository.location.url, name)
         return None
-    sample = tuple(tuple(int(i) for i in index) for index in entry["sample"])
     cadence = cadence_of(repository, name)
     record = repository.forecaster
     if cadence is None or record is None:
         return None
-    refused = record.body["variables"].get(name, {}).get("withheld", [])
-    withheld = frozenset(tuple(int(i) for i in index) for index in refused)
-    return Forecaster(specification, cadence, outlook, stored, sample, withheld)
+    predicted = record.variables.get(name)
+    withheld = frozenset(() if predicted is None else predicted.withheld)
+    return Forecaster(specification, cadence, outlook, stored, entry.sample, withheld)
 
 
 @dataclass(slots=True)

@@ -7,17 +7,17 @@ refits only its newest captures are read, and the modes go on.
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
-from gnomon.storage.log.records import Record
+from gnomon.storage.log.bodies.verdict import VerdictBody
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import CapturedStep, Settings, Variable
+from gnomon.storage.values.model import Settings, Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook, Specification, usable
 from gnomon.tasks.forecasting.changes import has_changed
@@ -70,16 +70,6 @@ class Features:
     refit_captures: int
     """How many captures there were at the last refit."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "specification": self.specification.to_json(),
-            "cadence": self.cadence.to_json(),
-            "sample": [list(index) for index in self.sample],
-            "refit": self.refit,
-            "refit_captures": self.refit_captures,
-        }
-
 
 def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHARE) -> str | None:
     """Return why a variable must be learnt anew, or None if its state can roll forward.
@@ -90,33 +80,34 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
         Share of the capture interval that refits may take to be made at every update.
     """
     record = repository.forecaster
-    if record is None or name not in record.body["forecaster"]:
+    if record is None or name not in record.learnt:
         return "first forecast"
-    entry = record.body["forecaster"][name]
-    if not Specification.is_current(entry["specification"]):
+    entry = record.learnt[name]
+    if not Specification.is_current(entry.specification):
         return "a newer version of the forecaster"
-    kept = Kept(int(entry["refit_captures"]), float(entry.get("drifted", 0.0)))
+    kept = Kept(entry.refit_captures, float(entry.drifted))
     reason = due(kept, len(repository.timeline))
     if reason is not None:
         return reason
-    known = repository.captured[int(record.body["step"])]
+    known = repository.captured[record.step]
     reason = _rewritten(repository, record, known)
     if reason is not None:
         return reason
-    interval_s = Cadence.from_json(entry["cadence"]).interval_s
+    interval_s = Cadence.from_json(dict(entry.cadence)).interval_s
     return CHEAP if _is_cheap(repository, interval_s, share) else None
 
 
-def _rewritten(repository: Repository, record: Record, known: CapturedStep) -> str | None:
+def _rewritten(repository: Repository, record: Shadow, known: CapturedStep) -> str | None:
     """Return what has changed of the captures that were learnt from; None if nothing."""
     if not is_believed(repository, known.step):
         return "the time of the newest capture that was learnt is doubted"
     if repository.timeline[-1].instant < known.instant:
         return "the newest capture that was learnt was forgotten"
-    verdicts = [r.body for r in repository.records[record.sequence :] if r.kind == "verdict"]
-    if any(body.keys() & {"times", "doubted"} for body in verdicts):
+    later = [r for r in repository.records[record.sequence :] if r.kind == VerdictBody.kind]
+    verdicts = [VerdictBody.from_json(r.body) for r in later]
+    if any(verdict.times or verdict.doubted for verdict in verdicts):
         return "a verdict changed which times are believed"
-    steps = (repository.captured[int(c["step"])] for body in verdicts for c in body["chunks"])
+    steps = (repository.captured[c.step] for verdict in verdicts for c in verdict.chunks)
     if any(step.instant <= known.instant for step in steps):
         return "a verdict changed what was learnt"
     return None
@@ -230,7 +221,7 @@ def _changes(repository: Repository, name: str, before: Forecaster) -> bool:
     record = repository.forecaster
     if record is None or not before.specification.is_constant:
         return False
-    known = repository.captured[int(record.body["step"])]
+    known = repository.captured[record.step]
     later = sum(s.instant > known.instant for s in repository.timeline)
     steps = [s.step for s in repository.timeline[-(later + 1 + RECALLED) :]] if later else []
     values, *_ = _sample(repository.captures(name), steps, list(before.sample))
@@ -241,7 +232,7 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
     record = repository.forecaster
     assert record is not None
     captures = repository.captures(name)
-    known = repository.captured[int(record.body["step"])].instant
+    known = repository.captured[record.step].instant
     outlook = before.outlook
     for step in (s for s in repository.timeline if s.instant > known):
         slot = before.cadence.slot(step.instant)
@@ -249,7 +240,7 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
             values, *_ = _sample(captures, [step.step], list(before.sample))
             time_s = step.instant / SECOND
             outlook = outlook.roll(before.specification, slot, time_s, values[0])
-    count = int(record.body["forecaster"][name]["refit_captures"])
+    count = record.learnt[name].refit_captures
     return Features(before.specification, before.cadence, outlook, before.sample, None, count)
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.tables import create_table
+from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.conflicts import Work
+from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.staging import Batch, Entry, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -56,8 +58,8 @@ class Learnt:
     """The newest captured step, in time, that the state knows."""
     features: dict[str, Features]
     """How each variable is forecast."""
-    states: dict[str, dict[str, Any]]
-    """Root of the state's index, rows and columns, by variable."""
+    states: dict[str, LearntEntry]
+    """What the record will say of it, by variable."""
     gated: dict[str, tuple[tuple[int, Index, float], ...]]
     """At a refit: captured chunks that history itself did not believe: step, chunk, p-value."""
     entries: dict[str, Entry]
@@ -82,12 +84,12 @@ class Learnt:
 def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper) -> Learnt:
     """Learn what was captured since the last forecast, and write the new state."""
     batch = Batch(repository.location, fresh_id(len(repository.records)))
-    states: dict[str, dict[str, Any]] = {}
+    states: dict[str, LearntEntry] = {}
     gated: dict[str, tuple[tuple[int, Index, float], ...]] = {}
     pinned = (repository.location.url, repository.records[-1].sequence)
     for name, features in found.items():
         variable = repository.settings.variable(name)
-        path = f"forecaster/{batch.id}/{variable.folder}"
+        path = state_of(batch.id, variable)
         cells, columns = rows(features.specification)
         grid = state_grid(variable.grid, cells)
         create_state(batch, path, grid, cells, columns)
@@ -102,13 +104,18 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
             moved += result.drifted
             batch.merge(result.entries)
         root = create_table(batch, f"{path}/index", digests, ["digest_high", "digest_low"])
-        states[name] = {
-            "root": root,
-            "rows": cells,
-            "columns": columns,
-            "outlook": create_outlook(batch, path, features.outlook.pack()),
-            "drifted": moved / max(1, grid.size),
-        }
+        states[name] = LearntEntry(
+            root=root,
+            rows=cells,
+            columns=columns,
+            outlook=create_outlook(batch, path, features.outlook.pack()),
+            specification=features.specification.to_json(),
+            cadence=features.cadence.to_json(),
+            sample=features.sample,
+            refit=features.refit,
+            refit_captures=features.refit_captures,
+            drifted=moved / max(1, grid.size),
+        )
         gated[name] = tuple(refused)
     reads = set(_since_forecast(repository))
     for name in found:
@@ -143,7 +150,7 @@ def _forecast_block(
     variable = repository.settings.variable(name)
     spec = features.specification
     batch = Batch(repository.location, commit)
-    path = f"forecaster/{commit}/{variable.folder}"
+    path = state_of(commit, variable)
     packed: dict[Index, bytes] = {}
     digests = np.zeros((*block.grid, 2), np.int64)
     all_shared = np.zeros((rows(spec)[1], *block.grid))
@@ -282,5 +289,5 @@ class _Work:
 def _since_forecast(repository: Repository) -> list[int]:
     """Return the captures later in time than what the newest state knows, in order."""
     record = repository.forecaster
-    known = None if record is None else repository.captured[int(record.body["step"])].instant
+    known = None if record is None else repository.captured[record.step].instant
     return [s.step for s in repository.timeline if known is None or s.instant > known]

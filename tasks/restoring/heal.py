@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import PROVENANCE, Patch
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.model import Variable
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.specification import clip
 from gnomon.tasks.healing.inpainting import inpaint
@@ -182,7 +183,7 @@ def _estimate(
     if specification is not None:
         values = clip(specification, values)
     values = np.clip(values, *variable.bounds())
-    tolerance = float(shadow.variables[variable.name]["tolerance"])
+    tolerance = float(shadow.variables[variable.name].tolerance)
     scores = predicted.scores()[lead - 1]
     estimates = {}
     for index in region.damaged:

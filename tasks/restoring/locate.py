@@ -45,7 +45,7 @@ def cadence_of(repository: Repository) -> Cadence | None:
     It is part of the log: neither age nor damage of the forecaster's state takes it away.
     """
     record = repository.forecaster
-    names = [] if record is None else record.body["forecaster"]
+    names = [] if record is None else record.learnt
     grids = (expectation.cadence_of(repository, name) for name in names)
     return next((grid for grid in grids if grid is not None), None)
 

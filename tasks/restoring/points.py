@@ -5,17 +5,19 @@ Each comes with the error to expect and the confidence to be within tolerance.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, sqrt
-from typing import Any
 
 import numpy as np
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies.shadow import PredictedEntry
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Patch
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT, Shadow
+from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
@@ -196,7 +198,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
     if shadow is None:
         return None
     calendar = repository.settings.calendar
-    sure = {name: _at(entry, "confidence", lead) for name, entry in shadow.variables.items()}
+    sure = {name: _at(entry.confidence, lead) for name, entry in shadow.variables.items()}
     # Of a variable without a prediction nothing can be within tolerance, or beyond.
     stated = {name: c for name, c in sure.items() if c is not None}
     return RestorePoint(
@@ -206,7 +208,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         None,
         shadow.id,
         lead,
-        {n: _at(entry, "expected_rmse", lead) for n, entry in shadow.variables.items()},
+        {n: _at(entry.expected_rmse, lead) for n, entry in shadow.variables.items()},
         min(stated.values(), default=None),
         0,
         True,
@@ -214,17 +216,17 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         estimated_share=1.0,
         reference_time=format_instant(shadow.reference, calendar),
         confidences=sure,
-        tolerances={n: float(e["tolerance"]) for n, e in shadow.variables.items()},
+        tolerances={n: float(e.tolerance) for n, e in shadow.variables.items()},
         units={n: u for n, u in _units(repository).items() if n in shadow.variables},
     )
 
 
-def _at(entry: dict[str, Any], name: str, lead: int) -> float | None:
+def _at(by_lead: Sequence[float | None], lead: int) -> float | None:
     """Return a figure of a shadow's variable at a lead; None where none is known.
 
     Beyond the last lead the error of a random walk goes on: it grows with the root of the lead.
     """
-    values = entry.get(name) or [None]
+    values = by_lead or (None,)
     value = values[min(lead, len(values)) - 1]
     if value is None or not isfinite(value):
         return None
@@ -271,7 +273,7 @@ def _last_capture(
         {
             n: None
             if captured.suspects
-            else _at(entries.get(n, {}), "last_capture_rmse", max(1, lead))
+            else _at(entries[n].last_capture_rmse if n in entries else (), max(1, lead))
             for n in names
         },
         None,
@@ -280,12 +282,12 @@ def _last_capture(
         repository.era,
         captured.tags,
         confidences=dict.fromkeys(names),
-        tolerances={n: float(e["tolerance"]) for n, e in entries.items()},
+        tolerances={n: float(e.tolerance) for n, e in entries.items()},
         units=_units(repository),
     )
 
 
-def _measured(repository: Repository, step: int) -> dict[str, dict[str, Any]]:
+def _measured(repository: Repository, step: int) -> Mapping[str, PredictedEntry]:
     """Return what is known of the variables: by the shadow from a capture, or by the newest."""
     shadows = reversed(repository.shadows)
     made = next((s for s in shadows if s.step == step), None)

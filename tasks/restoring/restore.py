@@ -21,6 +21,7 @@ from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.log.durable import force_name, force_tree
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Plane, plane_chunk, raw_dataset, served_reading
@@ -29,7 +30,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame, check_output
 from gnomon.storage.values.attributes import plain_attributes
 from gnomon.storage.values.grid import Block, cut
-from gnomon.storage.values.model import Shadow, Variable
+from gnomon.storage.values.model import Variable
 from gnomon.storage.values.timeforms import NATIVE
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select

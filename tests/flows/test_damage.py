@@ -36,7 +36,7 @@ def index_files(case: Case, step: int) -> list[Path]:
 def state_files(case: Case) -> list[Path]:
     record = reopened(case.place).forecaster
     assert record is not None
-    folder = case.place / "forecaster" / str(record.body["id"])
+    folder = case.place / "forecaster" / record.id
     return [p for p in folder.rglob("*") if p.is_file() and "/cells/c/" in p.as_posix()]
 
 

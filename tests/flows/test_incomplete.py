@@ -350,12 +350,12 @@ def test_nothing_is_claimed_of_a_variable_that_is_withheld(tmp_path: Path) -> No
         report = repository.backfill()
     assert report.withheld == {"w": ["0/0", "0/1"]}
     summary = repository.stored.shadows[-1].variables
-    assert summary["w"]["confidence"] == summary["w"]["expected_rmse"] == [None, None]
+    assert summary["w"].confidence == summary["w"].expected_rmse == (None, None)
     point = repository.points("2001-01-25")[0]
     assert point.kind == "forecast"
     assert point.expected_error["w"] is None
-    assert point.expected_error["v"] == pytest.approx(summary["v"]["expected_rmse"][0])
-    assert point.confidence == pytest.approx(summary["v"]["confidence"][0])
+    assert point.expected_error["v"] == pytest.approx(summary["v"].expected_rmse[0])
+    assert point.confidence == pytest.approx(summary["v"].confidence[0])
     restored = repository.dataset("2001-01-25", accept_predicted=True)
     assert (restored.w_provenance == PROVENANCE["missing"]).all()
     assert repository.status()["variables"]["w"]["confidence"] == [None, None]

@@ -11,6 +11,7 @@ from gnomon.flows import checks, steps
 from gnomon.flows.cycle import UpdateReport
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.records import Log
 from gnomon.tasks.capturing.capture import capture
 from gnomon.tasks.capturing.plan import plan_capture
@@ -54,7 +55,7 @@ def _prune_all(case: Case) -> None:
 
 
 def _repair(case: Case) -> None:
-    case.open().stored.commit("repair", {"objects": {}}, "2020-01-01T00:00:00+00:00")
+    case.open().stored.commit(OtherBody("repair", {"objects": {}}), "2020-01-01T00:00:00+00:00")
 
 
 def _update(case: Case) -> None:
@@ -262,8 +263,8 @@ def test_what_a_prune_gave_up_cannot_be_committed(grown: Case) -> None:
     assert planned is not None
     found = capture(stored, planned, serial)
     when = "2020-01-01T00:00:00+00:00"
-    spared = stored.commit("prune", {"removed": ["00000001-ffffffffffff"]}, when)
-    given_up = spared.commit("prune", {"removed": [planned.id]}, when)
+    spared = stored.commit(OtherBody("prune", {"removed": ["00000001-ffffffffffff"]}), when)
+    given_up = spared.commit(OtherBody("prune", {"removed": [planned.id]}), when)
     for newest in (stored, spared, given_up):
         with pytest.raises(Conflict, match="prune"):
             commit_capture(newest, found, set(), report={}, committed_at=when)

@@ -1,4 +1,5 @@
 from gnomon.flows.schedule import dataset_confidence, next_due
+from gnomon.storage.log.bodies.shadow import PredictedEntry
 
 TIMES = [f"2001-01-{day:02d}" for day in range(1, 5)]
 
@@ -15,8 +16,8 @@ def test_at_once_below_the_target_or_while_suspect() -> None:
     assert (due.lead, due.reason) == (1, "2 chunks are suspect in the newest capture")
 
 
-def variable(confidence: list[float | None], usual_change: float | None) -> dict[str, object]:
-    return {"confidence": confidence, "usual_change": usual_change}
+def variable(confidence: list[float | None], usual_change: float | None) -> PredictedEntry:
+    return PredictedEntry("r", "r", tuple(confidence), (), 1.0, usual_change=usual_change)
 
 
 def test_what_never_changed_does_not_say_when_to_look() -> None:

@@ -11,6 +11,7 @@ import pytest
 from gnomon.cli import app
 from gnomon.repository import open_repository
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.conflicts import Work, concerns
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
@@ -156,7 +157,7 @@ def test_a_record_that_moves_the_time_axis_is_refused(place: Path) -> None:
     spec = repository.settings.to_json()["source"]
     for change in ({"time": "x"}, {"kind": "state", "time": None}, {"url": 3}):
         with pytest.raises((InvalidInput, Integrity)):
-            repository.commit("source", {"source": spec | change}, WHEN)
+            repository.commit(OtherBody("source", {"source": spec | change}), WHEN)
     assert len(Repository.open(str(place)).records) == 2
 
 

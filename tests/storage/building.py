@@ -16,9 +16,11 @@ from gnomon.storage.arrays.tables import Slab, create_index, create_residual, cr
 from gnomon.storage.care.check import Problem, check
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import GnomonError
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
+from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import _OPENED, Repository
 from gnomon.storage.serve.view import Plane, raw_dataset
 from gnomon.storage.source.opening import open_source
@@ -26,7 +28,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
 from gnomon.storage.values.grid import Grid
-from gnomon.storage.values.model import CapturedStep, Kind, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -140,7 +142,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
         "forecaster": forecaster,
         "report": {},
     }
-    return repository.commit("shadow", body, WHEN, batch)
+    return repository.commit(OtherBody("shadow", body), WHEN, batch)
 
 
 def residual_array(
@@ -318,7 +320,7 @@ def everything(url: str | Path) -> dict[str, Any]:
                     parts = predicted.chunk(lead, index)
                     found[f"shadow {name} {lead} {index}"] = [p.tobytes() for p in parts]
     newest = repository.forecaster
-    for name in newest.body["forecaster"] if newest else ():
+    for name in newest.learnt if newest else ():
         state = repository.forecaster_state(name)
         for index in state.variable.grid.indices():
             found[f"state {name} {index}"] = [p.tobytes() for p in state.chunk(index)]

@@ -51,7 +51,7 @@ def answers(case: Case) -> dict[str, Any]:
 def learnt(case: Case) -> Iterator[Path]:
     record = opened(case).stored.forecaster
     assert record is not None
-    folder = case.place / "forecaster" / str(record.body["id"])
+    folder = case.place / "forecaster" / record.id
     yield from sorted(p for p in folder.rglob("*") if p.is_file())
 
 

@@ -12,6 +12,7 @@ from gnomon.storage.care.forget import forget, guards, tag
 from gnomon.storage.care.retention import Policy, parse_duration
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing.capture import capture, commit_capture
@@ -89,7 +90,7 @@ def shadowed(repository: Repository) -> Repository:
         "variables": {},
         "forecaster": {},
     }
-    return repository.commit("shadow", body, WHEN)
+    return repository.commit(OtherBody("shadow", body), WHEN)
 
 
 ALL: dict[str, Any] = {"count": None, "rng": np.random.default_rng(0)}
@@ -186,16 +187,20 @@ def test_a_chunk_that_was_never_trusted_guards_nothing(tmp_path: Path) -> None:
         ],
         "reason": "a test",
     }
-    made = made.commit("verdict", body, WHEN)
+    made = made.commit(OtherBody("verdict", body), WHEN)
     assert guards(made) == {2: "last trusted capture"}  # for the other chunk
     assert kept(apply(made, policy=Policy(last=1))[0]) == [2]
 
 
 def test_a_verdict_moves_the_guard(made: Repository) -> None:
     entry = {"variable": "t", "step": LAST, "chunk": [1, 0]}
-    made = made.commit("verdict", {"chunks": [entry | {"status": SUSPECT}], "reason": ""}, WHEN)
+    made = made.commit(
+        OtherBody("verdict", {"chunks": [entry | {"status": SUSPECT}], "reason": ""}), WHEN
+    )
     assert set(guards(made)) == {6, LAST}
-    made = made.commit("verdict", {"chunks": [entry | {"status": TRUSTED}], "reason": ""}, WHEN)
+    made = made.commit(
+        OtherBody("verdict", {"chunks": [entry | {"status": TRUSTED}], "reason": ""}), WHEN
+    )
     assert set(guards(made)) == {LAST}
 
 

@@ -16,6 +16,7 @@ from gnomon.storage.care.prune import prune, would_free
 from gnomon.storage.care.rewrite import dependent
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.log.bodies.body import Body, OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
@@ -208,8 +209,8 @@ def test_a_second_prune_finds_nothing(made: Repository) -> None:
 
 def test_statuses_tags_and_times_stay(made: Repository) -> None:
     chunks = [{"variable": "level", "step": step, "chunk": [0, 1], "status": 1} for step in (5, 6)]
-    made = made.commit("verdict", {"chunks": chunks, "reason": "a test"}, WHEN)
-    made = made.commit("tag", {"steps": [6], "add": ["flood"], "remove": []}, WHEN)
+    made = made.commit(OtherBody("verdict", {"chunks": chunks, "reason": "a test"}), WHEN)
+    made = made.commit(OtherBody("tag", {"steps": [6], "add": ["flood"], "remove": []}), WHEN)
     made = forgotten(made, [3, 4])
     before = made.state.kept
     made, done = pruned(made)
@@ -340,7 +341,7 @@ def test_a_run_that_began_before_the_prune_cannot_commit(made: Repository) -> No
     # The same by the batch alone, which is what every writer commits with.
     batch = Batch(made.location, fresh_id(len(made.records)))
     with pytest.raises(Conflict, match="pruned meanwhile"):
-        reopened(made.location.url).commit("shadow", {}, WHEN, batch)
+        reopened(made.location.url).commit(OtherBody("shadow", {}), WHEN, batch)
     assert contents(reopened(made.location.url)) == wanted
     assert len(capture_new(reopened(made.location.url)).timeline) == STEPS + 2
 
@@ -381,7 +382,7 @@ def test_names_of_others_are_left_alone(made: Repository, tmp_path: Path) -> Non
 
 def test_a_writer_that_is_first_stops_a_prune(made: Repository, tmp_path: Path) -> None:
     made = forgotten(made, [0])
-    made.commit("tag", {"steps": [1], "add": ["x"], "remove": []}, WHEN)
+    made.commit(OtherBody("tag", {"steps": [1], "add": ["x"], "remove": []}), WHEN)
     before = set(files_of(tmp_path / "r"))
     with pytest.raises(Conflict):
         pruned(made)
@@ -400,10 +401,10 @@ def test_a_prune_that_dies_is_completed_by_the_next(
     commit, delete = Repository.commit, Location.delete
     deleted: list[Any] = []
 
-    def die_at_commit(repository: Repository, kind: str, *rest: Any) -> Repository:
-        if kind == place:
+    def die_at_commit(repository: Repository, body: Body, *rest: Any) -> Repository:
+        if body.kind == place:
             raise KeyboardInterrupt
-        return commit(repository, kind, *rest)
+        return commit(repository, body, *rest)
 
     def die_at_delete(location: Location, names: Any) -> None:
         if place == "delete" and len(deleted) == 5:

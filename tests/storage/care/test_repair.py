@@ -16,6 +16,7 @@ from gnomon.storage.care.inventory import take_inventory
 from gnomon.storage.care.prune import prune
 from gnomon.storage.care.repair import Repaired, repair
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import checkpoint_name, record_name
 from gnomon.storage.repository import Repository
@@ -273,7 +274,7 @@ def test_a_checkpoint_is_made_again(
     shorten_spans(monkeypatch)
     made = make_repository(tmp_path / "r", write_zarr(weather(1), tmp_path / "source.zarr"))
     for number in range(8):
-        made = made.commit("verdict", {"chunks": [], "number": number}, WHEN)
+        made = made.commit(OtherBody("verdict", {"chunks": [], "number": number}), WHEN)
     before = contents(tmp_path / "r")
     names = [checkpoint_name(0), checkpoint_name(4)]
     (bend if harm is bend else remove)(tmp_path / "r", names)
@@ -510,7 +511,7 @@ def test_a_commit_meanwhile_is_not_harmed(grown: Grown) -> None:
     made = reopened(grown.folder)
     name = groups(grown.folder)["chunks"][0]
     remove(grown.folder, [name])
-    made.commit("verdict", {"chunks": []}, WHEN)
+    made.commit(OtherBody("verdict", {"chunks": []}), WHEN)
     assert set(repair(made, committed_at=WHEN).mended) == {name}
     again = reopened(grown.folder)
     assert len(again.records) == len(made.records) + 1
@@ -567,6 +568,6 @@ def test_a_repair_that_was_not_stated_is_stated_by_the_next(grown: Grown) -> Non
 
 @pytest.mark.parametrize("objects", [None, {"a": 1}, {"a": [1]}, {"a": ["x", "y"]}, [1]])
 def test_a_statement_of_nonsense_is_refused(grown: Grown, objects: Any) -> None:
-    reopened(grown.folder).commit("repair", {"objects": objects}, WHEN)
+    reopened(grown.folder).commit(OtherBody("repair", {"objects": objects}), WHEN)
     with pytest.raises(Integrity, match="repair"):
         take_inventory(reopened(grown.folder))

@@ -15,6 +15,8 @@ from gnomon.storage.care.prune import prune
 from gnomon.storage.care.repair import repair
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
+from gnomon.storage.log import description
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Plane, raw_dataset
 from gnomon.tasks.capturing.capture import capture, commit_capture
@@ -272,14 +274,17 @@ def test_another_meaning_is_a_finding_until_it_is_accepted(what: str, tmp_path: 
         index = (0,) * len(made.settings.variable(name).dims)
         chunk = {"variable": name, "step": 3, "chunk": list(index), "status": 0}
         body = {"chunks": [chunk], "reason": "accepted", "judged_by": "person"}
-        made = made.commit("verdict", body, WHEN)
+        made = made.commit(OtherBody("verdict", body), WHEN)
     for repository in (made, reopened(tmp_path / "r")):
         assert not planned(repository).metadata_changed
     put(source, 5)
     assert tuple(planned(made).metadata_changed) == names  # back again is a change too
     put(source, 5, change)
     again = {**body, "chunks": [{**chunk, "status": 1}]}
-    assert tuple(planned(made.commit("verdict", again, WHEN)).metadata_changed) == names[-1:]
+    assert (
+        tuple(planned(made.commit(OtherBody("verdict", again), WHEN)).metadata_changed)
+        == names[-1:]
+    )
 
 
 def test_units_and_ranges_that_were_accepted_are_in_force(tmp_path: Path) -> None:
@@ -290,7 +295,7 @@ def test_units_and_ranges_that_were_accepted_are_in_force(tmp_path: Path) -> Non
     made = capture_new(made)
     chunk = {"variable": "t", "step": 2, "chunk": [0, 0], "status": 0}
     body = {"chunks": [chunk], "reason": "accepted", "judged_by": "person"}
-    made = made.commit("verdict", body, WHEN)
+    made = made.commit(OtherBody("verdict", body), WHEN)
     variable = made.settings.variable("t")
     assert variable.attributes["units"] == "degC"
     assert variable.bounds() == (None, 60.0)
@@ -447,7 +452,8 @@ def test_a_record_that_describes_nonsense_is_refused(tmp_path: Path) -> None:
     put(source, 3, of("t", comment="x"))
     plan = planned(made)
     found = capture(made, plan, serial)
-    broken = replace(found, plan=replace(plan, descriptions={0: {"variables": {"no such": {}}}}))
+    change = description.Change(variables={"no such": description.Edit()})
+    broken = replace(found, plan=replace(plan, descriptions={0: change}))
     with pytest.raises(InvalidInput, match="nothing was committed"):
         commit_capture(made, broken, set(), report={}, committed_at=WHEN)
 

@@ -17,6 +17,7 @@ from gnomon.storage.care.repair import repair
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.history import State, fold
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
@@ -482,7 +483,7 @@ def test_a_tampered_repository_is_refused_or_named_and_never_a_traceback(
     folder = copy_of(repository_path, tmp_path / "r")
     kind, body = TAMPERED[what]
     with suppress(GnomonError):
-        reopened(folder).commit(kind, body, WHEN)
+        reopened(folder).commit(OtherBody(kind, body), WHEN)
     for use in uses(str(folder)):
         with suppress(GnomonError):
             use()

@@ -13,6 +13,7 @@ from obstore.exceptions import GenericError
 
 from gnomon.storage.care.check import check
 from gnomon.storage.errors import Conflict, Format, Integrity, NotFound, Unavailable
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import (
     COPIES,
@@ -597,7 +598,7 @@ def test_what_is_wrong_with_checkpoints_is_named_by_a_check(
     source = write_zarr(weather(2), tmp_path / "source.zarr")
     repository = make_repository(tmp_path / "r", source)
     for number in range(9):
-        repository = repository.commit("verdict", {"chunks": [], "number": number}, WHEN)
+        repository = repository.commit(OtherBody("verdict", {"chunks": [], "number": number}), WHEN)
     assert check(repository).problems == ()
     one, other = (tmp_path / "r" / checkpoint_name(k) for k in (0, 4))
     one.unlink()
@@ -617,7 +618,9 @@ def _race(url: str, writer: int, commits: int) -> list[tuple[int, int]]:
     kept: list[tuple[int, int]] = []
     while len(kept) < commits:
         try:
-            repository = repository.commit("verdict", {"chunks": [], "writer": writer}, WHEN)
+            repository = repository.commit(
+                OtherBody("verdict", {"chunks": [], "writer": writer}), WHEN
+            )
         except Conflict:
             repository = repository.refresh()
         else:
@@ -664,9 +667,9 @@ def test_processes_that_race_lose_no_commit(empty_repository: str) -> None:
 
 def test_the_second_writer_gets_a_conflict(empty_repository: str) -> None:
     one, other = (Repository.open(empty_repository) for _ in range(2))
-    one.commit("verdict", {"chunks": []}, WHEN)
+    one.commit(OtherBody("verdict", {"chunks": []}), WHEN)
     with pytest.raises(Conflict, match="run it again"):
-        other.commit("verdict", {"chunks": []}, WHEN)
+        other.commit(OtherBody("verdict", {"chunks": []}), WHEN)
     assert len(other.refresh().records) == 2
 
 

@@ -16,6 +16,7 @@ from gnomon.storage.care.forget import forget
 from gnomon.storage.care.inventory import take_inventory
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.errors import Conflict, Integrity
+from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import (
     Batch,
@@ -232,10 +233,12 @@ def test_a_manifest_of_a_run_that_a_prune_overtook_is_not_committed(tmp_path: Pa
     source = write_zarr(weather(2), tmp_path / "source.zarr")
     made = captured(tmp_path / "r", source)
     batch = Batch(made.location, fresh_id(len(made.records)))
-    later = made.commit("verdict", {"chunks": []}, WHEN).commit("prune", {}, WHEN)
+    later = made.commit(OtherBody("verdict", {"chunks": []}), WHEN).commit(
+        OtherBody("prune", {}), WHEN
+    )
     with pytest.raises(Conflict, match="pruned meanwhile"):
-        later.commit("shadow", {}, WHEN, batch)
+        later.commit(OtherBody("shadow", {}), WHEN, batch)
     foreign = Batch(made.location, "no-number")
     with pytest.raises(Conflict):
-        later.commit("shadow", {}, WHEN, foreign)
+        later.commit(OtherBody("shadow", {}), WHEN, foreign)
     assert later.refresh().records == later.records

@@ -1,0 +1,90 @@
+"""What a person, or a rule that a person gave, has decided of captures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, numbers
+from gnomon.storage.values.documents import items, optional, text, whole
+
+__all__ = ["ForgetBody", "RulesBody", "TagBody"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBody:
+    """Captures are given up."""
+
+    kind: ClassVar[str] = "forget"
+    steps: tuple[int, ...]
+    """Their numbers, which are not used again."""
+    reason: str
+    """For people: the policy, or that they were named."""
+    margin: Margin = ALL_WRITTEN
+    """What the record says beside."""
+
+    _ALWAYS: ClassVar = frozenset({"steps", "reason"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return self.margin.around({"steps": list(self.steps), "reason": self.reason})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ForgetBody":
+        """Read the JSON form; ValueError and its like if it is none."""
+        return cls(numbers(data["steps"]), data.get("reason", ""), Margin.of(data, cls._ALWAYS))
+
+
+@dataclass(frozen=True, slots=True)
+class TagBody:
+    """Captures are given names, then names are taken away."""
+
+    kind: ClassVar[str] = "tag"
+    steps: tuple[int, ...]
+    """Numbers of the captures."""
+    add: tuple[str, ...]
+    """Names that they are given."""
+    remove: tuple[str, ...]
+    """Names that they have no more."""
+    margin: Margin = ALL_WRITTEN
+    """What the record says beside."""
+
+    _ALWAYS: ClassVar = frozenset({"steps", "add", "remove"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        fields = {"steps": self.steps, "add": self.add, "remove": self.remove}
+        return self.margin.around({name: list(value) for name, value in fields.items()})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "TagBody":
+        """Read the JSON form; ValueError and its like if it is none."""
+        return cls(
+            numbers(data["steps"]),
+            items(data.get("add", []), "add", text),
+            items(data.get("remove", []), "remove", text),
+            Margin.of(data, cls._ALWAYS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RulesBody:
+    """The standing rules; the last record counts."""
+
+    kind: ClassVar[str] = "rules"
+    revisable: int | None
+    """How long after it a state may be revised by the source, microseconds; None: there is no
+    rule."""
+    margin: Margin = ALL_WRITTEN
+    """What the record says beside."""
+
+    _ALWAYS: ClassVar = frozenset({"revisable"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return self.margin.around({"revisable": self.revisable})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RulesBody":
+        """Read the JSON form; ValueError and its like if it is none."""
+        age = optional(data["revisable"], lambda v: whole(v, "revisable", least=0))
+        return cls(age, Margin.of(data, cls._ALWAYS))
