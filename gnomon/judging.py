@@ -21,6 +21,8 @@ from gnomon.storage.values import model
 from gnomon.storage.values.believable import DAY
 from gnomon.storage.values.times import clock, format_instant
 from gnomon.tasks.capturing.sighting import distance, sight
+from gnomon.tasks.forecasting.candidate import Candidate
+from gnomon.tasks.forecasting.registry import name_of
 from gnomon.tasks.restoring.locate import find_period
 from gnomon.tasks.restoring.points import find_instant, suspects
 from gnomon.validations.incidents import Incident
@@ -154,7 +156,12 @@ class Judging(Maintenance):
             )[0]
         )
 
-    def rules(self, *, revisable: str | None = None) -> dict[str, Any]:
+    def rules(
+        self,
+        *,
+        revisable: str | None = None,
+        candidates: Sequence[str | Candidate] | None = None,
+    ) -> dict[str, Any]:
         """Return the standing rules of the repository; set those that are given.
 
         Parameters
@@ -162,17 +169,36 @@ class Judging(Maintenance):
         revisable
             ``100d``: the source may change states that are no older than this beside the newest;
             the new version is trusted, and both are kept.  ``none``: there is no such rule.
+        candidates
+            Forecasting models beside the built-in ones, all of them: names of installed ones, or
+            objects, which only this process knows.  The next update learns with them.
+
+        Raises
+        ------
+        NotFound
+            A candidate is not installed here.
+        InvalidInput
+            A name is that of a built-in one, or an object is no candidate.
         """
-        if revisable is not None:
-            age = None
-            if revisable != "none":
+        state = self._repository.state
+        if revisable is not None or candidates is not None:
+            age, names = state.revisable, state.candidates
+            if revisable == "none":
+                age = None
+            elif revisable is not None:
                 calendar = self._repository.settings.calendar
                 age = -parse_duration(revisable).before(0, calendar)
-            body = RulesBody(age)
+            if candidates is not None:
+                names = tuple(dict.fromkeys(map(name_of, candidates)))
+            body = RulesBody(age, names)
             repository = self._repository.retried(lambda seen: (seen.commit(body, utc()), None))[0]
             self._adopt(repository)
-        age = self._repository.state.revisable
-        return {"revisable_days": None if age is None else age / DAY}
+        state = self._repository.state
+        age = state.revisable
+        return {
+            "revisable_days": None if age is None else age / DAY,
+            "candidates": list(state.candidates),
+        }
 
     def _judged(
         self, at: str, *, accept: bool, variable: str | None

@@ -233,12 +233,20 @@ def rules(
             "none: the rule is given up."
         ),
     ] = None,
+    candidate: Annotated[
+        list[str],
+        typer.Option(
+            help="Forecasting model that is tried beside the built-in ones, by its name; repeat to "
+            "name all of them. none: only the built-in ones."
+        ),
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Show the standing rules of the repository, or set them."""
     from gnomon.repository import open_repository
 
-    found = open_repository(repository).rules(revisable=revisable)
+    names = None if not candidate else [] if candidate == ["none"] else candidate
+    found = open_repository(repository).rules(revisable=revisable, candidates=names)
     if as_json:
         print_json(found)
         return
@@ -252,3 +260,5 @@ def rules(
             f"states up to {days:g} days older than the newest may be revised: the new version is "
             "trusted, and both are kept"
         )
+    beside = ", ".join(found["candidates"])
+    report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")

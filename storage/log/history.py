@@ -68,6 +68,8 @@ class State:
     """Valid times that a person holds for true, however far they are from the others."""
     revisable: int | None = None
     """How long after it a state may be revised as a rule, microseconds; None: there is no rule."""
+    candidates: tuple[str, ...] = ()
+    """Names of the forecasting models that were chosen beside the built-in ones."""
     places: frozenset[Place] = frozenset()
     """Where captures were written that were not pruned since; stale ones too."""
     folders: dict[str, int] = field(default_factory=dict)
@@ -320,7 +322,7 @@ class _Folding:
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
         self._believed: set[int] = set()
-        self._revisable: int | None = None
+        self._rules = RulesBody(None)
         self._places: set[Place] = set()
         self._folders: dict[str, int] = {}
         self._forecasters: set[str] = set()
@@ -341,7 +343,7 @@ class _Folding:
         made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         made._accepted = {n: set(v) for n, v in state.accepted.items()}
         made._believed = set(state.believed)
-        made._revisable = state.revisable
+        made._rules = RulesBody(state.revisable, state.candidates)
         made._places = set(state.places)
         made._folders = dict(state.folders)
         made._forecasters = set(state.forecasters)
@@ -360,7 +362,8 @@ class _Folding:
             self._verdicts,
             {name: frozenset(chunks) for name, chunks in self._accepted.items()},
             frozenset(self._believed),
-            self._revisable,
+            self._rules.revisable,
+            self._rules.candidates,
             frozenset(self._places),
             dict(self._folders),
             frozenset(self._forecasters),
@@ -393,7 +396,7 @@ class _Folding:
             case "tag":
                 self._tag(TagBody.from_json(record.body))
             case "rules":
-                self._revisable = RulesBody.from_json(record.body).revisable
+                self._rules = RulesBody.from_json(record.body)
             case "source":
                 self._move(SourceBody.from_json(record.body).source)
             case "variables":

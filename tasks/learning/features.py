@@ -19,10 +19,10 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Settings, Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import Outlook, Specification, usable
+from gnomon.tasks.forecasting import Outlook, Specification, choose, usable
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
-from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
+from gnomon.tasks.learning.expectation import Forecaster, forecaster_of, specification_of
 from gnomon.tasks.learning.refit import (
     CHANGED,
     CHEAP,
@@ -85,6 +85,10 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     entry = record.learnt[name]
     if not Specification.is_current(entry.specification):
         return "a newer version of the forecaster"
+    learnt = specification_of(repository, name)
+    chosen = learnt and choose(learnt, repository.state.candidates).candidates
+    if learnt is not None and chosen != learnt.candidates:
+        return "other candidates were chosen"
     kept = Kept(entry.refit_captures, float(entry.drifted))
     reason = due(kept, len(repository.timeline))
     if reason is not None:
@@ -122,7 +126,13 @@ def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:
     """Tell whether refits of all variables together are cheap beside the capture interval."""
     learnt = [v for v in repository.settings.variables if v.forecast]
     read = sum(prod(v.shape) * len(window(repository, v)) for v in learnt)
-    return is_cheap(read, interval_s, variables=len(learnt), share=share)
+    return is_cheap(
+        read,
+        interval_s,
+        variables=len(learnt),
+        candidates=len(repository.state.candidates),
+        share=share,
+    )
 
 
 def window(repository: Repository, variable: Variable) -> list[int]:
@@ -131,8 +141,14 @@ def window(repository: Repository, variable: Variable) -> list[int]:
     return [s.step for s in repository.timeline[-count:]]
 
 
-def traits_of(settings: Settings, variable: Variable) -> Traits:
-    """Return what is settled of a variable before anything is learnt of it."""
+def traits_of(settings: Settings, variable: Variable, candidates: tuple[str, ...] = ()) -> Traits:
+    """Return what is settled of a variable before anything is learnt of it.
+
+    Parameters
+    ----------
+    candidates
+        Names of those beside the built-in ones.
+    """
     return Traits(
         settings.leads,
         year_seconds(settings.calendar),
@@ -143,6 +159,7 @@ def traits_of(settings: Settings, variable: Variable) -> Traits:
         variable.categorical,
         settings.tolerances.get(variable.name),
         variable.packing.resolution,
+        candidates,
     )
 
 
@@ -192,7 +209,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     )
     values, starts, trusted = _sample(captures, steps, chosen)
     fitted = fit_sample(
-        traits_of(settings, variable),
+        traits_of(settings, variable, repository.state.candidates),
         cadence,
         instants[kept],
         values,

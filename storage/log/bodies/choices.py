@@ -74,17 +74,24 @@ class RulesBody:
     revisable: int | None
     """How long after it a state may be revised by the source, microseconds; None: there is no
     rule."""
+    candidates: tuple[str, ...] = ()
+    """Names of the forecasting models beside the built-in ones."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset({"revisable"})
+    _SOMETIMES: ClassVar = frozenset({"candidates"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return self.margin.around({"revisable": self.revisable})
+        fields: dict[str, Any] = {"revisable": self.revisable}
+        if self.candidates:
+            fields["candidates"] = list(self.candidates)
+        return self.margin.around(fields)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RulesBody":
         """Read the JSON form; ValueError and its like if it is none."""
         age = optional(data["revisable"], lambda v: whole(v, "revisable", least=0))
-        return cls(age, Margin.of(data, cls._ALWAYS))
+        names = items(data.get("candidates", []), "candidates", text)
+        return cls(age, names, Margin.of(data, cls._ALWAYS, cls._SOMETIMES))

@@ -153,6 +153,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("variables", {"added": [replace(T, since=3).to_json()]}),
     ("rules", {"revisable": None}),
     ("rules", {"revisable": 86_400_000_000}),
+    ("rules", {"revisable": None, "candidates": ["ridge", "mine"]}),
 ]
 
 

@@ -1,0 +1,160 @@
+"""Forecasting models that a user chooses: in hindcasts, and in what a repository learns."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import gnomon
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.tasks.forecasting import CANDIDATES, Specification, candidates, registry
+from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
+from gnomon.tasks.learning.expectation import specification_of
+from tests.cases import HISTORY, Case
+from tests.gnomon.test_cli import run, strict
+from tests.gnomon.test_hindcast import red, write
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Leave no candidate behind, and say failures anew."""
+    candidates._failed.clear()
+    yield
+    registry._registered.clear()
+
+
+class Mine:
+    """A model of the user's own: one degree more than the last value."""
+
+    per: Literal["cell"] = "cell"
+    name = "mine"
+
+    def lags(self, spec: Specification) -> int:
+        return 5
+
+    def fit(self, record: CellRecord, before: Any) -> Any:
+        return np.array([1.0])
+
+    def predict(self, parameters: Any, past: CellPast) -> Any:
+        return np.broadcast_to(past.last + parameters[0], past.season.shape)
+
+
+def used(case: Case) -> tuple[str, ...]:
+    """The candidates that the newest forecaster was learnt with."""
+    found = specification_of(case.open()._repository, "sst")
+    assert found is not None
+    return found.candidates
+
+
+def is_whole(case: Case, at: str) -> bool:
+    """Whether a state is predicted wherever the source has values."""
+    with xr.open_dataset("repository", engine="gnomon", at=at, accept_predicted=True) as made:
+        predicted = np.isfinite(made.sst.values[0])
+    return bool((predicted == np.isfinite(case.data.sst.values[HISTORY])).all())
+
+
+def test_a_hindcast_has_a_row_for_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    given = "hindcast", source, "--variable", "v", "--origins", "4", "--json"
+    code, out, _ = run(capsys, *given, "--candidate", "ridge")
+    found = strict(out)
+    assert code == 0
+    assert list(found["ratio_to"]) == [*CANDIDATES, "ridge"]
+    assert list(found["weights"]) == [*CANDIDATES, "ridge"]
+    assert found["specification"]["candidates"] == ["ridge"]
+    assert 0.7 < found["ratio_to"]["ridge"] < 1.3
+    assert list(strict(run(capsys, *given)[1])["ratio_to"]) == list(CANDIDATES)
+
+
+def test_an_object_is_as_good_as_a_name(tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    report = gnomon.hindcast(source, "v", origins=3, candidates=[Mine(), "ridge"])
+    assert list(report.ratio_to) == [*CANDIDATES, "mine", "ridge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [("nothing", 3, "there is no candidate 'nothing' here, found boosting"), ("arima", 2, "leave")],
+)
+def test_a_name_that_is_none_is_told(
+    capsys: pytest.CaptureFixture[str], grown: Case, name: str, code: int, said: str
+) -> None:
+    for command in (["hindcast", "source.zarr", "--variable", "sst"], ["rules", "repository"]):
+        found, _, error = run(capsys, *command, "--candidate", name)
+        assert found == code
+        assert said in error
+        assert len(error.splitlines()) == 1
+
+
+def test_a_repository_learns_with_what_was_chosen(
+    capsys: pytest.CaptureFixture[str], grown: Case
+) -> None:
+    repository = grown.open()
+    before = repository.rules()
+    assert run(capsys, "rules", "repository", "--candidate", "ridge")[0] == 0
+    assert used(grown) == ()  # until it learns
+    grown.arrive(HISTORY, HISTORY + 1)
+    grown.open().update()
+    assert used(grown) == ("ridge",)
+    # Another rule leaves it alone, and a roll keeps it.
+    rules = grown.open().rules(revisable="10d")
+    assert rules == before | {"revisable_days": 10.0, "candidates": ["ridge"]}
+    grown.arrive(HISTORY + 1, HISTORY + 2)
+    done = grown.open().update()
+    assert used(grown) == ("ridge",)
+    assert not done.to_json().get("failed")
+    _, out, _ = run(capsys, "rules", "repository")
+    assert "forecasts: the built-in candidates, and ridge" in " ".join(out.split())
+    assert is_whole(grown, "2001-01-28")
+    assert run(capsys, "check", "repository")[0] == 0
+    assert run(capsys, "rules", "repository", "--candidate", "none")[0] == 0
+    grown.arrive(HISTORY + 2, HISTORY + 3)
+    grown.open().update()
+    assert used(grown) == ()
+
+
+def test_one_that_is_not_here_stops_nothing(grown: Case, caplog: pytest.LogCaptureFixture) -> None:
+    """Another machine has not what this one had: it is told, and learnt anew without it."""
+    grown.open().rules(candidates=[Mine(), "ridge"])
+    grown.arrive(HISTORY, HISTORY + 1)
+    grown.open().update()
+    assert used(grown) == ("mine", "ridge")
+    grown.arrive(HISTORY + 1, HISTORY + 2)
+    command = [sys.executable, "-m", "gnomon", "update", "repository"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "the candidate mine failed" in done.stderr
+    assert used(grown) == ("ridge",)
+    assert grown.open().rules()["candidates"] == ["mine", "ridge"]
+
+
+def test_one_that_fails_later_stops_nothing(
+    grown: Case, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown.open().rules(candidates=[Mine()])
+    grown.arrive(HISTORY, HISTORY + 1)
+    grown.open().update()
+
+    def fail(*_given: object) -> Any:
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(Mine, "predict", fail)
+    grown.arrive(HISTORY + 1, HISTORY + 2)
+    with caplog.at_level(logging.WARNING):
+        grown.open().update()
+    assert "the candidate mine failed, the ARIMA takes its place: too much" in caplog.text
+    assert is_whole(grown, "2001-01-28")
+
+
+def test_what_is_no_candidate_is_refused(grown: Case) -> None:
+    with pytest.raises(InvalidInput, match="small letters"):
+        grown.open().rules(candidates=[object()])  # type: ignore[list-item]
+    with pytest.raises(NotFound):
+        grown.open().rules(candidates=["ridge", "nothing"])
+    assert grown.open().rules()["candidates"] == []
