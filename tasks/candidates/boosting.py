@@ -52,6 +52,7 @@ class Boosting:
 
     per: Literal["cell"] = "cell"
     name = "boosting"
+    cost_s = 5.0
 
     def lags(self, spec: Specification) -> int:
         """Return how many slots of the past it predicts from: a season, if that is short."""

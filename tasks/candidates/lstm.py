@@ -58,6 +58,7 @@ class Lstm:
 
     per: Literal["mode"] = "mode"
     name = "lstm"
+    cost_s = 15.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
         """Return the number of captures that were learnt from, and the weights.

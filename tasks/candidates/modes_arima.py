@@ -31,6 +31,7 @@ class ModesArima:
 
     per: Literal["mode"] = "mode"
     name = "modes_arima"
+    cost_s = 5.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
         """Return the number of captures, and order and coefficients, mode after mode.

@@ -37,6 +37,7 @@ class Prophet:
 
     per: Literal["mode"] = "mode"
     name = "prophet"
+    cost_s = 10.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
         """Return nothing."""
@@ -60,10 +61,10 @@ class Prophet:
 
 
 def _model(record: ModeRecord) -> Any:
-    for chatter in ("prophet.plot", "cmdstanpy"):  # plots are not wanted, nor what Stan says
-        logging.getLogger(chatter).setLevel(logging.CRITICAL)
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # it misses a library for plots
     from prophet import Prophet as Model
 
+    logging.getLogger("cmdstanpy").setLevel(logging.CRITICAL)  # which sets it when it is imported
     spec = record.spec
     model = Model(
         daily_seasonality=False,

@@ -24,6 +24,7 @@ class Ridge:
 
     per: Literal["cell"] = "cell"
     name = "ridge"
+    cost_s = 3.0
 
     def lags(self, spec: Specification) -> int:
         """Return how many slots of the past it predicts from."""

@@ -16,7 +16,7 @@ The parts, from the ground up (each imports only those above it):
 
 from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidate import CANDIDATES
-from gnomon.tasks.forecasting.candidates import choose, names_of
+from gnomon.tasks.forecasting.candidates import choose, cost_s, names_of
 from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
 from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
@@ -36,6 +36,7 @@ __all__ = [
     "Specification",
     "State",
     "choose",
+    "cost_s",
     "departures",
     "drifted",
     "empty",

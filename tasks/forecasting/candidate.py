@@ -128,6 +128,15 @@ class CellCandidate(Protocol):
         """In settings, reports and records: small letters, digits and underscores."""
         ...
 
+    @property
+    def cost_s(self) -> float:
+        """Seconds that a refit spends on it, about: on some forty hindcasts, and their fits.
+
+        An update learns anew when that is cheap beside the capture interval. It is told and not
+        measured, so that what is learnt does not depend on how busy a machine was.
+        """
+        ...
+
     def lags(self, spec: Specification) -> int:
         """Return from how many slots of the past it predicts: at least 3 are always there.
 
@@ -168,6 +177,11 @@ class ModeCandidate(Protocol):
 
     @property
     def name(self) -> str:
+        """As that of a `CellCandidate`."""
+        ...
+
+    @property
+    def cost_s(self) -> float:
         """As that of a `CellCandidate`."""
         ...
 

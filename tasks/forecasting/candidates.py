@@ -41,6 +41,7 @@ class _BuiltIn:
 
     per: Literal["cell"] = "cell"
     name = ""
+    cost_s = 0.0
 
     def lags(self, spec: Specification) -> int:
         """Return 0: what every state keeps is enough."""
@@ -153,6 +154,11 @@ def choose(spec: Specification, names: Iterable[str]) -> Specification:
     return replace(spec, candidates=tuple(c.name for c in found), lags=lags)
 
 
+def cost_s(names: Iterable[str]) -> float:
+    """Seconds that a refit of one variable spends on candidates of these names, about."""
+    return sum(_find(name).cost_s for name in names)
+
+
 def _is_absent(candidate: Candidate) -> bool:
     if isinstance(candidate, _Absent):
         _pass_over(candidate.name, candidate.reason)
@@ -174,6 +180,7 @@ class _Absent:
     name: str
     reason: str
     per: Literal["cell"] = "cell"
+    cost_s: float = 0.0
 
     def lags(self, spec: Specification) -> int:
         """Return 0."""

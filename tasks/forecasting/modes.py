@@ -145,6 +145,7 @@ class LinearInverse:
 
     per: Literal["mode"] = "mode"
     name = "modes_linear"
+    cost_s = 0.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
         """Return nothing."""
@@ -180,6 +181,7 @@ class Independent:
 
     per: Literal["mode"] = "mode"
     name = "modes_independent"
+    cost_s = 0.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
         """Return nothing: it is quick enough to be fitted when it predicts."""

@@ -21,6 +21,7 @@ from gnomon.tasks.forecasting import (
     Outlook,
     Specification,
     State,
+    cost_s,
     departures,
     drifted,
     forecast,
@@ -195,7 +196,7 @@ class Replay:
         return is_cheap(
             self.series.cells * captures,
             fit.cadence.interval_s,
-            candidates=len(self.traits.candidates),
+            candidates_s=cost_s(self.traits.candidates),
             share=self.share,
         )
 

@@ -19,7 +19,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Settings, Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import Outlook, Specification, choose, usable
+from gnomon.tasks.forecasting import Outlook, Specification, choose, cost_s, usable
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of, specification_of
@@ -130,7 +130,7 @@ def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:
         read,
         interval_s,
         variables=len(learnt),
-        candidates=len(repository.state.candidates),
+        candidates_s=cost_s(repository.state.candidates),
         share=share,
     )
 

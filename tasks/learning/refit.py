@@ -111,7 +111,7 @@ def is_cheap(
     interval_s: float,
     *,
     variables: int = 1,
-    candidates: int = 0,
+    candidates_s: float = 0.0,
     share: float = REFIT_SHARE,
 ) -> bool:
     """Tell whether refits are cheap beside the capture interval, so that each update makes one.
@@ -124,8 +124,8 @@ def is_cheap(
         Seconds between captures.
     variables
         How many variables there are: each is sampled, and its orders are searched for.
-    candidates
-        How many there are beside the built-in ones: each is fitted at every hindcast.
+    candidates_s
+        Seconds that a refit of one variable spends on candidates beside the built-in ones.
     share
         Share of the interval that refits may take; 0: none is cheap.
 
@@ -134,7 +134,7 @@ def is_cheap(
     The cost is an estimate from sizes, not a measurement: when a repository learns anew must not
     depend on how busy a machine was, or a hindcast could not tell of it beforehand.
     """
-    cost_s = SAMPLE_S * variables * (1 + candidates) + read / CELLS_PER_S
+    cost_s = (SAMPLE_S + candidates_s) * variables + read / CELLS_PER_S
     return cost_s <= min(share * interval_s, LONGEST_REFIT_S)
 
 

@@ -34,6 +34,7 @@ class Mine:
 
     per: Literal["cell"] = "cell"
     name = "mine"
+    cost_s = 0.1
 
     def lags(self, spec: Specification) -> int:
         return 5

@@ -30,6 +30,7 @@ class Cycle:
     """Knows that a cell repeats itself after seven slots, which no other model looks back to."""
 
     name: str = "cycle"
+    cost_s: float = 0.1
     per: Literal["cell"] = "cell"
     seen: list[CellRecord] = field(default_factory=list)
 
@@ -50,6 +51,7 @@ class Still:
     """A model of the modes: they stay."""
 
     name: str = "still"
+    cost_s: float = 0.1
     per: Literal["mode"] = "mode"
     predicted: list[int] = field(default_factory=list)
 

@@ -43,6 +43,11 @@ def test_all_variables_count() -> None:
     assert not is_cheap(1000, HOUR, variables=3)
 
 
+def test_what_candidates_cost_counts() -> None:
+    assert is_cheap(1000, HOUR, candidates_s=7.0)
+    assert not is_cheap(1000, HOUR, candidates_s=9.0)
+
+
 def test_a_share_of_nothing_makes_no_refit_cheap() -> None:
     assert not is_cheap(1, 100 * MONTH, share=0.0)
 
