@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.tables import create_residual, create_table
+from gnomon.storage.checks.shadows import SHADOW_STATISTICS
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
@@ -37,18 +38,7 @@ from gnomon.tasks.work import Mapper
 
 __all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize", "withhold"]
 
-PREDICTION_STATISTICS = (
-    "predicted",
-    "cells",
-    "missing",
-    "broken",
-    "out_of_bounds",
-    "standard_error_minimum",
-    "standard_error_mean",
-    "confidence",
-    "change_rms",
-    "usual_change",
-)
+PREDICTION_STATISTICS = ("predicted", *(statistic.name for statistic in SHADOW_STATISTICS))
 Floats = NDArray[np.float64]
 Withheld = Mapping[str, frozenset[Index]]
 """By variable, chunks whose prediction is not kept."""
