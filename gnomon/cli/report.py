@@ -177,13 +177,7 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"warning: {step['text']}")
     for state in result["unread"]:
         note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
-    for incident in result["incidents"]:
-        note(_incident(incident))
-    for alert in result["alerts_unsent"]:
-        note(
-            f"alert not sent: {alert['channel']}, {alert['variable']} at {alert['valid_time']}: "
-            f"{alert['error']}; the next update tries again"
-        )
+    _print_judgement(result)
     if result["repeated"]:
         note(f"{len(result['repeated'])} times done again because of other writers")
     _print_shadow(result)
@@ -191,6 +185,19 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:
         note(result["message"])
+
+
+def _print_judgement(result: dict[str, Any]) -> None:
+    """Print what the checks found, which of them failed, and whom nobody could tell."""
+    for name, reason in result["failed_checks"].items():
+        note(f"warning: check {name} failed: {reason}; where it has no number it judges nothing")
+    for incident in result["incidents"]:
+        note(_incident(incident))
+    for alert in result["alerts_unsent"]:
+        note(
+            f"alert not sent: {alert['channel']}, {alert['variable']} at {alert['valid_time']}: "
+            f"{alert['error']}; the next update tries again"
+        )
 
 
 def _print_shadow(result: dict[str, Any]) -> None:
