@@ -6,6 +6,7 @@ scheduled runs have it, and so have the workers, which load its function from th
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
@@ -14,6 +15,7 @@ from gnomon.storage.checks.shadows import SHADOW_CHECKS
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import one_line
 from gnomon.tasks.capturing import replacements
+from gnomon.validations.actual import actual_checks
 
 __all__ = ["GROUP", "InUse", "checks_in_use"]
 
@@ -37,10 +39,9 @@ class InUse:
     failures: dict[str, str] = field(default_factory=dict)
     """By entry point: why what it registers is not checked."""
 
-    @property
-    def all(self) -> tuple[Check, ...]:
-        """The built-in checks, and the others."""
-        return (*CAPTURE_CHECKS, *self.checks)
+    def suite(self, alpha: float) -> tuple[Check, ...]:
+        """Return the built-in checks, at a rate of false discoveries, and the others."""
+        return actual_checks(alpha, (*CAPTURE_CHECKS, *self.checks))
 
 
 def checks_in_use(given: Sequence[Check] = ()) -> InUse:
@@ -61,7 +62,7 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
     """
     checks: list[Check] = []
     failures: dict[str, str] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+    for point in _points():
         try:
             loaded = _loaded(point)
             for check in loaded:
@@ -76,6 +77,12 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
         _refuse_unfit(check, checks)
         checks.append(check)
     return InUse(tuple(checks), failures)
+
+
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    """Return what is registered; looking through all packages takes a tenth of an update."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)))
 
 
 def _loaded(point: EntryPoint) -> list[Check]:

@@ -235,12 +235,16 @@ def rules(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the standing rules of the repository, or set them."""
+    """Show the standing rules of the repository and the checks in use, or set rules."""
+    from gnomon.flows.registered import checks_in_use
+    from gnomon.flows.settings import Settings
     from gnomon.repository import open_repository
 
     found = open_repository(repository).rules(revisable=revisable)
+    in_use = checks_in_use()
+    checks = [check.to_json() for check in in_use.suite(Settings().alpha)]
     if as_json:
-        print_json(found)
+        print_json(found | {"checks": checks, "failed_checks": in_use.failures})
         return
     from gnomon.cli import report
 
@@ -252,3 +256,5 @@ def rules(
             f"states up to {days:g} days older than the newest may be revised: the new version is "
             "trusted, and both are kept"
         )
+    if revisable is None:
+        report.print_checks(checks, in_use.failures)

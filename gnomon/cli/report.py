@@ -22,6 +22,7 @@ __all__ = [
     "note",
     "note_match",
     "print_anomalies",
+    "print_checks",
     "print_hindcast",
     "print_judged",
     "print_points",
@@ -231,6 +232,14 @@ def _incident(found: dict[str, Any]) -> str:
         f"{found['severity']}: {found['variable']} at {found['valid_time']}{where}: "
         f"{found['suspected_cause']} ({', '.join(found['expectations'])})"
     )
+
+
+def print_checks(checks: Sequence[dict[str, Any]], failed: dict[str, str]) -> None:
+    """Print what each capture is checked by, and what is registered and cannot be."""
+    names = ("name", "severity", "statistic", "expected", "reason")
+    print_table(("check", *names[1:]), [[check[name] for name in names] for check in checks])
+    for name, reason in failed.items():
+        note(f"warning: check {name} is not made: {reason}")
 
 
 def print_points(found: Sequence["RestorePoint"]) -> None:

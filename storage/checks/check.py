@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,13 +180,27 @@ class Check:
             return f"at most {self.maximum:g}"
         return f"{self.minimum:g} to {self.maximum:g}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what people are told of it, as JSON."""
+        return {
+            "name": self.name,
+            "severity": self.severity,
+            "statistic": self.column,
+            "unit": self.statistic.unit,
+            "meaning": self.statistic.meaning,
+            "expected": self.expected,
+            "reason": self.reason,
+            "variables": list(self.statistic.variables),
+            "of_units": self.statistic.of_units,
+        }
+
     def allows(self, value: float) -> bool:
         """Tell whether a value of the statistic is no violation."""
         if isnan(value):
             return True
         if self.flag is not None:
             return bool(value) == self.flag
-        if self.minimum is not None and (value < self.minimum):
+        if self.minimum is not None and value < self.minimum:
             return False
         if self.strict and value == self.minimum:
             return False

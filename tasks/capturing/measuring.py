@@ -47,14 +47,17 @@ class Measuring:
                 value: Any = measure(chunk)
             number = float(value) if _is_number(value) else None
         except (Exception, SystemExit) as error:
-            self.failures.setdefault(name, _said(error))
+            self._note(name, _said(error), chunk)
             return nan
         if number is None or isinf(number):
             told = _told(value) if number is None else str(number)
-            reason = f"it returned {told}; expected one finite number, or NaN"
-            self.failures.setdefault(name, reason)
+            self._note(name, f"returned {told}; expected one finite number, or NaN", chunk)
             return nan
         return number
+
+    def _note(self, name: str, reason: str, chunk: Chunk) -> None:
+        place = "/".join(map(str, chunk.index))
+        self.failures.setdefault(name, f"{chunk.variable}[{place}]: {reason}")
 
 
 def _said(error: BaseException) -> str:
