@@ -1,7 +1,7 @@
 """The built-in checks of captures, and the statistics that they are about.
 
 A new test of damage is a :class:`Check` in `CAPTURE_CHECKS`.  If its statistic can be measured of a
-chunk alone, it stands here as well, with its function: nothing else has to be opened.
+chunk alone, it stands in `CAPTURE_STATISTICS` with its function, and nothing else has to be opened.
 """
 
 from gnomon.storage.checks.check import Check, Statistic
@@ -112,7 +112,10 @@ CAPTURE_STATISTICS: tuple[Statistic, ...] = (
     _BELOW_MINIMUM,
     _ABOVE_MAXIMUM,
 )
-"""What the ledger keeps of each captured chunk, in the order of the table."""
+"""What the ledger keeps of each captured chunk, in the order of the table.
+
+What has no function is filled by `gnomon.tasks.capturing`, of many chunks at once or along with
+others."""
 
 _OUT_OF_RANGE = "values outside the range of the variable"
 

@@ -1,4 +1,4 @@
-"""The tables of ``docs/checks.md``, made from the records; ``python -m tests.docs.checks`` writes."""
+"""The tables of ``docs/checks.md``, from the records; ``python -m tests.docs.checks`` writes them."""
 
 import re
 from collections.abc import Sequence

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
 from gnomon.storage.checks.check import Check, Chunk, Statistic
 from gnomon.storage.values.model import Variable
+from gnomon.tasks.capturing import measuring as measuring_module
 from gnomon.tasks.capturing.measuring import Checks
 
 VARIABLE = Variable("t", ("y",), (3,), "<f4", (3,), (3,), (3,), {"units": "degC"})
@@ -113,6 +115,14 @@ def test_it_is_measured_of_the_variables_that_it_names(
     measuring = Checks((check_of(lambda _: 3, **fields),)).of(variable)
     assert measuring.take(CHUNK) == ({"odd": 3.0} if is_measured else {})
     assert len(measuring.critical) == is_measured
+
+
+def test_a_built_in_check_may_be_a_function_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then its record is all that there is to write."""
+    built_in = check_of(lambda _: 4.0, "built_in")
+    monkeypatch.setattr(measuring_module, "CAPTURE_CHECKS", (*CAPTURE_CHECKS, built_in))
+    found = Checks.beside([check_of(lambda _: 3.0)])
+    assert found.of(VARIABLE).take(CHUNK) == {"built_in": 4.0, "odd": 3.0}
 
 
 def sent(*checks: Check) -> Checks:
