@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
 from gnomon.storage.checks.check import Check, Statistic
 from gnomon.storage.checks.shadows import SHADOW_CHECKS
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.redaction import one_line
 from gnomon.tasks.capturing import replacements
+from gnomon.tasks.capturing.measuring import reason_of
 from gnomon.validations.actual import actual_checks
 
 __all__ = ["GROUP", "InUse", "checks_in_use"]
@@ -64,13 +65,11 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
     failures: dict[str, str] = {}
     for point in _points():
         try:
-            loaded = _loaded(point)
-            for check in loaded:
-                _refuse_unfit(check, checks)
+            refusals = _take_up(_loaded(point), checks)
         except InvalidInput as error:
-            failures[point.name] = str(error)
-        else:
-            checks += loaded
+            refusals = [str(error)]
+        if refusals:
+            failures[point.name] = "; ".join(refusals)
     for check in given:
         if isinstance(check, Check) and check in checks:
             continue  # it is registered as well
@@ -85,7 +84,7 @@ def _points() -> tuple[EntryPoint, ...]:
     return tuple(sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)))
 
 
-def _loaded(point: EntryPoint) -> list[Check]:
+def _loaded(point: EntryPoint) -> list[Any]:
     """Return what an entry point registers.
 
     Raises
@@ -98,9 +97,20 @@ def _loaded(point: EntryPoint) -> list[Check]:
         return [found] if isinstance(found, Check) or not isinstance(found, Iterable) else [*found]
     except (Exception, SystemExit) as error:
         raise InvalidInput(
-            f"{point.value} cannot be loaded ({type(error).__name__}: {one_line(error)}); mend the "
-            "package that registers it, or remove it"
+            f"{point.value} cannot be loaded ({reason_of(error)}); mend its package, or remove it"
         ) from error
+
+
+def _take_up(loaded: Sequence[Any], checks: list[Check]) -> list[str]:
+    """Add those that can be used to the checks; returns why the others cannot."""
+    refusals = []
+    for check in loaded:
+        try:
+            _refuse_unfit(check, checks)
+            checks.append(check)
+        except InvalidInput as error:
+            refusals.append(str(error))
+    return refusals
 
 
 def _refuse_unfit(check: object, others: Sequence[Check]) -> None:

@@ -17,7 +17,7 @@ from gnomon.storage.checks.check import Check, Chunk, Measure, Statistic
 from gnomon.storage.redaction import one_line
 from gnomon.storage.values.model import Variable
 
-__all__ = ["Checks", "Measuring"]
+__all__ = ["Checks", "Measuring", "reason_of"]
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Measuring:
                 value: Any = measure(chunk)
             number = float(value) if _is_number(value) else None
         except (Exception, SystemExit) as error:
-            self._note(name, _said(error), chunk)
+            self._note(name, reason_of(error), chunk)
             return nan
         if number is None or isinf(number):
             told = _told(value) if number is None else str(number)
@@ -60,10 +60,11 @@ class Measuring:
         self.failures.setdefault(name, f"{chunk.variable}[{place}]: {reason}")
 
 
-def _said(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return in one line what anybody's code raised; it may be anybody's error, too."""
     try:
         return f"{type(error).__name__}: {one_line(error)}"
-    except Exception:  # its text may be anybody's, too
+    except Exception:
         return type(error).__name__
 
 
@@ -130,7 +131,7 @@ def _packed(check: Check) -> tuple[Check, bytes]:
     try:
         function = cloudpickle.dumps(measure)
     except Exception as error:
-        function = cloudpickle.dumps(_Lost(f"it cannot be sent to a worker: {one_line(error)}"))
+        function = cloudpickle.dumps(_Lost(f"it cannot be sent to a worker: {reason_of(error)}"))
     return replace(check, statistic=replace(check.statistic, measure=None)), function
 
 
@@ -140,6 +141,6 @@ def _unpacked(packed: tuple[tuple[Check, bytes], ...]) -> Checks:
         try:
             measure = cloudpickle.loads(function)
         except Exception as error:
-            measure = _Lost(f"a worker cannot load it: {one_line(error)}")
+            measure = _Lost(f"a worker cannot load it: {reason_of(error)}")
         checks.append(replace(check, statistic=replace(check.statistic, measure=measure)))
     return Checks(tuple(checks))

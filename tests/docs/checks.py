@@ -1,6 +1,8 @@
-"""The tables of ``docs/checks.md``, from the records; ``python -m tests.docs.checks`` writes them."""
+"""The tables of ``docs/checks.md``, as the records have them.
 
-import re
+``python -m tests.docs.checks`` writes them into the page.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +42,10 @@ def with_tables(text: str) -> str:
     """Return a page with the tables as the records have them."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
-        text, count = re.subn(
-            pattern, lambda _, t=table, b=begin, e=end: f"{b}\n\n{t}\n\n{e}", text, flags=re.S
-        )
-        if count != 1:
-            raise ValueError(f"{PAGE.name} has {count} places for the {name}, expected 1")
+        if (text.count(begin), text.count(end)) != (1, 1):
+            raise ValueError(f"{PAGE.name} has no one place for the {name}")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text
 
 

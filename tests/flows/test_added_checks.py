@@ -326,6 +326,7 @@ checks = [
           "critical", "One value stands in many cells.", maximum=0.4)
 ]
 taken = Check("plausible", checks[0].statistic, "warning", "no", maximum=1)
+twice = [taken, Check("sound", checks[0].statistic, "warning", "no", maximum=1), *checks]
 """
 POINTS = """[gnomon.checks]
 a = repeats:checks
@@ -333,12 +334,13 @@ b = repeats:taken
 c = repeats:nowhere
 d = absent_package:checks
 e = repeats:repeated
+f = repeats:twice
 """
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A distribution that registers one check, and four things that cannot be one."""
+    """A distribution that registers one check, and things that cannot be one."""
     folder = tmp_path / "site"
     about = folder / "repeats-1.0.dist-info"
     about.mkdir(parents=True)
@@ -365,17 +367,19 @@ def test_a_registered_check_is_made_and_what_cannot_be_is_told(
         ("c", "AttributeError"),
         ("d", "ModuleNotFoundError"),
         ("e", "no check"),
+        ("f", "plausible already; choose another name; there is a check not_repeated already"),
     ):
         (line,) = [x for x in done.output.splitlines() if x.startswith(f"warning: check {name} ")]
         assert reason in line
-    assert sum("check failed" in r.getMessage() for r in caplog.records) == 4
+    assert sum("check failed" in r.getMessage() for r in caplog.records) == 5
     assert (Repository.open(str(grown.place)).captures("sst").status(HISTORY) == SUSPECT).sum() == 1
 
 
 def test_the_one_that_is_registered_may_be_given_too(package: Path) -> None:
     import repeats  # type: ignore[import-not-found]
 
-    assert checks_in_use(repeats.checks).checks == tuple(repeats.checks)
+    in_use = checks_in_use(repeats.checks)
+    assert [check.name for check in in_use.checks] == ["not_repeated", "sound"]
 
 
 def test_rules_list_the_checks_in_use(package: Path, grown: Case) -> None:
