@@ -83,7 +83,8 @@ class Statistic:
 
     def __post_init__(self) -> None:
         _refuse_name("statistic", self.name)
-        _refuse_text(f"statistic {self.name}", "meaning", self.meaning)
+        for what in ("unit", "meaning"):
+            _refuse_text(f"statistic {self.name}", what, getattr(self, what))
         if self.measure is not None and not callable(self.measure):
             raise InvalidInput(
                 f"the measure of statistic {self.name} is no function; give one that takes a Chunk "
@@ -100,6 +101,10 @@ class Statistic:
             raise InvalidInput(
                 f"the variables of statistic {self.name} are {self.variables!r:.60}; give a tuple "
                 "of names"
+            )
+        if not isinstance(self.of_units, str):
+            raise InvalidInput(
+                f"statistic {self.name} is of the units {self.of_units!r:.60}; give one text"
             )
 
     def is_of(self, variable: Variable) -> bool:
@@ -146,6 +151,12 @@ class Check:
     def __post_init__(self) -> None:
         _refuse_name("check", self.name)
         _refuse_text(f"check {self.name}", "reason", self.reason)
+        if self.cause != "":
+            _refuse_text(f"check {self.name}", "cause", self.cause)
+        if not _is_number(self.clarity) or not 0 <= self.clarity <= 1:
+            raise InvalidInput(
+                f"the clarity of check {self.name} is {self.clarity!r:.40}; it is from 0 to 1"
+            )
         if not isinstance(self.statistic, Statistic):
             raise InvalidInput(f"check {self.name} has no statistic; give a Statistic")
         if self.severity not in get_args(Severity):

@@ -44,7 +44,7 @@ def with_tables(text: str) -> str:
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if (text.count(begin), text.count(end)) != (1, 1):
             raise ValueError(f"{PAGE.name} has no one place for the {name}")
-        before, after = text.split(begin)[0], text.split(end)[1]
+        before, after = text.partition(begin)[0], text.partition(end)[2]
         text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text
 

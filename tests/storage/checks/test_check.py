@@ -69,6 +69,8 @@ def test_what_is_allowed_is_what_great_expectations_lets_pass(check: Check) -> N
         ({"measure": len, "dtype": "bool"}, "leave dtype"),
         ({"measure": len, "origin": "source"}, "origin"),
         ({"variables": "sst"}, "tuple of names"),
+        ({"of_units": None}, "one text"),
+        ({"unit": 1}, "one line"),
     ],
 )
 def test_a_statistic_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -84,6 +86,8 @@ def test_a_statistic_that_cannot_be_is_refused(fields: dict[str, Any], message: 
         ({"severity": "fatal"}, "'critical' or 'warning'"),
         ({"statistic": "odd"}, "no statistic"),
         ({"reason": ""}, "one line"),
+        ({"cause": "two\nlines"}, "one line"),
+        ({"clarity": 2}, "from 0 to 1"),
         ({"maximum": None}, "a minimum, or a maximum"),
         ({"maximum": math.nan}, "finite"),
         ({"maximum": "3"}, "finite"),
