@@ -3,12 +3,15 @@
 They take tables of chunk statistics and return plain values, as the other steps do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gnomon.flows.settings import Settings
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
+from gnomon.storage.checks.check import Statistic
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
@@ -49,15 +52,16 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
     from gnomon.validations.context import open_context
     from gnomon.validations.expectations import suspect_chunks
     from gnomon.validations.incidents import group_incidents
-    from gnomon.validations.table import actual_frame
+    from gnomon.validations.table import actual_frame, actual_schema
 
     repository = Repository.open(url)
     calendar = repository.settings.calendar
     times = [format_instant(i, calendar) for i in found.plan.instants]
-    frame = actual_frame(_long(found.statistics, times))
+    checks = (*CAPTURE_CHECKS, *found.checks)
+    frame = actual_frame(_long(found.statistics, times, actual_schema(checks)), checks)
     context = open_context(settings.docs, run_name=f"{times[-1]}-capture")
-    validation = validate_actual(frame, alpha=settings.alpha, context=context)
-    incidents = group_incidents(validation, frame)
+    validation = validate_actual(frame, alpha=settings.alpha, checks=checks, context=context)
+    incidents = group_incidents(validation, frame, checks)
     suspect = tuple(
         (variable, times.index(time), tuple(int(n) for n in chunk.split("/") if n))
         for variable, time, chunk in sorted(suspect_chunks(validation))
@@ -74,11 +78,11 @@ def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement
     """Validate the predicted chunks, and say which must not be kept."""
     from gnomon.validations.context import open_context
     from gnomon.validations.prediction import validate_prediction
-    from gnomon.validations.table import prediction_frame
+    from gnomon.validations.table import PREDICTION, prediction_frame
 
     calendar = Repository.open(url).settings.calendar
     times = [format_instant(i, calendar) for i in found.instants]
-    frame = prediction_frame(_long(found.statistics, times, leads=True, drop=("predicted",)))
+    frame = prediction_frame(_long(found.statistics, times, PREDICTION))
     reference = format_instant(found.reference, calendar)
     context = open_context(settings.docs, run_name=f"{reference}-shadow")
     validation = validate_prediction(frame, context=context)
@@ -94,12 +98,10 @@ def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement
 def _long(
     statistics: dict[str, dict[str, np.ndarray[Any, Any]]],
     times: list[str],
-    *,
-    leads: bool = False,
-    drop: tuple[str, ...] = (),
+    schema: Sequence[Statistic],
 ) -> dict[str, Any]:
-    """Return columns with one row per variable, time and chunk."""
-    parts: dict[str, list[Any]] = {}
+    """Return the columns of a schema, with one row per variable, time and chunk."""
+    parts: dict[str, list[Any]] = {column.name: [] for column in schema}
     for name, columns in statistics.items():
         first = next(iter(columns.values()))
         chunks = ["/".join(map(str, i)) for i in np.ndindex(first.shape[1:])]
@@ -108,37 +110,9 @@ def _long(
             "variable": np.full(len(times) * rows, name, dtype=object),
             "valid_time": np.repeat(np.array(times, dtype=object), rows),
             "chunk": np.tile(np.array(chunks, dtype=object), len(times)),
+            "lead": np.repeat(np.arange(1, len(times) + 1), rows),
         }
-        if leads:
-            labels["lead"] = np.repeat(np.arange(1, len(times) + 1), rows)
-        for column, values in {**labels, **columns}.items():
-            if column not in drop:
-                parts.setdefault(column, []).append(np.asarray(values).ravel())
-    return {c: _typed(c, np.concatenate(v)) for c, v in parts.items()}
-
-
-_INTEGERS = {
-    "cells",
-    "valid_count",
-    "infinite_count",
-    "below_minimum",
-    "above_maximum",
-    "missing",
-    "broken",
-    "out_of_bounds",
-}
-_FLAGS = {
-    "constant",
-    "was_constant",
-    "unchanged",
-    "replayed",
-    "metadata_changed",
-    "replaced",
-    "revised",
-}
-
-
-def _typed(column: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if column in _INTEGERS:
-        return values.astype(np.int64)
-    return values.astype(bool) if column in _FLAGS else values
+        for column, values in parts.items():
+            values.append(np.asarray((labels | columns)[column]).ravel())
+    dtypes = {column.name: object if column.dtype == "str" else column.dtype for column in schema}
+    return {c: np.concatenate(v).astype(dtypes[c]) for c, v in parts.items()}

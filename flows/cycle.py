@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gnomon.flows import checks, steps
 from gnomon.flows.outbox import Outbox
+from gnomon.flows.registered import InUse
 from gnomon.flows.settings import Settings
 from gnomon.storage.errors import Conflict, GnomonError, Integrity, Moved, NotFound, Unreadable
 from gnomon.storage.repository import Repository
@@ -70,6 +71,9 @@ class UpdateReport:
     """Steps that are laid out in the source and have no value yet: `count`, `first`, `last`."""
     notes: list[str] = field(default_factory=list)
     """What the source has changed of its attributes and fixed variables since the last capture."""
+    failed_checks: dict[str, str] = field(default_factory=dict)
+    """Checks, or entry points of checks, that could not be made of some chunk or at all, and why;
+    what they have no number for they do not judge."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -112,13 +116,18 @@ class Cycle:
         Runs the steps.
     outbox
         Sends the alerts.
+    checks
+        Checks beside the built-in ones.
     """
 
-    def __init__(self, url: str, settings: Settings, call: Call, outbox: Outbox) -> None:
+    def __init__(
+        self, url: str, settings: Settings, call: Call, outbox: Outbox, checks: InUse | None = None
+    ) -> None:
         self._url = url
         self._settings = settings
         self._call = call
         self._outbox = outbox
+        self._checks = checks or InUse()
         self._empty: set[int] = set()
         self.report = UpdateReport(url)
         """What was done so far; true at any moment, also where the run fails."""
@@ -148,6 +157,8 @@ class Cycle:
             How many captures are compared with the source, which may have changed them; None: all.
         """
         self._settings.check_outputs()
+        for name, reason in self._checks.failures.items():
+            self._note_failed(name, reason)
         if now is not None and Repository.open(self._url).settings.source.kind == "append":
             self.report.notes.append("the source brings its own times: --time says nothing of them")
             now = None
@@ -233,13 +244,16 @@ class Cycle:
 
         Then it captures nothing: the others are planned anew.
         """
-        found = self._call(steps.capture, self._url, planned)
+        found = self._call(steps.capture, self._url, planned, self._checks.checks)
         if found.unread:
             return self._leave_out(planned, found.unread)
         if found.empty:
             empty = frozenset(planned.instants[k] for k in found.empty)
             self._wait(empty, planned.never)
             return empty
+        for check in found.checks:
+            if check.column in found.failures:
+                self._note_failed(check.name, found.failures[check.column])
         judgement = self._call(checks.check_actual, self._url, found, self._settings)
         sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
         calendar = Repository.open(self._url).settings.calendar
@@ -258,6 +272,12 @@ class Cycle:
         )
         self._outbox.send()
         return frozenset()
+
+    def _note_failed(self, name: str, reason: str) -> None:
+        """Note once that a check could not be made somewhere: all others are."""
+        if name not in self.report.failed_checks:
+            self.report.failed_checks[name] = reason
+            logger.warning("check failed name=%s because=%s", name, reason)
 
     def _leave_out(self, planned: CapturePlan, unread: dict[int, str]) -> frozenset[int]:
         """Note the states that the source holds damaged: the others are captured without them."""

@@ -23,6 +23,7 @@ from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import Workers
 from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox
+from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, page, sentence
 from gnomon.flows.tasks import tasks_on
@@ -132,7 +133,7 @@ def prefect_cycle(
     with told() as run_logger, Workers(settings) as workers:
         channels = channels_of(settings) | {"event": EventAlert(repository)}
         outbox = Outbox(repository, channels)
-        cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox)
+        cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox, checks_in_use())
         try:
             report = without_secrets(work)(cycle)
         except Exception as error:

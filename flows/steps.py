@@ -17,6 +17,7 @@ from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
+from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
@@ -173,8 +174,15 @@ def plan(
     return None if found is None else replace(found, read_at=began)
 
 
-def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
+def capture(
+    url: str, planned: CapturePlan, checks: tuple[Check, ...] = (), *, mapper: Mapper
+) -> Capture:
     """Read and write the new states; commits nothing yet.
+
+    Parameters
+    ----------
+    checks
+        Checks beside the built-in ones.
 
     Raises
     ------
@@ -183,7 +191,7 @@ def capture(url: str, planned: CapturePlan, *, mapper: Mapper) -> Capture:
     """
     repository = Repository.open(url).at(planned.sequence)
     try:
-        found = capture_chunks(repository, planned, mapper)
+        found = capture_chunks(repository, planned, mapper, checks)
     except Unavailable:
         refuse_moved(repository, planned)  # which would be why
         raise

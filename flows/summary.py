@@ -27,6 +27,9 @@ def sentence(report: UpdateReport) -> str:
     if report.waiting:
         count = _count(report.waiting["count"], "step")
         parts.append(f"{count} not filled yet, from {report.waiting['first']}")
+    if report.failed_checks:
+        count = _count(len(report.failed_checks), "check")
+        parts.append(f"{count} FAILED ({', '.join(report.failed_checks)})")
     if report.left_out:
         count = _count(sum(step["count"] for step in report.left_out), "step")
         parts.append(f"{count} LEFT OUT, as their time is missing or not believed")
@@ -53,6 +56,8 @@ def page(report: UpdateReport, failure: str = "") -> str:
             for i in report.incidents
         ],
     )
+    failed = [f"{name}: {reason}" for name, reason in report.failed_checks.items()]
+    lines += _section("Checks that failed", failed)
     lines += _section("Learnt anew", [f"{name}: {why}" for name, why in report.refit.items()])
     if report.confidence:
         leads = max(map(len, report.confidence.values()))

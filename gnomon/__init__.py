@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from gnomon.hindcasting import hindcast
     from gnomon.repository import GnomonRepository
     from gnomon.repository import open_repository as open
+    from gnomon.storage.checks.check import Check, Chunk, Statistic
 
 __all__ = [
+    "Check",
+    "Chunk",
     "GnomonRepository",
+    "Statistic",
     "__version__",
     "create",
     "create_groups",
@@ -44,6 +48,10 @@ def __getattr__(name: str) -> Any:
         from gnomon.hindcasting import hindcast
 
         return hindcast
+    if name in ("Check", "Chunk", "Statistic"):
+        from gnomon.storage.checks import check
+
+        return getattr(check, name)
     if name in __all__:
         from gnomon import repository
 

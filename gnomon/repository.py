@@ -1,6 +1,6 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gnomon.description import SourceDescription
@@ -9,11 +9,13 @@ from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox, unsent_alerts
+from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
 from gnomon.storage.changes.noted import advice
+from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
@@ -79,6 +81,7 @@ class GnomonRepository(Reading, Judging):
         refit: bool = False,
         new_era: bool = False,
         compare: int | None = None,
+        checks: Sequence[Check] = (),
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> UpdateReport:
@@ -98,13 +101,22 @@ class GnomonRepository(Reading, Judging):
         compare
             How many captures are compared with the source, which may have changed them since;
             -1: all.  Default: from the settings.
+        checks
+            Checks of captures for this run, beside the built-in ones and those that packages
+            register.
         settings
             Docs, alerts, workers; default: from the environment.
         progress
             Called as the work goes on.
+
+        Raises
+        ------
+        InvalidInput
+            A check lacks something, or has a name that is taken; or another argument cannot be.
         """
         settings = settings or Settings()
         settings.check_outputs()
+        in_use = checks_in_use(checks)
         if new_era:
             steps.new_era(self.path)
             self._repository = self._repository.refresh()
@@ -118,7 +130,7 @@ class GnomonRepository(Reading, Judging):
         last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
         outbox = Outbox(self.path, channels_of(settings))
-        report = Cycle(self.path, settings, call, outbox).run(
+        report = Cycle(self.path, settings, call, outbox, in_use).run(
             now=now,
             until=last,
             refit="asked for" if refit else None,

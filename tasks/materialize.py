@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.checks.shadows import SHADOW_STATISTICS
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
@@ -46,18 +47,7 @@ from gnomon.tasks.work import Mapper
 
 __all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize", "withhold"]
 
-PREDICTION_STATISTICS = (
-    "predicted",
-    "cells",
-    "missing",
-    "broken",
-    "out_of_bounds",
-    "standard_error_minimum",
-    "standard_error_mean",
-    "confidence",
-    "change_rms",
-    "usual_change",
-)
+PREDICTION_STATISTICS = ("predicted", *(statistic.name for statistic in SHADOW_STATISTICS))
 Floats = NDArray[np.float64]
 Withheld = Mapping[str, frozenset[Index]]
 """By variable, chunks whose prediction is not kept."""

@@ -1,132 +1,51 @@
 """What must hold for a capture: the suite over the table of its chunks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from gnomon.storage.checks.captures import ALPHA, CAPTURE_CHECKS
+from gnomon.storage.checks.check import Check
 from gnomon.validations.context import Context
-from gnomon.validations.expectations import Expectation, Validation
+from gnomon.validations.expectations import Validation
 from gnomon.validations.false_discovery import q_values
 from gnomon.validations.suite import validate
-from gnomon.validations.table import ACTUAL, checked
+from gnomon.validations.table import actual_schema, checked
 
-__all__ = ["ALPHA", "actual_expectations", "implausible", "validate_actual"]
-
-ALPHA = 0.001
-"""Rate of false discoveries among the chunks that are called implausible."""
+__all__ = ["ALPHA", "actual_checks", "implausible", "validate_actual"]
 
 NEGLIGIBLE = 1e-6
 """Departures up to this fraction of the spread of the values are not worth an alarm."""
 
 
-_EXPECTATIONS = (
-    Expectation(
-        "plausible",
-        "q_value",
-        "critical",
-        "The values are further from the forecast than its error allows.",
-        minimum=ALPHA,
-    ),
-    Expectation(
-        "not_replayed",
-        "replayed",
-        "critical",
-        "The chunk is a bit-for-bit copy of an older capture: old data was ingested again.",
-        flag=False,
-    ),
-    Expectation(
-        "not_revised",
-        "revised",
-        "critical",
-        "The source changed the chunk after it was captured.",
-        flag=False,
-    ),
-    Expectation(
-        "not_newly_constant",
-        "newly_constant",
-        "critical",
-        "All cells became equal: a fill value or a default was written over the data.",
-        flag=False,
-    ),
-    Expectation(
-        "no_new_infinities",
-        "infinite_count",
-        "critical",
-        "Cells became infinite: a division or an overflow went wrong upstream.",
-        maximum=0,
-    ),
-    Expectation(
-        "not_mostly_lost",
-        "missing_change",
-        "critical",
-        "More than half of the values are gone: fewer cells have one than before.",
-        maximum=0.5,
-    ),
-    Expectation(
-        "not_below_range",
-        "below_minimum",
-        "critical",
-        "Values are below the smallest that the variable is declared to take.",
-        maximum=0,
-    ),
-    Expectation(
-        "not_above_range",
-        "above_maximum",
-        "critical",
-        "Values are above the largest that the variable is declared to take.",
-        maximum=0,
-    ),
-    Expectation(
-        "same_metadata",
-        "metadata_changed",
-        "critical",
-        "Units or other attributes that give values their meaning are not those last accepted.",
-        flag=False,
-    ),
-    Expectation(
-        "not_replaced",
-        "replaced",
-        "warning",
-        "The source replaced the state after it was captured, as it may.",
-        flag=False,
-    ),
-    Expectation(
-        "moving",
-        "stalled",
-        "warning",
-        "The chunk usually changes and did not: the source may not have been updated.",
-        flag=False,
-    ),
-    Expectation(
-        "hardly_lost",
-        "missing_change",
-        "warning",
-        "More than a tenth of the values are gone: fewer cells have one than before.",
-        maximum=0.1,
-    ),
-)
-
-
-def actual_expectations(alpha: float = ALPHA) -> tuple[Expectation, ...]:
-    """Return the suite for captures, the critical expectations first."""
-    plausible, *others = _EXPECTATIONS
-    return (replace(plausible, minimum=alpha), *others)
+def actual_checks(
+    alpha: float = ALPHA, checks: Sequence[Check] = CAPTURE_CHECKS
+) -> tuple[Check, ...]:
+    """Return the suite for captures, with the rate of false discoveries that was asked for."""
+    return tuple(replace(c, minimum=alpha) if c.name == "plausible" else c for c in checks)
 
 
 def validate_actual(
-    frame: pd.DataFrame, *, alpha: float = ALPHA, context: Context | None = None
+    frame: pd.DataFrame,
+    *,
+    alpha: float = ALPHA,
+    checks: Sequence[Check] = CAPTURE_CHECKS,
+    context: Context | None = None,
 ) -> Validation:
     """Return what is wrong with a capture, from one validation of all its chunks.
 
     Parameters
     ----------
     frame : DataFrame
-        Columns as in :data:`gnomon.validations.table.ACTUAL`; rows may be of several variables
-        and times, which share the control of false discoveries.
+        Columns as in :func:`gnomon.validations.table.actual_schema`; rows may be of several
+        variables and times, which share the control of false discoveries.
     alpha : float
         Rate of false discoveries among the chunks that are called implausible.
+    checks : sequence of Check
+        The suite; the frame has a column for the statistic of each.
     context : Context, optional
         Where to run; default: in memory, without Data Docs.
 
@@ -143,7 +62,7 @@ def validate_actual(
     q-values are computed: that keeps it valid, so the rate stays controlled, and it cannot pull
     other chunks over the threshold.
     """
-    table = checked(frame, ACTUAL)
+    table = checked(frame, actual_schema(checks))
     p_values = np.where(_negligible(table), 1.0, table["p_value"].to_numpy())
     derived = table.assign(
         q_value=q_values(np.where(np.isnan(table["p_value"]), np.nan, p_values)),
@@ -152,7 +71,7 @@ def validate_actual(
         replayed=table["replayed"] & ~table["constant"] & (table["valid_count"] > 0),
         stalled=table["unchanged"] & (table["valid_count"] > 0) & ~table["constant"],
     )
-    return validate("actual", derived, actual_expectations(alpha), context)
+    return validate("actual", derived, actual_checks(alpha, checks), context)
 
 
 def implausible(

@@ -4,9 +4,12 @@ The rules are few and say only what the numbers show; where none fits, the cause
 the text says no more than what was seen.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
+
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
+from gnomon.storage.checks.check import Check
 
 __all__ = ["UNEXPLAINED", "UNKNOWN", "UNUSABLE", "Statistics", "suspected_cause", "unit_change"]
 
@@ -14,30 +17,10 @@ UNUSABLE = "unusable forecast: the prediction failed its own checks"
 """The cause of everything that is found in a prediction."""
 
 UNEXPLAINED = "values far from what was expected"
-"""The cause where no rule fits."""
+"""The cause where no check has one."""
 
-_CLEAR = (
-    ("not_replayed", "replay: old data was ingested again"),
-    ("not_revised", "revision: the source was changed after it was captured"),
-    ("not_newly_constant", "constant fill: all cells became equal"),
-    ("not_mostly_lost", "missing block: most cells that had values lost them"),
-    ("no_new_infinities", "overflow: cells became infinite"),
-)
-"""Violations that explain all others of the chunk, the clearest first."""
-
-_WEAK = (
-    (
-        "same_metadata",
-        "changed metadata: units or other attributes that give values their meaning are others now",
-    ),
-    ("not_below_range", "values outside the range of the variable"),
-    ("not_above_range", "values outside the range of the variable"),
-    ("plausible", UNEXPLAINED),
-    ("hardly_lost", "missing cells: some cells that had values lost them"),
-    ("not_replaced", "replacement: the source replaced the state, as it may"),
-    ("moving", "stale source: the data did not change"),
-)
-"""Violations that say little about the cause, the more telling first."""
+_CLEAR = 0.5
+"""Clarity of a check, above which its cause is told before a change of unit is looked for."""
 
 _SHIFTED = frozenset({"plausible", "not_below_range", "not_above_range", "same_metadata"})
 """Violations that a change of unit can cause."""
@@ -86,22 +69,29 @@ _TOLERANCE = 0.05
 """How far the mean may be from a converted one, as a fraction of what the conversion changes."""
 
 
-def suspected_cause(violations: Collection[str], statistics: Statistics) -> str:
+def suspected_cause(
+    violations: Collection[str],
+    statistics: Statistics,
+    checks: Sequence[Check] = CAPTURE_CHECKS,
+) -> str:
     """Return what probably went wrong with a captured chunk, in one phrase.
 
     Parameters
     ----------
     violations : collection of str
-        Names of the expectations that the chunk violates.
+        Names of the checks that the chunk violates.
     statistics : Statistics
         Of the chunk.
+    checks : sequence of Check
+        Those that there are; each says how clearly its violation shows its cause.
     """
-    for name, cause in _CLEAR:
-        if name in violations:
-            return cause
-    if _SHIFTED.intersection(violations) and (change := unit_change(statistics)):
-        return change
-    return next((cause for name, cause in _WEAK if name in violations), UNEXPLAINED)
+    violated = (check for check in checks if check.name in violations)
+    clearest = max(violated, key=lambda check: check.clarity, default=None)
+    if clearest is None or clearest.clarity <= _CLEAR:
+        shifted = not _SHIFTED.isdisjoint(violations)
+        if shifted and (change := unit_change(statistics)):
+            return change
+    return UNEXPLAINED if clearest is None else clearest.cause or clearest.reason
 
 
 def unit_change(statistics: Statistics) -> str | None:

@@ -1,50 +1,17 @@
-"""What an expectation is, and what a validation found: plain values that pickle and go to disk."""
+"""What a validation found: plain values that pickle and go to disk."""
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
-__all__ = ["Expectation", "Finding", "Severity", "Validation", "suspect_chunks"]
+from gnomon.storage.checks.check import Severity
 
-Severity = Literal["critical", "warning"]
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What every row of a table must satisfy in one column; NaN satisfies everything."""
-
-    name: str
-    """The claim in one word, as in ``not_replayed``."""
-    column: str
-    """Column it is about, of the table or derived from it."""
-    severity: Severity
-    """``critical`` makes the chunk suspect, ``warning`` only tells."""
-    reason: str
-    """Why a violation matters, in plain words."""
-    minimum: float | None = None
-    """Smallest allowed value."""
-    maximum: float | None = None
-    """Largest allowed value."""
-    strict: bool = False
-    """The minimum itself is not allowed."""
-    flag: bool | None = None
-    """What a column of booleans must say; then minimum and maximum do not count."""
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, in words."""
-        if self.flag is not None:
-            return "true" if self.flag else "false"
-        if self.maximum is None:
-            return f"{'more than' if self.strict else 'at least'} {self.minimum:g}"
-        if self.minimum is None:
-            return f"at most {self.maximum:g}"
-        return f"{self.minimum:g} to {self.maximum:g}"
+__all__ = ["Finding", "Severity", "Validation", "suspect_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row that violates one expectation."""
+    """One row that violates one check, an expectation of Great Expectations."""
 
     variable: str
     """Name of the variable."""
@@ -55,11 +22,11 @@ class Finding:
     lead: int | None
     """Leads ahead of the reference time; None for a capture."""
     expectation: str
-    """Name of the violated expectation."""
+    """Name of the violated check."""
     severity: Severity
-    """Of the expectation."""
+    """Of the check."""
     observed: float | bool
-    """Value found in the column of the expectation."""
+    """Value found in the column of the check."""
     expected: str
     """What would have been allowed."""
     reason: str

@@ -1,12 +1,14 @@
 """Groups what a validation found into incidents: touching chunks that went wrong together."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
+from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import Format
 from gnomon.validations.causes import UNKNOWN, UNUSABLE, Statistics, suspected_cause
 from gnomon.validations.expectations import Finding, Severity, Validation
@@ -69,7 +71,9 @@ class Incident:
             raise Format(f"this is not an incident ({error}); validate the table again") from error
 
 
-def group_incidents(validation: Validation, frame: pd.DataFrame) -> tuple[Incident, ...]:
+def group_incidents(
+    validation: Validation, frame: pd.DataFrame, checks: Sequence[Check] = CAPTURE_CHECKS
+) -> tuple[Incident, ...]:
     """Return the incidents of a validation: critical ones first, then the larger.
 
     Chunks belong to one incident if they are of the same variable, valid time and severity, and
@@ -81,16 +85,18 @@ def group_incidents(validation: Validation, frame: pd.DataFrame) -> tuple[Incide
         What was found.
     frame : DataFrame
         The table that was validated, of a capture or a shadow.
+    checks : sequence of Check
+        Those of captures; they know the causes.
     """
     findings: dict[_Place, list[Finding]] = defaultdict(list)
     for finding in validation.findings:
         findings[finding.variable, finding.valid_time, finding.chunk].append(finding)
-    statistics = _statistics(frame, findings)
+    causes = _causes(frame, findings, checks)
     fields: dict[tuple[str, str, Severity], dict[tuple[int, ...], _Place]] = defaultdict(dict)
     for place, found in findings.items():
         fields[place[0], place[1], _worst(found)][_index(place[2])] = place
     incidents = [
-        _incident(severity, [chunks[index] for index in group], findings, statistics)
+        _incident(severity, [chunks[index] for index in group], findings, causes)
         for (_, _, severity), chunks in fields.items()
         for group in _touching(set(chunks))
     ]
@@ -101,23 +107,33 @@ def _incident(
     severity: Severity,
     places: list[_Place],
     findings: Mapping[_Place, list[Finding]],
-    statistics: Mapping[_Place, Statistics],
+    causes: Mapping[_Place, str],
 ) -> Incident:
-    violated = {place: {finding.expectation for finding in findings[place]} for place in places}
-    causes = Counter(
-        suspected_cause(violated[place], statistics.get(place, UNKNOWN))
-        if findings[place][0].lead is None
-        else UNUSABLE
-        for place in places
-    )
+    violated = {finding.expectation for place in places for finding in findings[place]}
+    likely = Counter(causes[place] for place in places)
     return Incident(
         variable=places[0][0],
         valid_time=places[0][1],
         chunks=tuple(place[2] for place in places),
-        expectations=tuple(sorted(set().union(*violated.values()))),
+        expectations=tuple(sorted(violated)),
         severity=severity,
-        suspected_cause=causes.most_common(1)[0][0],
+        suspected_cause=likely.most_common(1)[0][0],
     )
+
+
+def _causes(
+    frame: pd.DataFrame, findings: Mapping[_Place, list[Finding]], checks: Sequence[Check]
+) -> dict[_Place, str]:
+    """Return what each chunk suggests that went wrong."""
+    statistics = _statistics(frame, findings)
+    return {
+        place: suspected_cause(
+            {finding.expectation for finding in of_chunk}, statistics.get(place, UNKNOWN), checks
+        )
+        if of_chunk[0].lead is None
+        else UNUSABLE
+        for place, of_chunk in findings.items()
+    }
 
 
 def _statistics(frame: pd.DataFrame, wanted: Mapping[_Place, object]) -> dict[_Place, Statistics]:

@@ -1,4 +1,4 @@
-"""Runs a suite of expectations over a table with Great Expectations, and returns plain values.
+"""Runs a suite of checks over a table with Great Expectations, and returns plain values.
 
 The only module that talks to the Great Expectations engine; what it returns is our own.
 """
@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import GnomonError
 from gnomon.validations.context import Context, open_context, writing_docs
-from gnomon.validations.expectations import Expectation, Finding, Validation
+from gnomon.validations.expectations import Finding, Validation
 from gnomon.validations.table import row_labels
 
 if TYPE_CHECKING:
@@ -34,18 +35,18 @@ _RESULT_FORMAT = {
 def validate(
     name: str,
     frame: pd.DataFrame,
-    expectations: Sequence[Expectation],
+    checks: Sequence[Check],
     context: Context | None = None,
 ) -> Validation:
-    """Return what violates the expectations, from one validation of the whole table.
+    """Return what violates the checks, from one validation of the whole table.
 
     Parameters
     ----------
     name : str
         Name of the suite, as it stands in the Data Docs.
     frame : DataFrame
-        A checked table with the derived columns that the expectations name.
-    expectations : sequence of Expectation
+        A checked table with the derived columns that the checks name.
+    checks : sequence of Check
         The suite.
     context : Context, optional
         Where to run; default: in memory.
@@ -53,38 +54,34 @@ def validate(
     Raises
     ------
     GnomonError
-        An expectation could not be evaluated.
+        A check could not be evaluated.
     InvalidInput
         The Data Docs cannot be written.
     """
     if context is None:
         context = open_context()
     labels = pd.Index(row_labels(frame), dtype=object)
-    failing = _run(name, frame.set_axis(labels, axis=0), expectations, context)
+    failing = _run(name, frame.set_axis(labels, axis=0), checks, context)
     findings = tuple(
         finding
-        for expectation in expectations
-        if failing[expectation.name]
+        for check in checks
+        if failing[check.name]
         for finding in _findings(
-            expectation,
-            frame,
-            np.sort(labels.get_indexer(pd.Index(failing[expectation.name], dtype=object))),
+            check, frame, np.sort(labels.get_indexer(pd.Index(failing[check.name], dtype=object)))
         )
     )
     success = all(finding.severity != "critical" for finding in findings)
-    return Validation(success, findings, len(frame), len(expectations))
+    return Validation(success, findings, len(frame), len(checks))
 
 
-def _findings(
-    expectation: Expectation, frame: pd.DataFrame, rows: NDArray[np.intp]
-) -> list[Finding]:
+def _findings(check: Check, frame: pd.DataFrame, rows: NDArray[np.intp]) -> list[Finding]:
     failed = frame.iloc[rows]
     places = zip(
         failed["variable"].tolist(),
         failed["valid_time"].tolist(),
         failed["chunk"].tolist(),
         failed["lead"].tolist() if "lead" in failed.columns else [None] * len(failed),
-        failed[expectation.column].tolist(),
+        failed[check.column].tolist(),
         strict=True,
     )
     return [
@@ -93,23 +90,23 @@ def _findings(
             valid_time=valid_time,
             chunk=chunk,
             lead=lead,
-            expectation=expectation.name,
-            severity=expectation.severity,
+            expectation=check.name,
+            severity=check.severity,
             observed=observed,
-            expected=expectation.expected,
-            reason=expectation.reason,
+            expected=check.expected,
+            reason=check.reason,
         )
         for variable, valid_time, chunk, lead, observed in places
     ]
 
 
 def _run(
-    name: str, frame: pd.DataFrame, expectations: Sequence[Expectation], context: Context
+    name: str, frame: pd.DataFrame, checks: Sequence[Check], context: Context
 ) -> dict[str, list[str]]:
-    """Return the labels of the rows that fail, by the name of the expectation."""
+    """Return the labels of the rows that fail, by the name of the check."""
     from great_expectations.core.run_identifier import RunIdentifier
 
-    checkpoint = _checkpoint(name, _suite(name, expectations), context)
+    checkpoint = _checkpoint(name, _suite(name, checks), context)
     # The table is in memory: nothing but the pages of the Data Docs is written or read here.
     with writing_docs(context.folder):
         outcome = checkpoint.run(
@@ -149,13 +146,13 @@ def _checkpoint(name: str, suite: "ExpectationSuite", context: Context) -> "Chec
     )
 
 
-def _suite(name: str, expectations: Sequence[Expectation]) -> "ExpectationSuite":
+def _suite(name: str, checks: Sequence[Check]) -> "ExpectationSuite":
     from great_expectations.core import ExpectationSuite
 
-    return ExpectationSuite(name=name, expectations=[_rule(item) for item in expectations])
+    return ExpectationSuite(name=name, expectations=[_rule(check) for check in checks])
 
 
-def _rule(expectation: Expectation) -> "Rule":
+def _rule(check: Check) -> "Rule":
     from great_expectations.expectations.core.expect_column_values_to_be_between import (
         ExpectColumnValuesToBeBetween,
     )
@@ -164,22 +161,22 @@ def _rule(expectation: Expectation) -> "Rule":
     )
     from great_expectations.expectations.metadata_types import FailureSeverity
 
-    severity = FailureSeverity(expectation.severity)
-    meta = {"name": expectation.name}
-    if expectation.flag is not None:
+    severity = FailureSeverity(check.severity)
+    meta = {"name": check.name}
+    if check.flag is not None:
         return ExpectColumnValuesToBeInSet(
-            column=expectation.column,
-            value_set=[expectation.flag],
+            column=check.column,
+            value_set=[check.flag],
             severity=severity,
-            description=expectation.reason,
+            description=check.reason,
             meta=meta,
         )
     return ExpectColumnValuesToBeBetween(
-        column=expectation.column,
-        min_value=expectation.minimum,
-        max_value=expectation.maximum,
-        strict_min=expectation.strict,
+        column=check.column,
+        min_value=check.minimum,
+        max_value=check.maximum,
+        strict_min=check.strict,
         severity=severity,
-        description=expectation.reason,
+        description=check.reason,
         meta=meta,
     )

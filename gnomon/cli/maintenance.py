@@ -242,13 +242,17 @@ def rules(
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Show the standing rules of the repository, or set them."""
+    """Show the standing rules of the repository and the checks in use, or set rules."""
+    from gnomon.flows.registered import checks_in_use
+    from gnomon.flows.settings import Settings
     from gnomon.repository import open_repository
 
     names = None if not candidate else [] if candidate == ["none"] else candidate
     found = open_repository(repository).rules(revisable=revisable, candidates=names)
+    in_use = checks_in_use()
+    checks = [check.to_json() for check in in_use.suite(Settings().alpha)]
     if as_json:
-        print_json(found)
+        print_json(found | {"checks": checks, "failed_checks": in_use.failures})
         return
     from gnomon.cli import report
 
@@ -262,3 +266,5 @@ def rules(
         )
     beside = ", ".join(found["candidates"])
     report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")
+    if revisable is None and names is None:
+        report.print_checks(checks, in_use.failures)

@@ -22,6 +22,7 @@ __all__ = [
     "note",
     "note_match",
     "print_anomalies",
+    "print_checks",
     "print_hindcast",
     "print_judged",
     "print_points",
@@ -177,13 +178,7 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"warning: {step['text']}")
     for state in result["unread"]:
         note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
-    for incident in result["incidents"]:
-        note(_incident(incident))
-    for alert in result["alerts_unsent"]:
-        note(
-            f"alert not sent: {alert['channel']}, {alert['variable']} at {alert['valid_time']}: "
-            f"{alert['error']}; the next update tries again"
-        )
+    _print_judgement(result)
     if result["repeated"]:
         note(f"{len(result['repeated'])} times done again because of other writers")
     _print_shadow(result)
@@ -191,6 +186,19 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:
         note(result["message"])
+
+
+def _print_judgement(result: dict[str, Any]) -> None:
+    """Print what the checks found, which of them failed, and whom nobody could tell."""
+    for name, reason in result["failed_checks"].items():
+        note(f"warning: check {name} failed: {reason}; where it has no number it judges nothing")
+    for incident in result["incidents"]:
+        note(_incident(incident))
+    for alert in result["alerts_unsent"]:
+        note(
+            f"alert not sent: {alert['channel']}, {alert['variable']} at {alert['valid_time']}: "
+            f"{alert['error']}; the next update tries again"
+        )
 
 
 def _print_shadow(result: dict[str, Any]) -> None:
@@ -224,6 +232,14 @@ def _incident(found: dict[str, Any]) -> str:
         f"{found['severity']}: {found['variable']} at {found['valid_time']}{where}: "
         f"{found['suspected_cause']} ({', '.join(found['expectations'])})"
     )
+
+
+def print_checks(checks: Sequence[dict[str, Any]], failed: dict[str, str]) -> None:
+    """Print what each capture is checked by, and what is registered and cannot be."""
+    names = ("name", "severity", "statistic", "expected", "reason")
+    print_table(("check", *names[1:]), [[check[name] for name in names] for check in checks])
+    for name, reason in failed.items():
+        note(f"warning: check {name} is not made: {reason}")
 
 
 def print_points(found: Sequence["RestorePoint"]) -> None:

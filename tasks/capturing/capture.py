@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import BASE, COLUMNS, STATUS
+from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.log.bodies.capture import CaptureBody, CapturedEntry
 from gnomon.storage.log.bodies.report import Report
@@ -41,6 +42,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.encoder import ChunkEncoder
+from gnomon.tasks.capturing.measuring import Checks
 from gnomon.tasks.capturing.plan import CapturePlan, refuse_redescribed, refuse_shifted
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.statistics import STATISTICS, WINDOW, repeats
@@ -51,7 +53,7 @@ from gnomon.tasks.work import Mapper
 __all__ = ["Capture", "capture", "commit_capture"]
 
 MEASURED = (*STATISTICS, *replacements.COLUMNS)
-"""What a worker tells of each chunk."""
+"""What a worker tells of each chunk by itself."""
 _POSITIONS_OF = "positions_of"
 """Beside an open source, in its encoding: the plan whose positions were compared with its times."""
 
@@ -75,6 +77,10 @@ class Capture:
     and the others are to be planned anew."""
     empty: frozenset[int] = frozenset()
     """Positions of planned states that have no value yet: the same holds then."""
+    checks: tuple[Check, ...] = ()
+    """Checks beside the built-in ones; `statistics` has a column for each."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """By name of a statistic of theirs: why it could not be measured of some chunk."""
 
     def incomplete(self) -> list[int]:
         """Return the positions of states of which a chunk has lost all values, or awaits them."""
@@ -88,8 +94,19 @@ class Capture:
         return [int(k) for k in np.flatnonzero(gone)]
 
 
-def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Capture:
-    """Read the planned states, write their residuals and return statistics to be judged."""
+def capture(
+    repository: Repository, plan: CapturePlan, mapper: Mapper, checks: tuple[Check, ...] = ()
+) -> Capture:
+    """Read the planned states, write their residuals and return statistics to be judged.
+
+    Parameters
+    ----------
+    checks
+        Checks beside the built-in ones, of which the statistics are measured as well.
+    """
+    measured = Checks.beside(checks)
+    names = _columns(measured)
+    failures: dict[str, str] = {}
     rows: dict[str, NDArray[np.int64]] = {}
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
     unread: dict[int, str] = {}
@@ -102,11 +119,11 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.
         told = replace(plan, descriptions={}, notes=())
-        results = mapper(partial(_capture_block, told, variable.name), blocks)
+        results = mapper(partial(_capture_block, told, variable.name, measured), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
-        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in MEASURED}
-        for block, (found, table, entries, failed) in zip(blocks, results, strict=True):
-            unread = failed | unread
+        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
+        for block, (found, table, entries, failed, why) in zip(blocks, results, strict=True):
+            unread, failures = failed | unread, why | failures
             batch.merge(entries)
             rows[variable.name][:, *block.chunks] = found
             for name, values in table.items():
@@ -127,7 +144,13 @@ def capture(repository: Repository, plan: CapturePlan, mapper: Mapper) -> Captur
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
         return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
-    return Capture(plan, rows, statistics, batch.entries, _reads(repository, plan, rows))
+    reads = _reads(repository, plan, rows)
+    return Capture(plan, rows, statistics, batch.entries, reads, checks=checks, failures=failures)
+
+
+def _columns(checks: Checks) -> tuple[str, ...]:
+    """Return the names of what a worker tells of each chunk."""
+    return (*MEASURED, *(statistic.name for statistic in checks.statistics))
 
 
 def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None:
@@ -214,21 +237,27 @@ def _repeated(
 
 
 def _capture_block(
-    plan: CapturePlan, name: str, block: Block
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]], dict[str, Entry], dict[int, str]]:
+    plan: CapturePlan, name: str, checks: Checks, block: Block
+) -> tuple[
+    NDArray[np.int64],
+    dict[str, NDArray[np.float64]],
+    dict[str, Entry],
+    dict[int, str],
+    dict[str, str],
+]:
     """Capture one block of one variable; runs on a worker.
 
-    Returns index rows, statistics, the objects that were written, and the positions of the states
-    of which the source holds this block damaged.
+    Returns index rows, statistics, the objects that were written, the positions of the states of
+    which the source holds this block damaged, and why statistics of checks were not measured.
     """
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
     writer = BlockWriter(batch, variable)
-    encoder = ChunkEncoder.on(repository, plan, variable)
+    encoder = ChunkEncoder.on(repository, plan, variable, checks)
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
-    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in MEASURED}
+    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in _columns(checks)}
     dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
     unread: dict[int, str] = {}
@@ -254,7 +283,7 @@ def _capture_block(
                 writer.put(k, [*taken])
             writer.finish(k)
     rest(dataset)
-    return rows, table, batch.entries, unread
+    return rows, table, batch.entries, unread, encoder.measuring.failures
 
 
 def commit_capture(

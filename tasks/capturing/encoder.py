@@ -5,11 +5,13 @@ Nothing is read of the source here, and nothing written.
 
 from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import EncodedChunk, Held, encode_unit
+from gnomon.storage.checks.check import Chunk
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
@@ -19,6 +21,7 @@ from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.ledger import read_ledger
+from gnomon.tasks.capturing.measuring import Checks, Measuring
 from gnomon.tasks.capturing.plan import CapturePlan
 from gnomon.tasks.capturing.statistics import STATISTICS, chunk_statistics, unchanged_statistics
 from gnomon.tasks.capturing.versions import versions_of
@@ -43,6 +46,8 @@ class ChunkEncoder:
     expectation: Expectation | None
     first: int
     """Number of the first new capture."""
+    measuring: Measuring
+    """The statistics of further checks."""
     versions: dict[int, list[int]]
     """By position in the plan: the captures that it may revise."""
     held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
@@ -55,12 +60,19 @@ class ChunkEncoder:
     """Statistics of earlier captures by number; empty where they are damaged."""
 
     @classmethod
-    def on(cls, repository: Repository, plan: CapturePlan, variable: Variable) -> "ChunkEncoder":
+    def on(
+        cls,
+        repository: Repository,
+        plan: CapturePlan,
+        variable: Variable,
+        checks: Checks,
+    ) -> "ChunkEncoder":
         """Return one that knows what was captured before."""
         captures = repository.captures(variable.name)
         expectation = Expectation.of(repository, variable)
         first, versions = len(repository.captured), versions_of(repository, plan)
-        return cls(repository, plan, variable, captures, expectation, first, versions)
+        measuring = checks.of(variable)
+        return cls(repository, plan, variable, captures, expectation, first, measuring, versions)
 
     def take(
         self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]
@@ -70,11 +82,11 @@ class ChunkEncoder:
         against = [(index, raw, self._base(base, index)) for index, raw in chunks]
         encoded = encode_unit(self.variable.name, step, against)
         found: dict[Index, dict[str, float]] = {}
-        for (index, _), one in zip(chunks, encoded, strict=True):
+        for (index, raw), one in zip(chunks, encoded, strict=True):
             if one.is_unchanged and base is not None and self._is_read_as(base, k):
                 before = self._as_before(base, index)
                 if before is not None:
-                    found[index] = before
+                    found[index] = before | self._measure_again(k, index, raw, before)
         found |= self._measure(k, [(i, raw) for i, raw in chunks if i not in found])
         for (index, _), one in zip(chunks, encoded, strict=True):
             self.held[index] = (step, one.held)
@@ -126,12 +138,45 @@ class ChunkEncoder:
                 physical, before, reading.bounds(), categorical=variable.categorical
             )
             found |= departures.get(index, {})
+            found |= self._checked(index, physical, before, found)
             found |= self._revision(k, index, physical, before)
             doubtful = found["constant"] and not found["was_constant"]
+            doubtful = doubtful or self.measuring.doubts(found)
             if not (doubtful or found.get("p_value", 1.0) < GATE):
                 self.trusted[index] = (instant, physical)
             result[index] = found
         return result
+
+    def _measure_again(
+        self, k: int, index: Index, raw: NDArray[np.generic], known: dict[str, float]
+    ) -> dict[str, float]:
+        """Return what further checks measure of a chunk that is its last trusted capture."""
+        if not self.measuring.statistics:
+            return {}
+        physical = self.plan.readings[self.variable.name][k].to_physical(raw)
+        return self._checked(index, physical, physical, known)
+
+    def _checked(
+        self,
+        index: Index,
+        physical: NDArray[np.float64],
+        before: NDArray[np.float64] | None,
+        known: dict[str, float],
+    ) -> dict[str, float]:
+        """Return what further checks measure of a chunk."""
+        if not self.measuring.statistics:
+            return {}
+        variable = self.variable
+        chunk = Chunk(
+            values=_unwritable(physical),
+            before=None if before is None else _unwritable(before),
+            statistics=MappingProxyType(dict(known)),
+            variable=variable.name,
+            dims=variable.dims,
+            units=str(variable.attributes.get("units", "")),
+            index=index,
+        )
+        return self.measuring.take(chunk)
 
     def _revision(
         self,
@@ -188,3 +233,10 @@ class ChunkEncoder:
             before = self.repository.captured[numbers[0]].instant if numbers else -inf
             self.newest[instant] = before
         return self.newest[instant]
+
+
+def _unwritable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same values for somebody who must not change them."""
+    view = values.view()
+    view.flags.writeable = False
+    return view

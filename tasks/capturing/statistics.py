@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.checks.captures import CAPTURE_STATISTICS
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.tasks.learning.trusted import readable_rows
@@ -20,27 +21,10 @@ __all__ = [
     "unchanged_statistics",
 ]
 
-STATISTICS = (
-    "cells",
-    "valid_count",
-    "missing_change",
-    "infinite_count",
-    "minimum",
-    "maximum",
-    "mean",
-    "spread",
-    "constant",
-    "was_constant",
-    "change_rms",
-    "departure_mean",
-    "departure_rms",
-    "departure_maximum",
-    "standardised_rms",
-    "p_value",
-    "below_minimum",
-    "above_maximum",
+STATISTICS = tuple(
+    s.name for s in CAPTURE_STATISTICS if s.origin in ("values", "forecast") and s.measure is None
 )
-"""Columns that a worker fills; NaN where there is nothing to say."""
+"""Columns that a worker fills by itself; NaN where there is nothing to say."""
 
 WINDOW = 64
 """Captures among which a repeated chunk is looked for."""

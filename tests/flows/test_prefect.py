@@ -8,12 +8,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import dask
 import pytest
 
+from gnomon import Check, Chunk, Statistic
 from tests import sources
 from tests.cases import HISTORY, Case
 
@@ -36,6 +38,7 @@ def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -
     """A backfill, an update with damage, and a restore, each as a flow on one Dask cluster."""
     from gnomon.creation import create
     from gnomon.flows import launch as runs
+    from gnomon.flows import registered
     from gnomon.flows.restore import restore
     from gnomon.flows.run import EventAlert
     from gnomon.flows.settings import Settings
@@ -63,6 +66,8 @@ def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -
             post(event)
 
         patch.setattr(EventAlert, "post", staticmethod(keep))
+        point = EntryPoint("a", "tests.flows.test_prefect:PROCESS", registered.GROUP)
+        patch.setattr(registered, "_points", lambda: (point,))
         found["backfill"] = runs.run_backfill(place, until=None, settings=settings)
         found["workers"] = ran_on_workers(address)
         sources.write(source, data, HISTORY, HISTORY + 1)
@@ -73,6 +78,19 @@ def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -
     found["place"] = place
     found["runs"] = flow_runs()
     return found
+
+
+def process(_chunk: Chunk) -> float:
+    return float(os.getpid())
+
+
+PROCESS = Check(
+    "any_process",
+    Statistic("process", "1", "number of the process that measured it", measure=process),
+    "critical",
+    "Workers measure chunks.",
+    minimum=1,
+)
 
 
 def flow_runs() -> dict[str, Any]:
@@ -171,6 +189,16 @@ def test_work_ran_on_dask_workers(life: dict[str, Any]) -> None:
     assert process != os.getpid()
     for block in ("_capture_block", "_features_of", "_forecast_block", "_materialize_block"):
         assert any(block in name for name in names), (block, names)
+
+
+def test_registered_checks_are_made_on_the_workers(life: dict[str, Any]) -> None:
+    from gnomon.storage.repository import Repository
+    from tests.flows.test_added_checks import column
+
+    ((worker, _),) = life["workers"].items()
+    numbers = column(Repository.open(life["place"]), HISTORY, "process")
+    assert (numbers == worker).all()
+    assert life["update"]["failed_checks"] == {}
 
 
 def test_flows_come_to_the_same_as_plain_functions(life: dict[str, Any], tmp_path: Path) -> None:

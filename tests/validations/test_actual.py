@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import InvalidInput
-from gnomon.validations.actual import actual_expectations, validate_actual
-from gnomon.validations.expectations import Expectation, Validation, suspect_chunks
+from gnomon.validations.actual import actual_checks, validate_actual
+from gnomon.validations.expectations import Validation, suspect_chunks
 from tests.validations.tables import TIME, sound_actual, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
@@ -28,7 +29,7 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
 
 
 def test_every_expectation_has_its_violation() -> None:
-    assert [one.name for one in actual_expectations()] == list(VIOLATIONS)
+    assert [one.name for one in actual_checks()] == list(VIOLATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def found() -> Validation:
     return validate_actual(frame)
 
 
-@pytest.mark.parametrize("expectation", actual_expectations(), ids=lambda one: one.name)
-def test_a_violation_is_found_in_its_row(expectation: Expectation, found: Validation) -> None:
+@pytest.mark.parametrize("expectation", actual_checks(), ids=lambda one: one.name)
+def test_a_violation_is_found_in_its_row(expectation: Check, found: Validation) -> None:
     row = list(VIOLATIONS).index(expectation.name)
     place = ("t2m", TIME, f"{row // 3}/{row % 3}")
     (finding,) = [

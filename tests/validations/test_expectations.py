@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from gnomon.validations.expectations import Expectation, Finding, Validation
+from gnomon.validations.expectations import Finding, Validation
 
 
 def _finding(observed: float | bool) -> Finding:
@@ -22,17 +22,3 @@ def test_a_finding_is_told_as_strict_json(observed: float | bool) -> None:
 def test_a_validation_comes_back_from_another_process() -> None:
     validation = Validation(False, (_finding(0.25),), 5, 6)
     assert pickle.loads(pickle.dumps(validation)) == validation
-
-
-@pytest.mark.parametrize(
-    ("expectation", "words"),
-    [
-        (Expectation("n", "c", "critical", "r", minimum=0.001), "at least 0.001"),
-        (Expectation("n", "c", "critical", "r", minimum=0, strict=True), "more than 0"),
-        (Expectation("n", "c", "critical", "r", maximum=0.5), "at most 0.5"),
-        (Expectation("n", "c", "critical", "r", minimum=0, maximum=1), "0 to 1"),
-        (Expectation("n", "c", "critical", "r", flag=False), "false"),
-    ],
-)
-def test_what_is_allowed_reads_in_words(expectation: Expectation, words: str) -> None:
-    assert expectation.expected == words

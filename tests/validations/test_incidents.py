@@ -2,17 +2,17 @@ import json
 
 import pytest
 
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
 from gnomon.storage.errors import Format
-from gnomon.validations.actual import actual_expectations
-from gnomon.validations.expectations import Expectation, Finding, Validation
+from gnomon.validations.expectations import Finding, Validation
 from gnomon.validations.incidents import Incident, group_incidents
 from tests.validations.tables import TIME, sound_actual, sound_prediction, spoiled
 
-RECORDS = {expectation.name: expectation for expectation in actual_expectations()}
+RECORDS = {check.name: check for check in CAPTURE_CHECKS}
 
 
 def _finding(chunk: str, name: str, variable: str = "t2m", time: str = TIME) -> Finding:
-    record: Expectation = RECORDS[name]
+    record = RECORDS[name]
     return Finding(variable, time, chunk, None, name, record.severity, 1, record.expected, "")
 
 

@@ -3,8 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnomon.validations.expectations import Expectation, Validation, suspect_chunks
-from gnomon.validations.prediction import PREDICTION_EXPECTATIONS, validate_prediction
+from gnomon.storage.checks.check import Check
+from gnomon.storage.checks.shadows import SHADOW_CHECKS
+from gnomon.validations.expectations import Validation, suspect_chunks
+from gnomon.validations.prediction import validate_prediction
 from tests.validations.tables import sound_prediction, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
@@ -24,7 +26,7 @@ NOTHING = dict.fromkeys(
 
 
 def test_every_expectation_has_its_violation() -> None:
-    assert [one.name for one in PREDICTION_EXPECTATIONS] == list(VIOLATIONS)
+    assert [one.name for one in SHADOW_CHECKS] == list(VIOLATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def found() -> Validation:
     return validate_prediction(frame)
 
 
-@pytest.mark.parametrize("expectation", PREDICTION_EXPECTATIONS, ids=lambda one: one.name)
-def test_a_violation_is_found_in_its_row(expectation: Expectation, found: Validation) -> None:
+@pytest.mark.parametrize("expectation", SHADOW_CHECKS, ids=lambda one: one.name)
+def test_a_violation_is_found_in_its_row(expectation: Check, found: Validation) -> None:
     row = list(VIOLATIONS).index(expectation.name)
     lead = 1 + row // 3
     finding = next(one for one in found.findings if one.expectation == expectation.name)

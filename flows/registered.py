@@ -1,0 +1,134 @@
+"""The checks of a run beside the built-in ones: those of installed packages, and those given to it.
+
+A package registers a :class:`Check`, or several, in the entry-point group ``gnomon.checks``: so
+scheduled runs have it, and so have the workers, which load its function from the same package.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
+from gnomon.storage.checks.check import Check, Statistic
+from gnomon.storage.checks.shadows import SHADOW_CHECKS
+from gnomon.storage.errors import InvalidInput
+from gnomon.tasks.capturing import replacements
+from gnomon.tasks.capturing.measuring import reason_of
+from gnomon.validations.actual import actual_checks
+
+__all__ = ["GROUP", "InUse", "checks_in_use"]
+
+GROUP = "gnomon.checks"
+"""Entry-point group of checks."""
+
+_NAMES = frozenset(c.name for c in (*CAPTURE_CHECKS, *SHADOW_CHECKS)) | {"believable_time"}
+"""What incidents may say already."""
+_BUILT_IN = {s.name: s for s in (*PLACE, *CAPTURE_STATISTICS)}
+_BUILT_IN |= {check.column: check.statistic for check in CAPTURE_CHECKS}
+_ASIDE = frozenset({"lead", *replacements.COLUMNS})
+"""Columns that stand in a table, or are told by a worker, for a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What a run checks of captures."""
+
+    checks: tuple[Check, ...] = ()
+    """Checks beside the built-in ones."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """By entry point: why what it registers is not checked."""
+
+    def suite(self, alpha: float) -> tuple[Check, ...]:
+        """Return the built-in checks, at a rate of false discoveries, and the others."""
+        return actual_checks(alpha, (*CAPTURE_CHECKS, *self.checks))
+
+
+def checks_in_use(given: Sequence[Check] = ()) -> InUse:
+    """Return the checks of a run.
+
+    What is registered and cannot be used is left out, and told: a package that is broken shall not
+    end the captures.  One that is given is refused instead.
+
+    Parameters
+    ----------
+    given
+        Checks of this run alone.
+
+    Raises
+    ------
+    InvalidInput
+        One that is given is none, lacks a function, or has a name that is taken.
+    """
+    checks: list[Check] = []
+    failures: dict[str, str] = {}
+    for point in _points():
+        try:
+            refusals = _take_up(_loaded(point), checks)
+        except InvalidInput as error:
+            refusals = [str(error)]
+        if refusals:
+            failures[point.name] = "; ".join(refusals)
+    for check in given:
+        if isinstance(check, Check) and check in checks:
+            continue  # it is registered as well
+        _refuse_unfit(check, checks)
+        checks.append(check)
+    return InUse(tuple(checks), failures)
+
+
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    """Return what is registered; looking through all packages takes a tenth of an update."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)))
+
+
+def _loaded(point: EntryPoint) -> list[Any]:
+    """Return what an entry point registers.
+
+    Raises
+    ------
+    InvalidInput
+        It cannot be loaded.
+    """
+    try:
+        found = point.load()
+        return [found] if isinstance(found, Check) or not isinstance(found, Iterable) else [*found]
+    except (Exception, SystemExit) as error:
+        raise InvalidInput(
+            f"{point.value} cannot be loaded ({reason_of(error)}); mend its package, or remove it"
+        ) from error
+
+
+def _take_up(loaded: Sequence[Any], checks: list[Check]) -> list[str]:
+    """Add those that can be used to the checks; returns why the others cannot."""
+    refusals = []
+    for check in loaded:
+        try:
+            _refuse_unfit(check, checks)
+            checks.append(check)
+        except InvalidInput as error:
+            refusals.append(str(error))
+    return refusals
+
+
+def _refuse_unfit(check: object, others: Sequence[Check]) -> None:
+    """Refuse what is no check, cannot be measured, or is called like another."""
+    if not isinstance(check, Check):
+        raise InvalidInput(f"a {type(check).__name__} is no check; give a gnomon.Check")
+    if check.name in _NAMES or any(check.name == other.name for other in others):
+        raise InvalidInput(f"there is a check {check.name} already; choose another name")
+    statistic = check.statistic
+    if statistic == _BUILT_IN.get(statistic.name):
+        return  # a bound of one's own
+    known: dict[str, Statistic] = _BUILT_IN | {other.column: other.statistic for other in others}
+    if statistic.name in _ASIDE or known.get(statistic.name, statistic) != statistic:
+        raise InvalidInput(
+            f"check {check.name}: there is a statistic {statistic.name} already; choose another "
+            "name for its own"
+        )
+    if statistic.measure is None:
+        raise InvalidInput(
+            f"check {check.name}: nothing fills its statistic {statistic.name}; give it a measure"
+        )

@@ -1,0 +1,146 @@
+"""Measuring: the statistics of checks that are functions of one chunk, each failing for itself.
+
+A function may be anybody's.  If it raises, or returns what is no number, its statistic is NaN there
+and the reason is noted; nothing else of the chunk is touched by it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isinf, nan
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from gnomon.storage.checks.captures import CAPTURE_CHECKS
+from gnomon.storage.checks.check import Check, Chunk, Measure, Statistic
+from gnomon.storage.redaction import one_line
+from gnomon.storage.values.model import Variable
+
+__all__ = ["Checks", "Measuring", "reason_of"]
+
+
+@dataclass(slots=True)
+class Measuring:
+    """Measures the chunks of one variable, and decides what is critical of each."""
+
+    statistics: tuple[Statistic, ...]
+    """Those that are measured of the variable."""
+    critical: tuple[Check, ...]
+    """The critical checks about them."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """By name of a statistic: why it is NaN somewhere, at the first chunk."""
+
+    def take(self, chunk: Chunk) -> dict[str, float]:
+        """Return the statistics of a chunk; NaN where one could not be measured."""
+        return {s.name: self._number(s.name, s.measure, chunk) for s in self.statistics}
+
+    def doubts(self, found: Mapping[str, float]) -> bool:
+        """Tell whether a critical check does not allow the statistics of a chunk."""
+        return any(not check.allows(found[check.column]) for check in self.critical)
+
+    def _number(self, name: str, measure: Measure | None, chunk: Chunk) -> float:
+        if measure is None:
+            return nan
+        try:
+            with np.errstate(all="ignore"):
+                value: Any = measure(chunk)
+            number = float(value) if _is_number(value) else None
+        except (Exception, SystemExit) as error:
+            self._note(name, reason_of(error), chunk)
+            return nan
+        if number is None or isinf(number):
+            told = _told(value) if number is None else str(number)
+            self._note(name, f"returned {told}; expected one finite number, or NaN", chunk)
+            return nan
+        return number
+
+    def _note(self, name: str, reason: str, chunk: Chunk) -> None:
+        place = "/".join(map(str, chunk.index))
+        self.failures.setdefault(name, f"{chunk.variable}[{place}]: {reason}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what anybody's code raised; it may be anybody's error, too."""
+    try:
+        return f"{type(error).__name__}: {one_line(error)}"
+    except Exception:
+        return type(error).__name__
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is one real number: of Python, of NumPy, or an array of no dimension."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.shape == () and value.dtype.kind in "biuf"
+    return isinstance(value, bool | int | float)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    return f"a value of type {type(value).__name__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Checks on their way to the workers.
+
+    Functions of a notebook or a script go by value, those of a module by its name.  One that a
+    worker cannot load fails there as one that raises does, and the others are measured.
+    """
+
+    checks: tuple[Check, ...]
+    """What is measured of chunks."""
+
+    @classmethod
+    def beside(cls, others: Sequence[Check]) -> "Checks":
+        """Return the built-in checks that are functions of a chunk, and those of others."""
+        every = (*CAPTURE_CHECKS, *others)
+        return cls(tuple(check for check in every if check.statistic.measure is not None))
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """The statistics that they are about, each once."""
+        return tuple({check.column: check.statistic for check in self.checks}.values())
+
+    def of(self, variable: Variable) -> "Measuring":
+        """Return what is measured of a variable: nothing of text and of complex numbers."""
+        if variable.numpy_dtype.kind not in "biuf":
+            return Measuring((), ())
+        statistics = tuple(s for s in self.statistics if s.is_of(variable))
+        names = {statistic.name for statistic in statistics}
+        critical = (c for c in self.checks if c.severity == "critical" and c.column in names)
+        return Measuring(statistics, tuple(critical))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _unpacked, (tuple(map(_packed, self.checks)),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """In place of a function that did not arrive."""
+
+    reason: str
+
+    def __call__(self, chunk: Chunk) -> float:
+        raise RuntimeError(self.reason)
+
+
+def _packed(check: Check) -> tuple[Check, bytes]:
+    measure = check.statistic.measure
+    try:
+        function = cloudpickle.dumps(measure)
+    except Exception as error:
+        function = cloudpickle.dumps(_Lost(f"it cannot be sent to a worker: {reason_of(error)}"))
+    return replace(check, statistic=replace(check.statistic, measure=None)), function
+
+
+def _unpacked(packed: tuple[tuple[Check, bytes], ...]) -> Checks:
+    checks = []
+    for check, function in packed:
+        try:
+            measure = cloudpickle.loads(function)
+        except Exception as error:
+            measure = _Lost(f"a worker cannot load it: {reason_of(error)}")
+        checks.append(replace(check, statistic=replace(check.statistic, measure=measure)))
+    return Checks(tuple(checks))
