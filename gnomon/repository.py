@@ -20,6 +20,7 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import Restored, restore, select
+from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
@@ -134,7 +135,7 @@ class GnomonRepository(Reading, Judging):
     def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
         at: str,
-        target: str,
+        to: str | Target,
         *,
         match: Match = "exact",
         kind: str | None = None,
@@ -144,16 +145,27 @@ class GnomonRepository(Reading, Judging):
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
-        """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
+        """Write the state of a time to a new dataset, and verify what was written.
 
-        The options are those of :meth:`dataset`.
+        Parameters
+        ----------
+        to
+            Path of the new dataset; its ending says of which kind it is, such as ``.zarr`` or
+            ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
+        at, match, kind, capture, accept_predicted, plain
+            As for :meth:`dataset`.
+        workers
+            Threads that write; default: from the settings.
+        progress
+            Called as the work goes on.
 
         Raises
         ------
         Conflict
             The target exists.
         InvalidInput
-            The best answer holds predictions, and those were not accepted.
+            The best answer holds predictions, and those were not accepted; or nothing can be
+            written there.
         """
         seen, point = select(
             self._repository,
@@ -164,7 +176,7 @@ class GnomonRepository(Reading, Judging):
             accept_predicted=accept_predicted,
         )
         mapper = _mapper("blocks", workers or Settings().workers, progress)
-        return restore(seen, point, target, plain=plain, mapper=mapper)
+        return restore(seen, point, to, plain=plain, mapper=mapper)
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""

@@ -1,0 +1,35 @@
+"""What other packages add to Gnomon: entry points, loaded only when they are needed."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.redaction import one_line
+
+__all__ = ["load", "registered"]
+
+
+def registered(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points that installed packages have in a group; none is loaded."""
+    return tuple({(e.name, e.value): e for e in entry_points(group=group)}.values())
+
+
+def load(entry: EntryPoint) -> Any:
+    """Return what an entry point names.
+
+    Raises
+    ------
+    InvalidInput
+        It cannot be loaded; names the entry point, the reason and the cure.
+    """
+    try:
+        return entry.load()
+    except Exception as error:  # importing a package of others may raise anything
+        package = entry.dist.name if entry.dist else "gnomon"
+        cure = f"mend or remove the package {package}"
+        if entry.extras:
+            cure = f"pip install '{package}[{','.join(entry.extras)}]'"
+        raise InvalidInput(
+            f"{entry.name!r} of {entry.group} cannot be loaded from {entry.module} "
+            f"({one_line(error)}); {cure}"
+        ) from error
