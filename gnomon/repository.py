@@ -1,7 +1,7 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gnomon.description import SourceDescription
 from gnomon.flows import steps
@@ -22,6 +22,9 @@ from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import Restored, restore, select
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper
+
+if TYPE_CHECKING:
+    from gnomon.validations.alerts import Channel
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
 
@@ -79,6 +82,7 @@ class GnomonRepository(Reading, Judging):
         refit: bool = False,
         new_era: bool = False,
         compare: int | None = None,
+        alerts: "Sequence[Channel]" = (),
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> UpdateReport:
@@ -98,13 +102,23 @@ class GnomonRepository(Reading, Judging):
         compare
             How many captures are compared with the source, which may have changed them since;
             -1: all.  Default: from the settings.
+        alerts
+            Channels of your own for alerts, beside those of the settings.  Each is called with an
+            :class:`~gnomon.validations.alerts.Alert` and has a `name`, under which the repository
+            notes what was sent: 1 to 32 letters a-z, the same in every run.
         settings
             Docs, alerts, workers; default: from the environment.
         progress
             Called as the work goes on.
+
+        Raises
+        ------
+        InvalidInput
+            Two channels have one name, or one has that of a built-in channel; nothing was done.
         """
         settings = settings or Settings()
         settings.check_outputs()
+        outbox = Outbox(self.path, channels_of(settings, alerts))
         if new_era:
             steps.new_era(self.path)
             self._repository = self._repository.refresh()
@@ -117,7 +131,6 @@ class GnomonRepository(Reading, Judging):
 
         last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
-        outbox = Outbox(self.path, channels_of(settings))
         report = Cycle(self.path, settings, call, outbox).run(
             now=now,
             until=last,

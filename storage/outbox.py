@@ -16,10 +16,11 @@ from gnomon.storage.errors import Conflict
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
-__all__ = ["Due", "due", "is_marked", "mark"]
+__all__ = ["CHANNEL", "MOST_CHANNELS", "Due", "due", "is_marked", "mark"]
 
-_CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
-_MOST_CHANNELS = 16
+CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
+"""Name of a channel."""
+MOST_CHANNELS = 16
 """Of one record; more stand only in one that was made to take time."""
 
 
@@ -34,7 +35,8 @@ class Due:
     incident: int
     """Position among the record's incidents."""
     channel: str
-    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``."""
+    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``, ``apprise``, or what a
+    user calls a channel."""
     content: dict[str, Any]
     """The incident, as it is recorded."""
     id: str
@@ -80,8 +82,8 @@ def _of(record: Record, era: int, genesis: str) -> list[Due]:
     channels = report.get("alerts") if isinstance(report, dict) else None
     if not isinstance(report, dict) or not isinstance(channels, list):
         return []
-    names = [c for c in channels if isinstance(c, str) and _CHANNEL.fullmatch(c)]
-    distinct = list(dict.fromkeys(names))[:_MOST_CHANNELS]
+    names = [c for c in channels if isinstance(c, str) and CHANNEL.fullmatch(c)]
+    distinct = list(dict.fromkeys(names))[:MOST_CHANNELS]
     incidents = report.get("incidents")
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")

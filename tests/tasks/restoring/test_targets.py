@@ -24,6 +24,7 @@ from gnomon.tasks.restoring.targets.target import Layout, Target
 from gnomon.tasks.restoring.targets.zarr import ZarrTarget
 from tests import sources
 from tests.cases import Case
+from tests.packages import Install, installing
 
 AT = "2001-01-10"
 
@@ -59,23 +60,10 @@ class Numbers(FileTarget):
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Return a function that installs a package with entry points, as pip would."""
-
-    def install(name: str, code: str, *entries: str) -> None:
-        site = tmp_path / "site"
-        facts = site / f"{name}-1.0.dist-info"
-        facts.mkdir(parents=True)
-        (site / f"{name}.py").write_text(code)
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (facts / "entry_points.txt").write_text("[gnomon.targets]\n" + "\n".join(entries))
-        monkeypatch.syspath_prepend(str(site))
-        before.add(name)
-
-    before: set[str] = set()
-    yield install
-    for name in before:
-        sys.modules.pop(name, None)
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return a function that installs a package with targets."""
+    with installing(tmp_path / "site", monkeypatch, "gnomon.targets") as install:
+        yield install
 
 
 def by_copies[A, B](function: Callable[[A], B], items: Sequence[A], /) -> list[B]:
@@ -104,7 +92,7 @@ def test_what_nobody_is_registered_for_is_refused(to: str) -> None:
 
 
 def test_a_target_of_another_package_is_used_like_a_built_in_one(
-    grown: Case, install: Callable[..., None]
+    grown: Case, install: Install
 ) -> None:
     install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
     done = grown.open().restore(AT, "x.npd")
@@ -120,7 +108,7 @@ def test_a_target_of_another_package_is_used_like_a_built_in_one(
 
 
 @pytest.mark.parametrize("ending", [".zarr", ".nc", ".npd"])
-def test_workers_get_copies(grown: Case, ending: str, install: Callable[..., None]) -> None:
+def test_workers_get_copies(grown: Case, ending: str, install: Install) -> None:
     install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
     repository = grown.open().stored
     point = points(repository, repository.captured[9].instant)[0]
@@ -129,7 +117,7 @@ def test_workers_get_copies(grown: Case, ending: str, install: Callable[..., Non
 
 
 def test_what_fails_of_another_package_is_blamed_and_cleared_away(
-    grown: Case, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    grown: Case, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
     kind: Any = type(target_of("x.npd"))
@@ -166,7 +154,7 @@ def test_what_a_killed_restore_left_is_swept_whatever_its_ending(tmp_path: Path)
 
 
 def test_a_package_that_cannot_be_loaded_matters_only_to_who_needs_it(
-    grown: Case, install: Callable[..., None]
+    grown: Case, install: Install
 ) -> None:
     install("lost_target", "import nobody_has_this", ".lost = lost_target:Lost")
     grown.open().restore(AT, "x.zarr")
@@ -179,14 +167,14 @@ def test_a_package_that_cannot_be_loaded_matters_only_to_who_needs_it(
     assert "\n" not in said
 
 
-def test_two_packages_for_one_ending_are_told(install: Callable[..., None]) -> None:
+def test_two_packages_for_one_ending_are_told(install: Install) -> None:
     install("my_target", PACKAGE, ".zarr = my_target:Numbers")
     with pytest.raises(InvalidInput, match=r"several targets .*\.zarr.*my_target:Numbers"):
         target_of("x.zarr")
     assert isinstance(target_of("x.nc"), NetCDFTarget)
 
 
-def test_the_longest_ending_wins(install: Callable[..., None]) -> None:
+def test_the_longest_ending_wins(install: Install) -> None:
     install("my_target", PACKAGE, ".my.zarr = my_target:Numbers")
     assert isinstance(target_of("x.zarr"), ZarrTarget)
     assert type(target_of("x.my.zarr")).__name__ == "Numbers"
@@ -284,7 +272,7 @@ def test_a_target_need_not_be_a_file(grown: Case, monkeypatch: pytest.MonkeyPatc
     assert list(Bucket.datasets) == ["bucket://b/x"]
 
 
-def test_a_scheme_chooses_too_and_takes_no_secret(install: Callable[..., None]) -> None:
+def test_a_scheme_chooses_too_and_takes_no_secret(install: Install) -> None:
     code = "from tests.tasks.restoring.test_targets import Bucket"
     install("bucket_target", code, "bucket = bucket_target:Bucket")
     assert str(target_of("bucket://b/x")) == "bucket://b/x"
