@@ -19,7 +19,7 @@ __all__ = ["PREFIX", "Settings", "named_urls"]
 PREFIX = "GNOMON_"
 
 _BLOCK = re.compile(r"[a-z0-9-]{1,200}", re.ASCII)
-_WEB_PATH = re.compile(r"(https?://[^/\s'\"]*/)[^\s'\"]+", re.I)
+_WEB_PATH = re.compile(r"(https?://[^/\s'\"]*/|(?!http)\b[a-z][a-z0-9+.-]*://)[^\s'\"]+", re.I)
 
 
 _SECRET = ("webhook", "webhook_block", "apprise")
@@ -225,6 +225,7 @@ def _told(error: ValidationError) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Path):
         value = shown(value)
-    # The path of a web address may be the secret of a webhook, set in place of something else.
+    # The path of a web address may be the secret of a webhook, set in place of something else; of
+    # an Apprise URL all but the scheme.
     text = _WEB_PATH.sub(rf"\1{HIDDEN}", redacted(repr(value)))
     return text[:100]

@@ -168,6 +168,16 @@ def test_a_webhook_in_the_wrong_variable_is_refused_and_not_shown(
     assert TOKEN not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["WEBHOOK", "WEBHOOK_BLOCK", "ALERTS", "DOCS", "CHANNELS"])
+def test_an_apprise_url_in_the_wrong_variable_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"GNOMON_{name}", f"slack://{TOKEN}/{TOKEN}/{TOKEN}")
+    with pytest.raises(InvalidInput, match=f"GNOMON_{name}") as refused:
+        Settings()
+    assert TOKEN not in str(refused.value)
+
+
 @pytest.mark.parametrize("address", ["http://[::1/TOKEN", "http://me:TOKEN@ho\u2100st/x"])
 def test_an_address_that_is_none_is_not_shown(address: str) -> None:
     with pytest.raises(InvalidInput, match="http or https") as refused:
