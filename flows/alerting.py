@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from gnomon.flows.settings import Settings, named_urls
-from gnomon.storage.entrypoints import load, registered
+from gnomon.storage.entrypoints import make, registered
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.outbox import CHANNEL, MOST_CHANNELS
 
@@ -128,5 +128,5 @@ def _installed(names: str | None) -> "list[Channel]":
             raise InvalidInput(
                 f"GNOMON_CHANNELS names {name!r}, which {number} in {GROUP}; there are {there}"
             )
-        channels.append(load(entries[0])())
+        channels.append(make(entries[0]))
     return channels

@@ -243,8 +243,8 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
     written = []
     for name, field in zip(job.parts, fields, strict=True):
         written.append(job.target.write(name, where, field))
-        found = job.target.read(name, where, field.dtype)
-        _compare(job, captures, name, field, native(np.asarray(found)))
+        stored = job.target.read(name, where, field.dtype)
+        _compare(job, captures, name, field, native(np.asarray(stored)))
     return prod(job.block.grid), written
 
 

@@ -311,7 +311,9 @@ def test_a_setting_names_channels_of_other_packages(
         "from tests.flows.test_channels import Pager\ndesk, pager = Pager('desk'), Pager('pager')"
     )
     made = "\ndef make_desk(): return desk\ndef make_pager(): return pager\n"
-    entries = "desk = my_pagers:make_desk", "pager = my_pagers:make_pager", "lost = no_such:thing"
+    made += "def poor(): import os; os.environ['NO_SUCH_KEY']\n"
+    entries = ["desk = my_pagers:make_desk", "pager = my_pagers:make_pager"]
+    entries += ["lost = no_such:thing", "poor = my_pagers:poor"]
     install("my_pagers", code + made, *entries)
     monkeypatch.setenv("GNOMON_CHANNELS", "pager")
     report = struck.open().update()
@@ -322,6 +324,7 @@ def test_a_setting_names_channels_of_other_packages(
     for names, expected in {
         "nobody": r"names 'nobody', which no installed package has in gnomon\.alerts; there are",
         "lost": r"'lost' of gnomon\.alerts cannot be loaded from no_such",
+        "poor": r"'poor' of gnomon\.alerts cannot be loaded .*KeyError: 'NO_SUCH_KEY'",
         "pager,pager": "two alert channels are called 'pager'",
     }.items():
         with pytest.raises(InvalidInput, match=expected):

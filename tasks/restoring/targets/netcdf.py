@@ -52,10 +52,10 @@ class NetCDFTarget(FileTarget):
             for name, variable in dataset.variables.items()
         }
         letters = [n for n, v in dataset.variables.items() if v.dtype == "S1" and not v.dims]
-        told = {n: e for n, e in encoding.items() if n not in letters}
+        rest = {n: e for n, e in encoding.items() if n not in letters}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _as_strings(dataset.drop_vars(letters), told).to_netcdf(self.partial, encoding=told)
+            _as_strings(dataset.drop_vars(letters), rest).to_netcdf(self.partial, encoding=rest)
             self._add_letters({str(n): dataset.variables[n] for n in letters})
 
     def _add_letters(self, letters: Mapping[str, xr.Variable]) -> None:

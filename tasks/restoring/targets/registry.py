@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from gnomon.storage.entrypoints import load, registered
+from gnomon.storage.entrypoints import make, registered
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.credentials import refuse_credentials
 from gnomon.tasks.restoring.targets.target import Target
@@ -48,7 +48,7 @@ def target_of(to: str | Target) -> Target:
         )
     if "://" in to:
         refuse_credentials("--to", to)
-    return _checked(load(chosen)(to), chosen.value)
+    return _checked(make(chosen, to), chosen.value)
 
 
 def _fits(to: str, name: str) -> bool:
