@@ -26,7 +26,8 @@ def main() -> None:
 def _answer(message: dict[str, Any]) -> str:
     import apprise
 
-    service = apprise.Apprise()
+    # What is redirected is posted without its body, and counted as sent.
+    service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
     if not service.add(message["url"]):
         return "unknown"
     if "title" not in message:

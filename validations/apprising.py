@@ -75,7 +75,8 @@ class AppriseAlert:
             {"url": self._url, "title": alert.title, "body": alert.text, "type": kind}
         )
         if answer != "sent":
-            raise (refusal_of(int(code)) if code else Unavailable)(
+            is_error = code[:1] in ("4", "5")  # or the service is elsewhere, or never answered
+            raise (refusal_of(int(code)) if is_error else Unavailable)(
                 f"the {self._scheme}:// service of {self.name!r} did not take the alert "
                 f"({f'it answered {code}' if code else answer}); check its URL and the service"
             )

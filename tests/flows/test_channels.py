@@ -139,6 +139,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.held.wait(60)
         code = self.server.codes.get(self.path.split("/")[1], 200)
         self.send_error(code, f"no {self.path} here") if code >= 400 else self.send_response(code)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -221,7 +226,8 @@ def test_the_command_line_sends_through_apprise(
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(400, Refused), (413, Refused), (401, Unavailable), (503, Unavailable)]
+    ("code", "kind"),
+    [(400, Refused), (413, Refused), (302, Unavailable), (401, Unavailable), (503, Unavailable)],
 )
 def test_an_answer_about_one_alert_is_told_from_one_about_all(
     service: Service, code: int, kind: type[Exception]
