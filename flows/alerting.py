@@ -1,14 +1,22 @@
-"""Where alerts go: what settings say, as channels."""
+"""Where alerts go: what settings and the user say, as channels."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from gnomon.flows.settings import Settings
-from gnomon.storage.errors import NotFound
+from gnomon.flows.settings import Settings, named_urls
+from gnomon.storage.entrypoints import make, registered
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.outbox import CHANNEL, MOST_CHANNELS
 
 if TYPE_CHECKING:
-    from gnomon.validations.alerts import Alert, AlertAction
+    from gnomon.validations.alerts import Alert, Channel
 
-__all__ = ["BlockWebhook", "channels_of"]
+__all__ = ["BUILT_IN", "GROUP", "BlockWebhook", "channels_of"]
+
+BUILT_IN = ("log", "file", "webhook", "block", "event", "apprise")
+"""Names that no other channel may have, whether a run uses them or not."""
+GROUP = "gnomon.alerts"
+"""Entry points that make a channel, called without arguments; the setting `channels` names them."""
 
 
 class BlockWebhook:
@@ -20,11 +28,13 @@ class BlockWebhook:
         Name of the block.
     """
 
+    name = "block"
+
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._block = name
 
     def __repr__(self) -> str:
-        return f"BlockWebhook({self._name!r})"
+        return f"BlockWebhook({self._block!r})"
 
     def __call__(self, alert: "Alert") -> None:
         """Post the alert.
@@ -41,30 +51,82 @@ class BlockWebhook:
         from gnomon.validations.alerts import WebhookAlert
 
         try:
-            secret = cast(Secret[str], Secret.load(self._name))
+            secret = cast(Secret[str], Secret.load(self._block))
         except ValueError:
             raise NotFound(
-                f"Prefect has no block {self._name!r} of type Secret; make it there, or set "
+                f"Prefect has no block {self._block!r} of type Secret; make it there, or set "
                 "GNOMON_WEBHOOK_BLOCK to the name of another"
             ) from None
         WebhookAlert(secret.get())(alert)
 
 
-def channels_of(settings: Settings) -> "dict[str, AlertAction]":
-    """Return the channels that a run's settings name; their names stand in log records.
+def channels_of(settings: Settings, own: Sequence["Channel"] = ()) -> "dict[str, Channel]":
+    """Return the channels of a run by name; their names stand in log records.
+
+    Parameters
+    ----------
+    settings
+        Name the built-in channels, and those of installed packages.
+    own
+        Channels of the user's own.
 
     Raises
     ------
     InvalidInput
-        The address of a webhook is none.
+        The address of a webhook is none, Apprise is not installed or does not know a URL, an
+        installed channel cannot be loaded, or names are none, taken or too many.
     """
     from gnomon.validations.alerts import FileAlert, LogAlert, WebhookAlert
 
-    channels: dict[str, AlertAction] = {"log": LogAlert()}
+    channels: list[Channel] = [LogAlert()]
     if settings.alerts is not None:
-        channels["file"] = FileAlert(settings.alerts)
+        channels.append(FileAlert(settings.alerts))
     if settings.webhook is not None:
-        channels["webhook"] = WebhookAlert(settings.webhook.get_secret_value())
+        channels.append(WebhookAlert(settings.webhook.get_secret_value()))
     if settings.webhook_block is not None:
-        channels["block"] = BlockWebhook(settings.webhook_block)
+        channels.append(BlockWebhook(settings.webhook_block))
+    by_name = {channel.name: channel for channel in channels}
+    if settings.apprise is not None:
+        from gnomon.validations.apprising import AppriseAlert
+
+        for name, url in named_urls(settings.apprise.get_secret_value()).items():
+            if name != "apprise":
+                _check_name(name, by_name)
+            by_name[name] = AppriseAlert(url, name)
+    for channel in (*_installed(settings.channels), *own):
+        if not callable(channel) or not isinstance(getattr(channel, "name", None), str):
+            raise InvalidInput(
+                f"{type(channel).__name__} is no alert channel: it must have a name, and be "
+                "callable with an alert"
+            )
+        _check_name(channel.name, by_name)
+        by_name[channel.name] = channel
+    if len(by_name) >= MOST_CHANNELS:  # a flow adds one, of Prefect's events
+        raise InvalidInput(f"there are {len(by_name)} alert channels; keep to {MOST_CHANNELS - 1}")
+    return by_name
+
+
+def _check_name(name: str, taken: "dict[str, Channel]") -> None:
+    if not CHANNEL.fullmatch(name):
+        raise InvalidInput(f"an alert channel is called {name!r}; expected 1 to 32 letters a-z")
+    if name in BUILT_IN:
+        raise InvalidInput(
+            f"an alert channel is called {name!r}, as a built-in one is; choose another name"
+        )
+    if name in taken:
+        raise InvalidInput(f"two alert channels are called {name!r}; rename one")
+
+
+def _installed(names: str | None) -> "list[Channel]":
+    """Return the channels of installed packages that a setting names."""
+    channels = []
+    for name in names.split(",") if names else ():
+        entries = [entry for entry in registered(GROUP) if entry.name == name]
+        if len(entries) != 1:
+            there = ", ".join(sorted({e.name for e in registered(GROUP)})) or "none"
+            number = "several packages have" if entries else "no installed package has"
+            raise InvalidInput(
+                f"GNOMON_CHANNELS names {name!r}, which {number} in {GROUP}; there are {there}"
+            )
+        channels.append(make(entries[0]))
     return channels

@@ -7,15 +7,15 @@ scheduled runs have it, and so have the workers, which load its function from th
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
 from gnomon.storage.checks.check import Check, Statistic
 from gnomon.storage.checks.shadows import SHADOW_CHECKS
+from gnomon.storage.entrypoints import load, registered
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.capturing import replacements
-from gnomon.tasks.capturing.measuring import reason_of
 from gnomon.validations.actual import actual_checks
 
 __all__ = ["GROUP", "InUse", "checks_in_use"]
@@ -81,7 +81,7 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
 @cache
 def _points() -> tuple[EntryPoint, ...]:
     """Return what is registered; looking through all packages takes a tenth of an update."""
-    return tuple(sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)))
+    return tuple(sorted(registered(GROUP), key=lambda point: (point.name, point.value)))
 
 
 def _loaded(point: EntryPoint) -> list[Any]:
@@ -92,13 +92,8 @@ def _loaded(point: EntryPoint) -> list[Any]:
     InvalidInput
         It cannot be loaded.
     """
-    try:
-        found = point.load()
-        return [found] if isinstance(found, Check) or not isinstance(found, Iterable) else [*found]
-    except (Exception, SystemExit) as error:
-        raise InvalidInput(
-            f"{point.value} cannot be loaded ({reason_of(error)}); mend its package, or remove it"
-        ) from error
+    loaded = load(point)
+    return [loaded] if isinstance(loaded, Check) or not isinstance(loaded, Iterable) else [*loaded]
 
 
 def _take_up(loaded: Sequence[Any], checks: list[Check]) -> list[str]:

@@ -31,7 +31,7 @@ def restore(
     settings: Settings | None = None,
     match: Match = "exact",
 ) -> dict[str, Any]:
-    """Restore the state of a time into a new Zarr store or NetCDF file.
+    """Restore the state of a time into a new dataset.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def restore(
     at
         Time of the state, ISO 8601.
     target
-        New path, ending in ``.zarr`` or ``.nc``.
+        New path; its ending, such as ``.zarr`` or ``.nc``, says what it will be.
     kind
         Take this kind of restore point; default: the best.
     accept_predicted

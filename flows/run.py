@@ -74,6 +74,8 @@ class EventAlert:
     The identity of the event is that of the alert: Prefect keeps one that is sent twice once.
     """
 
+    name = "event"
+
     def __init__(self, repository: str) -> None:
         self._repository = repository
 
@@ -131,8 +133,8 @@ def prefect_cycle(
         Runs the cycle.
     """
     with told() as run_logger, Workers(settings) as workers:
-        channels = channels_of(settings) | {"event": EventAlert(repository)}
-        outbox = Outbox(repository, channels)
+        event = EventAlert(repository)
+        outbox = Outbox(repository, channels_of(settings) | {event.name: event})
         cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox, checks_in_use())
         try:
             report = without_secrets(work)(cycle)

@@ -9,21 +9,28 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.outbox import CHANNEL
 from gnomon.storage.redaction import HIDDEN, credential_in, redacted
 from gnomon.storage.userpath import check_output, is_url, shown
 from gnomon.validations.context import check_docs
 
-__all__ = ["Settings"]
+__all__ = ["PREFIX", "Settings", "named_urls"]
 
 PREFIX = "GNOMON_"
 
 _BLOCK = re.compile(r"[a-z0-9-]{1,200}", re.ASCII)
-_WEB_PATH = re.compile(r"(https?://[^/\s'\"]*/)[^\s'\"]+", re.I)
+_WEB_PATH = re.compile(r"(https?://[^/\s'\"]*/|(?!http)\b[a-z][a-z0-9+.-]*://)[^\s'\"]+", re.I)
+
+
+_SECRET = ("webhook", "webhook_block", "apprise")
+"""What is never shown: a block's name may be a webhook's URL, set in the wrong place."""
+_APPRISE = re.compile(r"(?:([^=:/]*)=)?([a-z][a-z0-9+.-]*://.+)", re.I | re.ASCII)
 
 
 def _without_secrets(schema: dict[str, Any]) -> None:
     # Prefect keeps the parameters of a run in its database: it shall refuse a secret among them.
-    schema["properties"].pop("webhook")
+    for name in ("webhook", "apprise"):
+        schema["properties"].pop(name)
 
 
 class Settings(BaseSettings):
@@ -36,9 +43,9 @@ class Settings(BaseSettings):
 
     Notes
     -----
-    The webhook's URL is a secret.  It is not part of what is printed or dumped, so that a run that
-    is started from stored parameters takes it from its own environment, or from the Prefect block
-    whose name is stored.
+    The URLs of the webhook and of Apprise are secrets.  They are not part of what is printed or
+    dumped, so that a run that is started from stored parameters takes them from its own
+    environment, or the webhook from the Prefect block whose name is stored.
     """
 
     model_config = SettingsConfigDict(
@@ -61,6 +68,17 @@ class Settings(BaseSettings):
     )
     webhook_block: str | None = Field(
         None, description="name of a Prefect block of type Secret that holds the webhook's URL"
+    )
+    apprise: SecretStr | None = Field(
+        None,
+        exclude=True,
+        description="Apprise URLs that alerts are sent to (mail, Slack, Teams, Matrix...), several "
+        "as NAME=URL with blanks between; secrets, never stored",
+    )
+    channels: str | None = Field(
+        None,
+        description="alert channels of installed packages, by the names of their entry points in "
+        "gnomon.alerts, with commas between",
     )
     compare: int = Field(
         2, ge=-1, description="captures compared with the source at each update; -1: all"
@@ -134,6 +152,20 @@ class Settings(BaseSettings):
                 raise ValueError("expected an http or https address")
         return webhook
 
+    @field_validator("apprise")
+    @classmethod
+    def _are_named_urls(cls, apprise: SecretStr | None) -> SecretStr | None:
+        if apprise is not None:
+            named_urls(apprise.get_secret_value())
+        return apprise
+
+    @field_validator("channels")
+    @classmethod
+    def _are_names(cls, channels: str | None) -> str | None:
+        if channels is not None and not all(map(CHANNEL.fullmatch, channels.split(","))):
+            raise ValueError("expected names of letters a-z with commas between, no blanks")
+        return channels
+
     def check_outputs(self) -> None:
         """Refuse paths that cannot be written, before a run begins.
 
@@ -148,6 +180,32 @@ class Settings(BaseSettings):
             check_output(f"--alerts ({PREFIX}ALERTS)", self.alerts)
 
 
+def named_urls(text: str) -> dict[str, str]:
+    """Return Apprise URLs by the name of their channel: ``apprise`` of one without a name.
+
+    Raises
+    ------
+    ValueError
+        Says what is wrong, and tells nothing of the text.
+    """
+    urls: dict[str, str] = {}
+    for number, entry in enumerate(text.split(), start=1):
+        parts = _APPRISE.fullmatch(entry)
+        if parts is None:
+            raise ValueError(f"entry {number} is no URL of Apprise: expected SCHEME://...")
+        name = "apprise" if parts[1] is None else parts[1]
+        if not CHANNEL.fullmatch(name):
+            raise ValueError(f"the name of entry {number} is none: expected letters a-z, up to 32")
+        if name in urls:
+            raise ValueError(
+                f"entry {number} has the name of another: expected NAME=URL, each with its own"
+            )
+        urls[name] = parts[2]
+    if not urls:
+        raise ValueError("expected URLs of Apprise, found blanks")
+    return urls
+
+
 def _told(error: ValidationError) -> str:
     """Return in one line what is wrong with settings; inputs that may be secret are hidden."""
     parts = []
@@ -157,7 +215,7 @@ def _told(error: ValidationError) -> str:
             there = ", ".join(Settings.model_fields)
             parts.append(f"there is no setting {name!r}; there are {there}")
             continue
-        value = HIDDEN if name.startswith("webhook") else _shown(problem["input"])
+        value = HIDDEN if name in _SECRET else _shown(problem["input"])
         expected = problem["msg"].removeprefix("Value error, ")
         expected = expected[:1].lower() + expected[1:]
         parts.append(f"setting {name} ({PREFIX}{name.upper()}) is {value}: {expected}")
@@ -167,6 +225,7 @@ def _told(error: ValidationError) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Path):
         value = shown(value)
-    # The path of a web address may be the secret of a webhook, set in place of something else.
+    # The path of a web address may be the secret of a webhook, set in place of something else; of
+    # an Apprise URL all but the scheme.
     text = _WEB_PATH.sub(rf"\1{HIDDEN}", redacted(repr(value)))
     return text[:100]

@@ -1,7 +1,7 @@
 """The Python API: keep a repository up to date, look at it, restore from it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gnomon.description import SourceDescription
 from gnomon.flows import steps
@@ -23,7 +23,11 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import Restored, restore, select
+from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper
+
+if TYPE_CHECKING:
+    from gnomon.validations.alerts import Channel
 
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
 
@@ -73,7 +77,7 @@ class GnomonRepository(Reading, Judging):
         """The storage below, pinned to the commit that this object sees."""
         return self._repository
 
-    def update(
+    def update(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
         self,
         time: str | None = None,
         *,
@@ -82,6 +86,7 @@ class GnomonRepository(Reading, Judging):
         new_era: bool = False,
         compare: int | None = None,
         checks: Sequence[Check] = (),
+        alerts: "Sequence[Channel]" = (),
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> UpdateReport:
@@ -104,6 +109,10 @@ class GnomonRepository(Reading, Judging):
         checks
             Checks of captures for this run, beside the built-in ones and those that packages
             register.
+        alerts
+            Channels of your own for alerts, beside those of the settings.  Each is called with an
+            :class:`~gnomon.validations.alerts.Alert` and has a `name`, under which the repository
+            notes what was sent: 1 to 32 letters a-z, the same in every run.
         settings
             Docs, alerts, workers; default: from the environment.
         progress
@@ -112,11 +121,13 @@ class GnomonRepository(Reading, Judging):
         Raises
         ------
         InvalidInput
-            A check lacks something, or has a name that is taken; or another argument cannot be.
+            A check or a channel lacks something, or has a name that is taken; or another argument
+            cannot be. Nothing was done.
         """
         settings = settings or Settings()
         settings.check_outputs()
         in_use = checks_in_use(checks)
+        outbox = Outbox(self.path, channels_of(settings, alerts))
         if new_era:
             steps.new_era(self.path)
             self._repository = self._repository.refresh()
@@ -129,7 +140,6 @@ class GnomonRepository(Reading, Judging):
 
         last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
-        outbox = Outbox(self.path, channels_of(settings))
         report = Cycle(self.path, settings, call, outbox, in_use).run(
             now=now,
             until=last,
@@ -147,7 +157,7 @@ class GnomonRepository(Reading, Judging):
     def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
         at: str,
-        target: str,
+        to: str | Target,
         *,
         match: Match = "exact",
         kind: str | None = None,
@@ -157,16 +167,27 @@ class GnomonRepository(Reading, Judging):
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
-        """Write the state of a time to a new Zarr store or ``.nc`` file, and verify it.
+        """Write the state of a time to a new dataset, and verify what was written.
 
-        The options are those of :meth:`dataset`.
+        Parameters
+        ----------
+        to
+            Path of the new dataset; its ending says of which kind it is, such as ``.zarr`` or
+            ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
+        at, match, kind, capture, accept_predicted, plain
+            As for :meth:`dataset`.
+        workers
+            Threads that write; default: from the settings.
+        progress
+            Called as the work goes on.
 
         Raises
         ------
         Conflict
             The target exists.
         InvalidInput
-            The best answer holds predictions, and those were not accepted.
+            The best answer holds predictions, and those were not accepted; or nothing can be
+            written there.
         """
         seen, point = select(
             self._repository,
@@ -177,7 +198,7 @@ class GnomonRepository(Reading, Judging):
             accept_predicted=accept_predicted,
         )
         mapper = _mapper("blocks", workers or Settings().workers, progress)
-        return restore(seen, point, target, plain=plain, mapper=mapper)
+        return restore(seen, point, to, plain=plain, mapper=mapper)
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""

@@ -18,10 +18,11 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
-__all__ = ["Due", "due", "is_marked", "mark"]
+__all__ = ["CHANNEL", "MOST_CHANNELS", "Due", "due", "is_marked", "mark"]
 
-_CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
-_MOST_CHANNELS = 16
+CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
+"""Name of a channel."""
+MOST_CHANNELS = 16
 """Of one record; more stand only in one that was made to take time."""
 
 
@@ -36,7 +37,8 @@ class Due:
     incident: int
     """Position among the record's incidents."""
     channel: str
-    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``."""
+    """Where it is due: ``log``, ``file``, ``webhook``, ``block``, ``event``, ``apprise``, or what a
+    user calls a channel."""
     content: dict[str, Any]
     """The incident, as it is recorded."""
     id: str
@@ -82,8 +84,8 @@ def _of(record: Record, era: int, genesis: str) -> list[Due]:
     report = Report.of(record.body)
     if report is None:
         return []
-    names = [channel for channel in report.alerts if _CHANNEL.fullmatch(channel)]
-    distinct = list(dict.fromkeys(names))[:_MOST_CHANNELS]
+    names = [channel for channel in report.alerts if CHANNEL.fullmatch(channel)]
+    distinct = list(dict.fromkeys(names))[:MOST_CHANNELS]
     return [
         Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
         for k, incident in enumerate(report.incidents)

@@ -31,6 +31,7 @@ __all__ = [
     "Alert",
     "AlertAction",
     "AlertFailure",
+    "Channel",
     "FileAlert",
     "LogAlert",
     "Refused",
@@ -84,7 +85,7 @@ class AlertFailure:
     """An alert that one action could not pass on."""
 
     action: str
-    """The action, as it prints."""
+    """Name of the action, or of its type: how it prints may tell what it keeps secret."""
     title: str
     """Title of the alert."""
     error: str
@@ -100,8 +101,27 @@ class AlertAction(Protocol):
         """Pass the alert on."""
 
 
+class Channel(AlertAction, Protocol):
+    """An action that the outbox can note by name: each alert is sent through it once.
+
+    Raise `Refused` where it was this alert that is not taken: the next is tried.  After any other
+    error the channel is left alone until the next run.  The first 200 letters of an error's text
+    are logged, reported and shown, so it must tell no secret.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the repository notes; 1 to 32 letters a-z.
+
+        It must be the same in every run: under a new name, what is due under the old one is
+        never sent.
+        """
+
+
 class LogAlert:
     """Writes alerts to the log: critical ones as errors, others as warnings."""
+
+    name = "log"
 
     def __repr__(self) -> str:
         return "LogAlert()"
@@ -122,6 +142,8 @@ class FileAlert:
     path : Path
         The file; it and its folder are made with the first alert.
     """
+
+    name = "file"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -194,6 +216,8 @@ class WebhookAlert:
     InvalidInput
         The address is not http or https, or has a blank in it.
     """
+
+    name = "webhook"
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
         url = url.strip()  # what was read from a file ends with a line
@@ -309,6 +333,7 @@ def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertF
             except Exception as error:
                 reason = one_line(error)
                 is_refusal = isinstance(error, Refused)
-                failures.append(AlertFailure(repr(action), alert.title, reason, is_refusal))
-                logger.warning("alert not sent action=%r error=%s", action, reason)
+                name = str(getattr(action, "name", type(action).__name__))
+                failures.append(AlertFailure(name, alert.title, reason, is_refusal))
+                logger.warning("alert not sent action=%s error=%s", name, reason)
     return failures

@@ -224,7 +224,12 @@ def points(
 def restore(
     repository: Place,
     at: At,
-    target: Annotated[str, typer.Option("--to", help="New path, ending in .zarr or .nc.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
+        ),
+    ],
     kind: Kind = None,
     capture: Annotated[
         int | None, typer.Option(help="Number of the capture, where a time has several.")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.metadata import entry_points
 from typing import NoReturn
 
+from gnomon.storage.entrypoints import load, registered
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.redaction import one_line
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
 __all__ = ["GROUP", "find", "installed", "name_of", "register"]
@@ -26,7 +25,7 @@ _registered: dict[str, Candidate] = {}
 
 def installed() -> tuple[str, ...]:
     """Names of the candidates that can be chosen here, in order."""
-    return tuple(sorted({*_registered, *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(sorted({*_registered, *(entry.name for entry in registered(GROUP))}))
 
 
 def register(candidate: Candidate) -> str:
@@ -68,23 +67,20 @@ def find(name: str) -> Candidate:
     Raises
     ------
     NotFound
-        Nothing of this name is installed or registered, or what is cannot be imported.
+        Nothing of this name is installed or registered.
     InvalidInput
-        What is installed under this name is no candidate.
+        What is installed under this name cannot be loaded, or is no candidate.
     """
     return _registered.get(name) or _load(name)
 
 
 @cache
 def _load(name: str) -> Candidate:
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            candidate: Candidate = point.load()
-        except Exception as error:
-            raise NotFound(
-                f"the candidate {name} is installed and cannot be used: {one_line(error)}"
-            ) from error
-        if _checked(candidate).name != name:
+    for entry in registered(GROUP):
+        if entry.name != name:
+            continue
+        candidate: Candidate = _checked(load(entry))
+        if candidate.name != name:
             raise InvalidInput(f"the entry point {name} gives a candidate named {candidate.name}")
         return candidate
     raise NotFound(

@@ -20,7 +20,7 @@ __all__ = ["in_the_making", "sweep"]
 _STEM = 40
 """Letters of the target's name in the hidden one, which must not be too long where that is not."""
 _MARK = b"gnomon: the dataset of this name is being restored\n"
-_NAME = re.compile(r"\..+-[0-9a-f]{8}\.partial(\.zarr|\.nc)\.lock")
+_NAME = re.compile(r"\..+-[0-9a-f]{8}\.partial(\..+)?\.lock")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def in_the_making(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path
-        The target, ending in ``.zarr`` or ``.nc``.
+        The target.
     """
     sweep(path.absolute().parent)
     partial, descriptor = _claim(path)

@@ -1,49 +1,37 @@
 """Restore: write a restore point as a dataset of its own, and verify what was written."""
 
-import os
-import warnings
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
-import netCDF4
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
-from xarray.coding.strings import CharacterArrayCoder
 
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
-from gnomon.storage.log.durable import force_name, force_tree
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import Plane, plane_chunk, raw_dataset, served_reading
 from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.userpath import blame, check_output
-from gnomon.storage.values.attributes import plain_attributes
+from gnomon.storage.userpath import blame
 from gnomon.storage.values.grid import Block, cut
 from gnomon.storage.values.model import Variable
-from gnomon.storage.values.timeforms import NATIVE
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
-from gnomon.tasks.restoring.partial import in_the_making
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
+from gnomon.tasks.restoring.targets.registry import target_of
+from gnomon.tasks.restoring.targets.target import Layout, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
 
-_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_NOT_IN_NETCDF = ("f2", "M8", "m8")
-_KINDS_NOT_IN_NETCDF = "cV"
-"""Types, by kind and bytes, and kinds that NetCDF lacks, or would store as another."""
+_EXTRAS = ("_standard_error", "_provenance")
+"""Endings of the arrays that stand beside the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +96,19 @@ def _shadow(repository: Repository, name: str | None) -> Shadow:
 def restore(
     repository: Repository,
     point: RestorePoint,
-    target: str,
+    to: str | Target,
     *,
     plain: bool = False,
     mapper: Mapper = serial,
 ) -> Restored:
-    """Write a restore point to a new Zarr store, or a NetCDF file if `target` ends in ``.nc``.
+    """Write a restore point to a target, and read back all that was written.
 
-    The dataset appears under its name only when it is complete, verified and forced to the disk.
+    The dataset appears under its name only when it is complete, verified and durable.
+
+    Parameters
+    ----------
+    to
+        A target, or the path or URL of one; its ending or scheme says of which kind.
 
     Raises
     ------
@@ -127,161 +120,48 @@ def restore(
     Integrity
         What was written is not what was read.
     """
-    path = _check_target(repository, target)
+    target = target_of(to)
+    target.check(repository)
     shown, point = planes(repository, point)
     dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
-    with in_the_making(path) as partial_path:
+    layout = _layout(repository, dataset)
+    with target.making() as draft:
         try:
-            _write(dataset, partial_path, repository)
-            jobs = _jobs(repository, dataset, shown, partial_path, plain=plain)
-            work = _verify_block if path.suffix == ".nc" else _write_block
-            chunks = sum(mapper(work, jobs))
-            _verify_rest(repository, dataset, partial_path)
-            if os.path.lexists(path):
-                raise Conflict(f"{target} appeared meanwhile; choose a new target")
-            force_tree(partial_path)
-            os.rename(partial_path, path)
+            draft.create(_in_blocks(dataset, layout), layout)
+            results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
+            _verify_rest(dataset.drop_vars(layout), draft)
+            draft.finish([part for _, written in results for part in written])
         except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
             if isinstance(error, OSError) and error.errno is None:  # a worker that went away
                 raise Unavailable(
                     f"writing {target} failed: {one_line(error)}; "
                     "nothing was left behind, try again"
                 ) from error
-            raise blame("--to", target, error) from error
-    with suppress(OSError):  # some file systems force no folders; all that is in it was forced
-        force_name(path)
-    return Restored(target, point, chunks)
+            raise blame("--to", str(target), error) from error
+    return Restored(str(target), point, sum(chunks for chunks, _ in results))
 
 
-def _check_target(repository: Repository, target: str) -> Path:
-    path = Path(target).expanduser()
-    if "://" in target or path.suffix not in (".zarr", ".nc"):
-        raise InvalidInput(
-            f"cannot restore to {target!r}; give a local path ending in .zarr or .nc"
-        )
-    if "\0" not in target and os.path.lexists(path):
-        raise Conflict(f"{target} exists already; choose a new target")
-    check_output("--to", path, folder=path.suffix == ".zarr")
-    if not path.absolute().parent.is_dir():
-        raise NotFound(
-            f"--to {target}: the folder {path.absolute().parent} does not exist; make it first"
-        )
-    place = repository.location.path
-    if place is not None and path.resolve().is_relative_to(place.resolve()):
-        raise InvalidInput(f"{target} is inside the repository; choose a target elsewhere")
-    for variable in repository.settings.variables:
-        dtype = variable.numpy_dtype
-        lacking = dtype.kind in _KINDS_NOT_IN_NETCDF
-        lacking |= f"{dtype.kind}{dtype.itemsize}" in _NOT_IN_NETCDF
-        lacking |= dtype.kind == "S" and (dtype.itemsize > 1 or not variable.dims)
-        if path.suffix == ".nc" and lacking:
-            raise InvalidInput(
-                f"{variable.name} has type {variable.dtype}, which NetCDF cannot hold exactly; "
-                "restore to a path ending in .zarr"
-            )
-    return path
-
-
-def _write(dataset: xr.Dataset, path: Path, repository: Repository) -> None:
+def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
+    """Return how the arrays of the variables are cut; of time, each step is alone."""
     time = str(repository.settings.source.time)
-    # Without this, xarray would add fill values that the source does not have.
-    encoding: dict[str, dict[str, Any]] = {
-        str(name): {} if "_FillValue" in values.attrs else {"_FillValue": None}
-        for name, values in dataset.variables.items()
-    }
-    if path.suffix == ".nc" and repository.settings.time_form == NATIVE:
-        name = str(repository.settings.time_name)
-        dataset = dataset.assign_coords({name: _counted_times(dataset.variables[name])})
-        encoding[name] = {"_FillValue": None}
-    chunks: dict[str, dict[str, int]] = {}
+    layout = {}
     for variable in repository.settings.variables:
-        sizes = dict(zip(variable.dims, variable.shards, strict=True))
-        for name in (
-            variable.name,
-            f"{variable.name}_standard_error",
-            f"{variable.name}_provenance",
-        ):
+        blocks = dict(zip(variable.dims, variable.shards, strict=True)) | {time: 1}
+        chunks = dict(zip(variable.dims, variable.units, strict=True)) | {time: 1}
+        for name in (f"{variable.name}{ending}" for ending in ("", *_EXTRAS)):
             if name in dataset:
-                inner = dict(zip(variable.dims, variable.units, strict=True)) | {time: 1}
-                if path.suffix != ".nc":
-                    dims = list(map(str, dataset[name].dims))
-                    encoding[name]["chunks"] = tuple(inner[d] for d in dims)
-                    if variable.shards != variable.units:
-                        encoding[name]["shards"] = tuple((sizes | {time: 1})[d] for d in dims)
-                    # A chunk that equals the fill value by number may differ from it in its bits.
-                    encoding[name]["write_empty_chunks"] = True
-                chunks[name] = sizes
-    lazy = dataset.assign({name: dataset[name].chunk(sizes) for name, sizes in chunks.items()})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if path.suffix == ".nc":
-            letters = [n for n, v in dataset.variables.items() if v.dtype == "S1" and not v.dims]
-            told = {str(n): e for n, e in encoding.items() if n not in letters}
-            _as_strings(lazy.drop_vars(letters), told).to_netcdf(path, encoding=told)
-            _add_letters(path, {str(n): dataset.variables[n] for n in letters})
-        else:
-            # xarray would encode times that are stored as such.
-            exact = [str(n) for n, v in dataset.variables.items() if v.dtype.kind in "mM"]
-            lazy.drop_vars(exact).to_zarr(
-                path,
-                encoding={n: e for n, e in encoding.items() if n not in exact},
-                zarr_format=3,
-                mode="w-",
-                compute=False,  # the blocks follow, each written and read back by one worker
-            )
-            for name in exact:
-                _create_exact(path, name, dataset.variables[name], encoding[name])
-            if exact:  # or readers who trust the consolidated metadata would miss them
-                zarr.consolidate_metadata(str(path))
+                dims = list(map(str, dataset[name].dims))
+                layout[name] = Layout(
+                    tuple(blocks[d] for d in dims), tuple(chunks[d] for d in dims)
+                )
+    return layout
 
 
-def _add_letters(path: Path, letters: dict[str, xr.Variable]) -> None:
-    """Add single letters, as which many grid mappings stand: xarray would make arrays of them."""
-    if not letters:
-        return
-    with netCDF4.Dataset(path, "a") as file:
-        file.set_auto_chartostring(False)
-        for name, letter in letters.items():
-            variable = file.createVariable(
-                name, "S1", (), fill_value=letter.attrs.get("_FillValue", False)
-            )
-            variable.setncatts({k: v for k, v in letter.attrs.items() if k != "_FillValue"})
-            variable[...] = letter.values
-
-
-def _counted_times(datetimes: xr.Variable) -> xr.Variable:
-    """Return datetimes as NetCDF can hold them: the same bits, in CF units."""
-    unit = np.datetime_data(datetimes.dtype)[0]
-    attributes = {k: v for k, v in datetimes.attrs.items() if k != "_FillValue"}
-    attributes |= {"units": f"{_UNITS[unit]} since 1970-01-01", "calendar": "proleptic_gregorian"}
-    return xr.Variable(datetimes.dims, np.asarray(datetimes.values).view(np.int64), attributes)
-
-
-def _as_strings(dataset: xr.Dataset, encoding: dict[str, dict[str, Any]]) -> xr.Dataset:
-    """Return letters as strings: of these xarray writes the letters, of letters something else."""
-    for name, letters in dataset.variables.items():
-        if letters.dtype == "S1" and letters.dims:
-            encoding[str(name)]["char_dim_name"] = str(letters.dims[-1])
-            whole = letters.chunk({letters.dims[-1]: -1}) if letters.chunks else letters
-            dataset = dataset.assign({name: CharacterArrayCoder().decode(whole)})  # type: ignore[no-untyped-call]
-    return dataset
-
-
-def _create_exact(path: Path, name: str, variable: xr.Variable, encoding: dict[str, Any]) -> None:
-    """Make a Zarr array of the variable's own type; blocks of what was captured follow."""
-    array = zarr.create_array(
-        str(path),
-        name=name,
-        shape=variable.shape,
-        chunks=encoding.get("chunks", "auto"),
-        shards=encoding.get("shards"),
-        dtype=variable.dtype,
-        dimension_names=list(map(str, variable.dims)),
-        fill_value=variable.attrs.get("_FillValue"),
-        attributes=plain_attributes({k: v for k, v in variable.attrs.items() if k != "_FillValue"}),
+def _in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
+    arrays = {name: dataset[name] for name in layout}
+    return dataset.assign(
+        {n: a.chunk(dict(zip(a.dims, layout[n].blocks, strict=True))) for n, a in arrays.items()}
     )
-    if "chunks" not in encoding:
-        array[...] = variable.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +170,7 @@ class _Job:
 
     pinned: tuple[str, int, int]
     """URL, commit and era of the repository."""
-    path: str
+    target: Target
     """The dataset in the making."""
     variable: str
     plane: Plane
@@ -300,7 +180,7 @@ class _Job:
     parts: tuple[str, ...]
     """Names of the arrays: values and, unless plain, standard errors and provenance."""
 
-    def where(self, variable: Variable) -> tuple[Any, ...]:
+    def where(self, variable: Variable) -> Where:
         """Return the block's place in the arrays."""
         cells: list[Any] = list(self.block.cells)
         if self.position is not None:
@@ -312,7 +192,7 @@ def _jobs(
     repository: Repository,
     dataset: xr.Dataset,
     shown: tuple[Plane, ...],
-    path: Path,
+    target: Target,
     *,
     plain: bool,
 ) -> list[_Job]:
@@ -322,12 +202,12 @@ def _jobs(
     for variable in repository.settings.variables:
         if variable.name not in dataset:
             continue
-        extras = () if plain or not variable.forecast else ("_standard_error", "_provenance")
+        extras = () if plain or not variable.forecast else _EXTRAS
         parts = tuple(f"{variable.name}{ending}" for ending in ("", *extras))
         for k, plane in enumerate(shown):
             position = k if append else None
             jobs += [
-                _Job(pinned, str(path), variable.name, plane, position, block, parts)
+                _Job(pinned, target, variable.name, plane, position, block, parts)
                 for block in variable.grid.blocks()
             ]
     return jobs
@@ -357,38 +237,16 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     return variable, captures, fields
 
 
-def _write_block(job: _Job) -> int:
-    """Write a block to Zarr and read it back; returns how many chunks are right."""
+def _write_block(job: _Job) -> tuple[int, list[object]]:
+    """Write a block and read it back; returns how many chunks are right, and what is to be kept."""
     variable, captures, fields = _computed(job)
     where = job.where(variable)
+    written = []
     for name, field in zip(job.parts, fields, strict=True):
-        array = _opened(f"{job.path}/{name}")
-        array[where] = field
-        _compare(job, captures, name, field, native(np.asarray(array[where])))
-    return prod(job.block.grid)
-
-
-@lru_cache(maxsize=8)
-def _opened(path: str) -> zarr.Array[Any]:
-    """Return an array of the target; to open it takes longer than to write a small block."""
-    return zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
-
-
-def _verify_block(job: _Job) -> int:
-    """Read a block back from NetCDF; returns how many chunks are right."""
-    variable, captures, fields = _computed(job)
-    where = job.where(variable)
-    with NETCDF, xr.open_dataset(job.path, decode_cf=False, cache=False) as written:
-        for name, field in zip(job.parts, fields, strict=True):
-            values = native(np.asarray(written[name].variable[where].values))
-            if field.dtype.kind in "bOU":  # bytes in NetCDF, and text of any length
-                values = values.astype(field.dtype)
-            _compare(job, captures, name, field, values)
-    return prod(job.block.grid)
-
-
-NETCDF = Lock()
-"""The NetCDF library is not safe to use from several threads."""
+        written.append(job.target.write(name, where, field))
+        stored = job.target.read(name, where, field.dtype)
+        _compare(job, captures, name, field, native(np.asarray(stored)))
+    return prod(job.block.grid), written
 
 
 def _compare(
@@ -410,29 +268,23 @@ def _compare(
             expected = digest(variable.name, index, native(cut(field, cells)))
         if digest(variable.name, index, native(cut(found, cells))) != expected:
             raise Integrity(
-                f"{name} chunk {index} was not written to {Path(job.path).name} as it "
-                "was read; check the disk, nothing was left behind"
+                f"{name} chunk {index} was not written to {job.target} as it was read; "
+                "check the disk, nothing was left behind"
             )
 
 
-def _verify_rest(repository: Repository, dataset: xr.Dataset, path: Path) -> None:
+def _verify_rest(rest: xr.Dataset, target: Target) -> None:
     """Read coordinates and other variables that do not change back."""
-    served = {v.name for v in repository.settings.variables}
-    served |= {f"{n}{e}" for n in served for e in ("_standard_error", "_provenance")}
-    options: dict[str, Any] = {}
-    if path.suffix != ".nc":
-        options = {"engine": "zarr", "consolidated": False}
-    with xr.open_dataset(path, decode_cf=False, cache=False, **options) as written:
-        for name in set(map(str, dataset.variables)) - served:
-            before = np.asarray(dataset.variables[name].values)
-            after = np.asarray(written.variables[name].values)
-            same = (
-                before.tolist() == after.tolist()
-                if before.dtype.kind in "OTUS"
-                else native(before).tobytes() == native(after.astype(before.dtype)).tobytes()
+    for name, variable in rest.variables.items():
+        before = np.asarray(variable.values)
+        after = np.asarray(target.read(str(name), (...,), before.dtype))
+        same = (
+            before.tolist() == after.tolist()
+            if before.dtype.kind in "OTUS"
+            else native(before).tobytes() == native(after.astype(before.dtype)).tobytes()
+        )
+        if not same:
+            raise Integrity(
+                f"{name} was not written to {target} as it was read; check the disk, "
+                "nothing was left behind"
             )
-            if not same:
-                raise Integrity(
-                    f"{name} was not written to {path.name} as it was read; check the disk, "
-                    "nothing was left behind"
-                )

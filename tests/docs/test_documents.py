@@ -34,6 +34,13 @@ def test_code_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert set(restored.surface_temperature_provenance.values.ravel()) <= {3, 5}
 
 
+@pytest.mark.parametrize("name", ["add-a-target", "add-an-alert"])
+def test_what_is_added_is_one_short_file(name: str) -> None:
+    blocks = BLOCK.findall((TOP / "docs" / "howto" / f"{name}.md").read_text())
+    assert len(blocks) == 2
+    assert sum(bool(line.strip()) for block in blocks for line in block.splitlines()) <= 40
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

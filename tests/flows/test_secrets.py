@@ -25,6 +25,8 @@ SECRETS = {
     "password": "Xq7/Vw+Z2pLr9TcY",
     "signature": "hG4sK8dN1bM6wQ3z%3D",
     "webhook": "T8Jf2Rk5Bn9Ux4Lq7Mw1",
+    "apprise path": "pZ6Yc3Wd8Hs1Ge5Kv0Nb",
+    "apprise password": "uE4Jm7Ql2Xf9Ro6Ti3Aw",
     "access key": "AKIAQ2W4E6R8T0Y1U3I5",
     "secret key": "c9VbN3/mAs7DfG+hJ1kL5zXq",
 }
@@ -82,6 +84,7 @@ class Servers:
     authorised: int = 0
     """Requests that brought the signature."""
     posted: int = 0
+    apprised: int = 0
 
     @property
     def source(self) -> str:
@@ -91,6 +94,11 @@ class Servers:
     @property
     def webhook(self) -> str:
         return f"http://127.0.0.1:{self.port}/services/{SECRETS['webhook']}"
+
+    @property
+    def apprise(self) -> str:
+        password, path = SECRETS["apprise password"], SECRETS["apprise path"]
+        return f"team=json://me:{password}@127.0.0.1:{self.port}/{path}"
 
 
 def handler(servers: Servers) -> type[SimpleHTTPRequestHandler]:
@@ -126,6 +134,7 @@ def handler(servers: Servers) -> type[SimpleHTTPRequestHandler]:
                 self.connection.close()
                 return
             servers.posted += self.path.endswith(SECRETS["webhook"])
+            servers.apprised += SECRETS["apprise path"] in self.path
             if servers.modes["webhook"] == "rude":
                 self.send_error(404, f"nothing at {self.path}")
                 return
@@ -153,6 +162,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Serve
             "PREFECT_LOGGING_LEVEL": "DEBUG",
             "PREFECT_LOGGING_INTERNAL_LEVEL": "DEBUG",
             "GNOMON_WEBHOOK": servers.webhook,
+            "GNOMON_APPRISE": servers.apprise,
             "AWS_ACCESS_KEY_ID": SECRETS["access key"],
             "AWS_SECRET_ACCESS_KEY": SECRETS["secret key"],
             "AWS_REGION": "us-east-1",
@@ -215,6 +225,7 @@ def test_the_runs_did_what_they_should(left: tuple[Path, Servers, str]) -> None:
     _, servers, output = left
     assert servers.authorised > 20
     assert servers.posted >= 2
+    assert servers.apprised >= 2
     for line in (
         "init failed with InvalidInput",
         "backfill came to",

@@ -29,6 +29,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "WEBHOOK_BLOCK": ("https://host/x?token=PASSWORD", "a value of 'token'"),
     "DOCS": ("s3://AKIA:PASSWORD@bucket/docs", "a path on this machine"),
     "ALERTS": ("alerts?token=PASSWORD", "a value of 'token'"),
+    "APPRISE": ("json://host/PASSWORD hooks.example.org/PASSWORD", "entry 2 is no URL of Apprise"),
+    "CHANNELS": ("pager, desk", "names of letters a-z"),
 }
 
 
@@ -67,7 +69,7 @@ def test_a_mistake_within_another_model_tells_what_is_wrong() -> None:
 
 
 def test_a_secret_is_not_shown() -> None:
-    settings = Settings(webhook=WEBHOOK, workers=3)
+    settings = Settings(webhook=WEBHOOK, apprise=f"json://127.0.0.1/{TOKEN}", workers=3)
     shown = [
         repr(settings),
         str(settings),
@@ -80,7 +82,7 @@ def test_a_secret_is_not_shown() -> None:
         json.dumps(Settings.model_json_schema()),
     ]
     assert [text for text in shown if TOKEN in text] == []
-    assert "webhook" not in settings.model_dump()
+    assert {"webhook", "apprise"}.isdisjoint(settings.model_dump())
 
 
 def test_a_secret_reaches_the_one_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +98,7 @@ def test_a_secret_reaches_the_one_who_needs_it(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_schema_of_parameters_has_no_place_for_a_secret() -> None:
     schema = Settings.model_json_schema()
-    assert "webhook" not in schema["properties"]
+    assert {"webhook", "apprise"}.isdisjoint(schema["properties"])
     assert "webhook_block" in schema["properties"]
     assert schema["additionalProperties"] is False
 
@@ -161,6 +163,16 @@ def test_a_webhook_in_the_wrong_variable_is_refused_and_not_shown(
 ) -> None:
     """All else is stored with a run, and the path of such an address is the secret."""
     monkeypatch.setenv(f"GNOMON_{name}", WEBHOOK)
+    with pytest.raises(InvalidInput, match=f"GNOMON_{name}") as refused:
+        Settings()
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["WEBHOOK", "WEBHOOK_BLOCK", "ALERTS", "DOCS", "CHANNELS"])
+def test_an_apprise_url_in_the_wrong_variable_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"GNOMON_{name}", f"slack://{TOKEN}/{TOKEN}/{TOKEN}")
     with pytest.raises(InvalidInput, match=f"GNOMON_{name}") as refused:
         Settings()
     assert TOKEN not in str(refused.value)

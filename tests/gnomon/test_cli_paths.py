@@ -40,7 +40,7 @@ def busy(grown: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
 
     for name in ("gnomon.flows.steps.plan", "gnomon.hindcasting.hindcast"):
         monkeypatch.setattr(name, work)
-    for name in ("gnomon.demo.load_ostia", "gnomon.tasks.restoring.restore._write"):
+    for name in ("gnomon.demo.load_ostia", "gnomon.tasks.restoring.targets.zarr.ZarrTarget.create"):
         monkeypatch.setattr(name, work)
     return grown
 
@@ -155,7 +155,7 @@ def _full(*_arguments: Any, **_options: Any) -> None:
         # Great Expectations swallows these two.
         ("--docs", "great_expectations.data_context.store.html_site_store.HtmlSiteStore.set"),
         ("--docs", "great_expectations.render.view.DefaultJinjaIndexPageView.render"),
-        ("--to", "gnomon.tasks.restoring.restore._opened"),
+        ("--to", "gnomon.tasks.restoring.targets.zarr._opened"),
         ("--to", "os.rename"),
         ("--plot", "matplotlib.figure.Figure.savefig"),
         ("--folder", "pathlib.Path.touch"),

@@ -20,6 +20,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.serve.view import PROVENANCE
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.targets.netcdf import NetCDFTarget
 from tests import sources
 from tests.cases import HISTORY, Case
 from tests.storage.building import capture_new, make_repository
@@ -249,7 +250,7 @@ def test_a_failing_disk_leaves_nothing_behind(
 def test_what_was_written_wrong_is_noticed(
     grown: Case, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute, write = module._computed, module._write
+    compute, write = module._computed, NetCDFTarget.create
 
     def wrong_block(job: Any) -> Any:
         variable, captures, fields = compute(job)
@@ -257,14 +258,14 @@ def test_what_was_written_wrong_is_noticed(
             fields[0][0, 0] = np.nextafter(fields[0][0, 0], np.float32(0))
         return variable, captures, fields
 
-    def wrong_file(dataset: xr.Dataset, path: Path, repository: Any) -> None:
+    def wrong_file(target: NetCDFTarget, dataset: xr.Dataset, layout: Any) -> None:
         changed = dataset.load().copy(deep=True)
         changed.sst.values[0, 0, 0] = np.nextafter(changed.sst.values[0, 0, 0], np.float32(0))
-        write(changed, path, repository)
+        write(target, changed, layout)
 
     before = sources.listing(grown.folder)
     if ending == ".nc":
-        monkeypatch.setattr(module, "_write", wrong_file)
+        monkeypatch.setattr(NetCDFTarget, "create", wrong_file)
     else:
         monkeypatch.setattr(module, "_computed", wrong_block)
     with pytest.raises(Integrity, match=r"sst chunk \(0, 0\)"):

@@ -1,0 +1,1 @@
+"""Where a restored dataset is written: the socket for targets, and those that are built in."""

@@ -1,0 +1,86 @@
+"""What targets on a local disk share: a hidden name while they are written, and a new one at last.
+
+A format of files needs a class that adds `create`, `write` and `read` to :class:`FileTarget`.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+from gnomon.storage.errors import Conflict, InvalidInput, NotFound
+from gnomon.storage.log.durable import force_name, force_tree
+from gnomon.storage.repository import Repository
+from gnomon.storage.userpath import check_output
+from gnomon.tasks.restoring.partial import in_the_making
+
+__all__ = ["FileTarget"]
+
+
+@dataclass(frozen=True)  # without slots: what a subclass adds is pickled too
+class FileTarget:
+    """A file or a folder that appears when it is complete, verified and forced to the disk."""
+
+    name: str
+    """Path as it was given."""
+    partial: Path = Path()
+    """Where it is written: a hidden path beside it; set while it is in the making."""
+
+    is_folder: ClassVar[bool] = False
+    """Whether the format is a folder of files."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        """Where it will be."""
+        return Path(self.name).expanduser()
+
+    def check(self, repository: Repository) -> None:
+        """Refuse a path that exists, cannot be written, or is inside the repository.
+
+        Raises
+        ------
+        Conflict
+            There is something.
+        NotFound
+            There is no such folder.
+        InvalidInput
+            Nothing can or should be written there.
+        """
+        path = self.path
+        if "\0" not in self.name and os.path.lexists(path):
+            raise Conflict(f"{self.name} exists already; choose a new target")
+        check_output("--to", path, folder=self.is_folder)
+        if not path.absolute().parent.is_dir():
+            raise NotFound(
+                f"--to {self.name}: the folder {path.absolute().parent} does not exist; "
+                "make it first"
+            )
+        place = repository.location.path
+        if place is not None and path.resolve().is_relative_to(place.resolve()):
+            raise InvalidInput(f"{self.name} is inside the repository; choose a target elsewhere")
+
+    @contextmanager
+    def making(self) -> Iterator[Self]:
+        """Give the target under its hidden path; what is there after a failure is removed."""
+        with in_the_making(self.path) as partial:
+            yield replace(self, partial=partial)
+
+    def finish(self, written: Sequence[object]) -> None:
+        """Force all of it to the disk and give it its name.
+
+        Raises
+        ------
+        Conflict
+            Something has that name by now.
+        """
+        if os.path.lexists(self.path):
+            raise Conflict(f"{self.name} appeared meanwhile; choose a new target")
+        force_tree(self.partial)
+        os.rename(self.partial, self.path)
+        with suppress(OSError):  # some file systems force no folders; all that is in it was forced
+            force_name(self.path)

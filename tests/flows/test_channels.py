@@ -1,0 +1,337 @@
+"""Alert channels of users' own, of Apprise and of other packages: used like those built in."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gnomon.flows.alerting import BUILT_IN, channels_of
+from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.settings import Settings, named_urls
+from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.validations.alerts import Alert, Refused
+from gnomon.validations.apprising import AppriseAlert
+from tests.cases import HISTORY, Case
+from tests.flows.test_outbox import arrive_damaged
+from tests.gnomon.test_cli import run
+from tests.packages import Install, installing
+from tests.validations.test_alerts import ALERT
+
+TOKEN = "xoxb-SECRETxTOKENxOFxMINE"
+
+
+@dataclass
+class Pager:
+    """A channel as a user writes it, whose repr tells its secret."""
+
+    name: str
+    down: bool = False
+    token: str = TOKEN
+    got: list[str] = field(default_factory=list)
+
+    def __call__(self, alert: Alert) -> None:
+        if self.down:
+            raise OSError("nobody listens")
+        self.got.append(alert.id)
+
+
+@pytest.fixture
+def struck(grown: Case) -> Case:
+    """A day has arrived with two blocks damaged, apart from each other."""
+    arrive_damaged(grown, blocks=2)
+    return grown
+
+
+def update(case: Case, own: Sequence[Any] = (), **settings: Any) -> UpdateReport:
+    return case.open().update(alerts=own, settings=Settings(**settings))
+
+
+# Of the user's own --------------------------------------------------------------------------------
+
+
+def test_a_channel_of_ones_own_is_sent_each_alert_once(struck: Case) -> None:
+    pager = Pager("pager")
+    report = update(struck, [pager])
+    assert (report.alerts_sent, report.alerts_unsent) == (4, [])  # two of them to the log
+    assert len(set(pager.got)) == len(pager.got) == 2
+    record = next(r for r in struck.open().stored.records[::-1] if r.kind == "capture")
+    assert record.body["report"]["alerts"] == ["log", "pager"]
+    again = Pager("pager")  # another object in another run: the name counts
+    assert update(struck, [again]).alerts_sent == 0
+    assert again.got == []
+
+
+def test_a_channel_of_ones_own_that_fails_stops_nothing(
+    struck: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Pager("desk")
+    with caplog.at_level(logging.DEBUG):
+        report = update(struck, [Pager("pager", down=True), desk])
+    assert report.due is not None  # the shadow was made
+    assert len(desk.got) == 2
+    told = {(a["channel"], a["error"]) for a in report.alerts_unsent}
+    assert told == {("pager", "nobody listens")}
+    assert "action=pager" in caplog.text
+    assert TOKEN not in caplog.text + str(report)
+    report = update(struck)
+    assert {a["error"] for a in report.alerts_unsent} == {"this run has no such channel"}
+    pager = Pager("pager")
+    report = update(struck, [pager, desk])
+    assert (len(pager.got), len(desk.got), report.alerts_unsent) == (2, 2, [])
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, "", "Pager", "a-b", "x" * 33, "pägr", "two words"])
+def test_a_name_that_cannot_be_is_refused_before_anything_is_done(struck: Case, name: str) -> None:
+    with pytest.raises(InvalidInput, match="alert channel is called") as refusal:
+        update(struck, [Pager(name)])
+    assert "\n" not in str(refusal.value)
+    assert len(struck.open().stored.captured) == HISTORY
+
+
+def test_channels_that_are_mistaken_for_each_other_are_refused(struck: Case) -> None:
+    mistakes: dict[str, tuple[list[Any], dict[str, Any]]] = {
+        "two alert channels are called 'pager'": ([Pager("pager"), Pager("pager")], {}),
+        "two alert channels are called 'team'": (
+            [Pager("team")],
+            {"apprise": "team=json://127.0.0.1:9/x"},
+        ),
+        "function is no alert channel: it must have a name": ([lambda _: None], {}),
+        "keep to 15": ([Pager(chr(97 + k)) for k in range(15)], {}),
+    }
+    for expected, (own, settings) in mistakes.items():
+        with pytest.raises(InvalidInput, match=expected):
+            update(struck, own, **settings)
+    assert len(struck.open().stored.captured) == HISTORY
+
+
+# Apprise ------------------------------------------------------------------------------------------
+
+
+class Service(ThreadingHTTPServer):
+    """Keeps what is posted by path; answers a path as it is told to."""
+
+    daemon_threads = True
+    got: list[tuple[str, dict[str, Any]]]
+    codes: dict[str, int]
+    held: threading.Event
+
+    def url(self, path: str) -> str:
+        return f"json://me:{TOKEN}@127.0.0.1:{self.server_port}/{path}/{TOKEN}"
+
+    def count(self, path: str) -> int:
+        return sum(p == f"/{path}/{TOKEN}" for p, _ in self.got)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.got.append((self.path.rstrip("/"), body))
+        if "/held/" in self.path:
+            self.server.held.wait(60)
+        code = self.server.codes.get(self.path.split("/")[1], 200)
+        self.send_error(code, f"no {self.path} here") if code >= 400 else self.send_response(code)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service(("127.0.0.1", 0), _Handler) as server:
+        server.got, server.codes, server.held = [], {}, threading.Event()
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.held.set()
+        server.shutdown()
+        thread.join()
+
+
+def holders(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+def test_apprise_sends_each_alert_once_and_tells_no_secret(
+    struck: Case,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One service is down: the other is not told twice, and the update is done."""
+    apprise = f"desk={service.url('desk')}\nteam={service.url('team')}"
+    service.codes["team"] = 503
+    told = ""
+    with caplog.at_level(logging.DEBUG):
+        for expected in ((2, 1), (2, 2), (2, 4), (2, 4)):
+            report = update(struck, apprise=apprise, alerts=struck.folder / "a.jsonl")
+            told += str(report) + json.dumps(report.to_json())
+            told += json.dumps(struck.open().status())
+            assert (service.count("desk"), service.count("team")) == expected
+            if expected == (2, 1):
+                assert report.due is not None
+                assert [(a["channel"], a["error"]) for a in report.alerts_unsent] == [
+                    (
+                        "team",
+                        "the json:// service of 'team' did not take the alert (it answered 503); "
+                        "check its URL and the service",
+                    )
+                ] * 2
+            if expected == (2, 2):
+                service.codes.clear()
+    assert report.alerts_unsent == []
+    titles = {body["title"] for _, body in service.got}
+    assert titles == {"sst at 2001-01-25T00:00:00: values far from what was expected"}
+    assert {body["type"] for _, body in service.got} == {"failure"}
+    printed = capfd.readouterr()
+    assert "action=team" in caplog.text
+    assert TOKEN not in told + caplog.text + printed.out + printed.err
+    assert holders(struck.folder) == []
+    record = next(r for r in struck.open().stored.records[::-1] if r.kind == "capture")
+    assert record.body["report"]["alerts"] == ["log", "file", "desk", "team"]
+
+
+def test_the_command_line_sends_through_apprise(
+    struck: Case,
+    service: Service,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service.codes["alone"] = 404
+    monkeypatch.setenv("GNOMON_APPRISE", service.url("alone"))
+    code, out, err = run(capsys, "update", "repository")
+    assert code == 0
+    assert "alert not sent: apprise, sst at 2001-01-25T00:00:00: the json:// service" in out
+    assert service.count("alone") == 1
+    assert TOKEN not in out + err
+    service.codes.clear()
+    run(capsys, "update", "repository")
+    run(capsys, "update", "repository")
+    assert service.count("alone") == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(400, Refused), (413, Refused), (302, Unavailable), (401, Unavailable), (503, Unavailable)],
+)
+def test_an_answer_about_one_alert_is_told_from_one_about_all(
+    service: Service, code: int, kind: type[Exception]
+) -> None:
+    service.codes["x"] = code
+    with pytest.raises(Unavailable, match=f"it answered {code}") as failure:
+        AppriseAlert(service.url("x"))(ALERT)
+    assert type(failure.value) is kind
+
+
+def test_a_service_that_does_not_answer_is_not_waited_for(service: Service) -> None:
+    channel = AppriseAlert(service.url("held"))
+    vars(channel)["_timeout_s"] = 3
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="timed out") as failure:
+        channel(ALERT)
+    assert time.monotonic() - begun < 20
+    assert service.count("held") == 1
+    assert TOKEN not in str(failure.value)
+
+
+def test_a_url_that_apprise_does_not_know_is_refused_and_not_told(struck: Case) -> None:
+    for url in (f"nonsense://{TOKEN}", f"mailto://u:{TOKEN}@127.0.0.1:9?to=a@b.c"):
+        with pytest.raises(InvalidInput, match="Apprise knows no such URL") as refusal:
+            update(struck, apprise=url)
+        assert TOKEN not in str(refusal.value)
+    assert len(struck.open().stored.captured) == HISTORY
+
+
+def test_without_apprise_one_line_says_how_to_install_it(
+    struck: Case,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gnomon.validations.apprising.find_spec", lambda _: None)
+    monkeypatch.setenv("GNOMON_APPRISE", f"json://127.0.0.1/{TOKEN}")
+    code, out, err = run(capsys, "update", "repository")
+    assert (code, out) == (2, "")
+    assert "pip install 'gnomon[alerts]'" in err
+    assert err.count("\n") == 1
+    assert TOKEN not in err
+
+
+def test_urls_have_names() -> None:
+    assert named_urls("json://h/x") == {"apprise": "json://h/x"}
+    text = " a=mailtos://u:p@h?to=b,c\n  json://h/x?a=b://c \tteam=slack://a/b/c\n"
+    assert named_urls(text) == {
+        "a": "mailtos://u:p@h?to=b,c",
+        "apprise": "json://h/x?a=b://c",
+        "team": "slack://a/b/c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("json://h/TOKEN json://h/TOKEN", "entry 2 has the name of another"),
+        ("a=json://h/TOKEN a=json://h/TOKEN", "entry 2 has the name of another"),
+        ("Ops=json://h/TOKEN", "the name of entry 1 is none"),
+        ("=json://h/TOKEN", "the name of entry 1 is none"),
+        ("TOKEN", "entry 1 is no URL"),
+        ("json://h/TOKEN, TOKEN", "entry 2 is no URL"),
+        ("  ", "found blanks"),
+    ],
+)
+def test_urls_that_are_none_are_not_told(text: str, expected: str) -> None:
+    with pytest.raises(InvalidInput, match=expected) as refusal:
+        Settings(apprise=text)
+    assert "TOKEN" not in str(refusal.value)
+
+
+# Of other packages --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return a function that installs a package with alert channels."""
+    with installing(tmp_path / "site", monkeypatch, "gnomon.alerts") as install:
+        yield install
+
+
+def test_a_setting_names_channels_of_other_packages(
+    struck: Case, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is scheduled has settings alone; what is installed and not named sends nothing."""
+    code = (
+        "from tests.flows.test_channels import Pager\ndesk, pager = Pager('desk'), Pager('pager')"
+    )
+    made = "\ndef make_desk(): return desk\ndef make_pager(): return pager\n"
+    made += "def poor(): import os; os.environ['NO_SUCH_KEY']\n"
+    entries = ["desk = my_pagers:make_desk", "pager = my_pagers:make_pager"]
+    entries += ["lost = no_such:thing", "poor = my_pagers:poor"]
+    install("my_pagers", code + made, *entries)
+    monkeypatch.setenv("GNOMON_CHANNELS", "pager")
+    report = struck.open().update()
+    assert (report.alerts_sent, report.alerts_unsent) == (4, [])
+    import my_pagers  # type: ignore[import-not-found]
+
+    assert (len(my_pagers.pager.got), len(my_pagers.desk.got)) == (2, 0)
+    for names, expected in {
+        "nobody": r"names 'nobody', which no installed package has in gnomon\.alerts; there are",
+        "lost": r"'lost' of gnomon\.alerts cannot be loaded from no_such",
+        "poor": r"'poor' of gnomon\.alerts cannot be loaded .*KeyError: 'NO_SUCH_KEY'",
+        "pager,pager": "two alert channels are called 'pager'",
+    }.items():
+        with pytest.raises(InvalidInput, match=expected):
+            channels_of(Settings(channels=names))
