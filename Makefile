@@ -68,7 +68,9 @@ rivals:  ## make the environment of statsforecast, for benchmarks/skill.py --riv
 bench: $(STAMP)  ## run the benchmarks and print their tables
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(STAMP)  ## run every code block of the README and of docs/
+docs: $(STAMP)  ## build the documentation into site/, and run every code block of it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'The documentation is in site/index.html.'
 	@$(PYTEST) tests/docs $(ARGS)
 
 constraints:  ## resolve the newest allowed set into constraints.txt
@@ -83,7 +85,7 @@ constraints:  ## resolve the newest allowed set into constraints.txt
 	@echo 'Wrote constraints.txt; run `make check test` before you keep it.'
 
 clean:  ## remove the environment, caches, builds and the demo's output
-	@rm -rf .venv .venv-rivals build dist demo-output .coverage .coverage.* htmlcov
+	@rm -rf .venv .venv-rivals build dist site demo-output .coverage .coverage.* htmlcov
 	@rm -rf .grimp_cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache gnomon.egg-info
 	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
