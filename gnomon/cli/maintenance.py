@@ -15,7 +15,7 @@ Captures = Annotated[
 
 
 def _keep(what: str) -> typer.models.OptionInfo:
-    return typer.Option(min=-1, help=f"Keep the newest state of each of the last {what}; -1: all.")  # type: ignore[no-any-return]
+    return typer.Option(min=-1, help=f"Keep the newest state of each of N {what}; -1: all.")  # type: ignore[no-any-return]
 
 
 @app.command()
