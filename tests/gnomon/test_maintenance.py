@@ -254,7 +254,7 @@ R = "repository"
 MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "nothing to tag with": (["tag", R, "--capture", "3"], 2, "--add NAME"),
     "nothing to tag": (["tag", R, "--add", "x"], 2, "--capture"),
-    "no tag": (["tag", R, "--capture", "3", "--add", "two words"], 2, "is no tag"),
+    "no tag": (["tag", R, "--capture", "3", "--add", "two words"], 2, "is not a tag"),
     "tag no capture": (["tag", R, "--capture", "24", "--add", "x"], 3, "'24'"),
     "tag no time": (["tag", R, "--capture", "soon", "--add", "x"], 2, "soon"),
     "tag many": (["tag", R, "--capture", "2001-01", "--add", "x"], 2, "name one"),

@@ -109,7 +109,7 @@ def test_datetimes_come_back_as_they_are(
 def test_datetimes_between_microseconds_are_kept_exactly() -> None:
     raw = np.array([-1, 1_001, 2_000_000], "M8[ns]")
     description = describe(timed(raw), SPEC)
-    assert any("no whole microseconds" in note for note in description.notes)
+    assert any("not whole microseconds" in note for note in description.notes)
 
 
 def test_datetimes_of_later_become_what_they_were(tmp_path: Path) -> None:
