@@ -353,7 +353,7 @@ def print_hindcast(found: "Report") -> None:
     if covered:
         _print_coverage(found)
     note(
-        f"from, to: the 95 % interval, from {found.origins} origins that are worth "
+        f"from, to: the 95 % range of a figure, by {found.origins} origins that are worth "
         f"{found.independent_origins:.3g} independent ones; differences inside it are ties"
     )
     note(
