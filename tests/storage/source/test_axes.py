@@ -255,7 +255,7 @@ def test_counts_that_cannot_be_times(raw: Any, options: Any, text: str) -> None:
 
 def test_a_start_is_refused_where_times_are_told() -> None:
     counting = Counting("2024-03-01", 3_600_000_000)
-    with pytest.raises(InvalidInput, match=r"itself.*--start"):
+    with pytest.raises(InvalidInput, match=r"already has the times.*--start"):
         describe(weather(), SPEC, counting=counting)
     with pytest.raises(InvalidInput, match="--start"):
         describe(weather(), SPEC, kind="state", counting=counting)
