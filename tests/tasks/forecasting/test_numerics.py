@@ -1,6 +1,10 @@
 """The equations of docs/numerics.md, computed once more in plain NumPy, agree with the code."""
 
+import re
+from collections.abc import Iterator
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +298,26 @@ def test_a_level_of_white_changes_is_the_last_value_and_of_white_noise_the_mean(
     assert all(one > other for one, other in pairwise(rates))
     theta = rates[1] - 1
     assert theta / (1 + theta**2) == pytest.approx(-0.2, abs=1e-4)
+
+
+def constants() -> Iterator[tuple[str, list[float], list[float]]]:
+    """Yield the names in each row of the page's tables, with the values there and in the code."""
+    page = (Path(__file__).parents[3] / "docs" / "numerics.md").read_text()
+    for first, second in re.findall(r"^\| (`\w+\.\w+`[^|]*) \| ([^|]*) \|", page, re.M):
+        module, found = "", []
+        for name in re.findall(r"`([\w.]+)`", first):
+            module, _, constant = name.rpartition(".") if "." in name else (module, "", name)
+            room = "healing" if module in ("past", "validation", "inpainting", "covariance") else ""
+            package = f"gnomon.tasks.{room or 'forecasting'}.{module}"
+            found += np.ravel(getattr(import_module(package), constant)).tolist()
+        text = re.sub(r"\$10\^\{(-\d+)\}\$", r"1e\1", re.sub(r"(\d),(\d)", r"\1\2", second))
+        stated = re.findall(r"-?\d[\d.]*(?:e-?\d+)?(?:/\d+)?", text)
+        values = [float(a) / float(b or 1) for a, _, b in (n.partition("/") for n in stated)]
+        yield first, values, found
+
+
+@pytest.mark.parametrize(("names", "stated", "actual"), constants())
+def test_constants_have_the_values_that_the_page_states(
+    names: str, stated: list[float], actual: list[float]
+) -> None:
+    assert stated == pytest.approx(actual), names
