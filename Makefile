@@ -21,13 +21,13 @@ export GX_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 
 # one thread per process for the linear algebra, or two test workers on two cores fight over them
-test test-slow docs: export OMP_NUM_THREADS := 1
-test test-slow docs: export OPENBLAS_NUM_THREADS := 1
+test test-slow coverage docs: export OMP_NUM_THREADS := 1
+test test-slow coverage docs: export OPENBLAS_NUM_THREADS := 1
 # loadfile: what the tests of a file share, such as a Prefect server, is made once
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help demo test test-slow soak check format rivals bench docs constraints clean
+.PHONY: help demo test test-slow coverage soak check format rivals bench docs constraints clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name text; \
@@ -41,6 +41,11 @@ test: $(STAMP)  ## run the tests, without those marked slow; ARGS="-k name" goes
 
 test-slow: $(STAMP)  ## run the tests marked slow
 	@$(PYTEST) $(PARALLEL) -m slow $(ARGS)
+
+coverage: $(STAMP)  ## run the tests and count what they reach; report in htmlcov/; ARGS as for test
+	@$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=html --cov-report= $(ARGS)
+	@echo 'The least covered files, and the total; all of them are in htmlcov/index.html.'
+	@$(BIN)/coverage report | sed -n '1,17p;/^TOTAL/p'
 
 soak: $(STAMP)  ## thousands of steps of the storage against its model, some ten minutes
 	@GNOMON_MACHINE=long $(PYTEST) $(PARALLEL) tests/storage/test_machine.py $(ARGS)
@@ -63,7 +68,9 @@ rivals:  ## make the environment of statsforecast, for benchmarks/skill.py --riv
 bench: $(STAMP)  ## run the benchmarks and print their tables
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(STAMP)  ## run every code block of the README and of docs/
+docs: $(STAMP)  ## build the documentation into site/, and run every code block of it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'The documentation is in site/index.html.'
 	@$(PYTEST) tests/docs $(ARGS)
 
 constraints:  ## resolve the newest allowed set into constraints.txt
@@ -78,7 +85,7 @@ constraints:  ## resolve the newest allowed set into constraints.txt
 	@echo 'Wrote constraints.txt; run `make check test` before you keep it.'
 
 clean:  ## remove the environment, caches, builds and the demo's output
-	@rm -rf .venv .venv-rivals build dist demo-output .coverage htmlcov
+	@rm -rf .venv .venv-rivals build dist site demo-output .coverage .coverage.* htmlcov
 	@rm -rf .grimp_cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache gnomon.egg-info
 	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

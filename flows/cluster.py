@@ -89,7 +89,7 @@ class Workers:
         except (CancelledError, CommClosedError) as error:
             self.__exit__()
             raise Unavailable(
-                f"the Dask scheduler went away during {name}: nothing of this step was kept; "
+                f"the Dask scheduler disconnected during {name}: nothing of this step was kept; "
                 "look at the scheduler and run it again"
             ) from error
 

@@ -34,7 +34,7 @@ def sentence(report: UpdateReport) -> str:
         count = _count(sum(step["count"] for step in report.left_out), "step")
         parts.append(f"{count} LEFT OUT, as their time is missing or not believed")
     if report.repeated:
-        parts.append(f"{len(report.repeated)} times done again because of other writers")
+        parts.append(f"repeated {len(report.repeated)} times because of other writers")
     if report.alerts_unsent:
         channels = sorted({a["channel"] for a in report.alerts_unsent})
         count = _count(len(report.alerts_unsent), "alert")

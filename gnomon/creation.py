@@ -52,7 +52,7 @@ def create(
     start: str | None = None,
     tolerances: Mapping[str, float] | None = None,
 ) -> GnomonRepository:
-    """Make a repository for a source; captures nothing yet.
+    """Make a repository for a source; it captures nothing yet.
 
     Parameters
     ----------
@@ -67,33 +67,34 @@ def create(
     variables
         What to protect; default: every numeric variable that changes with time.
     time, engine, group
-        Name of the time dimension or of the coordinate that tells the times, xarray engine, and
+        Name of the time dimension or of the coordinate that holds the times, xarray engine, and
         group; default: found.
     branch, tag, snapshot
-        Of an Icechunk repository, which state is the source; default: the branch ``main``.
+        For an Icechunk repository, the state that is the source; default: the branch ``main``.
     chunks
-        Cells of a chunk by dimension; default: the source's, split if it has few.
+        Cells of a chunk by dimension; default: the source's chunks, split if there are few.
     leads
-        How many capture intervals ahead are predicted.
+        Number of capture intervals to predict.
     periods_s
         Seasonal periods in seconds; default: day and year where the data can show them.
     interval_s
         Capture interval in seconds; default: found from the captures.
     start
-        Time of the first step of a source that only counts its steps, `interval_s` apart.
+        Time of the first step, for a source that only counts its steps; they are `interval_s`
+        apart.
     tolerances
-        By variable, the RMSE that you can live with, in its units; default: the usual change
-        over one capture interval.
+        RMSE that you can live with, by variable and in its units; default: the usual change over
+        one capture interval.
 
     Raises
     ------
     NotFound
         There is no such source or variable.
     InvalidInput
-        The source has nothing that can be protected, an option makes no sense, or a URL holds a
+        The source has nothing that can be protected, an option makes no sense, or a URL contains a
         secret.
     Conflict
-        The place of the repository is not empty.
+        The place for the repository is not empty.
     """
     source = source_path(source)
     check_place(path, source)
@@ -131,9 +132,9 @@ def make(
 
 
 def describe(source: str, **options: Any) -> SourceDescription:
-    """Return what :func:`create` would take of a source, and why; takes its options.
+    """Return what :func:`create` would take of a source, and why; the options are the same.
 
-    Nothing is made.  What `create` would refuse is refused.
+    Nothing is made.  It raises the errors that `create` would raise.
     """
     with prepared(source_path(source), **options) as (_, _, description, _):
         return description
@@ -154,12 +155,12 @@ def prepared(
     beside: Mapping[str, tuple[str, ...]] | None = None,
     **place: str | None,
 ) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription, xr.Dataset]]:
-    """Give settings and frame of a source, what is told of it, and the source, which is open.
+    """Give settings and frame of a source, its description, and the source, which is open.
 
     Parameters
     ----------
     beside
-        Groups that are told of as left out, and their variables; None: all but this one.
+        Groups to describe as left out, and their variables; None: all but this one.
     place
         Fields of `SourceSpec`: time, engine, group, branch, tag, snapshot.
     """
@@ -198,27 +199,30 @@ def _check_tolerances(settings: model.Settings, tolerances: Mapping[str, float])
     forecast = {v.name for v in settings.variables if v.forecast}
     for name, tolerance in tolerances.items():
         if name not in forecast:
-            raise NotFound(f"tolerance for {name!r}, which is not forecast: {sorted(forecast)}")
+            raise NotFound(
+                f"a tolerance is given for {name!r}, which is not forecast; forecast are: "
+                f"{', '.join(sorted(forecast))}"
+            )
         if not 0 < tolerance < inf:
             raise InvalidInput(
-                f"tolerance of {name} is {tolerance}; it must be above 0, and finite"
+                f"the tolerance of {name} is {tolerance}; it must be finite and above 0"
             )
 
 
 def check_place(path: str, source: str) -> None:
-    """Refuse a place of a repository that is inside its source, or not empty.
+    """Refuse a place for a repository that is inside its source, or not empty.
 
     Raises
     ------
     InvalidInput
-        It is inside.
+        The place is inside the source.
     Conflict
-        There is something already.
+        The place is not empty.
     """
     refuse_inside(path, source)
     location = Location(path)
     if not location.is_vacant():
-        raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
+        raise Conflict(f"{location.url} is not empty; choose an empty place for the repository")
 
 
 def refuse_inside(path: str, source: str) -> None:
@@ -238,13 +242,13 @@ def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
     empty = [v.name for v in forecast if not _has_any(dataset, found, v)]
     if empty and (len(empty) < len(forecast) or found.source.time is None):
         raise InvalidInput(
-            f"{empty[0]} is all missing in this source; "
-            "leave it out: name the others with --variable"
+            f"{empty[0]} has only missing values in this source; "
+            "leave it out by naming the others with --variable"
         )
 
 
 def _has_any(dataset: xr.Dataset, found: model.Settings, variable: model.Variable) -> bool:
-    """Tell whether a variable has a value in the first, middle or last step, or in one written."""
+    """Return whether a variable has a value in the first, middle or last step, or a written one."""
     positions: Sequence[int | None] = [None]
     if found.source.time is not None:
         size = dataset.sizes[found.source.time]

@@ -35,7 +35,7 @@ __all__ = ["Row", "load_ostia", "run_demo", "score"]
 
 VARIABLE = "surface_temperature"
 HISTORY = 42
-"""Months that are backfilled; the rest arrive one by one."""
+"""Number of months that are backfilled; the others arrive one by one."""
 BLOCK = (9, 54)
 """Stored blocks of the source: 5 degrees of latitude by 45 of longitude."""
 DAMAGED = (slice(0, 9), slice(378, 432))
@@ -52,7 +52,7 @@ class Row:
     """One way to restore the damaged block, against the truth."""
 
     restored: str
-    """What is put into the block."""
+    """What the block is filled with."""
     error: float
     """RMSE over the damaged cells."""
     stated: float
@@ -67,7 +67,7 @@ def load_ostia() -> xr.Dataset:
         import iris_sample_data
     except ImportError as error:
         raise NotFound(
-            "the demo's data is in the package iris-sample-data; pip install 'gnomon[demo]'"
+            "the data of the demo is in the package iris-sample-data; pip install 'gnomon[demo]'"
         ) from error
     path = Path(iris_sample_data.path) / "ostia_monthly.nc"
     with xr.open_dataset(path) as dataset:
@@ -104,7 +104,7 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         move("heal and restore", last + 1)
         target = str(folder / "healed.zarr")
         if not found["suspect_chunks"]:
-            raise GnomonError(f"the damage was not found; look at the checks in {folder / 'docs'}")
+            raise GnomonError(f"no check found the damage; see the checks in {folder / 'docs'}")
         run_restore(
             str(place),
             at,
@@ -179,7 +179,7 @@ def _report(
     folder: Path,
     say: Any,
 ) -> dict[str, Any]:
-    """Print what was found and how well it was healed; draw the picture."""
+    """Print the findings and how well the damage was healed; draw the picture."""
     truth = data[VARIABLE].values[-1]
     with xr.open_dataset(folder / "healed.zarr", engine="zarr") as healed:
         rows, picture, intact = score(repository, points, healed.isel(time=0).load(), truth)

@@ -1,4 +1,4 @@
-"""What a repository of a source would hold, and why: told before anything is made."""
+"""What a repository of a source would hold, and why, before anything is made."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,21 +25,21 @@ class VariableDescription:
     """A variable that is captured at each step."""
 
     name: str
-    """In the source."""
+    """Name in the source."""
     dims: tuple[str, ...]
-    """Of one state, without time."""
+    """Dimensions of one state, without time."""
     shape: tuple[int, ...]
     """Cells of one state."""
     dtype: str
-    """As stored in the source."""
+    """Type as stored in the source."""
     chunks: tuple[int, ...]
-    """Cells of a chunk, which is verified, judged and forecast as one."""
+    """Cells of a chunk, which is verified, judged and forecast as a unit."""
     units: str
-    """As the source says."""
+    """Units as the source has them."""
     forecast: bool
-    """Whether it is predicted, or captured only."""
+    """Whether it is predicted; otherwise it is only captured."""
     state_bytes: int
-    """One state, as it is in memory; text counts as nothing."""
+    """Size of one state in memory; text counts as 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +47,21 @@ class TimeDescription:
     """The time axis of an append source."""
 
     dimension: str
-    """Along which the source grows."""
+    """Dimension along which the source grows."""
     coordinate: str | None
-    """The variable that tells the times; None: steps are counted."""
+    """Variable that holds the times; None: steps are counted."""
     units: str
-    """CF units, or the form that stands for them."""
+    """CF units, or the form of the times if they have none."""
     calendar: str
     """CF calendar."""
     steps: int
-    """That are there now."""
+    """Number of steps at present."""
     first: str | None
-    """Time of the first, ISO 8601; None if it cannot be told."""
+    """Time of the first step, ISO 8601; None if it is not known."""
     last: str | None
-    """Time of the last."""
+    """Time of the last step."""
     interval_s: float | None
-    """Seconds that usually lie between two of them."""
+    """Usual number of seconds between two steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class SourceDescription:
     kind: str
     """``append`` or ``state``."""
     reason: str
-    """Why it is that."""
+    """Why it is of that kind."""
     time: TimeDescription | None
-    """The time axis; None of a state source."""
+    """The time axis; None for a state source."""
     variables: tuple[VariableDescription, ...]
     """What is captured at each step."""
     fixed: dict[str, tuple[int, ...]]
@@ -85,9 +85,9 @@ class SourceDescription:
     groups: dict[str, tuple[str, ...]]
     """Other groups of the source, and their variables, which are left out."""
     notes: tuple[str, ...]
-    """What was guessed, and what else should be known."""
+    """What was guessed, and what else you should know."""
     state_bytes: int
-    """One state of all variables, as it is in memory."""
+    """Size of one state of all variables in memory."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -100,7 +100,7 @@ def describe_dataset(
     description: Description,
     groups: Mapping[str, tuple[str, ...]],
 ) -> SourceDescription:
-    """Return what is told of a source that settings were made for."""
+    """Return the description of a source that settings were made for."""
     notes = [*description.notes, *(source_told(dataset) or source_notes(dataset))]
     time = None
     if settings.source.time is not None:
@@ -113,8 +113,8 @@ def describe_dataset(
             time = _told(dataset, settings, np.empty(0, np.int64))
     if groups:
         notes.append(
-            f"the source has groups as well, which are left out: {', '.join(groups)}; protect each "
-            "in a repository of its own, with --group"
+            f"the source also has groups, which are left out: {', '.join(groups)}; protect each in "
+            "its own repository, with --group"
         )
     variables = tuple(_variable(v) for v in settings.variables)
     return SourceDescription(

@@ -33,7 +33,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
     )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Tell whether this is the folder of a repository."""
+        """Return whether this is the folder of a repository."""
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
         return (Path(filename_or_obj) / "gnomon.json").is_file()

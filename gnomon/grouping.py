@@ -1,4 +1,4 @@
-"""All groups of a source in one go: a repository for each that has something to protect."""
+"""All groups of a source at once: a repository for each that has something to protect."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,25 +24,25 @@ from gnomon.storage.values.model import SourceSpec
 __all__ = ["GroupsCreated", "create_groups", "do_for_each", "group_places", "unprotected_groups"]
 
 _OF_FORECAST = ("kind", "leads", "periods_s", "interval_s")
-"""Options that do not say what the source is."""
+"""Options that do not concern the source."""
 
 
 @dataclass(slots=True)
 class GroupsCreated:
-    """What came of each group of a source, by its path; ``/`` is the root."""
+    """The result for each group of a source, by its path; ``/`` is the root."""
 
     folder: str
-    """Where the repositories lie."""
+    """Place of the repositories."""
     descriptions: dict[str, SourceDescription] = field(default_factory=dict)
-    """What is taken of a group, and what is left out; of a dry run, what would be."""
+    """What is taken of a group and what is left out; in a dry run, what would be."""
     repositories: dict[str, GnomonRepository] = field(default_factory=dict)
-    """That were made; a dry run makes none."""
+    """Repositories that were made; a dry run makes none."""
     present: dict[str, str] = field(default_factory=dict)
-    """Repositories that were there before, and were left as they are."""
+    """Repositories that existed before, and were left as they are."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Groups without anything to protect, and why."""
     failed: dict[str, Exception] = field(default_factory=dict)
-    """Groups that have something to protect and cannot be, and why."""
+    """Groups that have something to protect and could not be protected, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +108,32 @@ def create_groups(
 ) -> GroupsCreated:
     """Make a repository for each group of a source that has something to protect.
 
-    Where some are there already, the others are made; so a run that was interrupted is finished
-    by the next one.
+    If some exist already, the others are made; so the next run finishes one that was interrupted.
 
     Parameters
     ----------
     folder
-        Where the repositories will live: an empty or new folder, an object-store URL, or such a
-        folder of before.  That of the group ``a/b`` is ``a/b.gnomon``, of the root
+        Place for the repositories: an empty or new folder, an object-store URL, or a folder that an
+        earlier run has made.  The group ``a/b`` gets ``a/b.gnomon``, the root
         ``_root.gnomon``.
     source
         Path or URL of the dataset to protect, as for `create`; no folder of files.
     variables, time, chunks, tolerances
-        As for `create`.  Each name holds in the groups that have it; a group without any of the
+        As for `create`.  Each name applies to the groups that have it; a group without any of the
         variables is left out.
     start
         Time of the first step, `interval_s` apart, of the groups that only count their steps.
     dry_run
         Say what would be made; make nothing.
     options
-        Others of `create`, for all groups: kind, engine, branch, tag, snapshot, leads, periods_s,
-        interval_s.
+        Other options of `create`, for all groups: kind, engine, branch, tag, snapshot, leads,
+        periods_s, interval_s.
 
     Returns
     -------
     GroupsCreated
-        What came of each group.  That one cannot be protected never stops the others: it is
-        among those that failed, with the error that `create` would raise.
+        The result for each group.  A group that cannot be protected never stops the others: it is
+        in `failed`, with the error that `create` would raise.
 
     Raises
     ------
@@ -233,8 +232,8 @@ def _waiting(
             continue
         if there.url.rstrip("/") != spec.url.rstrip("/"):
             raise Conflict(
-                f"{place} protects {there.url}, not {spec.url}; choose another folder, or say "
-                f"where the source is now: gnomon source {place} --set PATH"
+                f"{place} protects {there.url}, not {spec.url}; choose another folder, or name the "
+                f"new place of the source: gnomon source {place} --set PATH"
             )
         created.present[group] = place
     return waiting
@@ -269,7 +268,7 @@ def _source_of(place: str) -> SourceSpec | None:
         if isinstance(error, Integrity):
             raise
         raise Conflict(
-            f"{place} is no repository, and not empty; move away what is there, and run again"
+            f"{place} is not a repository, and not empty; move its content away, and run again"
         ) from error
 
 
@@ -282,12 +281,12 @@ def group_places(folder: str) -> dict[str, str]:
     Raises
     ------
     NotFound
-        The folder is none that `create_groups` has made.
+        The folder was not made by `create_groups`.
     """
     index = GroupFolder.open(folder)
     if index is None:
         raise NotFound(
-            f"{folder} is no folder of repositories; make one with 'gnomon init FOLDER SOURCE "
+            f"{folder} is not a folder of repositories; make one with 'gnomon init FOLDER SOURCE "
             "--group all'"
         )
     return {group: index.place(group) for group in index.groups}

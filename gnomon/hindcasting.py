@@ -34,9 +34,9 @@ from gnomon.tasks.work import SingleThreaded
 __all__ = ["forecasts", "hindcast", "open_replay"]
 
 CELLS = 2**14
-"""Cells that are hindcast, at most; of a larger variable an even share of every chunk."""
+"""Most cells that are hindcast; of a larger variable an even share of every chunk is taken."""
 SPAN_BYTES = 2**27
-"""What is read of the source in one go, about."""
+"""Approximate size of what is read from the source at once."""
 
 
 def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
@@ -58,8 +58,8 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
 ) -> Report:
     """Replay what a repository would forecast over the last 30 % of a record, and score it.
 
-    The captures before are learnt as a backfill does; those after arrive one by one, and are judged
-    and learnt as updates do, by the same refits and rolls.
+    It learns the captures before as a backfill does.  Those after arrive one by one; it judges and
+    learns them as updates do, with the same refits and rolls.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     variable
         Its name.
     origins
-        Reference times, at most.
+        Greatest number of reference times.
     leads
-        How many intervals ahead; default: 24 for hourly data, 6 for other.
+        Number of intervals ahead; default: 24 for hourly data, otherwise 6.
     periods_s
         Seasonal periods in seconds; default: found.
     interval_s
@@ -86,15 +86,15 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     settings
         `refit_share`; default: from the environment.
     progress
-        Called with what is done, how much of it, and of how much.
+        Called with the name of the work, how much of it is done, and how much there is.
 
     Raises
     ------
     NotFound
         There is no such source or variable.
     InvalidInput
-        The variable has no time dimension, too few times, or nothing but missing values; or an
-        option is a number with which nothing can be made.
+        The variable has no time dimension, too few times, or only missing values; or an option is
+        outside its range.
     """
     replay = open_replay(
         source,
@@ -117,7 +117,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
 def forecasts(
     replay: Replay, *, origins: int = 30, progress: Progress | None = None
 ) -> tuple[list[Scored], Report]:
-    """Return the forecasts of a hindcast, each beside what came, and what is reported of them."""
+    """Return the forecasts of a hindcast, each with what came, and the report on them."""
 
     def run(replay: Replay) -> tuple[list[Scored], Report]:
         score = Score(replay)
@@ -169,7 +169,9 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
             leads = 24 if cadence.interval_s <= 3600.0 else 6
         series = _read(dataset, found.variable(variable), times, order, first, progress)
     if not np.isfinite(series.values).any():
-        raise InvalidInput(f"{variable} is all missing in this source; name another variable")
+        raise InvalidInput(
+            f"{variable} has only missing values in this source; name another variable"
+        )
     traits = replace(traits_of(found, found.variable(variable)), leads=leads, candidates=names)
     share = (settings or Settings()).refit_share
     return Replay(traits, series, found.calendar, interval_s, share=share, judge=_suspect)
@@ -178,7 +180,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
 def _suspect(
     found: Departures, values: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which chunks the check of a capture would call implausible."""
+    """Return which chunks the check of a capture would call implausible."""
     from gnomon.validations.actual import implausible
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The part of the Python API that judges: what the checks found, and what a person says of it."""
+"""The part of the Python API that judges: findings of the checks, and a person's verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,16 +34,16 @@ _REASONS = {True: "accepted by a person", False: "rejected by a person"}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a person's verdict changes, or would change."""
+    """Changes that a person's verdict makes, or would make."""
 
     captures: tuple[str, ...]
-    """Valid times of the captures of which chunks are judged."""
+    """Valid times of the captures whose chunks are judged."""
     chunks: int
-    """Chunks of them whose status changes."""
+    """Number of their chunks whose status changes."""
     revisions: int
-    """How many of the captures are revisions: accepted, they are served in place of the first."""
+    """How many of the captures are revisions; once accepted, they replace the first version."""
     times: tuple[str, ...]
-    """Valid times that are believed from now on, or no more."""
+    """Valid times that are believed from now on, or no longer."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -51,13 +51,13 @@ class Judged:
 
 
 class Judging(Maintenance):
-    """What the checks and the refits found, and the verdicts on it."""
+    """Methods on what the checks and the refits found, and on the verdicts."""
 
     def anomalies(self) -> list[dict[str, Any]]:
         """Return every incident, oldest first, each with whether it is still open.
 
-        An incident is open while one of its chunks is suspect, and the capture is kept.  A capture
-        whose time is not believed is one too, of the time coordinate.
+        An incident is open while one of its chunks is suspect and the capture is kept.  A capture
+        whose time is not believed is an incident of the time coordinate.
         """
         eras = [self._repository.in_era(k) for k in range(len(self._repository.eras))]
         times = [
@@ -99,12 +99,12 @@ class Judging(Maintenance):
             True: suspect chunks become trusted, and so do doubted times, of captures and of steps
             that were left out.  False: all chunks become suspect.
         variable
-            Only of this variable.
+            Judge only this variable.
 
         Raises
         ------
         NotFound
-            Nothing was captured then, or there is no such variable.
+            Nothing was captured at that time, or there is no such variable.
         """
         names, steps, times = self._judged(at, accept=accept, variable=variable)
 
@@ -128,7 +128,7 @@ class Judging(Maintenance):
         return count
 
     def judging(self, at: str, *, accept: bool, variable: str | None = None) -> Judged:
-        """Return what :meth:`judge` would change; changes nothing."""
+        """Return what :meth:`judge` would change, and change nothing."""
         seen = self._repository
         names, steps, times = self._judged(at, accept=accept, variable=variable)
         chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
@@ -146,8 +146,8 @@ class Judging(Maintenance):
     def add(self, variables: Sequence[str]) -> None:
         """Capture further variables of the source from now on.
 
-        The states that the source still holds are captured again with them, all of them by
-        ``update(compare=-1)``; a state that it does not hold any more is given back without them.
+        States that the source still holds are captured again with them, all of them by
+        ``update(compare=-1)``.  A state that the source no longer holds is restored without them.
         """
         committed_at = utc()
         self._adopt(
@@ -162,12 +162,12 @@ class Judging(Maintenance):
         revisable: str | None = None,
         candidates: Sequence[str | Candidate] | None = None,
     ) -> dict[str, Any]:
-        """Return the standing rules of the repository; set those that are given.
+        """Return the standing rules of the repository, after setting those that are given.
 
         Parameters
         ----------
         revisable
-            ``100d``: the source may change states that are no older than this beside the newest;
+            ``100d``: the source may change states that are at most this much older than the newest;
             the new version is trusted, and both are kept.  ``none``: there is no such rule.
         candidates
             Forecasting models beside the built-in ones, all of them: names of installed ones, or
@@ -203,10 +203,10 @@ class Judging(Maintenance):
     def _judged(
         self, at: str, *, accept: bool, variable: str | None
     ) -> tuple[list[str], list[int], list[int]]:
-        """Return the variables, captures and times that a verdict is on."""
+        """Return the variables, captures and times that a verdict concerns."""
         names = [v.name for v in self._repository.settings.variables]
         if variable is not None and variable not in names:
-            raise NotFound(f"{variable!r} is not captured; there is {', '.join(names)}")
+            raise NotFound(f"{variable!r} is not captured; captured are: {', '.join(names)}")
         times = self._times(at, accept=accept) if variable is None else []
         steps = self._steps(at, accept=accept, found=bool(times))
         return names if variable is None else [variable], steps, times
@@ -277,7 +277,7 @@ def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
                 ("believable_time",),
                 "critical",
                 f"the time {distance(step.instant, believed, calendar)}: if it is right, accept "
-                f"it; else give it up by 'gnomon forget --capture {step.step}'",
+                f"it; otherwise give it up with 'gnomon forget --capture {step.step}'",
             )
             found.append(incident.to_json() | {"open": True, "recorded_at": step.captured_at})
     return found

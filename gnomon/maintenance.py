@@ -25,11 +25,11 @@ from gnomon.tasks.restoring.points import locate
 __all__ = ["Maintenance", "Progress", "utc"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and how much there is."""
+"""Called with the name of the work, how much of it is done, and how much there is."""
 
 
 GRACE = timedelta(days=1)
-"""What a run has written and not committed is left alone by a prune for as long as this."""
+"""For so long a prune leaves alone what a run has written and not committed."""
 MOST_GRACE = timedelta(days=3650)
 """No run takes longer."""
 
@@ -40,7 +40,7 @@ def utc() -> str:
 
 
 class Maintenance:
-    """What keeps a repository sound and small."""
+    """Methods that keep a repository sound and small."""
 
     _repository: Repository
 
@@ -56,14 +56,14 @@ class Maintenance:
         Parameters
         ----------
         subset
-            Read only a part of the stored bytes: ``5%``, ``3/10`` or ``500MB``.  Percentages and
-            sizes go on where the check before them stopped.
+            Read only a part of the stored bytes: ``5%``, ``3/10`` or ``500MB``.  A percentage or a
+            size starts where the check before stopped.
         """
         part = None if subset is None else parse_subset(subset)
         return check(self._repository, read_data=read_data, subset=part, progress=progress)
 
     def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Repaired:
-        """Mend what is damaged, from copies, equal chunks or the source, where it is the same."""
+        """Mend damage with the same bytes from copies, from equal chunks or from the source."""
         done = repair(self._repository, committed_at=utc(), dry_run=dry_run, progress=progress)
         self._repository = self._repository.refresh()
         return done
@@ -74,20 +74,20 @@ class Maintenance:
         return {n: redacted(v) if n == "url" else v for n, v in asdict(spec).items()}
 
     def move_source(self, place: str, **options: str | None) -> tuple[str, ...]:
-        """Go on with a source that has moved; return what could not be verified.
+        """Follow a source that has moved; return what could not be verified.
 
         Parameters
         ----------
         place
             Its new path or URL.
         options
-            ``engine``, found if it is not given; ``group``, ``branch``, ``tag`` and ``snapshot``,
-            those of before if they are not given, none if they are empty.
+            ``engine``; default: found.  ``group``, ``branch``, ``tag`` and ``snapshot``; default:
+            as before; empty: none.
 
         Raises
         ------
         InvalidInput
-            There is another dataset: other variables, another grid, or other data.
+            The new place holds another dataset: other variables, another grid, or other data.
         """
         given: dict[str, Any] = {n: v or None for n, v in options.items() if v is not None}
         if {"branch", "tag", "snapshot"} & given.keys():
@@ -128,7 +128,7 @@ class Maintenance:
     def tag(
         self, captures: Sequence[int | str], *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> None:
-        """Give captures, by number or time, names that a policy may keep; or take them away."""
+        """Add tags to captures, by number or time, or remove them; policies may name the tags."""
         seen, steps = self._numbers(captures)
         options: dict[str, Any] = {"add": add, "remove": remove, "committed_at": utc()}
         self._adopt(seen.retried(lambda newest: tag(newest, steps, **options)))
@@ -140,7 +140,7 @@ class Maintenance:
         captures: Sequence[int | str] = (),
         dry_run: bool = False,
     ) -> Forgotten:
-        """Give up the captures that a policy does not keep, or those that are named.
+        """Give up the captures that a policy does not keep, or the captures that are named.
 
         Their bytes stay until :meth:`prune`.
         """
@@ -164,13 +164,13 @@ class Maintenance:
     ) -> Pruned:
         """Free the bytes of what was forgotten, of old forecasts and of interrupted runs.
 
-        What restores beside the repository left, whose processes are dead, is removed too.
+        It also removes what restores beside the repository left behind when their process died.
 
         Parameters
         ----------
         grace
-            What was written later than this ago, and not committed, is left alone: its run may
-            be going on. Were it removed, that run would begin again.
+            What was written less than this ago and not committed is left alone, because its run
+            may still be working.  If it were removed, that run would begin again.
 
         Raises
         ------
@@ -178,7 +178,7 @@ class Maintenance:
             The grace is negative, or longer than `MOST_GRACE`.
         """
         if not timedelta(0) <= grace <= MOST_GRACE:
-            raise InvalidInput(f"grace is {grace}; it must be from 0 to {MOST_GRACE.days} days")
+            raise InvalidInput(f"grace is {grace}; it must be between 0 and {MOST_GRACE.days} days")
         place = self._repository.location.path
         if place is not None and not dry_run:
             sweep(place.parent)
@@ -195,23 +195,26 @@ class Maintenance:
         (one, a), (other, b) = self._number(first), self._number(second)
         if one.era != other.era:
             raise InvalidInput(
-                f"{first!r} and {second!r} are of different eras, whose grids differ"
+                f"{first!r} and {second!r} are in different eras, whose grids differ; name "
+                "captures of one era"
             )
         return compare(one, a, b)
 
     def stats(self) -> Stats:
-        """Return what takes how many bytes, and what was saved."""
+        """Return how many bytes each part takes, and how many were saved."""
         return stats(self._repository)
 
     def _adopt(self, repository: Repository) -> None:
-        """Go on with the repository after a commit, in its present era."""
+        """Use the repository after a commit, in its present era."""
         self._repository = repository.in_era(len(repository.eras) - 1)
 
     def _numbers(self, captures: Sequence[int | str]) -> tuple[Repository, list[int]]:
         """Return the era and the numbers of captures; the present era if there are none."""
         found = [self._number(capture) for capture in captures]
         if len({seen.era for seen, _ in found}) > 1:
-            raise InvalidInput("the captures are of different eras; name those of one at a time")
+            raise InvalidInput(
+                "the captures are in different eras; name captures of one era at a time"
+            )
         return found[0][0] if found else self._repository, [step for _, step in found]
 
     def _number(self, capture: int | str) -> tuple[Repository, int]:

@@ -1,7 +1,6 @@
-"""What may be asked of a forecast, whoever asks: numbers that nothing can be made of are refused.
+"""Checks of the numbers that a user may set for a forecast.
 
-They are no more than what can be told apart and told: times are 64-bit microseconds, which reach
-290,000 years.
+The limits are those of times, which are 64-bit microseconds and reach 290,000 years.
 """
 
 import re
@@ -34,7 +33,7 @@ def check_forecast(
     for name, value in (("the interval", interval_s), *(("a period", p) for p in periods_s or ())):
         if value is not None and not SHORTEST_S <= value <= LONGEST_S:
             raise InvalidInput(
-                f"{name} is {value:g} s; it must be above 0, from a microsecond to 100,000 years"
+                f"{name} is {value:g} s; it must be between a microsecond and 100,000 years"
             )
     if interval_s is not None and leads is not None and interval_s * leads > LONGEST_S:
         raise InvalidInput(
@@ -49,12 +48,14 @@ def duration_s(text: str) -> float:
     Raises
     ------
     InvalidInput
-        It is none.
+        The text is not a duration.
     """
     with suppress(ValueError):
         return float(text) * 3600.0
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*", text)
     unit = UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
-        raise InvalidInput(f"{text!r:.40} is no duration; write it as 1h, 30min, 1d, or in hours")
+        raise InvalidInput(
+            f"{text!r:.40} is not a duration; write it as 1h, 30min, 1d, or in hours"
+        )
     return float(match[1]) * unit / SECOND

@@ -1,4 +1,4 @@
-"""The part of the Python API that looks: which states there are, and their data, lazily."""
+"""The part of the Python API that reads: which states there are, and their data, lazily."""
 
 import xarray as xr
 
@@ -14,27 +14,27 @@ __all__ = ["Reading"]
 
 
 class Reading:
-    """What opens states of a repository."""
+    """Methods that open states of a repository."""
 
     _repository: Repository
 
     def points(self, at: str, *, match: Match = "exact") -> tuple[RestorePoint, ...]:
-        """Return every way to give the dataset at a time, best first.
+        """Return every way to restore the dataset at a time, best first.
 
-        Damage is healed to say how good that is, which takes a while on a large field.
+        Damage is healed to find out how good that is, which takes a while on a large field.
 
         Parameters
         ----------
         at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.
+            Time, ISO 8601; it may be partial if it is unique: ``2010-09``.
         match
-            Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
-            ``before`` the last one before.
+            What to do if no state has that time: ``exact`` refuses, ``nearest`` takes the nearest
+            state, ``before`` the last one before.
 
         Raises
         ------
         NotFound
-            There is no state at that time; the message says which are before and after it.
+            There is no state at that time; the message names those before and after it.
         InvalidInput
             The time names several states.
         """
@@ -56,20 +56,21 @@ class Reading:
         Parameters
         ----------
         at
-            Time, ISO 8601, as partial as is unique: ``2010-09``.  None: all captured states of an
-            append source, or with kind ``forecast`` the newest shadow, all leads along time.
+            Time, ISO 8601; it may be partial if it is unique: ``2010-09``.  None: all captured
+            states of an append source, or with kind ``forecast`` the newest shadow, all leads along
+            time.
         match
-            What is taken where no state is of that time, as in `points`.
+            What to do if no state has that time, as in `points`.
         kind
             Kind of restore point; default: the best.
         capture
-            Number of the capture to take, where a time has several; `points` shows them.
+            Number of the capture to take, if a time has several; `points` shows them.
         accept_predicted
             Allow estimated cells, which ``<var>_provenance`` marks.
         plain
             Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
         decode
-            Decode CF times, scales and missing values; else values are as stored.
+            Decode CF times, scales and missing values; otherwise values are as stored.
         """
         seen, shown, notes = self._shown(
             at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
@@ -100,11 +101,11 @@ class Reading:
 
     def _history(self) -> tuple[Plane, ...]:
         if self._repository.settings.source.kind == "state":
-            raise InvalidInput("a state source has no time dimension; ask for one state with 'at'")
+            raise InvalidInput("a state source has no time dimension; name one state with 'at'")
         return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
 
     def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
-        """Return the restore point that would be taken, with the figures of `points`."""
+        """Return the restore point that a restore would take, with the figures of `points`."""
         return complete(
             *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
         )
@@ -132,15 +133,15 @@ class Reading:
             return seen, shown, point.attributes()
         if match != "exact" or capture is not None or kind not in (None, "forecast"):
             raise InvalidInput(
-                "match, capture and kinds other than 'forecast' are of one time; name it with 'at'"
+                "match, capture and kinds other than 'forecast' need one time; name it with 'at'"
             )
         if kind == "forecast":
             shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
             return self._repository, shadow, {}
         if accept_predicted:
             raise InvalidInput(
-                "without 'at' there is nothing predicted to accept; name a time, or ask for all "
-                "leads of the newest shadow with kind='forecast'"
+                "without 'at' there are no predictions to accept; name a time, or take all leads "
+                "of the newest shadow with kind='forecast'"
             )
         return self._repository, self._history(), {}
 
@@ -152,6 +153,6 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
     except NONSENSE as error:
         reason = " ".join(str(error).split())[:200]
         raise Integrity(
-            f"the attributes that were captured cannot be decoded ({reason}); take the values as "
-            "they are stored, with decode=False"
+            f"the captured attributes cannot be decoded ({reason}); read the values as they are "
+            "stored, with decode=False"
         ) from error

@@ -1,4 +1,4 @@
-"""The Python API: keep a repository up to date, look at it, restore from it."""
+"""The Python API: keep a repository up to date, inspect it, restore from it."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,9 +58,9 @@ class GnomonRepository(Reading, Judging):
     ) -> None:
         self._repository = repository
         self.description = description
-        """What is taken of the source, what is not, and why; known after `create` only."""
+        """What is captured of the source, what is not, and why; known only after `create`."""
         self.skipped = dict(description.skipped if description else {})
-        """Variables of the source that are not protected, and why; known after `create` only."""
+        """Variables of the source that are not protected, and why; known only after `create`."""
 
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)
@@ -69,12 +69,12 @@ class GnomonRepository(Reading, Judging):
 
     @property
     def path(self) -> str:
-        """Where it lives."""
+        """Path or URL of the repository."""
         return self._repository.location.url
 
     @property
     def stored(self) -> Repository:
-        """The storage below, pinned to the commit that this object sees."""
+        """The storage layer, pinned to the commit that this object sees."""
         return self._repository
 
     def update(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
@@ -97,14 +97,14 @@ class GnomonRepository(Reading, Judging):
         time
             Valid time of a state source, ISO 8601; default: now.
         until
-            Capture no later time than this (or its whole period, if partial).
+            Capture nothing after this time (or after its period, if it is partial).
         refit
             Learn everything anew.
         new_era
-            Go on with a source whose grid, types or variables have changed; what was captured
+            Continue with a source whose grid, types or variables have changed; what was captured
             before stays as it is.
         compare
-            How many captures are compared with the source, which may have changed them since;
+            Least number of captures to compare with the source, which may have changed them since;
             -1: all.  Default: from the settings.
         checks
             Checks of captures for this run, beside the built-in ones and those that packages
@@ -150,7 +150,7 @@ class GnomonRepository(Reading, Judging):
         return report
 
     def backfill(self, until: str | None = None, **options: Any) -> UpdateReport:
-        """Capture the history of an append source; takes the options of :meth:`update`."""
+        """Capture the history of an append source; the options are those of :meth:`update`."""
         steps.last_time(self.path, until)
         return self.update(until=until, **options)
 
@@ -186,8 +186,8 @@ class GnomonRepository(Reading, Judging):
         Conflict
             The target exists.
         InvalidInput
-            The best answer holds predictions, and those were not accepted; or nothing can be
-            written there.
+            The best restore point contains predictions, and those were not accepted; or nothing
+            can be written there.
         """
         seen, point = select(
             self._repository,

@@ -33,7 +33,7 @@ def blame(option: str, path: Path | str, error: Exception) -> InvalidInput:
     """Return the error that says that a path given by an option cannot be written, and why."""
     reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
     return InvalidInput(
-        f"{option} {path} cannot be written: {reason}; mend that, or name another path"
+        f"{option} {path} cannot be written: {reason}; fix that, or name another path"
     )
 
 

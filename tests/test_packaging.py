@@ -99,6 +99,6 @@ def test_every_required_distribution_is_constrained() -> None:
     pinned = {canonical(line.partition("==")[0]) for line in lines}
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["dev"], *extras["demo"]]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["demo"], *extras["docs"]]
     names = {canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in wanted}
     assert names - pinned == {"gnomon"}

@@ -39,7 +39,7 @@ __all__ = ["app", "main"]
 # Their commands are part of the application.
 _joined = cli_hindcast, cli_init, cli_maintenance, cli_source
 
-Docs = Annotated[Path | None, typer.Option(help="Folder to write Data Docs of the checks to.")]
+Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
 Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
@@ -47,13 +47,13 @@ Accept = Annotated[
     bool, typer.Option("--accept-predicted", help="Allow a state with estimated cells.")
 ]
 Nearest = Annotated[
-    bool, typer.Option("--nearest", help="If no state is of that time, take the nearest one.")
+    bool, typer.Option("--nearest", help="If no state has that time, take the nearest one.")
 ]
 Before = Annotated[
-    bool, typer.Option("--before", help="If no state is of that time, take the one before.")
+    bool, typer.Option("--before", help="If no state has that time, take the last one before it.")
 ]
 Kind = Annotated[
-    str | None, typer.Option(help="Kind of restore point, as 'points' lists them; else the best.")
+    str | None, typer.Option(help="Kind of restore point, as 'points' lists it; default: the best.")
 ]
 
 
@@ -81,7 +81,7 @@ def main() -> None:
             drop_output()
             if isinstance(error.__cause__, BrokenPipeError):
                 sys.exit(READER_GONE)
-            fail(f"standard output cannot be written: {error.__cause__}; write elsewhere", 2)
+            fail(f"cannot write to standard output: {error.__cause__}; redirect it elsewhere", 2)
         if isinstance(error, GnomonError):
             fail(str(error), error.exit_code)
         if hasattr(error, "format_message"):  # Typer's usage errors; their module is private
@@ -106,15 +106,16 @@ def _settings(
 def update(
     repository: PlaceOrFolder,
     time: Annotated[
-        str | None, typer.Option(help="Valid time of a state source; now if not given.")
+        str | None, typer.Option(help="Valid time of a state source; default: now.")
     ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Learn everything anew.")] = False,
     new_era: Annotated[
-        bool, typer.Option("--new-era", help="Go on with a source whose grid or types changed.")
+        bool,
+        typer.Option("--new-era", help="Continue with a source whose grid or types have changed."),
     ] = False,
     compare: Annotated[
         int | None,
-        typer.Option(min=-1, help="Captures to compare with the source for revisions; -1: all."),
+        typer.Option(min=-1, help="Least number of captures to compare with the source; -1: all."),
     ] = None,
     flow: Flow = False,
     docs: Docs = None,
@@ -147,7 +148,7 @@ def update(
 @app.command()
 def backfill(
     repository: Place,
-    until: Annotated[str | None, typer.Option(help="Capture nothing later than this time.")] = None,
+    until: Annotated[str | None, typer.Option(help="Capture nothing after this time.")] = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -232,7 +233,7 @@ def restore(
     ],
     kind: Kind = None,
     capture: Annotated[
-        int | None, typer.Option(help="Number of the capture, where a time has several.")
+        int | None, typer.Option(help="Number of the capture, if a time has several.")
     ] = None,
     nearest: Nearest = False,
     before: Before = False,
@@ -290,12 +291,12 @@ def anomalies(
     accept: Annotated[
         str | None,
         typer.Option(
-            help="What is true after all: a time, a period (2024-03, 2024-03-01/2024-03-10) or all."
+            help="Trust this after all: a time, a period (2024-03, 2024-03-01/2024-03-10) or all."
         ),
     ] = None,
     reject: Annotated[
         str | None,
-        typer.Option(help="What is not to be trusted: a time, or a period FIRST/LAST."),
+        typer.Option(help="Do not trust this: a time, a period FIRST/LAST, or all."),
     ] = None,
     variable: Annotated[str | None, typer.Option(help="Judge only this variable.")] = None,
     dry_run: Annotated[
@@ -303,7 +304,7 @@ def anomalies(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List what the checks found wrong with captures, or judge it."""
+    """List what the checks found wrong with captures, or judge captures."""
     from gnomon.repository import open_repository
 
     opened = open_repository(repository)

@@ -1,4 +1,4 @@
-"""The console: the application that commands join, and what they share.
+"""The console: the application that commands join, and what commands share.
 
 Everything heavy is imported inside the commands, so that ``gnomon --help`` answers at once.
 """
@@ -37,13 +37,13 @@ __all__ = [
 EXIT_CODES = """
 Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
 3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository is of a newer format; 130 and 143
-interrupted and terminated, nothing half-done was kept; 141 whoever read the output went away.
+repository; 6 a store did not answer, try again; 7 the repository has another format; 130 and 143
+interrupted and terminated, nothing half-done was kept; 141 the reader of the output ended.
 """
 LINE_EVERY_S = 10.0
-"""How often the progress is told where no terminal draws it."""
+"""How often progress is printed if no terminal draws it."""
 READER_GONE = 141
-"""What a shell says of a program whose reader has closed the pipe."""
+"""Exit code that a shell gives to a program whose reader has closed the pipe."""
 
 app = typer.Typer(
     name="gnomon",
@@ -81,7 +81,7 @@ PlaceOrFolder = Annotated[
     str,
     typer.Argument(
         metavar="REPOSITORY",
-        help="Path or URL of the repository, or of a folder that 'init --group all' has made.",
+        help="Path or URL of the repository, or of a folder made by 'init --group all'.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -104,7 +104,7 @@ def print_json(value: Any) -> None:
 
 
 def open_missing_streams() -> None:
-    """Write into the void where whoever started the program has closed its output."""
+    """Discard output if the caller has closed the streams of the program."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
@@ -115,7 +115,7 @@ class OutputFailed(Exception):
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Tell a failure of standard output from that of a store."""
+    """Raise `OutputFailed` if standard output fails, so that no store is blamed for it."""
     try:
         yield
     except OSError as error:
@@ -123,14 +123,14 @@ def printing() -> Iterator[None]:
 
 
 def drop_output() -> None:
-    """Let what is still to be printed go: it would fail once more when the program ends."""
+    """Discard what is still to be printed: it would fail once more when the program ends."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
-    """Give a progress callback: a bar on a terminal, else a line now and then."""
+    """Give a progress callback: a bar on a terminal, otherwise a line now and then."""
     if not shown:
         yield None
         return
@@ -168,5 +168,5 @@ def pairs_of(values: list[str], option: str, kind: type[int] | type[float]) -> d
         except ValueError:
             separator = ""
         if not separator:
-            raise InvalidInput(f"{option} {value!r} is not NAME=NUMBER")
+            raise InvalidInput(f"{option} is {value!r}; write it as NAME=NUMBER")
     return found

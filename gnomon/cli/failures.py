@@ -11,7 +11,7 @@ __all__ = ["Terminated", "fail", "tell", "tell_if_stopped", "terminate"]
 
 
 def tell(error: BaseException) -> tuple[str, int]:
-    """Return what to say of a signal, or of an error that nobody foresaw, and the exit code."""
+    """Return the message and the exit code for a signal, or for an error that nobody foresaw."""
     from gnomon.storage.redaction import one_line, redacted
 
     if (stopped := tell_if_stopped(error)) is not None:
@@ -19,7 +19,7 @@ def tell(error: BaseException) -> tuple[str, int]:
     if os.environ.get("GNOMON_DEBUG"):
         print(redacted(format_exc()), end="", file=sys.stderr)
     if (failure := _store_failure(error)) is not None:
-        return f"a store failed: {failure}; nothing was committed, mend it and run again", 6
+        return f"a store failed: {failure}; nothing was committed, fix it and run again", 6
     text = one_line(error, 300)
     return f"{type(error).__name__}: {text} (GNOMON_DEBUG=1 shows where)", 1
 
@@ -29,10 +29,10 @@ class Terminated(BaseException):
 
 
 def tell_if_stopped(error: BaseException) -> tuple[str, int] | None:
-    """Return what to say, and the exit code, if a signal stopped the work; None for a failure.
+    """Return the message and the exit code if a signal stopped the work; None for a failure.
 
-    A signal strikes anywhere, also where a lock is just being taken; what fails then on the way
-    out ("release unlocked lock") is a consequence, and is not to be told as the reason.
+    A signal may come anywhere, also while a lock is being taken. What then fails on the way out
+    ("release unlocked lock") is a consequence, and must not be reported as the reason.
     """
     chain: BaseException | None = error
     while chain is not None:

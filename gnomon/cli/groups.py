@@ -1,4 +1,4 @@
-"""What init, update and status do with all groups of a source, and how they tell it.
+"""What init, update and status do with all groups of a source, and how they report it.
 
 Nothing that goes wrong with one group stops the others.  Each failure is a line of its own on
 standard error; the exit code is that of the worst.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["create_groups", "is_folder_of_groups", "show_status", "update_groups"]
 
 _WORST_FIRST = (5, 1, 7, 2, 3, 4, 6)
-"""Exit codes: damage comes first, and last what passes when it is tried again."""
+"""Exit codes: damage comes first, and last what may work at the next try."""
 
 
 def is_folder_of_groups(place: str) -> bool:

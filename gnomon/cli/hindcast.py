@@ -10,18 +10,19 @@ from gnomon.cli.console import Json, app, pairs_of, print_json, progress_of
 __all__: list[str] = []
 
 PICTURES = (".pdf", ".png", ".svg")
-"""Endings of what is drawn."""
+"""Endings of the files that can be drawn."""
 
 
 @app.command()
 def hindcast(
     source: Annotated[str, typer.Argument(help="Path or URL of a dataset with a time dimension.")],
     variable: Annotated[str, typer.Option(help="Variable to hindcast.")],
-    origins: Annotated[int, typer.Option(min=1, help="Reference times, at most.")] = 30,
+    origins: Annotated[int, typer.Option(min=1, help="Greatest number of reference times.")] = 30,
     leads: Annotated[
-        int | None, typer.Option(min=1, help="Intervals ahead; 24 for hourly data, else 6.")
+        int | None,
+        typer.Option(min=1, help="Intervals ahead; default: 24 for hourly data, else 6."),
     ] = None,
-    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
+    period: Annotated[list[float], typer.Option(help="Season in days; repeat for more.")] = [],  # noqa: B006
     interval: Annotated[
         str | None, typer.Option(help="Interval: 1h, 30min, 1d; a number is hours.")
     ] = None,
@@ -29,19 +30,19 @@ def hindcast(
         str | None, typer.Option(help="Time of the first step, if steps are only counted.")
     ] = None,
     time: Annotated[
-        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+        str | None, typer.Option(help="Name of the time dimension or of its coordinate.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[str | None, typer.Option(help="Group within the source.")] = None,
     chunk: Annotated[
-        list[str], typer.Option(help="Chunk size of the captures, as latitude=90; repeat.")
+        list[str], typer.Option(help="Chunk size of the captures, as in latitude=90; repeat.")
     ] = [],  # noqa: B006
     candidate: Annotated[
         list[str],
         typer.Option(help="Forecasting model beside the built-in ones, by its name; repeat."),
     ] = [],  # noqa: B006
     plot: Annotated[
-        Path | None, typer.Option(help="Picture to draw the result to, .png, .pdf or .svg.")
+        Path | None, typer.Option(help="File for a picture of the result: .png, .pdf or .svg.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +82,7 @@ def hindcast(
 
     report.print_hindcast(found)
     if plot is not None:
-        report.note(f"drawn: {plot}")
+        report.note(f"the picture is in {plot}")
 
 
 def _check_plot(path: Path) -> None:
@@ -89,5 +90,7 @@ def _check_plot(path: Path) -> None:
     from gnomon.storage.userpath import check_output
 
     if path.suffix.lower() not in PICTURES:
-        raise InvalidInput(f"--plot {path} is no name of a picture; end it in .png, .pdf or .svg")
+        raise InvalidInput(
+            f"--plot is {path}, which is not the name of a picture; end it in .png, .pdf or .svg"
+        )
     check_output("--plot", path)

@@ -18,16 +18,16 @@ def init(
         typer.Argument(help="Path or URL of a dataset, or a folder of files."),
     ],
     variable: Annotated[list[str], typer.Option(help="Variable to protect; repeat for more.")] = [],  # noqa: B006
-    kind: Annotated[str | None, typer.Option(help="append or state; found if not given.")] = None,
+    kind: Annotated[str | None, typer.Option(help="append or state; default: found.")] = None,
     time: Annotated[
-        str | None, typer.Option(help="Name of the time dimension, or of its coordinate.")
+        str | None, typer.Option(help="Name of the time dimension or of its coordinate.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="xarray engine.")] = None,
     group: Annotated[
         str | None,
         typer.Option(
-            help="Group within the source; all: each in a repository of its own in the folder "
-            "REPOSITORY, '/all': the group of that name."
+            help="Group within the source. all: every group, each in its own repository in the "
+            "folder REPOSITORY; /all: the group of that name."
         ),
     ] = None,
     branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
@@ -35,9 +35,11 @@ def init(
     snapshot: Annotated[
         str | None, typer.Option(help="Snapshot of an Icechunk repository.")
     ] = None,
-    chunk: Annotated[list[str], typer.Option(help="Chunk size, as latitude=90; repeat.")] = [],  # noqa: B006
-    leads: Annotated[int, typer.Option(min=1, help="Capture intervals to predict.")] = 6,
-    period: Annotated[list[float], typer.Option(help="Season in days; repeat.")] = [],  # noqa: B006
+    chunk: Annotated[
+        list[str], typer.Option(help="Chunk size, as in latitude=90; repeat for more.")
+    ] = [],  # noqa: B006
+    leads: Annotated[int, typer.Option(min=1, help="Number of capture intervals to predict.")] = 6,
+    period: Annotated[list[float], typer.Option(help="Season in days; repeat for more.")] = [],  # noqa: B006
     interval: Annotated[
         str | None, typer.Option(help="Capture interval: 1h, 30min, 1d; a number is hours.")
     ] = None,
@@ -45,13 +47,15 @@ def init(
         str | None,
         typer.Option(help="Time of the first step, if steps are only counted; with --interval."),
     ] = None,
-    tolerance: Annotated[list[str], typer.Option(help="Tolerable RMSE, as sst=0.5; repeat.")] = [],  # noqa: B006
+    tolerance: Annotated[
+        list[str], typer.Option(help="RMSE that you can live with, as in sst=0.5; repeat.")
+    ] = [],  # noqa: B006
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be taken, and why; make nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be captured, and why; make nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a repository for a dataset; captures nothing yet."""
+    """Make a repository for a dataset. It captures nothing yet."""
     from gnomon.creation import check_place, create, describe
     from gnomon.options import duration_s
     from gnomon.storage.errors import InvalidInput

@@ -15,7 +15,7 @@ Captures = Annotated[
 
 
 def _keep(what: str) -> typer.models.OptionInfo:
-    return typer.Option(min=-1, help=f"Keep the newest state of each of the last {what}; -1: all.")  # type: ignore[no-any-return]
+    return typer.Option(min=-1, help=f"Keep the newest state of each of N {what}; -1: all.")  # type: ignore[no-any-return]
 
 
 @app.command()
@@ -26,7 +26,7 @@ def check(
     ] = False,
     read_data_subset: Annotated[
         str | None,
-        typer.Option(help="Read a part: 5%, 3/10 or 500MB; goes on where the last one stopped."),
+        typer.Option(help="Read a part: 5% or 500MB, from where the last check stopped, or 3/10."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +52,7 @@ def check(
 
 @app.command()
 def repair(repository: Place, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Mend what is damaged where the same bytes are found; exit code 5 if something is left."""
+    """Mend damage where the same bytes exist elsewhere; exit code 5 if some is left."""
     from gnomon.repository import open_repository
 
     with progress_of(shown=not as_json) as progress:
@@ -109,16 +109,18 @@ def tag(
 @app.command()
 def forget(
     repository: Place,
-    keep_last: Annotated[int, typer.Option(min=-1, help="Keep the last states; -1: all.")] = 0,
+    keep_last: Annotated[int, typer.Option(min=-1, help="Keep the last N states; -1: all.")] = 0,
     keep_hourly: Annotated[int, _keep("hours")] = 0,
     keep_daily: Annotated[int, _keep("days")] = 0,
     keep_weekly: Annotated[int, _keep("weeks")] = 0,
     keep_monthly: Annotated[int, _keep("months")] = 0,
     keep_yearly: Annotated[int, _keep("years")] = 0,
     keep_within: Annotated[
-        str | None, typer.Option(help="Keep all of this time before the newest: 2y5m7d3h.")
+        str | None, typer.Option(help="Keep all states within this time of the newest: 2y5m7d3h.")
     ] = None,
-    keep_tag: Annotated[list[str], typer.Option(help="Keep what has this tag; repeat.")] = [],  # noqa: B006
+    keep_tag: Annotated[
+        list[str], typer.Option(help="Keep captures with this tag; repeat for more.")
+    ] = [],  # noqa: B006
     capture: Captures = [],  # noqa: B006
     prune: Annotated[bool, typer.Option("--prune", help="Free the bytes at once.")] = False,
     dry_run: DryRun = False,
@@ -163,9 +165,7 @@ def prune(
     repository: Place,
     grace: Annotated[
         float,
-        typer.Option(
-            min=0, max=87_600, help="Hours for which what no commit names yet is left alone."
-        ),
+        typer.Option(min=0, max=87_600, help="Hours to wait before removing what no commit names."),
     ] = 24.0,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -178,7 +178,7 @@ def prune(
     from gnomon.storage.errors import InvalidInput
 
     if isnan(grace):  # which is in every range
-        raise InvalidInput("--grace is nan; give hours, from 0 to 87600")
+        raise InvalidInput("--grace is nan; give hours from 0 to 87600")
     hours = timedelta(hours=grace)
     with progress_of(shown=not as_json) as progress:
         done = open_repository(repository).prune(dry_run=dry_run, grace=hours, progress=progress)
@@ -211,7 +211,7 @@ def diff(
 
 @app.command()
 def stats(repository: Place, as_json: Json = False) -> None:
-    """Show what takes how many bytes, and what unchanged chunks and deltas saved."""
+    """Show how many bytes each part takes, and what unchanged chunks and deltas saved."""
     from gnomon.repository import open_repository
 
     found = open_repository(repository).stats()
@@ -229,8 +229,8 @@ def rules(
     revisable: Annotated[
         str | None,
         typer.Option(
-            help="States no older than this beside the newest may be revised by the source: 100d; "
-            "none: the rule is given up."
+            help="Trust revisions of states that are at most this much older than the newest: "
+            "100d; none: drop the rule."
         ),
     ] = None,
     candidate: Annotated[
@@ -258,11 +258,11 @@ def rules(
 
     days = found["revisable_days"]
     if days is None:
-        report.note("what the source changes after it was captured is suspect until it is accepted")
+        report.note("a change of a captured state in the source is suspect until it is accepted")
     else:
         report.note(
-            f"states up to {days:g} days older than the newest may be revised: the new version is "
-            "trusted, and both are kept"
+            f"the source may revise states up to {days:g} days older than the newest: the new "
+            "version is trusted, and both are kept"
         )
     beside = ", ".join(found["candidates"])
     report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")

@@ -130,7 +130,7 @@ def print_status(found: dict[str, Any]) -> None:
 
 
 def _note_unprotected(found: dict[str, str]) -> None:
-    """Say which variables of the source are not protected, those of one reason together."""
+    """Say which variables of the source are not protected, grouped by reason."""
     for reason in dict.fromkeys(found.values()):
         names = [name for name in found if found[name] == reason]
         shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
@@ -138,12 +138,12 @@ def _note_unprotected(found: dict[str, str]) -> None:
 
 
 def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None:
-    """Say what of a variable is not in the shadow."""
+    """Say which part of a variable is not in the shadow."""
     if withheld:
         shown = ", ".join(withheld[:_SHOWN]) + (" ..." if len(withheld) > _SHOWN else "")
         note(
-            f"left out of the shadow of {name}, as a check refused the prediction: {len(withheld)} "
-            f"of its chunks ({shown}); the next update learns anew there"
+            f"left out of the shadow of {name} because a check refused the prediction: "
+            f"{len(withheld)} of its chunks ({shown}); the next update learns them anew"
         )
     if unpredicted:
         note(f"cells of {name} that have a value and are not predicted: {unpredicted}")
@@ -164,7 +164,7 @@ def print_update(result: dict[str, Any]) -> None:
         span = captured[0] if len(captured) == 1 else f"{captured[0]} to {captured[-1]}"
         note(f"captured {len(captured)}: {span}; suspect chunks: {result['suspect_chunks']}")
     if result["late"]:
-        note(f"{result['late']} of them are older than the newest capture before")
+        note(f"{result['late']} of them are older than the previous newest capture")
     if result["revised"]:
         note(f"{result['revised']} captured again: the source has changed them since")
     _print_notes(result["notes"])
@@ -180,7 +180,7 @@ def print_update(result: dict[str, Any]) -> None:
         note(f"left out {state['valid_time']}: {state['error']}; the next update tries again")
     _print_judgement(result)
     if result["repeated"]:
-        note(f"{len(result['repeated'])} times done again because of other writers")
+        note(f"repeated {len(result['repeated'])} times because of other writers")
     _print_shadow(result)
     if result["due"]:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
@@ -284,16 +284,16 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
 
 
 def _print_notes(notes: Iterable[str]) -> None:
-    """Print what could not be read, each once."""
+    """Print notes on what could not be read, each once."""
     for text in dict.fromkeys(notes):
         note(f"note: {text}")
 
 
 def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
-    """Say of which time the points are, where that is not the one asked for."""
+    """Say which time the points have, if it is not the one that was asked for."""
     times = [p.valid_time for p in found if p.kind != "last_capture"]
     if times and not times[0].startswith(at.strip().replace(" ", "T").removesuffix("Z")):
-        note(f"no state is of {at}; these are of {times[0]}")
+        note(f"no state has the time {at}; these have {times[0]}")
 
 
 def print_restored(result: dict[str, Any]) -> None:
@@ -303,7 +303,7 @@ def print_restored(result: dict[str, Any]) -> None:
     point = RestorePoint(**result["point"])
     note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
     if point.predicted:
-        note("it holds estimated cells: see <variable>_provenance and <variable>_standard_error")
+        note("some cells are estimates: see <variable>_provenance and <variable>_standard_error")
     _print_notes(point.notes)
 
 
@@ -369,15 +369,17 @@ def print_hindcast(found: "Report") -> None:
     if covered:
         _print_coverage(found)
     note(
-        f"from, to: where these figures are with 95 %, from {found.origins} origins that are worth "
-        f"{found.independent_origins:.3g}; differences inside them are ties"
+        f"from, to: the 95 % range of a figure, by {found.origins} origins that are worth "
+        f"{found.independent_origins:.3g} independent ones; differences inside it are ties"
     )
     note(
-        f"the confidence is off by {found.ece:.3f} (expected calibration error), a perfect one "
-        f"would be by {found.ece_floor:.3f}, by {found.ece_limit:.3f} in one of 20 such records"
+        f"the expected calibration error of the confidence is {found.ece:.3f}; by chance a perfect "
+        f"one has {found.ece_floor:.3f}, and {found.ece_limit:.3f} in one of 20 such records"
     )
     if found.doubted:
-        note(f"{found.doubted:.2%} of the captured chunks look damaged: neither learnt nor scored")
+        note(
+            f"{found.doubted:.2%} of the captured chunks look damaged, and are not learnt or scored"
+        )
     speed = found.cells_per_second
     note(f"refit {speed['refit']:,.0f} cells/s, roll-forward {speed['roll']:,.0f} cells/s")
     note(found.verdict)

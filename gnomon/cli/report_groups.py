@@ -26,7 +26,7 @@ def print_created(created: "GroupsCreated", *, dry_run: bool) -> None:
             report_init.print_remarks(told)
         note("")
     for group, place in created.present.items():
-        note(f"group {group}: left as it is, {place} is there already")
+        note(f"group {group}: left as it is, {place} exists already")
     for group, reason in created.left_out.items():
         note(f"group {shown(group)}: nothing to protect: {reason}")
     if dry_run:

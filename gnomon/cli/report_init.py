@@ -1,4 +1,4 @@
-"""What people see of a source before it is protected, and when it is."""
+"""What people see of a source before and when it is protected."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def _time(time: dict[str, Any]) -> list[tuple[str, object]]:
     by = time["coordinate"] or "the number of the step"
     return [
         ("times", _span(time) if time["first"] else f"{time['steps']} steps"),
-        ("told by", f"{by}: {time['units']}, calendar {time['calendar']}"),
+        ("times from", f"{by}: {time['units']}, calendar {time['calendar']}"),
     ]
 
 

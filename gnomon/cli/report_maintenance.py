@@ -44,7 +44,7 @@ def print_check(found: "CheckReport") -> None:
     if found.unreferenced:
         note(
             f"{found.unreferenced} objects ({size(found.unreferenced_nbytes)}) belong to no "
-            "commit: a run is writing them or was stopped, 'gnomon prune' removes dead ones"
+            "commit: a run is writing them, or was stopped; 'gnomon prune' removes dead ones"
         )
     for problem in found.problems:
         note(f"damaged: {problem.file} ({problem.where}): {problem.error}")
@@ -94,7 +94,7 @@ def print_captures(found: Sequence[dict[str, Any]]) -> None:
 def print_forgotten(
     found: "Forgotten", *, freed: int | None = None, pruned: "Pruned | None" = None
 ) -> None:
-    """Print what is kept and why, what is not, and what that frees."""
+    """Print which captures are kept and why, which are not, and what that frees."""
     rows = [
         ("keep" if d.keep else "forget", d.step, found.times[d.step], ", ".join(d.reasons))
         for d in found.decisions
@@ -106,7 +106,7 @@ def print_forgotten(
     elif pruned is not None:
         print_pruned(pruned)
     elif found.steps:
-        note("their bytes are freed by 'gnomon prune'")
+        note("'gnomon prune' frees their bytes")
 
 
 def print_pruned(found: "Pruned") -> None:
@@ -115,11 +115,11 @@ def print_pruned(found: "Pruned") -> None:
     note(f"{found.objects} objects {word}, {size(found.nbytes)}")
     if found.rewritten:
         done = "must be stored" if found.dry_run else "were stored"
-        note(f"{len(found.rewritten)} captures {done} anew: they needed forgotten ones")
+        note(f"{len(found.rewritten)} captures {done} anew: they depended on forgotten ones")
     if found.spared:
         note(
-            f"{found.spared} objects of runs that may be going on were left alone; a later prune "
-            "removes them, or --grace 0 at once"
+            f"{found.spared} objects were left alone because a run may still need them; a later "
+            "prune removes them, or --grace 0 at once"
         )
 
 

@@ -1,4 +1,4 @@
-"""The command that shows where a source is, and goes on with one that has moved."""
+"""Commands on the source of a repository: follow it to a new place, add variables."""
 
 from typing import Annotated
 
@@ -15,9 +15,9 @@ def source(
     place: Annotated[
         str | None, typer.Option("--set", help="Path or URL that the source has moved to.")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="xarray engine there; found if none.")] = None,
+    engine: Annotated[str | None, typer.Option(help="xarray engine there; default: found.")] = None,
     group: Annotated[
-        str | None, typer.Option(help="Group there; as before if not given, '' for the root.")
+        str | None, typer.Option(help="Group there; default: as before; '' is the root.")
     ] = None,
     branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
     tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
@@ -26,7 +26,7 @@ def source(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show where the source is, or go on with one that has moved and is seen to be the same."""
+    """Show where the source is, or follow it to a new place that holds the same data."""
     from gnomon.creation import refuse_inside
     from gnomon.repository import open_repository
     from gnomon.storage.errors import InvalidInput
@@ -38,7 +38,9 @@ def source(
         refuse_inside(repository, place)
         notes = opened.move_source(place, **options)
     elif any(value is not None for value in options.values()):
-        raise InvalidInput("say with --set where the source is; the options are of its new place")
+        raise InvalidInput(
+            "give the new place of the source with --set; the other options describe that place"
+        )
     told = opened.source()
     if as_json:
         print_json({"source": told, "notes": notes})
@@ -53,7 +55,9 @@ def source(
 @app.command()
 def add(
     repository: Place,
-    variable: Annotated[list[str], typer.Argument(help="Variables of the source to protect too.")],
+    variable: Annotated[
+        list[str], typer.Argument(help="Variables of the source to protect as well.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Capture further variables of the source from now on."""

@@ -171,7 +171,7 @@ def tag(
             raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
     for name in (*add, *remove):
         if not name or "," in name or name.split() != [name]:
-            raise InvalidInput(f"{name!r} is no tag; write a word without spaces and commas")
+            raise InvalidInput(f"{name!r} is not a tag; write a word without spaces and commas")
     if not add and not remove:
         return repository
     body = TagBody(tuple(captures), tuple(add), tuple(remove))

@@ -40,7 +40,8 @@ def parse_subset(text: str) -> Subset:
         It is none of these.
     """
     wrong = InvalidInput(
-        f"{text!r} is no part of the data; give a percentage (5%), a part (3/10) or a size (500MB)"
+        f"{text!r} is not a part of the data; give a percentage (5%), a part (3/10) or a size "
+        "(500MB)"
     )
     plain = text.strip()
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", plain):

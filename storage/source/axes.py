@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 REMEDY = (
-    "say what a step is with --interval and --start (as --interval 1h --start 2024-01-01T00), or "
-    "take the whole array as one state that does not grow with --kind state"
+    "give the times with --interval and --start (as in --interval 1h --start 2024-01-01T00), or "
+    "take the whole array as one state that does not grow, with --kind state"
 )
-"""What to do about a dimension of which nothing tells the times."""
+"""What to do about a dimension that has no times."""
 
 _TIME_WORDS = {"time", "times", "date", "dates", "datetime", "timestamp", "timestep", "xtime"}
 _STEP_NAMES = {"t", "step", "steps", "itime", "nt", "ntime"}
@@ -268,13 +268,13 @@ def choose_axis(
     if axis is None:
         if counting is not None:
             raise InvalidInput(
-                "--start is for steps that tell no times; name their dimension with --time"
+                "--start is for steps without times; name their dimension with --time"
             )
         return None
     if not problem:
         if counting is not None:
             raise InvalidInput(
-                f"{axis.teller!r} tells the times of the dimension {axis.dim!r} itself; leave out "
+                f"{axis.teller!r} already has the times of the dimension {axis.dim!r}; leave out "
                 "--start, or name another dimension with --time"
             )
         return axis
@@ -326,8 +326,8 @@ def _named(dataset: xr.Dataset, name: str) -> Axis:
     found = tellers(dataset, name)
     if len(found) > 1:
         raise InvalidInput(
-            f"{', '.join(found)} tell times along the dimension {name!r}; name the one that is "
-            "meant with --time"
+            f"{', '.join(found)} all have times along the dimension {name!r}; name the one that "
+            "counts with --time"
         )
     return Axis(name, *found.popitem()) if found else _undated(dataset, name)
 
@@ -335,7 +335,7 @@ def _named(dataset: xr.Dataset, name: str) -> Axis:
 def _problem(dataset: xr.Dataset, axis: Axis) -> str:
     """Return why the times of an axis cannot be told; empty if they can."""
     if axis.form is None:
-        return f"the dimension {axis.dim!r} is called like time, but nothing tells its times"
+        return f"the dimension {axis.dim!r} is named like time, but has no times"
     variable = dataset.variables[axis.teller]
     if axis.form == "":
         units, calendar = (
@@ -368,13 +368,13 @@ def _counted(dataset: xr.Dataset, axis: Axis, counting: Counting) -> Axis:
         return replace(axis, form=count_form(first, start, 1, UNITS[units]))
     if counting.interval_us is None:
         raise InvalidInput(
-            f"{axis.dim!r} counts steps: say with --interval how long one lasts, as 1h"
+            f"{axis.dim!r} only counts steps; give the length of a step with --interval, as in 1h"
         )
     gaps = np.abs(np.diff(np.unique(raw)))
     if not gaps.size and axis.teller is not None:
         raise InvalidInput(
-            f"{axis.dim!r} has one step, which does not show by how much the next one counts on; "
-            "wait for the next, or use --kind state"
+            f"{axis.dim!r} has only one step, which does not show how far the count goes per step; "
+            "wait for the next step, or use --kind state"
         )
     more = gaps.min().item() if gaps.size else 1
     return replace(axis, form=count_form(first, start, more, counting.interval_us))

@@ -121,7 +121,7 @@ def describe(
             )
     elif counting is not None:
         raise InvalidInput(
-            "--start is for steps of an append source; leave it out, or --kind state"
+            "--start is for steps of an append source; leave out --start or --kind state"
         )
     spec = replace(
         spec,

@@ -84,7 +84,7 @@ class GroupFolder:
             return cls(location)
         if known is None and not location.is_vacant():
             raise Conflict(
-                f"{location.url} is not empty, and no folder of repositories (no {INDEX}); "
+                f"{location.url} is not empty, and not a folder of repositories (no {INDEX}); "
                 "choose a new place for them"
             )
         return known or cls(location)

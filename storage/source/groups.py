@@ -55,8 +55,8 @@ def groups_in(spec: SourceSpec) -> dict[str, Contents | None]:
         is_dataset = path is not None and guess_engine(path) is not None
         if not is_dataset and is_many(spec.url, spec.engine):
             raise InvalidInput(
-                f"source {spec.url} is many files, of which all groups are not taken in one go; "
-                "name one with --group"
+                f"source {spec.url} consists of many files, whose groups cannot be protected at "
+                "once; name one group with --group"
             )
         if path is not None:
             refuse_absent(spec, path)

@@ -140,7 +140,7 @@ def _told_by_error(spec: SourceSpec, error: Exception) -> GnomonError:
     if isinstance(error, OSError | BaseError):
         return Unavailable(f"source {spec.url} cannot be read: {text}")
     return NotFound(
-        f"source {spec.url} is nothing that xarray can open ({text}); "
+        f"xarray cannot open source {spec.url} ({text}); "
         "name the engine with --engine, or install the package that reads it"
     )
 
@@ -178,19 +178,19 @@ def _folder(path: Path) -> GnomonError | None:
         return NotFound(f"source {path} is an empty folder; check the path")
     if ".zarray" in names or ("zarr.json" in names and "c/" in names):
         return NotFound(
-            f"source {path} is one Zarr array, and no dataset; put it into a group, with the names "
-            "of its dimensions"
+            f"source {path} is a single Zarr array, not a dataset; put it into a group, with the "
+            "names of its dimensions"
         )
     if "zarr.json" in names or ".zgroup" in names or ".zmetadata" in names:
         return None
     below = [n for n in names if n.endswith("/") and _is_zarr(path / n)]
     if below:
         return NotFound(
-            f"source {path} is a folder of Zarr stores, no dataset itself; name one of them: "
+            f"source {path} is a folder of Zarr stores, not a dataset itself; name one of them: "
             f"{listed([n.rstrip('/') for n in below])}"
         )
     return NotFound(
-        f"source {path} is a folder without a dataset that is known here; it holds {listed(names)}"
+        f"source {path} is a folder without a dataset that Gnomon knows; it holds {listed(names)}"
     )
 
 

@@ -157,7 +157,7 @@ def target_of(
         return icechunk_store(path, spec), "zarr", options, notes
     if spec.branch or spec.tag or spec.snapshot:
         raise InvalidInput(
-            f"{spec.url} is no Icechunk repository; leave out --branch, --tag and --snapshot"
+            f"{spec.url} is not an Icechunk repository; leave out --branch, --tag and --snapshot"
         )
     # Remote files that are no Zarr stores are left to a library such as fsspec.
     if path is None and (engine == "zarr" or (engine is None and not spec.url.endswith(ENDINGS))):
@@ -278,7 +278,7 @@ def _object_store(url: str) -> Any:
     try:
         return ObjectStore(from_url(url.rstrip("/"), retry_config=RETRIES), read_only=True)
     except (BaseError, ValueError) as error:
-        raise InvalidInput(f"source {url} is no URL of a store: {one_line(error)}") from error
+        raise InvalidInput(f"source {url} is not the URL of a store: {one_line(error)}") from error
 
 
 def native(values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -30,8 +30,8 @@ def elsewhere(dataset: xr.Dataset, axis: Axis | None) -> dict[str, str]:
         f"own: --time {a.dim}"
         for a in dated
     } | {
-        d: f"lies along {d}, of which nothing tells the times; protect it in a repository of its "
-        f"own: --time {d} --interval 1h --start 2024-01-01T00"
+        d: f"lies along {d}, which has no times; protect it in a repository of its own: "
+        f"--time {d} --interval 1h --start 2024-01-01T00"
         for d in undated_axes(dataset, dated)
     }
     # What lies along both belongs to the grid of a state, as leads do, and so does its coordinate.
@@ -49,18 +49,18 @@ def elsewhere(dataset: xr.Dataset, axis: Axis | None) -> dict[str, str]:
 def tell_axis(
     dataset: xr.Dataset, spec: SourceSpec, form: str, *, asked: str | None
 ) -> tuple[str, tuple[str, ...]]:
-    """Return why a source is taken as append or state, and what was guessed of its times."""
+    """Return why a source is taken as append or state, and what was guessed about its times."""
     if spec.time is None:
         return _tell_state(dataset, asked)
     notes = [
-        f"the source tells times along {a.dim!r} too; what lies along that alone is left out "
-        f"(--time {a.dim} takes it, in a repository of its own)"
+        f"the source also has times along {a.dim!r}; variables along that dimension alone are left "
+        f"out (--time {a.dim} takes them, in a repository of their own)"
         for a in dated_axes(dataset)
         if a.dim != spec.time
     ]
     if spec.coordinate:
         notes += [
-            f"{name!r} tells times along {spec.time!r} too; --time {name} takes those"
+            f"{name!r} also has times along {spec.time!r}; --time {name} takes those"
             for name, how in tellers(dataset, spec.time).items()
             if name != spec.coordinate and how != TEXT
         ]
@@ -75,36 +75,36 @@ def _tell_state(dataset: xr.Dataset, asked: str | None) -> tuple[str, tuple[str,
         return f"state, as asked for: the whole array is one state{growing}", ()
     unlimited = [d for d in dataset.encoding.get("unlimited_dims", ()) if d in dataset.dims]
     notes = tuple(
-        f"the dimension {d!r} is unlimited, but nothing tells times along it: the source must "
-        "not grow, unless --time names what does"
+        f"the dimension {d!r} is unlimited, but has no times: the source must not grow, unless "
+        "--time names the dimension that does"
         for d in map(str, unlimited)
     )
-    return "state: no dimension tells times, so that it is overwritten in place", notes
+    return "state: no dimension has times, so the source is taken as overwritten in place", notes
 
 
 def _tell_form(dataset: xr.Dataset, spec: SourceSpec, form: str) -> tuple[str, tuple[str, ...]]:
-    """Return how the times are told, and what to note of that."""
+    """Return how the times are stored, and what to note about that."""
     by = "" if spec.teller == spec.time else f", by {spec.teller!r}"
     variable = time_variable(dataset, spec)
     assert variable is not None
     if is_count(form):
-        note = "times are those that --interval and --start say"
+        note = "--interval and --start give the times"
         if spec.teller is None:
-            note += "; steps must not be taken away at the beginning"
-            return "has no coordinate, its steps are counted", (note,)
+            note += "; no steps may be removed at the beginning"
+            return "has no coordinate, so its steps are counted", (note,)
         return f"counts steps{by}", (note,)
     if form == TEXT:
-        note = "a coordinate of the times, in CF units, is added to what is restored"
-        return f"tells times{by} as text", (note,)
+        note = "restored datasets also have a coordinate of the times, in CF units"
+        return f"has times{by} as text", (note,)
     if form == NATIVE:
         lost = nanoseconds_lost(np.asarray(variable.values))
         note = (
-            f"{lost} times are no whole microseconds; they are kept as they are, and looked for "
-            "and ordered by the microsecond that they are in"
+            f"{lost} times are not whole microseconds; they are kept as they are, and found and "
+            "ordered by the microsecond that they are in"
         )
-        return f"tells times{by} as {variable.dtype}", (note,) if lost else ()
+        return f"has times{by} as {variable.dtype}", (note,) if lost else ()
     if form:
         note = f"{spec.teller!r} has no CF units; its numbers are read as dates ({form})"
         first = present(variable)[0]
-        return f"tells times{by} as numbers such as {first}, read as dates ({form})", (note,)
-    return f"tells times{by} in {variable.attrs.get('units')!s:.60}", ()
+        return f"has times{by} as numbers such as {first}, read as dates ({form})", (note,)
+    return f"has times{by} in {variable.attrs.get('units')!s:.60}", ()

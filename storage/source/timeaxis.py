@@ -51,8 +51,8 @@ class TimeAxis:
         raw = told(self.instants[positions], settings.time_units, settings.calendar, dtype)
         if raw is None:
             raise InvalidInput(
-                f"the source tells its times in {self.units!r} now; in {settings.time_units!r} as "
-                f"{dtype.str}, as at init, they cannot all be told; {ADVICE}"
+                f"the source now has times in {self.units!r}; not all of them can be written in "
+                f"{settings.time_units!r} as {dtype.str}, as at init; {ADVICE}"
             )
         return raw
 

@@ -77,7 +77,7 @@ def _check_packing(variable: Variable, attributes: Mapping[Any, Any]) -> None:
     names = [n for n in PACKING if exact(known.get(n)) != exact(attributes.get(n))]
     if names:
         told = "; ".join(f"{n} {attributes.get(n)}, at init {known.get(n)}" for n in names)
-        raise InvalidInput(f"{variable.name} is packed otherwise than at init ({told}); {ADVICE}")
+        raise InvalidInput(f"{variable.name} is packed differently from init ({told}); {ADVICE}")
 
 
 def check_frame(

@@ -155,7 +155,7 @@ def encode(
         numbers = np.asarray(cftime.date2num(dates, units, calendar=calendar))
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         raise InvalidInput(
-            f"times cannot be told with units {units!r:.80} and calendar {calendar!r:.80}: "
+            f"times cannot be written with units {units!r:.80} and calendar {calendar!r:.80}: "
             f"{' '.join(str(error).split())[:160]}"
         ) from error
     cast = numbers.astype(dtype)

@@ -17,11 +17,13 @@ from gnomon.tasks.forecasting import kernels
 from gnomon.tasks.forecasting.specification import Array
 
 PARTIAL_LIMIT = 0.98
-"""Greatest absolute partial correlation."""
+"""Greatest absolute partial correlation: below 1, so that processes are stationary and invertible,
+and what a filter starts with is forgotten within `LONGEST_FILTER` slots."""
 SHRINKAGE = 20.0
 """Captures' worth of weight that the chunk's pooled estimate has against a cell's own."""
 LONG_ORDER = 6
-"""Order of the long autoregression whose innovations the moving-average terms are fitted on."""
+"""Order of the long autoregression whose innovations the moving-average terms are fitted on; a
+quarter of the record where that is less."""
 TINY = 1e-300
 
 

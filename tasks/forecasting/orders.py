@@ -38,9 +38,11 @@ GREATEST_ORDER = 3
 GREATEST_MOVING = 2
 """Greatest moving-average order."""
 TIDE_S = 44714.16
-"""The principal lunar semidiurnal tide, M2, in seconds."""
+"""The principal lunar semidiurnal tide, M2, in seconds. It is tried beside the strongest line:
+the frequencies that are searched lie half a cycle of the record apart."""
 LEAST_CYCLES = 6
-"""Cycles of a period that is not of the calendar, below which it is not believed."""
+"""Cycles of a period that is not of the calendar, below which it is not believed: short records
+show some by chance."""
 LINE_GAIN = 1.1
 """Factor by which such a period must reduce the squared error on data it was not fitted to."""
 LINE_CHANCE = 10.0
@@ -187,6 +189,7 @@ def line_periods(spec: Specification, times_s: Array, values: Array) -> tuple[fl
 def _line(modes: Array, times_s: Array, spec: Specification) -> float | None:
     """Most predictive period of the modes, or None."""
     span = float(times_s[-1] - times_s[0])
+    # Fitted to the first part and judged on the rest: only a cycle that keeps its phase predicts.
     cut = int(0.6 * len(modes))
     frequencies = np.arange(LEAST_CYCLES, span / (3.0 * spec.interval_s), 0.5) / max(span, 1e-300)
     if not len(frequencies):

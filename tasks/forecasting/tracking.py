@@ -34,7 +34,7 @@ LIMITS = 2000
 ALLOWANCE = 1.0
 """Mean normal score of departures up to which nothing has drifted."""
 LEAST_COUNT = 5.0
-"""Innovations that a damping is taken to be known from, at least."""
+"""Innovations that a damping is taken to be known from, at least: `lasting` divides by 3 less."""
 DRIFTED = 8.0
 """Sum of the scores beyond it at which a chunk has drifted."""
 
@@ -232,7 +232,9 @@ def lasting(state: State, damped: Array) -> Array:
     Notes
     -----
     The autocorrelation of a short record is too small by (1 + 3 r) / n (Marriott and Pope 1954); of
-    a random walk it says that errors stop growing. The bias is added.
+    a random walk it says that errors stop growing: after sixty slots without a value, 90 %
+    intervals covered 55 %. The bias is added. With the standard error of the damping added
+    as well, what is damped was three times too uncertain.
     """
     count = np.maximum(state.count, LEAST_COUNT)
     return np.minimum((count * damped + 1.0) / (count - 3.0), 1.0)

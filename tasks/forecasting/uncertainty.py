@@ -16,7 +16,7 @@ from gnomon.tasks.forecasting.sweep import POOLED_CAPTURES, RESOLUTION, SMALLEST
 NOMINAL = 0.90
 """Coverage that the calibration aims at, for the mean plus or minus `NOMINAL_Z` standard errors."""
 NOMINAL_Z = 1.6448536269514722
-"""Half width of the nominal interval in standard errors."""
+"""Half width of the nominal interval in standard errors: the 95 % quantile of the normal."""
 PRIOR_HINDCASTS = 2.0
 """Hindcasts' worth of weight of the next shorter lead's factor."""
 LEAST_SHARE = 0.8

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 _MOST_FIELDS, _BATCH, _SMALLEST_LENGTH, _JITTER = 12, 4096, 0.3, 1e-8
+# Fields bound the cost of measuring lengths, a batch of wanted cells the memory; the jitter on the
+# diagonal keeps a matrix of cells that hardly differ positive definite.
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def correlate(distance: Floats, *, smooth: bool) -> Floats:
     """
     if not smooth:
         return np.asarray(np.exp(-distance))
-    scaled = distance * 2.146
+    scaled = distance * 2.146  # so that this one, too, is 1/e at distance 1
     return np.asarray((1.0 + scaled) * np.exp(-scaled))
 
 

@@ -24,10 +24,11 @@ Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 _FEWEST_KNOWN, _COMPLETE, _FEWEST_PAST, _MOST_FOLDS = 10, 0.95, 3, 5
-_MOST_PAIRS = 80_000_000
+_MOST_PAIRS = 80_000_000  # of a cell wanted and an observer: large holes get fewer observers
 MOST_CELLS = 250_000
 """Bound on the surroundings of a hole that are looked at."""
 _ALL_OBSERVERS, _FEWEST_OBSERVERS, _MOST_OBSERVERS = 8_000, 300, 1200
+# The cost of a hole grows with the cube of its observers, so many holes share a number of them.
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _MOST_CELLS, _MOST_SHARE = 20_000, 0.9
+# The part that modes never explain keeps an error, and what neighbours say of it.
 _NONE = np.empty(0, np.intp)
 
 

@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 MOST_DEPARTURES = 48
 """Past departures, the latest, at most: more add little to what they say of the present."""
 LEAST_LEARNT = 1 / 3
-"""Share of the record before the first of them: models of fewer captures miss by more."""
+"""Share of the record before the first of them: models of fewer captures miss by more. With .15
+the healed error of A1B after 40 captures was 1.19 of the simple system's, and 1.14 with 1/3."""
 SAMPLE_CELLS = 1024
 """Cells that the modes are found on, as at a refit."""
 PIECE_CELLS = 2**14

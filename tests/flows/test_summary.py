@@ -45,7 +45,7 @@ def test_a_sentence_says_what_was_captured_judged_and_forecast() -> None:
     assert sentence(damaged()) == (
         "captured 1 (2001-01-25T00:00:00); judged 6 chunks: 1 suspect, sst at "
         "2001-01-25T00:00:00: another unit; forecast 2 leads with confidence 0.70 to 0.80, next "
-        "update due 2001-01-26T00:00:00; 1 times done again because of other writers; "
+        "update due 2001-01-26T00:00:00; repeated 1 times because of other writers; "
         "1 alert NOT SENT (webhook)"
     )
     assert is_suspect(damaged())

@@ -114,7 +114,7 @@ def test_another_time_is_taken_and_said(
     _, out, _ = run(capsys, "points", "repository", *asked, "--json")
     assert strict(out)[0]["valid_time"] == f"{day}T00:00:00"
     code, out, _ = run(capsys, "points", "repository", *asked)
-    assert (code, f"no state is of 2001-01-10T13:00; these are of {day}T00:00:00" in out) == (
+    assert (code, f"no state has the time 2001-01-10T13:00; these have {day}T00:00:00" in out) == (
         0,
         True,
     )
@@ -216,7 +216,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no such variable": (["init", "new", "source.zarr", "--variable", "salt"], 3, "sst"),
     "text": (["init", "new", "text.zarr", "--variable", "name"], 2, "name"),
     "nothing numeric": (["init", "new", "text.zarr"], 2, "no numeric variable"),
-    "all missing": (["init", "new", "missing.zarr"], 2, "all missing"),
+    "all missing": (["init", "new", "missing.zarr"], 2, "only missing values"),
     "units of time": (["init", "new", "units.zarr"], 2, "units"),
     "no time": (["init", "new", "notime.zarr", "--kind", "append"], 2, "--time"),
     "no such time": (["init", "new", "source.zarr", "--time", "t"], 3, "'t'"),

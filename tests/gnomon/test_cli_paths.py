@@ -199,7 +199,7 @@ def piped(grown: Case, command: str) -> subprocess.CompletedProcess[str]:
     ("pipe", "code", "said"),
     [
         (" | true; exit ${PIPESTATUS[0]}", 141, ""),
-        (" > /dev/full", 2, "gnomon: error: standard output cannot be written: "),
+        (" > /dev/full", 2, "gnomon: error: cannot write to standard output: "),
         (" >&-", 0, ""),
         (" 2>&- | cat >/dev/null; exit ${PIPESTATUS[0]}", 0, ""),
     ],

@@ -83,7 +83,7 @@ def test_init_says_why_and_what_was_guessed(
     source = write_zarr(dataset, tmp_path / "s.zarr")
     run("init", str(tmp_path / "r"), str(source))
     printed = capsys.readouterr().out
-    assert "append: the dimension 'time' tells times as numbers such as 20240301" in printed
+    assert "append: the dimension 'time' has times as numbers such as 20240301" in printed
     assert "to 2024-03-03T00:00:00, usually 1 d apart" in printed
     assert "note: 'time' has no CF units" in printed
 

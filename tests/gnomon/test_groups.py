@@ -132,7 +132,7 @@ def test_the_command_line_tells_each_group(store: Path, capsys: pytest.CaptureFi
     assert code == 2
     (line,) = err.splitlines()
     assert line.startswith(
-        "gnomon: error: group counted: the dimension 'own_time' is called like time"
+        "gnomon: error: group counted: the dimension 'own_time' is named like time"
     )
     assert "group empty: nothing to protect: it is empty" in out
     assert "group grid: nothing to protect: it has no numeric variable" in out

@@ -143,8 +143,8 @@ def test_damage_in_the_record_is_not_held_against_the_forecast(tmp_path: Path) -
     ("values", "message"),
     [
         (np.ones((5, 8, 6)), "found 5 captures, expected at least 8"),
-        (np.full((30, 8, 6), np.nan), "all missing"),
-        (np.full((30, 8, 6), 1e300), "all missing"),
+        (np.full((30, 8, 6), np.nan), "only missing values"),
+        (np.full((30, 8, 6), 1e300), "only missing values"),
     ],
 )
 def test_what_cannot_be_hindcast_is_said_in_one_line(

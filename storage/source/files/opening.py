@@ -303,7 +303,7 @@ def _refuse_few(
         raise kind(f"none of the files of {spec.url} can be captured; {first}")
     if is_first and count > len(taken):
         raise InvalidInput(
-            f"only {len(taken)} of {len(taken) + count} files of {spec.url} can stand in one "
+            f"only {len(taken)} of {len(taken) + count} files of {spec.url} fit into one "
             f"series; {first}; give a folder or pattern of files that belong together"
         )
 

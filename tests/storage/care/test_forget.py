@@ -288,7 +288,7 @@ def test_a_tag_of_any_version_keeps_them_all(made: Repository) -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a,b", " a", "a\n"])
 def test_what_is_no_tag_is_refused(made: Repository, name: str) -> None:
-    with pytest.raises(InvalidInput, match="is no tag"):
+    with pytest.raises(InvalidInput, match="is not a tag"):
         tag(made, [1], add=[name], committed_at=WHEN)
 
 

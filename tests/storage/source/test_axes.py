@@ -109,7 +109,7 @@ def test_datetimes_come_back_as_they_are(
 def test_datetimes_between_microseconds_are_kept_exactly() -> None:
     raw = np.array([-1, 1_001, 2_000_000], "M8[ns]")
     description = describe(timed(raw), SPEC)
-    assert any("no whole microseconds" in note for note in description.notes)
+    assert any("not whole microseconds" in note for note in description.notes)
 
 
 def test_datetimes_of_later_become_what_they_were(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_counts_that_cannot_be_times(raw: Any, options: Any, text: str) -> None:
 
 def test_a_start_is_refused_where_times_are_told() -> None:
     counting = Counting("2024-03-01", 3_600_000_000)
-    with pytest.raises(InvalidInput, match=r"itself.*--start"):
+    with pytest.raises(InvalidInput, match=r"already has the times.*--start"):
         describe(weather(), SPEC, counting=counting)
     with pytest.raises(InvalidInput, match="--start"):
         describe(weather(), SPEC, kind="state", counting=counting)

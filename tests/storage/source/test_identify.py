@@ -69,7 +69,7 @@ def test_folders_say_what_they_hold(tmp_path: Path) -> None:
     assert "a.zarr" in str(refused(tmp_path / "stores"))
     array = zarr.create_array(tmp_path / "array", shape=(3,), dtype="f4")
     array[:] = 1
-    assert "one Zarr array" in str(refused(tmp_path / "array"))
+    assert "a single Zarr array, not a dataset" in str(refused(tmp_path / "array"))
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -235,7 +235,7 @@ def test_icechunk_states_are_named(ice: tuple[Path, dict[str, str]]) -> None:
 
 def test_branches_are_of_icechunk_alone(tmp_path: Path) -> None:
     place = write_zarr(weather(), tmp_path / "x.zarr")
-    assert "no Icechunk repository" in str(refused(place, branch="main"))
+    assert "not an Icechunk repository" in str(refused(place, branch="main"))
 
 
 def test_a_repository_remembers_its_branch(
