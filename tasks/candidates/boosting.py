@@ -193,6 +193,3 @@ def _add_trees(
                 value = np.float32(columns[features[tree, node], cell])
                 node = 2 * node + (1 if value <= thresholds[tree, node] else 2)
             result[cell] += values[tree, node - nodes]
-
-
-candidate = Boosting()

@@ -202,6 +202,3 @@ def _trainer(leads: int) -> tuple[Any, Any, Any]:
         return weights, optimiser.init(weights)
 
     return step, jax.jit(loss), initial
-
-
-candidate = Lstm()

@@ -111,6 +111,3 @@ def _unpack(parameters: Array) -> list[Array]:
         models.append(parameters[place : place + size])
         place += size
     return models
-
-
-candidate = ModesArima()

@@ -78,6 +78,3 @@ def _model(record: ModeRecord) -> Any:
             days = period_s / 86400.0
             model.add_seasonality(f"{days:g} d", days, fourier_order=min(TERMS, most))
     return model
-
-
-candidate = Prophet()

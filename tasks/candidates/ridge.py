@@ -82,6 +82,3 @@ def chunk_means(row: Array, groups: NDArray[np.int64]) -> Array:
     count = np.bincount(groups, known)
     with np.errstate(invalid="ignore"):
         return np.asarray((total / count)[groups])
-
-
-candidate = Ridge()

@@ -1,7 +1,8 @@
 """Where candidates of the user's choice are found: by name, installed or registered.
 
-An installed package offers one under the entry-point group ``gnomon.candidates``; a notebook
-registers one for its own process.  Workers in other processes know only those that are installed.
+An installed package names a class, or a function that makes one, in the entry-point group
+``gnomon.candidates``; a notebook registers an object for its own process.  Workers in other
+processes know only those that are installed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from functools import cache
 from typing import NoReturn
 
-from gnomon.storage.entrypoints import load, registered
+from gnomon.storage.entrypoints import make, registered
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
@@ -79,7 +80,7 @@ def _load(name: str) -> Candidate:
     for entry in registered(GROUP):
         if entry.name != name:
             continue
-        candidate: Candidate = _checked(load(entry))
+        candidate: Candidate = _checked(make(entry))
         if candidate.name != name:
             raise InvalidInput(f"the entry point {name} gives a candidate named {candidate.name}")
         return candidate
