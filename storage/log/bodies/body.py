@@ -5,6 +5,7 @@ left; whoever reads the log makes one error of these.  That the captures and chu
 speaks are there is checked by :func:`gnomon.storage.log.history.fold`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,8 @@ __all__ = [
 
 LONGEST = 200
 """Characters of a folder's name: most file systems take 255 bytes."""
+_PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+")
+"""What is printable in ASCII, but for slashes, and a dot at the beginning."""
 ENVELOPE = frozenset({"id", "manifest", "era"})
 """Fields of the header."""
 
@@ -109,6 +112,8 @@ class Margin:
         sometimes
             Fields that it writes if there is something to say.
         """
+        if data.keys() == always:
+            return ALL_WRITTEN
         unsaid = always - data.keys()
         further = data.keys() - always - sometimes - ENVELOPE
         if not unsaid and not further:
@@ -138,7 +143,6 @@ def numbers(value: object) -> tuple[int, ...]:
 def folder_name(name: object) -> str:
     """Return the name of a commit's folder, or a hash: it must be short plain text."""
     found = text(name, "the name of a folder, or a hash", most=LONGEST)
-    plain = found.isprintable() and found.isascii() and found
-    if not plain or set(found) & set("/\\") or found.startswith("."):
+    if not _PLAIN.fullmatch(found):
         raise ValueError(f"{found!r} is not the name of a folder")
     return found

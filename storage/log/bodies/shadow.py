@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, claim, folder_name, numbers
 from gnomon.storage.log.bodies.report import Report
-from gnomon.storage.values.documents import items, optional, whole
+from gnomon.storage.values.documents import items, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.plausible import MOST_LEADS, members_of, size
 
@@ -98,7 +98,7 @@ class PredictedEntry:
 
 def _claim(value: object, what: str, *, most: float = inf) -> float | None:
     """Return what a shadow says of itself; None where nothing is predicted."""
-    return optional(value, lambda v: claim(v, what, most=most))
+    return None if value is None else claim(value, what, most=most)
 
 
 def _index(value: object, what: str) -> Index:
