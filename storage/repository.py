@@ -24,6 +24,7 @@ from gnomon.storage.errors import (
     Unavailable,
 )
 from gnomon.storage.log.bodies.body import Body, Header
+from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import ADVICE, refuse_in_source
@@ -38,7 +39,7 @@ from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
-from gnomon.storage.stacks.forecaster import ForecasterState
+from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
 from gnomon.storage.values.model import Settings
@@ -237,6 +238,14 @@ class Repository:
                     newest._refuse_pruned(batch)
         after = newest._followed_by((record,))
         return after if body.kind == "era" else replace(after, era=self.era)
+
+    def commit_shadow(
+        self, body: ShadowBody, committed_at: str, batch: Batch, work: Work
+    ) -> "Repository":
+        """Commit a shadow, as `commit` does, and remove states that no run reads any more."""
+        made = self.commit(body, committed_at, batch, work)
+        remove_states(self.location, self.state.forecasters - made.state.forecasters)
+        return made
 
     def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
         """Return the repository as it would be after a commit, without its record."""

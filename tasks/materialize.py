@@ -1,23 +1,30 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.tables import create_residual, create_table
-from gnomon.storage.errors import GnomonError, InvalidInput
+from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.forecaster import ForecasterState
-from gnomon.storage.stacks.shadows import INDEX_COLUMNS, NO_BASE, SCORE_COLUMNS, quantise
+from gnomon.storage.stacks.ledger import create_predicted_statistics
+from gnomon.storage.stacks.shadows import (
+    INDEX_COLUMNS,
+    NO_BASE,
+    SCORE_COLUMNS,
+    create_shadow,
+    create_shadow_tables,
+    discard_shadow,
+    open_shadow,
+    quantise,
+)
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
@@ -94,15 +101,7 @@ def materialize(
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
-        path = f"shadows/{learnt.id}/{variable.folder}"
-        for part, dtype in (("change", "<i4"), ("error", "i1")):
-            create_residual(
-                batch,
-                f"{path}/{part}",
-                lead=len(leads),
-                grid=variable.stored_grid,
-                dtype=np.dtype(dtype),
-            )
+        create_shadow(batch, variable, len(leads))
         blocks = list(grid.blocks())
         refused = withheld.get(name, frozenset())
         job = partial(_materialize_block, pinned, learnt, name, instants, refused)
@@ -115,10 +114,11 @@ def materialize(
                 columns[column][:, *block.chunks] = values
             batch.merge(result[3])
         bases |= set(map(int, np.unique(index[..., 0])))
+        index_root, score_root = create_shadow_tables(batch, variable, index, score)
         variables[name] = replace(
             _summary(columns, score, features),
-            index_root=create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
-            score_root=create_table(batch, f"{path}/score", score, SCORE_COLUMNS),
+            index_root=index_root,
+            score_root=score_root,
             withheld=tuple(sorted(refused)),
         )
         statistics[name] = columns
@@ -136,8 +136,7 @@ def withhold(
     InvalidInput
         Nothing is left.
     """
-    # No record names these objects yet, and objects are only ever created.
-    repository.location.delete(repository.location.list(f"shadows/{found.learnt.id}/"))
+    discard_shadow(repository.location, found.learnt.id)  # objects are only ever created
     kept = materialize(repository, found.learnt, mapper, withheld=refused)
     if not any(columns["predicted"].any() for columns in kept.statistics.values()):
         raise InvalidInput(
@@ -191,11 +190,7 @@ def _materialize_block(
     spec = learnt.features[name].specification
     stored = _state_of(repository, variable, learnt)
     batch = Batch(repository.location, learnt.id)
-    path = f"shadows/{learnt.id}/{variable.folder}"
-    targets = [
-        zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+")
-        for part in ("change", "error")
-    ]
+    targets = open_shadow(batch, variable)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
     shape = tuple(s.stop - s.start for s in block.cells)
@@ -321,9 +316,8 @@ def commit_shadow(
     batch = Batch(repository.location, learnt.id, dict(found.entries))
     variables: dict[str, PredictedEntry] = {}
     for name, columns in found.statistics.items():
-        key = f"prediction-{repository.settings.variable(name).folder}"
-        table = np.stack(list(columns.values()), -1)
-        ledger = create_table(batch, f"ledger/{learnt.id}/{key}", table, list(columns))
+        variable = repository.settings.variable(name)
+        ledger = create_predicted_statistics(batch, variable, columns)
         variables[name] = replace(found.variables[name], ledger=ledger)
     body = ShadowBody(
         step=learnt.step,
@@ -334,10 +328,4 @@ def commit_shadow(
         forecaster=learnt.states,
         report=Report(report),
     )
-    before = repository.state.forecasters
-    repository = repository.commit(body, committed_at, batch, work)
-    for gone in before - repository.state.forecasters:
-        # What a crash or a failing store leaves here, a prune removes.
-        with suppress(GnomonError):
-            repository.location.delete(repository.location.list(f"forecaster/{gone}/"))
-    return repository
+    return repository.commit_shadow(body, committed_at, batch, work)

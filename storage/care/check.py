@@ -5,7 +5,7 @@ size, and every index against its root.  On request the stored bytes of all obje
 of them, and of all: that every chunk decodes to what was captured.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import batched
@@ -16,12 +16,10 @@ from gnomon.storage.care.inventory import Inventory, take_inventory, unreference
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
-from gnomon.storage.log.bodies.capture import CaptureBody
-from gnomon.storage.log.bodies.shadow import ShadowBody
+from gnomon.storage.log.folders import captures_of, ledger_of, shadow_of, state_of
 from gnomon.storage.log.records import (
     COPIES,
     SPAN,
-    Record,
     checkpoint_name,
     content_hash,
     read_checkpoint,
@@ -30,6 +28,7 @@ from gnomon.storage.log.records import (
 from gnomon.storage.log.staging import object_hash
 from gnomon.storage.repository import SETTINGS, Repository
 from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.ledger import roots_of
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.model import Variable
 
@@ -249,12 +248,12 @@ class _Check:
                 self._state(repository, variable)
         for record in repository.records:
             folder = Header.from_json(record.body).id
-            if folder not in repository.state.folders:
+            if folder is None or folder not in repository.state.folders:
                 continue
-            for prefix, name, ledger in _ledgers(record):
-                key = f"{prefix}-{repository.settings.variable(name).folder}"
-                slab = Slab(self.location, f"ledger/{folder}", {key: ledger})
-                self._attempt(f"ledger/{folder}/{key}", "statistics", partial(slab.table, key))
+            path = ledger_of(folder)
+            for key, root in roots_of(record, repository.settings):
+                slab = Slab(self.location, path, {key: root})
+                self._attempt(f"{path}/{key}", "statistics", partial(slab.table, key))
 
     def _attempt(self, path: str, where: str, action: Callable[[], object]) -> bool:
         try:
@@ -273,7 +272,7 @@ class _Check:
         slabs = {s.slab for s in repository.state.kept if s.step >= first}
         broken = set()
         for slab in sorted(slabs):
-            path = f"captures/{slab}/{variable.folder}"
+            path = captures_of(slab, variable)
             opened = Slab(self.location, path, {"index": stack.slabs[slab][variable.name]})
             good = [
                 self._attempt(f"{prefix}{path}/index", f"index of {variable.name}", table)
@@ -314,7 +313,7 @@ class _Check:
         return any(name in error for name in (*self.named, *self.broken))
 
     def _shadow(self, stack: ShadowStack) -> None:
-        path = f"shadows/{stack.shadow.id}/{stack.variable.folder}"
+        path = shadow_of(stack.shadow.id, stack.variable)
         where = f"shadow of {stack.variable.name}"
         good = [
             self._attempt(f"{path}/{name}", where, partial(stack.slab.table, name))
@@ -331,7 +330,7 @@ class _Check:
 
     def _state(self, repository: Repository, variable: Variable) -> None:
         state = repository.forecaster_state(variable.name)
-        path = f"forecaster/{state.id}/{variable.folder}"
+        path = state_of(state.id, variable)
         where = f"forecaster state of {variable.name}"
         if state.outlook_root:
             self._attempt(f"{path}/outlook", where, state.outlook)
@@ -353,13 +352,3 @@ def _nbytes(variable: Variable) -> int:
 
 def _holds(data: bytes, *, name: str, records: tuple[Any, ...]) -> bool:
     return list(read_checkpoint(data, name)) == list(records)
-
-
-def _ledgers(record: Record) -> Iterator[tuple[str, str, str]]:
-    """Yield, per variable of a record, what the statistics are of, its name, and their root."""
-    if record.kind == CaptureBody.kind:
-        for name, captured in CaptureBody.from_json(record.body).variables.items():
-            yield "actual", name, captured.ledger
-    elif record.kind == ShadowBody.kind:
-        for name, predicted in ShadowBody.from_json(record.body).variables.items():
-            yield "prediction", name, predicted.ledger

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
+from gnomon.storage.log.folders import GROUPS
 from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
@@ -99,10 +100,7 @@ def folder_of(name: str) -> str | None:
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "manifests" and len(parts) == 2:
         return parts[1].removesuffix(".json.gz")
-    return parts[1] if len(parts) > 2 and parts[0] in _GROUPS else None
-
-
-_GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+    return parts[1] if len(parts) > 2 and parts[0] in GROUPS else None
 
 
 def frames(eras: Iterable[State]) -> set[str]:

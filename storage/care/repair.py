@@ -23,6 +23,7 @@ from gnomon.storage.care.inventory import Inventory, take_inventory
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
+from gnomon.storage.log.folders import GROUPS
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.log.steps import CapturedStep
@@ -208,7 +209,7 @@ class _Repair:
                 continue
             return data, place
         # Made again from the objects: it is right if its hash is.
-        groups = ("captures", "copies/captures", "shadows", "forecaster", "ledger", "frame")
+        groups = (*GROUPS, f"{COPIES}captures")
         there = [n for group in groups for n in self.location.list(f"{group}/{folder}/")]
         entries = {}
         for place in there:

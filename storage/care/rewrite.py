@@ -18,12 +18,16 @@ from gnomon.storage.arrays.encoding import (
     Held,
     encode_unit,
 )
-from gnomon.storage.arrays.tables import create_index
 from gnomon.storage.log.bodies.capture import RewriteBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.writing import BlockWriter, create_captures, units_of
+from gnomon.storage.stacks.writing import (
+    BlockWriter,
+    create_captures,
+    create_captures_index,
+    units_of,
+)
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 
@@ -88,7 +92,7 @@ def _rewrite_variable(
     for block in grid.blocks():
         writer = BlockWriter(batch, variable)
         rows[:, *block.chunks] = _rewrite_block(stack, writer, block, steps, bases, limits)
-    return create_index(batch, f"captures/{batch.id}/{variable.folder}/index", rows, COLUMNS)
+    return create_captures_index(batch, variable, rows)
 
 
 def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:

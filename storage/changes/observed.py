@@ -34,6 +34,7 @@ from gnomon.storage.changes.repacked import (
 )
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.log.description import Change, Description, exact
+from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import time_variable
@@ -316,7 +317,7 @@ def _describe(
             continue
         number = len(fixed)
         try:
-            entry, _ = encode_entry(name, dataset.variables[name], f"frame/{folder}/{number}")
+            entry, _ = encode_entry(name, dataset.variables[name], f"{frame_of(folder)}/{number}")
         except InvalidInput as error:
             left_out[name] = str(error)
             continue

@@ -28,6 +28,7 @@ from gnomon.storage.log.description import (
     described,
     files_in_use,
 )
+from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.steps import CapturedStep, Shadow
@@ -439,7 +440,7 @@ class _Folding:
                 check_reading(self._described.reading(variable))
         self._changes.append(change)
         files = (str(entry["file"]) for entry in change.fixed.values() if entry is not None)
-        self._frames.update(file for file in files if file.startswith(f"frame/{folder}/"))
+        self._frames.update(file for file in files if file.startswith(f"{frame_of(folder)}/"))
 
     def _roots(self, roots: dict[str, str]) -> dict[str, str]:
         """Return the root of every variable's index; all variables must be there, and no others."""

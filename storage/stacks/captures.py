@@ -40,6 +40,7 @@ from gnomon.storage.arrays.shards import Shards
 from gnomon.storage.arrays.tables import Column, Slab
 from gnomon.storage.arrays.text import text_name, unpack_text
 from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.folders import captures_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.values.grid import Index
@@ -305,7 +306,7 @@ class CaptureStack:
         captured = self.steps[step]
         slab = self._slabs.get(captured.slab)
         if slab is None:
-            path = f"captures/{captured.slab}/{self.variable.folder}"
+            path = captures_of(captured.slab, self.variable)
             roots = {"index": self.slabs[captured.slab][self.variable.name]}
             slab = self._slabs[captured.slab] = Slab(
                 self.location,

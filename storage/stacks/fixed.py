@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.text import text_bytes, text_values
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import content_hash
 from gnomon.storage.log.staging import fresh_id
@@ -31,7 +32,7 @@ def encode_frame(
     InvalidInput
         A variable holds objects that are not text.
     """
-    folder = f"frame/{fresh_id(sequence)}"
+    folder = frame_of(fresh_id(sequence))
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, Any]] = {}
     for number, (name, variable) in enumerate(frame.variables.items()):

@@ -5,7 +5,8 @@ chunk, ``index`` (*chunk grid, 2) the digest of both.  ``outlook`` (number, 1) i
 the variable as a whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -18,7 +19,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.arrays.shards import Shards, pack_shard, pack_whole
 from gnomon.storage.arrays.tables import Column, Slab, create_table
-from gnomon.storage.errors import Integrity
+from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, Grid, Index
@@ -29,6 +31,7 @@ __all__ = [
     "create_outlook",
     "create_state",
     "pack_state",
+    "remove_states",
     "state_digest",
     "state_grid",
     "write_state",
@@ -139,6 +142,16 @@ def state_digest(variable: str, index: Index, cells: Floats, shared: Floats) -> 
     return np.frombuffer(digest(variable, index, both), "<i8")
 
 
+def remove_states(location: Location, commits: Iterable[str]) -> None:
+    """Remove forecasters' states that no run reads any more.
+
+    What a crash or a failing store leaves of them, a prune removes.
+    """
+    for commit in commits:
+        with suppress(GnomonError):
+            location.delete(location.list(f"{state_of(commit)}/"))
+
+
 @dataclass(slots=True)
 class ForecasterState:
     """The state of one variable in one commit, open for reading."""
@@ -165,13 +178,13 @@ class ForecasterState:
 
     def outlook(self) -> Floats:
         """Return the numbers (n,) of the whole variable, verified."""
-        path = f"forecaster/{self.id}/{self.variable.folder}"
+        path = state_of(self.id, self.variable)
         slab = Slab(self.location, path, {"outlook": self.outlook_root})
         return np.asarray(slab.index("outlook")[:, 0])
 
     def _open(self) -> tuple[Slab, Shards, Shards]:
         if self._opened is None:
-            path = f"forecaster/{self.id}/{self.variable.folder}"
+            path = state_of(self.id, self.variable)
             slab = Slab(
                 self.location,
                 path,

@@ -7,15 +7,19 @@ keeps them within 4.5 %.  Hashed are the stored integers, so that every machine 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.arrays.shards import Shards
-from gnomon.storage.arrays.tables import Column, Slab
+from gnomon.storage.arrays.tables import Column, Slab, create_residual, create_table
 from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.log.folders import shadow_of
 from gnomon.storage.log.location import Location
+from gnomon.storage.log.staging import Batch
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
@@ -27,6 +31,10 @@ __all__ = [
     "SCORE_COLUMNS",
     "QuantisedChunk",
     "ShadowStack",
+    "create_shadow",
+    "create_shadow_tables",
+    "discard_shadow",
+    "open_shadow",
     "quantise",
 ]
 
@@ -39,6 +47,8 @@ NO_BASE = -1
 """Base of a chunk that was never captured well."""
 _NOTHING = np.iinfo(np.int32).min
 _PER_OCTAVE = 8.0
+_PARTS = {"change": "<i4", "error": "i1"}
+"""Arrays of a variable, and their types."""
 _UNKNOWN, _ZERO, _SMALLEST, _LARGEST = 0, 1, 2, 255
 """Codes of standard errors: none, exactly zero, and the ends of the logarithmic scale."""
 
@@ -140,6 +150,43 @@ def _digest(
     return digest(variable, address, np.stack([change.astype("<i4"), error.astype("<i4")]))
 
 
+def create_shadow(batch: Batch, variable: Variable, leads: int) -> None:
+    """Make room for the predicted states of a variable in a commit."""
+    for part, dtype in _PARTS.items():
+        create_residual(
+            batch,
+            f"{shadow_of(batch.id, variable)}/{part}",
+            lead=leads,
+            grid=variable.stored_grid,
+            dtype=np.dtype(dtype),
+        )
+
+
+def open_shadow(batch: Batch, variable: Variable) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Return predicted changes (lead, *dims) and errors, to be written."""
+    path = shadow_of(batch.id, variable)
+    change, error = (
+        zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+") for part in _PARTS
+    )
+    return change, error
+
+
+def create_shadow_tables(
+    batch: Batch, variable: Variable, index: NDArray[np.int64], scores: Floats
+) -> tuple[str, str]:
+    """Store index and scores (lead, *chunk grid, column) of a variable; return their roots."""
+    path = shadow_of(batch.id, variable)
+    return (
+        create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
+        create_table(batch, f"{path}/score", scores, SCORE_COLUMNS),
+    )
+
+
+def discard_shadow(location: Location, commit: str) -> None:
+    """Remove the predictions of a shadow that no record names, and that is to be written again."""
+    location.delete(location.list(f"{shadow_of(commit)}/"))
+
+
 @dataclass(slots=True)
 class ShadowStack:
     """The predicted states of one variable in one shadow, open for reading."""
@@ -158,7 +205,7 @@ class ShadowStack:
     def slab(self) -> Slab:
         """The stored arrays."""
         if self._slab is None:
-            path = f"shadows/{self.shadow.id}/{self.variable.folder}"
+            path = shadow_of(self.shadow.id, self.variable)
             entry = self.shadow.variables[self.variable.name]
             roots = {"index": entry.index_root, "score": entry.score_root}
             sizes = (len(self.shadow.instants), *self.variable.grid.counts)

@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.encoding import FILTER, EncodedChunk
+from gnomon.storage.arrays.encoding import COLUMNS, FILTER, EncodedChunk
 from gnomon.storage.arrays.residuals import residual_dtype
 from gnomon.storage.arrays.shards import pack_chunk, pack_shard
-from gnomon.storage.arrays.tables import create_residual
+from gnomon.storage.arrays.tables import create_index, create_residual
 from gnomon.storage.arrays.text import pack_text, text_name
+from gnomon.storage.log.folders import captures_of
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 
-__all__ = ["BlockWriter", "ShardPacker", "create_captures", "units_of"]
+__all__ = ["BlockWriter", "ShardPacker", "create_captures", "create_captures_index", "units_of"]
 
 
 def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
@@ -23,11 +24,16 @@ def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
     if not variable.is_text:
         create_residual(
             batch,
-            f"captures/{batch.id}/{variable.folder}/residual",
+            f"{captures_of(batch.id, variable)}/residual",
             lead=steps,
             grid=variable.stored_grid,
             dtype=residual_dtype(variable.numpy_dtype),
         )
+
+
+def create_captures_index(batch: Batch, variable: Variable, rows: NDArray[np.int64]) -> str:
+    """Store the index (step, *chunk grid, column) of a variable's captures; return its root."""
+    return create_index(batch, f"{captures_of(batch.id, variable)}/index", rows, COLUMNS)
 
 
 def units_of(
@@ -85,7 +91,7 @@ class BlockWriter:
 
     def __init__(self, batch: Batch, variable: Variable) -> None:
         self._batch = batch
-        self._path = f"captures/{batch.id}/{variable.folder}"
+        self._path = captures_of(batch.id, variable)
         self._is_text = variable.is_text
         self._packer = ShardPacker(variable)
 

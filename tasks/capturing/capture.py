@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import BASE, COLUMNS, STATUS
-from gnomon.storage.arrays.tables import create_index, create_table
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.log.bodies.capture import CaptureBody, CapturedEntry
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.description import Change
+from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest
@@ -30,7 +30,13 @@ from gnomon.storage.source.opening import (
     shared_source,
 )
 from gnomon.storage.stacks.fixed import encode_variable
-from gnomon.storage.stacks.writing import BlockWriter, create_captures, units_of
+from gnomon.storage.stacks.ledger import create_captured_statistics
+from gnomon.storage.stacks.writing import (
+    BlockWriter,
+    create_captures,
+    create_captures_index,
+    units_of,
+)
 from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
@@ -135,7 +141,7 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
     dataset = _source(repository, plan)
     refuse_redescribed(repository, plan, dataset)
     for name, entry in plan.descriptions.get(0, Change()).fixed.items():
-        if entry is None or not entry["file"].startswith(f"frame/{plan.id}/"):
+        if entry is None or not entry["file"].startswith(f"{frame_of(plan.id)}/"):
             continue
         batch.create(entry["file"], encode_variable(name, dataset.variables[name])[0])
 
@@ -285,18 +291,16 @@ def commit_capture(
     variables: dict[str, CapturedEntry] = {}
     suspects = np.zeros(len(plan.instants), np.int64)
     for name, rows in found.rows.items():
-        folder = repository.settings.variable(name).folder
+        captured = repository.settings.variable(name)
         rows[..., STATUS] = TRUSTED
         for variable, position, index in suspect:
             if variable == name:
                 rows[(position, *index, STATUS)] = SUSPECT
         doubted = (rows[..., STATUS] == SUSPECT).reshape(len(rows), -1).sum(axis=1)
         suspects += doubted
-        columns = found.statistics[name]
-        table = np.stack([np.asarray(c, np.float64) for c in columns.values()], -1)
         variables[name] = CapturedEntry(
-            root=create_index(batch, f"captures/{plan.id}/{folder}/index", rows, COLUMNS),
-            ledger=create_table(batch, f"ledger/{plan.id}/actual-{folder}", table, list(columns)),
+            root=create_captures_index(batch, captured, rows),
+            ledger=create_captured_statistics(batch, captured, found.statistics[name]),
             suspect=int(doubted.sum()),
             changed=int((rows[..., 1] >= 0).sum()),
             chunks=int(np.prod(rows.shape[:-1])),

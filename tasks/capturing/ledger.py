@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.log.bodies.body import Header
-from gnomon.storage.log.bodies.capture import CaptureBody
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.ledger import open_captured_statistics
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.capturing.statistics import STATISTICS
 
@@ -30,18 +29,9 @@ def read_ledger(
     record = repository.records[captured.sequence]
     if step < variable.since:
         return {}
-    folder = Header.from_json(record.body).id
-    ledger = CaptureBody.from_json(record.body).variables[variable.name].ledger
-    key = f"actual-{variable.folder}"
-    slab = Slab(
-        repository.location,
-        f"ledger/{folder}",
-        {key: ledger},
-        sizes={key: (None, *variable.grid.counts)},
-    )
-    position = captured.local if captured.slab == folder else None
+    position = captured.local if captured.slab == Header.from_json(record.body).id else None
     if position is None:
         first = next(s.step for s in repository.captured if s.sequence == captured.sequence)
         position = step - first
-    columns = slab.by_name(key)
+    columns = open_captured_statistics(repository.location, record, variable)
     return {name: columns[name][position] for name in STATISTICS if name in columns}

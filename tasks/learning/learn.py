@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.tables import create_table
 from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.conflicts import Work
+from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.staging import Batch, Entry, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -88,7 +89,7 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
     pinned = (repository.location.url, repository.records[-1].sequence)
     for name, features in found.items():
         variable = repository.settings.variable(name)
-        path = f"forecaster/{batch.id}/{variable.folder}"
+        path = state_of(batch.id, variable)
         cells, columns = rows(features.specification)
         grid = state_grid(variable.grid, cells)
         create_state(batch, path, grid, cells, columns)
@@ -149,7 +150,7 @@ def _forecast_block(
     variable = repository.settings.variable(name)
     spec = features.specification
     batch = Batch(repository.location, commit)
-    path = f"forecaster/{commit}/{variable.folder}"
+    path = state_of(commit, variable)
     packed: dict[Index, bytes] = {}
     digests = np.zeros((*block.grid, 2), np.int64)
     all_shared = np.zeros((rows(spec)[1], *block.grid))

@@ -1,0 +1,55 @@
+"""The folders of a commit: where its captures, shadow, forecaster's state and statistics are.
+
+The names are written here, and taken apart in :mod:`gnomon.storage.care`.
+"""
+
+from gnomon.storage.values.model import Variable
+
+__all__ = [
+    "GROUPS",
+    "captured_statistics",
+    "captures_of",
+    "frame_of",
+    "ledger_of",
+    "predicted_statistics",
+    "shadow_of",
+    "state_of",
+]
+
+GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+"""What a commit writes below folders of its name; copies of captures' indices apart."""
+
+
+def captures_of(commit: str, variable: Variable) -> str:
+    """Return the folder of the captured states of a variable."""
+    return f"captures/{commit}/{variable.folder}"
+
+
+def shadow_of(commit: str, variable: Variable | None = None) -> str:
+    """Return the folder of the predicted states of a variable; None: of all of them."""
+    return "/".join(["shadows", commit, *([variable.folder] if variable else [])])
+
+
+def state_of(commit: str, variable: Variable | None = None) -> str:
+    """Return the folder of the forecaster's state of a variable; None: of all of them."""
+    return "/".join(["forecaster", commit, *([variable.folder] if variable else [])])
+
+
+def ledger_of(commit: str) -> str:
+    """Return the folder of the statistics."""
+    return f"ledger/{commit}"
+
+
+def captured_statistics(variable: Variable) -> str:
+    """Return the name, in the ledger, of the statistics of a variable's captures."""
+    return f"actual-{variable.folder}"
+
+
+def predicted_statistics(variable: Variable) -> str:
+    """Return the name, in the ledger, of the statistics of a variable's predictions."""
+    return f"prediction-{variable.folder}"
+
+
+def frame_of(commit: str) -> str:
+    """Return the folder of the variables that do not change."""
+    return f"frame/{commit}"
