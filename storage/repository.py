@@ -29,7 +29,8 @@ from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import ADVICE, refuse_in_source
 from gnomon.storage.log.description import Description
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.folding import fold
+from gnomon.storage.log.history import State
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of

@@ -2,7 +2,7 @@
 
 Reading a body raises ValueError, KeyError or TypeError where it is not what a writer would have
 left; whoever reads the log makes one error of these.  That the captures and chunks of which a body
-speaks are there is checked by :func:`gnomon.storage.log.history.fold`.
+speaks are there is checked by :func:`gnomon.storage.log.folding.fold`.
 """
 
 import re

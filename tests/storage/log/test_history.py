@@ -18,7 +18,8 @@ from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
 from gnomon.storage.log.bodies.body import OtherBody
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.folding import fold
+from gnomon.storage.log.history import State
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
