@@ -2,6 +2,8 @@
 
 import shutil
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from gnomon.storage.arrays.tables import Slab, create_index, create_residual, cr
 from gnomon.storage.care.check import Problem, check
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
@@ -35,6 +36,20 @@ from gnomon.tasks.work import serial
 
 HOUR = 3_600_000_000
 WHEN = "2020-01-01T00:00:00+00:00"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherBody:
+    """What a record says in the words of whoever made it."""
+
+    kind: str
+    """The kind of the record."""
+    fields: Mapping[str, Any]
+    """As they stand."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, without the header."""
+        return dict(self.fields)
 
 
 def weather(steps: int = 4, *, first: int = 0) -> xr.Dataset:

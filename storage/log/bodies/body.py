@@ -19,7 +19,6 @@ __all__ = [
     "Body",
     "Header",
     "Margin",
-    "OtherBody",
     "claim",
     "folder_name",
     "numbers",
@@ -42,20 +41,6 @@ class Body(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without the header."""
-
-
-@dataclass(frozen=True, slots=True)
-class OtherBody:
-    """What a record says of a kind that this program does not know."""
-
-    kind: str
-    """The kind of the record."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """As they stand."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, without the header."""
-        return dict(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from gnomon.storage.care.repair import repair
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.folding import fold
 from gnomon.storage.log.history import State
 from gnomon.storage.log.records import Record
@@ -27,6 +26,7 @@ from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, 
 from tests.storage.building import (
     HOUR,
     WHEN,
+    OtherBody,
     attempt,
     capture_new,
     copy_of,
