@@ -8,13 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.source.describing import (
-    MAX_CHUNK_BYTES,
-    MIN_CELLS,
-    MIN_CHUNKS,
-    choose_chunks,
-    describe,
-)
+from gnomon.storage.source.chunking import MAX_CHUNK_BYTES, MIN_CELLS, MIN_CHUNKS, choose_chunks
+from gnomon.storage.source.describing import describe
 from gnomon.storage.values.grid import Grid
 from gnomon.storage.values.model import Settings, SourceSpec, Variable
 from tests.storage.building import weather
