@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import PROVENANCE, Patch
+from gnomon.storage.serve.planes import PROVENANCE, Patch
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index

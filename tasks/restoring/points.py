@@ -15,7 +15,7 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.shadow import PredictedEntry
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Patch
+from gnomon.storage.serve.planes import Patch
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import format_instant

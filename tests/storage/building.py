@@ -23,7 +23,8 @@ from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_nam
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import _OPENED, Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid

@@ -17,7 +17,8 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
 from gnomon.storage.log import description
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.compare import compare

@@ -16,15 +16,9 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import PROVENANCE, Patch, Plane, is_predicted
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
-from gnomon.storage.serve.view import (
-    PROVENANCE,
-    Patch,
-    Plane,
-    is_predicted,
-    raw_dataset,
-    reading_store,
-)
+from gnomon.storage.serve.view import raw_dataset, reading_store
 from tests.storage.building import (
     assert_identical,
     capture_new,
