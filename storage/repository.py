@@ -27,7 +27,7 @@ from gnomon.storage.log.bodies.body import Body, Header
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
-from gnomon.storage.log.credentials import ADVICE, refuse_in_source
+from gnomon.storage.log.credentials import refuse_in_source, warn_of_secret
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.folding import fold
 from gnomon.storage.log.history import State
@@ -35,11 +35,10 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
 from gnomon.storage.log.steps import CapturedStep, Shadow
-from gnomon.storage.redaction import credential_in, redacted
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
+from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
@@ -153,7 +152,7 @@ class Repository:
                 f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
                 "restore it from a copy of the repository"
             ) from error
-        _warn_of_secret(settings)
+        warn_of_secret(settings.source, SETTINGS)
         records = Log(location, genesis).read()
         if not records:
             raise Integrity(
@@ -395,27 +394,7 @@ class Repository:
 
     def fixed(self, description: Description) -> dict[str, xr.Variable]:
         """Return the undecoded variables that do not change, as a capture was made with them."""
-        known = self.settings.frame_entries
-        found: dict[str, xr.Variable] = {}
-        for name, entry in description.fixed.items():
-            if name in known and known[name]["file"] == entry["file"]:
-                values = self.frame.variables[name]
-                found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
-            else:
-                found[name] = load_entry(self.location, name, entry)
-        return found
-
-
-def _warn_of_secret(settings: Settings) -> None:
-    """Tell of a secret in the settings: nothing can take it out, as every record rests on them."""
-    url = settings.source.url
-    kind = credential_in(url)
-    if kind is not None:
-        logger.warning(
-            "the source %s holds %s, and so does %s with its copy: whoever reads the repository "
-            "reads it. Have it revoked, make a new repository without it, and %s",
-            *(redacted(url), kind, SETTINGS, ADVICE),
-        )
+        return load_described(self.location, self.frame, self.settings, description)
 
 
 def _probe(location: Location) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.text import text_bytes, text_values
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.log.description import Description
 from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import content_hash
@@ -19,7 +20,14 @@ from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.values.dtypes import is_text
 from gnomon.storage.values.model import Settings
 
-__all__ = ["encode_entry", "encode_frame", "encode_variable", "load_entry", "load_frame"]
+__all__ = [
+    "encode_entry",
+    "encode_frame",
+    "encode_variable",
+    "load_described",
+    "load_entry",
+    "load_frame",
+]
 
 
 def encode_frame(
@@ -92,6 +100,27 @@ def load_frame(location: Location, settings: Settings) -> xr.Dataset:
     return xr.Dataset(
         {n: load_entry(location, n, entry) for n, entry in settings.frame_entries.items()}
     )
+
+
+def load_described(
+    location: Location, frame: xr.Dataset, settings: Settings, description: Description
+) -> dict[str, xr.Variable]:
+    """Return them as a capture was made with them; raises as `load_frame` does.
+
+    Parameters
+    ----------
+    frame
+        Those that the settings name.
+    """
+    known = settings.frame_entries
+    found: dict[str, xr.Variable] = {}
+    for name, entry in description.fixed.items():
+        if name in known and known[name]["file"] == entry["file"]:
+            values = frame.variables[name]
+            found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
+        else:
+            found[name] = load_entry(location, name, entry)
+    return found
 
 
 def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
