@@ -10,7 +10,7 @@ import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import redacted
-from gnomon.storage.source.describing import Description
+from gnomon.storage.source.describing import Contents
 from gnomon.storage.source.files.opening import source_notes, source_told
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
@@ -97,7 +97,7 @@ class SourceDescription:
 def describe_dataset(
     dataset: xr.Dataset,
     settings: model.Settings,
-    description: Description,
+    description: Contents,
     groups: Mapping[str, tuple[str, ...]],
 ) -> SourceDescription:
     """Return what is told of a source that settings were made for."""

@@ -30,7 +30,7 @@ from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import refuse_in_source, warn_of_secret
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.folding import fold
-from gnomon.storage.log.history import State
+from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
@@ -67,7 +67,7 @@ class Repository:
     """Hash of ``gnomon.json``."""
     records: tuple[Record, ...] = field(repr=False)
     """The log up to the commit that this object is pinned to."""
-    eras: tuple[State, ...] = field(repr=False)
+    eras: tuple[History, ...] = field(repr=False)
     """What the records add up to, by era."""
     era: int = 0
     """The era that is looked at."""
@@ -106,7 +106,7 @@ class Repository:
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
-        made = cls(location, content_hash(data), (), (State(settings),))
+        made = cls(location, content_hash(data), (), (History(settings),))
         return made.commit(InitBody(), created_at)
 
     @classmethod
@@ -159,7 +159,7 @@ class Repository:
                 f"{location.url} has settings but no log; init was interrupted, "
                 "remove the folder and init again"
             )
-        return cls(location, genesis, (), (State(settings),))._followed_by(records)
+        return cls(location, genesis, (), (History(settings),))._followed_by(records)
 
     def refresh(self) -> "Repository":
         """Return this repository at its newest commit, and in its present era."""
@@ -185,7 +185,7 @@ class Repository:
         if sequence == self.records[-1].sequence:
             return self
         records = self.records[: sequence + 1]
-        eras = fold((State(self.eras[0].begun or self.eras[0].settings),), records)
+        eras = fold((History(self.eras[0].begun or self.eras[0].settings),), records)
         return replace(self, records=records, eras=eras, era=len(eras) - 1)
 
     def in_era(self, era: int) -> "Repository":
@@ -314,7 +314,7 @@ class Repository:
     # What the log says -----------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
+    def state(self) -> History:
         """What the era in view holds."""
         return self.eras[self.era]
 

@@ -14,7 +14,7 @@ from gnomon.storage.log.bodies.source import EraBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting, time_variable
-from gnomon.storage.source.describing import Description, describe
+from gnomon.storage.source.describing import Contents, describe
 from gnomon.storage.source.files.index import Memory
 from gnomon.storage.source.files.opening import is_as_at_init
 from gnomon.storage.source.opening import open_source
@@ -28,7 +28,7 @@ __all__ = ["begin_era", "settings_of"]
 
 def settings_of(
     dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None, start: str | None = None
-) -> tuple[Settings, xr.Dataset, Description]:
+) -> tuple[Settings, xr.Dataset, Contents]:
     """Return how a source looks, with a user's wishes: settings, frame, and what is told of it.
 
     Parameters

@@ -24,7 +24,7 @@ from gnomon.storage.log.description import (
     described,
 )
 from gnomon.storage.log.folders import frame_of
-from gnomon.storage.log.history import Place, State
+from gnomon.storage.log.history import History, Place
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.documents import NONSENSE, whole
@@ -38,7 +38,7 @@ from gnomon.storage.values.plausible import (
 __all__ = ["fold"]
 
 
-def fold(eras: tuple[State, ...], records: Iterable[Record]) -> tuple[State, ...]:
+def fold(eras: tuple[History, ...], records: Iterable[Record]) -> tuple[History, ...]:
     """Return the state of every era after further records, the present one last.
 
     A prune concerns all eras; what else a record says is of the era that it names.
@@ -97,11 +97,11 @@ class _Folding:
         self._frames: set[str] = set()
         self._described: Description | None = None
         """The newest description, as soon as it is asked for."""
-        self._grown: State | None = None
+        self._grown: History | None = None
         """The state before, as long as no capture of it is changed."""
 
     @classmethod
-    def of(cls, state: State) -> "_Folding":
+    def of(cls, state: History) -> "_Folding":
         """Return a state to go on from."""
         made = cls(state.settings)
         made._captured = list(state.captured)
@@ -120,8 +120,8 @@ class _Folding:
         made._grown = state
         return made
 
-    def state(self) -> State:
-        made = State(
+    def state(self) -> History:
+        made = History(
             self._settings,
             tuple(self._captured),
             self._slabs,

@@ -24,14 +24,14 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Settings
 from gnomon.storage.values.scaling import Packing
 
-__all__ = ["Place", "State"]
+__all__ = ["History", "Place"]
 
 Place = tuple[str, int]
 """Slab and position in it."""
 
 
 @dataclass(frozen=True)
-class State:
+class History:
     """What one era holds after some record."""
 
     settings: Settings
@@ -177,7 +177,7 @@ class State:
             return False
         return self.timeline[-1].instant - instant <= self.revisable
 
-    def follow(self, before: "State") -> None:
+    def follow(self, before: "History") -> None:
         """Take over what was sorted before, if this is that state with newer captures."""
         if not {"kept", "timeline"} <= vars(before).keys():
             return
@@ -188,7 +188,7 @@ class State:
             if not before.doubted and not self.doubted:
                 vars(self).update(timeline=(*before.timeline, *new))
 
-    def pruned(self) -> "State":
+    def pruned(self) -> "History":
         """Return the state after a prune: only what is live is there."""
         newest = {self.forecaster.id} if self.forecaster else set()
         folders = {f: n for f, n in self.folders.items() if f in self.live_folders}

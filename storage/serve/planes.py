@@ -13,7 +13,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.scaling import Packing
 
-__all__ = ["PROVENANCE", "Patch", "Plane", "is_predicted", "plane_chunk"]
+__all__ = ["PROVENANCE", "EstimatedChunk", "Plane", "is_predicted", "plane_chunk"]
 
 PROVENANCE = {
     "captured": 0,
@@ -27,7 +27,7 @@ PROVENANCE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class EstimatedChunk:
     """A chunk that replaces the captured one."""
 
     values: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Plane:
     """Id of the shadow that it shows."""
     lead: int = 0
     """Lead in that shadow."""
-    patches: Mapping[tuple[str, Index], Patch] = field(default_factory=dict)
+    patches: Mapping[tuple[str, Index], EstimatedChunk] = field(default_factory=dict)
     """Chunks that were estimated, by variable and chunk index."""
 
 

@@ -18,7 +18,7 @@ from gnomon.storage.values.timeforms import TEXT
 __all__ = [
     "NEW",
     "UNNAMED",
-    "Description",
+    "Contents",
     "NothingThere",
     "describe",
     "has_own_time",
@@ -37,7 +37,7 @@ NEW = "new in the source"
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class Contents:
     """What init found in a source."""
 
     spec: SourceSpec
@@ -65,7 +65,7 @@ def describe(
     chunks: dict[str, int] | None = None,
     counting: Counting | None = None,
     form: str = "",
-) -> Description:
+) -> Contents:
     """Return what of an undecoded dataset is captured, and how.
 
     Parameters
@@ -132,7 +132,7 @@ def describe(
         )
     frame = tuple(n for n in every if n not in moving and n != spec.teller)
     reason, notes = tell_axis(dataset, spec, time_form, asked=kind)
-    return Description(spec, variables, frame, skipped | unnamed, time_form, reason, notes)
+    return Contents(spec, variables, frame, skipped | unnamed, time_form, reason, notes)
 
 
 def _weights(dataset: xr.Dataset) -> dict[str, int]:

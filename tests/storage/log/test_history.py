@@ -18,7 +18,7 @@ from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
 from gnomon.storage.log.folding import fold
-from gnomon.storage.log.history import State
+from gnomon.storage.log.history import History
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
@@ -45,16 +45,16 @@ class Story:
     """A log in the making, folded record by record."""
 
     def __init__(self) -> None:
-        self.eras: tuple[State, ...] = (State(SETTINGS),)
+        self.eras: tuple[History, ...] = (History(SETTINGS),)
         self.records: list[Record] = []
 
-    def add(self, kind: str, **body: Any) -> State:
+    def add(self, kind: str, **body: Any) -> History:
         record = Record(len(self.records), "", kind, WHEN, body)
         self.eras = fold(self.eras, [record])
         self.records.append(record)
         return self.eras[-1]
 
-    def capture(self, *instants: int, **more: Any) -> State:
+    def capture(self, *instants: int, **more: Any) -> History:
         return self.add(
             "capture",
             **{
@@ -68,7 +68,7 @@ class Story:
             },
         )
 
-    def shadow(self, base: int, *instants: int, **more: Any) -> State:
+    def shadow(self, base: int, *instants: int, **more: Any) -> History:
         return self.add(
             "shadow",
             **{
@@ -92,7 +92,7 @@ class Story:
             },
         )
 
-    def verdict(self, *chunks: tuple[int, Index, int], **more: Any) -> State:
+    def verdict(self, *chunks: tuple[int, Index, int], **more: Any) -> History:
         entries = [
             {"variable": "t", "step": s, "chunk": list(c), "status": status}
             for s, c, status in chunks
@@ -110,7 +110,7 @@ def story() -> Story:
     return made
 
 
-def steps(state: State) -> list[int]:
+def steps(state: History) -> list[int]:
     return [s.step for s in state.timeline]
 
 
@@ -225,7 +225,7 @@ def test_an_era_begins_anew_and_leaves_the_one_before(story: Story) -> None:
     settings = Settings(SETTINGS.source, (wider,), WHEN, "", {})
     before = story.eras[-1]
     state = story.add("era", settings=settings.to_json())
-    assert state == State(settings)
+    assert state == History(settings)
     assert story.eras == (before, state)
     state = story.capture(90)
     assert [s.step for s in state.captured] == [0]
@@ -258,17 +258,17 @@ def test_folding_at_once_and_one_by_one_is_the_same(story: Story) -> None:
     story.shadow(1, 60)
     story.add("forget", steps=[2], reason="")
     story.add("prune")
-    assert fold((State(SETTINGS),), story.records) == story.eras
+    assert fold((History(SETTINGS),), story.records) == story.eras
 
 
 def test_order_that_grows_with_the_state_is_that_of_the_whole(story: Story) -> None:
-    eras: tuple[State, ...] = (State(SETTINGS),)
+    eras: tuple[History, ...] = (History(SETTINGS),)
     grown = 0
     for number, record in enumerate(story.records):
         _ = eras[-1].timeline  # what follows may build on it
         eras = fold(eras, [record])
         grown += "timeline" in vars(eras[-1])
-        whole = fold((State(SETTINGS),), story.records[: number + 1])
+        whole = fold((History(SETTINGS),), story.records[: number + 1])
         for state, fresh in zip(eras, whole, strict=True):
             assert (state.kept, state.timeline) == (fresh.kept, fresh.timeline)
     assert grown > 1

@@ -12,7 +12,7 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting
-from gnomon.storage.source.describing import Description, describe
+from gnomon.storage.source.describing import Contents, describe
 from gnomon.storage.values.model import Settings, SourceSpec
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.points import points
@@ -347,7 +347,7 @@ def two_axes() -> xr.Dataset:
     )
 
 
-def names(description: Description) -> set[str]:
+def names(description: Contents) -> set[str]:
     return {v.name for v in description.variables}
 
 
