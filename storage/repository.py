@@ -35,7 +35,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
 from gnomon.storage.log.steps import CapturedStep, Shadow
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
@@ -324,9 +324,9 @@ class Repository:
         return self.state.in_force
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> SourceMemory:
         """What is known of the source, to open it with."""
-        return Memory(self.location, self.settings)
+        return SourceMemory(self.location, self.settings)
 
     @property
     def captured(self) -> tuple[CapturedStep, ...]:

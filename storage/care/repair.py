@@ -28,7 +28,7 @@ from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import SETTINGS, Repository
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.opening import open_source, read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
@@ -229,7 +229,7 @@ class _Repair:
                 if entry is None or entry["file"] != name:
                     continue
                 try:
-                    memory = Memory(self.location, state.settings)
+                    memory = SourceMemory(self.location, state.settings)
                     with open_source(state.settings.source, memory) as dataset:
                         data = encode_variable(variable, dataset.variables[variable])[0]
                 except (GnomonError, KeyError):

@@ -15,7 +15,7 @@ from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting, time_variable
 from gnomon.storage.source.describing import Contents, describe
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.files.opening import is_as_at_init
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.source.timeaxis import read_axis
@@ -92,7 +92,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         Another writer was first; nothing was changed.
     """
     refuse_in_source(repository.settings.source)
-    with open_source(repository.settings.source, Memory(repository.location)) as dataset:
+    with open_source(repository.settings.source, SourceMemory(repository.location)) as dataset:
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind
         )

@@ -17,7 +17,7 @@ from gnomon.storage.errors import Unreadable
 from gnomon.storage.source.files.opening import read_numbers
 from gnomon.storage.source.objects import objects_of
 from gnomon.storage.source.opening import chunk_sizes, read_states
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.meaning import reading
 from gnomon.storage.values.model import Settings, Variable
 from gnomon.tasks.capturing.reading import reading_grid, spans
@@ -104,7 +104,7 @@ def _have(
     order = np.argsort(positions)
     for variable in (v for v in settings.variables if v.forecast):
         steps, along = chunk_sizes(dataset, variable)
-        pieces = Grid(variable.shape, variable.chunks, variable.chunks)
+        pieces = ChunkGrid(variable.shape, variable.chunks, variable.chunks)
         for block in reading_grid(pieces, along).blocks():
             left = order[~there[order]]
             if not left.size:

@@ -29,7 +29,7 @@ from gnomon.storage.source.opening import open_source
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
@@ -162,7 +162,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
 
 
 def residual_array(
-    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+    batch: Batch, path: str, *, lead: int, grid: ChunkGrid, dtype: np.dtype[Any]
 ) -> zarr.Array[Any]:
     """Make an array of integers and open it for writing with Zarr."""
     create_residual(batch, path, lead=lead, grid=grid, dtype=dtype)
@@ -225,7 +225,7 @@ def store_stack(
     location: Location, variable: Variable, states: list[Any], *, per_slab: int = 1000
 ) -> CaptureStack:
     """Store states of one variable in slabs of `per_slab` steps and open them for reading."""
-    grid: Grid = variable.grid
+    grid: ChunkGrid = variable.grid
     held: dict[Any, Held] = {}
     steps: list[CapturedStep] = []
     slabs: dict[str, dict[str, str]] = {}
