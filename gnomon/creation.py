@@ -119,7 +119,7 @@ def create(
 
 def make(
     path: str,
-    settings: model.Settings,
+    settings: model.RepositorySettings,
     frame: xr.Dataset,
     description: SourceDescription,
     dataset: xr.Dataset,
@@ -153,7 +153,7 @@ def prepared(
     tolerances: Mapping[str, float] | None = None,
     beside: Mapping[str, tuple[str, ...]] | None = None,
     **place: str | None,
-) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription, xr.Dataset]]:
+) -> Iterator[tuple[model.RepositorySettings, xr.Dataset, SourceDescription, xr.Dataset]]:
     """Give settings and frame of a source, what is told of it, and the source, which is open.
 
     Parameters
@@ -166,7 +166,7 @@ def prepared(
     check_forecast(leads, periods_s, interval_s)
     spec = model.SourceSpec(source, kind or "append", **place)
     refuse_in_source(spec)
-    wanted = model.Settings(
+    wanted = model.RepositorySettings(
         source=spec,
         variables=(),
         created_at="",
@@ -194,7 +194,7 @@ def prepared(
         yield settings, frame, describe_dataset(dataset, settings, found, groups), dataset
 
 
-def _check_tolerances(settings: model.Settings, tolerances: Mapping[str, float]) -> None:
+def _check_tolerances(settings: model.RepositorySettings, tolerances: Mapping[str, float]) -> None:
     forecast = {v.name for v in settings.variables if v.forecast}
     for name, tolerance in tolerances.items():
         if name not in forecast:
@@ -229,7 +229,7 @@ def refuse_inside(path: str, source: str) -> None:
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
-def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
+def _refuse_empty(dataset: xr.Dataset, found: model.RepositorySettings) -> None:
     """Refuse a variable without any value in the steps that are looked at, where others have some.
 
     A store in which nothing has any value is laid out, and not filled yet.
@@ -243,7 +243,9 @@ def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
         )
 
 
-def _has_any(dataset: xr.Dataset, found: model.Settings, variable: model.Variable) -> bool:
+def _has_any(
+    dataset: xr.Dataset, found: model.RepositorySettings, variable: model.Variable
+) -> bool:
     """Tell whether a variable has a value in the first, middle or last step, or in one written."""
     positions: Sequence[int | None] = [None]
     if found.source.time is not None:

@@ -96,7 +96,7 @@ class SourceDescription:
 
 def describe_dataset(
     dataset: xr.Dataset,
-    settings: model.Settings,
+    settings: model.RepositorySettings,
     description: Contents,
     groups: Mapping[str, tuple[str, ...]],
 ) -> SourceDescription:
@@ -144,7 +144,7 @@ def _variable(variable: model.Variable) -> VariableDescription:
     )
 
 
-def _told(dataset: xr.Dataset, settings: model.Settings, times: Any) -> TimeDescription:
+def _told(dataset: xr.Dataset, settings: model.RepositorySettings, times: Any) -> TimeDescription:
     source, calendar = settings.source, settings.calendar
     assert source.time is not None
     gaps = np.diff(times)

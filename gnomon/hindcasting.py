@@ -141,7 +141,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
 ) -> Replay:
     """Return what a hindcast replays: a repository of the variable alone, before any capture."""
     check_forecast(leads, periods_s, interval_s)
-    wanted = model.Settings(
+    wanted = model.RepositorySettings(
         source=model.SourceSpec(source_path(source), "append", time, engine, group),
         variables=(),
         created_at="",

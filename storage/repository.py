@@ -42,7 +42,7 @@ from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 
 __all__ = ["SETTINGS", "Repository"]
 
@@ -74,7 +74,7 @@ class Repository:
 
     @classmethod
     def create(
-        cls, url: str, settings: Settings, frame: xr.Dataset, created_at: str
+        cls, url: str, settings: RepositorySettings, frame: xr.Dataset, created_at: str
     ) -> "Repository":
         """Make a repository in a place that is empty.
 
@@ -98,7 +98,7 @@ class Repository:
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
         try:  # nothing is ever put that could not be read
             data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
-            Settings.from_json(parse(data))
+            RepositorySettings.from_json(parse(data))
         except NONSENSE as error:
             raise InvalidInput(f"such a dataset cannot be protected: {error}") from error
         location.create(SETTINGS, data)
@@ -146,7 +146,7 @@ class Repository:
         if known is not None:
             return known.refresh()
         try:
-            settings = Settings.from_json(parse(data))
+            settings = RepositorySettings.from_json(parse(data))
         except NONSENSE as error:
             raise Integrity(
                 f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
@@ -319,7 +319,7 @@ class Repository:
         return self.eras[self.era]
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> RepositorySettings:
         """What was fixed when the era began; units and valid ranges as they were last accepted."""
         return self.state.in_force
 

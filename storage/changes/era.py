@@ -20,15 +20,15 @@ from gnomon.storage.source.files.opening import is_as_at_init
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.fixed import encode_frame
-from gnomon.storage.values.model import Kind, Settings
+from gnomon.storage.values.model import Kind, RepositorySettings
 from gnomon.storage.values.times import EPOCH, SECOND
 
 __all__ = ["begin_era", "settings_of"]
 
 
 def settings_of(
-    dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None, start: str | None = None
-) -> tuple[Settings, xr.Dataset, Contents]:
+    dataset: xr.Dataset, wanted: RepositorySettings, *, kind: Kind | None, start: str | None = None
+) -> tuple[RepositorySettings, xr.Dataset, Contents]:
     """Return how a source looks, with a user's wishes: settings, frame, and what is told of it.
 
     Parameters
@@ -106,7 +106,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     return repository.commit(EraBody(settings), committed_at)
 
 
-def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:
+def _is_as_before(dataset: xr.Dataset, repository: Repository, found: RepositorySettings) -> bool:
     """Tell whether a source has the grid and the meaning, and no variable that is not captured."""
     before = repository.settings
     try:

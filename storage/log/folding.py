@@ -29,7 +29,7 @@ from gnomon.storage.log.records import Record
 from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.documents import NONSENSE, whole
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import SUSPECT, TRUSTED, RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.plausible import (
     check_reading,
     check_settings,
@@ -79,9 +79,9 @@ def fold(eras: tuple[History, ...], records: Iterable[Record]) -> tuple[History,
 class _Folding:
     """A state in the making."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RepositorySettings) -> None:
         self._settings = settings
-        self._begun: Settings | None = None
+        self._begun: RepositorySettings | None = None
         self._counts = {v.name: v.grid.counts for v in settings.variables}
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}

@@ -21,7 +21,7 @@ from gnomon.storage.log.readings import accepted_settings, limited, readings, va
 from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.scaling import Packing
 
 __all__ = ["History", "Place"]
@@ -34,7 +34,7 @@ Place = tuple[str, int]
 class History:
     """What one era holds after some record."""
 
-    settings: Settings
+    settings: RepositorySettings
     """What is captured, and on which grid."""
     captured: tuple[CapturedStep, ...] = ()
     """Every capture by number, forgotten ones too."""
@@ -56,7 +56,7 @@ class History:
     """Commits whose folders were not pruned, with the number of their record."""
     forecasters: frozenset[str] = frozenset()
     """Commits whose forecaster state is there: the newest, and the one before it."""
-    begun: Settings | None = None
+    begun: RepositorySettings | None = None
     """Settings that the era began with; None: the same, the source has not moved."""
     changes: tuple[Change, ...] = ()
     """What the source has changed of its attributes and fixed variables, in order of capture."""
@@ -106,7 +106,7 @@ class History:
         return vary(self._accepted_readings(name))
 
     @cached_property
-    def in_force(self) -> Settings:
+    def in_force(self) -> RepositorySettings:
         """The settings, with units and valid ranges as they were last accepted."""
         changed = {v.name: d for v in self.settings.variables if (d := self.meant(v.name))}
         if not changed:

@@ -12,7 +12,7 @@ from gnomon.storage.source.axes import Axis, Counting, choose_axis
 from gnomon.storage.source.chunking import choose_chunks, choose_shards, choose_units
 from gnomon.storage.source.reasons import elsewhere, tell_axis
 from gnomon.storage.values.dtypes import is_supported, is_text, type_name
-from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.timeforms import TEXT
 
 __all__ = [
@@ -147,7 +147,9 @@ def _weights(dataset: xr.Dataset) -> dict[str, int]:
     }
 
 
-def unprotected(dataset: xr.Dataset, settings: Settings, fixed: Set[str]) -> dict[str, str]:
+def unprotected(
+    dataset: xr.Dataset, settings: RepositorySettings, fixed: Set[str]
+) -> dict[str, str]:
     """Return the variables of a source that change with time and are not captured, and why.
 
     Parameters

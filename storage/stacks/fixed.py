@@ -18,7 +18,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import content_hash
 from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.values.dtypes import is_text
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 
 __all__ = [
     "encode_entry",
@@ -31,8 +31,8 @@ __all__ = [
 
 
 def encode_frame(
-    settings: Settings, frame: xr.Dataset, sequence: int
-) -> tuple[Settings, dict[str, bytes]]:
+    settings: RepositorySettings, frame: xr.Dataset, sequence: int
+) -> tuple[RepositorySettings, dict[str, bytes]]:
     """Return the settings that name the frame, and the files to be stored.
 
     Raises
@@ -89,7 +89,7 @@ def _bytes(values: NDArray[Any]) -> bytes:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C").tobytes()
 
 
-def load_frame(location: Location, settings: Settings) -> xr.Dataset:
+def load_frame(location: Location, settings: RepositorySettings) -> xr.Dataset:
     """Return the undecoded variables that do not change, verified.
 
     Raises
@@ -103,7 +103,7 @@ def load_frame(location: Location, settings: Settings) -> xr.Dataset:
 
 
 def load_described(
-    location: Location, frame: xr.Dataset, settings: Settings, description: Description
+    location: Location, frame: xr.Dataset, settings: RepositorySettings, description: Description
 ) -> dict[str, xr.Variable]:
     """Return them as a capture was made with them; raises as `load_frame` does.
 

@@ -1,6 +1,6 @@
 """What a repository is made of, as frozen values that know their JSON.
 
-``Settings`` is ``gnomon.json``: fixed at init, never changed.
+``RepositorySettings`` is ``gnomon.json``: fixed at init, never changed.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ __all__ = [
     "MISSING",
     "SUSPECT",
     "TRUSTED",
-    "Settings",
+    "RepositorySettings",
     "SourceSpec",
     "Variable",
     "check_format",
@@ -240,7 +240,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RepositorySettings:
     """``gnomon.json``: what is fixed when a repository is made."""
 
     source: SourceSpec
@@ -329,7 +329,7 @@ class Settings:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Settings":
+    def from_json(cls, data: dict[str, Any]) -> "RepositorySettings":
         """Read the JSON form; ValueError and its like if it is none.
 
         Raises

@@ -17,7 +17,7 @@ from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook, Specification, usable
 from gnomon.tasks.forecasting.changes import has_changed
@@ -131,7 +131,7 @@ def window(repository: Repository, variable: Variable) -> list[int]:
     return [s.step for s in repository.timeline[-count:]]
 
 
-def traits_of(settings: Settings, variable: Variable) -> Traits:
+def traits_of(settings: RepositorySettings, variable: Variable) -> Traits:
     """Return what is settled of a variable before anything is learnt of it."""
     return Traits(
         settings.leads,

@@ -30,7 +30,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
 from gnomon.storage.values.grid import ChunkGrid
-from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -102,7 +102,7 @@ def make_repository(
     """Make a repository for a source, as init does."""
     spec = SourceSpec(str(source), kind or "append", time, engine)
     with open_source(spec) as dataset:
-        wanted = Settings(
+        wanted = RepositorySettings(
             spec, (), "", "", {}, names=names, chunk_sizes=dict(chunks or {}), interval_s=interval_s
         )
         settings, frame, _ = settings_of(dataset, wanted, kind=kind, start=start)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.source.files.index import Entry
 from gnomon.storage.source.files.reading import Target
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.times import EPOCH, calendar_of, told
 
 __all__ = ["FileAxis", "axis_of"]
@@ -25,7 +25,7 @@ class FileAxis:
 
 
 def axis_of(
-    entries: Mapping[str, Entry], settings: Settings | None
+    entries: Mapping[str, Entry], settings: RepositorySettings | None
 ) -> tuple[FileAxis, dict[str, str]]:
     """Return the time axis of files in order, and why some files cannot stand on it.
 
@@ -54,7 +54,9 @@ def axis_of(
 _INEXACT = "its times cannot be told"
 
 
-def _targets(entries: Mapping[str, Entry], settings: Settings | None) -> dict[str, Target]:
+def _targets(
+    entries: Mapping[str, Entry], settings: RepositorySettings | None
+) -> dict[str, Target]:
     """Return how each variable that tells times is to be told."""
     targets: dict[str, Target] = {}
     for entry in entries.values():

@@ -21,7 +21,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.source.files.form import Form
 from gnomon.storage.values.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.values.documents import NONSENSE, items, members, optional, parse, text, whole
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from gnomon.storage.values.plausible import members_of
 
 __all__ = [
@@ -55,7 +55,7 @@ class SourceMemory:
 
     location: Location = field(compare=False)
     """The repository, in which the index is kept."""
-    settings: Settings | None = field(compare=False, default=None)
+    settings: RepositorySettings | None = field(compare=False, default=None)
     """What the files should be like; None: like the newest of them."""
 
 

@@ -25,7 +25,7 @@ from gnomon.storage.source.files.index import Entry, SourceMemory, load_index, s
 from gnomon.storage.source.files.listing import list_files
 from gnomon.storage.source.files.reading import Files, Stale, Unfit, look_at, stamp_of
 from gnomon.storage.values.meaning import converting, reading
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.times import format_instant
 
 __all__ = [
@@ -242,7 +242,7 @@ def rest(dataset: xr.Dataset) -> None:
         dataset.encoding[_FILES].close()
 
 
-def is_as_at_init(dataset: xr.Dataset, settings: Settings) -> bool:
+def is_as_at_init(dataset: xr.Dataset, settings: RepositorySettings) -> bool:
     """Tell whether files mean what those of init meant; of sources that are no files, true."""
     form = dataset.encoding.get(_FORM)
     if form is None:

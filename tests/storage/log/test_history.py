@@ -22,7 +22,7 @@ from gnomon.storage.log.history import History
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import SUSPECT, TRUSTED, RepositorySettings, SourceSpec, Variable
 from tests.storage.building import (
     HOUR,
     WHEN,
@@ -38,7 +38,7 @@ from tests.storage.building import (
 )
 
 T = Variable("t", ("x",), (4,), "<f8", (2,), (2,), (4,))
-SETTINGS = Settings(SourceSpec("s", "append", "time"), (T,), WHEN, "", {})
+SETTINGS = RepositorySettings(SourceSpec("s", "append", "time"), (T,), WHEN, "", {})
 
 
 class Story:
@@ -222,7 +222,7 @@ def test_a_prune_keeps_the_newest_shadow_and_those_that_captures_still_need(stor
 
 def test_an_era_begins_anew_and_leaves_the_one_before(story: Story) -> None:
     wider = Variable("t", ("x",), (8,), "<f8", (2,), (2,), (8,))
-    settings = Settings(SETTINGS.source, (wider,), WHEN, "", {})
+    settings = RepositorySettings(SETTINGS.source, (wider,), WHEN, "", {})
     before = story.eras[-1]
     state = story.add("era", settings=settings.to_json())
     assert state == History(settings)
@@ -362,7 +362,7 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "body"), HOSTILE, ids=str)
 def test_a_record_of_nonsense_is_refused(story: Story, kind: str, body: dict[str, Any]) -> None:
-    wider = Settings(SETTINGS.source, (T,), WHEN, "", {})
+    wider = RepositorySettings(SETTINGS.source, (T,), WHEN, "", {})
     story.add("era", settings=wider.to_json())
     story.capture(10, 40)
     before = story.eras

@@ -12,7 +12,7 @@ from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.log.description import Change, Edit
 from gnomon.storage.log.history import History
 from gnomon.storage.source.files.opening import read_numbers
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from tests.storage.building import WHEN
 
 NAMES = ("a", "b", "c", "d")
@@ -33,7 +33,7 @@ def state() -> History:
         )
         for units, line in [("degC", (1.0, 273.15)), ("K", (1.0, 0.0))] * (CHANGES // 2)
     )
-    settings = Settings(SourceSpec("s", "append", "time"), variables, WHEN, "", {})
+    settings = RepositorySettings(SourceSpec("s", "append", "time"), variables, WHEN, "", {})
     return History(settings, changes=changes)
 
 

@@ -11,7 +11,7 @@ from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.source.chunking import MAX_CHUNK_BYTES, MIN_CELLS, MIN_CHUNKS, choose_chunks
 from gnomon.storage.source.describing import describe
 from gnomon.storage.values.grid import ChunkGrid
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from tests.storage.building import weather
 
 SPEC = SourceSpec("s", "append")
@@ -156,7 +156,7 @@ def test_settings_come_back_from_json() -> None:
     import json
 
     found = describe(weather(), SPEC)
-    settings = Settings(
+    settings = RepositorySettings(
         found.spec,
         found.variables,
         "now",
@@ -175,7 +175,9 @@ def test_settings_come_back_from_json() -> None:
         periods_s=(1.0, 2.0),
         tolerances={"t": 0.5},
     )
-    again = Settings.from_json(json.loads(json.dumps(settings.to_json(), allow_nan=False)))
+    again = RepositorySettings.from_json(
+        json.loads(json.dumps(settings.to_json(), allow_nan=False))
+    )
     assert again.to_json() == settings.to_json()
     assert again.variable("t").grid == settings.variable("t").grid
     assert again.periods_s == (1.0, 2.0)
