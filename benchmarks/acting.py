@@ -25,7 +25,8 @@ from gnomon.storage.care.check import check
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 
 ACTIONS = ("update", "forget", "prune", "restore")
 LEADS, NEW, KEPT, TAG, LITTER = 2, 2, 2, "keep", 8

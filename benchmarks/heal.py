@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.tasks.healing.inpainting import inpaint  # for the simpler system alone
 
 Floats = NDArray[np.float64]

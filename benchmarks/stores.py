@@ -20,7 +20,7 @@ import gnomon.creation
 import gnomon.repository
 from gnomon.maintenance import utc
 from gnomon.repository import GnomonRepository
-from gnomon.storage.log.bodies.body import OtherBody
+from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.model import SUSPECT
 
@@ -151,12 +151,12 @@ def build_gnomon(dataset: xr.Dataset, folder: Path, keep: Callable[[], None]) ->
         keep()
     stored = repository.stored
     newest = stored.timeline[-1].step
-    chunks = [
-        {"variable": v.name, "step": newest, "chunk": [0] * len(v.dims), "status": SUSPECT}
+    chunks = tuple(
+        JudgedChunk(v.name, newest, (0,) * len(v.dims), SUSPECT)
         for v in stored.settings.variables
         if v.forecast
-    ]
-    stored.commit(OtherBody("verdict", {"chunks": chunks, "reason": "asked for"}), utc())
+    )
+    stored.commit(VerdictBody(chunks, "asked for"), utc())
     keep()
     return [*times, *repository.status()["shadow"]]
 

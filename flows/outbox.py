@@ -7,7 +7,7 @@ from typing import Any
 
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.bodies.verdict import VerdictBody
-from gnomon.storage.outbox import Due, due, is_marked, mark
+from gnomon.storage.outbox import DueAlert, due, is_marked, mark
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
@@ -69,7 +69,7 @@ class Outbox:
             else:
                 self._note(repository, one)
 
-    def _note(self, repository: Repository, one: Due) -> None:
+    def _note(self, repository: Repository, one: DueAlert) -> None:
         """Note that an alert was sent; a channel whose alerts cannot be noted is left alone."""
         self.sent += 1
         try:
@@ -104,11 +104,11 @@ def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
     ]
 
 
-def _alert(one: Due) -> Alert:
+def _alert(one: DueAlert) -> Alert:
     return alert_of(Incident.from_json(one.content), one.id)
 
 
-def _open(repository: Repository) -> list[Due]:
+def _open(repository: Repository) -> list[DueAlert]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
     look = _Look(repository)
     return [one for one in due(repository) if look.is_open(one)]
@@ -129,14 +129,14 @@ class _Look:
         self._steps: dict[int, dict[str, list[int]]] = {}
         self._suspects: dict[tuple[int, int], dict[str, frozenset[str]]] = {}
 
-    def is_open(self, one: Due) -> bool:
+    def is_open(self, one: DueAlert) -> bool:
         """Tell whether a chunk of an incident is suspect, of a capture that is not forgotten."""
         incident = one.sequence, one.incident
         if incident not in self._answers:
             self._answers[incident] = self._find(one)
         return self._answers[incident]
 
-    def _find(self, one: Due) -> bool:
+    def _find(self, one: DueAlert) -> bool:
         seen = self._repository.in_era(one.era)
         steps = self._times(seen, one.sequence).get(str(one.content.get("valid_time")), [])
         named = set(map(str, one.content.get("chunks", [])))

@@ -120,7 +120,7 @@ def create(
 
 def make(
     path: str,
-    settings: model.Settings,
+    settings: model.RepositorySettings,
     frame: xr.Dataset,
     description: SourceDescription,
     dataset: xr.Dataset,
@@ -154,7 +154,7 @@ def prepared(
     tolerances: Mapping[str, float] | None = None,
     beside: Mapping[str, tuple[str, ...]] | None = None,
     **place: str | None,
-) -> Iterator[tuple[model.Settings, xr.Dataset, SourceDescription, xr.Dataset]]:
+) -> Iterator[tuple[model.RepositorySettings, xr.Dataset, SourceDescription, xr.Dataset]]:
     """Give settings and frame of a source, its description, and the source, which is open.
 
     Parameters
@@ -167,7 +167,7 @@ def prepared(
     check_forecast(leads, periods_s, interval_s)
     spec = model.SourceSpec(source, kind or "append", **place)
     refuse_in_source(spec)
-    wanted = model.Settings(
+    wanted = model.RepositorySettings(
         source=spec,
         variables=(),
         created_at="",
@@ -195,7 +195,7 @@ def prepared(
         yield settings, frame, describe_dataset(dataset, settings, found, groups), dataset
 
 
-def _check_tolerances(settings: model.Settings, tolerances: Mapping[str, float]) -> None:
+def _check_tolerances(settings: model.RepositorySettings, tolerances: Mapping[str, float]) -> None:
     forecast = {v.name for v in settings.variables if v.forecast}
     for name, tolerance in tolerances.items():
         if name not in forecast:
@@ -233,7 +233,7 @@ def refuse_inside(path: str, source: str) -> None:
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
-def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
+def _refuse_empty(dataset: xr.Dataset, found: model.RepositorySettings) -> None:
     """Refuse a variable without any value in the steps that are looked at, where others have some.
 
     A store in which nothing has any value is laid out, and not filled yet.
@@ -247,7 +247,9 @@ def _refuse_empty(dataset: xr.Dataset, found: model.Settings) -> None:
         )
 
 
-def _has_any(dataset: xr.Dataset, found: model.Settings, variable: model.Variable) -> bool:
+def _has_any(
+    dataset: xr.Dataset, found: model.RepositorySettings, variable: model.Variable
+) -> bool:
     """Return whether a variable has a value in the first, middle or last step, or a written one."""
     positions: Sequence[int | None] = [None]
     if found.source.time is not None:

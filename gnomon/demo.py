@@ -27,7 +27,7 @@ from gnomon.flows.settings import Settings
 from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, open_repository
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.userpath import blaming, check_output
 from gnomon.tasks.restoring.points import RestorePoint
 

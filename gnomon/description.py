@@ -10,7 +10,7 @@ import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import redacted
-from gnomon.storage.source.describing import Description
+from gnomon.storage.source.describing import Contents
 from gnomon.storage.source.files.opening import source_notes, source_told
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
@@ -96,8 +96,8 @@ class SourceDescription:
 
 def describe_dataset(
     dataset: xr.Dataset,
-    settings: model.Settings,
-    description: Description,
+    settings: model.RepositorySettings,
+    description: Contents,
     groups: Mapping[str, tuple[str, ...]],
 ) -> SourceDescription:
     """Return the description of a source that settings were made for."""
@@ -144,7 +144,7 @@ def _variable(variable: model.Variable) -> VariableDescription:
     )
 
 
-def _told(dataset: xr.Dataset, settings: model.Settings, times: Any) -> TimeDescription:
+def _told(dataset: xr.Dataset, settings: model.RepositorySettings, times: Any) -> TimeDescription:
     source, calendar = settings.source, settings.calendar
     assert source.time is not None
     gaps = np.diff(times)

@@ -4,8 +4,9 @@ import xarray as xr
 
 from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.reader import ReadingStore
-from gnomon.storage.serve.view import Notes, Plane, raw_dataset, reading_store
+from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
 from gnomon.tasks.restoring.restore import newest_shadow, planes, select

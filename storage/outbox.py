@@ -18,7 +18,7 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 
-__all__ = ["CHANNEL", "MOST_CHANNELS", "Due", "due", "is_marked", "mark"]
+__all__ = ["CHANNEL", "MOST_CHANNELS", "DueAlert", "due", "is_marked", "mark"]
 
 CHANNEL = re.compile(r"[a-z]{1,32}", re.ASCII)
 """Name of a channel."""
@@ -27,7 +27,7 @@ MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueAlert:
     """One alert that one channel has not taken yet."""
 
     sequence: int
@@ -50,12 +50,12 @@ class Due:
         return f"{_folder(self.sequence)}{self.incident}-{self.channel}.json"
 
 
-def due(repository: Repository) -> tuple[Due, ...]:
+def due(repository: Repository) -> tuple[DueAlert, ...]:
     """Return the alerts that were never sent, oldest first.
 
     Records of before there was an outbox say nothing of alerts: nothing of them is due.
     """
-    found: list[Due] = []
+    found: list[DueAlert] = []
     era = 0
     for record in repository.records:
         era += record.kind == "era"
@@ -68,26 +68,28 @@ def due(repository: Repository) -> tuple[Due, ...]:
     return tuple(one for one in found if one.name not in sent)
 
 
-def is_marked(repository: Repository, one: Due) -> bool:
+def is_marked(repository: Repository, one: DueAlert) -> bool:
     """Tell whether an alert was sent by now, by whomever."""
     return one.name in repository.location.list(_folder(one.sequence))
 
 
-def mark(repository: Repository, sent: Due, sent_at: str) -> None:
+def mark(repository: Repository, sent: DueAlert, sent_at: str) -> None:
     """Note that a channel took an alert."""
     data = json.dumps({"id": sent.id, "sent_at": sent_at}, sort_keys=True)
     with suppress(Conflict):  # another run sent it too
         repository.location.create(sent.name, data.encode(), durable=True)
 
 
-def _of(record: Record, era: int, genesis: str) -> list[Due]:
+def _of(record: Record, era: int, genesis: str) -> list[DueAlert]:
     report = Report.of(record.body)
     if report is None:
         return []
     names = [channel for channel in report.alerts if CHANNEL.fullmatch(channel)]
     distinct = list(dict.fromkeys(names))[:MOST_CHANNELS]
     return [
-        Due(record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}")
+        DueAlert(
+            record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}"
+        )
         for k, incident in enumerate(report.incidents)
         if incident.get("severity") == "critical"
         for channel in distinct

@@ -27,22 +27,22 @@ from gnomon.storage.log.bodies.body import Body, Header
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
-from gnomon.storage.log.credentials import ADVICE, refuse_in_source
+from gnomon.storage.log.credentials import refuse_in_source, warn_of_secret
 from gnomon.storage.log.description import Description
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.folding import fold
+from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
 from gnomon.storage.log.staging import Batch, sequence_of
 from gnomon.storage.log.steps import CapturedStep, Shadow
-from gnomon.storage.redaction import credential_in, redacted
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.fixed import encode_frame, load_entry, load_frame
+from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.documents import NONSENSE, parse
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 
 __all__ = ["SETTINGS", "Repository"]
 
@@ -67,14 +67,14 @@ class Repository:
     """Hash of ``gnomon.json``."""
     records: tuple[Record, ...] = field(repr=False)
     """The log up to the commit that this object is pinned to."""
-    eras: tuple[State, ...] = field(repr=False)
+    eras: tuple[History, ...] = field(repr=False)
     """What the records add up to, by era."""
     era: int = 0
     """The era that is looked at."""
 
     @classmethod
     def create(
-        cls, url: str, settings: Settings, frame: xr.Dataset, created_at: str
+        cls, url: str, settings: RepositorySettings, frame: xr.Dataset, created_at: str
     ) -> "Repository":
         """Make a repository in a place that is empty.
 
@@ -98,7 +98,7 @@ class Repository:
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
         try:  # nothing is ever put that could not be read
             data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
-            Settings.from_json(parse(data))
+            RepositorySettings.from_json(parse(data))
         except NONSENSE as error:
             raise InvalidInput(f"such a dataset cannot be protected: {error}") from error
         location.create(SETTINGS, data)
@@ -106,7 +106,7 @@ class Repository:
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
-        made = cls(location, content_hash(data), (), (State(settings),))
+        made = cls(location, content_hash(data), (), (History(settings),))
         return made.commit(InitBody(), created_at)
 
     @classmethod
@@ -146,20 +146,20 @@ class Repository:
         if known is not None:
             return known.refresh()
         try:
-            settings = Settings.from_json(parse(data))
+            settings = RepositorySettings.from_json(parse(data))
         except NONSENSE as error:
             raise Integrity(
                 f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
                 "restore it from a copy of the repository"
             ) from error
-        _warn_of_secret(settings)
+        warn_of_secret(settings.source, SETTINGS)
         records = Log(location, genesis).read()
         if not records:
             raise Integrity(
                 f"{location.url} has settings but no log; init was interrupted, "
                 "remove the folder and init again"
             )
-        return cls(location, genesis, (), (State(settings),))._followed_by(records)
+        return cls(location, genesis, (), (History(settings),))._followed_by(records)
 
     def refresh(self) -> "Repository":
         """Return this repository at its newest commit, and in its present era."""
@@ -185,7 +185,7 @@ class Repository:
         if sequence == self.records[-1].sequence:
             return self
         records = self.records[: sequence + 1]
-        eras = fold((State(self.eras[0].begun or self.eras[0].settings),), records)
+        eras = fold((History(self.eras[0].begun or self.eras[0].settings),), records)
         return replace(self, records=records, eras=eras, era=len(eras) - 1)
 
     def in_era(self, era: int) -> "Repository":
@@ -314,19 +314,19 @@ class Repository:
     # What the log says -----------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
+    def state(self) -> History:
         """What the era in view holds."""
         return self.eras[self.era]
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> RepositorySettings:
         """What was fixed when the era began; units and valid ranges as they were last accepted."""
         return self.state.in_force
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> SourceMemory:
         """What is known of the source, to open it with."""
-        return Memory(self.location, self.settings)
+        return SourceMemory(self.location, self.settings)
 
     @property
     def captured(self) -> tuple[CapturedStep, ...]:
@@ -394,27 +394,7 @@ class Repository:
 
     def fixed(self, description: Description) -> dict[str, xr.Variable]:
         """Return the undecoded variables that do not change, as a capture was made with them."""
-        known = self.settings.frame_entries
-        found: dict[str, xr.Variable] = {}
-        for name, entry in description.fixed.items():
-            if name in known and known[name]["file"] == entry["file"]:
-                values = self.frame.variables[name]
-                found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
-            else:
-                found[name] = load_entry(self.location, name, entry)
-        return found
-
-
-def _warn_of_secret(settings: Settings) -> None:
-    """Tell of a secret in the settings: nothing can take it out, as every record rests on them."""
-    url = settings.source.url
-    kind = credential_in(url)
-    if kind is not None:
-        logger.warning(
-            "the source %s holds %s, and so does %s with its copy: whoever reads the repository "
-            "reads it. Have it revoked, make a new repository without it, and %s",
-            *(redacted(url), kind, SETTINGS, ADVICE),
-        )
+        return load_described(self.location, self.frame, self.settings, description)
 
 
 def _probe(location: Location) -> None:

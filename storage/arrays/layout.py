@@ -11,7 +11,7 @@ import numpy as np
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 
-from gnomon.storage.values.grid import Grid, Index
+from gnomon.storage.values.grid import ChunkGrid, Index
 
 __all__ = [
     "PCODEC_LEVEL",
@@ -51,7 +51,7 @@ def compressor(dtype: np.dtype[Any], *, search: bool = True) -> PCodec | Zstd:
     return PCodec(level=PCODEC_LEVEL, delta_spec="try_consecutive", delta_encoding_order=0)
 
 
-def residual_metadata(lead: int, grid: Grid, dtype: np.dtype[Any]) -> bytes:
+def residual_metadata(lead: int, grid: ChunkGrid, dtype: np.dtype[Any]) -> bytes:
     """Return the ``zarr.json`` of an array (lead, *dims) of integers, chunked like a variable."""
     chunks = tuple(max(1, n) for n in grid.chunks)
     codecs = _zstd(dtype)

@@ -23,7 +23,7 @@ from gnomon.storage.arrays.residuals import needs_search
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.location import Location
 from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
-from gnomon.storage.values.grid import Grid, Index
+from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
 
 __all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
@@ -72,7 +72,7 @@ def pack_whole(values: NDArray[Any]) -> bytes:
     return _with_checksum(bytes(Zstd(level=ZSTD_LEVEL).encode(data)))
 
 
-def pack_shard(grid: Grid, chunks: Mapping[Index, bytes]) -> bytes:
+def pack_shard(grid: ChunkGrid, chunks: Mapping[Index, bytes]) -> bytes:
     """Return a shard that holds packed chunks, by their place in it, in row-major order."""
     if grid.shards == grid.chunks:
         (data,) = chunks.values()
@@ -85,7 +85,7 @@ def pack_shard(grid: Grid, chunks: Mapping[Index, bytes]) -> bytes:
     return b"".join([*(chunks[p] for p in sorted(chunks)), _with_checksum(directory.tobytes())])
 
 
-def _per_shard(grid: Grid) -> Index:
+def _per_shard(grid: ChunkGrid) -> Index:
     return tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
 
 
@@ -146,7 +146,7 @@ class Shards:
     """Where the repository lives."""
     path: str
     """Folder of the array."""
-    grid: Grid
+    grid: ChunkGrid
     """Chunks and shards of the variable."""
     dtype: np.dtype[Any]
     """Type of the numbers: integers, or float64."""

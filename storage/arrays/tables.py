@@ -23,15 +23,15 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 
-__all__ = ["Column", "Slab", "create_index", "create_residual", "create_table", "root"]
+__all__ = ["Slab", "StoredColumn", "create_index", "create_residual", "create_table", "root"]
 
 logger = logging.getLogger(__name__)
 
 
 def create_residual(
-    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+    batch: Batch, path: str, *, lead: int, grid: ChunkGrid, dtype: np.dtype[Any]
 ) -> None:
     """Describe an array (lead, *dims) of integers, chunked like the variable; its shards follow."""
     batch.create(f"{path}/zarr.json", residual_metadata(lead, grid, dtype))
@@ -68,7 +68,7 @@ def root(values: NDArray[Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class StoredColumn:
     """One column that a reader wants of a small array."""
 
     name: str
@@ -89,7 +89,7 @@ def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> Non
 
 
 def _chosen(
-    values: NDArray[Any], names: tuple[str, ...], wanted: Sequence[Column], path: str
+    values: NDArray[Any], names: tuple[str, ...], wanted: Sequence[StoredColumn], path: str
 ) -> NDArray[Any]:
     """Return the wanted columns in the wanted order; the array itself if it is so already."""
     places = {name: k for k, name in enumerate(names)}
@@ -118,7 +118,7 @@ class Slab:
     """Folder of the slab, such as ``captures/<id>/<variable>``."""
     roots: dict[str, str]
     """Per index array, the root that the log record gives."""
-    columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[StoredColumn]] = field(default_factory=dict)
     """Per index array, the columns that are wanted of it, in this order; else all, as stored."""
     sizes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
     """Per index array, its size along every axis but that of the columns; None: any."""
@@ -186,7 +186,7 @@ class Slab:
                 )
         return values, names
 
-    def shards(self, name: str, grid: Grid, dtype: np.dtype[Any]) -> Shards:
+    def shards(self, name: str, grid: ChunkGrid, dtype: np.dtype[Any]) -> Shards:
         """Return a large array for reading, *not verified*: the caller has the digests."""
         if name not in self._shards:
             self._shards[name] = Shards(self.location, f"{self.path}/{name}", grid, dtype)

@@ -12,7 +12,7 @@ from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.folders import GROUPS
-from gnomon.storage.log.history import State
+from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
 from gnomon.storage.log.staging import Entry, load_manifest, manifest_name
@@ -77,7 +77,7 @@ def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:
         raise Integrity(f"{name} is missing; run 'gnomon repair'") from error
 
 
-def is_expected(state: State, folder: str, name: str) -> bool:
+def is_expected(state: History, folder: str, name: str) -> bool:
     """Tell whether an object of a commit was not pruned."""
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "captures":
@@ -103,7 +103,7 @@ def folder_of(name: str) -> str | None:
     return parts[1] if len(parts) > 2 and parts[0] in GROUPS else None
 
 
-def frames(eras: Iterable[State]) -> set[str]:
+def frames(eras: Iterable[History]) -> set[str]:
     """Return the folders under ``frame/`` that eras name."""
     return {state.settings.frame.removeprefix("frame/") for state in eras}
 

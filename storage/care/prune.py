@@ -20,7 +20,7 @@ from gnomon.storage.care.inventory import folder_of, frames, is_expected, unrefe
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody
-from gnomon.storage.log.history import State
+from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import sequence_of
 from gnomon.storage.repository import Repository
@@ -135,7 +135,7 @@ def would_free(
     return prune(after, committed_at="", dry_run=True, spare_since=spare_since)[1].nbytes
 
 
-def _dead(eras: tuple[State, ...], there: Iterable[str], is_given_up: GivenUp) -> Iterator[str]:
+def _dead(eras: tuple[History, ...], there: Iterable[str], is_given_up: GivenUp) -> Iterator[str]:
     """Yield the objects that nothing needs, of runs that can commit no more."""
     in_use = frames(eras)
     for name in there:
@@ -151,7 +151,7 @@ def _dead(eras: tuple[State, ...], there: Iterable[str], is_given_up: GivenUp) -
 
 
 def _tidy(
-    location: Location, eras: tuple[State, ...], there: dict[str, int], is_given_up: GivenUp
+    location: Location, eras: tuple[History, ...], there: dict[str, int], is_given_up: GivenUp
 ) -> None:
     """Remove empty folders, and what interrupted puts left beside names that they cannot give."""
     folders = location.folders()
@@ -163,7 +163,9 @@ def _tidy(
     location.remove_leftovers(_places(eras, folders, is_given_up))
 
 
-def _places(eras: tuple[State, ...], folders: Iterable[str], is_given_up: GivenUp) -> Iterator[str]:
+def _places(
+    eras: tuple[History, ...], folders: Iterable[str], is_given_up: GivenUp
+) -> Iterator[str]:
     """Yield the folders in which nobody writes any more: a prune may have been stopped in them."""
     for folder in folders:
         commit = folder_of(f"{folder}/x")

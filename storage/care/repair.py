@@ -22,13 +22,14 @@ from gnomon.storage.care.check import CheckReport, check
 from gnomon.storage.care.inventory import Inventory, take_inventory
 from gnomon.storage.errors import Conflict, GnomonError, Integrity
 from gnomon.storage.log.bodies.body import Header
+from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.folders import GROUPS
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import SETTINGS, Repository
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.opening import open_source, read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
@@ -229,7 +230,7 @@ class _Repair:
                 if entry is None or entry["file"] != name:
                     continue
                 try:
-                    memory = Memory(self.location, state.settings)
+                    memory = SourceMemory(self.location, state.settings)
                     with open_source(state.settings.source, memory) as dataset:
                         data = encode_variable(variable, dataset.variables[variable])[0]
                 except (GnomonError, KeyError):
@@ -255,7 +256,7 @@ class _Repair:
     def _metadata(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
         """Return the description of a residual array, made again."""
         record = self._record_of(parts[1])
-        steps = len(record.body.get("instants", record.body.get("steps", [])))
+        steps = _states_in(record)
         for state in self.repository.eras:
             variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
             if variable is not None:
@@ -264,6 +265,13 @@ class _Repair:
                 if object_hash(data) == expected[1]:
                     return data, "the settings"
         return None
+
+
+def _states_in(record: Record) -> int:
+    """Return how many captured states a record has put into its slab."""
+    if record.kind == RewriteBody.kind:
+        return len(RewriteBody.from_json(record.body).steps)
+    return len(CaptureBody.from_json(record.body).instants)
 
 
 class _Shard:

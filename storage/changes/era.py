@@ -14,21 +14,21 @@ from gnomon.storage.log.bodies.source import EraBody
 from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting, time_variable
-from gnomon.storage.source.describing import Description, describe
-from gnomon.storage.source.files.index import Memory
+from gnomon.storage.source.describing import Contents, describe
+from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.files.opening import is_as_at_init
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.fixed import encode_frame
-from gnomon.storage.values.model import Kind, Settings
+from gnomon.storage.values.model import Kind, RepositorySettings
 from gnomon.storage.values.times import EPOCH, SECOND
 
 __all__ = ["begin_era", "settings_of"]
 
 
 def settings_of(
-    dataset: xr.Dataset, wanted: Settings, *, kind: Kind | None, start: str | None = None
-) -> tuple[Settings, xr.Dataset, Description]:
+    dataset: xr.Dataset, wanted: RepositorySettings, *, kind: Kind | None, start: str | None = None
+) -> tuple[RepositorySettings, xr.Dataset, Contents]:
     """Return how a source looks, with a user's wishes: settings, frame, and what is told of it.
 
     Parameters
@@ -92,7 +92,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
         Another writer was first; nothing was changed.
     """
     refuse_in_source(repository.settings.source)
-    with open_source(repository.settings.source, Memory(repository.location)) as dataset:
+    with open_source(repository.settings.source, SourceMemory(repository.location)) as dataset:
         settings, frame, _ = settings_of(
             dataset, repository.settings, kind=repository.settings.source.kind
         )
@@ -106,7 +106,7 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     return repository.commit(EraBody(settings), committed_at)
 
 
-def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Settings) -> bool:
+def _is_as_before(dataset: xr.Dataset, repository: Repository, found: RepositorySettings) -> bool:
     """Tell whether a source has the grid and the meaning, and no variable that is not captured."""
     before = repository.settings
     try:

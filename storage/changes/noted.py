@@ -10,7 +10,7 @@ from gnomon.storage.log.description import Change, Description, exact
 from gnomon.storage.redaction import redacted
 from gnomon.storage.source.describing import NEW, UNNAMED
 from gnomon.storage.values.meaning import same_value
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.units import same_units
 
 __all__ = [
@@ -63,7 +63,9 @@ class Remark:
         return f"{self.name} was {before}, is {now}{means}"
 
 
-def differences(before: Description, after: Description, settings: Settings) -> list[Remark]:
+def differences(
+    before: Description, after: Description, settings: RepositorySettings
+) -> list[Remark]:
     """Return the attributes that are not exactly what they were at the last capture."""
     pairs = {n: (before.variables[n], after.variables[n]) for n in after.variables}
     pairs[str(settings.source.time)] = before.time, after.time

@@ -45,7 +45,7 @@ from gnomon.storage.stacks.fixed import encode_entry
 from gnomon.storage.values.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.meaning import IDENTITY, RANGE, READ_BY, changed_meaning
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.scaling import PACKING, Packing
 from gnomon.storage.values.times import calendar_of, decode
 from gnomon.storage.values.units import same_units
@@ -77,7 +77,7 @@ class Observed:
     accepted."""
 
 
-def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: Settings) -> None:
+def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: RepositorySettings) -> None:
     """Refuse a source whose values cannot stand beside those of the captures before.
 
     Raises
@@ -90,7 +90,7 @@ def check_source(dataset: xr.Dataset, frame: xr.Dataset, settings: Settings) -> 
     _check_times_within(dataset, settings)
 
 
-def grid_names(settings: Settings) -> frozenset[str]:
+def grid_names(settings: RepositorySettings) -> frozenset[str]:
     """Return the fixed variables that say where the cells are, which an era cannot change.
 
     They are coordinates of dimensions, what variables name as ``coordinates``, latitudes and
@@ -115,7 +115,7 @@ def _named(attributes: Mapping[Any, Any], key: str) -> list[str]:
     return str(attributes.get(key, "")).split()
 
 
-def _check_times_within(dataset: xr.Dataset, settings: Settings) -> None:
+def _check_times_within(dataset: xr.Dataset, settings: RepositorySettings) -> None:
     """Refuse variables that hold times, in other units than at init: they are stored undecoded."""
     if settings.source.time is None:
         return
@@ -196,7 +196,7 @@ def observe(
 
 
 def _told(
-    dataset: xr.Dataset, settings: Settings, positions: Sequence[int] | None
+    dataset: xr.Dataset, settings: RepositorySettings, positions: Sequence[int] | None
 ) -> Iterator[dict[str, dict[str, Any]] | None]:
     """Yield what each step says of its variables; None where it is what the step before said."""
     before: dict[str, Mapping[str, Any]] | None = None
@@ -304,7 +304,7 @@ def differs(dataset: xr.Dataset, repository: Repository) -> bool:
 
 
 def _describe(
-    dataset: xr.Dataset, settings: Settings, before: Description, folder: str
+    dataset: xr.Dataset, settings: RepositorySettings, before: Description, folder: str
 ) -> Description:
     left_out = unprotected(dataset, settings, before.fixed.keys())
     captured = {v.name for v in settings.variables}
@@ -339,7 +339,7 @@ def _describe(
     )
 
 
-def _told_of_time(dataset: xr.Dataset, settings: Settings) -> dict[str, Any]:
+def _told_of_time(dataset: xr.Dataset, settings: RepositorySettings) -> dict[str, Any]:
     """Return the attributes of the time coordinate; those of init where the source has none."""
     coordinate = None
     if settings.source.time is not None and not settings.adds_times:

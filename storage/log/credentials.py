@@ -3,6 +3,7 @@
 They belong into the environment, where the client of a store finds them.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -13,7 +14,9 @@ from gnomon.storage.errors import GnomonError, InvalidInput, Unavailable
 from gnomon.storage.redaction import credential_in, one_line, redacted
 from gnomon.storage.values.model import SourceSpec
 
-__all__ = ["ADVICE", "refuse_credentials", "refuse_in_source", "without_secrets"]
+__all__ = ["ADVICE", "refuse_credentials", "refuse_in_source", "warn_of_secret", "without_secrets"]
+
+logger = logging.getLogger(__name__)
 
 ADVICE = (
     "put credentials into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -75,6 +78,23 @@ def without_secrets[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         raise clean
 
     return guarded
+
+
+def warn_of_secret(source: SourceSpec, name: str) -> None:
+    """Tell of a secret in the settings: nothing can take it out, as every record rests on them.
+
+    Parameters
+    ----------
+    name
+        The object that holds the settings.
+    """
+    kind = credential_in(source.url)
+    if kind is not None:
+        logger.warning(
+            "the source %s holds %s, and so does %s with its copy: whoever reads the repository "
+            "reads it. Have it revoked, make a new repository without it, and %s",
+            *(redacted(source.url), kind, name, ADVICE),
+        )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -12,7 +12,12 @@ from typing import Any
 from gnomon.storage.values.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.values.documents import anything, items, members, number, optional, text, whole
 from gnomon.storage.values.meaning import IDENTITY, reading
-from gnomon.storage.values.model import Settings, Variable, frame_entry, frame_entry_to_json
+from gnomon.storage.values.model import (
+    RepositorySettings,
+    Variable,
+    frame_entry,
+    frame_entry_to_json,
+)
 from gnomon.storage.values.plausible import members_of
 from gnomon.storage.values.scaling import Packing
 
@@ -47,7 +52,7 @@ class Description:
     """By variable: factor and shift by which numbers in its units are in those of init."""
 
     @classmethod
-    def of(cls, settings: Settings) -> "Description":
+    def of(cls, settings: RepositorySettings) -> "Description":
         """Return the one that an era began with."""
         return cls(
             settings.attributes,
@@ -269,7 +274,7 @@ def same_entry(first: dict[str, Any] | None, second: dict[str, Any] | None) -> b
     ) and not Edit.between(first["attributes"], second["attributes"])
 
 
-def described(settings: Settings, changes: Iterable[Change]) -> Description:
+def described(settings: RepositorySettings, changes: Iterable[Change]) -> Description:
     """Return the description that changes lead to, beginning with that of an era's settings."""
     found = Description.of(settings)
     for change in changes:
@@ -278,7 +283,7 @@ def described(settings: Settings, changes: Iterable[Change]) -> Description:
 
 
 def files_in_use(
-    settings: Settings, changes: Sequence[Change], numbers: Set[int]
+    settings: RepositorySettings, changes: Sequence[Change], numbers: Set[int]
 ) -> frozenset[str]:
     """Return the objects that hold the fixed variables of some descriptions.
 

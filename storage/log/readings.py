@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.log.description import Change, Description
 from gnomon.storage.values.meaning import IDENTITY, RANGE, READ_BY, is_scaled_alike, reading
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.scaling import Packing
 
 __all__ = ["accepted_settings", "is_close", "limited", "readings", "vary"]
@@ -67,7 +67,9 @@ def vary(found: Sequence[Packing]) -> bool:
     return any(not is_scaled_alike(found[0], other) for other in _distinct(found))
 
 
-def accepted_settings(settings: Settings, accepted: Mapping[str, Description]) -> Settings:
+def accepted_settings(
+    settings: RepositorySettings, accepted: Mapping[str, Description]
+) -> RepositorySettings:
     """Return settings in which variables have the units and valid ranges that were accepted.
 
     Packing stays that of init, and so do units to which numbers are converted: all captures are

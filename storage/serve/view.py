@@ -1,12 +1,11 @@
 """Restore points as datasets: which captured, predicted or healed states are served together.
 
-A view is a list of planes, one per valid time.  Every plane knows per chunk where its cells come
-from, and says so in two ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
+A view is a list of planes, one per valid time.  Where the cells of each come from stands in two
+ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
 """
 
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,84 +14,32 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from gnomon.storage.changes.observed import tell_the_same
-from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
+from gnomon.storage.errors import GnomonError, Integrity, InvalidInput
 from gnomon.storage.log.description import Description
-from gnomon.storage.log.readings import vary
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
+from gnomon.storage.serve.readings import served_description, served_reading
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
-from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.attributes import plain_attributes
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import RANGE, read_alike
 from gnomon.storage.values.model import Variable
-from gnomon.storage.values.scaling import PACKING, Packing
+from gnomon.storage.values.scaling import PACKING
 from gnomon.storage.values.timeforms import is_form
 from gnomon.storage.values.times import EPOCH, SECOND, encode
 
 __all__ = [
-    "PROVENANCE",
     "Notes",
-    "Patch",
-    "Plane",
-    "is_predicted",
     "open_view",
-    "plane_chunk",
     "raw_dataset",
     "reading_store",
-    "served_description",
-    "served_reading",
 ]
-
-PROVENANCE = {
-    "captured": 0,
-    "estimated_from_intact_neighbours": 1,
-    "interpolated": 2,
-    "forecast": 3,
-    "climatology": 4,
-    "missing": 5,
-}
-"""Values of ``<var>_provenance``, one per cell."""
 
 Notes = Mapping[str, Mapping[str, Any]]
 """Attributes that say what a view is, by variable; those of the dataset under the empty name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A chunk that replaces the captured one."""
-
-    values: NDArray[np.float64]
-    """In physical units, NaN where missing."""
-    standard_error: NDArray[np.float64]
-    """In physical units."""
-    provenance: NDArray[np.uint8]
-    """One of `PROVENANCE` per cell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """One state of a view: captured (`step`), predicted (`shadow`), or captured and patched."""
-
-    instant: int
-    """Valid time."""
-    step: int | None = None
-    """Captured step that it shows."""
-    shadow: str | None = None
-    """Id of the shadow that it shows."""
-    lead: int = 0
-    """Lead in that shadow."""
-    patches: Mapping[tuple[str, Index], Patch] = field(default_factory=dict)
-    """Chunks that were estimated, by variable and chunk index."""
-
-
-def is_predicted(planes: tuple[Plane, ...]) -> bool:
-    """Tell whether any cell of a view was not captured."""
-    return any(plane.step is None or plane.patches for plane in planes)
 
 
 def raw_dataset(
@@ -230,73 +177,6 @@ def _laid_out(
     return ReadingStore(memory, arrays, (open_view, recipe), exact)
 
 
-def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Description:
-    """Return the attributes and fixed variables that planes are served with.
-
-    A state as it was captured has those that it was captured with.  Several states together have
-    those of the one of them that was captured last, and predicted ones those of the last capture
-    that the prediction knew.  Times are told in the units of init, where those of now would give
-    the numbers another meaning.
-    """
-    state, settings = repository.state, repository.settings
-    found = state.description(_described(repository, planes))
-    together = state.changes and (len(planes) > 1 or is_predicted(planes))
-    if not together and _is_told_alike(found.time, settings.time_attributes):
-        return found
-    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
-
-
-def _described(repository: Repository, planes: tuple[Plane, ...]) -> int:
-    """Return after how many changes of the description planes are served."""
-    shadows = {s.id: s.step for s in repository.shadows}
-    steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
-    known = [step for step in steps if step is not None]
-    if not known:
-        return len(repository.state.changes)
-    return repository.captured[max(known)].description
-
-
-def served_reading(
-    repository: Repository, variable: Variable, planes: tuple[Plane, ...]
-) -> Packing:
-    """Return what the served values of a variable stand for.
-
-    That is what they stood for in the source, so that captured bits are served as they are.  States
-    that were packed in more than one way are served as numbers, float64, in the units of the last;
-    and so are estimates that may be beyond what the last packing, made for its state, can hold.
-    """
-    readings = repository.state.readings(variable.name)
-    last = readings[_described(repository, planes)]
-    captured = repository.captured
-    described = {captured[p.step].description for p in planes if p.step is not None}
-    is_one = all(read_alike(readings[number], last) for number in described)
-    # A packing that is made anew for each state holds no more than that state.
-    is_foreseen = any(p.shadow is not None for p in planes)
-    is_foreseen = is_foreseen and variable.numpy_dtype.kind in "iu" and vary(readings)
-    patched = [p.patches[key] for p in planes for key in p.patches if key[0] == variable.name]
-    if is_one and not is_foreseen and all(last.holds(patch.values) for patch in patched):
-        return last
-    return Packing(np.dtype("<f8"), {}, last.factor, last.shift)
-
-
-def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
-    """Tell whether times that are kept as at init are the same by what the source says now."""
-    if "units" not in now or "units" not in init:
-        return "units" not in now and "units" not in init
-    one, other = (
-        (str(told["units"]), str(told.get("calendar", "standard"))) for told in (now, init)
-    )
-    return tell_the_same(one, other)
-
-
-def _with(
-    attributes: Mapping[str, Any], names: tuple[str, ...], other: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return attributes with some of them as they are in others, or not there."""
-    kept = {n: v for n, v in attributes.items() if n not in names or n in other}
-    return kept | {n: other[n] for n in names if n in other}
-
-
 def _stacking(
     repository: Repository, planes: tuple[Plane, ...], fixed: Collection[str]
 ) -> str | None:
@@ -341,51 +221,6 @@ def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any
         else:
             raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
     return np.array(raw)
-
-
-def plane_chunk(
-    captures: CaptureStack,
-    shadow: ShadowStack | None,
-    plane: Plane,
-    index: Index,
-    into: Packing,
-) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]]:
-    """Return raw values, standard error and provenance of one chunk of a plane.
-
-    Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
-
-    Parameters
-    ----------
-    into
-        What raw values are to stand for; see `served_reading`.
-    """
-    variable = captures.variable
-    patch = plane.patches.get((variable.name, index))
-    if patch is not None:
-        raw = into.from_physical(patch.values)
-        captured = patch.provenance == PROVENANCE["captured"]
-        if plane.step is not None and captured.any():
-            raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
-        return raw, patch.standard_error / abs(into.factor), patch.provenance
-    if plane.step is not None:
-        raw = _captured(captures, plane.step, index, into)
-        error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
-        return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
-    if shadow is None:
-        raise NotFound(f"{variable.name} has no prediction at this time")
-    values, errors = shadow.chunk(plane.lead, index)
-    known = np.isfinite(values)
-    provenance = np.where(known, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
-    return into.from_physical(values), errors / abs(into.factor), provenance
-
-
-def _captured(
-    captures: CaptureStack, step: int, index: Index, into: Packing
-) -> NDArray[np.generic]:
-    """Return a captured chunk, bit for bit where it stands for what is asked for."""
-    if read_alike(captures.reading(step), into):
-        return captures.chunk(step, index)
-    return into.from_physical(captures.physical(step, index))
 
 
 class _Served:

@@ -44,7 +44,7 @@ from gnomon.storage.values.dtypes import is_text
 from gnomon.storage.values.model import SourceSpec, Variable
 
 if TYPE_CHECKING:
-    from gnomon.storage.source.files.index import Memory
+    from gnomon.storage.source.files.index import SourceMemory
 
 __all__ = [
     "chunk_sizes",
@@ -71,7 +71,7 @@ def source_path(source: str) -> str:
 
 
 @without_secrets
-def open_source(spec: SourceSpec, memory: "Memory | None" = None) -> xr.Dataset:
+def open_source(spec: SourceSpec, memory: "SourceMemory | None" = None) -> xr.Dataset:
     """Open the source, undecoded and lazy.
 
     Parameters
@@ -99,7 +99,7 @@ def reading(spec: SourceSpec) -> Iterator[None]:
         raise Unavailable(f"source {spec.url} cannot be read: {one_line(error)}") from error
 
 
-def _opened(spec: SourceSpec, memory: "Memory | None") -> xr.Dataset:
+def _opened(spec: SourceSpec, memory: "SourceMemory | None") -> xr.Dataset:
     # It builds on this module, and few sources need it.
     from gnomon.storage.source.files.opening import open_files
 
@@ -230,7 +230,7 @@ def _without_notes(dataset: xr.Dataset) -> xr.Dataset:
 def shared_source(
     spec: SourceSpec,
     run: str,  # noqa: ARG001  # a key
-    memory: "Memory | None" = None,
+    memory: "SourceMemory | None" = None,
 ) -> xr.Dataset:
     """Return the source as one run opened it, once in each process; do not close it.
 

@@ -14,7 +14,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.axes import time_variable
 from gnomon.storage.source.opening import native
 from gnomon.storage.source.unchanged import ADVICE
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.timeforms import NATIVE, filled_times, is_form, missing_times
 from gnomon.storage.values.times import calendar_of, decode, same_calendar, told
 
@@ -36,7 +36,9 @@ class TimeAxis:
     calendar: str
     """Calendar of the raw times."""
 
-    def told(self, settings: Settings, positions: NDArray[np.intp]) -> NDArray[np.generic]:
+    def told(
+        self, settings: RepositorySettings, positions: NDArray[np.intp]
+    ) -> NDArray[np.generic]:
         """Return some times as they are told at init, whose attributes are kept.
 
         Raises
@@ -57,7 +59,7 @@ class TimeAxis:
         return raw
 
 
-def read_axis(dataset: xr.Dataset, settings: Settings) -> TimeAxis:
+def read_axis(dataset: xr.Dataset, settings: RepositorySettings) -> TimeAxis:
     """Return the valid times of an append source.
 
     Raises
@@ -139,7 +141,7 @@ def _decoded(
     return instants, missing
 
 
-def _told_in(time: xr.Variable, settings: Settings) -> tuple[str, str]:
+def _told_in(time: xr.Variable, settings: RepositorySettings) -> tuple[str, str]:
     """Return units and calendar of a time coordinate; those of init if neither was told then.
 
     Where the source tells its times otherwise, the form stands for the units.

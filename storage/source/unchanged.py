@@ -16,7 +16,7 @@ from gnomon.storage.log.description import exact
 from gnomon.storage.source.identify import listed
 from gnomon.storage.source.opening import native
 from gnomon.storage.values.dtypes import type_name
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.scaling import PACKING, Packing, check_packing
 
 __all__ = ["ADVICE", "check_frame", "check_unchanged"]
@@ -25,7 +25,7 @@ ADVICE = "restore it, or go on with the source as it is now by 'gnomon update --
 """What to do about a source that is not what it was at init."""
 
 
-def check_unchanged(dataset: xr.Dataset, settings: Settings) -> None:
+def check_unchanged(dataset: xr.Dataset, settings: RepositorySettings) -> None:
     """Refuse a source whose variables, grid or types are not what they were at init.
 
     Raises

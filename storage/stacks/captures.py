@@ -37,7 +37,7 @@ from gnomon.storage.arrays.residuals import (
     straightened,
 )
 from gnomon.storage.arrays.shards import Shards
-from gnomon.storage.arrays.tables import Column, Slab
+from gnomon.storage.arrays.tables import Slab, StoredColumn
 from gnomon.storage.arrays.text import text_name, unpack_text
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.folders import captures_of
@@ -49,7 +49,7 @@ from gnomon.storage.values.scaling import Packing
 
 __all__ = ["CaptureStack"]
 
-_WANTED = [Column(name) for name in COLUMNS[:5]] + [Column("filter", default=0)]
+_WANTED = [StoredColumn(name) for name in COLUMNS[:5]] + [StoredColumn("filter", default=0)]
 """Before there was a filter, residuals were as they are; the digest tells if that is wrong."""
 LONGEST_CHAIN = 16
 """Deltas that a reader takes; no format allows for more."""

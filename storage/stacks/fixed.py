@@ -12,19 +12,27 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.text import text_bytes, text_values
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.log.description import Description
 from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import content_hash
 from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.values.dtypes import is_text
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 
-__all__ = ["encode_entry", "encode_frame", "encode_variable", "load_entry", "load_frame"]
+__all__ = [
+    "encode_entry",
+    "encode_frame",
+    "encode_variable",
+    "load_described",
+    "load_entry",
+    "load_frame",
+]
 
 
 def encode_frame(
-    settings: Settings, frame: xr.Dataset, sequence: int
-) -> tuple[Settings, dict[str, bytes]]:
+    settings: RepositorySettings, frame: xr.Dataset, sequence: int
+) -> tuple[RepositorySettings, dict[str, bytes]]:
     """Return the settings that name the frame, and the files to be stored.
 
     Raises
@@ -81,7 +89,7 @@ def _bytes(values: NDArray[Any]) -> bytes:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C").tobytes()
 
 
-def load_frame(location: Location, settings: Settings) -> xr.Dataset:
+def load_frame(location: Location, settings: RepositorySettings) -> xr.Dataset:
     """Return the undecoded variables that do not change, verified.
 
     Raises
@@ -92,6 +100,27 @@ def load_frame(location: Location, settings: Settings) -> xr.Dataset:
     return xr.Dataset(
         {n: load_entry(location, n, entry) for n, entry in settings.frame_entries.items()}
     )
+
+
+def load_described(
+    location: Location, frame: xr.Dataset, settings: RepositorySettings, description: Description
+) -> dict[str, xr.Variable]:
+    """Return them as a capture was made with them; raises as `load_frame` does.
+
+    Parameters
+    ----------
+    frame
+        Those that the settings name.
+    """
+    known = settings.frame_entries
+    found: dict[str, xr.Variable] = {}
+    for name, entry in description.fixed.items():
+        if name in known and known[name]["file"] == entry["file"]:
+            values = frame.variables[name]
+            found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
+        else:
+            found[name] = load_entry(location, name, entry)
+    return found
 
 
 def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:

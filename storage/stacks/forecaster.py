@@ -18,12 +18,12 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.arrays.shards import Shards, pack_shard, pack_whole
-from gnomon.storage.arrays.tables import Column, Slab, create_table
+from gnomon.storage.arrays.tables import Slab, StoredColumn, create_table
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.values.grid import Block, Grid, Index
+from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
 
 __all__ = [
@@ -42,10 +42,10 @@ STATE_BYTES = 2**26
 
 Floats = NDArray[np.float64]
 
-_INDEX = [Column("digest_high", also="high"), Column("digest_low", also="low")]
+_INDEX = [StoredColumn("digest_high", also="high"), StoredColumn("digest_low", also="low")]
 
 
-def state_grid(grid: Grid, rows: int) -> Grid:
+def state_grid(grid: ChunkGrid, rows: int) -> ChunkGrid:
     """Return the grid on which the state is written: shards small enough for its many rows.
 
     They divide the variable's own shards, and are what one worker takes in one go.
@@ -58,17 +58,17 @@ def state_grid(grid: Grid, rows: int) -> Grid:
         shards[axis] *= count
         if count < whole:
             break
-    return Grid(grid.shape, grid.chunks, tuple(shards))
+    return ChunkGrid(grid.shape, grid.chunks, tuple(shards))
 
 
-def shared_grid(grid: Grid) -> Grid:
+def shared_grid(grid: ChunkGrid) -> ChunkGrid:
     """Return the grid of the numbers per chunk: one stored chunk for each shard of the state."""
     per_shard = tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
-    return Grid(grid.counts, per_shard, per_shard)
+    return ChunkGrid(grid.counts, per_shard, per_shard)
 
 
 def create_state(
-    batch: Batch, path: str, grid: Grid, rows: int, columns: int
+    batch: Batch, path: str, grid: ChunkGrid, rows: int, columns: int
 ) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Make the empty arrays ``cells`` (row, *dims) and ``shared`` (column, *chunk grid).
 
@@ -96,7 +96,12 @@ def create_state(
 
 
 def write_state(
-    batch: Batch, path: str, grid: Grid, block: Block, cells: Mapping[Index, bytes], shared: Floats
+    batch: Batch,
+    path: str,
+    grid: ChunkGrid,
+    block: Block,
+    cells: Mapping[Index, bytes],
+    shared: Floats,
 ) -> None:
     """Store the state of one block.
 
@@ -121,7 +126,7 @@ def _object(path: str, name: str, number: str) -> str:
     return "/".join(part for part in (path, name, "c/0", number) if part)
 
 
-def pack_state(grid: Grid, cells: Floats) -> bytes:
+def pack_state(grid: ChunkGrid, cells: Floats) -> bytes:
     """Return the state (row, *dims) of one chunk as it is stored; Zarr would copy it twice."""
     if cells.shape[1:] != grid.chunks:
         whole = np.zeros((len(cells), *grid.chunks))

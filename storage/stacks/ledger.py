@@ -16,7 +16,7 @@ from gnomon.storage.log.folders import captured_statistics, ledger_of, predicted
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import Record
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 
 __all__ = [
     "create_captured_statistics",
@@ -64,7 +64,7 @@ def open_captured_statistics(
     return slab.by_name(key)
 
 
-def roots_of(record: Record, settings: Settings) -> Iterator[tuple[str, str]]:
+def roots_of(record: Record, settings: RepositorySettings) -> Iterator[tuple[str, str]]:
     """Yield the name of each table that a record put into the ledger, and its root.
 
     Parameters

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.arrays.shards import Shards
-from gnomon.storage.arrays.tables import Column, Slab, create_residual, create_table
+from gnomon.storage.arrays.tables import Slab, StoredColumn, create_residual, create_table
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.folders import shadow_of
 from gnomon.storage.log.location import Location
@@ -40,9 +40,12 @@ __all__ = [
 
 INDEX_COLUMNS = ["base", "digest_high", "digest_low"]
 SCORE_COLUMNS = ["quantum", "error_scale", "confidence", "expected_rmse"]
-_INDEX = [Column(name) for name in INDEX_COLUMNS]
-_SCORE = [Column("quantum"), Column("error_scale")]
-_SCORE += [Column("confidence", default=np.nan), Column("expected_rmse", default=np.nan)]
+_INDEX = [StoredColumn(name) for name in INDEX_COLUMNS]
+_SCORE = [StoredColumn("quantum"), StoredColumn("error_scale")]
+_SCORE += [
+    StoredColumn("confidence", default=np.nan),
+    StoredColumn("expected_rmse", default=np.nan),
+]
 NO_BASE = -1
 """Base of a chunk that was never captured well."""
 _NOTHING = np.iinfo(np.int32).min

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Grid", "Index", "cut"]
+__all__ = ["Block", "ChunkGrid", "Index", "cut"]
 
 Index = tuple[int, ...]
 
@@ -45,7 +45,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ChunkGrid:
     """A regular chunk grid over an array; zero-dimensional arrays have one chunk."""
 
     shape: Index

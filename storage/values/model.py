@@ -1,6 +1,6 @@
 """What a repository is made of, as frozen values that know their JSON.
 
-``Settings`` is ``gnomon.json``: fixed at init, never changed.
+``RepositorySettings`` is ``gnomon.json``: fixed at init, never changed.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from gnomon.storage.redaction import redacted
 from gnomon.storage.values.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.values.documents import flag, items, members, number, optional, text, whole
 from gnomon.storage.values.dtypes import atom, is_text
-from gnomon.storage.values.grid import Grid, Index
+from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import (
     LARGEST_NDIM,
     MOST_LEADS,
@@ -36,7 +36,7 @@ __all__ = [
     "MISSING",
     "SUSPECT",
     "TRUSTED",
-    "Settings",
+    "RepositorySettings",
     "SourceSpec",
     "Variable",
     "check_format",
@@ -152,9 +152,9 @@ class Variable:
         return f"v-{text}"
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> ChunkGrid:
         """The chunk grid of one state."""
-        return Grid(self.shape, self.chunks, self.shards)
+        return ChunkGrid(self.shape, self.chunks, self.shards)
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
@@ -167,11 +167,11 @@ class Variable:
         return is_text(self.numpy_dtype)
 
     @property
-    def stored_grid(self) -> Grid:
+    def stored_grid(self) -> ChunkGrid:
         """The chunk grid of what is stored: with an axis for values of several numbers."""
         _, width = (None, 1) if self.is_text else atom(self.numpy_dtype)
         parts = (self.shape, self.units, self.shards)
-        return Grid(*((*part, width) if width > 1 else part for part in parts))
+        return ChunkGrid(*((*part, width) if width > 1 else part for part in parts))
 
     def stored_cells(self, index: Index) -> tuple[slice, ...]:
         """Return the place of a chunk in what is stored."""
@@ -240,7 +240,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RepositorySettings:
     """``gnomon.json``: what is fixed when a repository is made."""
 
     source: SourceSpec
@@ -329,7 +329,7 @@ class Settings:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Settings":
+    def from_json(cls, data: dict[str, Any]) -> "RepositorySettings":
         """Read the JSON form; ValueError and its like if it is none.
 
         Raises

@@ -15,7 +15,7 @@ from gnomon.storage.values.timeforms import NATIVE, check_form
 from gnomon.storage.values.times import decode, format_instant
 
 if TYPE_CHECKING:
-    from gnomon.storage.values.model import Settings, Variable
+    from gnomon.storage.values.model import RepositorySettings, Variable
     from gnomon.storage.values.scaling import Packing
 
 __all__ = [
@@ -98,7 +98,7 @@ def check_variable(variable: "Variable") -> None:
         raise ValueError(f"{name} has {variable.grid.size} chunks, at most {MOST_CHUNKS} are taken")
 
 
-def check_settings(settings: "Settings") -> None:
+def check_settings(settings: "RepositorySettings") -> None:
     """Raise ValueError if settings do not fit together, or their times cannot be told."""
     names = [v.name for v in settings.variables]
     if len(set(names)) != len(names) or len({v.folder for v in settings.variables}) != len(names):

@@ -19,7 +19,7 @@ from gnomon.storage.source.files.opening import source_notes
 from gnomon.storage.source.opening import open_source, pinned
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values.believable import DAY, among
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import calendar_of, decode, format_instant
 from gnomon.tasks.capturing.presence import choose
@@ -379,7 +379,7 @@ def _bases(
     return tuple(bases)
 
 
-def _limit(settings: Settings) -> int:
+def _limit(settings: RepositorySettings) -> int:
     chunks = sum(v.grid.size for v in settings.variables)
     return max(1, min(MAX_STEPS, MAX_ROWS // max(1, chunks)))
 

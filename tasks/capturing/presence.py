@@ -17,9 +17,9 @@ from gnomon.storage.errors import Unreadable
 from gnomon.storage.source.files.opening import read_numbers
 from gnomon.storage.source.objects import objects_of
 from gnomon.storage.source.opening import chunk_sizes, read_states
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.meaning import reading
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.tasks.capturing.reading import reading_grid, spans
 
 __all__ = ["choose", "has_values"]
@@ -44,7 +44,7 @@ class Chosen:
 
 def choose(
     dataset: xr.Dataset,
-    settings: Settings,
+    settings: RepositorySettings,
     positions: NDArray[np.intp],
     most: int,
     rng: np.random.Generator,
@@ -78,7 +78,7 @@ def choose(
 
 
 def has_values(
-    dataset: xr.Dataset, settings: Settings, positions: NDArray[np.intp]
+    dataset: xr.Dataset, settings: RepositorySettings, positions: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Tell which steps have a value in any cell of a variable that is forecast, shape (T,).
 
@@ -95,7 +95,7 @@ def has_values(
 
 def _have(
     dataset: xr.Dataset,
-    settings: Settings,
+    settings: RepositorySettings,
     positions: NDArray[np.intp],
     is_it: Callable[[Variable, list[int], NDArray[np.generic]], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:
@@ -104,7 +104,7 @@ def _have(
     order = np.argsort(positions)
     for variable in (v for v in settings.variables if v.forecast):
         steps, along = chunk_sizes(dataset, variable)
-        pieces = Grid(variable.shape, variable.chunks, variable.chunks)
+        pieces = ChunkGrid(variable.shape, variable.chunks, variable.chunks)
         for block in reading_grid(pieces, along).blocks():
             left = order[~there[order]]
             if not left.size:
@@ -124,7 +124,7 @@ def _have(
 
 
 def _is_beyond(
-    dataset: xr.Dataset, settings: Settings, positions: NDArray[np.intp]
+    dataset: xr.Dataset, settings: RepositorySettings, positions: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Return which new steps lie beyond all that was written, though they read as values.
 
@@ -167,7 +167,7 @@ def _is_beyond(
     return beyond
 
 
-def _may_be_written(settings: Settings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _may_be_written(settings: RepositorySettings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return of which steps something may have been written, as far as the objects tell."""
     found = np.zeros(positions.shape, bool)
     for variable in (v for v in settings.variables if v.forecast):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, prod
 
-from gnomon.storage.values.grid import Block, Grid, Index
+from gnomon.storage.values.grid import Block, ChunkGrid, Index
 
 __all__ = ["reading_grid", "spans"]
 
@@ -11,7 +11,7 @@ SPAN_BYTES = 2**27
 """Of a source that is chunked along time, as much of a block is read at once."""
 
 
-def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
+def reading_grid(grid: ChunkGrid, source_chunks: Index) -> ChunkGrid:
     """Return a grid whose blocks hold whole shards and, where those are larger, source chunks.
 
     A chunk of the source can only be read whole; a worker should not read it twice.
@@ -20,7 +20,7 @@ def reading_grid(grid: Grid, source_chunks: Index) -> Grid:
         shard * max(1, ceil(chunk / shard))
         for shard, chunk in zip(grid.shards, source_chunks, strict=True)
     )
-    return Grid(grid.shape, grid.chunks, blocks)
+    return ChunkGrid(grid.shape, grid.chunks, blocks)
 
 
 def spans(

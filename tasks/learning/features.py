@@ -17,7 +17,7 @@ from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Settings, Variable
+from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook, Specification, choose, cost_s, usable
 from gnomon.tasks.forecasting.changes import has_changed
@@ -141,7 +141,9 @@ def window(repository: Repository, variable: Variable) -> list[int]:
     return [s.step for s in repository.timeline[-count:]]
 
 
-def traits_of(settings: Settings, variable: Variable, candidates: tuple[str, ...] = ()) -> Traits:
+def traits_of(
+    settings: RepositorySettings, variable: Variable, candidates: tuple[str, ...] = ()
+) -> Traits:
     """Return what is settled of a variable before anything is learnt of it.
 
     Parameters

@@ -29,7 +29,7 @@ from gnomon.storage.stacks.forecaster import (
     state_grid,
     write_state,
 )
-from gnomon.storage.values.grid import Block, Grid, Index
+from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import GATE, State, drifted, join, learn, pack, roll, rows, usable
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
@@ -143,7 +143,12 @@ class _Block:
 
 
 def _forecast_block(
-    pinned: tuple[str, int], commit: str, name: str, features: Features, grid: Grid, block: Block
+    pinned: tuple[str, int],
+    commit: str,
+    name: str,
+    features: Features,
+    grid: ChunkGrid,
+    block: Block,
 ) -> _Block:
     """Bring the state of one block up to date; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
@@ -173,7 +178,7 @@ def _forecast_block(
     return _Block(digests, doubts, moved, batch.entries)
 
 
-def groups(grid: Grid, indices: list[Index], nbytes: int) -> Iterator[list[Index]]:
+def groups(grid: ChunkGrid, indices: list[Index], nbytes: int) -> Iterator[list[Index]]:
     """Yield chunks that are worked on together, some `WINDOW_BYTES` of them.
 
     Parameters

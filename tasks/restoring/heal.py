@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import PROVENANCE, Patch
+from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 class Healed:
     """The estimated chunks of one variable in one capture."""
 
-    patches: dict[Index, Patch]
+    patches: dict[Index, EstimatedChunk]
     """By chunk index."""
     expected_error: float | None
     """Expected RMSE over the estimated cells, variable's units; None if nothing is estimated that
@@ -103,7 +103,7 @@ def heal(
 class _Estimate:
     """One estimated chunk."""
 
-    patch: Patch
+    patch: EstimatedChunk
     expected: float
     """Expected RMSE, variable's units; NaN if no cell is estimated."""
     chance: float
@@ -142,11 +142,11 @@ def _rms(errors: Floats) -> float:
     return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
 
 
-def _missing(variable: Variable, index: Index) -> Patch:
+def _missing(variable: Variable, index: Index) -> EstimatedChunk:
     """Return a chunk of which nothing is known: a variable that is captured but not forecast."""
     shape = tuple(s.stop - s.start for s in variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
-    return Patch(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
+    return EstimatedChunk(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
 
 
 def _is_empty(captures: CaptureStack, index: Index, steps: list[int]) -> bool:
@@ -193,7 +193,7 @@ def _estimate(
             weight > 0, PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"]
         )
         flags = np.where(np.isfinite(values[cells]), flags, PROVENANCE["missing"])
-        patch = Patch(values[cells], errors[cells], flags.astype(np.uint8))
+        patch = EstimatedChunk(values[cells], errors[cells], flags.astype(np.uint8))
         odds = Odds()
         if found is not None and weight.any():
             location, spread = found.log_location[cells], found.log_spread[cells]
@@ -204,7 +204,7 @@ def _estimate(
 
 
 def _judge(
-    patch: Patch, odds: Odds, tolerance: float, confidence: float, expected: float
+    patch: EstimatedChunk, odds: Odds, tolerance: float, confidence: float, expected: float
 ) -> _Estimate:
     """Return a patch with its figures: the forecast's own where given, else by the odds."""
     nominal = _rms(patch.standard_error)

@@ -15,7 +15,7 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.shadow import PredictedEntry
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Patch
+from gnomon.storage.serve.planes import EstimatedChunk
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import format_instant
@@ -48,7 +48,7 @@ _AS_CAPTURED = ("captured", "suspect", "revision")
 DOUBTED = "the time of this capture is not believed; 'gnomon anomalies' says why"
 """Note of a point of a time that is far from all others."""
 
-Patches = dict[tuple[str, Index], Patch]
+Patches = dict[tuple[str, Index], EstimatedChunk]
 
 
 def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:

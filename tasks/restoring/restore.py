@@ -15,7 +15,9 @@ from gnomon.storage.errors import Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, plane_chunk, raw_dataset, served_reading
+from gnomon.storage.serve.planes import Plane, plane_chunk
+from gnomon.storage.serve.readings import served_reading
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame

@@ -15,7 +15,7 @@ import gnomon
 from gnomon.flows.cycle import UpdateReport
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.tasks import materialize
 from gnomon.tasks.forecasting import Forecast, orders
 from tests import sources

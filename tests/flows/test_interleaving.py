@@ -11,7 +11,6 @@ from gnomon.flows import checks, steps
 from gnomon.flows.cycle import UpdateReport
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.records import Log
 from gnomon.tasks.capturing.capture import capture
 from gnomon.tasks.capturing.plan import plan_capture
@@ -19,6 +18,7 @@ from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import HISTORY, Case
 from tests.flows.test_cycle import forecasts, kinds
+from tests.storage.building import OtherBody
 
 MOMENTS = ("plan", "check_actual", "features", "forecast", "check_prediction")
 """Steps after which the other writer commits: before each that reads or commits."""

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from tests import sources
 
 COUNT = 14

@@ -254,7 +254,7 @@ def test_marks_are_no_part_of_the_state(struck: Case) -> None:
     assert struck.open().update().message == "nothing new in the source"
     assert struck.open().stats().parts["unreferenced"] == 0
     # A mark that another run has put meanwhile is no error.
-    one = storage.Due(2, 0, 0, "webhook", {}, "x")
+    one = storage.DueAlert(2, 0, 0, "webhook", {}, "x")
     storage.mark(stored, one, "2020-01-01T00:00:00+00:00")
     storage.mark(stored, one, "2021-01-01T00:00:00+00:00")
 

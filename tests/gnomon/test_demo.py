@@ -9,7 +9,7 @@ import gnomon
 from gnomon import demo
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import Conflict
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 
 HISTORY = 50
 

@@ -8,7 +8,7 @@ import xarray as xr
 import gnomon
 from gnomon.engine import GnomonBackendEntrypoint
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from tests import sources
 from tests.cases import HISTORY, Case
 

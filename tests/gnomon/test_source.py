@@ -11,11 +11,11 @@ import pytest
 from gnomon.cli import app
 from gnomon.repository import open_repository
 from gnomon.storage.errors import Integrity, InvalidInput, NotFound
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.conflicts import Work, concerns
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     WHEN,
+    OtherBody,
     assert_identical,
     capture_new,
     history,

@@ -2,6 +2,8 @@
 
 import shutil
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,39 @@ from gnomon.storage.arrays.tables import Slab, create_index, create_residual, cr
 from gnomon.storage.care.check import Problem, check
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import GnomonError
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, SPAN, checkpoint_name, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import _OPENED, Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
-from gnomon.storage.values.grid import Grid
-from gnomon.storage.values.model import Kind, Settings, SourceSpec, Variable
+from gnomon.storage.values.grid import ChunkGrid
+from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 
 HOUR = 3_600_000_000
 WHEN = "2020-01-01T00:00:00+00:00"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherBody:
+    """What a record says in the words of whoever made it."""
+
+    kind: str
+    """The kind of the record."""
+    fields: Mapping[str, Any]
+    """As they stand."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, without the header."""
+        return dict(self.fields)
 
 
 def weather(steps: int = 4, *, first: int = 0) -> xr.Dataset:
@@ -86,7 +102,7 @@ def make_repository(
     """Make a repository for a source, as init does."""
     spec = SourceSpec(str(source), kind or "append", time, engine)
     with open_source(spec) as dataset:
-        wanted = Settings(
+        wanted = RepositorySettings(
             spec, (), "", "", {}, names=names, chunk_sizes=dict(chunks or {}), interval_s=interval_s
         )
         settings, frame, _ = settings_of(dataset, wanted, kind=kind, start=start)
@@ -146,7 +162,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
 
 
 def residual_array(
-    batch: Batch, path: str, *, lead: int, grid: Grid, dtype: np.dtype[Any]
+    batch: Batch, path: str, *, lead: int, grid: ChunkGrid, dtype: np.dtype[Any]
 ) -> zarr.Array[Any]:
     """Make an array of integers and open it for writing with Zarr."""
     create_residual(batch, path, lead=lead, grid=grid, dtype=dtype)
@@ -209,7 +225,7 @@ def store_stack(
     location: Location, variable: Variable, states: list[Any], *, per_slab: int = 1000
 ) -> CaptureStack:
     """Store states of one variable in slabs of `per_slab` steps and open them for reading."""
-    grid: Grid = variable.grid
+    grid: ChunkGrid = variable.grid
     held: dict[Any, Held] = {}
     steps: list[CapturedStep] = []
     slabs: dict[str, dict[str, str]] = {}

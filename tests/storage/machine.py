@@ -49,7 +49,8 @@ from gnomon.storage.log import records as log
 from gnomon.storage.log import staging as batch
 from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Kind
 from gnomon.storage.values.times import format_instant

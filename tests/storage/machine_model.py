@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gnomon.storage.repository import Repository
-from gnomon.storage.values.grid import Grid, Index
+from gnomon.storage.values.grid import ChunkGrid, Index
 from tests.storage.machine_source import Source, State
 
 __all__ = ["Captured", "Chunk", "Era", "Model", "Summary"]
@@ -33,7 +33,7 @@ class Captured:
 class Era:
     """The captures of one grid, by number."""
 
-    grids: dict[str, Grid]
+    grids: dict[str, ChunkGrid]
     captures: list[Captured] = field(default_factory=list)
     bases: tuple[int, ...] = ()
     """What the newest shadow is counted from."""
@@ -133,7 +133,7 @@ class Model:
         self.eras.append(Era(grids_of(repository)))
 
 
-def grids_of(repository: Repository) -> dict[str, Grid]:
+def grids_of(repository: Repository) -> dict[str, ChunkGrid]:
     return {v.name: v.grid for v in repository.settings.variables}
 
 

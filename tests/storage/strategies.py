@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 
 DTYPES = [
     np.dtype(t)
@@ -47,12 +47,12 @@ def values(draw: st.DrawFn, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDA
 
 
 @st.composite
-def grids(draw: st.DrawFn, max_dims: int = 3, max_side: int = 7) -> Grid:
+def grids(draw: st.DrawFn, max_dims: int = 3, max_side: int = 7) -> ChunkGrid:
     """Chunk grids: 0-d, edge chunks, one or several chunks to a shard, shards beyond the edge."""
     shape = tuple(draw(st.lists(st.integers(1, max_side), max_size=max_dims)))
     chunks = tuple(draw(st.integers(1, n)) for n in shape)
     shards = tuple(c * draw(st.integers(1, 3)) for c in chunks)
-    return Grid(shape, chunks, shards)
+    return ChunkGrid(shape, chunks, shards)
 
 
 @st.composite

@@ -80,10 +80,10 @@ def test_a_record_that_cannot_be_put_changes_nothing(
 def test_an_init_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     import xarray as xr
 
-    from gnomon.storage.values.model import Settings, SourceSpec
+    from gnomon.storage.values.model import RepositorySettings, SourceSpec
 
     frame = xr.Dataset({"a": ("x", np.arange(3.0)), "b": ("x", np.array([1, "y", None], object))})
-    settings = Settings(SourceSpec("s", "state"), (), "", "", {})
+    settings = RepositorySettings(SourceSpec("s", "state"), (), "", "", {})
     with pytest.raises(InvalidInput, match="b: found a value of type int"):
         Repository.create(str(tmp_path / "r"), settings, frame, WHEN)
     assert not (tmp_path / "r").exists()

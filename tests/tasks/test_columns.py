@@ -29,10 +29,10 @@ from tests.storage.building import (
 )
 
 WRITERS = (
-    "gnomon.tasks.capturing.capture",
+    "gnomon.storage.stacks.ledger",
+    "gnomon.storage.stacks.shadows",
+    "gnomon.storage.stacks.writing",
     "gnomon.tasks.learning.learn",
-    "gnomon.tasks.materialize",
-    "gnomon.storage.care.rewrite",
     "tests.storage.building",
 )
 Change = Callable[[Any, list[str]], tuple[Any, list[str]]]

@@ -2,7 +2,7 @@
 
 Reading a body raises ValueError, KeyError or TypeError where it is not what a writer would have
 left; whoever reads the log makes one error of these.  That the captures and chunks of which a body
-speaks are there is checked by :func:`gnomon.storage.log.history.fold`.
+speaks are there is checked by :func:`gnomon.storage.log.folding.fold`.
 """
 
 import re
@@ -19,7 +19,6 @@ __all__ = [
     "Body",
     "Header",
     "Margin",
-    "OtherBody",
     "claim",
     "folder_name",
     "numbers",
@@ -42,20 +41,6 @@ class Body(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without the header."""
-
-
-@dataclass(frozen=True, slots=True)
-class OtherBody:
-    """What a record says of a kind that this program does not know."""
-
-    kind: str
-    """The kind of the record."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """As they stand."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, without the header."""
-        return dict(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin
 from gnomon.storage.values.documents import items
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.plausible import members_of
 
 __all__ = ["EraBody", "InitBody", "SourceBody", "VariablesBody"]
@@ -35,7 +35,7 @@ class EraBody:
     """A new era begins."""
 
     kind: ClassVar[str] = "era"
-    settings: Settings
+    settings: RepositorySettings
     """What is captured in it, and on which grid."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
@@ -49,7 +49,7 @@ class EraBody:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EraBody":
         """Read the JSON form; ValueError and its like if it is none."""
-        return cls(Settings.from_json(data["settings"]), Margin.of(data, cls._ALWAYS))
+        return cls(RepositorySettings.from_json(data["settings"]), Margin.of(data, cls._ALWAYS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.files.form import Form, Part, differing, form_of_settings
-from gnomon.storage.source.files.index import Entry, Memory
+from gnomon.storage.source.files.index import Entry, SourceMemory
 from gnomon.storage.source.files.reading import Unfit, open_file
 from gnomon.storage.source.unchanged import check_frame
 from gnomon.storage.stacks.fixed import load_frame
@@ -159,7 +159,7 @@ class _Kept:
     paths: Mapping[str, Path]
     example: str
     """A file that has them, if no repository does."""
-    memory: Memory | None
+    memory: SourceMemory | None
 
     def is_alike(self, name: str, file: str) -> bool:
         """Tell whether a variable of a file is what is expected, but for rounding."""
@@ -181,7 +181,7 @@ def expected_of(
     entries: Mapping[str, Entry],
     paths: Mapping[str, Path],
     spec: SourceSpec,
-    memory: Memory | None,
+    memory: SourceMemory | None,
 ) -> Expected:
     """Return what the files of a source must be like.
 

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from gnomon.storage.source.files.index import Entry
 from gnomon.storage.source.files.reading import Target
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.times import EPOCH, calendar_of, told
 
-__all__ = ["Axis", "axis_of"]
+__all__ = ["FileAxis", "axis_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class FileAxis:
     """The times of all files."""
 
     raw: NDArray[np.generic] | None
@@ -24,14 +24,16 @@ class Axis:
     """How each variable that tells times is told."""
 
 
-def axis_of(entries: Mapping[str, Entry], settings: Settings | None) -> tuple[Axis, dict[str, str]]:
+def axis_of(
+    entries: Mapping[str, Entry], settings: RepositorySettings | None
+) -> tuple[FileAxis, dict[str, str]]:
     """Return the time axis of files in order, and why some files cannot stand on it.
 
     Units and type are those of the settings, else those of the first file, else, where these
     cannot tell all times exactly, microseconds.
     """
     if not entries or all(entry.times is None for entry in entries.values()):
-        return Axis(None, _targets(entries, settings)), {}
+        return FileAxis(None, _targets(entries, settings)), {}
     first = next(entry for entry in entries.values() if entry.times is not None)
     time, targets = first.form.time, _targets(entries, settings)
     assert first.times is not None
@@ -46,13 +48,15 @@ def axis_of(entries: Mapping[str, Entry], settings: Settings | None) -> tuple[Ax
             if name == time or target == targets[time]
         }
         raw, reasons = _told(entries, time, targets[time], np.dtype("<i8"))
-    return Axis(np.concatenate(list(raw.values())) if raw else None, targets), reasons
+    return FileAxis(np.concatenate(list(raw.values())) if raw else None, targets), reasons
 
 
 _INEXACT = "its times cannot be told"
 
 
-def _targets(entries: Mapping[str, Entry], settings: Settings | None) -> dict[str, Target]:
+def _targets(
+    entries: Mapping[str, Entry], settings: RepositorySettings | None
+) -> dict[str, Target]:
     """Return how each variable that tells times is to be told."""
     targets: dict[str, Target] = {}
     for entry in entries.values():

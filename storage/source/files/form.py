@@ -19,7 +19,7 @@ from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.values.documents import items, members, text, whole
 from gnomon.storage.values.dtypes import type_name
 from gnomon.storage.values.meaning import READ_BY
-from gnomon.storage.values.model import Settings
+from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.scaling import check_packing
 from gnomon.storage.values.times import calendar_of
 from gnomon.storage.values.units import conversion, same_units
@@ -222,7 +222,7 @@ def hash_of(name: str, variable: xr.Variable) -> str:
     return content_hash(encode_variable(name, variable)[0])
 
 
-def form_of_settings(settings: Settings) -> Form:
+def form_of_settings(settings: RepositorySettings) -> Form:
     """Return what files must be like to be captured under settings."""
     time = str(settings.source.time)
     bounds = {str(settings.time_attributes.get(key, "")) for key in ("bounds", "climatology")}

@@ -21,10 +21,19 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.source.files.form import Form
 from gnomon.storage.values.attributes import attributes_from_json, attributes_to_json
 from gnomon.storage.values.documents import NONSENSE, items, members, optional, parse, text, whole
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from gnomon.storage.values.plausible import members_of
 
-__all__ = ["INDEX", "NAT", "Entry", "Memory", "Packings", "drop_index", "load_index", "save_index"]
+__all__ = [
+    "INDEX",
+    "NAT",
+    "Entry",
+    "Packings",
+    "SourceMemory",
+    "drop_index",
+    "load_index",
+    "save_index",
+]
 
 INDEX = "sources/files.json.gz"
 """Where a repository keeps it."""
@@ -37,7 +46,7 @@ NAT = -(2**63)
 
 
 @dataclass(frozen=True)
-class Memory:
+class SourceMemory:
     """What a repository remembers of its source.
 
     It changes how fast that is opened, and not what is in it: to who keeps an open source for
@@ -46,7 +55,7 @@ class Memory:
 
     location: Location = field(compare=False)
     """The repository, in which the index is kept."""
-    settings: Settings | None = field(compare=False, default=None)
+    settings: RepositorySettings | None = field(compare=False, default=None)
     """What the files should be like; None: like the newest of them."""
 
 
@@ -112,7 +121,7 @@ class Entry:
         return (self.size, self.mtime_ns) == stamp
 
 
-def load_index(memory: Memory | None, spec: SourceSpec) -> dict[str, Entry]:
+def load_index(memory: SourceMemory | None, spec: SourceSpec) -> dict[str, Entry]:
     """Return what was seen by name; nothing if the index is gone, damaged or of another source."""
     if memory is None:
         return {}
@@ -128,7 +137,7 @@ def load_index(memory: Memory | None, spec: SourceSpec) -> dict[str, Entry]:
     return {n: e for n, e in entries.items() if spec.time in (None, e.form.time)}
 
 
-def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -> None:
+def save_index(memory: SourceMemory, spec: SourceSpec, entries: Mapping[str, Entry]) -> None:
     """Keep what was seen, if the repository can be written to."""
     forms: dict[str, int] = {}
     packings: dict[str, int] = {}
@@ -159,7 +168,7 @@ def save_index(memory: Memory, spec: SourceSpec, entries: Mapping[str, Entry]) -
         memory.location.replace(INDEX, gz.pack(json.dumps(content).encode()))
 
 
-def drop_index(memory: Memory | None) -> None:
+def drop_index(memory: SourceMemory | None) -> None:
     """Forget what was seen: a file is not what the index says of it."""
     if memory is not None:
         with _whatever_happens():

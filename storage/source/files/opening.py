@@ -19,13 +19,13 @@ from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.log.location import Location
 from gnomon.storage.source.files.agreement import Expected, expected_of
 from gnomon.storage.source.files.array import StepsArray
-from gnomon.storage.source.files.axis import Axis, axis_of
+from gnomon.storage.source.files.axis import FileAxis, axis_of
 from gnomon.storage.source.files.form import Part, differing, form_of_settings, other_times
-from gnomon.storage.source.files.index import Entry, Memory, load_index, save_index
+from gnomon.storage.source.files.index import Entry, SourceMemory, load_index, save_index
 from gnomon.storage.source.files.listing import list_files
 from gnomon.storage.source.files.reading import Files, Stale, Unfit, look_at, stamp_of
 from gnomon.storage.values.meaning import converting, reading
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.times import format_instant
 
 __all__ = [
@@ -84,7 +84,7 @@ def _named(names: list[str]) -> str:
     return f"{len(names)} files ({told}, ...)" if len(names) > _MOST_TOLD else told
 
 
-def open_files(spec: SourceSpec, memory: Memory | None) -> xr.Dataset:
+def open_files(spec: SourceSpec, memory: SourceMemory | None) -> xr.Dataset:
     """Open a folder or a pattern of files as one dataset, undecoded and lazy.
 
     Parameters
@@ -117,7 +117,10 @@ def open_files(spec: SourceSpec, memory: Memory | None) -> xr.Dataset:
 
 
 def _open(
-    paths: dict[str, Path], spec: SourceSpec, memory: Memory | None, known: Mapping[str, Entry]
+    paths: dict[str, Path],
+    spec: SourceSpec,
+    memory: SourceMemory | None,
+    known: Mapping[str, Entry],
 ) -> xr.Dataset:
     """Open files of which it is known what is in some of them."""
     look = _look(paths, spec, memory, known)
@@ -239,7 +242,7 @@ def rest(dataset: xr.Dataset) -> None:
         dataset.encoding[_FILES].close()
 
 
-def is_as_at_init(dataset: xr.Dataset, settings: Settings) -> bool:
+def is_as_at_init(dataset: xr.Dataset, settings: RepositorySettings) -> bool:
     """Tell whether files mean what those of init meant; of sources that are no files, true."""
     form = dataset.encoding.get(_FORM)
     if form is None:
@@ -254,13 +257,13 @@ def is_as_at_init(dataset: xr.Dataset, settings: Settings) -> bool:
 def keep_index(dataset: xr.Dataset, location: Location, spec: SourceSpec) -> None:
     """Keep in a new repository what was seen in the files: it need not look at them again."""
     if _SEEN in dataset.encoding:
-        save_index(Memory(location), spec, dataset.encoding[_SEEN])
+        save_index(SourceMemory(location), spec, dataset.encoding[_SEEN])
 
 
 def _look(
     paths: Mapping[str, Path],
     spec: SourceSpec,
-    memory: Memory | None,
+    memory: SourceMemory | None,
     known: Mapping[str, Entry],
 ) -> _Look:
     """Look at the files that are new or were changed; of the others it is known what is in them."""
@@ -323,7 +326,7 @@ def _summary(files: Files) -> str:
 
 
 def _combined(
-    files: Files, axis: Axis, expected: Expected, taken: Mapping[str, Entry]
+    files: Files, axis: FileAxis, expected: Expected, taken: Mapping[str, Entry]
 ) -> xr.Dataset:
     """Return the files as one dataset, described as the first of them is."""
     first = files.dataset(files.names[0])

@@ -18,7 +18,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source.cutoff import missing_bytes
 from gnomon.storage.source.files.form import find_time, form_of, hash_of, packings_of, told_in
-from gnomon.storage.source.files.index import NAT, Entry, Memory, Packings, drop_index
+from gnomon.storage.source.files.index import NAT, Entry, Packings, SourceMemory, drop_index
 from gnomon.storage.source.opening import native
 from gnomon.storage.values.meaning import READ_BY
 from gnomon.storage.values.model import SourceSpec
@@ -177,7 +177,7 @@ class Files:
         paths: dict[str, Path],
         entries: dict[str, Entry],
         targets: dict[str, Target],
-        memory: Memory | None,
+        memory: SourceMemory | None,
     ) -> None:
         self.spec = spec
         self.names = list(entries)

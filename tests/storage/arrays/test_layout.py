@@ -18,14 +18,14 @@ from gnomon.storage.arrays.shards import pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import create_residual, create_table
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.values.grid import Grid
+from gnomon.storage.values.grid import ChunkGrid
 
 fresh = count()
 GRIDS = [
-    Grid((), (), ()),
-    Grid((7,), (3,), (3,)),
-    Grid((7, 10), (3, 4), (6, 4)),
-    Grid((7, 10, 4), (3, 10, 2), (6, 20, 6)),
+    ChunkGrid((), (), ()),
+    ChunkGrid((7,), (3,), (3,)),
+    ChunkGrid((7, 10), (3, 4), (6, 4)),
+    ChunkGrid((7, 10, 4), (3, 10, 2), (6, 20, 6)),
 ]
 
 
@@ -37,7 +37,7 @@ def zarrs_own(**options: Any) -> Any:
 
 @pytest.mark.parametrize("dtype", ["<i1", "<i2", "<i4", "<i8"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_residuals_are_described_as_zarr_would(grid: Grid, dtype: str) -> None:
+def test_residuals_are_described_as_zarr_would(grid: ChunkGrid, dtype: str) -> None:
     codec: dict[str, Any] = {
         "serializer": PCodec(level=PCODEC_LEVEL), "compressors": [Crc32cCodec()],
     }  # fmt: skip
@@ -67,7 +67,7 @@ def test_tables_are_described_as_zarr_would(dtype: str) -> None:
 
 
 @given(data=st.data(), grid=st.sampled_from(GRIDS), dtype=st.sampled_from(["<i1", "<i2", "<i8"]))
-def test_zarr_reads_what_is_packed(data: st.DataObject, grid: Grid, dtype: str) -> None:
+def test_zarr_reads_what_is_packed(data: st.DataObject, grid: ChunkGrid, dtype: str) -> None:
     """Chunks that are all zero, and shards without others, are not stored."""
     batch = Batch(Location(f"memory://layout-{next(fresh)}"), "00000001-x")
     create_residual(batch, "a", lead=1, grid=grid, dtype=np.dtype(dtype))

@@ -21,18 +21,18 @@ from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.stacks.forecaster import create_state, pack_state, write_state
-from gnomon.storage.values.grid import Grid, Index, cut
+from gnomon.storage.values.grid import ChunkGrid, Index, cut
 from tests.storage.building import residual_array
 
 ABSENT = 2**64 - 1
 KILO, MEGA = 2**10, 2**20
 GRIDS = {
-    "unsharded": Grid((7, 10), (3, 4), (3, 4)),
-    "sharded": Grid((7, 10), (3, 4), (6, 8)),
-    "one shard": Grid((7, 10), (3, 4), (9, 12)),
-    "one chunk": Grid((7, 10), (7, 10), (7, 10)),
-    "line": Grid((7,), (2,), (4,)),
-    "no dimensions": Grid((), (), ()),
+    "unsharded": ChunkGrid((7, 10), (3, 4), (3, 4)),
+    "sharded": ChunkGrid((7, 10), (3, 4), (6, 8)),
+    "one shard": ChunkGrid((7, 10), (3, 4), (9, 12)),
+    "one chunk": ChunkGrid((7, 10), (7, 10), (7, 10)),
+    "line": ChunkGrid((7,), (2,), (4,)),
+    "no dimensions": ChunkGrid((), (), ()),
 }
 fresh = itertools.count()
 
@@ -51,7 +51,7 @@ def file(shards: Shards, lead: int, index: Index) -> str:
     return shards.name(lead, shards.grid.cells(index))
 
 
-def store(location: Location, grid: Grid, values: NDArray[Any]) -> Shards:
+def store(location: Location, grid: ChunkGrid, values: NDArray[Any]) -> Shards:
     """Write leads of integers as a slab does, and open them."""
     batch = Batch(location, "00000001-x")
     made = residual_array(batch, "a", lead=len(values), grid=grid, dtype=values.dtype)
@@ -59,7 +59,7 @@ def store(location: Location, grid: Grid, values: NDArray[Any]) -> Shards:
     return Shards(location, "a", grid, values.dtype)
 
 
-def some(grid: Grid, dtype: str, leads: int = 2) -> NDArray[Any]:
+def some(grid: ChunkGrid, dtype: str, leads: int = 2) -> NDArray[Any]:
     rng = np.random.default_rng(1)
     limits = np.iinfo(dtype)
     return rng.integers(limits.min, limits.max, (leads, *grid.shape), dtype, endpoint=True)
@@ -82,7 +82,9 @@ def little_memory(nbytes: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4", "<i8"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))
-def test_chunks_come_back_and_edges_are_cut(location: Location, grid: Grid, dtype: str) -> None:
+def test_chunks_come_back_and_edges_are_cut(
+    location: Location, grid: ChunkGrid, dtype: str
+) -> None:
     values = some(grid, dtype)
     shards = store(location, grid, values)
     for lead in range(2):
@@ -94,7 +96,7 @@ def test_chunks_come_back_and_edges_are_cut(location: Location, grid: Grid, dtyp
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=list(GRIDS))
-def test_chunks_of_zeros_are_not_stored(location: Location, grid: Grid) -> None:
+def test_chunks_of_zeros_are_not_stored(location: Location, grid: ChunkGrid) -> None:
     values = some(grid, "<i4")
     first = next(grid.indices())
     corner: tuple[Any, ...] = (0, *grid.cells(first))
@@ -117,7 +119,7 @@ def test_a_lead_or_object_that_is_not_there_is_zeros(location: Location) -> None
 
 
 @pytest.mark.parametrize("grid", [GRIDS["unsharded"], GRIDS["sharded"]], ids=["plain", "sharded"])
-def test_a_chunk_may_hold_all_rows_of_the_first_axis(location: Location, grid: Grid) -> None:
+def test_a_chunk_may_hold_all_rows_of_the_first_axis(location: Location, grid: ChunkGrid) -> None:
     rng = np.random.default_rng(2)
     values, few = rng.normal(size=(5, *grid.shape)), rng.normal(size=(3, *grid.counts))
     cells, shared = create_state(Batch(location, "00000001-x"), "s", grid, 5, 3)
@@ -129,7 +131,7 @@ def test_a_chunk_may_hold_all_rows_of_the_first_axis(location: Location, grid: G
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_zarr_reads_the_state_of_a_block_that_was_packed_here(
-    location: Location, grid: Grid
+    location: Location, grid: ChunkGrid
 ) -> None:
     rng = np.random.default_rng(2)
     values, few = rng.normal(size=(5, *grid.shape)), rng.normal(size=(3, *grid.counts))
@@ -202,7 +204,11 @@ def test_a_chunk_never_unpacks_beyond_its_cells(
 ) -> None:
     """What fits is given back, and has another digest; what does not is refused."""
     dtype, data = BOMBS[bomb]
-    grid = Grid((20, 20), (10, 10), (20, 20)) if sharded else Grid((20, 20), (10, 10), (10, 10))
+    grid = (
+        ChunkGrid((20, 20), (10, 10), (20, 20))
+        if sharded
+        else ChunkGrid((20, 20), (10, 10), (10, 10))
+    )
     payload = sealed(data)
     if sharded:
         payload = payload + directory((0, len(payload)), *[(ABSENT, ABSENT)] * 3)
@@ -222,7 +228,7 @@ def test_a_chunk_never_unpacks_beyond_its_cells(
 
 def test_fewer_values_than_declared_leave_no_memory_of_others(location: Location) -> None:
     location.create("a/c/0/0/0", sealed(packed(np.arange(1, 8, dtype="<i4"))))
-    shards = Shards(location, "a", Grid((10, 10), (10, 10), (10, 10)), np.dtype("<i4"))
+    shards = Shards(location, "a", ChunkGrid((10, 10), (10, 10), (10, 10)), np.dtype("<i4"))
     try:
         found = read(shards, 0, (0, 0)).ravel()
     except Integrity:
@@ -255,7 +261,7 @@ PLACES: dict[str, tuple[int, int]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_shard_that_points_elsewhere_is_damage(location: Location, place: str) -> None:
-    grid = Grid((20, 20), (10, 10), (20, 20))
+    grid = ChunkGrid((20, 20), (10, 10), (20, 20))
     where = [PLACES[place], (0, len(GOOD)), (ABSENT, ABSENT), (ABSENT, ABSENT)]
     location.create("a/c/0/0/0", GOOD + directory(*where))
     shards = Shards(location, "a", grid, np.dtype("<i4"))
@@ -281,7 +287,7 @@ def test_a_shard_that_points_elsewhere_is_damage(location: Location, place: str)
 )
 def test_a_shard_without_its_directory_is_damage(location: Location, data: bytes) -> None:
     location.create("a/c/0/0/0", data)
-    shards = Shards(location, "a", Grid((20, 20), (10, 10), (20, 20)), np.dtype("<i4"))
+    shards = Shards(location, "a", ChunkGrid((20, 20), (10, 10), (20, 20)), np.dtype("<i4"))
     with pytest.raises(Integrity, match="a/c/0/0/0 was changed"):
         read(shards, 0, (0, 0))
 
@@ -290,7 +296,7 @@ def test_a_directory_of_another_shape_is_damage_or_other_chunks(location: Locati
     """Of more chunks than declared the last are taken, and have other digests."""
     places = [(0, 0), *[(0, len(GOOD))] * 4]
     location.create("a/c/0/0/0", GOOD + directory(*places))
-    shards = Shards(location, "a", Grid((20, 20), (10, 10), (20, 20)), np.dtype("<i4"))
+    shards = Shards(location, "a", ChunkGrid((20, 20), (10, 10), (20, 20)), np.dtype("<i4"))
     with pytest.raises(Integrity, match="checksum"):
         read(shards, 0, (0, 0))
 
@@ -302,7 +308,7 @@ def test_an_object_that_is_larger_than_its_chunk_can_be_is_not_read_whole(
     (tmp_path / "a/c/0/0").mkdir(parents=True)
     with open(tmp_path / "a/c/0/0/0", "wb") as sparse:
         sparse.truncate(256 * MEGA)
-    shards = Shards(location, "a", Grid((10, 10), (10, 10), (10, 10)), np.dtype("<i4"))
+    shards = Shards(location, "a", ChunkGrid((10, 10), (10, 10), (10, 10)), np.dtype("<i4"))
     with little_memory(MEGA), pytest.raises(Integrity, match="a/c/0/0/0"):
         read(shards, 0, (0, 0))
 
@@ -410,7 +416,7 @@ def test_an_index_is_read_from_its_copy(
 
 def test_damage_of_every_kind_is_refused_or_right(location: Location) -> None:
     """Any one byte of a stored chunk, of a shard's directory and of a table."""
-    grid = Grid((12, 12), (6, 6), (12, 12))
+    grid = ChunkGrid((12, 12), (6, 6), (12, 12))
     values = some(grid, "<i4", 1)
     shards = store(location, grid, values)
     name = file(shards, 0, (0, 0))
@@ -432,7 +438,7 @@ def test_damage_of_every_kind_is_refused_or_right(location: Location) -> None:
 
 
 def test_want_of_memory_is_no_damage(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid((6, 8), (3, 4), (6, 8))
+    grid = ChunkGrid((6, 8), (3, 4), (6, 8))
     shards = store(location, grid, some(grid, "<i4"))
 
     def lacking(*_: Any, **__: Any) -> None:

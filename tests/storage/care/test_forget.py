@@ -12,7 +12,6 @@ from gnomon.storage.care.forget import forget, guards, tag
 from gnomon.storage.care.retention import Policy, parse_duration
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing.capture import capture, commit_capture
@@ -22,6 +21,7 @@ from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (
     WHEN,
+    OtherBody,
     capture_new,
     captured,
     copy_of,

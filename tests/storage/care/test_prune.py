@@ -16,7 +16,7 @@ from gnomon.storage.care.prune import prune, would_free
 from gnomon.storage.care.rewrite import dependent
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, Integrity
-from gnomon.storage.log.bodies.body import Body, OtherBody
+from gnomon.storage.log.bodies.body import Body
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
@@ -27,6 +27,7 @@ from tests import sources
 from tests.storage.building import (
     HOUR,
     WHEN,
+    OtherBody,
     add_shadow,
     capture_new,
     captured,

@@ -16,13 +16,13 @@ from gnomon.storage.care.inventory import take_inventory
 from gnomon.storage.care.prune import prune
 from gnomon.storage.care.repair import Repaired, repair
 from gnomon.storage.errors import Integrity
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import checkpoint_name, record_name
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     HOUR,
     WHEN,
+    OtherBody,
     add_shadow,
     assert_identical,
     capture_new,

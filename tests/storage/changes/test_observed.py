@@ -16,15 +16,16 @@ from gnomon.storage.care.repair import repair
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Integrity, InvalidInput, Moved
 from gnomon.storage.log import description
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.compare import compare
 from gnomon.tasks.work import serial
 from tests.storage.building import (
     WHEN,
+    OtherBody,
     add_shadow,
     assert_identical,
     capture_new,

@@ -17,7 +17,7 @@ from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import EraBody, InitBody, SourceBody, VariablesBody
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.records import Record
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TYPES: tuple[Any, ...] = (
@@ -53,7 +53,7 @@ SPEC = SourceSpec("s3://x/y.zarr", "append", "time", group="a", branch="main")
 T = Variable(
     "t", ("x",), (4,), "<f4", (2,), (2,), (4,), {"units": "K", "_FillValue": np.float32(9)}
 )
-SETTINGS = Settings(
+SETTINGS = RepositorySettings(
     SPEC, (T,), "2020-01-01T00:00:00+00:00", "frame/x", {}, {"title": "a"}, {"x": 4}
 )
 

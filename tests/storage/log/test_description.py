@@ -18,7 +18,7 @@ from gnomon.storage.log.description import (
     files_in_use,
 )
 from gnomon.storage.values.documents import NONSENSE, parse
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 
 names = st.text("abcdef_", min_size=1, max_size=4)
 texts = st.one_of(
@@ -131,7 +131,9 @@ def test_what_is_no_change_is_refused(body: Any) -> None:
 
 
 def test_files_are_in_use_as_long_as_a_description_is() -> None:
-    settings = Settings(SourceSpec("s", "state"), (), "", "frame/a", {"x": entry("frame/a/0")})
+    settings = RepositorySettings(
+        SourceSpec("s", "state"), (), "", "frame/a", {"x": entry("frame/a/0")}
+    )
     empty = described(settings, ())
     steps = [empty]
     changes = []

@@ -17,15 +17,16 @@ from gnomon.storage.care.repair import repair
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.care.stats import stats
 from gnomon.storage.errors import Format, GnomonError, Integrity
-from gnomon.storage.log.bodies.body import OtherBody
-from gnomon.storage.log.history import State, fold
+from gnomon.storage.log.folding import fold
+from gnomon.storage.log.history import History
 from gnomon.storage.log.records import Record
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT, TRUSTED, Settings, SourceSpec, Variable
+from gnomon.storage.values.model import SUSPECT, TRUSTED, RepositorySettings, SourceSpec, Variable
 from tests.storage.building import (
     HOUR,
     WHEN,
+    OtherBody,
     attempt,
     capture_new,
     copy_of,
@@ -37,23 +38,23 @@ from tests.storage.building import (
 )
 
 T = Variable("t", ("x",), (4,), "<f8", (2,), (2,), (4,))
-SETTINGS = Settings(SourceSpec("s", "append", "time"), (T,), WHEN, "", {})
+SETTINGS = RepositorySettings(SourceSpec("s", "append", "time"), (T,), WHEN, "", {})
 
 
 class Story:
     """A log in the making, folded record by record."""
 
     def __init__(self) -> None:
-        self.eras: tuple[State, ...] = (State(SETTINGS),)
+        self.eras: tuple[History, ...] = (History(SETTINGS),)
         self.records: list[Record] = []
 
-    def add(self, kind: str, **body: Any) -> State:
+    def add(self, kind: str, **body: Any) -> History:
         record = Record(len(self.records), "", kind, WHEN, body)
         self.eras = fold(self.eras, [record])
         self.records.append(record)
         return self.eras[-1]
 
-    def capture(self, *instants: int, **more: Any) -> State:
+    def capture(self, *instants: int, **more: Any) -> History:
         return self.add(
             "capture",
             **{
@@ -67,7 +68,7 @@ class Story:
             },
         )
 
-    def shadow(self, base: int, *instants: int, **more: Any) -> State:
+    def shadow(self, base: int, *instants: int, **more: Any) -> History:
         return self.add(
             "shadow",
             **{
@@ -91,7 +92,7 @@ class Story:
             },
         )
 
-    def verdict(self, *chunks: tuple[int, Index, int], **more: Any) -> State:
+    def verdict(self, *chunks: tuple[int, Index, int], **more: Any) -> History:
         entries = [
             {"variable": "t", "step": s, "chunk": list(c), "status": status}
             for s, c, status in chunks
@@ -109,7 +110,7 @@ def story() -> Story:
     return made
 
 
-def steps(state: State) -> list[int]:
+def steps(state: History) -> list[int]:
     return [s.step for s in state.timeline]
 
 
@@ -221,10 +222,10 @@ def test_a_prune_keeps_the_newest_shadow_and_those_that_captures_still_need(stor
 
 def test_an_era_begins_anew_and_leaves_the_one_before(story: Story) -> None:
     wider = Variable("t", ("x",), (8,), "<f8", (2,), (2,), (8,))
-    settings = Settings(SETTINGS.source, (wider,), WHEN, "", {})
+    settings = RepositorySettings(SETTINGS.source, (wider,), WHEN, "", {})
     before = story.eras[-1]
     state = story.add("era", settings=settings.to_json())
-    assert state == State(settings)
+    assert state == History(settings)
     assert story.eras == (before, state)
     state = story.capture(90)
     assert [s.step for s in state.captured] == [0]
@@ -257,17 +258,17 @@ def test_folding_at_once_and_one_by_one_is_the_same(story: Story) -> None:
     story.shadow(1, 60)
     story.add("forget", steps=[2], reason="")
     story.add("prune")
-    assert fold((State(SETTINGS),), story.records) == story.eras
+    assert fold((History(SETTINGS),), story.records) == story.eras
 
 
 def test_order_that_grows_with_the_state_is_that_of_the_whole(story: Story) -> None:
-    eras: tuple[State, ...] = (State(SETTINGS),)
+    eras: tuple[History, ...] = (History(SETTINGS),)
     grown = 0
     for number, record in enumerate(story.records):
         _ = eras[-1].timeline  # what follows may build on it
         eras = fold(eras, [record])
         grown += "timeline" in vars(eras[-1])
-        whole = fold((State(SETTINGS),), story.records[: number + 1])
+        whole = fold((History(SETTINGS),), story.records[: number + 1])
         for state, fresh in zip(eras, whole, strict=True):
             assert (state.kept, state.timeline) == (fresh.kept, fresh.timeline)
     assert grown > 1
@@ -361,7 +362,7 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "body"), HOSTILE, ids=str)
 def test_a_record_of_nonsense_is_refused(story: Story, kind: str, body: dict[str, Any]) -> None:
-    wider = Settings(SETTINGS.source, (T,), WHEN, "", {})
+    wider = RepositorySettings(SETTINGS.source, (T,), WHEN, "", {})
     story.add("era", settings=wider.to_json())
     story.capture(10, 40)
     before = story.eras

@@ -10,9 +10,9 @@ import xarray as xr
 
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.log.description import Change, Edit
-from gnomon.storage.log.history import State
+from gnomon.storage.log.history import History
 from gnomon.storage.source.files.opening import read_numbers
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from tests.storage.building import WHEN
 
 NAMES = ("a", "b", "c", "d")
@@ -20,7 +20,7 @@ CHANGES = 60
 
 
 @pytest.fixture
-def state() -> State:
+def state() -> History:
     """A source that tells its numbers in other units each time."""
     variables = tuple(
         Variable(n, ("x",), (4,), "<f4", (2,), (2,), (4,), attributes={"units": "K"}) for n in NAMES
@@ -33,8 +33,8 @@ def state() -> State:
         )
         for units, line in [("degC", (1.0, 273.15)), ("K", (1.0, 0.0))] * (CHANGES // 2)
     )
-    settings = Settings(SourceSpec("s", "append", "time"), variables, WHEN, "", {})
-    return State(settings, changes=changes)
+    settings = RepositorySettings(SourceSpec("s", "append", "time"), variables, WHEN, "", {})
+    return History(settings, changes=changes)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> list[Any]:
@@ -50,7 +50,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> list[Any]:
 
 
 def test_settings_in_force_go_once_through_the_changes(
-    state: State, monkeypatch: pytest.MonkeyPatch
+    state: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch, Change, "after")
     assert [v.attributes["units"] for v in state.in_force.variables] == ["K"] * len(NAMES)
@@ -61,7 +61,7 @@ def test_settings_in_force_go_once_through_the_changes(
     ("units", "line"), [("degC", (1.0, 273.15)), ("degR", (1 / 1.8, 0.0)), ("K", (1.0, 0.0))]
 )
 def test_units_that_were_told_before_are_found_in_one_go(
-    units: str, line: tuple[float, float], state: State, monkeypatch: pytest.MonkeyPatch
+    units: str, line: tuple[float, float], state: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch, Edit, "after")
     dataset = xr.Dataset({"a": (("time", "x"), [[0.0] * 4], {"units": units})})

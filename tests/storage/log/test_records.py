@@ -13,7 +13,6 @@ from obstore.exceptions import GenericError
 
 from gnomon.storage.care.check import check
 from gnomon.storage.errors import Conflict, Format, Integrity, NotFound, Unavailable
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import (
     COPIES,
@@ -28,6 +27,7 @@ from gnomon.storage.log.records import (
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     WHEN,
+    OtherBody,
     copy_of,
     make_repository,
     reopened,

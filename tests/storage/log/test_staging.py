@@ -16,7 +16,6 @@ from gnomon.storage.care.forget import forget
 from gnomon.storage.care.inventory import take_inventory
 from gnomon.storage.care.rewrite import dependent, rewrite
 from gnomon.storage.errors import Conflict, Integrity
-from gnomon.storage.log.bodies.body import OtherBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import (
     Batch,
@@ -30,6 +29,7 @@ from gnomon.storage.log.staging import (
 from gnomon.storage.repository import Repository
 from tests.storage.building import (
     WHEN,
+    OtherBody,
     captured,
     copy_of,
     files_of,

@@ -16,15 +16,9 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk, Plane, is_predicted
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
-from gnomon.storage.serve.view import (
-    PROVENANCE,
-    Patch,
-    Plane,
-    is_predicted,
-    raw_dataset,
-    reading_store,
-)
+from gnomon.storage.serve.view import raw_dataset, reading_store
 from tests.storage.building import (
     assert_identical,
     capture_new,
@@ -205,7 +199,7 @@ def test_a_patched_chunk_keeps_what_was_captured(repository: Repository) -> None
     estimated = np.zeros(raw.shape, bool)
     estimated[1:3] = True
     about = np.where(estimated, PROVENANCE["interpolated"], PROVENANCE["captured"])
-    patch = Patch(np.full(raw.shape, 2.0), np.ones(raw.shape), about.astype(np.uint8))
+    patch = EstimatedChunk(np.full(raw.shape, 2.0), np.ones(raw.shape), about.astype(np.uint8))
     plane = Plane(repository.captured[3].instant, step=3, patches={("p", (0, 0)): patch})
     assert is_predicted((plane,))
     dataset = raw_dataset(repository, (plane,))

@@ -12,8 +12,8 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.axes import Counting
-from gnomon.storage.source.describing import Description, describe
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.source.describing import Contents, describe
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore
@@ -347,7 +347,7 @@ def two_axes() -> xr.Dataset:
     )
 
 
-def names(description: Description) -> set[str]:
+def names(description: Contents) -> set[str]:
     return {v.name for v in description.variables}
 
 
@@ -434,9 +434,9 @@ def test_why_is_told() -> None:
 
 
 def test_settings_of_before_have_no_form() -> None:
-    settings = Settings(SourceSpec("s", "append", "time"), (), "", "", {})
+    settings = RepositorySettings(SourceSpec("s", "append", "time"), (), "", "", {})
     data = settings.to_json()
     del data["time_form"]
     for name in ("coordinate", "branch", "tag", "snapshot"):
         del data["source"][name]
-    assert Settings.from_json(data) == settings
+    assert RepositorySettings.from_json(data) == settings

@@ -8,15 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.storage.source.describing import (
-    MAX_CHUNK_BYTES,
-    MIN_CELLS,
-    MIN_CHUNKS,
-    choose_chunks,
-    describe,
-)
-from gnomon.storage.values.grid import Grid
-from gnomon.storage.values.model import Settings, SourceSpec, Variable
+from gnomon.storage.source.chunking import MAX_CHUNK_BYTES, MIN_CELLS, MIN_CHUNKS, choose_chunks
+from gnomon.storage.source.describing import describe
+from gnomon.storage.values.grid import ChunkGrid
+from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from tests.storage.building import weather
 
 SPEC = SourceSpec("s", "append")
@@ -35,7 +30,7 @@ def test_chunks_fit_and_damage_has_a_place(pairs: Any) -> None:
         # Where a source has several chunks, none of ours lies across the edge of one.
         assert own >= size or chunk in (own, size) or own % chunk == 0 or chunk % own == 0
     assert prod(chunks) * 4 <= MAX_CHUNK_BYTES
-    grid = Grid(shape, chunks, chunks)
+    grid = ChunkGrid(shape, chunks, chunks)
     triples = zip(chunks, shape, source, strict=True)
     divisible = all(own >= n or any(c % d == 0 for d in range(2, 8)) for c, n, own in triples)
     assert grid.size >= MIN_CHUNKS or prod(chunks) < 2 * MIN_CELLS or not divisible
@@ -47,7 +42,9 @@ def test_chunks_fit_and_damage_has_a_place(pairs: Any) -> None:
 def test_blocks_cover_every_chunk_once(sides: Any) -> None:
     shape = tuple(n for n, _, _ in sides)
     chunks = tuple(min(c, n) for n, c, _ in sides)
-    grid = Grid(shape, chunks, tuple(c * k for c, (_, _, k) in zip(chunks, sides, strict=True)))
+    grid = ChunkGrid(
+        shape, chunks, tuple(c * k for c, (_, _, k) in zip(chunks, sides, strict=True))
+    )
     seen = []
     cells = np.zeros(shape, int)
     for block in grid.blocks():
@@ -159,7 +156,7 @@ def test_settings_come_back_from_json() -> None:
     import json
 
     found = describe(weather(), SPEC)
-    settings = Settings(
+    settings = RepositorySettings(
         found.spec,
         found.variables,
         "now",
@@ -178,7 +175,9 @@ def test_settings_come_back_from_json() -> None:
         periods_s=(1.0, 2.0),
         tolerances={"t": 0.5},
     )
-    again = Settings.from_json(json.loads(json.dumps(settings.to_json(), allow_nan=False)))
+    again = RepositorySettings.from_json(
+        json.loads(json.dumps(settings.to_json(), allow_nan=False))
+    )
     assert again.to_json() == settings.to_json()
     assert again.variable("t").grid == settings.variable("t").grid
     assert again.periods_s == (1.0, 2.0)

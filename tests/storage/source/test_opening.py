@@ -13,7 +13,8 @@ import xarray as xr
 from gnomon.storage.care.check import check
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.view import Plane, raw_dataset
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import (
     open_source,
 )

@@ -66,9 +66,9 @@ def test_special_values_survive_every_coding(dtype: Any, tmp_path: Any) -> None:
 
 
 def grids_line(n: int) -> Any:
-    from gnomon.storage.values.grid import Grid
+    from gnomon.storage.values.grid import ChunkGrid
 
-    return Grid((n,), (n,), (n,))
+    return ChunkGrid((n,), (n,), (n,))
 
 
 def residual_like(dtype: Any) -> Any:
@@ -103,9 +103,9 @@ def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> Non
 
 
 def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
-    from gnomon.storage.values.grid import Grid
+    from gnomon.storage.values.grid import ChunkGrid
 
-    grid = Grid((40, 40), (20, 20), (40, 40))
+    grid = ChunkGrid((40, 40), (20, 20), (40, 40))
     rng = np.random.default_rng(2)
     first = rng.normal(size=grid.shape).astype("<f4")
     second = first.copy()
@@ -121,9 +121,9 @@ def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
 
 
 def test_a_shard_is_one_object(tmp_path: Any) -> None:
-    from gnomon.storage.values.grid import Grid
+    from gnomon.storage.values.grid import ChunkGrid
 
-    grid = Grid((40, 30), (10, 10), (20, 30))
+    grid = ChunkGrid((40, 30), (10, 10), (20, 30))
     state = np.random.default_rng(3).normal(size=grid.shape)
     stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), [state])
     data = [p.relative_to(tmp_path) for p in files_of(tmp_path) if "residual/c" in str(p)]
@@ -152,10 +152,10 @@ def test_threads_may_share_a_stack(tmp_path: Any, monkeypatch: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from gnomon.storage.stacks import captures
-    from gnomon.storage.values.grid import Grid
+    from gnomon.storage.values.grid import ChunkGrid
 
     monkeypatch.setattr(captures, "CACHE_BYTES", 300)
-    grid = Grid((64,), (8,), (64,))
+    grid = ChunkGrid((64,), (8,), (64,))
     rng = np.random.default_rng(4)
     states = [rng.integers(0, 9, 64).astype("<i4") for _ in range(6)]
     stack = store_stack(Location(str(tmp_path)), variable_of("<i4", grid), states)

@@ -15,20 +15,20 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import content_hash
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.fixed import encode_frame, encode_variable, load_frame
-from gnomon.storage.values.model import Settings, SourceSpec
+from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from tests.storage.building import WHEN, assert_identical, copy_of, reopened
 
-SETTINGS = Settings(SourceSpec("s", "state"), (), WHEN, "", {})
+SETTINGS = RepositorySettings(SourceSpec("s", "state"), (), WHEN, "", {})
 fresh = itertools.count()
 
 
-def kept(frame: xr.Dataset) -> tuple[Location, Settings]:
+def kept(frame: xr.Dataset) -> tuple[Location, RepositorySettings]:
     """Store a frame, its settings having gone through JSON."""
     location = Location(f"memory://frame-{next(fresh)}")
     settings, files = encode_frame(SETTINGS, frame, 3)
     for name, data in files.items():
         location.create(name, data)
-    return location, Settings.from_json(settings.to_json())
+    return location, RepositorySettings.from_json(settings.to_json())
 
 
 def object_array(*values: Any) -> np.ndarray:

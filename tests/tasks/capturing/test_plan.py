@@ -16,7 +16,7 @@ import gnomon
 from gnomon.storage.care.forget import forget
 from gnomon.storage.errors import Conflict
 from gnomon.storage.repository import Repository
-from gnomon.storage.source import describing as describe
+from gnomon.storage.source import chunking
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.capturing.revisions import find_revisions
@@ -291,8 +291,8 @@ def write_chunked(dataset: xr.Dataset, chunks: tuple[int, ...]) -> None:
 def shorten(monkeypatch: pytest.MonkeyPatch, shard: int) -> None:
     """Let small fields be cut as large ones are."""
     for name in ("SHARD_BYTES", "MIN_SHARD_BYTES", "UNIT_BYTES"):
-        monkeypatch.setattr(describe, name, shard)
-    monkeypatch.setattr(describe, "MIN_CHUNK_BYTES", 2**6)
+        monkeypatch.setattr(chunking, name, shard)
+    monkeypatch.setattr(chunking, "MIN_CHUNK_BYTES", 2**6)
 
 
 @pytest.mark.parametrize("shard", [2**21, 96, 2 * 96, 5 * 96])

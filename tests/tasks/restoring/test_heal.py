@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 import gnomon
 from gnomon.repository import GnomonRepository
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.heal import Healed, Odds, heal

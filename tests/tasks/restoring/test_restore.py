@@ -17,7 +17,7 @@ from gnomon.storage.errors import (
     InvalidInput,
     NotFound,
 )
-from gnomon.storage.serve.view import PROVENANCE
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.targets.netcdf import NetCDFTarget

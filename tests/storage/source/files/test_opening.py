@@ -29,7 +29,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source.cutoff import missing_bytes
 from gnomon.storage.source.describing import describe
 from gnomon.storage.source.files import reading as filereading
-from gnomon.storage.source.files.index import INDEX, Memory
+from gnomon.storage.source.files.index import INDEX, SourceMemory
 from gnomon.storage.source.files.opening import (
     keep_index,
     read_numbers,
@@ -114,7 +114,7 @@ def spec(place: Path | str, **options: Any) -> SourceSpec:
     return SourceSpec(str(place), "append", **options)
 
 
-def notes(place: Path | str, memory: Memory | None = None) -> str:
+def notes(place: Path | str, memory: SourceMemory | None = None) -> str:
     with open_source(spec(place), memory) as dataset:
         return "\n".join(source_notes(dataset))
 

@@ -1,0 +1,104 @@
+"""Planes: the states that a view is made of, and where each of their cells comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import NotFound
+from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.scaling import Packing
+
+__all__ = ["PROVENANCE", "EstimatedChunk", "Plane", "is_predicted", "plane_chunk"]
+
+PROVENANCE = {
+    "captured": 0,
+    "estimated_from_intact_neighbours": 1,
+    "interpolated": 2,
+    "forecast": 3,
+    "climatology": 4,
+    "missing": 5,
+}
+"""Values of ``<var>_provenance``, one per cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedChunk:
+    """A chunk that replaces the captured one."""
+
+    values: NDArray[np.float64]
+    """In physical units, NaN where missing."""
+    standard_error: NDArray[np.float64]
+    """In physical units."""
+    provenance: NDArray[np.uint8]
+    """One of `PROVENANCE` per cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One state of a view: captured (`step`), predicted (`shadow`), or captured and patched."""
+
+    instant: int
+    """Valid time."""
+    step: int | None = None
+    """Captured step that it shows."""
+    shadow: str | None = None
+    """Id of the shadow that it shows."""
+    lead: int = 0
+    """Lead in that shadow."""
+    patches: Mapping[tuple[str, Index], EstimatedChunk] = field(default_factory=dict)
+    """Chunks that were estimated, by variable and chunk index."""
+
+
+def is_predicted(planes: tuple[Plane, ...]) -> bool:
+    """Tell whether any cell of a view was not captured."""
+    return any(plane.step is None or plane.patches for plane in planes)
+
+
+def plane_chunk(
+    captures: CaptureStack,
+    shadow: ShadowStack | None,
+    plane: Plane,
+    index: Index,
+    into: Packing,
+) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]]:
+    """Return raw values, standard error and provenance of one chunk of a plane.
+
+    Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
+
+    Parameters
+    ----------
+    into
+        What raw values are to stand for; see `served_reading`.
+    """
+    variable = captures.variable
+    patch = plane.patches.get((variable.name, index))
+    if patch is not None:
+        raw = into.from_physical(patch.values)
+        captured = patch.provenance == PROVENANCE["captured"]
+        if plane.step is not None and captured.any():
+            raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
+        return raw, patch.standard_error / abs(into.factor), patch.provenance
+    if plane.step is not None:
+        raw = _captured(captures, plane.step, index, into)
+        error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
+        return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
+    if shadow is None:
+        raise NotFound(f"{variable.name} has no prediction at this time")
+    values, errors = shadow.chunk(plane.lead, index)
+    known = np.isfinite(values)
+    provenance = np.where(known, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
+    return into.from_physical(values), errors / abs(into.factor), provenance
+
+
+def _captured(
+    captures: CaptureStack, step: int, index: Index, into: Packing
+) -> NDArray[np.generic]:
+    """Return a captured chunk, bit for bit where it stands for what is asked for."""
+    if read_alike(captures.reading(step), into):
+        return captures.chunk(step, index)
+    return into.from_physical(captures.physical(step, index))
