@@ -110,11 +110,11 @@ def _alert(one: DueAlert) -> Alert:
 
 def _open(repository: Repository) -> list[DueAlert]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
-    look = _Look(repository)
+    look = _Suspicions(repository)
     return [one for one in due(repository) if look.is_open(one)]
 
 
-class _Look:
+class _Suspicions:
     """What of a repository is suspect still; for each incident, record and capture it looks once.
 
     Parameters

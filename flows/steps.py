@@ -31,7 +31,7 @@ from gnomon.tasks.capturing.plan import CapturePlan, plan_capture, refuse_moved
 from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
 from gnomon.tasks.learning.features import MIN_CAPTURES, Features, is_believed
 from gnomon.tasks.learning.features import features as find_features
-from gnomon.tasks.learning.learn import Learnt
+from gnomon.tasks.learning.learn import PendingState
 from gnomon.tasks.learning.learn import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
@@ -249,14 +249,16 @@ def features(
     return find_features(repository, refit=refit, share=settings.refit_share, mapper=mapper)
 
 
-def forecast(url: str, found: dict[str, Features], sequence: int, *, mapper: Mapper) -> Learnt:
+def forecast(
+    url: str, found: dict[str, Features], sequence: int, *, mapper: Mapper
+) -> PendingState:
     """Bring the forecaster up to the newest capture, as of the commit that `found` is of."""
     return learn_chunks(Repository.open(url).at(sequence), found, mapper)
 
 
 def keep_doubts(
-    url: str, learnt: Learnt, channels: tuple[str, ...] = ()
-) -> tuple[Learnt, list[dict[str, Any]]]:
+    url: str, learnt: PendingState, channels: tuple[str, ...] = ()
+) -> tuple[PendingState, list[dict[str, Any]]]:
     """Commit what history itself did not believe: it is suspect from now on.
 
     Returns what was learnt, as of that commit, and the incidents as JSON.
@@ -283,7 +285,7 @@ def keep_doubts(
     return replace(learnt, sequence=kept.records[-1].sequence), incidents
 
 
-def materialize(url: str, learnt: Learnt, *, mapper: Mapper) -> Shadowed:
+def materialize(url: str, learnt: PendingState, *, mapper: Mapper) -> Shadowed:
     """Write the shadow; commits nothing yet."""
     return predict_chunks(Repository.open(url), learnt, mapper)
 

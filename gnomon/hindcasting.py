@@ -25,7 +25,7 @@ from gnomon.tasks.forecasting.candidate import Candidate
 from gnomon.tasks.hindcasting.hindcast import first_origin, issue
 from gnomon.tasks.hindcasting.hindcast import hindcast as evaluate
 from gnomon.tasks.hindcasting.replay import Replay, Series
-from gnomon.tasks.hindcasting.score import Report, Score, Scored
+from gnomon.tasks.hindcasting.score import HindcastReport, Score, Scored
 from gnomon.tasks.learning.cadence import identify_cadence
 from gnomon.tasks.learning.features import traits_of
 from gnomon.tasks.learning.refit import window_length
@@ -55,7 +55,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     candidates: Sequence[str | Candidate] = (),
     settings: Settings | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> HindcastReport:
     """Replay what a repository would forecast over the last 30 % of a record, and score it.
 
     It learns the captures before as a backfill does.  Those after arrive one by one; it judges and
@@ -116,10 +116,10 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
 
 def forecasts(
     replay: Replay, *, origins: int = 30, progress: Progress | None = None
-) -> tuple[list[Scored], Report]:
+) -> tuple[list[Scored], HindcastReport]:
     """Return the forecasts of a hindcast, each with what came, and the report on them."""
 
-    def run(replay: Replay) -> tuple[list[Scored], Report]:
+    def run(replay: Replay) -> tuple[list[Scored], HindcastReport]:
         score = Score(replay)
         made = list(issue(replay, origins=origins, progress=progress))
         for one in made:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.hindcasting.score import BASELINES, Report
+from gnomon.tasks.hindcasting.score import BASELINES, HindcastReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def plot_heal(heal: Heal, path: Path) -> Path:
     return path
 
 
-def plot_hindcast(report: Report, variable: str, path: Path) -> Path:
+def plot_hindcast(report: HindcastReport, variable: str, path: Path) -> Path:
     """Draw error and coverage by lead, weights of the candidates, and reliability.
 
     Returns

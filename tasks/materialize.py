@@ -41,7 +41,7 @@ from gnomon.tasks.forecasting import (
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.forecasting.specification import LARGEST
 from gnomon.tasks.learning.features import Features
-from gnomon.tasks.learning.learn import Learnt, groups
+from gnomon.tasks.learning.learn import PendingState, groups
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
 from gnomon.tasks.work import Mapper
 
@@ -57,7 +57,7 @@ Withheld = Mapping[str, frozenset[Index]]
 class Shadowed:
     """A shadow, written but not yet committed."""
 
-    learnt: Learnt
+    learnt: PendingState
     """The state that it was made from."""
     reference: int
     """Reference time, an instant."""
@@ -74,7 +74,11 @@ class Shadowed:
 
 
 def materialize(
-    repository: Repository, learnt: Learnt, mapper: Mapper, *, withheld: Withheld | None = None
+    repository: Repository,
+    learnt: PendingState,
+    mapper: Mapper,
+    *,
+    withheld: Withheld | None = None,
 ) -> Shadowed:
     """Predict every chunk at every lead, but for those withheld, and write the shadow."""
     withheld = withheld or {}
@@ -167,7 +171,7 @@ def _known(values: Iterable[float]) -> tuple[float | None, ...]:
 
 def _materialize_block(
     pinned: tuple[str, int],
-    learnt: Learnt,
+    learnt: PendingState,
     name: str,
     instants: tuple[int, ...],
     refused: frozenset[Index],
@@ -250,7 +254,7 @@ def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) 
     )
 
 
-def _state_of(repository: Repository, variable: Variable, learnt: Learnt) -> ForecasterState:
+def _state_of(repository: Repository, variable: Variable, learnt: PendingState) -> ForecasterState:
     entry = learnt.states[variable.name]
     return ForecasterState(
         repository.location, variable, learnt.id, entry.root, entry.rows, entry.columns

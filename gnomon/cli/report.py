@@ -15,7 +15,7 @@ from gnomon.cli.console import printing
 if TYPE_CHECKING:
     from gnomon.judging import Judged
     from gnomon.repository import Progress as Callback
-    from gnomon.tasks.hindcasting.score import Report
+    from gnomon.tasks.hindcasting.score import HindcastReport
     from gnomon.tasks.restoring.points import RestorePoint
 
 __all__ = [
@@ -341,7 +341,7 @@ def print_anomalies(found: Sequence[dict[str, Any]]) -> None:
         note(f"{state:6} {_incident(incident)}")
 
 
-def print_hindcast(found: "Report") -> None:
+def print_hindcast(found: "HindcastReport") -> None:
     """Print a hindcast: by lead, then as a whole, then the verdict."""
     labels = bool(found.specification["categorical"])
     names = [name for name, errors in found.rmse.items() if not all(map(isnan, errors))]
@@ -385,7 +385,7 @@ def print_hindcast(found: "Report") -> None:
     note(found.verdict)
 
 
-def _print_coverage(found: "Report") -> None:
+def _print_coverage(found: "HindcastReport") -> None:
     """Print how often the truth was within the intervals."""
     shares = [
         (f"{level} %", share, *found.coverage_interval[level])

@@ -4,10 +4,11 @@ The parts, from the ground up (each imports only those above it):
 
 - `specification`: what is fixed between refits; `changes`: how far a variable usually changes;
   `orders` chooses the specification from a sample of captures.
-- `kernels`, `sweep`, `climatology`, `arima`, `modes`, `blend`, `uncertainty`: the pure numerics.
+- `kernels`, `sweep`, `climatology`, `arima`, `eof`, `modes`, `blend`, `uncertainty`: the pure
+  numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidate`: what a model has to be; `registry`: where those of the user's choice are found.
-- `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
+- `builtin`: the models that are always there; `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
 - `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
   variables whose values are no numbers.
 - `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.

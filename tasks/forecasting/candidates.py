@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.redaction import one_line
-from gnomon.tasks.forecasting import climatology, kernels, modes, registry, tracking
+from gnomon.tasks.forecasting import climatology, registry, tracking
+from gnomon.tasks.forecasting.builtin import BUILT_IN, powers
 from gnomon.tasks.forecasting.candidate import (
     CANDIDATES,
     Candidate,
@@ -32,104 +33,10 @@ from gnomon.tasks.forecasting.state import State
 
 logger = logging.getLogger(__name__)
 
+_ARIMA = CANDIDATES.index("arima")
+
 type Fitted = Array | None
 """What a candidate left behind at its fit; None: the fit failed."""
-
-
-class _BuiltIn:
-    """A model of the cells that needs nothing beyond what every state keeps."""
-
-    per: Literal["cell"] = "cell"
-    name = ""
-    cost_s = 0.0
-
-    def lags(self, spec: Specification) -> int:
-        """Return 0: what every state keeps is enough."""
-        return 0
-
-    def fit(self, record: CellRecord, before: Array | None) -> Array:
-        """Return nothing."""
-        return np.empty(0)
-
-
-class Persistence(_BuiltIn):
-    """The last known value."""
-
-    name = "persistence"
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
-        return np.broadcast_to(past.last, past.season.shape)
-
-
-class Climatology(_BuiltIn):
-    """What is usual at that time of the day and the year."""
-
-    name = "climatology"
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
-        return past.season
-
-
-class DampedAnomaly(_BuiltIn):
-    """The climatology, with an anomaly that fades."""
-
-    name = "damped_anomaly"
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
-        result = _powers(past.damping, len(past.season))
-        result *= past.anomalies[0]
-        result += past.season
-        return result
-
-
-class LocalLevel(_BuiltIn):
-    """The climatology, about the mean of the last captures, with the drift of the process."""
-
-    name = "local_level"
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
-        result = past.season + past.level
-        if past.drift.any():
-            result += np.arange(1.0, len(result) + 1.0)[:, None] * past.drift
-        return np.asarray(result)
-
-
-class Arima(_BuiltIn):
-    """The cell's own ARIMA process about its climatology."""
-
-    name = "arima"
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
-        result = np.empty(past.season.shape)
-        kernels.follow(
-            past.season,
-            past.anomalies,
-            past.autoregressive,
-            past.moving,
-            past.drift,
-            past.shocks,
-            past.spec.order[1],
-            result,
-        )
-        return result
-
-
-BUILT_IN: tuple[Candidate, ...] = (
-    Persistence(),
-    Climatology(),
-    DampedAnomaly(),
-    LocalLevel(),
-    Arima(),
-    modes.Independent(),
-    modes.LinearInverse(),
-)
-"""In the order of `CANDIDATES`."""
-_ARIMA = CANDIDATES.index("arima")
 
 
 def names_of(spec: Specification) -> tuple[str, ...]:
@@ -393,7 +300,7 @@ class _Following:
         self._moved = np.nan_to_num(state.coefficients[0] - state.anchor)
         rest = past.anomalies[0] + self._moved - prospect.now @ self._loadings
         rest *= state.rest ** tracking.unseen(state)
-        self._left = rest * _powers(state.rest, len(past.season))
+        self._left = rest * powers(state.rest, len(past.season))
 
     def at(self, ahead: Array) -> Array | None:
         """Values (H, N) of the cells where the modes have amplitudes (H, M); None without modes."""
@@ -417,15 +324,6 @@ def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Arra
         _pass_over(candidate.name, one_line(error))
         return None
     return values
-
-
-def _powers(base: Array, leads: int) -> Array:
-    """First to last power (H, N) of the base (N,)."""
-    result = np.empty((leads, len(base)))
-    result[:1] = base
-    for lead in range(1, leads):  # three times as fast as `accumulate`
-        np.multiply(result[lead - 1], base, out=result[lead])
-    return result
 
 
 def _looks(values: Array) -> str:

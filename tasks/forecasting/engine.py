@@ -28,7 +28,7 @@ from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
 from gnomon.tasks.forecasting.state import State
 from gnomon.tasks.forecasting.sweep import LEARNT
-from gnomon.tasks.forecasting.tracking import Record
+from gnomon.tasks.forecasting.tracking import CaptureRun
 
 TILE = 2**15
 """Cells that are predicted at once: bounds the memory of all candidates at all leads."""
@@ -326,9 +326,9 @@ def _process_ahead(spec: Specification, state: State) -> Array:
     return np.asarray(arima.predict(process, recent, state.shocks, spec.order[1], 1)[0])
 
 
-def _one(slot: int, time_s: float, values: Array, trusted: NDArray[np.bool_]) -> Record:
+def _one(slot: int, time_s: float, values: Array, trusted: NDArray[np.bool_]) -> CaptureRun:
     """A record of one capture."""
-    return Record(np.array([slot]), np.array([time_s]), values[None], trusted[None])
+    return CaptureRun(np.array([slot]), np.array([time_s]), values[None], trusted[None])
 
 
 def _checked(state: State, slot: int, time_s: float, values: Array) -> Array:

@@ -261,7 +261,7 @@ class _Past:
         trusted = np.ones((slots, state.chunks), bool)
         for move in window.moves:
             trusted[move.slots, move.chunk] = False
-        self.record = tracking.Record(np.arange(slots), window.times_s, window.values, trusted)
+        self.record = tracking.CaptureRun(np.arange(slots), window.times_s, window.values, trusted)
         self.left = sorted(window.moves, key=lambda move: int(move.slots[-1]))
         self.next = 0
 

@@ -13,7 +13,7 @@ from gnomon.tasks.forecasting.hindcasts import Move, Window, fit_models
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
 from gnomon.tasks.forecasting.sweep import DOUBTED, LEARNT, SURPRISE_SCALE
-from gnomon.tasks.forecasting.tracking import GATE, Judged, Record, rewind, shift
+from gnomon.tasks.forecasting.tracking import GATE, CaptureRun, Outcomes, rewind, shift
 
 AGREEING_RUN = 3
 """Gated captures in a row that, if they agree with each other, are a real change of level."""
@@ -92,14 +92,14 @@ def learn(
     """
     state = empty(spec, starts)
     early = _screen(values, starts, trusted & gated)
-    record = Record(slots, times_s, values, trusted & ~(early < GATE), gated)
+    record = CaptureRun(slots, times_s, values, trusted & ~(early < GATE), gated)
     judged = tracking.advance(spec, state, record, patience=AGREEING_RUN)
     found: list[tuple[int, NDArray[np.intp], Array]] = []
     for chunk in map(int, np.flatnonzero(judged.doubts >= AGREEING_RUN)):
         one, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
         alone, own = state.take(one), np.ascontiguousarray(values[:, cells])
         part = judged.take(one)
-        rest = Record(slots, times_s, own, record.trusted[:, one], gated[:, one])
+        rest = CaptureRun(slots, times_s, own, record.trusted[:, one], gated[:, one])
         found += [(chunk, run, offset) for run, offset in _go_on(spec, alone, rest, part)]
         judged.p_values[:, one], judged.outcome[:, one] = part.p_values, part.outcome
         state.put(one, alone)
@@ -160,7 +160,7 @@ def _screen(
 
 
 def _go_on(
-    spec: Specification, state: State, record: Record, judged: Judged
+    spec: Specification, state: State, record: CaptureRun, judged: Outcomes
 ) -> list[tuple[NDArray[np.intp], Array]]:
     """Learn the captures of one chunk from where a run of them was doubted, in place.
 
@@ -190,7 +190,7 @@ def _go_on(
 
 
 def _resolve(
-    spec: Specification, state: State, record: Record, run: NDArray[np.intp]
+    spec: Specification, state: State, record: CaptureRun, run: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], Array | None]:
     """Learn the last of a run of doubted captures if they have to be.
 
@@ -213,7 +213,7 @@ def _resolve(
     return tail, offset
 
 
-def _common_offset(spec: Specification, state: State, run: Record) -> Array | None:
+def _common_offset(spec: Specification, state: State, run: CaptureRun) -> Array | None:
     """Mean departure of a run of captures, (N,), or None when they do not agree on it."""
     expected = [
         tracking.expected(spec, state, int(slot), float(time_s))
@@ -227,7 +227,7 @@ def _common_offset(spec: Specification, state: State, run: Record) -> Array | No
     return mean if spread < AGREEMENT * size else None
 
 
-def _is_possible(spec: Specification, state: State, run: Record) -> bool:
+def _is_possible(spec: Specification, state: State, run: CaptureRun) -> bool:
     """Whether the values of a chunk may be these: not so if they are of another order altogether.
 
     What fills a file where nothing was written is, for one, and it may do so for long.

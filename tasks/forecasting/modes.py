@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import linalg, signal
+from scipy import signal
 
 from gnomon.tasks.forecasting.candidate import ModeRecord
+from gnomon.tasks.forecasting.eof import leading_patterns
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 LARGEST = 10
@@ -68,7 +69,7 @@ def fit(anomalies: Array, weights: Array) -> Modes:
     filled, root = np.where(known, anomalies, 0.0), np.sqrt(weights)[:, None]
     if gaps.any():
         filled = np.where(gaps, _nearest(anomalies), filled)
-    patterns, offsets = _leading(filled * root, largest), np.zeros(known.shape[1])
+    patterns, offsets = leading_patterns(filled * root, largest), np.zeros(known.shape[1])
     partial = gaps.any(axis=0)
     total = np.maximum((known * weights[:, None]).sum(axis=0), 1e-300)
     for count in FILLINGS if partial.any() else ():
@@ -78,7 +79,7 @@ def fit(anomalies: Array, weights: Array) -> Modes:
         left = np.where(known, anomalies - modelled, 0.0)
         offsets = np.where(partial, (weights @ left) / total, 0.0)
         filled = np.where(gaps, modelled, np.where(known, anomalies - offsets, 0.0))
-        patterns = _leading(filled * root, largest)
+        patterns = leading_patterns(filled * root, largest)
     amplitudes = project(patterns, anomalies - offsets)
     return Modes(patterns, np.where(seen[:, None], amplitudes, np.nan), offsets)
 
@@ -95,25 +96,6 @@ def _nearest(anomalies: Array) -> Array:
     before = np.maximum.accumulate(np.where(known, rows, -1))
     first = known.argmax(axis=0)
     return np.take_along_axis(anomalies, np.where(before < 0, first, before), axis=0)
-
-
-def _leading(weighted: Array, largest: int) -> Array:
-    """Patterns (M, S) of the greatest variance of weighted anomalies (T, S), `largest` at most."""
-    slots, cells = weighted.shape
-    gram = weighted @ weighted.T if slots <= cells else weighted.T @ weighted
-    top = [max(0, len(gram) - largest), len(gram) - 1]
-    variance, left = linalg.eigh(gram, subset_by_index=top)
-    variance, left = variance[::-1], left[:, ::-1]
-    # Rounding leaves some variance in a constant sample; a mode of it would be noise.
-    least = max(1e-3 * float(variance[:1].sum()), 1e-18 * float((weighted**2).sum()), 1e-300)
-    keep = min(largest, int((variance > least).sum()))
-    if slots <= cells:
-        patterns = (left[:, :keep] / np.sqrt(variance[:keep])).T @ weighted
-    else:
-        patterns = left[:, :keep].T
-    # Eigenvectors have no sign of their own; the largest weight is positive, whatever the library.
-    largest_at = np.abs(patterns).argmax(axis=1)[:, None]
-    return np.asarray(patterns * np.sign(np.take_along_axis(patterns, largest_at, axis=1)))
 
 
 def project(patterns: Array, anomalies: Array) -> Array:

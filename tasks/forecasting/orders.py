@@ -15,6 +15,7 @@ import numpy as np
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting import arima, climatology
 from gnomon.tasks.forecasting.changes import default_tolerance, usual_change
+from gnomon.tasks.forecasting.eof import principal_components
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 logger = logging.getLogger(__name__)
@@ -239,11 +240,11 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
     regressors = climatology.features(spec, times_s)
     gram = regressors.T @ regressors + climatology.prior(spec)
     part = part - regressors @ np.linalg.solve(gram, regressors.T @ part)
-    left, singular, _ = np.linalg.svd(part, full_matrices=False)
+    amplitudes, singular = principal_components(part)
     size = float(np.abs(values[:, cells][known]).max())
     variance = singular**2
     large = (variance > 0.01 * variance.sum()) & (singular > 1e-9 * max(size, 1e-300))
-    return np.asarray((left * singular)[:, large][:, :MODES])
+    return np.asarray(amplitudes[:, large][:, :MODES])
 
 
 def _order(modes: Array, leads: int) -> tuple[int, int, int]:

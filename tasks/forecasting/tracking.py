@@ -40,7 +40,7 @@ DRIFTED = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CaptureRun:
     """T captures of N cells in G chunks, in order of time."""
 
     slots: NDArray[np.int64]
@@ -54,9 +54,9 @@ class Record:
     gated: NDArray[np.bool_] | None = None
     """(T, G) where a p-value below `GATE` keeps the chunk from being learnt; None: nowhere."""
 
-    def take(self, captures: slice | NDArray[np.intp]) -> Record:
+    def take(self, captures: slice | NDArray[np.intp]) -> CaptureRun:
         """Some of the captures."""
-        return Record(
+        return CaptureRun(
             self.slots[captures],
             self.times_s[captures],
             self.values[captures],
@@ -64,13 +64,13 @@ class Record:
             None if self.gated is None else self.gated[captures],
         )
 
-    def trust(self) -> Record:
+    def trust(self) -> CaptureRun:
         """The same, with every chunk to be learnt, however far it departs."""
         return replace(self, trusted=np.ones(self.trusted.shape, bool), gated=None)
 
 
 @dataclass(slots=True)
-class Judged:
+class Outcomes:
     """What became of T captures of G chunks."""
 
     p_values: Array
@@ -82,22 +82,22 @@ class Judged:
     doubts: NDArray[np.int64]
     """(G,) captures that were doubted since the last that was learnt."""
 
-    def take(self, chunks: NDArray[np.intp]) -> Judged:
+    def take(self, chunks: NDArray[np.intp]) -> Outcomes:
         """What became of some of the chunks."""
         chunkwise = self.p_values[:, chunks], self.outcome[:, chunks]
-        return Judged(*chunkwise, self.passed[chunks], self.doubts[chunks])
+        return Outcomes(*chunkwise, self.passed[chunks], self.doubts[chunks])
 
 
 def advance(
-    spec: Specification, state: State, record: Record, *, patience: int = 0, doubts: int = 0
-) -> Judged:
+    spec: Specification, state: State, record: CaptureRun, *, patience: int = 0, doubts: int = 0
+) -> Outcomes:
     """Take captures, all of them later than the state, into it, in place.
 
     Parameters
     ----------
     spec : Specification
     state : State
-    record : Record
+    record : CaptureRun
     patience : int
         Doubted captures in a row after which a chunk stops, and waits to be told what they are; 0:
         it never does.
@@ -149,7 +149,7 @@ def advance(
     latest = np.where(outcome == LEARNT, slots[:, None], -1).max(axis=0, initial=-1)
     state.clock[2] = np.maximum(state.clock[2], latest)
     state.clock[3:] = times[stops + np.arange(past - 1, -1, -1)[:, None]]
-    return Judged(special.stdtr(scores[1], -scores[0]), outcome, passed + 1, doubted)
+    return Outcomes(special.stdtr(scores[1], -scores[0]), outcome, passed + 1, doubted)
 
 
 @cache
@@ -267,14 +267,14 @@ def damping(state: State) -> Array:
     return np.clip(mixed, 0.0, LARGEST_DAMPING)
 
 
-def shift(spec: Specification, state: State, run: Record, offset: Array) -> None:
+def shift(spec: Specification, state: State, run: CaptureRun, offset: Array) -> None:
     """Move one chunk to a new level, and learn the captures that show it, in place.
 
     Parameters
     ----------
     state : State
         Of one chunk, that passed the captures of the run and learnt none of them.
-    run : Record
+    run : CaptureRun
     offset : float64, (n,)
         By which the whole history is moved.
     """

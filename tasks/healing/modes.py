@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.tasks.forecasting.eof import gram_vectors
+
 Floats = NDArray[np.float64]
 
 _MOST_CELLS, _MOST_SHARE = 20_000, 0.9
@@ -16,7 +18,7 @@ _NONE = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True)
-class Modes:
+class PastModes:
     """Leading modes of past fields, to be evaluated at any cells.
 
     Parameters
@@ -54,7 +56,7 @@ class Modes:
 
 def find_modes(
     fields: Floats, known: NDArray[np.bool_], without: NDArray[np.intp] = _NONE
-) -> Modes:
+) -> PastModes:
     """Return the modes of past fields, scaled to a mean variance of 1 over the known cells.
 
     Parameters
@@ -74,13 +76,12 @@ def find_modes(
     stride = max(1, -(-fields.shape[1] // _MOST_CELLS))
     used = np.setdiff1d(np.arange(len(fields)), without)
     thinned = fields[used, ::stride]
-    values, vectors = np.linalg.eigh(thinned @ thinned.T)
-    values = np.maximum(values[::-1], 0.0)
+    values, vectors = gram_vectors(thinned)
     combination = np.zeros((len(fields), len(used)))
     power = sum(float(np.sum(fields[k, known] ** 2)) for k in used)
     power /= max(1, int(np.count_nonzero(known)))
     if not (power > 0.0 and values[0] > 0.0):
-        return Modes(fields, combination, np.zeros(len(values)))
-    combination[used] = vectors[:, ::-1] / np.sqrt(power)
+        return PastModes(fields, combination, np.zeros(len(values)))
+    combination[used] = vectors / np.sqrt(power)
     shares = np.minimum(np.cumsum(values) / float(np.sum(values)), 1.0)
-    return Modes(fields, combination, shares)
+    return PastModes(fields, combination, shares)

@@ -16,7 +16,7 @@ from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from gnomon.tasks.forecasting.learning import consecutive, positions
 from gnomon.tasks.forecasting.specification import clip, usable
 
-__all__ = ["Record", "changes", "past_departures"]
+__all__ = ["PastCaptures", "changes", "past_departures"]
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ TILE_BYTES = 2**27
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PastCaptures:
     """Captures of some chunks, oldest first."""
 
     slots: NDArray[np.int64]
@@ -55,7 +55,7 @@ class Record:
         return consecutive(self.slots, self.times_s, usable(values), starts, lead)
 
 
-def past_departures(spec: Specification, record: Record, leads: NDArray[np.int64]) -> Floats:
+def past_departures(spec: Specification, record: PastCaptures, leads: NDArray[np.int64]) -> Floats:
     """Return captured minus predicted at past captures, shape (T, N); NaN where none was made.
 
     Parameters
@@ -85,7 +85,7 @@ def past_departures(spec: Specification, record: Record, leads: NDArray[np.int64
     return departures
 
 
-def changes(record: Record, leads: NDArray[np.int64]) -> Floats:
+def changes(record: PastCaptures, leads: NDArray[np.int64]) -> Floats:
     """Return the changes (T, N) over as many captures as the leads (G,), NaN at the first.
 
     They stand for the departures where it is not known how the variable is forecast.
@@ -99,7 +99,7 @@ def changes(record: Record, leads: NDArray[np.int64]) -> Floats:
 
 def _depart(
     spec: Specification,
-    record: Record,
+    record: PastCaptures,
     chunks: NDArray[np.intp],
     sample: NDArray[np.intp],
     departures: Floats,
@@ -124,7 +124,7 @@ def _depart(
 
 
 def _weights(
-    spec: Specification, record: Record, sample: Floats, origins: NDArray[np.int64]
+    spec: Specification, record: PastCaptures, sample: Floats, origins: NDArray[np.int64]
 ) -> Floats:
     """Return the candidates' weights (C,) at the last lead that a refit would find of a sample."""
     window = record.window(sample, np.array([0, sample.shape[1]]), spec.leads)
@@ -145,7 +145,7 @@ def _origins(rows: NDArray[np.int64], lead: int) -> NDArray[np.int64]:
 
 
 def _tiles(
-    record: Record, chunks: NDArray[np.intp], most: int
+    record: PastCaptures, chunks: NDArray[np.intp], most: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64]]]:
     """Yield cells of chunks, at most so many, and the first cell of each chunk among them.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.tasks.healing.covariance import Covariance, Places, embed, interpolate
-from gnomon.tasks.healing.modes import Modes
+from gnomon.tasks.healing.modes import PastModes
 from gnomon.tasks.healing.observations import pick_observers
 from gnomon.tasks.healing.regions import Cells, Grid, copy_hole
 
@@ -32,8 +32,8 @@ class Fold:
 
     fields: Floats
     """Standardised, of the present's size, shape (k, n); NaN where unknown."""
-    modes: Modes
-    """Modes of the rest of the past."""
+    modes: PastModes
+    """PastModes of the rest of the past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Patch:
     grid: Grid
     lengths: tuple[float, ...]
     """Correlation length of each axis, cells."""
-    modes: Modes
-    """Modes of all the past."""
+    modes: PastModes
+    """PastModes of all the past."""
     folds: tuple[Fold, ...]
     """The past in parts, to try the hole on each with what the others know."""
 
@@ -69,8 +69,8 @@ class Trial:
     observers: Cells
     fields: Floats
     """Standardised fields, shape (k, n); NaN where unknown."""
-    modes: Modes
-    """Modes of the past that an estimate may use."""
+    modes: PastModes
+    """PastModes of the past that an estimate may use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import GATE, Specification, learn
 from gnomon.tasks.hindcasting.replay import Issued, Replay
-from gnomon.tasks.hindcasting.score import Report, Score, Scored
+from gnomon.tasks.hindcasting.score import HindcastReport, Score, Scored
 from gnomon.tasks.learning.cadence import distinct_slots, identify_cadence
 
 __all__ = ["first_origin", "hindcast", "issue", "truth_of"]
@@ -27,7 +27,9 @@ Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 
-def hindcast(replay: Replay, *, origins: int = 30, progress: Progress | None = None) -> Report:
+def hindcast(
+    replay: Replay, *, origins: int = 30, progress: Progress | None = None
+) -> HindcastReport:
     """Hindcasts over the last 30 % of a record, scored.
 
     Parameters

@@ -21,7 +21,7 @@ from gnomon.tasks.hindcasting.replay import Issued, Replay
 from gnomon.tasks.hindcasting.verdict import BASELINES, verdict
 from gnomon.tasks.learning.cadence import identify_cadence
 
-__all__ = ["BASELINES", "Report", "Score", "Scored"]
+__all__ = ["BASELINES", "HindcastReport", "Score", "Scored"]
 
 LEVELS = {"50": 0.6744897501960817, "90": 1.6448536269514722, "99": 2.5758293035489004}
 """Nominal coverage in percent, and the half width of its interval in standard errors."""
@@ -32,7 +32,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(slots=True)
-class Report:
+class HindcastReport:
     """What a hindcast found. Lists are by lead; intervals hold the truth with 95 %."""
 
     leads: list[int]
@@ -240,7 +240,7 @@ class Score:
             "reliability": reliability(stated, within),
         }
 
-    def report(self) -> Report:
+    def report(self) -> HindcastReport:
         """Return everything as plain numbers."""
         total = self._sums("number").sum(axis=0)
         number = np.where(total > 0, total, np.nan)
@@ -266,7 +266,7 @@ class Score:
         )
         mean = np.mean(self.weights, axis=0)
         assert self.last is not None
-        return Report(
+        return HindcastReport(
             leads=list(range(1, self.replay.traits.leads + 1)),
             rmse={n: rmse[:, names.index(n)].tolist() for n in ("shadow", *BASELINES)},
             skill={name: values.tolist() for name, values in skill.items()},

@@ -37,7 +37,7 @@ from gnomon.tasks.learning.features import Features, gated, window
 from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.work import Mapper
 
-__all__ = ["Learnt", "forecast", "groups"]
+__all__ = ["PendingState", "forecast", "groups"]
 
 WINDOW_BYTES = 2**25
 """Captures of the chunks that are learnt together, as float64; more only for a single chunk."""
@@ -47,7 +47,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class PendingState:
     """The forecaster's new state, written but not yet committed."""
 
     id: str
@@ -81,7 +81,7 @@ class Learnt:
         return Work("shadow", self.sequence, era, self.id, self.reads | kept, kept)
 
 
-def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper) -> Learnt:
+def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper) -> PendingState:
     """Learn what was captured since the last forecast, and write the new state."""
     batch = Batch(repository.location, fresh_id(len(repository.records)))
     states: dict[str, LearntEntry] = {}
@@ -120,7 +120,7 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
     reads = set(_since_forecast(repository))
     for name in found:
         reads.update(window(repository, repository.settings.variable(name)))
-    return Learnt(
+    return PendingState(
         batch.id,
         pinned[1],
         repository.timeline[-1].step,

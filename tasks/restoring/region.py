@@ -16,7 +16,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.healing.inpainting import MOST_CELLS
-from gnomon.tasks.healing.past import Record
+from gnomon.tasks.healing.past import PastCaptures
 from gnomon.tasks.healing.regions import Grid, surround
 from gnomon.tasks.learning.cadence import distinct_slots
 from gnomon.tasks.learning.expectation import cadence_of
@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 class Past:
     """The captures of a region before the one that is healed, one per slot."""
 
-    record: Record
+    record: PastCaptures
     """Of the cells in the order of the region's chunks."""
     instants: NDArray[np.int64]
     """(T,) of its captures."""
@@ -179,4 +179,4 @@ class Region:
         order = np.concatenate(parts)
         values = np.stack([self.captured(captures, s).ravel()[order] for s in steps])
         starts = np.cumsum([0, *(part.size for part in parts)])
-        return Past(Record(slots, instants / SECOND, values, starts), instants, order)
+        return Past(PastCaptures(slots, instants / SECOND, values, starts), instants, order)

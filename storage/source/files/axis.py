@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.source.files.index import Entry
-from gnomon.storage.source.files.reading import Target
+from gnomon.storage.source.files.reading import TimeCoding
 from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.times import EPOCH, calendar_of, told
 
@@ -20,7 +20,7 @@ class FileAxis:
 
     raw: NDArray[np.generic] | None
     """By position; None if the time dimension has no coordinate."""
-    targets: dict[str, Target]
+    targets: dict[str, TimeCoding]
     """How each variable that tells times is told."""
 
 
@@ -43,7 +43,7 @@ def axis_of(
     raw, reasons = _told(entries, time, targets.get(time), dtype)
     if settings is None and any(reason.startswith(_INEXACT) for reason in reasons.values()):
         targets |= {
-            name: Target(EPOCH, target.calendar)
+            name: TimeCoding(EPOCH, target.calendar)
             for name, target in targets.items()
             if name == time or target == targets[time]
         }
@@ -56,17 +56,17 @@ _INEXACT = "its times cannot be told"
 
 def _targets(
     entries: Mapping[str, Entry], settings: RepositorySettings | None
-) -> dict[str, Target]:
+) -> dict[str, TimeCoding]:
     """Return how each variable that tells times is to be told."""
-    targets: dict[str, Target] = {}
+    targets: dict[str, TimeCoding] = {}
     for entry in entries.values():
         for name, units in entry.units.items():
             part = entry.form.parts.get(name)
             own = dict(part.meaning).get("calendar") if part is not None else None
-            targets.setdefault(name, Target(units, own or entry.calendar))
+            targets.setdefault(name, TimeCoding(units, own or entry.calendar))
     if settings is None or " since " not in str(settings.time_attributes.get("units")):
         return targets
-    axis = Target(settings.time_units, calendar_of({"calendar": settings.calendar}))
+    axis = TimeCoding(settings.time_units, calendar_of({"calendar": settings.calendar}))
     told_as = {str(settings.source.time): axis}
     for key in ("bounds", "climatology"):
         told_as[str(settings.time_attributes.get(key, ""))] = axis
@@ -74,18 +74,18 @@ def _targets(
         units = str(variable.attributes.get("units", ""))
         if " since " in units and variable.name in targets:
             own = variable.attributes.get("calendar", targets[variable.name].calendar)
-            told_as[variable.name] = Target(units, calendar_of({"calendar": own}))
+            told_as[variable.name] = TimeCoding(units, calendar_of({"calendar": own}))
     return targets | {name: target for name, target in told_as.items() if name in targets}
 
 
 def _told(
-    entries: Mapping[str, Entry], time: str, target: Target | None, dtype: np.dtype[np.generic]
+    entries: Mapping[str, Entry], time: str, target: TimeCoding | None, dtype: np.dtype[np.generic]
 ) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
     """Return the raw times of each file in one unit and type, or why it has none."""
     raw: dict[str, NDArray[np.generic]] = {}
     reasons: dict[str, str] = {}
     for name, entry in entries.items():
-        there = None if target is None else Target(entry.units.get(time, ""), entry.calendar)
+        there = None if target is None else TimeCoding(entry.units.get(time, ""), entry.calendar)
         if entry.times is None:
             reasons[name] = f"it has no coordinate {time!r}, as others have"
         elif entry.times.dtype == dtype and there == target:

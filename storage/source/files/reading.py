@@ -151,7 +151,7 @@ def _are_there(raw: NDArray[np.generic], attributes: dict[Any, Any]) -> NDArray[
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TimeCoding:
     """How a variable that tells times is told in the whole source."""
 
     units: str
@@ -176,7 +176,7 @@ class Files:
         spec: SourceSpec,
         paths: dict[str, Path],
         entries: dict[str, Entry],
-        targets: dict[str, Target],
+        targets: dict[str, TimeCoding],
         memory: SourceMemory | None,
     ) -> None:
         self.spec = spec

@@ -12,6 +12,7 @@ import pytest
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.tasks.forecasting import CANDIDATES, Outlook, Specification, choose, names_of, registry
 from gnomon.tasks.forecasting import candidates as module
+from gnomon.tasks.forecasting.builtin import BUILT_IN
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord, ModeRecord
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from tests.tasks.forecasting.series import HOUR, Array, autoregressive, fit, specification, times
@@ -204,7 +205,7 @@ def test_a_name_is_given_once() -> None:
 
 
 def test_the_built_in_ones_are_in_the_order_of_their_names() -> None:
-    assert tuple(candidate.name for candidate in module.BUILT_IN) == CANDIDATES
+    assert tuple(candidate.name for candidate in BUILT_IN) == CANDIDATES
 
 
 def test_a_specification_names_its_candidates() -> None:

@@ -13,7 +13,7 @@ from scipy import optimize, stats
 from gnomon.tasks.forecasting import arima, empty, kernels, labels, modes, uncertainty
 from gnomon.tasks.forecasting.climatology import features, prior
 from gnomon.tasks.forecasting.sweep import season
-from gnomon.tasks.forecasting.tracking import Record, advance, lasting
+from gnomon.tasks.forecasting.tracking import CaptureRun, advance, lasting
 from gnomon.tasks.healing.covariance import Covariance, Places, correlate, interpolate
 from gnomon.tasks.healing.validation import _weigh
 from gnomon.validations.false_discovery import q_values
@@ -135,7 +135,7 @@ def test_a_state_follows_the_equations(seasonal: bool) -> None:
     for slot in slots[1:]:
         page.take(x[: slot + 1], values[slot])
     state = empty(spec, np.array([0, 4]))
-    judged = advance(spec, state, Record(slots, when, values, np.ones((len(slots), 1), bool)))
+    judged = advance(spec, state, CaptureRun(slots, when, values, np.ones((len(slots), 1), bool)))
     for name, expected in (
         ("coefficients", page.beta),
         ("level", page.level),

@@ -8,7 +8,7 @@ from gnomon.tasks.forecasting.climatology import features
 from gnomon.tasks.forecasting.kernels import simplex
 from gnomon.tasks.forecasting.uncertainty import seasons
 from gnomon.tasks.hindcasting.hindcast import hindcast
-from gnomon.tasks.hindcasting.score import BASELINES, Report
+from gnomon.tasks.hindcasting.score import BASELINES, HindcastReport
 from tests.tasks.forecasting.series import (
     HOUR,
     Array,
@@ -34,26 +34,26 @@ SERIES: dict[str, Array] = {
 
 
 @pytest.fixture(scope="module", params=SERIES)
-def report(request: pytest.FixtureRequest) -> Report:
+def report(request: pytest.FixtureRequest) -> HindcastReport:
     seasonal = request.param == "season"
     return hindcast(
         replay(SERIES[request.param], starts=(0, 20, 40), seasonal=seasonal), origins=70
     )
 
 
-def test_the_shadow_is_never_much_worse_than_a_baseline(report: Report) -> None:
+def test_the_shadow_is_never_much_worse_than_a_baseline(report: HindcastReport) -> None:
     # The promise is 1 %; where a baseline is the truth, a single record may cost a little more.
     assert max(report.ratio_to[name] for name in BASELINES) <= 1.02
 
 
-def test_intervals_cover_what_they_say(report: Report) -> None:
+def test_intervals_cover_what_they_say(report: HindcastReport) -> None:
     assert 0.87 <= report.coverage90 <= 0.95
     assert report.coverage90_worst >= 0.82
     assert 0.42 <= np.mean(report.coverage["50"]) <= 0.6
     assert np.mean(report.coverage["99"]) >= 0.965
 
 
-def test_the_report_is_complete_and_consistent(report: Report) -> None:
+def test_the_report_is_complete_and_consistent(report: HindcastReport) -> None:
     found = report.to_json()
     assert found["leads"] == [1, 2, 3, 4, 5, 6]
     assert set(found["rmse"]) == {"shadow", *BASELINES}

@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting import Specification, identify
 from gnomon.tasks.healing import past
-from gnomon.tasks.healing.past import Record, changes, past_departures
+from gnomon.tasks.healing.past import PastCaptures, changes, past_departures
 
 Floats = NDArray[np.float64]
 DAY = 86400.0
 
 
-def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> Record:
+def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> PastCaptures:
     """Return a first-order process about a mean, its shocks partly shared, in chunks of 12."""
     rng = np.random.default_rng(seed)
     values: Floats = np.zeros((count + 50, cells))
@@ -21,10 +21,10 @@ def record(count: int, seed: int = 0, cells: int = 48, damping: float = 0.8) -> 
         values[k] = damping * values[k - 1] + shock
     slots = np.arange(count)
     starts = np.arange(0, cells + 1, 12)
-    return Record(slots, np.asarray(slots * DAY, np.float64), 10.0 + values[50:], starts)
+    return PastCaptures(slots, np.asarray(slots * DAY, np.float64), 10.0 + values[50:], starts)
 
 
-def specify(given: Record) -> Specification:
+def specify(given: PastCaptures) -> Specification:
     return identify(
         given.times_s,
         given.values,
@@ -38,7 +38,7 @@ def specify(given: Record) -> Specification:
     )
 
 
-def departures(given: Record, lead: int = 1) -> Floats:
+def departures(given: PastCaptures, lead: int = 1) -> Floats:
     """Return those that there are, at one lead."""
     leads = np.full(len(given.starts) - 1, lead)
     found = past_departures(specify(given), given, leads)
@@ -80,7 +80,7 @@ def test_gaps_are_not_bridged() -> None:
     """No departure is found for a capture whose forecast would have had another lead."""
     whole = record(30)
     kept = np.delete(np.arange(30), [20, 21])
-    given = Record(whole.slots[kept], whole.times_s[kept], whole.values[kept], whole.starts)
+    given = PastCaptures(whole.slots[kept], whole.times_s[kept], whole.values[kept], whole.starts)
     # From slots 9 to 28 on, but for 20 and 21, which are not there, and 19, after which none is.
     assert len(departures(given)) == 17
 
@@ -93,7 +93,7 @@ def test_however_short_the_record_there_is_an_answer(lead: int, step: int) -> No
     for count in range(1, 32):
         slots = step * np.arange(count)
         times = np.asarray(slots * DAY, np.float64)
-        given = Record(slots, times, whole.values[:count], whole.starts)
+        given = PastCaptures(slots, times, whole.values[:count], whole.starts)
         found = past_departures(specification, given, np.full(4, lead))
         assert found.shape == given.values.shape
         # A forecast is made where there are two captures, and one so much later.
