@@ -8,7 +8,8 @@ The parts, from the ground up (each imports only those above it):
   numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidate`: what a model has to be; `registry`: where those of the user's choice are found.
-- `builtin`: the models that are always there; `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
+- `builtin`: the models that are always there; `candidates`: what each model predicts; `hindcasts`:
+  the same from reference times in the past.
 - `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
   variables whose values are no numbers.
 - `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.
