@@ -1,6 +1,7 @@
 """Gradient boosted trees on lags, the last season and the time of the year, one for all cells.
 
-scikit-learn grows the trees; what is stored and evaluated are their numbers.
+They learn what the ridge regression misses: trees alone would not follow a trend beyond what they
+have seen.  scikit-learn grows them; what is stored and evaluated are their numbers.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -8,15 +9,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.candidates.ridge import chunk_means
+from gnomon.tasks.candidates.ridge import AROUND, OWN, TERMS, Ridge, chunk_means
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
 from gnomon.tasks.forecasting.kernels import Floats, compiled
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 __all__ = ["Boosting"]
 
-OWN = 3
-"""Lags of the cell itself."""
 LONGEST_SEASON = 24
 """Slots of the longest period whose last cycle is looked back to: each is kept per cell."""
 PERIODS = 2
@@ -48,18 +47,18 @@ class Trees(NamedTuple):
 
 
 class Boosting:
-    """What the damped anomaly misses, in units of each cell's scale, as trees tell it."""
+    """A ridge regression, and what it misses, in units of each cell's scale, as trees tell it."""
 
     per: Literal["cell"] = "cell"
     name = "boosting"
-    cost_s = 5.0
+    cost_s = 8.0
 
     def lags(self, spec: Specification) -> int:
         """Return how many slots of the past it predicts from: a season, if that is short."""
         return max(OWN, _season(spec))
 
     def fit(self, record: CellRecord, before: Array | None) -> Array:
-        """Return the number of captures that were learnt from, and the trees.
+        """Return the number of captures that were learnt from, the regression, and the trees.
 
         Parameters
         ----------
@@ -70,7 +69,8 @@ class Boosting:
         slots = len(record.anomalies)
         if before is not None and slots < max(GROWTH * before[0], FEWEST):
             return before
-        features, target, weight = _pairs(record)
+        linear = Ridge().fit(record, None)
+        features, target, weight = _pairs(record, linear)
         if slots < FEWEST or len(target) < LEAST_LEAF:
             return np.array([float(slots)])
         from sklearn.ensemble import GradientBoostingRegressor
@@ -86,27 +86,28 @@ class Boosting:
         )
         model.fit(features, target, sample_weight=weight)
         trees = [_complete(tree.tree_) for tree in model.estimators_[:, 0]]
-        return np.concatenate([[float(slots)], *trees])
+        return np.concatenate([[float(slots)], linear, *trees])
 
     def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Return the predicted values (H, N)."""
+        """Return the predicted values (H, N); NaN before there were enough captures."""
         leads, cells = past.season.shape
+        if len(parameters) == 1:
+            return np.full((leads, cells), np.nan)
+        split = 1 + past.spec.leads * TERMS
+        linear = Ridge().predict(parameters[1:split], past)
         scaled = past.anomalies / past.scale
         around = chunk_means(scaled[0], past.groups)
         season = _season(past.spec)
-        trees = _trees(parameters[1:])
-        result = np.empty((leads, cells))
+        trees = _trees(parameters[split:])
+        result = np.zeros((leads, cells))
         for lead in range(1, leads + 1):
             damped = scaled[0] * past.damping**lead
-            result[lead - 1] = damped
-            if not len(trees.values):
-                continue
             last = season - 1 - (lead - 1) % season if season else 0
             columns = [*scaled[:OWN], around, past.damping, damped, scaled[last]]
             phase = _phases(past.spec, past.times_s[lead - 1 : lead])[0]
             fixed = [np.full(cells, value) for value in (float(lead), *phase)]
             _add_trees(np.stack([*columns, *fixed]), *trees, result[lead - 1])
-        return np.asarray(past.season + result * past.scale)
+        return np.asarray(linear + result * past.scale)
 
 
 def _season(spec: Specification) -> int:
@@ -122,8 +123,8 @@ def _phases(spec: Specification, times_s: Array) -> Array:
     return np.stack(columns, axis=1) if columns else np.empty((len(times_s), 0))
 
 
-def _pairs(record: CellRecord) -> tuple[Array, Array, Array]:
-    """Predictors (n, F), what the damped anomaly missed (n,), and weights (n,) of drawn pairs."""
+def _pairs(record: CellRecord, linear: Array) -> tuple[Array, Array, Array]:
+    """Predictors (n, F), what the regression missed (n,), and weights (n,) of drawn pairs."""
     spec, season = record.spec, _season(record.spec)
     slots, cells = record.anomalies.shape
     first = max(OWN, season) - 1
@@ -142,11 +143,14 @@ def _pairs(record: CellRecord) -> tuple[Array, Array, Array]:
     last = season - 1 - (lead - 1) % season if season else np.zeros_like(lead)
     damping = record.damping[cell]
     damped = scaled[origin, cell] * damping**lead
-    columns = [scaled[origin - k, cell] for k in range(OWN)]
-    columns += [around[origin, cell], damping, damped, scaled[origin - last, cell]]
+    lags = [scaled[origin - k, cell] for k in range(OWN)]
+    means = [around[origin - k, cell] for k in range(AROUND)]
+    coefficients = linear.reshape(-1, TERMS)[lead - 1].T
+    explained = (np.stack([*lags, *means, damped]) * coefficients).sum(axis=0)
+    columns = [*lags, means[0], damping, damped, scaled[origin - last, cell]]
     columns += [lead.astype(np.float64), *_phases(spec, record.times_s)[origin + lead].T]
     features = np.stack(columns, axis=1)
-    target = scaled[origin + lead, cell] - damped
+    target = scaled[origin + lead, cell] - explained
     known = np.flatnonzero(np.isfinite(features).all(axis=1) & np.isfinite(target))[:PAIRS]
     return features[known], target[known], record.weights[(origin + lead)[known]]
 

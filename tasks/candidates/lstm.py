@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gnomon.tasks.forecasting.candidate import ModeRecord
+from gnomon.tasks.forecasting.modes import Independent
 from gnomon.tasks.forecasting.specification import Array
 
 __all__ = ["Lstm"]
@@ -32,7 +33,8 @@ HELD_OUT = 0.2
 GROWTH = 1.25
 """Growth of the record that another fit pays for."""
 FEWEST = 48
-"""Captures below which it is not trained, and predicts nothing but the climatology."""
+"""Captures below which it is not trained; until then each mode goes on by itself, as the built-in
+candidate has it."""
 
 
 class Weights(NamedTuple):
@@ -80,9 +82,9 @@ class Lstm:
 
     def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
         """Return the predicted amplitudes (H, M)."""
-        size = _size(record)
         if not parameters.size or len(record.amplitudes) < LENGTH:
-            return np.zeros((leads, len(size)))
+            return Independent().predict(np.empty(0), record, leads)
+        size = _size(record)
         weights = _unpack(parameters[1:], record.spec.leads)
         inputs = _inputs(record.amplitudes / size, record.season)[-LENGTH:]
         return np.asarray(_run(np, weights, inputs).T[:leads] * size)

@@ -20,6 +20,8 @@ GREATEST = 3
 """Greatest p and q; with more, fits fail to converge more often than they gain."""
 GROWTH = 1.1
 """Growth of the record after which the coefficients are found anew."""
+SEARCH_GROWTH = 2.0
+"""Growth after which the orders are searched for anew: of twenty captures, most look white."""
 HEAD = 4
 """Numbers before the coefficients of a mode: p, d, q and whether there is a constant."""
 FEWEST = 20
@@ -31,35 +33,38 @@ class ModesArima:
 
     per: Literal["mode"] = "mode"
     name = "modes_arima"
-    cost_s = 5.0
+    cost_s = 10.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
-        """Return the number of captures, and order and coefficients, mode after mode.
+        """Return how many captures were fitted, and searched; order and coefficients of each mode.
 
         Parameters
         ----------
         record : ModeRecord
         before : float64, optional
-            Of a shorter record: its orders are kept, and the coefficients found anew. To search for
-            the orders takes ten times as long.
+            Of a shorter record: until it has doubled, its orders are kept, and the coefficients
+            found anew. To search for the orders takes ten times as long.
         """
         slots = len(record.amplitudes)
         series = record.amplitudes[-LONGEST:].T[:MODES]
         if slots < FEWEST:
-            return np.zeros(1)
-        orders = [] if before is None else _unpack(before[1:])
-        if before is not None and len(orders) == len(series) and slots < GROWTH * before[0]:
-            return before
+            return np.zeros(2)
+        known: list[Array] = []
+        searched = float(slots)
+        if before is not None and slots < SEARCH_GROWTH * before[1]:
+            known, searched = _unpack(before[2:]), float(before[1])
+            if len(known) == len(series) and slots < GROWTH * before[0]:
+                return before
         models = [
-            _estimate(one, orders[k][:HEAD]) if k < len(orders) else _search(one)
-            for k, one in enumerate(series)
+            _estimate(amplitudes, known[k][:HEAD]) if k < len(known) else _search(amplitudes)
+            for k, amplitudes in enumerate(series)
         ]
-        return np.concatenate([[float(slots)], *models])
+        return np.concatenate([[float(slots), searched], *models])
 
     def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
         """Return the predicted amplitudes (H, M)."""
         result = Independent().predict(np.empty(0), record, leads)
-        for k, model in enumerate(_unpack(parameters[1:])[: result.shape[1]]):
+        for k, model in enumerate(_unpack(parameters[2:])[: result.shape[1]]):
             series = record.amplitudes[-LONGEST:, k]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

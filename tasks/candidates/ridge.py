@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
 from gnomon.tasks.forecasting.specification import Array, Specification
 
-__all__ = ["Ridge", "chunk_means"]
+__all__ = ["AROUND", "OWN", "TERMS", "Ridge", "chunk_means"]
 
 OWN, AROUND = 3, 2
 """Lags of the cell itself, and of the mean of its chunk."""

@@ -191,15 +191,15 @@ def test_the_models_of_modes_are_those_of_the_process() -> None:
     amplitudes = 10.0 * autoregressive((0.7,), 200, 2, seed=11, common=0.0)
     model = ModesArima()
     learnt = model.fit(modes_of(amplitudes), None)
-    for k, one in enumerate(_unpack(learnt[1:])):
+    for k, one in enumerate(_unpack(learnt[2:])):
         assert one[1] == 0
         made = model.predict(learnt, modes_of(amplitudes), 3)[:, k]
         expected = amplitudes[-1, k] * 0.7 ** np.arange(1, 4)
         np.testing.assert_allclose(made, expected, atol=6.0)
     # As the record grows the orders stay, and the coefficients follow.
     longer = model.fit(modes_of(np.concatenate([amplitudes, amplitudes[:40]])), learnt)
-    assert [m[:4].tolist() for m in _unpack(longer[1:])] == [
-        m[:4].tolist() for m in _unpack(learnt[1:])
+    assert [m[:4].tolist() for m in _unpack(longer[2:])] == [
+        m[:4].tolist() for m in _unpack(learnt[2:])
     ]
     assert longer.tolist() != learnt.tolist()
 
