@@ -121,12 +121,12 @@ def threshold(captures: int, cells: int) -> Array:
 
 
 def test_boosting_learns_what_no_linear_model_does() -> None:
-    values = threshold(220, 30)
+    spec, values = specification(leads=1), threshold(220, 30)
     models: tuple[CellCandidate, ...] = boosting.Boosting(), Ridge()
-    learnt = [model.fit(cells_of(values[:200]), None) for model in models]
+    learnt = [model.fit(cells_of(values[:200], spec=spec), None) for model in models]
     square = np.zeros(2)
     for last in range(200, 215):
-        past = past_of(values[:last])
+        past = past_of(values[:last], spec=spec)
         for k, model in enumerate(models):
             square[k] += np.mean((model.predict(learnt[k], past)[0] - values[last]) ** 2)
     assert square[0] < 0.7 * square[1]
