@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,17 @@ from gnomon.tasks.forecasting.candidate import (
     ModeCandidate,
     ModeRecord,
 )
-from gnomon.tasks.forecasting.specification import Array, Specification, clip
+from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
 from gnomon.tasks.forecasting.state import State
 
 logger = logging.getLogger(__name__)
 
 _ARIMA = CANDIDATES.index("arima")
+
+MOST_NUMBERS = 10**6
+"""Of what a candidate leaves behind: they are written with every update."""
+MOST_LAGS = 512
+"""Slots of the past that a candidate may predict from: each is a number per cell."""
 
 type Fitted = Array | None
 """What a candidate left behind at its fit; None: the fit failed."""
@@ -56,21 +61,30 @@ def choose(spec: Specification, names: Iterable[str]) -> Specification:
     """
     if spec.categorical:
         return spec
-    found = [c for c in map(_find, dict.fromkeys(names)) if not _is_absent(c)]
-    lags = max((c.lags(spec) for c in found if c.per == "cell"), default=0)
-    return replace(spec, candidates=tuple(c.name for c in found), lags=lags)
+    lags = {}
+    for candidate in map(_find, dict.fromkeys(names)):
+        if (wanted := _lags(candidate, spec)) is not None:
+            lags[candidate.name] = wanted
+    return replace(spec, candidates=tuple(lags), lags=max(lags.values(), default=0))
 
 
 def cost_s(names: Iterable[str]) -> float:
     """Seconds that a refit of one variable spends on candidates of these names, about."""
-    return sum(_find(name).cost_s for name in names)
+    return sum(max(0.0, float(_find(name).cost_s)) for name in names)
 
 
-def _is_absent(candidate: Candidate) -> bool:
-    if isinstance(candidate, _Absent):
-        _pass_over(candidate.name, candidate.reason)
-        return True
-    return False
+def _lags(candidate: Candidate, spec: Specification) -> int | None:
+    """Slots that a candidate predicts from; None if it cannot be used, of which a warning tells."""
+    try:
+        if isinstance(candidate, _Absent):
+            raise NotFound(candidate.reason)
+        lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
+        if not 0 <= lags <= MOST_LAGS:
+            raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
+    except (Exception, SystemExit) as error:  # one bad model must not stop the others
+        _pass_over(candidate.name, one_line(error))
+        return None
+    return lags
 
 
 def _find(name: str) -> Candidate:
@@ -150,13 +164,15 @@ def _fit(
         if candidate.per == "mode":
             if not amplitudes.amplitudes.shape[1]:
                 return np.empty(0)
-            parameters = np.asarray(candidate.fit(amplitudes, before), np.float64)
+            parameters = np.array(candidate.fit(_sealed(amplitudes), before), np.float64)
         else:
             assert cells is not None
-            parameters = np.asarray(candidate.fit(cells, before), np.float64)
+            parameters = np.array(candidate.fit(_sealed(cells), before), np.float64)
         if parameters.ndim != 1 or not np.isfinite(parameters).all():
             raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
-    except Exception as error:  # one bad model must not stop the others
+        if len(parameters) > MOST_NUMBERS:
+            raise ValueError(f"fit returned {len(parameters)} numbers, expected {MOST_NUMBERS}")
+    except (Exception, SystemExit) as error:  # one bad model must not stop the others
         _pass_over(candidate.name, one_line(error))
         return None
     return parameters
@@ -200,10 +216,10 @@ def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> 
     if parameters is None or not count:
         return None
     try:
-        amplitudes = np.asarray(candidate.predict(parameters, record, leads), np.float64)
+        amplitudes = np.array(candidate.predict(parameters, _sealed(record), leads), np.float64)
         if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
             raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
-    except Exception as error:  # as above
+    except (Exception, SystemExit) as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None
     return amplitudes
@@ -251,7 +267,7 @@ def predict(
             made = _cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
         result[:, place] = result[:, _ARIMA] if made is None else made
         if place >= len(BUILT_IN) and made is not None:
-            unknown = ~np.isfinite(made)
+            unknown = np.isnan(usable(made))
             result[:, place][unknown] = result[:, _ARIMA][unknown]
     return clip(spec, result)
 
@@ -317,13 +333,24 @@ def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Arra
     if parameters is None:
         return None
     try:
-        values = np.asarray(candidate.predict(parameters, past), np.float64)
+        values = np.asarray(candidate.predict(parameters, _sealed(past)), np.float64)
         if values.shape != past.season.shape:
             raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
-    except Exception as error:  # as above
+    except (Exception, SystemExit) as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None
     return values
+
+
+def _sealed[R: (ModeRecord, CellRecord, CellPast)](given: R) -> R:
+    """The same, with arrays that cannot be written: other candidates know them too."""
+    views: dict[str, Any] = {}
+    for field in fields(given):
+        array = getattr(given, field.name)
+        if isinstance(array, np.ndarray):
+            views[field.name] = array.view()
+            views[field.name].flags.writeable = False
+    return replace(given, **views)
 
 
 def _looks(values: Array) -> str:

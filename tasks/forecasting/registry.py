@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from math import isfinite
 from typing import NoReturn
 
 from gnomon.storage.entrypoints import make, registered
@@ -99,6 +100,13 @@ def _checked(candidate: Candidate) -> Candidate:
         )
     if name in CANDIDATES:
         raise InvalidInput(f"{name} is a built-in candidate; give yours another name")
-    if getattr(candidate, "per", None) not in ("cell", "mode"):
-        raise InvalidInput(f"the candidate {name} is per {candidate.per!r}, not per cell or mode")
+    per = getattr(candidate, "per", None)
+    if per not in ("cell", "mode"):
+        raise InvalidInput(f"the candidate {name} is per {per!r}, not per cell or mode")
+    cost_s = getattr(candidate, "cost_s", None)
+    if not isinstance(cost_s, int | float) or not isfinite(cost_s):
+        raise InvalidInput(f"the candidate {name} costs {cost_s!r} s; say a finite number")
+    for method in ("fit", "predict", *(("lags",) if per == "cell" else ())):
+        if not callable(getattr(candidate, method, None)):
+            raise InvalidInput(f"the candidate {name} has no method {method}; give it one")
     return candidate

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -148,6 +148,55 @@ def test_a_candidate_that_fails_costs_nothing(
     assert len(said) == (0 if silent or whole_nan else 1)
     plain = fit(specification(), values).forecast()
     np.testing.assert_allclose(made.mean, plain.mean, atol=0.5 * plain.standard_error.min())
+
+
+@pytest.mark.parametrize("kind", [Cycle, Still])
+def test_what_is_given_cannot_be_changed(kind: type, caplog: pytest.LogCaptureFixture) -> None:
+    """A candidate that writes into what it was given would change what the others predict."""
+    candidate = kind()
+    right = candidate.predict
+
+    def spoil(parameters: Array, known: Any, *leads: int) -> Array:
+        array = known.amplitudes if kind is Still else known.season
+        array[:] = 1e6
+        return np.asarray(right(parameters, known, *leads))
+
+    candidate.predict = spoil
+    values = autoregressive((0.8,), 80, 20, seed=3)
+    with caplog.at_level(logging.WARNING):
+        made = fit(chosen(candidate), values).forecast()
+    assert "read-only" in caplog.text
+    assert np.abs(made.mean).max() < 100.0
+
+
+def test_numbers_too_large_to_be_squared_are_none() -> None:
+    class Mad(Cycle):
+        def predict(self, parameters: Array, past: CellPast) -> Array:
+            return np.full(past.season.shape, 1e300)
+
+    found = fit(chosen(Mad()), autoregressive((0.8,), 80, 20, seed=3))
+    assert np.isfinite(found.outlook.calibration.weights).all()
+    assert np.abs(found.forecast().mean).max() < 100.0
+
+
+@pytest.mark.parametrize("lags", [-1, 10**9, None, "ten"])
+def test_a_past_that_is_too_long_is_refused(lags: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Greedy(Cycle):
+        def lags(self, spec: Specification) -> int:
+            return lags  # type: ignore[no-any-return]
+
+    with caplog.at_level(logging.WARNING):
+        spec = chosen(Greedy())
+    assert spec.candidates == ()
+    assert "takes its place" in caplog.text
+
+
+def test_what_lacks_something_is_no_candidate() -> None:
+    for missing in ("fit", "predict", "lags", "cost_s"):
+        candidate = Cycle()
+        setattr(candidate, missing, None)
+        with pytest.raises(InvalidInput, match="cycle"):
+            registry.register(candidate)
 
 
 def test_no_hindcast_knows_what_comes_later() -> None:
