@@ -24,6 +24,8 @@ ROUNDING = 1e-12
 """Mean squared error, relative to that of the usual candidate, below which there is none."""
 LEAST_SHARE = 0.25
 """Of the usual loss, below which a perfect candidate at one lead has no more say at others."""
+RUNAWAY = 1e6
+"""Of the best candidate's loss, beyond which another has no weight: rounding would decide on it."""
 LEAST_HINDCASTS = 1.0
 """Verified forecasts below which the blend is persistence."""
 
@@ -85,7 +87,10 @@ def weights(products: Array, verified: Array) -> Array:
         prior = prior / prior.sum()
         strength = LEANING / np.sqrt(max(count[lead], 0.5))
         away = np.eye(candidates) - prior[:, None]
-        optimum = simplex(pooled + strength * (away.T @ away))
+        sane = np.flatnonzero(each <= RUNAWAY * each.min())
+        matrix = pooled + strength * (away.T @ away)
+        optimum = np.zeros(candidates)
+        optimum[sane] = simplex(np.ascontiguousarray(matrix[np.ix_(sane, sane)]))
         result[lead] = _doubted(optimum, products, verified * share, size)
     return result
 

@@ -28,7 +28,7 @@ from gnomon.tasks.forecasting.candidate import (
     ModeCandidate,
     ModeRecord,
 )
-from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
+from gnomon.tasks.forecasting.specification import Array, Specification, clip
 from gnomon.tasks.forecasting.state import State
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ _ARIMA = CANDIDATES.index("arima")
 
 MOST_NUMBERS = 10**6
 """Of what a candidate leaves behind: they are written with every update."""
+LARGEST_SIZE = 1e3
+"""Times the size of a variable's climatology that a prediction may have: no weight helps against
+one value beyond all measure."""
 MOST_LAGS = 512
 """Slots of the past that a candidate may predict from: each is a number per cell."""
 
@@ -164,10 +167,10 @@ def _fit(
         if candidate.per == "mode":
             if not amplitudes.amplitudes.shape[1]:
                 return np.empty(0)
-            parameters = np.array(candidate.fit(_sealed(amplitudes), before), np.float64)
+            parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
         else:
             assert cells is not None
-            parameters = np.array(candidate.fit(_sealed(cells), before), np.float64)
+            parameters = _numbers(candidate.fit(_sealed(cells), before))
         if parameters.ndim != 1 or not np.isfinite(parameters).all():
             raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
         if len(parameters) > MOST_NUMBERS:
@@ -216,7 +219,7 @@ def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> 
     if parameters is None or not count:
         return None
     try:
-        amplitudes = np.array(candidate.predict(parameters, _sealed(record), leads), np.float64)
+        amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
         if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
             raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
     except (Exception, SystemExit) as error:  # as above
@@ -267,7 +270,7 @@ def predict(
             made = _cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
         result[:, place] = result[:, _ARIMA] if made is None else made
         if place >= len(BUILT_IN) and made is not None:
-            unknown = np.isnan(usable(made))
+            unknown = np.isnan(made)
             result[:, place][unknown] = result[:, _ARIMA][unknown]
     return clip(spec, result)
 
@@ -333,9 +336,13 @@ def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Arra
     if parameters is None:
         return None
     try:
-        values = np.asarray(candidate.predict(parameters, _sealed(past)), np.float64)
+        values = _numbers(candidate.predict(parameters, _sealed(past)))
         if values.shape != past.season.shape:
             raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
+        size = np.nanmax(np.abs(past.season), initial=0.0) + np.nanmax(past.scale, initial=0.0)
+        mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
+        if mad.any():
+            raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
     except (Exception, SystemExit) as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None
@@ -351,6 +358,20 @@ def _sealed[R: (ModeRecord, CellRecord, CellPast)](given: R) -> R:
             views[field.name] = array.view()
             views[field.name].flags.writeable = False
     return replace(given, **views)
+
+
+def _numbers(given: Any) -> Array:
+    """What a candidate returned as float64 of its own, what is masked as NaN.
+
+    Raises
+    ------
+    TypeError
+        They are no real numbers.
+    """
+    values = np.ma.filled(given.astype(np.float64), np.nan) if np.ma.isMaskedArray(given) else given
+    if np.iscomplexobj(values):
+        raise TypeError("it returned complex numbers")
+    return np.array(values, np.float64)
 
 
 def _looks(values: Array) -> str:

@@ -21,7 +21,7 @@ from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame
-from gnomon.storage.values.grid import Block, cut
+from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
@@ -140,6 +140,8 @@ def restore(
                     "nothing was left behind, try again"
                 ) from error
             raise blame("--to", str(target), error) from error
+        except SystemExit as error:  # of a target that somebody else wrote
+            raise InvalidInput(f"--to {target}: the target ended the program; mend it") from error
     return Restored(str(target), point, sum(chunks for chunks, _ in results))
 
 
@@ -245,34 +247,35 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
     where = job.where(variable)
     written = []
     for name, field in zip(job.parts, fields, strict=True):
+        # What is expected is settled before anybody's target has had the values in its hands.
+        expected = _digests(job, captures, name, field)
+        field.flags.writeable = False
         written.append(job.target.write(name, where, field))
-        stored = job.target.read(name, where, field.dtype)
-        _compare(job, captures, name, field, native(np.asarray(stored)))
+        stored = native(np.asarray(job.target.read(name, where, field.dtype)))
+        for index, _, cells in variable.grid.inner(job.block):
+            if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
+                raise Integrity(
+                    f"{name} chunk {index} was not written to {job.target} as it was read; "
+                    "check the disk, or the target; nothing was left behind"
+                )
     return prod(job.block.grid), written
 
 
-def _compare(
-    job: _Job,
-    captures: CaptureStack,
-    name: str,
-    field: NDArray[Any],
-    found: NDArray[np.generic],
-) -> None:
-    """Demand what was written: by digest where it was captured, else bit for bit."""
+def _digests(
+    job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]
+) -> dict[Index, bytes]:
+    """Return what must be read back: by digest where it was captured, else bit for bit."""
     variable = captures.variable
+    digests = {}
     for index, _, cells in variable.grid.inner(job.block):
         exact = job.plane.step is not None and (variable.name, index) not in job.plane.patches
         exact = exact and field.dtype == variable.numpy_dtype  # or they are served as numbers
         if exact and name == variable.name:
             assert job.plane.step is not None
-            expected = captures.rows(job.plane.step)[index][DIGEST].tobytes()
+            digests[index] = captures.rows(job.plane.step)[index][DIGEST].tobytes()
         else:
-            expected = digest(variable.name, index, native(cut(field, cells)))
-        if digest(variable.name, index, native(cut(found, cells))) != expected:
-            raise Integrity(
-                f"{name} chunk {index} was not written to {job.target} as it was read; "
-                "check the disk, nothing was left behind"
-            )
+            digests[index] = digest(variable.name, index, native(cut(field, cells)))
+    return digests
 
 
 def _verify_rest(rest: xr.Dataset, target: Target) -> None:

@@ -69,6 +69,8 @@ class FileTarget:
         """Give the target under its hidden path; what is there after a failure is removed."""
         with in_the_making(self.path) as partial:
             yield replace(self, partial=partial)
+            if os.path.lexists(partial) or not os.path.lexists(self.path):
+                raise InvalidInput(f"{self.name} did not get its name; mend the target's finish")
 
     def finish(self, written: Sequence[object]) -> None:
         """Force all of it to the disk and give it its name.

@@ -10,12 +10,29 @@ import numpy as np
 import pytest
 
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.tasks.forecasting import CANDIDATES, Outlook, Specification, choose, names_of, registry
+from gnomon.tasks.forecasting import (
+    CANDIDATES,
+    Outlook,
+    Specification,
+    blend,
+    choose,
+    engine,
+    names_of,
+    registry,
+)
 from gnomon.tasks.forecasting import candidates as module
 from gnomon.tasks.forecasting.builtin import BUILT_IN
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord, ModeRecord
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
-from tests.tasks.forecasting.series import HOUR, Array, autoregressive, fit, specification, times
+from tests.tasks.forecasting.series import (
+    HOUR,
+    Array,
+    Fitted,
+    autoregressive,
+    fit,
+    specification,
+    times,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +87,13 @@ def sevens(captures: int, cells: int) -> Array:
     shape = rng.standard_normal((7, cells))
     values: Array = shape[np.arange(captures) % 7]
     return values + 0.05 * rng.standard_normal(values.shape)
+
+
+def candidates(found: Fitted) -> Array:
+    """What every candidate predicts after the last capture."""
+    last = float(found.state.recent_times[0])
+    ahead = last + times(found.spec.leads + 1, found.spec.interval_s)[1:]
+    return engine.candidates(found.spec, found.state, found.outlook, ahead)
 
 
 def chosen(*candidates: object) -> Specification:
@@ -169,14 +193,62 @@ def test_what_is_given_cannot_be_changed(kind: type, caplog: pytest.LogCaptureFi
     assert np.abs(made.mean).max() < 100.0
 
 
-def test_numbers_too_large_to_be_squared_are_none() -> None:
+@pytest.mark.parametrize("size", [1e5, 1e20, 9.97e36, 1e300, -np.inf])
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_numbers_beyond_all_measure_change_nothing(
+    size: float, share: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fill value, say, in all cells or in some: the others keep the weights that they earned."""
+
     class Mad(Cycle):
         def predict(self, parameters: Array, past: CellPast) -> Array:
-            return np.full(past.season.shape, 1e300)
+            values = past.season + past.anomalies[:1] * np.ones((len(past.season), 1))
+            values[:, : int(share * values.shape[1])] = size
+            return np.asarray(values)
 
-    found = fit(chosen(Mad()), autoregressive((0.8,), 80, 20, seed=3))
-    assert np.isfinite(found.outlook.calibration.weights).all()
-    assert np.abs(found.forecast().mean).max() < 100.0
+    values = autoregressive((0.8,), 80, 20, seed=3)
+    plain = fit(specification(), values)
+    with caplog.at_level(logging.WARNING):
+        found = fit(chosen(Mad()), values)
+    assert "takes its place" in caplog.text
+    made, usual = found.forecast(), plain.forecast()
+    np.testing.assert_allclose(made.mean, usual.mean, atol=0.2 * usual.standard_error.min())
+    np.testing.assert_allclose(made.standard_error, usual.standard_error, rtol=0.1)
+
+
+def test_a_runaway_has_no_weight() -> None:
+    """However large its errors are, the weights of the others stay what they are."""
+    rng = np.random.default_rng(0)
+    errors = rng.standard_normal((12, 1, 5, 40)) * np.array([3.0, 2.0, 2.0, 1.0, 1.1])[:, None]
+    verified = np.ones((12, 1))
+    usual = blend.weights(blend.moments(errors)[0], verified)
+    for size in (1e7, 1e20, 1e100):
+        more = np.concatenate([errors, size * rng.standard_normal((12, 1, 1, 40))], axis=2)
+        weights = blend.weights(blend.moments(more)[0], verified)
+        assert weights[0, -1] == 0.0
+        np.testing.assert_allclose(weights[0, :-1], usual[0], atol=0.02)
+
+
+def test_what_is_masked_is_not_known() -> None:
+    class Partial(Cycle):
+        def predict(self, parameters: Array, past: CellPast) -> Array:
+            nothing = np.ones(past.season.shape, bool)
+            return np.ma.masked_array(past.season + 50.0, mask=nothing)
+
+    values = autoregressive((0.8,), 80, 20, seed=3)
+    found = fit(chosen(Partial()), values)
+    known = candidates(found)
+    np.testing.assert_array_equal(known[:, -1], known[:, CANDIDATES.index("arima")])
+
+
+def test_complex_numbers_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+    class Turning(Cycle):
+        def predict(self, parameters: Array, past: CellPast) -> Array:
+            return past.season * 1j  # type: ignore[return-value]
+
+    with caplog.at_level(logging.WARNING):
+        fit(chosen(Turning()), autoregressive((0.8,), 80, 20, seed=3))
+    assert "complex" in caplog.text
 
 
 @pytest.mark.parametrize("lags", [-1, 10**9, None, "ten"])

@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -294,3 +294,58 @@ class Colourful(FileTarget):
     """A target with an option."""
 
     colour: str = "blue"
+
+
+def test_a_target_that_changes_what_it_is_given_is_found_out(
+    grown: Case, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Estimates have no digest: what is expected is settled before they are given away."""
+    install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
+    kind: Any = type(target_of("x.npd"))
+
+    def spoil(target: Any, name: str, where: Any, values: Any) -> None:
+        with suppress(ValueError):  # it is told that they cannot be written to
+            values += values.dtype.type(1)
+        values = np.array(values) + values.dtype.type(1)
+        np.load(target._file(name), mmap_mode="r+")[where] = values
+
+    def force(target: Any, name: str, where: Any, values: Any) -> None:
+        values.flags.writeable = True  # whoever insists can change them all the same
+        values += values.dtype.type(1)
+        np.load(target._file(name), mmap_mode="r+")[where] = values
+
+    for write in (spoil, force):
+        monkeypatch.setattr(kind, "write", write)
+        with pytest.raises(Integrity, match=r"was not written to x\.npd as it was read"):
+            grown.open().restore("2001-01-25", "x.npd", accept_predicted=True)
+        assert not Path("x.npd").exists()
+
+
+def test_a_target_that_gives_no_name_has_not_restored(
+    grown: Case, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
+    kind: Any = type(target_of("x.npd"))
+    before = listing(grown.folder)
+    monkeypatch.setattr(kind, "finish", lambda *_: None)
+    with pytest.raises(InvalidInput, match=r"x\.npd did not get its name; mend"):
+        grown.open().restore(AT, "x.npd")
+    assert listing(grown.folder) == before
+
+
+@pytest.mark.parametrize("where", ["create", "write", "read", "finish"])
+def test_a_target_cannot_end_the_program(
+    grown: Case, install: Install, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """An exit code of 0 would say that the restore was done."""
+    install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
+    kind: Any = type(target_of("x.npd"))
+    before = listing(grown.folder)
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(kind, where, leave)
+    with pytest.raises(InvalidInput, match="ended the program"):
+        grown.open().restore(AT, "x.npd")
+    assert listing(grown.folder) == before
