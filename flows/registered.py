@@ -68,8 +68,9 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
             refusals = _take_up(_loaded(point), checks)
         except InvalidInput as error:
             refusals = [str(error)]
-        if refusals:
-            failures[point.name] = "; ".join(refusals)
+        if refusals:  # two packages may use the same name
+            before = [failures[point.name]] if point.name in failures else []
+            failures[point.name] = "; ".join([*before, *refusals])
     for check in given:
         if isinstance(check, Check) and check in checks:
             continue  # it is registered as well
@@ -92,7 +93,10 @@ def _loaded(point: EntryPoint) -> list[Any]:
     InvalidInput
         It cannot be loaded.
     """
-    loaded = load(point)
+    return list(load(point, _listed))
+
+
+def _listed(loaded: object) -> list[object]:
     return [loaded] if isinstance(loaded, Check) or not isinstance(loaded, Iterable) else [*loaded]
 
 

@@ -19,6 +19,7 @@ from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.checks.check import Check
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
+from gnomon.storage.log.bodies.choices import RulesBody
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.log.conflicts import ATTEMPTS
@@ -100,8 +101,19 @@ def last_time(url: str, until: str | None) -> int | None:
 
 
 def new_era(url: str) -> int:
-    """Describe the source anew; returns the number of the new era."""
+    """Describe the source anew; returns the number of the new era.
+
+    Rules are those of an era; the standing ones are set in the new one as well.
+    """
     repository = Repository.open(url)
+    rules = RulesBody(repository.state.revisable, repository.state.candidates)
+    era = _begin_era(repository)
+    if rules != RulesBody(None):
+        Repository.open(url).retried(lambda seen: (seen.commit(rules, _now()), None))
+    return era
+
+
+def _begin_era(repository: Repository) -> int:
     for _ in range(ATTEMPTS):
         try:
             return begin_era(repository, _now()).era

@@ -58,7 +58,7 @@ def page(report: UpdateReport, failure: str = "") -> str:
     )
     failed = [f"{name}: {reason}" for name, reason in report.failed_checks.items()]
     lines += _section("Checks that failed", failed)
-    lines += _section("PendingState anew", [f"{name}: {why}" for name, why in report.refit.items()])
+    lines += _section("Learnt anew", [f"{name}: {why}" for name, why in report.refit.items()])
     if report.confidence:
         leads = max(map(len, report.confidence.values()))
         head = "| confidence at lead | " + " | ".join(map(str, range(1, leads + 1))) + " |"

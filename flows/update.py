@@ -5,6 +5,8 @@ from typing import Any
 from prefect import flow
 
 from gnomon.flows import steps
+from gnomon.flows.alerting import channels_of
+from gnomon.flows.registered import checks_in_use
 from gnomon.flows.run import prefect_cycle, run_name
 from gnomon.flows.settings import Settings
 from gnomon.storage.log.credentials import without_secrets
@@ -41,6 +43,7 @@ def update(
     """
     settings = settings or Settings()
     if new_era:
+        channels_of(settings), checks_in_use()  # a wrong setting must not be found after the era
         steps.new_era(repository)
     now = steps.valid_time(repository, time)
     report: dict[str, Any] = prefect_cycle(

@@ -96,22 +96,23 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
         The variable has no time dimension, too few times, or only missing values; or an option is
         outside its range.
     """
-    replay = open_replay(
-        source,
-        variable,
-        leads=leads,
-        periods_s=periods_s,
-        interval_s=interval_s,
-        start=start,
-        time=time,
-        engine=engine,
-        group=group,
-        chunks=chunks,
-        candidates=candidates,
-        settings=settings,
-        progress=progress,
-    )
-    return SingleThreaded(partial(evaluate, origins=origins, progress=progress))(replay)
+    with registry.for_now():
+        replay = open_replay(
+            source,
+            variable,
+            leads=leads,
+            periods_s=periods_s,
+            interval_s=interval_s,
+            start=start,
+            time=time,
+            engine=engine,
+            group=group,
+            chunks=chunks,
+            candidates=candidates,
+            settings=settings,
+            progress=progress,
+        )
+        return SingleThreaded(partial(evaluate, origins=origins, progress=progress))(replay)
 
 
 def forecasts(

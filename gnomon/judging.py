@@ -1,7 +1,7 @@
 """The part of the Python API that judges: findings of the checks, and a person's verdicts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,8 @@ class Judging(Maintenance):
             the new version is trusted, and both are kept.  ``none``: there is no such rule.
         candidates
             Forecasting models beside the built-in ones, all of them: names of installed ones, or
-            objects, which only this process knows.  The next update learns with them.
+            objects, which only this process knows.  The next update that captures something learns
+            with them.
 
         Raises
         ------
@@ -180,19 +181,21 @@ class Judging(Maintenance):
         InvalidInput
             A name is that of a built-in one, or an object is no candidate.
         """
-        state = self._repository.state
-        if revisable is not None or candidates is not None:
-            age, names = state.revisable, state.candidates
-            if revisable == "none":
-                age = None
-            elif revisable is not None:
-                calendar = self._repository.settings.calendar
-                age = -parse_duration(revisable).before(0, calendar)
-            if candidates is not None:
-                names = tuple(dict.fromkeys(map(name_of, candidates)))
-            body = RulesBody(age, names)
-            repository = self._repository.retried(lambda seen: (seen.commit(body, utc()), None))[0]
-            self._adopt(repository)
+        calendar = self._repository.settings.calendar
+        given: dict[str, Any] = {}
+        if revisable is not None:
+            none = revisable == "none"
+            given["revisable"] = None if none else -parse_duration(revisable).before(0, calendar)
+        if candidates is not None:
+            given["candidates"] = tuple(dict.fromkeys(map(name_of, candidates)))
+
+        def commit(seen: Repository) -> tuple[Repository, None]:
+            # What is not given is what stands now, whoever has set it since.
+            before = RulesBody(seen.state.revisable, seen.state.candidates)
+            return seen.commit(replace(before, **given), utc()), None
+
+        if given:
+            self._adopt(self._repository.refresh().retried(commit)[0])
         state = self._repository.state
         age = state.revisable
         return {

@@ -1,6 +1,6 @@
 """What other packages add to Gnomon: entry points, loaded only when they are needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -8,7 +8,10 @@ from typing import Any
 from gnomon.storage.errors import GnomonError, InvalidInput
 from gnomon.storage.redaction import one_line
 
-__all__ = ["load", "make", "registered"]
+__all__ = ["FOREIGN", "load", "make", "registered"]
+
+FOREIGN = (Exception, SystemExit)
+"""What the code of others may raise when it fails; what stops the program is let through."""
 
 
 def registered(group: str) -> tuple[EntryPoint, ...]:
@@ -16,8 +19,13 @@ def registered(group: str) -> tuple[EntryPoint, ...]:
     return tuple({(e.name, e.value): e for e in entry_points(group=group)}.values())
 
 
-def load(entry: EntryPoint) -> Any:
+def load(entry: EntryPoint, take: Callable[[Any], Any] = lambda named: named) -> Any:
     """Return what an entry point names.
+
+    Parameters
+    ----------
+    take
+        What is made of it; may run code of its package, too.
 
     Raises
     ------
@@ -25,7 +33,7 @@ def load(entry: EntryPoint) -> Any:
         It cannot be loaded; names the entry point, the reason and the cure.
     """
     with _telling(entry):
-        return entry.load()
+        return take(entry.load())
 
 
 def make(entry: EntryPoint, *arguments: object) -> Any:
@@ -47,7 +55,7 @@ def _telling(entry: EntryPoint) -> Iterator[None]:
         yield
     except GnomonError:
         raise
-    except (Exception, SystemExit) as error:  # a package of others may raise anything
+    except FOREIGN as error:
         package = entry.dist.name if entry.dist else "gnomon"
         cure = f"mend or remove the package {package}"
         if entry.extras:

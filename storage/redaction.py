@@ -92,7 +92,10 @@ def credential_in(text: str) -> str | None:
 
 def one_line(error: BaseException, limit: int = 200) -> str:
     """Return what an error says in one line, cut only after its secrets are hidden."""
-    text = str(error).partition("Debug source:")[0]  # what obstore adds, line upon line
+    try:
+        text = str(error).partition("Debug source:")[0]  # what obstore adds, line upon line
+    except Exception:  # noqa: BLE001 - anybody's error may fail to say what it is
+        text = ""
     return " ".join(redacted(text).split())[:limit] or type(error).__name__
 
 

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.log.durable import force_name
 from gnomon.storage.redaction import one_line
@@ -330,7 +331,7 @@ def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertF
         for action in actions:
             try:
                 action(alert)
-            except Exception as error:
+            except FOREIGN as error:
                 reason = one_line(error)
                 is_refusal = isinstance(error, Refused)
                 name = str(getattr(action, "name", type(action).__name__))

@@ -246,7 +246,10 @@ def rules(
     from gnomon.flows.registered import checks_in_use
     from gnomon.flows.settings import Settings
     from gnomon.repository import open_repository
+    from gnomon.storage.errors import InvalidInput
 
+    if "none" in candidate and len(candidate) > 1:
+        raise InvalidInput("--candidate none stands alone: leave it out, or the others")
     names = None if not candidate else [] if candidate == ["none"] else candidate
     found = open_repository(repository).rules(revisable=revisable, candidates=names)
     in_use = checks_in_use()

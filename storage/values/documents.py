@@ -23,6 +23,7 @@ __all__ = [
     "number",
     "optional",
     "parse",
+    "plain_name",
     "text",
     "whole",
 ]
@@ -44,6 +45,7 @@ MOST_VALUES = 2**24
 """Values of one document: a gigabyte, when all of them are Python's."""
 LONGEST = 2**16
 """Characters of a text that is shown or interpreted; a regular expression may be slow on more."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _DIGITS = 300
 _BRACKETS = b"[]{}"
 _REST = bytes(set(range(256)) - set(_BRACKETS))
@@ -173,4 +175,11 @@ def members[T](value: object, what: str, read: Callable[[object, str], T]) -> di
 
 def anything(value: object, _what: str) -> Any:
     """Return a value as it is: what nobody interprets."""
+    return value
+
+
+def plain_name(value: object, what: str = "a name") -> str:
+    """Return a name of small letters, digits and underscores, as it can be printed anywhere."""
+    if not (isinstance(value, str) and _NAME.fullmatch(value)):
+        raise ValueError(f"{what} is {str(value)[:_SHOWN]!r}, not small letters, digits and _")
     return value

@@ -100,7 +100,8 @@ class Boosting:
         scaled = past.anomalies / past.scale
         around = chunk_means(scaled[0], past.groups)
         season = _season(past.spec)
-        trees = _trees(parameters[split:])
+        periods = min(len(past.spec.periods_s), PERIODS)
+        trees = _trees(parameters[split:], OWN + 5 + 2 * periods)
         result = np.zeros((leads, cells))
         for lead in range(1, leads + 1):
             damped = scaled[0] * past.damping**lead
@@ -175,11 +176,14 @@ def _complete(tree: Any) -> Array:
     return np.concatenate([features, thresholds, values])
 
 
-def _trees(packed: Array) -> Trees:
-    """Trees from the numbers that a fit returned."""
+def _trees(packed: Array, columns: int) -> Trees:
+    """Trees from the numbers that a fit returned; ValueError if these are none."""
     each = packed.reshape(-1, NODES + NODES + LEAVES)
+    features = np.ascontiguousarray(each[:, :NODES]).astype(np.int64)
+    if features.size and not 0 <= features.min() <= features.max() < columns:
+        raise ValueError(f"a tree decides on column {features.max()} of {columns}")
     return Trees(
-        np.ascontiguousarray(each[:, :NODES]).astype(np.int64),
+        features,
         np.ascontiguousarray(each[:, NODES : 2 * NODES]),
         np.ascontiguousarray(each[:, 2 * NODES :]),
     )

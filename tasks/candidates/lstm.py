@@ -63,7 +63,7 @@ class Lstm:
     cost_s = 15.0
 
     def fit(self, record: ModeRecord, before: Array | None) -> Array:
-        """Return the number of captures that were learnt from, and the weights.
+        """Return the number of captures that were learnt from, the season, and the weights.
 
         Parameters
         ----------
@@ -72,21 +72,24 @@ class Lstm:
             An earlier fit, which is given back until the record has grown by a quarter.
         """
         slots = len(record.amplitudes)
-        if before is not None and before.size and slots < GROWTH * before[0]:
+        season = record.season
+        is_new = before is None or not before.size or season != before[1]
+        if not is_new and before is not None and slots < GROWTH * before[0]:
             return before
         if slots < FEWEST:
             return np.empty(0)
         scaled = record.amplitudes / _size(record)
-        weights = _train(_inputs(scaled, record.season), scaled, record.spec.leads)
-        return np.concatenate([[float(slots)], *(np.ravel(part) for part in weights)])
+        weights = _train(_inputs(scaled, season), scaled, record.spec.leads)
+        return np.concatenate([[float(slots), season], *(np.ravel(part) for part in weights)])
 
     def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
         """Return the predicted amplitudes (H, M)."""
         if not parameters.size or len(record.amplitudes) < LENGTH:
             return Independent().predict(np.empty(0), record, leads)
         size = _size(record)
-        weights = _unpack(parameters[1:], record.spec.leads)
-        inputs = _inputs(record.amplitudes / size, record.season)[-LENGTH:]
+        weights = _unpack(parameters[2:], record.spec.leads)
+        # The season of the fit: a longer record may know of one that the network never saw.
+        inputs = _inputs(record.amplitudes / size, int(parameters[1]))[-LENGTH:]
         return np.asarray(_run(np, weights, inputs).T[:leads] * size)
 
 

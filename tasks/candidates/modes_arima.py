@@ -108,11 +108,15 @@ def _sarimax(series: Array, head: Array) -> Any:
 
 
 def _unpack(parameters: Array) -> list[Array]:
-    """Order and coefficients of each mode, from the numbers that a fit returned."""
+    """Order and coefficients of each mode, from a fit; ValueError if these are none."""
     models, place = [], 0
     while place < len(parameters):
-        p, _, q, constant = (int(n) for n in parameters[place : place + HEAD])
+        p, d, q, constant = (int(n) for n in parameters[place : place + HEAD])
+        if not (0 <= min(p, q) <= max(p, q) <= GREATEST and {d, constant} <= {0, 1}):
+            raise ValueError(f"({p}, {d}, {q}) is no order")
         size = HEAD + p + q + constant + 1  # and the variance
+        if place + size > len(parameters):
+            raise ValueError("coefficients are missing")
         models.append(parameters[place : place + size])
         place += size
     return models

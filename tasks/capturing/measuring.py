@@ -14,6 +14,7 @@ import numpy as np
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
 from gnomon.storage.checks.check import Check, Chunk, Measure, Statistic
+from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.redaction import one_line
 from gnomon.storage.values.model import Variable
 
@@ -46,7 +47,7 @@ class Measuring:
             with np.errstate(all="ignore"):
                 value: Any = measure(chunk)
             number = float(value) if _is_number(value) else None
-        except (Exception, SystemExit) as error:
+        except FOREIGN as error:
             self._note(name, reason_of(error), chunk)
             return nan
         if number is None or isinf(number):
@@ -61,11 +62,8 @@ class Measuring:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what anybody's code raised; it may be anybody's error, too."""
-    try:
-        return f"{type(error).__name__}: {one_line(error)}"
-    except Exception:
-        return type(error).__name__
+    """Return in one line what anybody's code raised."""
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _is_number(value: object) -> bool:
@@ -130,7 +128,7 @@ def _packed(check: Check) -> tuple[Check, bytes]:
     measure = check.statistic.measure
     try:
         function = cloudpickle.dumps(measure)
-    except Exception as error:
+    except FOREIGN as error:
         function = cloudpickle.dumps(_Lost(f"it cannot be sent to a worker: {reason_of(error)}"))
     return replace(check, statistic=replace(check.statistic, measure=None)), function
 
@@ -140,7 +138,7 @@ def _unpacked(packed: tuple[tuple[Check, bytes], ...]) -> Checks:
     for check, function in packed:
         try:
             measure = cloudpickle.loads(function)
-        except Exception as error:
+        except FOREIGN as error:
             measure = _Lost(f"a worker cannot load it: {reason_of(error)}")
         checks.append(replace(check, statistic=replace(check.statistic, measure=measure)))
     return Checks(tuple(checks))

@@ -132,7 +132,7 @@ class CellCandidate(Protocol):
     def cost_s(self) -> float:
         """Seconds that a refit spends on it, about: on some forty hindcasts, and their fits.
 
-        An update learns anew when that is cheap beside the capture interval. It is told and not
+        An update learns anew when that is cheap beside the capture interval. It is declared, not
         measured, so that what is learnt does not depend on how busy a machine was.
         """
         ...

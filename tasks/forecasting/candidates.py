@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.redaction import one_line
 from gnomon.tasks.forecasting import climatology, registry, tracking
@@ -60,7 +61,7 @@ def chosen(spec: Specification) -> tuple[Candidate, ...]:
 def choose(spec: Specification, names: Iterable[str]) -> Specification:
     """Specification with the candidates of these names, as far as they are there.
 
-    Of those that are not, a warning tells. Labels have none, as nothing lies between them.
+    A warning names those that are not. Labels have none, as nothing lies between them.
     """
     if spec.categorical:
         return spec
@@ -77,14 +78,14 @@ def cost_s(names: Iterable[str]) -> float:
 
 
 def _lags(candidate: Candidate, spec: Specification) -> int | None:
-    """Slots that a candidate predicts from; None if it cannot be used, of which a warning tells."""
+    """Slots that a candidate predicts from; None, with a warning, if it cannot be used."""
     try:
         if isinstance(candidate, _Absent):
             raise NotFound(candidate.reason)
         lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
         if not 0 <= lags <= MOST_LAGS:
             raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
-    except (Exception, SystemExit) as error:  # one bad model must not stop the others
+    except FOREIGN as error:  # one bad model must not stop the others
         _pass_over(candidate.name, one_line(error))
         return None
     return lags
@@ -117,6 +118,10 @@ class _Absent:
     def predict(self, parameters: Array, past: CellPast) -> Array:
         """Raise what finding it did."""
         raise NotFound(self.reason)
+
+
+class CandidateFailed(Exception):
+    """A candidate that a forecast rests on has failed: its weight and its error bars are void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +169,18 @@ def _fit(
     candidate: Candidate, amplitudes: ModeRecord, cells: CellRecord | None, before: Fitted
 ) -> Fitted:
     try:
-        if candidate.per == "mode":
-            if not amplitudes.amplitudes.shape[1]:
-                return np.empty(0)
-            parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
-        else:
+        if candidate.per == "cell":
             assert cells is not None
             parameters = _numbers(candidate.fit(_sealed(cells), before))
+        elif amplitudes.amplitudes.shape[1]:
+            parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
+        else:
+            return None
         if parameters.ndim != 1 or not np.isfinite(parameters).all():
             raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
         if len(parameters) > MOST_NUMBERS:
-            raise ValueError(f"fit returned {len(parameters)} numbers, expected {MOST_NUMBERS}")
-    except (Exception, SystemExit) as error:  # one bad model must not stop the others
+            raise ValueError(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
+    except FOREIGN as error:  # one bad model must not stop the others
         _pass_over(candidate.name, one_line(error))
         return None
     return parameters
@@ -222,7 +227,7 @@ def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> 
         amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
         if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
             raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
-    except (Exception, SystemExit) as error:  # as above
+    except FOREIGN as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None
     return amplitudes
@@ -235,6 +240,7 @@ def predict(
     damping: Array,
     prospect: Prospect,
     groups: NDArray[np.int64] | None = None,
+    needed: NDArray[np.bool_] | None = None,
 ) -> Array:
     """Predictions (H, C, N) of every candidate, in the variable's units and within its bounds.
 
@@ -250,11 +256,18 @@ def predict(
         Without modes, or where a candidate failed, the ARIMA is repeated.
     groups : int64, (N,), optional
         Chunk that each cell is of; None: as in the state.
+    needed : bool, (C,), optional
+        Candidates that must not fail, as error bars rest on them.
 
     Returns
     -------
     float64, (H, C, N)
         NaN where a cell was never seen.
+
+    Raises
+    ------
+    CandidateFailed
+        One that is needed has failed.
     """
     past = _past_of(spec, state, times_s, damping, groups)
     candidates = (*BUILT_IN, *chosen(spec))
@@ -268,6 +281,9 @@ def predict(
             made = candidate.predict(np.empty(0), past)
         else:
             made = _cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
+        is_asked = candidate.per == "cell" or len(prospect.now) > 0
+        if made is None and is_asked and needed is not None and needed[place]:
+            raise CandidateFailed(candidate.name)
         result[:, place] = result[:, _ARIMA] if made is None else made
         if place >= len(BUILT_IN) and made is not None:
             unknown = np.isnan(made)
@@ -343,7 +359,7 @@ def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Arra
         mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
         if mad.any():
             raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
-    except (Exception, SystemExit) as error:  # as above
+    except FOREIGN as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None
     return values
@@ -383,7 +399,7 @@ def _pass_over(name: str, reason: str) -> None:
     """Say that a candidate failed; once, as it is asked for every block of every update."""
     if name not in _failed:
         _failed.add(name)
-        logger.warning("the candidate %s failed, the ARIMA takes its place: %s", name, reason)
+        logger.warning("the candidate %.40r failed, and is left out: %s", name, reason)
 
 
 _failed: set[str] = set()

@@ -23,7 +23,7 @@ from gnomon.tasks.forecasting import (
     uncertainty,
 )
 from gnomon.tasks.forecasting.calibration import Calibration
-from gnomon.tasks.forecasting.candidates import Prospect, predict
+from gnomon.tasks.forecasting.candidates import CandidateFailed, Prospect, predict
 from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.specification import Array, Specification, clip, usable
 from gnomon.tasks.forecasting.state import State
@@ -97,12 +97,22 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
 
     Notes
     -----
+    Where a candidate of the user's choice fails that has a weight, the blend and its error bars are
+    those of the built-in ones: what was calibrated with it says nothing of a forecast without.
+
     A cell that was seen once or twice has no history to be predicted from. It is predicted to go
     with its chunk: to its last value comes the mean change predicted for the other cells, and its
     error is that of one of them taken at random, with Student's share for how few they are.
     """
     if np.shape(times_s) != (spec.leads,):
         raise InvalidInput(f"found {np.shape(times_s)} valid times, expected ({spec.leads},)")
+    try:
+        return _forecast(spec, state, outlook, times_s)
+    except CandidateFailed:
+        return _forecast(*outlook.without_candidates(spec, state), times_s)
+
+
+def _forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Forecast:
     mean, error = np.empty((2, spec.leads, state.cells))
     prospect = outlook.forecast(spec, spec.leads)
     for cells, *issued in _issue(spec, state, outlook.calibration, times_s, prospect):
@@ -270,15 +280,33 @@ def _issue(
     season = tracking.seasons(state, climatology.features(spec, times_s))
     chunk = state.spread(np.arange(state.chunks))
     unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
-    for first in range(0, state.cells, TILE):
-        cells = slice(first, min(first + TILE, state.cells))
-        made = predict(spec, state.crop(cells), times_s, damping[cells], prospect, chunk[cells])
+    needed = (weights > 0).any(axis=0)
+    for cells in _tiles(state, whole=bool(spec.candidates)):
+        made = predict(
+            spec, state.crop(cells), times_s, damping[cells], prospect, chunk[cells], needed
+        )
         growth = uncertainty.growth(
             damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
         )
         mean = clip(spec, (weights[:, None] @ made)[:, 0])
         bars = uncertainty.bars(factors, roots, correction[cells])
         yield cells, mean, scale[cells] * np.sqrt(growth) * bars
+
+
+def _tiles(state: State, *, whole: bool) -> Iterator[slice]:
+    """Cells that are predicted at once; ``whole``: no chunk is cut.
+
+    A candidate may look at all cells of a chunk: what it says must not depend on where tiles end.
+    """
+    first = 0
+    while first < state.cells:
+        last = min(first + TILE, state.cells)
+        if whole and last < state.cells:
+            last = int(state.starts[state.starts <= last][-1])
+            if last <= first:
+                last = int(state.starts[state.starts > first][0])
+        yield slice(first, last)
+        first = last
 
 
 def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> tuple[Array, Array]:
@@ -312,10 +340,14 @@ def _ahead(
     steps = min(slot - state.slot, spec.leads)
     start = float(state.recent_times[0])
     times = start + (time_s - start) * np.arange(1, steps + 1) / steps
-    prospect = outlook.forecast(spec, steps)
     mean, error = np.empty((2, state.cells))
-    for cells, *issued in _issue(spec, state, outlook.calibration, times, prospect):
-        mean[cells], error[cells] = issued[0][-1], issued[1][-1]
+    try:
+        prospect = outlook.forecast(spec, steps)
+        for cells, *issued in _issue(spec, state, outlook.calibration, times, prospect):
+            mean[cells], error[cells] = issued[0][-1], issued[1][-1]
+    except CandidateFailed:
+        spec, state, outlook = outlook.without_candidates(spec, state)
+        return _ahead(spec, state, outlook, slot, time_s)
     return mean, error
 
 

@@ -190,6 +190,11 @@ class Hindcasts:
     spread: Array
     """(O, H, N) standard deviation of what a first-order process would do."""
 
+    def take(self, count: int) -> Hindcasts:
+        """The same of so many candidates, the first ones."""
+        predictions, errors = self.predictions[:, :, :count], self.errors[:, :, :count]
+        return replace(self, predictions=predictions, errors=errors)
+
 
 def rolling(
     spec: Specification,

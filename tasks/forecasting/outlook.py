@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting import climatology, hindcasts, labels, modes, sweep
 from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
-from gnomon.tasks.forecasting.candidate import ModeRecord
+from gnomon.tasks.forecasting.candidate import CANDIDATES, ModeRecord
 from gnomon.tasks.forecasting.candidates import (
+    MOST_NUMBERS,
     Fitted,
     Prospect,
     fit_candidates,
@@ -26,6 +27,7 @@ from gnomon.tasks.forecasting.candidates import (
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
 from gnomon.tasks.forecasting.learning import learn
 from gnomon.tasks.forecasting.specification import Array, Specification
+from gnomon.tasks.forecasting.state import State
 
 ORIGINS = 40
 """Hindcasts that a refit makes, at most."""
@@ -49,12 +51,23 @@ class Outlook:
     fitted: tuple[Fitted, ...] = ()
     """By candidate of the user's choice: what it left behind at the refit."""
     ahead: tuple[Array | None, ...] = ()
-    """By the same: (H, M) amplitudes that one of the modes predicts. They are predicted once, as
-    such a candidate may be slow."""
+    """By the same: (H, M) amplitudes that one of the modes predicts. They are predicted once for
+    each slot that is stored, as such a candidate may be slow."""
+    plain: Calibration | None = None
+    """Calibration of the built-in candidates alone; None if there are no others."""
 
     def forecast(self, spec: Specification, leads: int) -> Prospect:
         """What is known of the slots after the last, for every candidate."""
         return prospect_of(self._record(spec), leads, self.ahead, self.fitted)
+
+    def without_candidates(
+        self, spec: Specification, state: State
+    ) -> tuple[Specification, State, Outlook]:
+        """The same with the built-in candidates alone; the state goes with it, unchanged."""
+        plain = replace(spec, candidates=())  # with its lags, by which the state is laid out
+        own = replace(self.plain or uncalibrated(plain), doubted=self.calibration.doubted)
+        outlook = replace(self, calibration=own, fitted=(), ahead=(), plain=None)
+        return plain, state, outlook
 
     def look_ahead(self, spec: Specification) -> Outlook:
         """The same with what the candidates of the user's choice predict from here."""
@@ -94,7 +107,9 @@ class Outlook:
         found = self.calibration
         parts = [found.weights, found.factors, found.roots, found.ratios, found.squares]
         parts += [self.patterns, self.coefficients, self.amplitudes]
-        for kept in (*self.fitted, *self.ahead):  # each with its length before it; none is -1
+        plain = () if self.plain is None else (_flat(self.plain),)
+        # Each with its length before it; none is -1.
+        for kept in (*self.fitted, *self.ahead, *plain):
             parts += [np.array([-1.0])] if kept is None else [np.array([float(kept.size)]), kept]
         head = [len(self.amplitudes), self.patterns.shape[1], self.slot, found.doubted]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
@@ -113,32 +128,54 @@ class Outlook:
         shapes = [(leads, count), (leads,), (leads,), (3, leads), (2, leads)]
         shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
         ends = HEAD + np.cumsum([int(np.prod(shape)) for shape in shapes])
-        rest, chosen = packed[ends[-1] :], len(spec.candidates)
-        kept = _unpack_kept(rest, 2 * chosen) if ends[-1] <= len(packed) else None
-        if kept is None:
+        chosen = len(spec.candidates)
+        kept = _unpack_kept(packed[ends[-1] :], 2 * chosen + (chosen > 0), MOST_NUMBERS)
+        sizes = {leads * spec.modes, None}
+        ahead = [] if kept is None else kept[chosen : 2 * chosen]
+        is_torn = any((None if part is None else part.size) not in sizes for part in ahead)
+        plain = None if not kept else kept[-1]
+        is_torn |= bool(chosen) and (plain is None or plain.size != leads * (len(CANDIDATES) + 7))
+        if kept is None or is_torn:
             raise InvalidInput(
                 f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
                 "was the specification changed?"
             )
-        ahead = tuple(p if p is None else p.reshape(leads, spec.modes) for p in kept[chosen:])
+        looked = tuple(p if p is None else p.reshape(leads, spec.modes) for p in ahead)
         weights, factors, roots, ratios, squares, patterns, coefficients, amplitudes = (
             np.array(part).reshape(shape)
             for part, shape in zip(np.split(packed[HEAD:], ends - HEAD)[:-1], shapes, strict=True)
         )
         calibration = Calibration(weights, factors, roots, ratios, squares, float(packed[3]))
         fitted = tuple(kept[:chosen])
-        return cls(calibration, patterns, coefficients, amplitudes, slot, fitted, ahead)
+        own = None if plain is None else _calibration(plain, leads)
+        return cls(calibration, patterns, coefficients, amplitudes, slot, fitted, looked, own)
 
 
-def _unpack_kept(packed: Array, count: int) -> list[Array | None] | None:
+def _flat(calibration: Calibration) -> Array:
+    """Numbers (H * (C + 7),) of a calibration of the built-in candidates."""
+    found = calibration
+    parts = found.weights, found.factors, found.roots, found.ratios, found.squares
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _calibration(flat: Array, leads: int) -> Calibration:
+    shapes = [(leads, len(CANDIDATES)), (leads,), (leads,), (3, leads), (2, leads)]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+    weights, factors, roots, ratios, squares = (
+        part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)
+    )
+    return Calibration(weights, factors, roots, ratios, squares)
+
+
+def _unpack_kept(packed: Array, count: int, most: int) -> list[Array | None] | None:
     """So many arrays, each after its length, -1 for none; None if these are not all the numbers."""
     kept: list[Array | None] = []
     place = 0
     for _ in range(count):
         if place >= len(packed):
             return None
-        size = int(packed[place])
-        if size < -1 or place + 1 + size > len(packed):
+        size = int(packed[place]) if np.isfinite(packed[place]) else -2
+        if not -1 <= size <= most or place + 1 + size > len(packed):
             return None
         kept.append(None if size < 0 else np.array(packed[place + 1 : place + 1 + size]))
         place += 1 + max(size, 0)
@@ -153,19 +190,28 @@ def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
     return np.unique(np.linspace(first, slots - 2, min(count, slots - 1 - first)).astype(np.int64))
 
 
-def calibrate(spec: Specification, window: Window) -> Calibration:
-    """Calibration at the end of a sample's window, from hindcasts within it."""
+def calibrate(spec: Specification, window: Window) -> tuple[Calibration, Calibration | None]:
+    """Calibration at the end of a sample's window, from hindcasts within it.
+
+    The second is that of the built-in candidates alone; None if there are no others.
+    """
     slots = len(window.values)
     found = place_origins(slots)
     if spec.categorical or spec.is_constant:
         # Of what never changed no error was seen: what counts is how often it was looked at.
         counts = labels.shares(spec, window.values, window.starts)
-        return replace(uncalibrated(spec), ratios=counts)
+        own = replace(uncalibrated(replace(spec, candidates=())), ratios=counts)
+        return replace(uncalibrated(spec), ratios=counts), own if spec.candidates else None
+    plain = replace(spec, candidates=())
     if not len(found):
-        return uncalibrated(spec)
-    sequence = Sequence(spec, hindcasts.rolling(spec, window, found), window.starts)
-    sequence.run()
-    return sequence.at(slots - 1, len(found))
+        return uncalibrated(spec), uncalibrated(plain) if spec.candidates else None
+    made = hindcasts.rolling(spec, window, found)
+    calibrations = []
+    for form in (spec, plain) if spec.candidates else (spec,):
+        sequence = Sequence(form, made.take(len(names_of(form))), window.starts)
+        sequence.run()
+        calibrations.append(sequence.at(slots - 1, len(found)))
+    return calibrations[0], calibrations[1] if spec.candidates else None
 
 
 def fit(
@@ -207,12 +253,14 @@ def fit(
         ),
         (),
     )
+    calibration, plain = calibrate(spec, learnt.captured)
     outlook = Outlook(
-        replace(calibrate(spec, learnt.captured), doubted=learnt.doubted),
+        replace(calibration, doubted=learnt.doubted),
         found.patterns,
         coefficients,
         found.amplitudes[-LONGEST:],
         int(slots[-1]),
         fitted,
+        plain=plain,
     )
     return spec, outlook.look_ahead(spec)

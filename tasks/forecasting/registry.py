@@ -7,20 +7,21 @@ processes know only those that are installed.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from math import isfinite
 from typing import NoReturn
 
 from gnomon.storage.entrypoints import make, registered
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
+from gnomon.storage.values.documents import plain_name
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
-__all__ = ["GROUP", "find", "installed", "name_of", "register"]
+__all__ = ["GROUP", "find", "for_now", "installed", "name_of", "register"]
 
 GROUP = "gnomon.candidates"
 """Entry-point group."""
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 _registered: dict[str, Candidate] = {}
 
@@ -38,12 +39,24 @@ def register(candidate: Candidate) -> str:
     Raises
     ------
     InvalidInput
-        It has no such name, or is of no known kind.
+        It has no such name, lacks something, or one that is installed has its name.
     """
     name = _checked(candidate).name
+    if any(entry.name == name for entry in registered(GROUP)):
+        raise InvalidInput(f"a candidate {name} is installed; give yours another name")
     _registered[name] = candidate
-    _load.cache_clear()
     return name
+
+
+@contextmanager
+def for_now() -> Iterator[None]:
+    """Forget what is registered meanwhile: what is only tried is not to be used elsewhere."""
+    before = dict(_registered)
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
 
 
 def name_of(candidate: str | Candidate) -> str:
@@ -73,11 +86,23 @@ def find(name: str) -> Candidate:
     InvalidInput
         What is installed under this name cannot be loaded, or is no candidate.
     """
-    return _registered.get(name) or _load(name)
+    if name in _registered:
+        return _registered[name]
+    loaded = _load(name)
+    if isinstance(loaded, GnomonError):
+        raise loaded
+    return loaded
 
 
-@cache
-def _load(name: str) -> Candidate:
+@cache  # a look through all packages takes long, and they are asked for every block
+def _load(name: str) -> Candidate | GnomonError:
+    try:
+        return _installed(name)
+    except GnomonError as error:
+        return error
+
+
+def _installed(name: str) -> Candidate:
     for entry in registered(GROUP):
         if entry.name != name:
             continue
@@ -93,11 +118,10 @@ def _load(name: str) -> Candidate:
 
 def _checked(candidate: Candidate) -> Candidate:
     """Return a candidate after its name and kind were found legal."""
-    name = getattr(candidate, "name", None)
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise InvalidInput(
-            f"a candidate is named {name!r}; give it a name of small letters, digits and _"
-        )
+    try:
+        name = plain_name(getattr(candidate, "name", None), "the name of a candidate")
+    except ValueError as error:
+        raise InvalidInput(f"{error}; give it another") from error
     if name in CANDIDATES:
         raise InvalidInput(f"{name} is a built-in candidate; give yours another name")
     per = getattr(candidate, "per", None)
@@ -105,8 +129,8 @@ def _checked(candidate: Candidate) -> Candidate:
         raise InvalidInput(f"the candidate {name} is per {per!r}, not per cell or mode")
     cost_s = getattr(candidate, "cost_s", None)
     if not isinstance(cost_s, int | float) or not isfinite(cost_s):
-        raise InvalidInput(f"the candidate {name} costs {cost_s!r} s; say a finite number")
+        raise InvalidInput(f"the candidate {name} costs {cost_s!r} s; expected a finite number")
     for method in ("fit", "predict", *(("lags",) if per == "cell" else ())):
         if not callable(getattr(candidate, method, None)):
-            raise InvalidInput(f"the candidate {name} has no method {method}; give it one")
+            raise InvalidInput(f"the candidate {name} has no method {method}; add it")
     return candidate

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
+from gnomon.storage.values.documents import plain_name
 
 FORMAT_VERSION = 6
 """Of what is learnt: with another one it is learnt anew."""
@@ -145,9 +146,9 @@ class Specification:
                     raise TypeError(f"{name} is not a list")
                 fields[name] = tuple(kind(item) for item in items)
             names = fields.get("candidates", ())
-            if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            if not isinstance(names, list | tuple):
                 raise TypeError("candidates is not a list of names")
-            fields["candidates"] = tuple(names)
+            fields["candidates"] = tuple(plain_name(name) for name in names)
             found = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
             counts = found.leads, found.modes, found.lags, len(found.candidates)
             if max(*counts, *found.order, *found.harmonics) > LARGEST_FORM:

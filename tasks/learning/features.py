@@ -86,8 +86,8 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     if not Specification.is_current(entry.specification):
         return "a newer version of the forecaster"
     learnt = specification_of(repository, name)
-    chosen = learnt and choose(learnt, repository.state.candidates).candidates
-    if learnt is not None and chosen != learnt.candidates:
+    chosen = learnt and choose(learnt, repository.state.candidates)
+    if learnt is not None and chosen != learnt:
         return "other candidates were chosen"
     kept = Kept(entry.refit_captures, float(entry.drifted))
     reason = due(kept, len(repository.timeline))

@@ -6,7 +6,7 @@ as it will be committed, with its digests.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any
@@ -31,7 +31,18 @@ from gnomon.storage.stacks.forecaster import (
 )
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import GATE, State, drifted, join, learn, pack, roll, rows, usable
+from gnomon.tasks.forecasting import (
+    GATE,
+    Outlook,
+    State,
+    drifted,
+    join,
+    learn,
+    pack,
+    roll,
+    rows,
+    usable,
+)
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
 from gnomon.tasks.learning.features import Features, gated, window
 from gnomon.tasks.learning.trusted import trusted_values
@@ -206,6 +217,8 @@ class _Work:
     repository: Repository
     captures: CaptureStack
     features: Features
+    passed: dict[int, Outlook] = field(default_factory=dict)
+    """Outlooks at slots since the last forecast: candidates of the modes may be slow."""
 
     def states(
         self, indices: list[Index], doubts: list[tuple[int, Index, float]]
@@ -286,7 +299,9 @@ class _Work:
             spec, time_s = self.features.specification, instant / SECOND
             past = before.outlook
             if state.slot != past.slot:
-                past = outlook.at(spec, state.slot)
+                if state.slot not in self.passed:
+                    self.passed[state.slot] = outlook.at(spec, state.slot)
+                past = self.passed[state.slot]
             state = roll(spec, state, past, slot, time_s, values, trusted=trusted)
         return state
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.errors import Integrity, InvalidInput, NotFound, Unavailable
+from gnomon.storage.entrypoints import FOREIGN
+from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
@@ -140,8 +141,13 @@ def restore(
                     "nothing was left behind, try again"
                 ) from error
             raise blame("--to", str(target), error) from error
-        except SystemExit as error:  # of a target that somebody else wrote
-            raise InvalidInput(f"--to {target}: the target ended the program; mend it") from error
+        except GnomonError:
+            raise
+        except FOREIGN as error:  # of a target that somebody else wrote
+            raise InvalidInput(
+                f"--to {target}: the target failed ({type(error).__name__}: {one_line(error)}); "
+                "nothing was left behind, mend the target"
+            ) from error
     return Restored(str(target), point, sum(chunks for chunks, _ in results))
 
 

@@ -130,7 +130,7 @@ def test_one_that_is_not_here_stops_nothing(grown: Case, caplog: pytest.LogCaptu
     command = [sys.executable, "-m", "gnomon", "update", "repository"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "the candidate mine failed" in done.stderr
+    assert "the candidate 'mine' failed" in done.stderr
     assert used(grown) == ("ridge",)
     assert grown.open().rules()["candidates"] == ["mine", "ridge"]
 
@@ -149,8 +149,24 @@ def test_one_that_fails_later_stops_nothing(
     grown.arrive(HISTORY + 1, HISTORY + 2)
     with caplog.at_level(logging.WARNING):
         grown.open().update()
-    assert "the candidate mine failed, the ARIMA takes its place: too much" in caplog.text
+    assert "the candidate 'mine' failed, and is left out: too much" in caplog.text
     assert is_whole(grown, "2001-01-28")
+
+
+def test_rules_that_others_have_set_stand(grown: Case) -> None:
+    """Each handle sets what it is asked to, however old what it has seen."""
+    one, other = grown.open(), grown.open()
+    one.rules(candidates=["ridge"])
+    assert other.rules(revisable="10d") == {"revisable_days": 10.0, "candidates": ["ridge"]}
+    one.rules(candidates=[])
+    assert grown.open().rules() == {"revisable_days": 10.0, "candidates": []}
+
+
+def test_what_a_hindcast_tries_is_not_kept(tmp_path: Path) -> None:
+    source = write(tmp_path / "s.zarr", red())
+    gnomon.hindcast(source, "v", origins=2, candidates=[Mine()])
+    with pytest.raises(NotFound):
+        registry.find("mine")
 
 
 def test_what_is_no_candidate_is_refused(grown: Case) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, numbers
-from gnomon.storage.values.documents import items, optional, text, whole
+from gnomon.storage.values.documents import items, optional, plain_name, text, whole
 
 __all__ = ["ForgetBody", "RulesBody", "TagBody"]
 
@@ -93,5 +93,5 @@ class RulesBody:
     def from_json(cls, data: Mapping[str, Any]) -> "RulesBody":
         """Read the JSON form; ValueError and its like if it is none."""
         age = optional(data["revisable"], lambda v: whole(v, "revisable", least=0))
-        names = items(data.get("candidates", []), "candidates", text)
+        names = items(data.get("candidates", []), "candidates", plain_name)
         return cls(age, names, Margin.of(data, cls._ALWAYS, cls._SOMETIMES))

@@ -1,5 +1,7 @@
 """The candidates that come with Gnomon: right on what they are for, sound on anything."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from gnomon.tasks.candidates import boosting
 from gnomon.tasks.candidates.lstm import Lstm
 from gnomon.tasks.candidates.modes_arima import ModesArima, _unpack
 from gnomon.tasks.candidates.ridge import OWN, TERMS, Ridge
-from gnomon.tasks.forecasting import Specification, choose, registry
+from gnomon.tasks.forecasting import Specification, candidates, choose, registry
 from gnomon.tasks.forecasting.candidate import CellCandidate, CellPast, CellRecord, ModeRecord
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from tests.tasks.forecasting.series import Array, autoregressive, fit, specification, times
@@ -51,6 +53,12 @@ def modes_of(amplitudes: Array, *, spec: Specification | None = None) -> ModeRec
     return ModeRecord(spec or specification(), amplitudes, np.ones(len(amplitudes)))
 
 
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    """Say failures anew."""
+    candidates._failed.clear()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("captures", [4, 26, 70])
 @pytest.mark.parametrize("kind", ["usual", "gaps", "constant", "huge"])
@@ -71,10 +79,27 @@ def test_it_is_sound_on_anything(name: str, captures: int, kind: str) -> None:
     origins = np.unique([2, captures // 2, captures - 2])
     made = [rolling(spec, window, origins).predictions for _ in range(2)]
     np.testing.assert_array_equal(made[0], made[1])
+    assert candidates._failed == set()
     known = np.isfinite(made[0][:, :, 4])
     np.testing.assert_array_equal(np.isfinite(made[0][:, :, -1]), known)
     with np.errstate(invalid="ignore"):
         assert (np.abs(made[0][:, :, -1])[known] < 1e3 * (1.0 + np.nanmax(np.abs(values)))).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_that_it_has_not_left_are_refused(name: str) -> None:
+    """A repository may hold anything: the model fails as any does, and the process goes on."""
+    candidate = registry.find(name)
+    rng = np.random.default_rng(12)
+    right = 1 + 6 * TERMS + 80 * (boosting.NODES * 2 + boosting.LEAVES)
+    for size in (0, 1, 2, 3, 7, 36, 37, 46, 200, right):
+        for scale in (1.0, 1e3, 1e9, -1e9):
+            numbers = scale * rng.random(size)
+            with suppress(ValueError, ArithmeticError, LookupError):
+                if candidate.per == "cell":
+                    candidate.predict(numbers, past_of(autoregressive((0.7,), 60, 12, seed=2)))
+                else:
+                    candidate.predict(numbers, modes_of(wave(60)), 6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,7 +167,7 @@ def test_trees_say_what_scikit_learn_s_do() -> None:
     ).fit(x, y)
     packed = np.concatenate([boosting._complete(tree.tree_) for tree in model.estimators_[:, 0]])
     result = np.zeros(500)
-    boosting._add_trees(np.ascontiguousarray(x.T), *boosting._trees(packed), result)
+    boosting._add_trees(np.ascontiguousarray(x.T), *boosting._trees(packed, 5), result)
     np.testing.assert_allclose(result, model.predict(x), atol=1e-12)
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -89,6 +89,14 @@ def sevens(captures: int, cells: int) -> Array:
     return values + 0.05 * rng.standard_normal(values.shape)
 
 
+def jumps(captures: int, cells: int) -> Array:
+    """What stays for eleven slots, and then is another: neither damped nor with a trend."""
+    rng = np.random.default_rng(2)
+    shape, size = rng.standard_normal(cells), 10.0 * rng.standard_normal(captures // 11 + 1)
+    values: Array = size[np.arange(captures) // 11][:, None] * shape
+    return values + 0.1 * rng.standard_normal(values.shape)
+
+
 def candidates(found: Fitted) -> Array:
     """What every candidate predicts after the last capture."""
     last = float(found.state.recent_times[0])
@@ -167,11 +175,87 @@ def test_a_candidate_that_fails_costs_nothing(
         found = fit(chosen(candidate), values)
         made = found.forecast()
     assert np.isfinite(made.mean).all()
-    said = [r.getMessage() for r in caplog.records if "takes its place" in r.getMessage()]
+    said = [r.getMessage() for r in caplog.records if "is left out" in r.getMessage()]
     whole_nan = kind is Cycle and where == "predict" and what == "nan"
     assert len(said) == (0 if silent or whole_nan else 1)
     plain = fit(specification(), values).forecast()
     np.testing.assert_allclose(made.mean, plain.mean, atol=0.5 * plain.standard_error.min())
+
+
+@pytest.mark.parametrize("kind", [Cycle, Still])
+@pytest.mark.parametrize("gone", [False, True])
+def test_one_that_fails_later_takes_its_error_bars_with_it(kind: type, gone: bool) -> None:
+    """What was calibrated with a good model says nothing of a forecast without it."""
+    candidate = kind()
+    values = sevens(150, 20) if kind is Cycle else jumps(150, 20)
+    found, plain = fit(chosen(candidate), values), fit(specification(), values)
+    assert found.outlook.calibration.weights[0, -1] > 0.0
+    ahead: tuple[Array | None, ...] = (None,)
+    if gone:
+        registry._registered.clear()
+    else:
+
+        def fail(*_given: object) -> Array:
+            raise RuntimeError("no luck")
+
+        candidate.predict = fail
+        ahead = found.outlook.look_ahead(found.spec).ahead
+    outlook = found.outlook if kind is Cycle else replace(found.outlook, ahead=ahead)
+    made, usual = replace(found, outlook=outlook).forecast(), plain.forecast()
+    for part in ("mean", "standard_error", "confidence", "expected_rmse"):
+        np.testing.assert_allclose(getattr(made, part), getattr(usual, part), rtol=1e-9)
+    # The next capture is judged by the same.
+    given = 150, 150 * HOUR, values[-1]
+    one = engine.departures(found.spec, found.state, outlook, *given)
+    other = engine.departures(plain.spec, plain.state, plain.outlook, *given)
+    np.testing.assert_allclose(one.standardised_rms, other.standardised_rms, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ridge", "boosting"])
+def test_tiles_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a model that looks at the other cells of a chunk."""
+    values = autoregressive((0.8,), 90, 50, seed=6)
+    found = fit(choose(specification(), [name]), values, starts=(0, 8, 38, 50))
+    whole = found.forecast()
+    for tile in (5, 10, 37, 49):
+        monkeypatch.setattr(engine, "TILE", tile)
+        part = found.forecast()
+        np.testing.assert_allclose(part.mean, whole.mean, rtol=1e-12)
+        np.testing.assert_allclose(part.standard_error, whole.standard_error, rtol=1e-12)
+
+
+def test_what_was_fitted_before_is_what_the_candidate_returned() -> None:
+    """Or nothing: where there were no modes there was no fit."""
+
+    class Remembering(Still):
+        def fit(self, record: ModeRecord, before: Array | None) -> Array:
+            assert before is None or len(before) == 2
+            return np.array([1.0, 2.0])
+
+    fit(chosen(Remembering()), autoregressive((0.8,), 60, 20, seed=3))
+    assert module._failed == set()
+
+
+def test_one_that_is_like_nothing_is_found_too() -> None:
+    class Empty(Cycle):
+        def __len__(self) -> int:
+            return 0
+
+    assert registry.find(registry.register(Empty())).name == "cycle"
+
+
+def test_an_error_that_says_nothing_stops_nothing() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise IndexError("tuple index out of range")
+
+    class Broken(Cycle):
+        def fit(self, record: CellRecord, before: Array | None) -> Array:
+            raise Mute
+
+    assert np.isfinite(
+        fit(chosen(Broken()), autoregressive((0.8,), 60, 9, seed=3)).forecast().mean
+    ).all()
 
 
 @pytest.mark.parametrize("kind", [Cycle, Still])
@@ -210,7 +294,7 @@ def test_numbers_beyond_all_measure_change_nothing(
     plain = fit(specification(), values)
     with caplog.at_level(logging.WARNING):
         found = fit(chosen(Mad()), values)
-    assert "takes its place" in caplog.text
+    assert "is left out" in caplog.text
     made, usual = found.forecast(), plain.forecast()
     np.testing.assert_allclose(made.mean, usual.mean, atol=0.2 * usual.standard_error.min())
     np.testing.assert_allclose(made.standard_error, usual.standard_error, rtol=0.1)
@@ -260,7 +344,7 @@ def test_a_past_that_is_too_long_is_refused(lags: Any, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         spec = chosen(Greedy())
     assert spec.candidates == ()
-    assert "takes its place" in caplog.text
+    assert "is left out" in caplog.text
 
 
 def test_what_lacks_something_is_no_candidate() -> None:
@@ -315,6 +399,8 @@ def test_a_name_is_plain(name: str) -> None:
 def test_a_name_is_given_once() -> None:
     with pytest.raises(InvalidInput, match="built-in"):
         registry.register(Cycle("arima"))
+    with pytest.raises(InvalidInput, match="is installed"):
+        registry.register(Cycle("ridge"))
     with pytest.raises(InvalidInput, match="always there"):
         registry.name_of("persistence")
     with pytest.raises(NotFound, match="there is no candidate 'nothing' here, found boosting"):
