@@ -60,14 +60,16 @@ class BlockWebhook:
         WebhookAlert(secret.get())(alert)
 
 
-def channels_of(settings: Settings, own: Sequence["Channel"] = ()) -> "dict[str, Channel]":
+def channels_of(
+    settings: Settings, custom_channels: Sequence["Channel"] = ()
+) -> "dict[str, Channel]":
     """Return the channels of a run by name; their names stand in log records.
 
     Parameters
     ----------
     settings
         Name the built-in channels, and those of installed packages.
-    own
+    custom_channels
         Channels of the user's own.
 
     Raises
@@ -93,7 +95,7 @@ def channels_of(settings: Settings, own: Sequence["Channel"] = ()) -> "dict[str,
             if name != "apprise":
                 _check_name(name, by_name)
             by_name[name] = AppriseAlert(url, name)
-    for channel in (*_installed(settings.channels), *own):
+    for channel in (*_installed(settings.channels), *custom_channels):
         if not callable(channel) or not isinstance(getattr(channel, "name", None), str):
             raise InvalidInput(
                 f"{type(channel).__name__} is no alert channel: it must have a name, and be "

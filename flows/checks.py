@@ -46,7 +46,7 @@ class Judgement:
         }
 
 
-def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
+def check_actual(url: str, capture: Capture, settings: Settings) -> Judgement:
     """Validate the captured chunks, and say which are suspect."""
     from gnomon.validations.actual import validate_actual
     from gnomon.validations.context import open_context
@@ -56,9 +56,9 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
 
     repository = Repository.open(url)
     calendar = repository.settings.calendar
-    times = [format_instant(i, calendar) for i in found.plan.instants]
-    checks = (*CAPTURE_CHECKS, *found.checks)
-    frame = actual_frame(_long(found.statistics, times, actual_schema(checks)), checks)
+    times = [format_instant(i, calendar) for i in capture.plan.instants]
+    checks = (*CAPTURE_CHECKS, *capture.checks)
+    frame = actual_frame(_long(capture.statistics, times, actual_schema(checks)), checks)
     context = open_context(settings.docs, run_name=f"{times[-1]}-capture")
     validation = validate_actual(frame, alpha=settings.alpha, checks=checks, context=context)
     incidents = group_incidents(validation, frame, checks)
@@ -74,16 +74,16 @@ def check_actual(url: str, found: Capture, settings: Settings) -> Judgement:
     )
 
 
-def check_prediction(url: str, found: Shadowed, settings: Settings) -> Judgement:
+def check_prediction(url: str, shadowed: Shadowed, settings: Settings) -> Judgement:
     """Validate the predicted chunks, and say which must not be kept."""
     from gnomon.validations.context import open_context
     from gnomon.validations.prediction import validate_prediction
     from gnomon.validations.table import PREDICTION, prediction_frame
 
     calendar = Repository.open(url).settings.calendar
-    times = [format_instant(i, calendar) for i in found.instants]
-    frame = prediction_frame(_long(found.statistics, times, PREDICTION))
-    reference = format_instant(found.reference, calendar)
+    times = [format_instant(i, calendar) for i in shadowed.instants]
+    frame = prediction_frame(_long(shadowed.statistics, times, PREDICTION))
+    reference = format_instant(shadowed.reference, calendar)
     context = open_context(settings.docs, run_name=f"{reference}-shadow")
     validation = validate_prediction(frame, context=context)
     refused = tuple(

@@ -244,23 +244,23 @@ class Cycle:
 
         Then it captures nothing: the others are planned anew.
         """
-        found = self._call(steps.capture, self._url, planned, self._checks.checks)
-        if found.unread:
-            return self._leave_out(planned, found.unread)
-        if found.empty:
-            empty = frozenset(planned.instants[k] for k in found.empty)
+        capture = self._call(steps.capture, self._url, planned, self._checks.checks)
+        if capture.unread:
+            return self._leave_out(planned, capture.unread)
+        if capture.empty:
+            empty = frozenset(planned.instants[k] for k in capture.empty)
             self._wait(empty, planned.never)
             return empty
-        for check in found.checks:
-            if check.column in found.failures:
-                self._note_failed(check.name, found.failures[check.column])
-        judgement = self._call(checks.check_actual, self._url, found, self._settings)
-        sequence = steps.keep_capture(self._url, found, judgement, self._outbox.channels)
+        for check in capture.checks:
+            if check.column in capture.failures:
+                self._note_failed(check.name, capture.failures[check.column])
+        judgement = self._call(checks.check_actual, self._url, capture, self._settings)
+        sequence = steps.keep_capture(self._url, capture, judgement, self._outbox.channels)
         calendar = Repository.open(self._url).settings.calendar
         times = [format_instant(i, calendar) for i in planned.instants]
         report = self.report
         report.captured += times
-        report.incomplete += [times[k] for k in found.incomplete()]
+        report.incomplete += [times[k] for k in capture.incomplete()]
         report.late += planned.late
         report.revised += sum(step is not None for step in planned.revises)
         report.judged += judgement.rows

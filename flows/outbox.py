@@ -51,31 +51,33 @@ class Outbox:
         One that answers, and refuses this alert, is given the next.
         """
         repository = Repository.open(self._url)
-        for one in _open(repository):
-            if one.channel not in self._channels or one.channel in self._down:
+        for due_alert in _open(repository):
+            if due_alert.channel not in self._channels or due_alert.channel in self._down:
                 continue
-            if (one.id, one.channel) in self._refused or is_marked(repository, one):
+            if (due_alert.id, due_alert.channel) in self._refused or is_marked(
+                repository, due_alert
+            ):
                 continue
             try:
-                alert = _alert(one)
+                alert = _alert(due_alert)
             except GnomonError as error:  # of a newer program, say
-                self._refused[one.id, one.channel] = one_line(error)
+                self._refused[due_alert.id, due_alert.channel] = one_line(error)
                 continue
-            failures = emit([alert], [self._channels[one.channel]])
+            failures = emit([alert], [self._channels[due_alert.channel]])
             if failures and failures[0].is_refusal:
-                self._refused[one.id, one.channel] = failures[0].error
+                self._refused[due_alert.id, due_alert.channel] = failures[0].error
             elif failures:
-                self._down[one.channel] = failures[0].error
+                self._down[due_alert.channel] = failures[0].error
             else:
-                self._note(repository, one)
+                self._note(repository, due_alert)
 
-    def _note(self, repository: Repository, one: DueAlert) -> None:
+    def _note(self, repository: Repository, due_alert: DueAlert) -> None:
         """Note that an alert was sent; a channel whose alerts cannot be noted is left alone."""
         self.sent += 1
         try:
-            mark(repository, one, datetime.now(UTC).isoformat(timespec="seconds"))
+            mark(repository, due_alert, datetime.now(UTC).isoformat(timespec="seconds"))
         except GnomonError as error:
-            self._down[one.channel] = f"it was sent, and that cannot be noted: {error}"
+            self._down[due_alert.channel] = f"it was sent, and that cannot be noted: {error}"
 
     def unsent(self) -> list[dict[str, Any]]:
         """Return what is due and was not sent, and why."""
@@ -95,23 +97,23 @@ def unsent_alerts(repository: Repository) -> list[dict[str, Any]]:
     """Return the alerts that are due and were not sent, as JSON values."""
     return [
         {
-            "id": one.id,
-            "channel": one.channel,
-            "variable": one.content.get("variable"),
-            "valid_time": one.content.get("valid_time"),
+            "id": due_alert.id,
+            "channel": due_alert.channel,
+            "variable": due_alert.content.get("variable"),
+            "valid_time": due_alert.content.get("valid_time"),
         }
-        for one in _open(repository)
+        for due_alert in _open(repository)
     ]
 
 
-def _alert(one: DueAlert) -> Alert:
-    return alert_of(Incident.from_json(one.content), one.id)
+def _alert(due_alert: DueAlert) -> Alert:
+    return alert_of(Incident.from_json(due_alert.content), due_alert.id)
 
 
 def _open(repository: Repository) -> list[DueAlert]:
     """Return what is due of incidents that are open: what a person has judged is no news."""
     look = _Suspicions(repository)
-    return [one for one in due(repository) if look.is_open(one)]
+    return [due_alert for due_alert in due(repository) if look.is_open(due_alert)]
 
 
 class _Suspicions:
@@ -129,18 +131,20 @@ class _Suspicions:
         self._steps: dict[int, dict[str, list[int]]] = {}
         self._suspects: dict[tuple[int, int], dict[str, frozenset[str]]] = {}
 
-    def is_open(self, one: DueAlert) -> bool:
+    def is_open(self, due_alert: DueAlert) -> bool:
         """Tell whether a chunk of an incident is suspect, of a capture that is not forgotten."""
-        incident = one.sequence, one.incident
+        incident = due_alert.sequence, due_alert.incident
         if incident not in self._answers:
-            self._answers[incident] = self._find(one)
+            self._answers[incident] = self._find(due_alert)
         return self._answers[incident]
 
-    def _find(self, one: DueAlert) -> bool:
-        seen = self._repository.in_era(one.era)
-        steps = self._times(seen, one.sequence).get(str(one.content.get("valid_time")), [])
-        named = set(map(str, one.content.get("chunks", [])))
-        name = str(one.content.get("variable"))
+    def _find(self, due_alert: DueAlert) -> bool:
+        seen = self._repository.in_era(due_alert.era)
+        steps = self._times(seen, due_alert.sequence).get(
+            str(due_alert.content.get("valid_time")), []
+        )
+        named = set(map(str, due_alert.content.get("chunks", [])))
+        name = str(due_alert.content.get("variable"))
         try:
             doubted = [self._doubted(seen, step).get(name, frozenset()) for step in steps]
         except Integrity:  # that it was judged cannot be seen: better once too often

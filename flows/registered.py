@@ -121,8 +121,10 @@ def _refuse_unfit(check: object, others: Sequence[Check]) -> None:
     statistic = check.statistic
     if statistic == _BUILT_IN.get(statistic.name):
         return  # a bound of one's own
-    known: dict[str, Statistic] = _BUILT_IN | {other.column: other.statistic for other in others}
-    if statistic.name in _ASIDE or known.get(statistic.name, statistic) != statistic:
+    statistics: dict[str, Statistic] = _BUILT_IN | {
+        other.column: other.statistic for other in others
+    }
+    if statistic.name in _ASIDE or statistics.get(statistic.name, statistic) != statistic:
         raise InvalidInput(
             f"check {check.name}: there is a statistic {statistic.name} already; choose another "
             "name for its own"

@@ -67,13 +67,13 @@ def restore(
         ),
     )
     with told() as logger, Workers(settings or Settings()) as workers:
-        done = run_as_task(
+        restored = run_as_task(
             "write and verify",
             lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
         )
-        text = f"asked for {at}: {done}"
+        text = f"asked for {at}: {restored}"
         logger.info(text)
         keep_artifacts({"gnomon-restore": text})
-    state: Any = Completed(message=text, data=done.to_json())
+    state: Any = Completed(message=text, data=restored.to_json())
     result: dict[str, Any] = state  # what Prefect makes of it for the caller
     return result

@@ -141,13 +141,13 @@ def prefect_cycle(
         except Exception as error:
             reason = str(error) if isinstance(error, GnomonError) else redacted(repr(error))[:300]
             keep_artifacts({PAGE: page(cycle.report, reason)})
-            done = sentence(cycle.report)
-            return Failed(message=f"{done}; then it failed: {reason}", data=error)
-        said = sentence(report)
-        run_logger.log(logging.ERROR if is_suspect(report) else logging.INFO, said)
+            so_far = sentence(cycle.report)
+            return Failed(message=f"{so_far}; then it failed: {reason}", data=error)
+        summary = sentence(report)
+        run_logger.log(logging.ERROR if is_suspect(report) else logging.INFO, summary)
         keep_artifacts({PAGE: page(report)}, _confidence(report))
         name = SUSPECT if is_suspect(report) else None
-        return Completed(name=name, message=said, data=report.to_json())
+        return Completed(name=name, message=summary, data=report.to_json())
 
 
 class _Audience:

@@ -174,7 +174,7 @@ def plan(
     if now in left_out:
         return None
     began = _now()
-    found = plan_capture(
+    planned = plan_capture(
         repository,
         now=now,
         until=until,
@@ -183,7 +183,7 @@ def plan(
         left_out=left_out,
         clock=clock(began, repository.settings.calendar),
     )
-    return None if found is None else replace(found, read_at=began)
+    return None if planned is None else replace(planned, read_at=began)
 
 
 def capture(
@@ -203,24 +203,24 @@ def capture(
     """
     repository = Repository.open(url).at(planned.sequence)
     try:
-        found = capture_chunks(repository, planned, mapper, checks)
+        captured = capture_chunks(repository, planned, mapper, checks)
     except Unavailable:
         refuse_moved(repository, planned)  # which would be why
         raise
     refuse_moved(repository, planned)
-    if not (repository.captured or found.unread or found.empty):
+    if not (repository.captured or captured.unread or captured.empty):
         for variable in repository.settings.variables:
-            valid = found.statistics[variable.name]["valid_count"]
+            valid = captured.statistics[variable.name]["valid_count"]
             if variable.forecast and not valid.any():
                 raise InvalidInput(
                     f"{variable.name} has no valid value in any of {valid.shape[0]} states; "
                     "leave it out: name the others with --variable in 'gnomon init'"
                 )
-    return found
+    return captured
 
 
 def keep_capture(
-    url: str, found: Capture, judgement: Judgement, channels: tuple[str, ...] = ()
+    url: str, captured: Capture, judgement: Judgement, channels: tuple[str, ...] = ()
 ) -> int:
     """Commit a capture; returns the sequence of its record.
 
@@ -233,14 +233,14 @@ def keep_capture(
     report = judgement.to_json()
     if channels and any(i["severity"] == "critical" for i in judgement.incidents):
         report["alerts"] = list(channels)
-    kept = commit_capture(
+    committed = commit_capture(
         repository,
-        found,
+        captured,
         set(judgement.suspect),
         report=report,
         committed_at=_now(),
     )
-    return kept.records[-1].sequence
+    return committed.records[-1].sequence
 
 
 def is_shadowed(url: str) -> bool:
@@ -262,10 +262,10 @@ def features(
 
 
 def forecast(
-    url: str, found: dict[str, Features], sequence: int, *, mapper: Mapper
+    url: str, by_name: dict[str, Features], sequence: int, *, mapper: Mapper
 ) -> PendingState:
-    """Bring the forecaster up to the newest capture, as of the commit that `found` is of."""
-    return learn_chunks(Repository.open(url).at(sequence), found, mapper)
+    """Bring the forecaster up to the newest capture, as of the commit that the features are of."""
+    return learn_chunks(Repository.open(url).at(sequence), by_name, mapper)
 
 
 def keep_doubts(
@@ -293,8 +293,8 @@ def keep_doubts(
     incidents = [incident.to_json() for incident in doubted.values()]
     report = {"incidents": incidents} | ({"alerts": list(channels)} if channels else {})
     body = VerdictBody(chunks, reason, report=Report(report))
-    kept = repository.commit(body, _now(), work=learnt.work(repository.era))
-    return replace(learnt, sequence=kept.records[-1].sequence), incidents
+    committed = repository.commit(body, _now(), work=learnt.work(repository.era))
+    return replace(learnt, sequence=committed.records[-1].sequence), incidents
 
 
 def materialize(url: str, learnt: PendingState, *, mapper: Mapper) -> Shadowed:
@@ -302,28 +302,28 @@ def materialize(url: str, learnt: PendingState, *, mapper: Mapper) -> Shadowed:
     return predict_chunks(Repository.open(url), learnt, mapper)
 
 
-def withhold(url: str, found: Shadowed, judgement: Judgement, *, mapper: Mapper) -> Shadowed:
+def withhold(url: str, shadowed: Shadowed, judgement: Judgement, *, mapper: Mapper) -> Shadowed:
     """Write the shadow again, without the chunks of which a prediction was refused."""
     names = {name for name, _, _ in judgement.suspect}
     refused = {n: frozenset(i for name, _, i in judgement.suspect if name == n) for n in names}
-    return rewrite_shadow(Repository.open(url), found, refused, mapper)
+    return rewrite_shadow(Repository.open(url), shadowed, refused, mapper)
 
 
-def next_update(url: str, found: Shadowed, settings: Settings) -> Due:
+def next_update(url: str, shadowed: Shadowed, settings: Settings) -> Due:
     """Decide when the next update is due; at once while the newest capture is suspect."""
     repository = Repository.open(url)
     calendar = repository.settings.calendar
-    doubts = sum(map(len, suspects(repository, found.learnt.step).values()))
-    confidence = dataset_confidence(list(found.variables.values()))
-    times = [format_instant(i, calendar) for i in found.instants]
+    doubts = sum(map(len, suspects(repository, shadowed.learnt.step).values()))
+    confidence = dataset_confidence(list(shadowed.variables.values()))
+    times = [format_instant(i, calendar) for i in shadowed.instants]
     return next_due(confidence, times, target=settings.target_confidence, suspects=doubts)
 
 
-def keep_shadow(url: str, found: Shadowed, judgement: Judgement, due: Due) -> int:
+def keep_shadow(url: str, shadowed: Shadowed, judgement: Judgement, due: Due) -> int:
     """Commit a shadow; returns the sequence of its record."""
     report = judgement.to_json() | {"due": due.to_json()}
-    kept = commit_shadow(Repository.open(url), found, report=report, committed_at=_now())
-    return kept.records[-1].sequence
+    committed = commit_shadow(Repository.open(url), shadowed, report=report, committed_at=_now())
+    return committed.records[-1].sequence
 
 
 def forecast_excuse(url: str) -> str:

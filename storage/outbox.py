@@ -55,22 +55,22 @@ def due(repository: Repository) -> tuple[DueAlert, ...]:
 
     Records of before there was an outbox say nothing of alerts: nothing of them is due.
     """
-    found: list[DueAlert] = []
+    alerts: list[DueAlert] = []
     era = 0
     for record in repository.records:
         era += record.kind == "era"
         if record.kind in ("capture", "verdict"):
-            said = Header.from_json(record.body).era
-            found += _of(record, era if said is None else said, repository.genesis)
-    if not found:
+            record_era = Header.from_json(record.body).era
+            alerts += _of(record, era if record_era is None else record_era, repository.genesis)
+    if not alerts:
         return ()
     sent = set(repository.location.list("alerts/"))
-    return tuple(one for one in found if one.name not in sent)
+    return tuple(alert for alert in alerts if alert.name not in sent)
 
 
-def is_marked(repository: Repository, one: DueAlert) -> bool:
+def is_marked(repository: Repository, alert: DueAlert) -> bool:
     """Tell whether an alert was sent by now, by whomever."""
-    return one.name in repository.location.list(_folder(one.sequence))
+    return alert.name in repository.location.list(_folder(alert.sequence))
 
 
 def mark(repository: Repository, sent: DueAlert, sent_at: str) -> None:

@@ -115,20 +115,20 @@ def _hide(text: str) -> tuple[str, list[str]]:
         text = _WORD.sub(lambda word: _decoded(word[0]), text)
     text, kinds = _without_users(text)
 
-    def parameter(found: re.Match[str]) -> str:
-        sign, name, value = found.groups()
-        kept = value.rstrip(").,:]}'")
-        if kept in ("", HIDDEN):
-            return found[0]
+    def parameter(match: re.Match[str]) -> str:
+        sign, name, value = match.groups()
+        secret = value.rstrip(").,:]}'")
+        if secret in ("", HIDDEN):
+            return match[0]
         kinds.append(f"a value of {name!r}")
-        return f"{sign}{name}={HIDDEN}{value[len(kept) :]}"
+        return f"{sign}{name}={HIDDEN}{value[len(secret) :]}"
 
-    def setting(found: re.Match[str]) -> str:
-        if found[found.lastindex or 0] == HIDDEN:
-            return found[0]
+    def setting(match: re.Match[str]) -> str:
+        if match[match.lastindex or 0] == HIDDEN:
+            return match[0]
         kinds.append("a secret by its name")
-        start, end = found.span(found.lastindex or 0)
-        return found[0][: start - found.start()] + HIDDEN + found[0][end - found.start() :]
+        start, end = match.span(match.lastindex or 0)
+        return match[0][: start - match.start()] + HIDDEN + match[0][end - match.start() :]
 
     text = _QUERY.sub(parameter, text)
     for pattern in (_QUOTED, _ASSIGNED, _HEADER, _SPOKEN, _ELEMENT):
@@ -158,13 +158,13 @@ def _without_users(text: str) -> tuple[str, list[str]]:
     """Return a text with the user information of its URLs hidden, and what was found."""
     parts: list[str] = []
     kinds: list[str] = []
-    done = 0
+    position = 0
     for start, end, kind in _users(text):
-        if start >= done:
-            parts += [text[done:start], HIDDEN]
+        if start >= position:
+            parts += [text[position:start], HIDDEN]
             kinds.append(kind)
-            done = end
-    return "".join([*parts, text[done:]]), kinds
+            position = end
+    return "".join([*parts, text[position:]]), kinds
 
 
 def _users(text: str) -> Iterator[tuple[int, int, str]]:

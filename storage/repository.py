@@ -106,8 +106,8 @@ class Repository:
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
-        made = cls(location, content_hash(data), (), (History(settings),))
-        return made.commit(InitBody(), created_at)
+        repository = cls(location, content_hash(data), (), (History(settings),))
+        return repository.commit(InitBody(), created_at)
 
     @classmethod
     def open(cls, url: str) -> "Repository":
@@ -127,13 +127,13 @@ class Repository:
             return cls._open(location, SETTINGS)
         except (NotFound, Integrity, Format) as error:
             try:
-                found = cls._open(location, COPIES + SETTINGS)
+                repository = cls._open(location, COPIES + SETTINGS)
             except GnomonError:
                 raise error from None
             logger.warning(
                 "%s is damaged or gone; its copy was read, run 'gnomon repair'", SETTINGS
             )
-            return found
+            return repository
 
     @classmethod
     def _open(cls, location: Location, name: str) -> "Repository":
@@ -142,9 +142,9 @@ class Repository:
         except NotFound as error:
             raise not_a_repository(location, SETTINGS) from error
         genesis = content_hash(data)
-        known = _OPENED.get((location.url, genesis))
-        if known is not None:
-            return known.refresh()
+        opened = _OPENED.get((location.url, genesis))
+        if opened is not None:
+            return opened.refresh()
         try:
             settings = RepositorySettings.from_json(parse(data))
         except NONSENSE as error:
@@ -168,17 +168,19 @@ class Repository:
 
     def _followed_by(self, records: tuple[Record, ...]) -> "Repository":
         """Return this repository after further records, in its present era."""
-        made = self
+        repository = self
         if records or self.era != len(self.eras) - 1:
             eras = fold(self.eras, records)
-            made = replace(self, records=(*self.records, *records), eras=eras, era=len(eras) - 1)
+            repository = replace(
+                self, records=(*self.records, *records), eras=eras, era=len(eras) - 1
+            )
         key = (self.location.url, self.genesis)
-        known = _OPENED.get(key)
-        if known is None or len(known.records) <= len(made.records):
-            _OPENED[key] = made
+        opened = _OPENED.get(key)
+        if opened is None or len(opened.records) <= len(repository.records):
+            _OPENED[key] = repository
         while len(_OPENED) > _REMEMBERED:
             _OPENED.popitem(last=False)
-        return made
+        return repository
 
     def at(self, sequence: int) -> "Repository":
         """Return this repository as it was after a commit, in the era of that time."""
@@ -223,11 +225,11 @@ class Repository:
         newest = self
         for attempt in range(ATTEMPTS):
             is_newest = self.era == len(newest.eras) - 1
-            said = body.to_json() | replace(header, era=None if is_newest else self.era).to_json()
-            newest._refuse_unreadable(body.kind, said, committed_at)
+            data = body.to_json() | replace(header, era=None if is_newest else self.era).to_json()
+            newest._refuse_unreadable(body.kind, data, committed_at)
             try:
                 log = Log(self.location, self.genesis)
-                record = log.append(newest.records, body.kind, said, committed_at)
+                record = log.append(newest.records, body.kind, data, committed_at)
                 break
             except Conflict:
                 if work is None or attempt == ATTEMPTS - 1:
@@ -243,15 +245,15 @@ class Repository:
         self, body: ShadowBody, committed_at: str, batch: Batch, work: Work
     ) -> "Repository":
         """Commit a shadow, as `commit` does, and remove states that no run reads any more."""
-        made = self.commit(body, committed_at, batch, work)
-        remove_states(self.location, self.state.forecasters - made.state.forecasters)
-        return made
+        repository = self.commit(body, committed_at, batch, work)
+        remove_states(self.location, self.state.forecasters - repository.state.forecasters)
+        return repository
 
     def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
         """Return the repository as it would be after a commit, without its record."""
         header = Header(None if batch is None else batch.id, era=self.era)
-        said = body.to_json() | header.to_json()
-        record = Record(len(self.records), "", body.kind, "", said)
+        data = body.to_json() | header.to_json()
+        record = Record(len(self.records), "", body.kind, "", data)
         return replace(self, eras=fold(self.eras, (record,)))
 
     def _refuse_unreadable(self, kind: str, body: dict[str, Any], committed_at: str) -> None:

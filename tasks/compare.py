@@ -119,11 +119,11 @@ def _compare_rest(
     for name in changed:
         yield _compare_fixed(name, before.get(name), after.get(name))
     time = str(repository.settings.source.time)
-    for name, one, other in (
+    for name, former, latter in (
         (time, first.time, second.time),
         ("", first.attributes, second.attributes),
     ):
-        attributes = _attributes(one, other)
+        attributes = _attributes(former, latter)
         if attributes:
             yield _difference(name, {}, (), (), 0, 0, _Tally(0), attributes)
 
@@ -141,11 +141,11 @@ def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | N
     if alike:
         differs = _bits(values[0]) != _bits(values[1])
         if differs.any():  # or its attributes alone have changed
-            one, other = (
+            former, latter = (
                 Packing(v.dtype, of.attrs).to_physical(v)
                 for v, of in zip(values, there, strict=True)
             )
-            tally.add(one, other, differs, [0] * there[0].ndim)
+            tally.add(former, latter, differs, [0] * there[0].ndim)
     else:
         tally.cells = max(v.size for v in values)
     chunks = ("/".join("0" * there[0].ndim),) if tally.cells else ()
@@ -166,10 +166,10 @@ def _compare(
         if alike and np.array_equal(rows[0][index], rows[1][index]):
             continue
         start = [s.start for s in variable.grid.cells(index)]
-        one, other = stack.chunk(first, index), stack.chunk(second, index)
+        former, latter = stack.chunk(first, index), stack.chunk(second, index)
         # Packed otherwise, other bits may be the same numbers, and the same bits others.
-        numbers = readings[0].to_physical(one), readings[1].to_physical(other)
-        differs = _bits(one) != _bits(other) if alike else ~is_close(*numbers, *readings)
+        numbers = readings[0].to_physical(former), readings[1].to_physical(latter)
+        differs = _bits(former) != _bits(latter) if alike else ~is_close(*numbers, *readings)
         if differs.any():
             changed.append(index)
             tally.add(*numbers, differs, start)

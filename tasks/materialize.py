@@ -116,12 +116,12 @@ def materialize(
             withheld=tuple(sorted(refused)),
         )
         statistics[name] = columns
-    kept = tuple(sorted(bases - {NO_BASE}))
-    return Shadowed(learnt, reference, instants, variables, statistics, kept, batch.entries)
+    base_steps = tuple(sorted(bases - {NO_BASE}))
+    return Shadowed(learnt, reference, instants, variables, statistics, base_steps, batch.entries)
 
 
 def withhold(
-    repository: Repository, found: Shadowed, refused: Withheld, mapper: Mapper
+    repository: Repository, shadowed: Shadowed, refused: Withheld, mapper: Mapper
 ) -> Shadowed:
     """Write a shadow that is not committed yet again, without the chunks that a check refused.
 
@@ -130,14 +130,14 @@ def withhold(
     InvalidInput
         Nothing is left.
     """
-    discard_shadow(repository.location, found.learnt.id)  # objects are only ever created
-    kept = materialize(repository, found.learnt, mapper, withheld=refused)
-    if not any(columns["predicted"].any() for columns in kept.statistics.values()):
+    discard_shadow(repository.location, shadowed.learnt.id)  # objects are only ever created
+    rewritten = materialize(repository, shadowed.learnt, mapper, withheld=refused)
+    if not any(columns["predicted"].any() for columns in rewritten.statistics.values()):
         raise InvalidInput(
             "no chunk could be predicted from what was learnt, so no new shadow was kept; what was "
             "captured is kept: run 'gnomon update --refit'"
         )
-    return kept
+    return rewritten
 
 
 def _summary(columns: dict[str, Floats], score: Floats, features: Features) -> PredictedEntry:
@@ -201,14 +201,14 @@ def _materialize_block(
         predicted = _predicted(spec, state, outlook, times_s, left_out)
         for g, index in enumerate(group):
             local, cells = places[index]
-            own = slice(state.starts[g], state.starts[g + 1])
+            part = slice(state.starts[g], state.starts[g + 1])
             trusted = last_trusted(captures, index, numbers)
             base_step, base = trusted if trusted is not None else (NO_BASE, None)
             chunk_shape = tuple(s.stop - s.start for s in cells)
             for k in range(leads):
                 where: tuple[Any, ...] = (k, *cells)
-                mean = predicted.mean[k, own].reshape(chunk_shape)
-                error = predicted.standard_error[k, own].reshape(chunk_shape)
+                mean = predicted.mean[k, part].reshape(chunk_shape)
+                error = predicted.standard_error[k, part].reshape(chunk_shape)
                 claims = float(predicted.confidence[k, g]), float(predicted.expected_rmse[k, g])
                 chunk = quantise(name, (k, *index), mean, error, base, base_step, *claims)
                 written[0][where] = chunk.change
@@ -232,8 +232,8 @@ def _predicted(
     with np.errstate(all="ignore"):
         predicted = predict(spec, state, outlook, times_s)
     for g in left_out:
-        own = slice(state.starts[g], state.starts[g + 1])
-        predicted.mean[:, own] = predicted.standard_error[:, own] = np.nan
+        part = slice(state.starts[g], state.starts[g + 1])
+        predicted.mean[:, part] = predicted.standard_error[:, part] = np.nan
         predicted.confidence[:, g] = predicted.expected_rmse[:, g] = np.nan
     return predicted
 
@@ -245,12 +245,12 @@ def _usual_change(spec: Specification, lead: int) -> float:
 
 def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:
     """Return the states of some chunks as one."""
-    found = [stored.chunk(index) for index in indices]
+    chunks = [stored.chunk(index) for index in indices]
     return unpack(
         spec,
-        np.cumsum([0, *(cells.shape[1] for cells, _ in found)]),
-        np.concatenate([cells for cells, _ in found], axis=1),
-        np.stack([shared for _, shared in found], axis=1),
+        np.cumsum([0, *(cells.shape[1] for cells, _ in chunks)]),
+        np.concatenate([cells for cells, _ in chunks], axis=1),
+        np.stack([shared for _, shared in chunks], axis=1),
     )
 
 
@@ -291,7 +291,7 @@ def _statistics(
 
 def commit_shadow(
     repository: Repository,
-    found: Shadowed,
+    shadowed: Shadowed,
     *,
     report: dict[str, Any],
     committed_at: str,
@@ -304,20 +304,20 @@ def commit_shadow(
         Another writer captured, judged or forecast since this state was learnt, or gave up what
         it rests on: learn it again.
     """
-    learnt = found.learnt
-    work = learnt.work(repository.era, found.bases)
+    learnt = shadowed.learnt
+    work = learnt.work(repository.era, shadowed.bases)
     repository.refuse_stale(work)
-    batch = Batch(repository.location, learnt.id, dict(found.entries))
+    batch = Batch(repository.location, learnt.id, dict(shadowed.entries))
     variables: dict[str, PredictedEntry] = {}
-    for name, columns in found.statistics.items():
+    for name, columns in shadowed.statistics.items():
         variable = repository.settings.variable(name)
         ledger = create_predicted_statistics(batch, variable, columns)
-        variables[name] = replace(found.variables[name], ledger=ledger)
+        variables[name] = replace(shadowed.variables[name], ledger=ledger)
     body = ShadowBody(
         step=learnt.step,
-        reference=found.reference,
-        instants=found.instants,
-        bases=found.bases,
+        reference=shadowed.reference,
+        instants=shadowed.instants,
+        bases=shadowed.bases,
         variables=variables,
         forecaster=learnt.states,
         report=Report(report),

@@ -320,8 +320,8 @@ def alert_of(incident: Incident, identity: str = "") -> Alert:
         f"{incident.severity}: {count} {'chunk' if count == 1 else 'chunks'} ({places})\n"
         f"violated: {', '.join(incident.expectations)}"
     )
-    told = replace(incident, chunks=incident.chunks[:_TOLD_CHUNKS]).to_json()
-    return Alert(incident.severity, title, text, told, identity, count)
+    data = replace(incident, chunks=incident.chunks[:_TOLD_CHUNKS]).to_json()
+    return Alert(incident.severity, title, text, data, identity, count)
 
 
 def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:

@@ -93,14 +93,18 @@ def group_incidents(
         findings[finding.variable, finding.valid_time, finding.chunk].append(finding)
     causes = _causes(frame, findings, checks)
     fields: dict[tuple[str, str, Severity], dict[tuple[int, ...], _Place]] = defaultdict(dict)
-    for place, found in findings.items():
-        fields[place[0], place[1], _worst(found)][_index(place[2])] = place
+    for place, chunk_findings in findings.items():
+        fields[place[0], place[1], _worst(chunk_findings)][_index(place[2])] = place
     incidents = [
         _incident(severity, [chunks[index] for index in group], findings, causes)
         for (_, _, severity), chunks in fields.items()
         for group in _touching(set(chunks))
     ]
-    return tuple(sorted(incidents, key=lambda one: (one.severity != "critical", -len(one.chunks))))
+    return tuple(
+        sorted(
+            incidents, key=lambda incident: (incident.severity != "critical", -len(incident.chunks))
+        )
+    )
 
 
 def _incident(
@@ -136,7 +140,7 @@ def _causes(
     }
 
 
-def _statistics(frame: pd.DataFrame, wanted: Mapping[_Place, object]) -> dict[_Place, Statistics]:
+def _statistics(frame: pd.DataFrame, chosen: Mapping[_Place, object]) -> dict[_Place, Statistics]:
     """Return the statistics of the captured chunks that are wanted; none for a shadow."""
     if "departure_mean" not in frame.columns:
         return {}
@@ -145,12 +149,12 @@ def _statistics(frame: pd.DataFrame, wanted: Mapping[_Place, object]) -> dict[_P
     return {
         place: Statistics(*numbers)
         for place, numbers in zip(places, values, strict=True)
-        if place in wanted
+        if place in chosen
     }
 
 
 def _worst(findings: list[Finding]) -> Severity:
-    return "critical" if any(one.severity == "critical" for one in findings) else "warning"
+    return "critical" if any(finding.severity == "critical" for finding in findings) else "warning"
 
 
 def _index(chunk: str) -> tuple[int, ...]:

@@ -45,8 +45,8 @@ _KINDS = {"str": "UOT", "int64": "iu", "float64": "fiu", "bool": "b"}
 def actual_schema(checks: Sequence[Check]) -> tuple[Statistic, ...]:
     """Return the columns of the table of a capture: the built-in ones, then others of checks."""
     built_in = {statistic.name for statistic in ACTUAL}
-    kept = {c.column: c.statistic for c in checks if c.statistic.origin != "table"}
-    return (*ACTUAL, *(statistic for name, statistic in kept.items() if name not in built_in))
+    statistics = {c.column: c.statistic for c in checks if c.statistic.origin != "table"}
+    return (*ACTUAL, *(statistic for name, statistic in statistics.items() if name not in built_in))
 
 
 def actual_frame(

@@ -98,8 +98,8 @@ def _settings(
 ) -> "Settings":
     from gnomon.flows.settings import Settings
 
-    given = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    options = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
+    return Settings(**{name: value for name, value in options.items() if value is not None})
 
 
 @app.command()
@@ -134,10 +134,10 @@ def update(
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
-            done = open_repository(place).update(
+            update_report = open_repository(place).update(
                 time, refit=refit, new_era=new_era, settings=settings, progress=progress
             )
-        return done.to_json()
+        return update_report.to_json()
 
     if cli_groups.is_folder_of_groups(repository):
         cli_groups.update_groups(repository, run, settings, as_json=as_json)
@@ -165,8 +165,10 @@ def backfill(
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
-            done = open_repository(repository).backfill(until, settings=settings, progress=progress)
-        result = done.to_json()
+            update_report = open_repository(repository).backfill(
+                until, settings=settings, progress=progress
+            )
+        result = update_report.to_json()
     _show_update(result, as_json)
 
 
@@ -188,13 +190,13 @@ def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
         cli_groups.show_status(repository, as_json=as_json)
         return
 
-    found = open_repository(repository).status()
+    summary = open_repository(repository).status()
     if as_json:
-        print_json(found)
+        print_json(summary)
         return
     from gnomon.cli import report
 
-    report.print_status(found)
+    report.print_status(summary)
 
 
 @app.command()
@@ -210,15 +212,15 @@ def points(
     from gnomon.tasks.restoring.locate import match_of
 
     match = match_of(nearest=nearest, before=before)
-    found = open_repository(repository).points(at, match=match)
+    restore_points = open_repository(repository).points(at, match=match)
     if as_json:
-        print_json([p.to_json() for p in found])
+        print_json([p.to_json() for p in restore_points])
         return
     from gnomon.cli import report
 
-    if match != "exact" and found:
-        report.note_match(at, found)
-    report.print_points(found)
+    if match != "exact" and restore_points:
+        report.note_match(at, restore_points)
+    report.print_points(restore_points)
 
 
 @app.command()
@@ -266,7 +268,7 @@ def restore(
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
-            done = open_repository(repository).restore(
+            restored = open_repository(repository).restore(
                 at,
                 target,
                 match=match,
@@ -276,7 +278,7 @@ def restore(
                 plain=plain,
                 progress=progress,
             )
-        result = done.to_json()
+        result = restored.to_json()
     if as_json:
         print_json(result)
         return
@@ -308,23 +310,25 @@ def anomalies(
     from gnomon.repository import open_repository
 
     opened = open_repository(repository)
-    wanted = [(at, accepted) for at, accepted in ((accept, True), (reject, False)) if at]
-    said = [opened.judging(at, accept=accepted, variable=variable) for at, accepted in wanted]
+    requests = [(at, accepted) for at, accepted in ((accept, True), (reject, False)) if at]
+    verdicts = [opened.judging(at, accept=accepted, variable=variable) for at, accepted in requests]
     judged = 0
-    for at, accepted in wanted if not dry_run else []:
+    for at, accepted in requests if not dry_run else []:
         judged += opened.judge(at, accept=accepted, variable=variable)
-    found = opened.anomalies()
+    incidents = opened.anomalies()
     if as_json:
-        print_json({"judged": judged, "verdicts": [v.to_json() for v in said], "anomalies": found})
+        print_json(
+            {"judged": judged, "verdicts": [v.to_json() for v in verdicts], "anomalies": incidents}
+        )
         return
     from gnomon.cli import report
 
-    for (_, accepted), verdict in zip(wanted, said, strict=True):
+    for (_, accepted), verdict in zip(requests, verdicts, strict=True):
         report.print_judged(verdict, accepted=accepted, dry_run=dry_run)
-    if not wanted or dry_run:
-        report.print_anomalies(found)
+    if not requests or dry_run:
+        report.print_anomalies(incidents)
     else:
-        report.print_anomalies([incident for incident in found if incident["open"]])
+        report.print_anomalies([incident for incident in incidents if incident["open"]])
 
 
 @app.command()

@@ -160,13 +160,13 @@ def pairs_of(values: list[str], option: str, kind: type[int] | type[float]) -> d
     """Read options such as ``--chunk latitude=90``."""
     from gnomon.storage.errors import InvalidInput
 
-    found = {}
+    pairs = {}
     for value in values:
         name, separator, number = value.partition("=")
         try:
-            found[name] = kind(number)
+            pairs[name] = kind(number)
         except ValueError:
             separator = ""
         if not separator:
             raise InvalidInput(f"{option} is {value!r}; write it as NAME=NUMBER")
-    return found
+    return pairs

@@ -64,8 +64,8 @@ def _store_failure(error: BaseException) -> str | None:
         return f"{error.strerror}{place}" if error.strerror else one_line(error)
     if not isinstance(error, BaseError):
         return None
-    said = re.search(r'message: "([^"]+)"', str(error))
-    return said[1] if said else one_line(error)
+    match = re.search(r'message: "([^"]+)"', str(error))
+    return match[1] if match else one_line(error)
 
 
 def fail(text: str, code: int) -> NoReturn:

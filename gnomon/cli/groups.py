@@ -49,9 +49,9 @@ def _to_json(created: "GroupsCreated", failures: Mapping[str, tuple[str, int]]) 
     groups = {}
     for group, description in created.descriptions.items():
         repository = created.repositories.get(group)
-        told = description.to_json()
+        document = description.to_json()
         status = {} if repository is None else repository.status()
-        groups[group] = {**status, "skipped": told["skipped"], "found": told}
+        groups[group] = {**status, "skipped": document["skipped"], "found": document}
     return {
         "folder": created.folder,
         "groups": groups,
@@ -96,12 +96,12 @@ def update_groups(
     except GnomonError as error:
         notes.append(f"the groups of the source cannot be listed: {error}")
     if as_json:
-        told = {
+        document = {
             "folder": Location(folder).url,
             "groups": reports,
             "failed": _failures_to_json(failures),
         }
-        print_json(told | {"unprotected": unprotected, "notes": notes})
+        print_json(document | {"unprotected": unprotected, "notes": notes})
     else:
         from gnomon.cli import report_groups
 
@@ -121,12 +121,12 @@ def show_status(folder: str, *, as_json: bool) -> None:
     )
     failures = _told(failed)
     if as_json:
-        told = {
+        document = {
             "folder": Location(folder).url,
             "groups": statuses,
             "failed": _failures_to_json(failures),
         }
-        print_json(told)
+        print_json(document)
     else:
         from gnomon.cli import report_groups
 

@@ -53,7 +53,7 @@ def hindcast(
     from gnomon.options import duration_s
 
     with progress_of(shown=not as_json) as progress:
-        found = run(
+        hindcast_report = run(
             source,
             variable,
             origins=origins,
@@ -74,13 +74,13 @@ def hindcast(
 
         with blaming("--plot", plot):
             plot.parent.mkdir(parents=True, exist_ok=True)
-            plot_hindcast(found, variable, plot)
+            plot_hindcast(hindcast_report, variable, plot)
     if as_json:
-        print_json(found.to_json())
+        print_json(hindcast_report.to_json())
         return
     from gnomon.cli import report
 
-    report.print_hindcast(found)
+    report.print_hindcast(hindcast_report)
     if plot is not None:
         report.note(f"the picture is in {plot}")
 

@@ -85,24 +85,24 @@ def init(
         check_place(repository, source)
         _show_description(describe(source, **options).to_json(), as_json)
         return
-    made = create(repository, source, **options)
-    assert made.description is not None
-    told = made.description.to_json()
+    created = create(repository, source, **options)
+    assert created.description is not None
+    description = created.description.to_json()
     if as_json:
-        print_json(made.status() | {"skipped": made.skipped, "found": told})
+        print_json(created.status() | {"skipped": created.skipped, "found": description})
         return
     from gnomon.cli import report, report_init
 
-    report.print_status(made.status())
-    report_init.print_remarks(told)
+    report.print_status(created.status())
+    report_init.print_remarks(description)
     report.note("next: gnomon update " + repository)
 
 
-def _show_description(told: dict[str, Any], as_json: bool) -> None:
+def _show_description(description: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json({"skipped": told["skipped"], "found": told})
+        print_json({"skipped": description["skipped"], "found": description})
         return
     from gnomon.cli import report, report_init
 
-    report_init.print_description(told)
+    report_init.print_description(description)
     report.note("dry run: nothing was made")

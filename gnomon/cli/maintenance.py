@@ -37,16 +37,16 @@ def check(
     if read_data and read_data_subset is not None:
         raise InvalidInput("give --read-data or --read-data-subset, not both")
     with progress_of(shown=not as_json) as progress:
-        found = open_repository(repository).check(
+        check_report = open_repository(repository).check(
             read_data=read_data, subset=read_data_subset, progress=progress
         )
     if as_json:
-        print_json(found.to_json())
+        print_json(check_report.to_json())
     else:
         from gnomon.cli import report_maintenance as report
 
-        report.print_check(found)
-    if found.problems:
+        report.print_check(check_report)
+    if check_report.problems:
         raise typer.Exit(5)
 
 
@@ -56,14 +56,14 @@ def repair(repository: Place, dry_run: DryRun = False, as_json: Json = False) ->
     from gnomon.repository import open_repository
 
     with progress_of(shown=not as_json) as progress:
-        done = open_repository(repository).repair(dry_run=dry_run, progress=progress)
+        repaired = open_repository(repository).repair(dry_run=dry_run, progress=progress)
     if as_json:
-        print_json(done.to_json())
+        print_json(repaired.to_json())
     else:
         from gnomon.cli import report_maintenance as report
 
-        report.print_repaired(done, dry_run=dry_run)
-    if done.left:
+        report.print_repaired(repaired, dry_run=dry_run)
+    if repaired.left:
         raise typer.Exit(5)
 
 
@@ -72,13 +72,13 @@ def captures(repository: Place, as_json: Json = False) -> None:
     """List the captures that are kept, with their numbers, revisions and tags."""
     from gnomon.repository import open_repository
 
-    found = open_repository(repository).captures()
+    captured = open_repository(repository).captures()
     if as_json:
-        print_json(found)
+        print_json(captured)
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_captures(found)
+    report.print_captures(captured)
 
 
 @app.command()
@@ -97,13 +97,13 @@ def tag(
         raise InvalidInput("nothing to do; give --add NAME or --remove NAME")
     opened = open_repository(repository)
     opened.tag(capture, add=add, remove=remove)
-    found = [c for c in opened.captures() if c["tags"]]
+    tagged = [c for c in opened.captures() if c["tags"]]
     if as_json:
-        print_json(found)
+        print_json(tagged)
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_captures(found)
+    report.print_captures(tagged)
 
 
 @app.command()
@@ -145,19 +145,19 @@ def forget(
         from gnomon.storage.errors import InvalidInput
 
         raise InvalidInput("give --keep rules or --capture, not both")
-    done = opened.forget(policy, captures=capture, dry_run=dry_run)
+    forgotten = opened.forget(policy, captures=capture, dry_run=dry_run)
     pruned = None
     if prune and not dry_run:
         with progress_of(shown=not as_json) as progress:
             pruned = opened.prune(progress=progress)
-    freed = opened.would_free(done) if dry_run else None
+    freed = opened.would_free(forgotten) if dry_run else None
     if as_json:
         extra = {"would_free": freed} if dry_run else {}
-        print_json(done.to_json() | extra | ({"pruned": pruned.to_json()} if pruned else {}))
+        print_json(forgotten.to_json() | extra | ({"pruned": pruned.to_json()} if pruned else {}))
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_forgotten(done, freed=freed, pruned=pruned)
+    report.print_forgotten(forgotten, freed=freed, pruned=pruned)
 
 
 @app.command()
@@ -181,13 +181,13 @@ def prune(
         raise InvalidInput("--grace is nan; give hours from 0 to 87600")
     hours = timedelta(hours=grace)
     with progress_of(shown=not as_json) as progress:
-        done = open_repository(repository).prune(dry_run=dry_run, grace=hours, progress=progress)
+        pruned = open_repository(repository).prune(dry_run=dry_run, grace=hours, progress=progress)
     if as_json:
-        print_json(done.to_json())
+        print_json(pruned.to_json())
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_pruned(done)
+    report.print_pruned(pruned)
 
 
 @app.command()
@@ -200,13 +200,13 @@ def diff(
     """Show what differs between two captures: chunks, cells, size and place."""
     from gnomon.repository import open_repository
 
-    found = open_repository(repository).diff(first, second)
+    differences = open_repository(repository).diff(first, second)
     if as_json:
-        print_json([d.to_json() for d in found])
+        print_json([d.to_json() for d in differences])
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_differences(found)
+    report.print_differences(differences)
 
 
 @app.command()
@@ -214,13 +214,13 @@ def stats(repository: Place, as_json: Json = False) -> None:
     """Show how many bytes each part takes, and what unchanged chunks and deltas saved."""
     from gnomon.repository import open_repository
 
-    found = open_repository(repository).stats()
+    statistics = open_repository(repository).stats()
     if as_json:
-        print_json(found.to_json())
+        print_json(statistics.to_json())
         return
     from gnomon.cli import report_maintenance as report
 
-    report.print_stats(found)
+    report.print_stats(statistics)
 
 
 @app.command()
@@ -251,15 +251,15 @@ def rules(
     if "none" in candidate and len(candidate) > 1:
         raise InvalidInput("--candidate none stands alone: leave it out, or the others")
     names = None if not candidate else [] if candidate == ["none"] else candidate
-    found = open_repository(repository).rules(revisable=revisable, candidates=names)
+    standing = open_repository(repository).rules(revisable=revisable, candidates=names)
     in_use = checks_in_use()
     checks = [check.to_json() for check in in_use.suite(Settings().alpha)]
     if as_json:
-        print_json(found | {"checks": checks, "failed_checks": in_use.failures})
+        print_json(standing | {"checks": checks, "failed_checks": in_use.failures})
         return
     from gnomon.cli import report
 
-    days = found["revisable_days"]
+    days = standing["revisable_days"]
     if days is None:
         report.note("a change of a captured state in the source is suspect until it is accepted")
     else:
@@ -267,7 +267,7 @@ def rules(
             f"the source may revise states up to {days:g} days older than the newest: the new "
             "version is trusted, and both are kept"
         )
-    beside = ", ".join(found["candidates"])
+    beside = ", ".join(standing["candidates"])
     report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")
     if revisable is None and names is None:
         report.print_checks(checks, in_use.failures)

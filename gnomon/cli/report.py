@@ -86,24 +86,24 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("[", r"\[")
 
 
-def print_status(found: dict[str, Any]) -> None:
+def print_status(status: dict[str, Any]) -> None:
     """Print what `GnomonRepository.status` returned."""
-    due = found["due"]
+    due = status["due"]
     rows: list[tuple[str, object]] = [
-        ("repository", found["repository"]),
-        ("source", f"{found['source']} ({found['kind']})"),
+        ("repository", status["repository"]),
+        ("source", f"{status['source']} ({status['kind']})"),
         (
             "captures",
-            f"{found['captures']}, {found['first']} to {found['last']}"
-            if found["captures"]
+            f"{status['captures']}, {status['first']} to {status['last']}"
+            if status["captures"]
             else "none yet",
         ),
         (
             "shadow",
-            f"{found['shadow'][0]} to {found['shadow'][-1]}" if found["shadow"] else "none yet",
+            f"{status['shadow'][0]} to {status['shadow'][-1]}" if status["shadow"] else "none yet",
         ),
-        ("open incidents", found["open_incidents"]),
-        ("alerts not sent", _unsent(found["alerts_unsent"])),
+        ("open incidents", status["open_incidents"]),
+        ("alerts not sent", _unsent(status["alerts_unsent"])),
         ("next update due", f"{due['valid_time']} ({due['reason']})" if due else "after a capture"),
     ]
     print_table(("", ""), rows)
@@ -120,19 +120,19 @@ def print_status(found: dict[str, Any]) -> None:
                 v["expected_rmse"][0] if "expected_rmse" in v else None,
                 v["confidence"][0] if "confidence" in v else None,
             )
-            for name, v in found["variables"].items()
+            for name, v in status["variables"].items()
         ],
     )
-    _note_unprotected(found["unprotected"])
-    for name, v in found["variables"].items():
+    _note_unprotected(status["unprotected"])
+    for name, v in status["variables"].items():
         _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
-    _print_notes(found["notes"])
+    _print_notes(status["notes"])
 
 
-def _note_unprotected(found: dict[str, str]) -> None:
+def _note_unprotected(reasons: dict[str, str]) -> None:
     """Say which variables of the source are not protected, grouped by reason."""
-    for reason in dict.fromkeys(found.values()):
-        names = [name for name in found if found[name] == reason]
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name in reasons if reasons[name] == reason]
         shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
         note(f"not protected: {shown}: {reason}")
 
@@ -149,10 +149,10 @@ def _note_left_out(name: str, withheld: Sequence[str], unpredicted: int) -> None
         note(f"cells of {name} that have a value and are not predicted: {unpredicted}")
 
 
-def _unsent(found: Sequence[dict[str, Any]]) -> str:
+def _unsent(alerts: Sequence[dict[str, Any]]) -> str:
     """Return how many alerts a channel has not taken, and which channels these are."""
-    channels = sorted({alert["channel"] for alert in found})
-    return f"{len(found)} ({', '.join(channels)})" if found else "none"
+    channels = sorted({alert["channel"] for alert in alerts})
+    return f"{len(alerts)} ({', '.join(channels)})" if alerts else "none"
 
 
 def print_update(result: dict[str, Any]) -> None:
@@ -217,20 +217,20 @@ def _print_shadow(result: dict[str, Any]) -> None:
             note(_finding(finding))
 
 
-def _finding(found: dict[str, Any]) -> str:
+def _finding(finding: dict[str, Any]) -> str:
     return (
-        f"{found['severity']}: prediction of {found['variable']} at {found['valid_time']}, chunk "
-        f"{found['chunk']}: {found['expectation']} is {found['observed']}, expected "
-        f"{found['expected']}. {found['reason']}"
+        f"{finding['severity']}: prediction of {finding['variable']} at {finding['valid_time']}, "
+        f"chunk {finding['chunk']}: {finding['expectation']} is {finding['observed']}, expected "
+        f"{finding['expected']}. {finding['reason']}"
     )
 
 
-def _incident(found: dict[str, Any]) -> str:
-    chunks = ", ".join(found["chunks"][:_SHOWN])
+def _incident(incident: dict[str, Any]) -> str:
+    chunks = ", ".join(incident["chunks"][:_SHOWN])
     where = f", chunks {chunks}" if chunks else ""
     return (
-        f"{found['severity']}: {found['variable']} at {found['valid_time']}{where}: "
-        f"{found['suspected_cause']} ({', '.join(found['expectations'])})"
+        f"{incident['severity']}: {incident['variable']} at {incident['valid_time']}{where}: "
+        f"{incident['suspected_cause']} ({', '.join(incident['expectations'])})"
     )
 
 
@@ -242,12 +242,12 @@ def print_checks(checks: Sequence[dict[str, Any]], failed: dict[str, str]) -> No
         note(f"warning: check {name} is not made: {reason}")
 
 
-def print_points(found: Sequence["RestorePoint"]) -> None:
+def print_points(points: Sequence["RestorePoint"]) -> None:
     """Print restore points, best first."""
     from gnomon.tasks.restoring.restore_point import with_units
 
     rows: list[tuple[object, ...]] = []
-    for point in found:
+    for point in points:
         errors = [
             f"{name} {'-' if error is None else with_units(error, point.units.get(name))}"
             for name, error in point.expected_error.items()
@@ -280,7 +280,7 @@ def print_points(found: Sequence["RestorePoint"]) -> None:
         "needs",
     )
     print_table(header, rows)
-    _print_notes(text for point in found for text in point.notes)
+    _print_notes(text for point in points for text in point.notes)
 
 
 def _print_notes(notes: Iterable[str]) -> None:
@@ -289,9 +289,9 @@ def _print_notes(notes: Iterable[str]) -> None:
         note(f"note: {text}")
 
 
-def note_match(at: str, found: Sequence["RestorePoint"]) -> None:
+def note_match(at: str, points: Sequence["RestorePoint"]) -> None:
     """Say which time the points have, if it is not the one that was asked for."""
-    times = [p.valid_time for p in found if p.kind != "last_capture"]
+    times = [p.valid_time for p in points if p.kind != "last_capture"]
     if times and not times[0].startswith(at.strip().replace(" ", "T").removesuffix("Z")):
         note(f"no state has the time {at}; these have {times[0]}")
 
@@ -332,66 +332,68 @@ def _span(times: Sequence[str]) -> str:
     return times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}"
 
 
-def print_anomalies(found: Sequence[dict[str, Any]]) -> None:
+def print_anomalies(incidents: Sequence[dict[str, Any]]) -> None:
     """Print incidents, oldest first."""
-    if not found:
+    if not incidents:
         note("no anomalies")
-    for incident in found:
+    for incident in incidents:
         state = "open" if incident["open"] else "closed"
         note(f"{state:6} {_incident(incident)}")
 
 
-def print_hindcast(found: "HindcastReport") -> None:
+def print_hindcast(report: "HindcastReport") -> None:
     """Print a hindcast: by lead, then as a whole, then the verdict."""
-    labels = bool(found.specification["categorical"])
-    names = [name for name, errors in found.rmse.items() if not all(map(isnan, errors))]
-    covered = {} if labels else found.coverage
+    labels = bool(report.specification["categorical"])
+    names = [name for name, errors in report.rmse.items() if not all(map(isnan, errors))]
+    covered = {} if labels else report.coverage
     header = ["lead", *(name.replace("_", " ") for name in names)]
     header += ["CRPS", *(f"{level} %" for level in covered)] if covered else []
     rows = []
-    for k, lead in enumerate(found.leads):
-        errors = [found.rmse[name][k] for name in names]
-        shares = [found.crps[k], *(f"{share[k]:.3f}" for share in covered.values())]
+    for k, lead in enumerate(report.leads):
+        errors = [report.rmse[name][k] for name in names]
+        shares = [report.crps[k], *(f"{share[k]:.3f}" for share in covered.values())]
         rows.append([lead, *errors, *(shares if covered else [])])
     scored = "RMSE and share of cells within the intervals"
     if labels:
         scored = "share of cells with another label"
-    title = f"{scored}; {found.cells} cells, {found.captures} captures, {found.origins} origins"
+    title = f"{scored}; {report.cells} cells, {report.captures} captures, {report.origins} origins"
     print_table(header, rows, title)
     ratios = [
-        (name.replace("_", " "), ratio, *found.ratio_to_interval[name])
-        for name, ratio in found.ratio_to.items()
+        (name.replace("_", " "), ratio, *report.ratio_to_interval[name])
+        for name, ratio in report.ratio_to.items()
         if name in names or not labels
     ]
     note("")
     print_table(["error of the shadow over that of", "ratio", "from", "to"], ratios)
     note("")
     if covered:
-        _print_coverage(found)
+        _print_coverage(report)
     note(
-        f"from, to: the 95 % range of a figure, by {found.origins} origins that are worth "
-        f"{found.independent_origins:.3g} independent ones; differences inside it are ties"
+        f"from, to: the 95 % range of a figure, by {report.origins} origins that are worth "
+        f"{report.independent_origins:.3g} independent ones; differences inside it are ties"
     )
     note(
-        f"the expected calibration error of the confidence is {found.ece:.3f}; by chance a perfect "
-        f"one has {found.ece_floor:.3f}, and {found.ece_limit:.3f} in one of 20 such records"
+        f"the expected calibration error of the confidence is {report.ece:.3f}; by chance a "
+        f"perfect one has {report.ece_floor:.3f}, and {report.ece_limit:.3f} in one of 20 such "
+        "records"
     )
-    if found.doubted:
+    if report.doubted:
         note(
-            f"{found.doubted:.2%} of the captured chunks look damaged, and are not learnt or scored"
+            f"{report.doubted:.2%} of the captured chunks look damaged, and are not learnt or "
+            "scored"
         )
-    speed = found.cells_per_second
+    speed = report.cells_per_second
     note(f"refit {speed['refit']:,.0f} cells/s, roll-forward {speed['roll']:,.0f} cells/s")
-    note(found.verdict)
+    note(report.verdict)
 
 
-def _print_coverage(found: "HindcastReport") -> None:
+def _print_coverage(report: "HindcastReport") -> None:
     """Print how often the truth was within the intervals."""
     shares = [
-        (f"{level} %", share, *found.coverage_interval[level])
-        for level, share in found.coverage_overall.items()
+        (f"{level} %", share, *report.coverage_interval[level])
+        for level, share in report.coverage_overall.items()
     ]
-    season = found.coverage90_season, *found.coverage90_season_interval
+    season = report.coverage90_season, *report.coverage90_season_interval
     print_table(["interval", "covers", "from", "to"], [*shares, ("90 %, worst season", *season)])
     note("")
-    note(f"90 % intervals cover {found.coverage90_worst:.1%} at the worst lead")
+    note(f"90 % intervals cover {report.coverage90_worst:.1%} at the worst lead")

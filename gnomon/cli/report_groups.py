@@ -16,14 +16,14 @@ __all__ = ["print_created", "print_statuses", "print_unprotected", "print_update
 def print_created(created: "GroupsCreated", *, dry_run: bool) -> None:
     """Print what came of each group of a source."""
     for group, description in created.descriptions.items():
-        told = description.to_json()
+        document = description.to_json()
         note(f"group {group}:")
         if dry_run:
-            report_init.print_description(told)
+            report_init.print_description(document)
         else:
-            names = ", ".join(variable["name"] for variable in told["variables"])
+            names = ", ".join(variable["name"] for variable in document["variables"])
             note(f"protected in {created.repositories[group].path}: {names}")
-            report_init.print_remarks(told)
+            report_init.print_remarks(document)
         note("")
     for group, place in created.present.items():
         note(f"group {group}: left as it is, {place} exists already")
@@ -37,9 +37,9 @@ def print_created(created: "GroupsCreated", *, dry_run: bool) -> None:
 
 def print_updates(reports: Mapping[str, dict[str, Any]]) -> None:
     """Print what the update of each repository did."""
-    for group, told in reports.items():
-        note(f"group {group}: {told['repository']}")
-        report.print_update(told)
+    for group, update in reports.items():
+        note(f"group {group}: {update['repository']}")
+        report.print_update(update)
         note("")
 
 
@@ -59,9 +59,11 @@ def print_statuses(statuses: Mapping[str, dict[str, Any]]) -> None:
     """Print a line for each repository: captures, shadow, incidents, next due time."""
     header = ("group", "captures", "first", "last", "shadow until", "incidents", "due")
     rows = []
-    for group, told in statuses.items():
-        until = told["shadow"][-1] if told["shadow"] else None
-        due = told["due"]["valid_time"] if told["due"] else None
-        incidents = told["open_incidents"]
-        rows.append((group, told["captures"], told["first"], told["last"], until, incidents, due))
+    for group, status in statuses.items():
+        until = status["shadow"][-1] if status["shadow"] else None
+        due = status["due"]["valid_time"] if status["due"] else None
+        incidents = status["open_incidents"]
+        rows.append(
+            (group, status["captures"], status["first"], status["last"], until, incidents, due)
+        )
     report.print_table(header, rows)

@@ -9,13 +9,18 @@ __all__ = ["print_description", "print_remarks"]
 _SHOWN = 20
 
 
-def print_description(told: dict[str, Any]) -> None:
+def print_description(description: dict[str, Any]) -> None:
     """Print all that `SourceDescription.to_json` says."""
-    rows: list[tuple[str, object]] = [("source", told["source"]), ("taken as", told["reason"])]
-    if told["time"] is not None:
-        rows += _time(told["time"])
-    rows.append(("one state", _size(told["state_bytes"])))
-    rows.append(("fixed", _listed([f"{n} {_shape(s)}".strip() for n, s in told["fixed"].items()])))
+    rows: list[tuple[str, object]] = [
+        ("source", description["source"]),
+        ("taken as", description["reason"]),
+    ]
+    if description["time"] is not None:
+        rows += _time(description["time"])
+    rows.append(("one state", _size(description["state_bytes"])))
+    rows.append(
+        ("fixed", _listed([f"{n} {_shape(s)}".strip() for n, s in description["fixed"].items()]))
+    )
     print_table(("", ""), rows)
     print_table(
         ("variable", "dimensions", "shape", "chunks", "type", "units", "", "one state"),
@@ -30,13 +35,13 @@ def print_description(told: dict[str, Any]) -> None:
                 "forecast" if v["forecast"] else "captured only",
                 _size(v["state_bytes"]),
             )
-            for v in told["variables"]
+            for v in description["variables"]
         ],
     )
-    print_remarks(told, shown=None)
+    print_remarks(description, shown=None)
 
 
-def print_remarks(told: dict[str, Any], *, shown: int | None = _SHOWN) -> None:
+def print_remarks(description: dict[str, Any], *, shown: int | None = _SHOWN) -> None:
     """Print why a source is taken as it is, what was guessed, and what is left out.
 
     Parameters
@@ -45,11 +50,14 @@ def print_remarks(told: dict[str, Any], *, shown: int | None = _SHOWN) -> None:
         Variables that are named at most; None: all.
     """
     if shown is not None:
-        time = told["time"]
-        note(told["reason"] + (f"; {_span(time)}" if time is not None and time["first"] else ""))
-    for text in told["notes"]:
+        time = description["time"]
+        note(
+            description["reason"]
+            + (f"; {_span(time)}" if time is not None and time["first"] else "")
+        )
+    for text in description["notes"]:
         note(f"note: {text}")
-    skipped = list(told["skipped"].items())
+    skipped = list(description["skipped"].items())
     for name, reason in skipped[:shown]:
         note(f"not protected: {name} ({reason})")
     if skipped[slice(shown, None) if shown is not None else slice(0)]:

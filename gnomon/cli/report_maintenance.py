@@ -29,26 +29,28 @@ _LONGEST = 200
 """Characters of an attribute that are printed."""
 
 
-def print_check(found: "CheckReport") -> None:
+def print_check(report: "CheckReport") -> None:
     """Print what a check read and found, and what it did not read."""
-    note(f"{found.records} log records, {found.objects} objects ({size(found.nbytes)}) are there")
-    if found.data_read:
-        note(f"all stored bytes read, {found.chunks} chunks decoded and verified")
+    note(
+        f"{report.records} log records, {report.objects} objects ({size(report.nbytes)}) are there"
+    )
+    if report.data_read:
+        note(f"all stored bytes read, {report.chunks} chunks decoded and verified")
     else:
-        left = found.objects - found.objects_read
-        rest = size(found.nbytes - found.nbytes_read)
+        left = report.objects - report.objects_read
+        rest = size(report.nbytes - report.nbytes_read)
         note(
-            f"{size(found.nbytes_read)} of stored bytes read; not read: {left} objects ({rest}), "
+            f"{size(report.nbytes_read)} of stored bytes read; not read: {left} objects ({rest}), "
             "see --read-data"
         )
-    if found.unreferenced:
+    if report.unreferenced:
         note(
-            f"{found.unreferenced} objects ({size(found.unreferenced_nbytes)}) belong to no "
+            f"{report.unreferenced} objects ({size(report.unreferenced_nbytes)}) belong to no "
             "commit: a run is writing them, or was stopped; 'gnomon prune' removes dead ones"
         )
-    for problem in found.problems:
+    for problem in report.problems:
         note(f"damaged: {problem.file} ({problem.where}): {problem.error}")
-    note(f"{len(found.problems)} problems" if found.problems else "no problems")
+    note(f"{len(report.problems)} problems" if report.problems else "no problems")
 
 
 def size(nbytes: float) -> str:
@@ -60,20 +62,20 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.1f} TiB"
 
 
-def print_repaired(found: "Repaired", *, dry_run: bool) -> None:
+def print_repaired(repaired: "Repaired", *, dry_run: bool) -> None:
     """Print what a repair mended and what it left."""
     word = "can be mended" if dry_run else "mended"
-    for name, origin in found.mended.items():
+    for name, origin in repaired.mended.items():
         note(f"{word}: {name} (from {origin})")
-    for name, reason in found.left.items():
+    for name, reason in repaired.left.items():
         note(f"still damaged: {name}: {reason}")
-    if not found.mended and not found.left:
+    if not repaired.mended and not repaired.left:
         note("nothing is damaged")
 
 
-def print_captures(found: Sequence[dict[str, Any]]) -> None:
+def print_captures(captures: Sequence[dict[str, Any]]) -> None:
     """Print captures, one to a line; their eras, if there are several."""
-    several = len({c["era"] for c in found}) > 1
+    several = len({c["era"] for c in captures}) > 1
     rows = [
         (
             *([c["era"]] if several else []),
@@ -85,45 +87,45 @@ def print_captures(found: Sequence[dict[str, Any]]) -> None:
             "" if c["current"] else "no",
             ", ".join(c["tags"]),
         )
-        for c in found
+        for c in captures
     ]
     header = ("capture", "valid time", "captured at", "suspect", "revises", "current", "tags")
     print_table(("era", *header) if several else header, rows)
 
 
 def print_forgotten(
-    found: "Forgotten", *, freed: int | None = None, pruned: "Pruned | None" = None
+    forgotten: "Forgotten", *, freed: int | None = None, pruned: "Pruned | None" = None
 ) -> None:
     """Print which captures are kept and why, which are not, and what that frees."""
     rows = [
-        ("keep" if d.keep else "forget", d.step, found.times[d.step], ", ".join(d.reasons))
-        for d in found.decisions
+        ("keep" if d.keep else "forget", d.step, forgotten.times[d.step], ", ".join(d.reasons))
+        for d in forgotten.decisions
     ]
     print_table(("", "capture", "valid time", "reasons"), rows)
-    note(f"{len(found.steps)} captures forgotten, {len(found.lost)} restore points lost")
+    note(f"{len(forgotten.steps)} captures forgotten, {len(forgotten.lost)} restore points lost")
     if freed is not None:
         note(f"nothing was done (--dry-run); a prune would then free {size(freed)}")
     elif pruned is not None:
         print_pruned(pruned)
-    elif found.steps:
+    elif forgotten.steps:
         note("'gnomon prune' frees their bytes")
 
 
-def print_pruned(found: "Pruned") -> None:
+def print_pruned(pruned: "Pruned") -> None:
     """Print what a prune removed."""
-    word = "would be removed" if found.dry_run else "removed"
-    note(f"{found.objects} objects {word}, {size(found.nbytes)}")
-    if found.rewritten:
-        done = "must be stored" if found.dry_run else "were stored"
-        note(f"{len(found.rewritten)} captures {done} anew: they depended on forgotten ones")
-    if found.spared:
+    word = "would be removed" if pruned.dry_run else "removed"
+    note(f"{pruned.objects} objects {word}, {size(pruned.nbytes)}")
+    if pruned.rewritten:
+        words = "must be stored" if pruned.dry_run else "were stored"
+        note(f"{len(pruned.rewritten)} captures {words} anew: they depended on forgotten ones")
+    if pruned.spared:
         note(
-            f"{found.spared} objects were left alone because a run may still need them; a later "
+            f"{pruned.spared} objects were left alone because a run may still need them; a later "
             "prune removes them, or --grace 0 at once"
         )
 
 
-def print_differences(found: "Sequence[Difference]") -> None:
+def print_differences(differences: "Sequence[Difference]") -> None:
     """Print a table of differences, one variable to a line, then the attributes that differ."""
     rows = [
         (
@@ -137,12 +139,12 @@ def print_differences(found: "Sequence[Difference]") -> None:
             d.units,
             ", ".join(f"{dim} {a}..{b}" for dim, (a, b) in d.where.items()),
         )
-        for d in found
+        for d in differences
         if d.chunks  # the time coordinate and the dataset differ in their attributes alone
     ]
     header = ("variable", "chunks", "cells", "lost", "gained", "mean", "max", "units", "where")
     print_table(header, rows)
-    for d in found:
+    for d in differences:
         for name, (first, second) in d.attributes.items():
             of = d.variable or "the dataset"
             note(f"attribute {name} of {of}: {_quoted(first)} -> {_quoted(second)}")
@@ -154,17 +156,17 @@ def _quoted(value: str | None) -> str:
     return repr(value) if len(value) <= _LONGEST else f"{value[:_LONGEST]!r}..."
 
 
-def print_stats(found: "Stats") -> None:
+def print_stats(stats: "Stats") -> None:
     """Print what takes how many bytes."""
-    total = sum(found.parts.values())
+    total = sum(stats.parts.values())
     rows = [
         (part, size(n), f"{100 * n / total:.1f} %" if total else "")
-        for part, n in found.parts.items()
+        for part, n in stats.parts.items()
     ]
     print_table(("part", "stored", "share"), [*rows, ("all", size(total), "")])
     note(
-        f"{found.captures} captures, {found.forgotten} forgotten, {found.shadows} shadows, "
-        f"{found.objects} objects"
+        f"{stats.captures} captures, {stats.forgotten} forgotten, {stats.shadows} shadows, "
+        f"{stats.objects} objects"
     )
     header = ("variable", "raw", "stored", "bits/value", "unchanged", "deltas", "keys", "delta/key")
     print_table(
@@ -180,6 +182,6 @@ def print_stats(found: "Stats") -> None:
                 v.keys,
                 v.delta_share,
             )
-            for v in found.variables
+            for v in stats.variables
         ],
     )

@@ -41,13 +41,13 @@ def source(
         raise InvalidInput(
             "give the new place of the source with --set; the other options describe that place"
         )
-    told = opened.source()
+    facts = opened.source()
     if as_json:
-        print_json({"source": told, "notes": notes})
+        print_json({"source": facts, "notes": notes})
         return
     from gnomon.cli import report
 
-    report.print_table(("", ""), [(n, v) for n, v in told.items() if v is not None])
+    report.print_table(("", ""), [(n, v) for n, v in facts.items() if v is not None])
     for text in notes:
         report.note(f"note: {text}")
 

@@ -96,19 +96,19 @@ def encode_unit(
     """
     rows = []
     for index, values, previous in chunks:
-        found = np.frombuffer(digest(variable, index, values), "<i8")
-        row = np.array([step, 0, 0, *found, 0], np.int64)
-        if previous is not None and np.array_equal(previous.digest, found):
+        chunk_digest = np.frombuffer(digest(variable, index, values), "<i8")
+        row = np.array([step, 0, 0, *chunk_digest, 0], np.int64)
+        if previous is not None and np.array_equal(previous.digest, chunk_digest):
             row[[BASE, CODING]] = previous.holder, UNCHANGED
         rows.append(row)
     changed = [k for k, row in enumerate(rows) if row[CODING] != UNCHANGED]
     coded, is_delta, bent = _coded(
         {k: chunks[k][1] for k in changed}, {k: chunks[k][2] for k in changed}
     )
-    made = []
+    encoded = []
     for k, ((_, values, previous), row) in enumerate(zip(chunks, rows, strict=True)):
         if row[CODING] == UNCHANGED and previous is not None:
-            made.append(EncodedChunk(row, None, previous))
+            encoded.append(EncodedChunk(row, None, previous))
             continue
         chain = 0
         if is_delta and previous is not None:
@@ -116,8 +116,8 @@ def encode_unit(
             row[[BASE, CODING]] = previous.holder, chain
         row[FILTER] = int(bent)
         held = Held(partial(_same, values), row[DIGEST], step, chain)
-        made.append(EncodedChunk(row, coded.get(k), held))
-    return made
+        encoded.append(EncodedChunk(row, coded.get(k), held))
+    return encoded
 
 
 def _same(values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -42,8 +42,8 @@ _LARGEST = 2**34
 def _checked(data: bytes, name: str) -> memoryview:
     """Return what stands before a checksum, verified."""
     view = memoryview(data)
-    found = google_crc32c.value(bytes(view[:-_CHECKSUM])) if len(data) > _CHECKSUM else None
-    if found != int.from_bytes(view[-_CHECKSUM:], "little"):
+    checksum = google_crc32c.value(bytes(view[:-_CHECKSUM])) if len(data) > _CHECKSUM else None
+    if checksum != int.from_bytes(view[-_CHECKSUM:], "little"):
         raise Integrity(f"{name} was changed after it was written (its checksum differs)")
     return view[:-_CHECKSUM]
 
@@ -179,9 +179,9 @@ class Shards:
 
     def _chunk(self, name: str, index: Index) -> NDArray[Any]:
         """Return a whole stored chunk; the last ones are kept, as several reads may share one."""
-        kept = self._recent.get((name, index))
-        if kept is not None:
-            return kept
+        recent = self._recent.get((name, index))
+        if recent is not None:
+            return recent
         rows = () if self.rows is None else (self.rows,)
         whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
         packed = self._packed(name, index, whole.nbytes)

@@ -89,21 +89,21 @@ def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> Non
 
 
 def _chosen(
-    values: NDArray[Any], names: tuple[str, ...], wanted: Sequence[StoredColumn], path: str
+    values: NDArray[Any], names: tuple[str, ...], columns: Sequence[StoredColumn], path: str
 ) -> NDArray[Any]:
     """Return the wanted columns in the wanted order; the array itself if it is so already."""
     places = {name: k for k, name in enumerate(names)}
-    found = [places.get(c.name, places.get(c.also, -1)) for c in wanted]
-    missing = [c.name for c, k in zip(wanted, found, strict=True) if k < 0 and c.default is None]
+    indices = [places.get(c.name, places.get(c.also, -1)) for c in columns]
+    missing = [c.name for c, k in zip(columns, indices, strict=True) if k < 0 and c.default is None]
     if missing:
         raise Integrity(
             f"{path} has the columns {', '.join(names)[:200] or 'of no names'}, and lacks "
             f"{', '.join(missing)}; run 'gnomon repair', or read it with the program that wrote it"
         )
-    if found == list(range(values.shape[-1])):
+    if indices == list(range(values.shape[-1])):
         return values
-    chosen = np.empty((*values.shape[:-1], len(wanted)), values.dtype)
-    for k, (column, place) in enumerate(zip(wanted, found, strict=True)):
+    chosen = np.empty((*values.shape[:-1], len(columns)), values.dtype)
+    for k, (column, place) in enumerate(zip(columns, indices, strict=True)):
         chosen[..., k] = column.default if place < 0 else values[..., place]
     return chosen
 
@@ -167,10 +167,10 @@ class Slab:
     def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
         path = f"{prefix}{self.path}/{name}"
         values, names = read_whole(self.location, path)
-        found = root(values)
-        if found != self.roots[name]:
+        values_root = root(values)
+        if values_root != self.roots[name]:
             raise Integrity(
-                f"{path}: root {found[:12]} found, {self.roots[name][:12]} "
+                f"{path}: root {values_root[:12]} found, {self.roots[name][:12]} "
                 "expected; the file was changed after it was written"
             )
         sizes = self.sizes.get(name)

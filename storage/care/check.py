@@ -203,11 +203,11 @@ class _Check:
 
     def _structure(self, inventory: Inventory, there: dict[str, int]) -> None:
         for name, (size, _) in inventory.objects.items():
-            found = there.get(name)
-            if found is None:
+            nbytes = there.get(name)
+            if nbytes is None:
                 self._problem(name, "object", f"{name} is missing; run 'gnomon repair'")
-            elif found != size:
-                error = f"{name} has {found} bytes, {size} were written; run 'gnomon repair'"
+            elif nbytes != size:
+                error = f"{name} has {nbytes} bytes, {size} were written; run 'gnomon repair'"
                 self._problem(name, "object", error)
         for state in self.repository.eras:
             for variable, entry in state.settings.frame_entries.items():

@@ -48,12 +48,12 @@ class Forgotten:
 
 def guards(repository: Repository) -> dict[int, str]:
     """Return the captures that must not be given up, by number, and why."""
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     doubted = repository.state.doubted
     if repository.shadows:
         bases = repository.shadows[-1].bases
         is_used = repository.captured[repository.shadows[-1].step].instant not in doubted
-        found |= dict.fromkeys(bases if is_used else (), "base of the newest shadow")
+        reasons |= dict.fromkeys(bases if is_used else (), "base of the newest shadow")
     for variable in repository.settings.variables:
         stack = repository.captures(variable.name)
         left = np.ones(variable.grid.counts, bool)
@@ -62,9 +62,9 @@ def guards(repository: Repository) -> dict[int, str]:
                 break
             trusted = left & (stack.status(captured.step) == TRUSTED)
             if trusted.any():
-                found[captured.step] = "last trusted capture"
+                reasons[captured.step] = "last trusted capture"
             left &= ~trusted
-    return found
+    return reasons
 
 
 def forget(
@@ -101,11 +101,11 @@ def forget(
     staying = {d.instant for d in decisions if d.keep}
     lost = tuple(format_instant(t, calendar) for t in sorted(times) if t not in staying)
     every = {d.step: format_instant(d.instant, calendar) for d in decisions}
-    done = Forgotten(decisions, going, lost, every, repository.era)
+    forgotten = Forgotten(decisions, going, lost, every, repository.era)
     if going and not dry_run:
         body = ForgetBody(going, "named" if captures else repr(policy))
         repository = repository.commit(body, committed_at)
-    return repository, done
+    return repository, forgotten
 
 
 def _by_policy(
@@ -124,12 +124,12 @@ def _by_policy(
         if (instant := repository.captured[step].instant) in times
     }
     candidates = [Candidate(s, t, tuple(sorted(tags[t]))) for t, s in times.items()]
-    found = decide(candidates, policy, repository.settings.calendar, guarded=protected)
+    decisions = decide(candidates, policy, repository.settings.calendar, guarded=protected)
     # What has a doubted time is for a person to give up: by its time no rule can tell.
     doubted = [Decision(0, t, True, ("doubted time",)) for t in sorted(versions.keys() - times)]
     return tuple(
         Decision(step, d.instant, d.keep, d.reasons)
-        for d in sorted((*found, *doubted), key=lambda d: d.instant)
+        for d in sorted((*decisions, *doubted), key=lambda d: d.instant)
         for step in versions[d.instant]
     )
 
@@ -137,9 +137,9 @@ def _by_policy(
 def _named(
     repository: Repository, captures: Sequence[int], guarded: dict[int, str]
 ) -> tuple[Decision, ...]:
-    kept = {s.step for s in repository.state.kept}
+    steps = {s.step for s in repository.state.kept}
     for step in captures:
-        if step not in kept:
+        if step not in steps:
             raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
         if step in guarded:
             raise InvalidInput(f"capture {step} cannot be given up: {guarded[step]}")
@@ -165,9 +165,9 @@ def tag(
     InvalidInput
         A name is empty or holds a comma or a space.
     """
-    kept = {s.step for s in repository.state.kept}
+    steps = {s.step for s in repository.state.kept}
     for step in captures:
-        if step not in kept:
+        if step not in steps:
             raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
     for name in (*add, *remove):
         if not name or "," in name or name.split() != [name]:

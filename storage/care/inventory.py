@@ -38,25 +38,25 @@ class Inventory:
 
 def take_inventory(repository: Repository) -> Inventory:
     """Return what the repository should hold, reading every manifest and its copy."""
-    found = Inventory()
+    inventory = Inventory()
     for state in repository.eras:
         for folder, sequence in state.folders.items():
             name = manifest_name(folder)
             expected = str(Header.from_json(repository.records[sequence].body).manifest)
             entries: dict[str, Entry] | None = None
             for place in (name, COPIES + name):
-                found.manifests[place] = expected
+                inventory.manifests[place] = expected
                 try:
                     entries = _read(repository.location, place, expected)
                 except Integrity as error:
-                    found.damaged[place] = str(error)
+                    inventory.damaged[place] = str(error)
             if entries is None:
                 continue
-            found.objects |= {n: e for n, e in entries.items() if is_expected(state, folder, n)}
+            inventory.objects |= {n: e for n, e in entries.items() if is_expected(state, folder, n)}
     for record in repository.records:
         if record.kind == "repair":
-            found.objects |= {n: e for n, e in _restated(record) if n in found.objects}
-    return found
+            inventory.objects |= {n: e for n, e in _restated(record) if n in inventory.objects}
+    return inventory
 
 
 def _restated(record: Record) -> Iterator[tuple[str, Entry]]:

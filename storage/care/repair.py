@@ -76,19 +76,19 @@ def repair(
     Conflict
         Another repair committed meanwhile; what was mended is in its place, run it again.
     """
-    found = check(repository, read_data=True, progress=progress)
-    run = _Repair(repository, found, dry_run)
-    done = run.run()
+    report = check(repository, read_data=True, progress=progress)
+    run = _Repair(repository, report, dry_run)
+    repaired = run.run()
     if run.restated:
         repository.retried(partial(_restate, len(repository.records), run.restated, committed_at))
-    return done
+    return repaired
 
 
 def _restate(
-    known: int, objects: dict[str, Entry], committed_at: str, repository: Repository
+    count: int, objects: dict[str, Entry], committed_at: str, repository: Repository
 ) -> Repository:
     """Say what objects are now; what others committed meanwhile says nothing of their bytes."""
-    if any(record.kind == "repair" for record in repository.records[known:]):
+    if any(record.kind == "repair" for record in repository.records[count:]):
         raise Conflict("another repair has committed meanwhile; run it again")
     return repository.commit(RepairBody(objects), committed_at)
 
@@ -96,10 +96,10 @@ def _restate(
 class _Repair:
     """One run of a repair."""
 
-    def __init__(self, repository: Repository, found: CheckReport, dry_run: bool) -> None:
+    def __init__(self, repository: Repository, report: CheckReport, dry_run: bool) -> None:
         self.repository = repository
         self.location = repository.location
-        self.problems = {p.file: p.error for p in found.problems}
+        self.problems = {p.file: p.error for p in report.problems}
         self.dry_run = dry_run
         self.done = Repaired()
         self.restated: dict[str, Entry] = {}
@@ -110,16 +110,16 @@ class _Repair:
         names = sorted(self.problems, key=self._rank)
         for name in names:
             try:
-                found = self._bytes_of(name)
-                if found is not None and not self.dry_run:
-                    self._put(name, found[0])
+                original = self._bytes_of(name)
+                if original is not None and not self.dry_run:
+                    self._put(name, original[0])
             except Integrity as error:  # what it is made of is damaged too, or it is no file
                 self.done.left[name] = str(error)
                 continue
-            if found is None:
+            if original is None:
                 self.done.left[name] = self._advice(name)
             else:
-                self.done.mended[name] = found[1]
+                self.done.mended[name] = original[1]
         return self.done
 
     def _put(self, name: str, data: bytes) -> None:
@@ -151,9 +151,9 @@ class _Repair:
             "manifests": self._manifest,
             "frame": self._frame,
         }
-        found = sources.get(plain.split("/", maxsplit=1)[0])
-        if found is not None:
-            return found(plain)
+        source = sources.get(plain.split("/", maxsplit=1)[0])
+        if source is not None:
+            return source(plain)
         expected = self.inventory.objects.get(name)
         if expected is None:
             return None
@@ -225,8 +225,8 @@ class _Repair:
 
     def _frame(self, name: str) -> tuple[bytes, str] | None:
         for state in self.repository.eras:
-            kept = [state.settings.frame_entries, *(change.fixed for change in state.changes)]
-            for variable, entry in (item for entries in kept for item in entries.items()):
+            frames = [state.settings.frame_entries, *(change.fixed for change in state.changes)]
+            for variable, entry in (item for entries in frames for item in entries.items()):
                 if entry is None or entry["file"] != name:
                     continue
                 try:
@@ -292,8 +292,8 @@ class _Shard:
         if self.variable.is_text:
             return self._text()
         grid = self.variable.grid
-        wanted = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=False))
-        block = next((b for b in grid.blocks() if b.start == wanted), None)
+        start = tuple(s * n for s, n in zip(self.shard, grid.shards, strict=False))
+        block = next((b for b in grid.blocks() if b.start == start), None)
         if block is None:
             return None
         packer = ShardPacker(self.variable)
@@ -334,8 +334,8 @@ class _Shard:
         try:
             values = self.stack.chunk(step, index)
         except GnomonError:
-            found = self._from_another_step(step, index)
-            return self._from_source(step, index) if found is None else found
+            twin = self._from_another_step(step, index)
+            return self._from_source(step, index) if twin is None else twin
         if step == self.step.step:
             self.origins.add("its intact chunks")
         return values
@@ -344,8 +344,8 @@ class _Shard:
         row = self.stack.rows(step)[index]
         for other in self.repository.captured:
             try:
-                found = self.stack.rows(other.step)[index]
-                same = np.array_equal(found[DIGEST], row[DIGEST])
+                other_row = self.stack.rows(other.step)[index]
+                same = np.array_equal(other_row[DIGEST], row[DIGEST])
                 if not same or step in self.stack.chain(other.step, index):
                     continue
                 values = self.stack.chunk(other.step, index)
@@ -363,8 +363,8 @@ class _Shard:
                 position = None
                 if settings.source.kind == "append":
                     axis = read_axis(dataset, settings)
-                    wanted = self.repository.captured[step].instant
-                    there = np.flatnonzero((axis.instants == wanted) & ~axis.missing)
+                    instant = self.repository.captured[step].instant
+                    there = np.flatnonzero((axis.instants == instant) & ~axis.missing)
                     if not there.size:
                         return None
                     position = int(there[0])

@@ -46,10 +46,10 @@ def dependent(repository: Repository) -> list[int]:
     if not forgotten.size:
         return []
     stacks = [repository.captures(v.name) for v in repository.settings.variables]
-    kept = [s.step for s in captured if not s.forgotten]
+    steps = [s.step for s in captured if not s.forgotten]
     return [
         step
-        for step in kept
+        for step in steps
         if any(np.isin(stack.rows(step)[..., 0], forgotten).any() for stack in stacks)
     ]
 
@@ -97,11 +97,11 @@ def _rewrite_variable(
 
 def _bases(repository: Repository, steps: list[int]) -> dict[int, int | None]:
     """Return the kept capture that each is coded against: the last before it, also in number."""
-    kept = repository.state.kept
-    places = {s.step: place for place, s in enumerate(kept)}
+    captures = repository.state.kept
+    places = {s.step: place for place, s in enumerate(captures)}
     bases: dict[int, int | None] = {}
     for step in steps:
-        before = (s.step for s in reversed(kept[: places[step]]) if s.step < step)
+        before = (s.step for s in reversed(captures[: places[step]]) if s.step < step)
         bases[step] = next(before, None)
     return bases
 
@@ -137,7 +137,7 @@ def _rewrite_block(
 ) -> NDArray[np.int64]:
     variable = stack.variable
     rows = np.zeros((len(steps), *block.grid, len(COLUMNS)), np.int64)
-    done: dict[tuple[int, Index], Held] = {}
+    held_chunks: dict[tuple[int, Index], Held] = {}
     rewritten = set(steps)
     for k, step in enumerate(steps):
         if step < variable.since:
@@ -150,21 +150,23 @@ def _rewrite_block(
             for index, _, _ in unit:
                 previous = None
                 if base is not None:
-                    previous = done.get((base, index)) or _held(stack, base, index, rewritten)
+                    previous = held_chunks.get((base, index)) or _held(
+                        stack, base, index, rewritten
+                    )
                 if previous is not None:
                     same = np.array_equal(previous.digest, stack.rows(step)[index][DIGEST])
                     limit = limits.get((step, index), MAX_CHAIN)
                     previous = previous if previous.chain + (not same) <= limit else None
                 chunks.append((index, stack.chunk(step, index), previous))
-            made = encode_unit(variable.name, step, chunks)
-            for (index, local, _), encoded in zip(unit, made, strict=True):
-                done[step, index] = encoded.held
+            encoded_unit = encode_unit(variable.name, step, chunks)
+            for (index, local, _), encoded in zip(unit, encoded_unit, strict=True):
+                held_chunks[step, index] = encoded.held
                 rows[(k, *local)] = encoded.row
                 rows[(k, *local, STATUS)] = stack.rows(step)[index][STATUS]
-            writer.put(k, [(index, m) for (index, _, _), m in zip(unit, made, strict=True)])
+            writer.put(k, [(index, m) for (index, _, _), m in zip(unit, encoded_unit, strict=True)])
         # Only the capture just before, and those that later ones are coded against, stay needed.
         later = {bases[s] for s in steps[k + 1 :]}
-        done = {key: held for key, held in done.items() if key[0] in later}
+        held_chunks = {key: held for key, held in held_chunks.items() if key[0] in later}
         writer.finish(k)
     return rows
 

@@ -142,8 +142,8 @@ def _variable(repository: Repository, name: str, sizes: dict[str, int]) -> Varia
 def _delta_share(repository: Repository, stack: CaptureStack) -> float | None:
     """Return how large deltas are beside the same chunks as keys, from a sample."""
     as_delta = as_key = taken = 0
-    kept = repository.state.kept
-    for captured in kept[:: max(1, len(kept) // SAMPLE)]:
+    captures = repository.state.kept
+    for captured in captures[:: max(1, len(captures) // SAMPLE)]:
         rows = stack.rows(captured.step)
         there = np.argwhere(rows[..., CODING] > 0)
         if not len(there) or taken >= SAMPLE:

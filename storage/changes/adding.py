@@ -33,13 +33,13 @@ def add_variables(repository: Repository, names: Sequence[str], committed_at: st
         if name in captured:
             raise InvalidInput(f"{name} is captured already; name a variable that is not")
     with open_source(settings.source, repository.memory) as dataset:
-        known = repository.state.description().fixed.keys()
-        left_out = unprotected(dataset, settings, known)
+        fixed = repository.state.description().fixed.keys()
+        left_out = unprotected(dataset, settings, fixed)
         for name in names:
             if name not in dataset.variables:
                 there = ", ".join(left_out) or "none that is not captured"
                 raise NotFound(f"the source has no variable {name!r}; it has {there}")
-        found = describe(
+        contents = describe(
             dataset,
             settings.source,
             kind=settings.source.kind,
@@ -48,8 +48,8 @@ def add_variables(repository: Repository, names: Sequence[str], committed_at: st
             form=settings.time_form,
         )
     since = len(repository.captured)
-    added = [replace(v, since=since) for v in found.variables if v.name in set(names)]
+    added = [replace(v, since=since) for v in contents.variables if v.name in set(names)]
     for name in set(names) - {v.name for v in added}:
-        reason = found.skipped.get(name, "it does not change with time")
+        reason = contents.skipped.get(name, "it does not change with time")
         raise InvalidInput(f"{name} cannot be added: {reason}")
     return repository.commit(VariablesBody(tuple(added)), committed_at)

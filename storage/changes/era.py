@@ -27,13 +27,13 @@ __all__ = ["begin_era", "settings_of"]
 
 
 def settings_of(
-    dataset: xr.Dataset, wanted: RepositorySettings, *, kind: Kind | None, start: str | None = None
+    dataset: xr.Dataset, wishes: RepositorySettings, *, kind: Kind | None, start: str | None = None
 ) -> tuple[RepositorySettings, xr.Dataset, Contents]:
     """Return how a source looks, with a user's wishes: settings, frame, and what is told of it.
 
     Parameters
     ----------
-    wanted
+    wishes
         Source, names, chunk sizes, leads, periods, interval and tolerances.
     kind
         ``append`` or ``state``; None: found.
@@ -47,37 +47,37 @@ def settings_of(
     InvalidInput
         Nothing in it can be protected.
     """
-    interval_us = None if wanted.interval_s is None else round(wanted.interval_s * SECOND)
-    found = describe(
+    interval_us = None if wishes.interval_s is None else round(wishes.interval_s * SECOND)
+    contents = describe(
         dataset,
-        wanted.source,
+        wishes.source,
         kind=kind,
-        names=wanted.names,
-        chunks=wanted.chunk_sizes,
+        names=wishes.names,
+        chunks=wishes.chunk_sizes,
         counting=None if start is None else Counting(start, interval_us),
-        form=wanted.time_form,
+        form=wishes.time_form,
     )
     settings = replace(
-        wanted,
-        source=found.spec,
-        variables=found.variables,
+        wishes,
+        source=contents.spec,
+        variables=contents.variables,
         frame="",
         frame_entries={},
         attributes={str(k): v for k, v in dataset.attrs.items()},
-        dims={str(d): n for d, n in dataset.sizes.items() if d != found.spec.time},
+        dims={str(d): n for d, n in dataset.sizes.items() if d != contents.spec.time},
         time_attributes={},
         time_dtype="<i8",
-        time_form=found.time_form,
+        time_form=contents.time_form,
     )
-    coordinate = time_variable(dataset, found.spec) if found.spec.time is not None else None
+    coordinate = time_variable(dataset, contents.spec) if contents.spec.time is not None else None
     if coordinate is not None and settings.adds_times:
         added = {"standard_name": "time", "units": EPOCH, "calendar": settings.calendar}
         settings = replace(settings, time_attributes=added)
     elif coordinate is not None:
         dtype = coordinate.dtype.newbyteorder("<").str
         settings = replace(settings, time_attributes=dict(coordinate.attrs), time_dtype=dtype)
-    frame = xr.Dataset({name: dataset.variables[name] for name in found.frame})
-    return settings, frame, found
+    frame = xr.Dataset({name: dataset.variables[name] for name in contents.frame})
+    return settings, frame, contents
 
 
 def begin_era(repository: Repository, committed_at: str) -> Repository:
@@ -106,7 +106,9 @@ def begin_era(repository: Repository, committed_at: str) -> Repository:
     return repository.commit(EraBody(settings), committed_at)
 
 
-def _is_as_before(dataset: xr.Dataset, repository: Repository, found: RepositorySettings) -> bool:
+def _is_as_before(
+    dataset: xr.Dataset, repository: Repository, settings: RepositorySettings
+) -> bool:
     """Tell whether a source has the grid and the meaning, and no variable that is not captured."""
     before = repository.settings
     try:
@@ -119,4 +121,4 @@ def _is_as_before(dataset: xr.Dataset, repository: Repository, found: Repository
         return False
     if differs(dataset, repository):
         return False
-    return {v.name for v in found.variables} == {v.name for v in before.variables}
+    return {v.name for v in settings.variables} == {v.name for v in before.variables}

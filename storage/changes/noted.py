@@ -94,12 +94,12 @@ def note_doubts(doubts: Mapping[str, list[Remark]], changed: list[Remark]) -> It
 def note_fixed(before: Description, change: Change, grid: Set[str]) -> Iterable[str]:
     """Yield which fixed variables are new, gone or others; those of the grid are by rounding."""
     for name, now in change.fixed.items():
-        known = before.fixed.get(name)
+        previous = before.fixed.get(name)
         if now is None:
             yield f"the source lost {name!r}, which is fixed in time; captures go on without it"
-        elif known is None:
+        elif previous is None:
             yield f"{name!r} is new in the source and fixed in time: captures have it from now on"
-        elif (known["hash"], known["dtype"]) == (now["hash"], now["dtype"]):
+        elif (previous["hash"], previous["dtype"]) == (now["hash"], now["dtype"]):
             continue
         elif name in grid:
             yield f"{name!r} of the source differs from what it was by rounding alone"
@@ -110,10 +110,10 @@ def note_fixed(before: Description, change: Change, grid: Set[str]) -> Iterable[
             )
 
 
-def note_unprotected(known: Mapping[str, str] | None, now: Mapping[str, str]) -> Iterable[str]:
+def note_unprotected(before: Mapping[str, str] | None, now: Mapping[str, str]) -> Iterable[str]:
     """Yield which variables of the source are not protected and were not there before."""
     for name, reason in now.items():
-        if reason == NEW if known is None else name not in known:
+        if reason == NEW if before is None else name not in before:
             yield f"{name!r} of the source is not protected: {advice(reason)}"
 
 
@@ -128,8 +128,8 @@ def advice(reason: str) -> str:
 
 def note_remarks(doubts: Mapping[str, list[Remark]], changed: list[Remark]) -> Iterable[str]:
     """Yield the changed attributes that change no meaning."""
-    told = {difference.name for differences in doubts.values() for difference in differences}
-    remarks = [difference for difference in changed if difference.name not in told]
+    names = {difference.name for differences in doubts.values() for difference in differences}
+    remarks = [difference for difference in changed if difference.name not in names]
     yield from map(str, remarks[:MOST_NOTES])
     if len(remarks) > MOST_NOTES:
         yield f"{len(remarks) - MOST_NOTES} more attributes have changed; 'gnomon diff' shows them"
@@ -143,6 +143,6 @@ def _short(value: Any) -> str:
 def shown(value: Any) -> str:
     """Return an attribute as text, without secrets; numbers with a type that Python lacks."""
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcmM":
-        told = value.astype(str) if value.dtype.kind in "cmM" else value
-        return f"{told.tolist()} ({value.dtype.name})"
+        array = value.astype(str) if value.dtype.kind in "cmM" else value
+        return f"{array.tolist()} ({value.dtype.name})"
     return redacted(str(value))

@@ -146,10 +146,10 @@ def _told_in(
 def tell_the_same(before: tuple[str, str], now: tuple[str, str]) -> bool:
     """Tell whether numbers are the same times by two pairs of units and calendar."""
     try:
-        both = [decode(np.arange(2), *told).tolist() for told in (before, now)]
+        both = [decode(np.arange(2), *pair).tolist() for pair in (before, now)]
     except GnomonError:
         return before == now
-    calendars = [calendar_of({"calendar": told[1]}) for told in (before, now)]
+    calendars = [calendar_of({"calendar": pair[1]}) for pair in (before, now)]
     return before == now or (calendars[0] == calendars[1] and both[0] == both[1])
 
 
@@ -175,19 +175,19 @@ def observe(
     doubted: dict[str, list[int]] = {}
     notes: dict[str, None] = {}
     untold = 0
-    known, doubts = before, dict[str, list[Remark]]()
-    for k, told in enumerate(_told(dataset, repository.settings, positions)):
-        if told is not None:
-            now = replace(first, variables={**first.variables, **told})
+    previous, doubts = before, dict[str, list[Remark]]()
+    for k, attributes in enumerate(_told(dataset, repository.settings, positions)):
+        if attributes is not None:
+            now = replace(first, variables={**first.variables, **attributes})
             now, doubts, alike = judging.judge(now)
-            change = replace(Change.between(known, now), alike=alike)
+            change = replace(Change.between(previous, now), alike=alike)
             if change:
                 changes[k] = change
-                new = [n for n in _notes(judging, known, now, change, doubts) if n not in notes]
+                new = [n for n in _notes(judging, previous, now, change, doubts) if n not in notes]
                 untold += bool(new) and len(notes) >= MOST_NOTES
                 if len(notes) < MOST_NOTES:
                     notes |= dict.fromkeys(new)
-            known = now
+            previous = now
         for name in doubts:
             doubted.setdefault(name, []).append(k)
     if untold:
@@ -201,10 +201,10 @@ def _told(
     """Yield what each step says of its variables; None where it is what the step before said."""
     before: dict[str, Mapping[str, Any]] | None = None
     for position in positions or (None,):
-        told = {v.name: told_at(dataset, v.name, position) for v in settings.variables}
-        same = before is not None and all(a is before[n] for n, a in told.items())
-        yield None if same else {name: _storable(told[name]) for name in told}
-        before = told
+        attributes = {v.name: told_at(dataset, v.name, position) for v in settings.variables}
+        same = before is not None and all(a is before[n] for n, a in attributes.items())
+        yield None if same else {name: _storable(attributes[name]) for name in attributes}
+        before = attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +223,9 @@ class _Judging:
         state, variables = repository.state, repository.settings.variables
         meant = {v.name: state.meant(v.name) for v in variables}
         # Each goes through all changes until then.
-        known = {number: state.description(number) for number in set(meant.values())}
+        descriptions = {number: state.description(number) for number in set(meant.values())}
         usual = {v.name: varies_by_custom(repository, dataset, v) for v in variables}
-        return cls(repository, dataset, {name: known[d] for name, d in meant.items()}, usual)
+        return cls(repository, dataset, {name: descriptions[d] for name, d in meant.items()}, usual)
 
     def judge(
         self, now: Description
@@ -239,13 +239,13 @@ class _Judging:
             remarks = _doubts(variable, accepted, now)
             conversions[name] = accepted.conversions.get(name, IDENTITY)
             if is_read_anew(variable, accepted, now.variables[name]):
-                found = self._judge_repacked(variable, now)
-                conversions[name] = found.conversion
+                repacking = self._judge_repacked(variable, now)
+                conversions[name] = repacking.conversion
                 reading = replace(now, conversions=conversions).reading(variable)
                 same_range = _same_bounds(accepted.reading(variable), reading)
-                told = ("units", *(RANGE if same_range else ()))
-                remarks = [r for r in remarks if r.of != name or r.key not in told]
-                if not found.is_alike:
+                keys = ("units", *(RANGE if same_range else ()))
+                remarks = [r for r in remarks if r.of != name or r.key not in keys]
+                if not repacking.is_alike:
                     remarks = [*_remarks_of_reading(name, accepted, now), *remarks]
                 elif not remarks:
                     alike.append(name)
@@ -268,14 +268,16 @@ class _Judging:
 
 def _remarks_of_reading(name: str, before: Description, now: Description) -> Iterator[Remark]:
     for key in (*PACKING, "units"):
-        first, second = (told.variables[name].get(key) for told in (before, now))
+        first, second = (description.variables[name].get(key) for description in (before, now))
         if exact(first) != exact(second):
             yield Remark(name, key, first, second)
 
 
 def _same_bounds(first: Packing, second: Packing) -> bool:
-    one, other = (np.array(packing.bounds(), np.float64) for packing in (first, second))
-    return bool(is_close(one, other, first, second).all())
+    first_bounds, second_bounds = (
+        np.array(packing.bounds(), np.float64) for packing in (first, second)
+    )
+    return bool(is_close(first_bounds, second_bounds, first, second).all())
 
 
 def _notes(
@@ -322,12 +324,12 @@ def _describe(
             left_out[name] = str(error)
             continue
         entry["attributes"] = _storable(entry["attributes"])
-        for known in (before.fixed.get(name), settings.frame_entries.get(name)):
-            if known is not None and (known["hash"], known["dtype"]) == (
+        for earlier in (before.fixed.get(name), settings.frame_entries.get(name)):
+            if earlier is not None and (earlier["hash"], earlier["dtype"]) == (
                 entry["hash"],
                 entry["dtype"],
             ):
-                entry["file"] = known["file"]
+                entry["file"] = earlier["file"]
                 break
         fixed[name] = entry
     return Description(
@@ -349,13 +351,13 @@ def _told_of_time(dataset: xr.Dataset, settings: RepositorySettings) -> dict[str
 
 def _storable(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """Return attributes as they are read back, without those that cannot be stored."""
-    found: dict[str, Any] = {}
+    storable: dict[str, Any] = {}
     for name, value in attributes.items():
         try:
-            found |= attributes_from_json(attributes_to_json({name: value}))
+            storable |= attributes_from_json(attributes_to_json({name: value}))
         except (InvalidInput, *NONSENSE):
             continue
-    return found
+    return storable
 
 
 def _doubts(variable: Variable, accepted: Description, now: Description) -> list[Remark]:

@@ -49,26 +49,26 @@ def readings_at(
     """Return by position in an append source how it is to be read there, by what is known of it."""
     name = variable.name
     accepted = repository.state.description(repository.state.meant(name))
-    found: dict[str, Packing] = {}
+    packings: dict[str, Packing] = {}
     result = {}
     for position in positions:
         attributes = told_at(dataset, name, position)
         key = repr(sorted(attributes.items()))
-        if key not in found:
+        if key not in packings:
             line = accepted.conversions.get(name, IDENTITY)
             if is_read_anew(variable, accepted, attributes):
                 line = judge_repacked(
                     repository, dataset, variable, accepted, attributes, is_usual=False
                 ).conversion
-            found[key] = reading(variable.numpy_dtype, attributes, line)
-        result[position] = found[key]
+            packings[key] = reading(variable.numpy_dtype, attributes, line)
+        result[position] = packings[key]
     return result
 
 
 def is_read_anew(variable: Variable, accepted: Description, attributes: Mapping[str, Any]) -> bool:
     """Tell whether attributes make other numbers of raw values than those that were accepted."""
     before = accepted.variables[variable.name]
-    first, second = (reading(variable.numpy_dtype, told) for told in (before, attributes))
+    first, second = (reading(variable.numpy_dtype, by) for by in (before, attributes))
     return not (read_alike(first, second) and _same_units(before, attributes))
 
 
@@ -106,24 +106,24 @@ def judge_repacked(
     is_usual
         Whether other packing is no news; see `varies_by_custom`.
     """
-    before, known = accepted.variables[variable.name], accepted.reading(variable)
+    before, packing = accepted.variables[variable.name], accepted.reading(variable)
     same_units_still = _same_units(before, attributes)
-    label = known.factor, known.shift
+    label = packing.factor, packing.shift
     step = IDENTITY if same_units_still else converting(attributes, before)
     is_convertible, line = step is not None, _one_by_one(step or IDENTITY, label)
     now = reading(variable.numpy_dtype, attributes, line)
-    is_scaled = is_scaled_alike(known, now)
-    compared = _compare(repository, dataset, variable, known, now)
+    is_scaled = is_scaled_alike(packing, now)
+    compared = _compare(repository, dataset, variable, packing, now)
     if compared is None:
-        adds_fills = is_scaled and set(known.fills().tolist()) <= set(now.fills().tolist())
+        adds_fills = is_scaled and set(packing.fills().tolist()) <= set(now.fills().tolist())
         return Repacking(line, is_convertible and (adds_fills or is_usual))
     same_numbers, same_bits = compared
     # Where the bits are the same and all read otherwise, nothing tells which reading is right.
     is_alike = is_convertible and same_numbers and (is_scaled or not same_bits)
     if not same_numbers and not same_units_still:
         relabelled = reading(variable.numpy_dtype, attributes, label)
-        told = _compare(repository, dataset, variable, known, relabelled)
-        if same_bits or (told is not None and told[0]):
+        as_relabelled = _compare(repository, dataset, variable, packing, relabelled)
+        if same_bits or (as_relabelled is not None and as_relabelled[0]):
             line = label  # only the label is another
     return Repacking(line, is_alike)
 
@@ -147,7 +147,7 @@ def _compare(
     repository: Repository,
     dataset: xr.Dataset,
     variable: Variable,
-    known: Packing,
+    packing: Packing,
     now: Packing,
 ) -> tuple[bool, bool] | None:
     """Compare a captured state with the source: whether the numbers are the same, and their bits.
@@ -165,7 +165,7 @@ def _compare(
             for s in reversed(repository.timeline)
             if s.instant in positions
             and s.step >= variable.since
-            and read_alike(captures.reading(s.step), known)
+            and read_alike(captures.reading(s.step), packing)
         ),
         None,
     )
@@ -186,11 +186,11 @@ def _compare(
             except GnomonError:
                 continue
             count += 1
-            numbers = known.to_physical(before), now.to_physical(raw)
+            numbers = packing.to_physical(before), now.to_physical(raw)
             # What is missing is so by any scale, and tells nothing of it.
             valued = ~(np.isnan(numbers[0]) & np.isnan(numbers[1]))
             same_bits = same_bits and before[valued].tobytes() == raw[valued].tobytes()
-            same_numbers = same_numbers and bool(is_close(*numbers, known, now).all())
+            same_numbers = same_numbers and bool(is_close(*numbers, packing, now).all())
         if not (same_numbers or same_bits):
             break
     return (same_numbers, same_bits) if count else None

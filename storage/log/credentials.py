@@ -100,10 +100,10 @@ def warn_of_secret(source: SourceSpec, name: str) -> None:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Give an error and those that are printed with it."""
     link: BaseException | None = error
-    told: set[int] = set()
-    while link is not None and id(link) not in told:
+    ids: set[int] = set()
+    while link is not None and id(link) not in ids:
         yield link
-        told.add(id(link))
+        ids.add(id(link))
         link = link.__cause__ or link.__context__
 
 

@@ -109,13 +109,13 @@ class Edit:
 
     def after(self, before: Attributes) -> dict[str, Any]:
         """Return the attributes that this leads to; ValueError if it cannot be of those before."""
-        made = {n: v for n, v in before.items() if n not in self.gone} | dict(self.put)
+        attributes = {n: v for n, v in before.items() if n not in self.gone} | dict(self.put)
         for name, (head, tail, between) in self.grown.items():
-            known = before.get(name)
-            if not isinstance(known, str) or head + tail > len(known):
+            value = before.get(name)
+            if not isinstance(value, str) or head + tail > len(value):
                 raise ValueError(f"the attribute {name!r:.80} is no text of such a length")
-            made[name] = known[:head] + between + known[len(known) - tail :]
-        return made
+            attributes[name] = value[:head] + between + value[len(value) - tail :]
+        return attributes
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without what is empty."""
@@ -243,8 +243,8 @@ class Change:
             "conversions": {n: list(line) for n, line in self.conversions.items()},
             "alike": list(self.alike),
         }
-        told = {} if self.unprotected is None else {"unprotected": dict(self.unprotected)}
-        return {name: part for name, part in data.items() if part} | told
+        unprotected = {} if self.unprotected is None else {"unprotected": dict(self.unprotected)}
+        return {name: part for name, part in data.items() if part} | unprotected
 
     @classmethod
     def from_json(cls, data: object) -> "Change":
@@ -276,10 +276,10 @@ def same_entry(first: dict[str, Any] | None, second: dict[str, Any] | None) -> b
 
 def described(settings: RepositorySettings, changes: Iterable[Change]) -> Description:
     """Return the description that changes lead to, beginning with that of an era's settings."""
-    found = Description.of(settings)
+    description = Description.of(settings)
     for change in changes:
-        found = change.after(found)
-    return found
+        description = change.after(description)
+    return description
 
 
 def files_in_use(
@@ -293,10 +293,10 @@ def files_in_use(
         After how many of the changes a description was in force.
     """
     files: set[str] = set()
-    found = Description.of(settings)
+    description = Description.of(settings)
     for count, change in enumerate((Change(), *changes)):
         if change.fixed:
-            found = Change(fixed=change.fixed).after(found)
+            description = Change(fixed=change.fixed).after(description)
         if count in numbers:
-            files |= found.files()
+            files |= description.files()
     return frozenset(files)

@@ -48,32 +48,36 @@ def fold(eras: tuple[History, ...], records: Iterable[Record]) -> tuple[History,
     Integrity
         A record does not hold what its kind needs.
     """
-    done = list(eras[:-1])
+    histories = list(eras[:-1])
     folding = _Folding.of(eras[-1])
     for record in records:
         try:
             header = Header.from_json(record.body)
             if record.kind == "prune":
                 PruneBody.from_json(record.body)
-                done = [state.pruned() for state in done]
+                histories = [state.pruned() for state in histories]
                 folding = _Folding.of(folding.state().pruned())
             elif record.kind == "era":
-                done.append(folding.state())
+                histories.append(folding.state())
                 folding = _Folding(EraBody.from_json(record.body).settings)
             else:
-                era = len(done) if header.era is None else whole(header.era, "era", most=len(done))
-                if era == len(done):
+                era = (
+                    len(histories)
+                    if header.era is None
+                    else whole(header.era, "era", most=len(histories))
+                )
+                if era == len(histories):
                     folding.take(record, header)
                 else:
-                    past = _Folding.of(done[era])
+                    past = _Folding.of(histories[era])
                     past.take(record, header)
-                    done[era] = past.state()
+                    histories[era] = past.state()
         except NONSENSE as error:
             raise Integrity(
                 f"log record {record.sequence} ({record.kind:.40}) does not hold what it should "
                 f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with"
             ) from error
-    return (*done, folding.state())
+    return (*histories, folding.state())
 
 
 class _Folding:
@@ -103,25 +107,25 @@ class _Folding:
     @classmethod
     def of(cls, state: History) -> "_Folding":
         """Return a state to go on from."""
-        made = cls(state.settings)
-        made._captured = list(state.captured)
-        made._slabs = dict(state.slabs)
-        made._shadows = list(state.shadows)
-        made._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
-        made._accepted = {n: set(v) for n, v in state.accepted.items()}
-        made._believed = set(state.believed)
-        made._rules = RulesBody(state.revisable, state.candidates)
-        made._places = set(state.places)
-        made._folders = dict(state.folders)
-        made._forecasters = set(state.forecasters)
-        made._begun = state.begun
-        made._changes = list(state.changes)
-        made._frames = set(state.frames)
-        made._grown = state
-        return made
+        folding = cls(state.settings)
+        folding._captured = list(state.captured)
+        folding._slabs = dict(state.slabs)
+        folding._shadows = list(state.shadows)
+        folding._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
+        folding._accepted = {n: set(v) for n, v in state.accepted.items()}
+        folding._believed = set(state.believed)
+        folding._rules = RulesBody(state.revisable, state.candidates)
+        folding._places = set(state.places)
+        folding._folders = dict(state.folders)
+        folding._forecasters = set(state.forecasters)
+        folding._begun = state.begun
+        folding._changes = list(state.changes)
+        folding._frames = set(state.frames)
+        folding._grown = state
+        return folding
 
     def state(self) -> History:
-        made = History(
+        history = History(
             self._settings,
             tuple(self._captured),
             self._slabs,
@@ -139,8 +143,8 @@ class _Folding:
             frames=frozenset(self._frames),
         )
         if self._grown is not None:
-            made.follow(self._grown)
-        return made
+            history.follow(self._grown)
+        return history
 
     def take(self, record: Record, header: Header) -> None:
         """Add what a record says; kinds that say nothing of the state are passed over."""
@@ -253,8 +257,8 @@ class _Folding:
             count = self._captured[chunk.step].suspects + (1 if chunk.status == SUSPECT else -1)
             self._change(chunk.step, suspects=max(0, count))
             if by_person:
-                known = self._accepted.setdefault(chunk.variable, set())
-                (known.add if chunk.status == TRUSTED else known.discard)(key)
+                accepted = self._accepted.setdefault(chunk.variable, set())
+                (accepted.add if chunk.status == TRUSTED else accepted.discard)(key)
 
     def _rewrite(self, body: RewriteBody, slab: str) -> None:
         self._slabs[slab] = self._roots(dict(body.roots))

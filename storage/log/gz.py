@@ -28,14 +28,14 @@ def unpack(data: bytes, most: int) -> bytes:
     """
     unpacker = zlib.decompressobj(wbits=WBITS)
     try:
-        found = unpacker.decompress(data, most + 1)
+        unpacked = unpacker.decompress(data, most + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
-    if len(found) > most:
+    if len(unpacked) > most:
         raise ValueError(f"it unpacks to more than {most} bytes")
     if not unpacker.eof or unpacker.unused_data:
         raise ValueError("its length differs")
-    return found
+    return unpacked
 
 
 def lines(data: bytes, most: int) -> Iterator[bytes]:

@@ -90,8 +90,8 @@ class History:
 
     def _accepted_readings(self, name: str) -> list[Packing]:
         """Return how a variable is read by what was accepted of it."""
-        found = self.readings(name)
-        return [found[number] for number in sorted(self._meanings(name))]
+        packings = self.readings(name)
+        return [packings[number] for number in sorted(self._meanings(name))]
 
     def readings(self, name: str) -> tuple[Packing, ...]:
         """Return how a variable is read in captures of each number of changes."""
@@ -114,13 +114,15 @@ class History:
         if not changed:
             return self.settings
         # Each goes through all changes until then.
-        known = {number: self.description(number) for number in set(changed.values())}
-        found = accepted_settings(self.settings, {n: known[d] for n, d in changed.items()})
+        descriptions = {number: self.description(number) for number in set(changed.values())}
+        settings = accepted_settings(
+            self.settings, {n: descriptions[d] for n, d in changed.items()}
+        )
         variables = (
             limited(v, self._accepted_readings(v.name)) if v.name in changed else v
-            for v in found.variables
+            for v in settings.variables
         )
-        return replace(found, variables=tuple(variables))
+        return replace(settings, variables=tuple(variables))
 
     @cached_property
     def live_frames(self) -> frozenset[str]:
@@ -131,8 +133,8 @@ class History:
     @cached_property
     def kept(self) -> tuple[CapturedStep, ...]:
         """The captures that were not forgotten, by valid time, then by number."""
-        kept = (s for s in self.captured if not s.forgotten)
-        return tuple(sorted(kept, key=lambda s: (s.instant, s.step)))
+        steps = (s for s in self.captured if not s.forgotten)
+        return tuple(sorted(steps, key=lambda s: (s.instant, s.step)))
 
     @cached_property
     def doubted(self) -> frozenset[int]:
@@ -163,15 +165,15 @@ class History:
         Of several versions of a time it is the one with the fewest suspect chunks, and of equals
         the newest.  A time that is doubted is not there.
         """
-        found: dict[int, CapturedStep] = {}
+        steps: dict[int, CapturedStep] = {}
         doubted = self.doubted
         for step in self.kept:
             if step.instant in doubted:
                 continue
-            before = found.get(step.instant)
+            before = steps.get(step.instant)
             if before is None or step.suspects <= before.suspects:
-                found[step.instant] = step
-        return tuple(found.values())
+                steps[step.instant] = step
+        return tuple(steps.values())
 
     def may_be_revised(self, instant: int) -> bool:
         """Tell whether a state is so young, beside the newest, that a rule lets it be revised."""

@@ -211,12 +211,12 @@ class Location:
         place = None if self.path is None else self._inside(f"{folder}/x").parent
         if place is None or not place.is_dir():
             return {}
-        found = {}
+        leftovers = {}
         for path in place.glob("*#*"):
             name, _, number = path.name.rpartition("#")
             if number.isascii() and number.isdigit():
-                found[f"{folder}/{path.name}"] = f"{folder}/{name}"
-        return found
+                leftovers[f"{folder}/{path.name}"] = f"{folder}/{name}"
+        return leftovers
 
     def remove_leftovers(self, folders: Iterable[str]) -> None:
         """Remove folders that became empty, and what interrupted puts left in them (local)."""
@@ -368,9 +368,9 @@ def _reason(error: Exception) -> str:
         if sign in whole:
             return meaning
     text = one_line(error, 1000)
-    said = re.search(r"([^:]+) \(os error \d+\)$", text)
-    if said is not None:
-        text = said[1].strip()
+    match = re.search(r"([^:]+) \(os error \d+\)$", text)
+    if match is not None:
+        text = match[1].strip()
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror
     refused = isinstance(error, PermissionError | PermissionDeniedError)

@@ -35,7 +35,7 @@ def readings(variable: Variable, changes: Sequence[Change]) -> tuple[Packing, ..
     """
     attributes, conversion = variable.attributes, IDENTITY
     now = reading(variable.numpy_dtype, attributes)
-    found = [now]
+    packings = [now]
     for change in changes:
         edit, converted = change.variables.get(variable.name), change.conversions.get(variable.name)
         if converted is not None:
@@ -44,8 +44,8 @@ def readings(variable: Variable, changes: Sequence[Change]) -> tuple[Packing, ..
             attributes = edit.after(attributes)
         if converted is not None or (edit is not None and edit.touches(READ_BY)):
             now = reading(variable.numpy_dtype, attributes, conversion)
-        found.append(now)
-    return tuple(found)
+        packings.append(now)
+    return tuple(packings)
 
 
 def is_close(
@@ -62,9 +62,9 @@ def is_close(
     return np.isclose(first, second, rtol=digits, atol=steps + digits * far, equal_nan=True)
 
 
-def vary(found: Sequence[Packing]) -> bool:
+def vary(packings: Sequence[Packing]) -> bool:
     """Tell whether raw values were other numbers at some time than at another."""
-    return any(not is_scaled_alike(found[0], other) for other in _distinct(found))
+    return any(not is_scaled_alike(packings[0], other) for other in _distinct(packings))
 
 
 def accepted_settings(
@@ -89,31 +89,31 @@ def accepted_settings(
             names = ("units", *RANGE) if alike else ("units",)
         if now is not None and names:
             attributes = now.variables[variable.name]
-            kept = {n: v for n, v in variable.attributes.items() if n not in names}
+            rest = {n: v for n, v in variable.attributes.items() if n not in names}
             taken = {n: attributes[n] for n in names if n in attributes}
-            variable = replace(variable, attributes=kept | taken)  # noqa: PLW2901
+            variable = replace(variable, attributes=rest | taken)  # noqa: PLW2901
         variables.append(variable)
     return replace(settings, variables=tuple(variables))
 
 
-def limited(variable: Variable, found: Sequence[Packing]) -> Variable:
+def limited(variable: Variable, packings: Sequence[Packing]) -> Variable:
     """Return a variable whose valid range takes in all that was valid by one of its readings.
 
     A range is told in packed values: where these are packed otherwise, the same range is another.
     """
-    bounds = [packing.bounds() for packing in _distinct(found)]
-    if not vary(found) or all(set(RANGE).isdisjoint(p.attributes) for p in _distinct(found)):
+    bounds = [packing.bounds() for packing in _distinct(packings)]
+    if not vary(packings) or all(set(RANGE).isdisjoint(p.attributes) for p in _distinct(packings)):
         return variable
-    kept = {n: v for n, v in variable.attributes.items() if n not in RANGE}
+    attributes = {n: v for n, v in variable.attributes.items() if n not in RANGE}
     ends = zip(*bounds, strict=True)
     packing = variable.packing
     names = ("valid_min", "valid_max") if packing.scale > 0 else ("valid_max", "valid_min")
     for name, end, widest in zip(names, ends, (min, max), strict=True):
-        known = [limit for limit in end if limit is not None]
-        if len(known) == len(bounds):
-            kept[name] = (widest(known) - packing.offset) / packing.scale
-    return replace(variable, attributes=kept)
+        limits = [limit for limit in end if limit is not None]
+        if len(limits) == len(bounds):
+            attributes[name] = (widest(limits) - packing.offset) / packing.scale
+    return replace(variable, attributes=attributes)
 
 
-def _distinct(found: Sequence[Packing]) -> list[Packing]:
-    return list({id(packing): packing for packing in found}.values())
+def _distinct(packings: Sequence[Packing]) -> list[Packing]:
+    return list({id(packing): packing for packing in packings}.values())

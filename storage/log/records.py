@@ -146,8 +146,8 @@ class Log:
         self._location = location
         self._genesis = genesis
 
-    def read(self, known: tuple[Record, ...] = ()) -> tuple[Record, ...]:
-        """Return all records in order, reading only those that follow `known`.
+    def read(self, earlier: tuple[Record, ...] = ()) -> tuple[Record, ...]:
+        """Return all records in order, reading only those that follow `earlier`.
 
         A record that is damaged or gone is taken from its copy, with a warning.
 
@@ -157,8 +157,8 @@ class Log:
             A record is missing or damaged and has no copy, or does not follow from the one
             before it.
         """
-        records = list(known)
-        if not known:
+        records = list(earlier)
+        if not earlier:
             self._read_checkpoints(records)
         start = len(records)
         length = self._length(start)
@@ -169,8 +169,8 @@ class Log:
                 self._add(records, record)
         return tuple(records)
 
-    def extend(self, known: tuple[Record, ...]) -> tuple[Record, ...]:
-        """Return all records, `known` of which were read and verified before.
+    def extend(self, earlier: tuple[Record, ...]) -> tuple[Record, ...]:
+        """Return all records, `earlier` of which were read and verified before.
 
         Looks at the last known and the next names only, so that its cost does not grow.
 
@@ -179,9 +179,9 @@ class Log:
         Integrity
             A record that was read before is gone.
         """
-        records = list(known)
-        if self._read_one(len(known) - 1).digest != known[-1].digest:
-            raise Integrity(f"{record_name(len(known) - 1)} is not what it was when it was read")
+        records = list(earlier)
+        if self._read_one(len(earlier) - 1).digest != earlier[-1].digest:
+            raise Integrity(f"{record_name(len(earlier) - 1)} is not what it was when it was read")
         while True:
             sequence = len(records)
             if not self._is_there(sequence):
@@ -205,8 +205,8 @@ class Log:
         there = set(self._location.list("checkpoints/"))
         while (name := checkpoint_name(len(records))) in there:
             try:
-                found = list(read_checkpoint(self._location.read(name), name))
-                for record in found:
+                checkpoint = list(read_checkpoint(self._location.read(name), name))
+                for record in checkpoint:
                     self._follow(records, record, name)
             except (NotFound, Integrity) as error:
                 del records[len(records) // SPAN * SPAN :]
@@ -291,7 +291,7 @@ class Log:
         data = record.to_json()
         name = record_name(record.sequence)
         try:  # no record is ever put that could not be read
-            made = Record.from_json(data, name)
+            stored = Record.from_json(data, name)
         except Integrity as error:
             raise InvalidInput(f"nothing was committed: {error}") from error
         try:
@@ -302,11 +302,11 @@ class Log:
             ) from error
         try:
             self._location.create(COPIES + name, data, durable=True)
-            if (made.sequence + 1) % SPAN == 0:
-                self.roll_up((*records, made))
+            if (stored.sequence + 1) % SPAN == 0:
+                self.roll_up((*records, stored))
         except GnomonError as error:  # the commit stands; the next one makes up for them
             logger.warning("%s has no copy or no checkpoint yet: %s", name, error)
-        return made
+        return stored
 
     def _make_up(self, records: tuple[Record, ...]) -> None:
         """Put what stands beside the newest record, if its writer was stopped before it could."""

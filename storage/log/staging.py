@@ -132,10 +132,10 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
     Integrity
         It is not what was written.
     """
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
         raise Integrity(
-            f"{name}: hash {found[:12]} found, {expected[:12]} expected; the file was changed "
+            f"{name}: hash {digest[:12]} found, {expected[:12]} expected; the file was changed "
             "after it was written, run 'gnomon repair'"
         )
     try:

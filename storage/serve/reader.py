@@ -139,10 +139,10 @@ class ReadingStore(Store):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return an object's bytes, computing those of a chunk."""
-        found = self._chunk(key)
-        if found is None:
+        chunk = self._chunk(key)
+        if chunk is None:
             return await self._template.get(key, prototype, byte_range)
-        array, index = found
+        array, index = chunk
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(_pool(), array.encoded, index)
         return prototype.buffer.from_bytes(_cut(data, byte_range))
@@ -190,8 +190,8 @@ class ReadingStore(Store):
             seen.add("c")
         elif name in self._arrays:
             seen |= _chunk_names(self._arrays[name].counts, rest.rstrip("/"))
-        for found in sorted(seen):
-            yield found
+        for entry in sorted(seen):
+            yield entry
 
 
 def _chunk_names(counts: Index, above: str) -> set[str]:

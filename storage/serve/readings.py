@@ -27,21 +27,23 @@ def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Des
     the numbers another meaning.
     """
     state, settings = repository.state, repository.settings
-    found = state.description(_described(repository, planes))
+    description = state.description(_described(repository, planes))
     together = state.changes and (len(planes) > 1 or is_predicted(planes))
-    if not together and _is_told_alike(found.time, settings.time_attributes):
-        return found
-    return replace(found, time=_with(found.time, ("units", "calendar"), settings.time_attributes))
+    if not together and _is_told_alike(description.time, settings.time_attributes):
+        return description
+    return replace(
+        description, time=_with(description.time, ("units", "calendar"), settings.time_attributes)
+    )
 
 
 def _described(repository: Repository, planes: tuple[Plane, ...]) -> int:
     """Return after how many changes of the description planes are served."""
     shadows = {s.id: s.step for s in repository.shadows}
     steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
-    known = [step for step in steps if step is not None]
-    if not known:
+    captures = [step for step in steps if step is not None]
+    if not captures:
         return len(repository.state.changes)
-    return repository.captured[max(known)].description
+    return repository.captured[max(captures)].description
 
 
 def served_reading(
@@ -71,15 +73,16 @@ def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
     """Tell whether times that are kept as at init are the same by what the source says now."""
     if "units" not in now or "units" not in init:
         return "units" not in now and "units" not in init
-    one, other = (
-        (str(told["units"]), str(told.get("calendar", "standard"))) for told in (now, init)
+    pair, other = (
+        (str(attributes["units"]), str(attributes.get("calendar", "standard")))
+        for attributes in (now, init)
     )
-    return tell_the_same(one, other)
+    return tell_the_same(pair, other)
 
 
 def _with(
     attributes: Mapping[str, Any], names: tuple[str, ...], other: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return attributes with some of them as they are in others, or not there."""
-    kept = {n: v for n, v in attributes.items() if n not in names or n in other}
-    return kept | {n: other[n] for n in names if n in other}
+    rest = {n: v for n, v in attributes.items() if n not in names or n in other}
+    return rest | {n: other[n] for n in names if n in other}

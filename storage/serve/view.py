@@ -132,15 +132,15 @@ def _laid_out(
     settings = repository.settings
     predicted = is_predicted(planes)
     memory = MemoryStore()
-    told = served_description(repository, planes)
-    described = {**told.attributes, **notes.get("", {})}
+    description = served_description(repository, planes)
+    described = {**description.attributes, **notes.get("", {})}
     zarr.create_group(memory, attributes=plain_attributes(described))
-    constant = repository.fixed(told)
+    constant = repository.fixed(description)
     time = _stacking(repository, planes, constant)
     coordinates = _forecast_coordinates(repository, planes, time)
     fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
     if time is not None:
-        attributes = dict(told.time)
+        attributes = dict(description.time)
         if not attributes and not settings.time_form:
             attributes = {
                 "standard_name": "time",
@@ -164,10 +164,10 @@ def _laid_out(
         extras = captured.forecast and not plain
         noted = dict(notes.get(captured.name, {}))
         if coordinates:
-            named = str(told.variables[captured.name].get("coordinates", "")).split()
+            named = str(description.variables[captured.name].get("coordinates", "")).split()
             noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
         served_values = _Served(repository, captured, planes, time)
-        attributes = {**served_values.attributes(told), **noted}
+        attributes = {**served_values.attributes(description), **noted}
         for served in served_values.arrays(attributes, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
@@ -202,9 +202,9 @@ def _forecast_coordinates(
     reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
     hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
     dims, periods = ((), hours[0]) if time is None else ((time,), hours)
-    made = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
+    attributes = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
     return {
-        "forecast_reference_time": xr.Variable((), reference, made),
+        "forecast_reference_time": xr.Variable((), reference, attributes),
         "forecast_period": xr.Variable(
             dims, periods, {"standard_name": "forecast_period", "units": "hours"}
         ),
@@ -245,10 +245,10 @@ class _Served:
             if p.shadow is not None
         }
 
-    def attributes(self, told: Description) -> dict[str, Any]:
+    def attributes(self, description: Description) -> dict[str, Any]:
         """Return the attributes of the values, without packing where these are numbers."""
-        attributes = dict(told.variables[self.variable.name])
-        if read_alike(self.into, told.reading(self.variable)):
+        attributes = dict(description.variables[self.variable.name])
+        if read_alike(self.into, description.reading(self.variable)):
             return attributes
         return {n: v for n, v in attributes.items() if n not in (*PACKING, *RANGE)}
 

@@ -158,7 +158,7 @@ def _is_index(variable: xr.Variable) -> bool:
 
 def tellers(dataset: xr.Dataset, dim: str) -> dict[str, str]:
     """Return the variables other than its own that tell the times of a dimension, and how."""
-    found = {}
+    forms = {}
     for name in sorted(map(str, dataset.variables)):
         variable = dataset.variables[name]
         letters = variable.ndim == 2 and variable.dtype == "S1"
@@ -166,8 +166,8 @@ def tellers(dataset: xr.Dataset, dim: str) -> dict[str, str]:
             continue
         form = _form(name, variable)
         if form is not None:
-            found[name] = form
-    return found
+            forms[name] = form
+    return forms
 
 
 def _other(dataset: xr.Dataset, dim: str) -> Axis | None:
@@ -176,19 +176,19 @@ def _other(dataset: xr.Dataset, dim: str) -> Axis | None:
     Dates stand in tables of stations too: the times of an axis are named so, and never come twice;
     nor do they go back and forth, where the dimension has another name.
     """
-    own = dataset.variables.get(dim)
-    numbers = own is None or own.dims != (dim,) or _is_index(own)
+    coordinate = dataset.variables.get(dim)
+    numbers = coordinate is None or coordinate.dims != (dim,) or _is_index(coordinate)
     if dim.lower() in _LEADS or not (numbers or (is_timelike(dim) and _is_undated(dataset, dim))):
         return None
     unlimited = dim in dataset.encoding.get("unlimited_dims", ())
     is_axis = is_timelike(dim) or unlimited or dim.lower() in _STEP_NAMES
-    found = tellers(dataset, dim)
+    forms = tellers(dataset, dim)
 
     def rank(name: str) -> tuple[bool, bool, bool]:
-        return found[name] == TEXT, not _is_marked(dataset.variables[name]), "valid" not in name
+        return forms[name] == TEXT, not _is_marked(dataset.variables[name]), "valid" not in name
 
-    for name in sorted(found, key=rank):
-        variable, form = dataset.variables[name], found[name]
+    for name in sorted(forms, key=rank):
+        variable, form = dataset.variables[name], forms[name]
         if not (is_axis or is_timelike(name) or _is_marked(variable)):
             continue
         raw = present(_along(variable))
@@ -209,8 +209,10 @@ def dated_axes(dataset: xr.Dataset) -> list[Axis]:
     """Return the dimensions of a dataset whose times are told, in its order."""
     axes = []
     for dim in map(str, dataset.dims):
-        own = dataset.variables.get(dim)
-        form = _form(dim, own) if own is not None and own.dims == (dim,) else None
+        coordinate = dataset.variables.get(dim)
+        form = (
+            _form(dim, coordinate) if coordinate is not None and coordinate.dims == (dim,) else None
+        )
         axis = Axis(dim, None, form) if form is not None else _other(dataset, dim)
         if axis is not None:
             axes.append(axis)
@@ -224,15 +226,15 @@ def undated_axes(dataset: xr.Dataset, dated: list[Axis]) -> list[str]:
 
 
 def _is_undated(dataset: xr.Dataset, dim: str) -> bool:
-    own = dataset.variables.get(dim)
-    if own is None or own.dims != (dim,):
+    coordinate = dataset.variables.get(dim)
+    if coordinate is None or coordinate.dims != (dim,):
         return is_timelike(dim) or dim.lower() in _STEP_NAMES
-    if _is_marked(own):
+    if _is_marked(coordinate):
         return True
-    units = str(own.attrs.get("units", "")).strip().lower()
+    units = str(coordinate.attrs.get("units", "")).strip().lower()
     if is_timelike(dim):
-        return units in _COUNT_UNITS or units in UNITS or own.dtype.kind in "mSUOT"
-    return dim.lower() in _STEP_NAMES and units in _COUNT_UNITS and own.dtype.kind in "iuf"
+        return units in _COUNT_UNITS or units in UNITS or coordinate.dtype.kind in "mSUOT"
+    return dim.lower() in _STEP_NAMES and units in _COUNT_UNITS and coordinate.dtype.kind in "iuf"
 
 
 def choose_axis(
@@ -300,8 +302,8 @@ def _found(dataset: xr.Dataset, weights: dict[str, int]) -> Axis | None:
 
 
 def _undated(dataset: xr.Dataset, dim: str) -> Axis:
-    own = dataset.variables.get(dim)
-    return Axis(dim, None if own is not None and own.dims == (dim,) else "", None)
+    coordinate = dataset.variables.get(dim)
+    return Axis(dim, None if coordinate is not None and coordinate.dims == (dim,) else "", None)
 
 
 def _named(dataset: xr.Dataset, name: str) -> Axis:
@@ -323,13 +325,13 @@ def _named(dataset: xr.Dataset, name: str) -> Axis:
         form = _form("time", variable)
         if form is not None:
             return Axis(name, None, form)
-    found = tellers(dataset, name)
-    if len(found) > 1:
+    forms = tellers(dataset, name)
+    if len(forms) > 1:
         raise InvalidInput(
-            f"{', '.join(found)} all have times along the dimension {name!r}; name the one that "
+            f"{', '.join(forms)} all have times along the dimension {name!r}; name the one that "
             "counts with --time"
         )
-    return Axis(name, *found.popitem()) if found else _undated(dataset, name)
+    return Axis(name, *forms.popitem()) if forms else _undated(dataset, name)
 
 
 def _problem(dataset: xr.Dataset, axis: Axis) -> str:

@@ -98,12 +98,14 @@ def _group(
     """
     group = list(chunks)
     for axis in reversed(range(len(shape))):
-        size, own, n = chunks[axis], max(1, source[axis]), shape[axis]
+        size, source_size, n = chunks[axis], max(1, source[axis]), shape[axis]
         room = limit // max(1, prod(group))
         count = ceil(n / size)
         most = max(1, min(count, room))
         fitting = (
-            k for k in range(most, 0, -1) if k == count or not (size * k % own and own % (size * k))
+            k
+            for k in range(most, 0, -1)
+            if k == count or not (size * k % source_size and source_size % (size * k))
         )
         taken = next(fitting, most)
         group[axis] = size * taken

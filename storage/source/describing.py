@@ -91,9 +91,9 @@ def describe(
     """
     axis = None
     if kind != "state":
-        wanted = spec.coordinate or spec.time
+        axis_name = spec.coordinate or spec.time
         weights = _weights(dataset)
-        axis = choose_axis(dataset, wanted, weights=weights, counting=counting, form=form)
+        axis = choose_axis(dataset, axis_name, weights=weights, counting=counting, form=form)
         if axis is None and kind == "append":
             raise InvalidInput(
                 "the source has no time dimension with CF units ('... since ...'); name it with "
@@ -122,9 +122,11 @@ def describe(
         for n in moving
         if not is_supported(dataset[n].dtype)
     }
-    kept = [n for n in moving if n not in skipped and (not names or _belongs(dataset, n, names))]
-    unnamed = {n: UNNAMED for n in moving if n not in kept and n not in skipped}
-    variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in kept)
+    captured = [
+        n for n in moving if n not in skipped and (not names or _belongs(dataset, n, names))
+    ]
+    unnamed = {n: UNNAMED for n in moving if n not in captured and n not in skipped}
+    variables = tuple(_variable(dataset, n, spec, names, chunks or {}) for n in captured)
     if not any(v.forecast for v in variables):
         raise NothingThere(
             "the source has no numeric variable that changes with time; "
@@ -158,18 +160,18 @@ def unprotected(
         Names of variables that are known not to change with time.
     """
     spec = settings.source
-    known = {v.name for v in settings.variables} | {spec.teller} | fixed
-    new = [n for n in sorted(map(str, dataset.variables)) if n not in known]
+    expected = {v.name for v in settings.variables} | {spec.teller} | fixed
+    new = [n for n in sorted(map(str, dataset.variables)) if n not in expected]
     if not new:
         return {}
     axis = None if spec.time is None else Axis(spec.time, spec.coordinate, settings.time_form)
-    found = {n: why for n, why in elsewhere(dataset, axis).items() if n in new}
+    reasons = {n: why for n, why in elsewhere(dataset, axis).items() if n in new}
     for name in (n for n in new if _moves(dataset, n, spec, settings.time_form)):
         dtype = dataset.variables[name].dtype
-        found[name] = UNNAMED if settings.names else NEW
+        reasons[name] = UNNAMED if settings.names else NEW
         if not is_supported(dtype):
-            found[name] = f"type {dtype} cannot be stored"
-    return found
+            reasons[name] = f"type {dtype} cannot be stored"
+    return reasons
 
 
 def has_own_time(dataset: xr.Dataset, name: str) -> bool:

@@ -79,15 +79,15 @@ class GroupFolder:
         """
         location = Location(url)
         try:
-            known = cls.open(url)
+            folder = cls.open(url)
         except Integrity:
             return cls(location)
-        if known is None and not location.is_vacant():
+        if folder is None and not location.is_vacant():
             raise Conflict(
                 f"{location.url} is not empty, and not a folder of repositories (no {INDEX}); "
                 "choose a new place for them"
             )
-        return known or cls(location)
+        return folder or cls(location)
 
     def place(self, group: str) -> str:
         """Return the path or URL of the repository of a group."""

@@ -104,10 +104,10 @@ def error_of(
     path
         The place, if it is on a disk.
     """
-    told = _told_by_name(spec, error, target, engine)
-    if told is None and path is not None and spec.engine in (None, *_OF_NETCDF):
-        told = what_is(path)
-    return told or _told_by_error(spec, error)
+    fault = _told_by_name(spec, error, target, engine)
+    if fault is None and path is not None and spec.engine in (None, *_OF_NETCDF):
+        fault = what_is(path)
+    return fault or _told_by_error(spec, error)
 
 
 def _told_by_name(
@@ -202,8 +202,8 @@ def _file(head: bytes, size: int, path: Path) -> tuple[str, str]:
     """Return what a file is, and what helps; empty if that is not known."""
     if head.startswith(_HDF5):
         end = _hdf5_end(head) or 0
-        told = f"is an HDF5 or NetCDF-4 file that holds {size} of {end} bytes"
-        return (told, WAIT) if end > size else ("", "")
+        shortfall = f"is an HDF5 or NetCDF-4 file that holds {size} of {end} bytes"
+        return (shortfall, WAIT) if end > size else ("", "")
     if head.startswith(_CLASSIC):  # whether it is whole was asked before
         return "", ""
     if head.startswith(b"GRIB"):

@@ -70,7 +70,7 @@ class Objects:
 
         Rows without objects are left out, and all of them if the store does not answer.
         """
-        found: dict[int, float] = {}
+        times: dict[int, float] = {}
         if not self.is_local:
             folders = [f"{self._head}{row}/" for row in rows] if self._has_folders else [self._head]
             with suppress(BaseError):
@@ -78,8 +78,8 @@ class Objects:
                     index = self._index(str(item["path"]))
                     if index and index[self.axis] in rows:
                         when = item["last_modified"].timestamp()
-                        found[index[self.axis]] = max(when, found.get(index[self.axis], when))
-            return found
+                        times[index[self.axis]] = max(when, times.get(index[self.axis], when))
+            return times
         others = [range(n) for k, n in enumerate(self.counts) if k != self.axis]
         for row in rows:
             for rest in product(*others):
@@ -88,8 +88,8 @@ class Objects:
                     when = os.stat(f"{self.place}/{self._key(index)}").st_mtime
                 except OSError:
                     continue
-                found[row] = max(when, found.get(row, when))
-        return found
+                times[row] = max(when, times.get(row, when))
+        return times
 
     @property
     def most_rows(self) -> int:

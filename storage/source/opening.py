@@ -307,10 +307,10 @@ def refuse_predicted(
     meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
     if meanings[:1] != ["captured"]:
         return
-    found = read_states(dataset, replace(variable, name=marks), positions, cells)
-    if found.any():
+    flags = read_states(dataset, replace(variable, name=marks), positions, cells)
+    if flags.any():
         raise InvalidInput(
-            f"the source marks {int((found != 0).sum())} cells of {variable.name} as predicted "
+            f"the source marks {int((flags != 0).sum())} cells of {variable.name} as predicted "
             f"({marks}); predictions are never captured as data, restore from a measured copy"
         )
 
@@ -392,6 +392,6 @@ def chunk_sizes(dataset: xr.Dataset, variable: Variable) -> tuple[int, tuple[int
     array = dataset.variables[variable.name]
     preferred = array.encoding.get("preferred_chunks") or {}
     along = [min(int(preferred.get(d, 1)), dataset.sizes[str(d)]) for d in variable.dims]
-    own = set(variable.dims)
-    steps = next((int(n) for d, n in preferred.items() if d not in own), 1)
+    dims = set(variable.dims)
+    steps = next((int(n) for d, n in preferred.items() if d not in dims), 1)
     return steps, tuple(along)

@@ -64,8 +64,8 @@ def tell_axis(
             for name, how in tellers(dataset, spec.time).items()
             if name != spec.coordinate and how != TEXT
         ]
-    what, told = _tell_form(dataset, spec, form)
-    return f"append: the dimension {spec.time!r} {what}", (*notes, *told)
+    what, guesses = _tell_form(dataset, spec, form)
+    return f"append: the dimension {spec.time!r} {what}", (*notes, *guesses)
 
 
 def _tell_state(dataset: xr.Dataset, asked: str | None) -> tuple[str, tuple[str, ...]]:

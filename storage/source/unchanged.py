@@ -46,12 +46,12 @@ def check_unchanged(dataset: xr.Dataset, settings: RepositorySettings) -> None:
             raise InvalidInput(
                 f"the source has no variable {variable.name!r} any more, it has {there}; {ADVICE}"
             )
-        found = dataset.variables[variable.name]
-        dims = tuple(d for d in found.dims if d != settings.source.time)
+        source_variable = dataset.variables[variable.name]
+        dims = tuple(d for d in source_variable.dims if d != settings.source.time)
         shape = tuple(dataset.sizes[str(d)] for d in dims)
         time = settings.source.time
-        axis = found.dims.index(time) if time in found.dims else None
-        dtype = type_name(found.dtype)
+        axis = source_variable.dims.index(time) if time in source_variable.dims else None
+        dtype = type_name(source_variable.dtype)
         for what, now, before in (
             ("dimensions", dims, variable.dims),
             ("shape", shape, variable.shape),
@@ -62,22 +62,24 @@ def check_unchanged(dataset: xr.Dataset, settings: RepositorySettings) -> None:
                 raise InvalidInput(
                     f"{variable.name} has {what} {now}, at init it had {before}; {ADVICE}"
                 )
-        _check_packing(variable, found.attrs)
+        _check_packing(variable, source_variable.attrs)
 
 
 def _check_packing(variable: Variable, attributes: Mapping[Any, Any]) -> None:
     """Refuse packing that makes no numbers, or another one of what are none."""
-    known = variable.attributes
+    initial = variable.attributes
     if variable.numpy_dtype.kind in "biuf":
         try:
             check_packing(variable.name, variable.numpy_dtype, attributes)
         except InvalidInput as error:
             raise InvalidInput(f"{error}; {ADVICE}") from error
         return
-    names = [n for n in PACKING if exact(known.get(n)) != exact(attributes.get(n))]
+    names = [n for n in PACKING if exact(initial.get(n)) != exact(attributes.get(n))]
     if names:
-        told = "; ".join(f"{n} {attributes.get(n)}, at init {known.get(n)}" for n in names)
-        raise InvalidInput(f"{variable.name} is packed differently from init ({told}); {ADVICE}")
+        differences = "; ".join(f"{n} {attributes.get(n)}, at init {initial.get(n)}" for n in names)
+        raise InvalidInput(
+            f"{variable.name} is packed differently from init ({differences}); {ADVICE}"
+        )
 
 
 def check_frame(
@@ -98,12 +100,12 @@ def check_frame(
         Names the coordinate.
     """
     notes = []
-    for name, kept in frame.variables.items():
+    for name, variable in frame.variables.items():
         if names is not None and name not in names:
             continue
         if name not in dataset.variables:
             raise InvalidInput(f"the source lost {name!r} since init; {ADVICE}")
-        now, before = _numbers(dataset.variables[name], kept)
+        now, before = _numbers(dataset.variables[name], variable)
         same = now.shape == before.shape and (
             now.tolist() == before.tolist()
             if before.dtype == object

@@ -23,21 +23,23 @@ def stale_arrays(group: Path) -> list[str] | None:
     """
     try:
         if (group / ".zmetadata").exists():
-            told = _version_2(json.loads((group / ".zmetadata").read_text())["metadata"])
+            consolidated = _version_2(json.loads((group / ".zmetadata").read_text())["metadata"])
             name = ".zarray"
         else:
             whole = json.loads((group / "zarr.json").read_text()).get("consolidated_metadata")
             if whole is None:
                 return None
-            told = _version_3(whole["metadata"])
+            consolidated = _version_3(whole["metadata"])
             name = "zarr.json"
         arrays = {p.parent.name for p in group.glob(f"*/{name}") if _is_array(p)}
         if not arrays:
             return []
-        own = {n: _own(group / n, name) for n in arrays | {n for n in told if "/" not in n}}
+        documents = {
+            n: _own(group / n, name) for n in arrays | {n for n in consolidated if "/" not in n}
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return sorted(n for n, document in own.items() if told.get(n) != document)
+    return sorted(n for n, document in documents.items() if consolidated.get(n) != document)
 
 
 def _version_2(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +159,8 @@ def _is_time(dim: str, store: Any, group: str | None) -> bool:
     if is_timelike(dim):
         return True
     opened = zarr.open_group(store, mode="r", path=group or "", use_consolidated=False)
-    own = opened.get(dim)
-    units = "" if own is None else str(own.attrs.get("units", ""))
-    return " since " in units or (isinstance(own, zarr.Array) and own.dtype.kind == "M")
+    coordinate = opened.get(dim)
+    units = "" if coordinate is None else str(coordinate.attrs.get("units", ""))
+    return " since " in units or (
+        isinstance(coordinate, zarr.Array) and coordinate.dtype.kind == "M"
+    )

@@ -157,8 +157,8 @@ class CaptureStack:
     def held(self, step: int, index: Index) -> Held:
         """Return a chunk as the base of the capture that follows."""
         holder = self._holder(step, index)
-        values, found = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
-        return Held(values, found, holder, len(self.chain(step, index)) - 1)
+        values, chunk_digest = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
+        return Held(values, chunk_digest, holder, len(self.chain(step, index)) - 1)
 
     def chain(self, step: int, index: Index) -> list[int]:
         """Return the steps whose bytes a chunk is made of: its holder first, a key last.
@@ -229,12 +229,12 @@ class CaptureStack:
         integers = self._added(links, index, integers)
         values = restored(integers, self.variable.numpy_dtype)
         expected = self.rows(holder)[index][DIGEST]
-        found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-        if not np.array_equal(found, expected):
+        chunk_digest = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+        if not np.array_equal(chunk_digest, expected):
             culprit = self._culprit(self.chain(holder, index), index)
             raise Integrity(
-                f"{self._address(culprit, index)}: digest {found.tobytes().hex()[:12]} found, "
-                f"{expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                f"{self._address(culprit, index)}: digest {chunk_digest.tobytes().hex()[:12]} "
+                f"found, {expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
                 "run 'gnomon repair'"
             )
         return values
@@ -245,12 +245,12 @@ class CaptureStack:
         name = text_name(slab.path, local, index)
         try:
             values = unpack_text(self.location.read(name), shape)
-            found = digest(self.variable.name, index, values)
+            chunk_digest = digest(self.variable.name, index, values)
         except NotFound as error:
             raise Integrity(f"{self._address(holder, index)} is missing; {_ADVICE}") from error
         except (ValueError, TypeError, RecursionError) as error:
             raise Integrity(f"{self._address(holder, index)} is damaged; {_ADVICE}") from error
-        if found != self.rows(holder)[index][DIGEST].tobytes():
+        if chunk_digest != self.rows(holder)[index][DIGEST].tobytes():
             raise Integrity(f"{self._address(holder, index)}: digest differs; {_ADVICE}")
         return values
 
@@ -258,8 +258,8 @@ class CaptureStack:
         """Return the lowest step of a chain whose sum is not what was written."""
         for position in reversed(range(len(links))):
             values = restored(self._added(links[position:], index, None), self.variable.numpy_dtype)
-            found = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-            if not np.array_equal(found, self.rows(links[position])[index][DIGEST]):
+            chunk_digest = np.frombuffer(digest(self.variable.name, index, values), "<i8")
+            if not np.array_equal(chunk_digest, self.rows(links[position])[index][DIGEST]):
                 return links[position]
         return links[0]
 
@@ -268,16 +268,16 @@ class CaptureStack:
     ) -> NDArray[np.signedinteger]:
         """Return the sum of residuals and of what is below them; the bent ones are undone once."""
         sums: dict[bool, NDArray[np.signedinteger]] = {} if below is None else {False: below}
-        own: set[bool] = set()
+        fresh: set[bool] = set()
         for step in links:
             bent = bool(self.rows(step)[index][FILTER])
             residual = self._residual(step, index)
-            if bent in own:
+            if bent in fresh:
                 with np.errstate(over="ignore"):
                     sums[bent] += residual
             elif bent in sums:
                 sums[bent] = added(residual, sums[bent])
-                own.add(bent)
+                fresh.add(bent)
             else:
                 sums[bent] = residual
         if True not in sums:

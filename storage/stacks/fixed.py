@@ -112,15 +112,15 @@ def load_described(
     frame
         Those that the settings name.
     """
-    known = settings.frame_entries
-    found: dict[str, xr.Variable] = {}
+    entries = settings.frame_entries
+    variables: dict[str, xr.Variable] = {}
     for name, entry in description.fixed.items():
-        if name in known and known[name]["file"] == entry["file"]:
+        if name in entries and entries[name]["file"] == entry["file"]:
             values = frame.variables[name]
-            found[name] = xr.Variable(values.dims, values.values, entry["attributes"])
+            variables[name] = xr.Variable(values.dims, values.values, entry["attributes"])
         else:
-            found[name] = load_entry(location, name, entry)
-    return found
+            variables[name] = load_entry(location, name, entry)
+    return variables
 
 
 def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:

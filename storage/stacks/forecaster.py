@@ -78,7 +78,7 @@ def create_state(
         As `state_grid` returns it.
     """
     few = shared_grid(grid)
-    made = []
+    arrays = []
     for name, part, first in (("cells", grid, rows), ("shared", few, columns)):
         array = zarr.create_array(
             batch.store(),
@@ -91,8 +91,8 @@ def create_state(
             config={"write_empty_chunks": True},
             compressors=(ZstdCodec(level=1), Crc32cCodec()),
         )
-        made.append(array)
-    return made[0], made[1]
+        arrays.append(array)
+    return arrays[0], arrays[1]
 
 
 def write_state(

@@ -102,8 +102,8 @@ def quantise(
     error, scale = _logarithmic(standard_error, known)
     score = np.array([quantum, scale, confidence, expected_rmse])
     base_step = NO_BASE if base is None else base_step
-    found = np.frombuffer(_digest(variable, address, integers, error), "<i8")
-    return QuantisedChunk(integers, error, np.array([base_step, *found], np.int64), score)
+    chunk_digest = np.frombuffer(_digest(variable, address, integers, error), "<i8")
+    return QuantisedChunk(integers, error, np.array([base_step, *chunk_digest], np.int64), score)
 
 
 def _logarithmic(errors: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
@@ -131,8 +131,8 @@ def _quantum(change: Floats, errors: Floats) -> float:
     """Return a power of two near a quarter of a small standard error of the chunk."""
     typical = float(np.quantile(errors, 0.1)) if errors.size else 1.0
     largest = float(np.abs(change).max(initial=0.0))
-    wanted = max(typical / 4, largest * 2.0**-29, np.finfo(np.float64).tiny * 2.0**60)
-    return float(2.0 ** np.floor(np.log2(wanted)))
+    quantum = max(typical / 4, largest * 2.0**-29, np.finfo(np.float64).tiny * 2.0**60)
+    return float(2.0 ** np.floor(np.log2(quantum)))
 
 
 def _dequantise(
@@ -262,8 +262,8 @@ class ShadowStack:
         except Integrity as failure:
             raise Integrity(f"{name}: {failure}") from failure
         error = error.view(np.uint8)
-        found = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
-        if not np.array_equal(found, row[1:]):
+        chunk_digest = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
+        if not np.array_equal(chunk_digest, row[1:]):
             files = " or ".join(shards.name(lead - 1, cells) for shards in parts)
             raise Integrity(
                 f"{name} ({files}): digest differs from what was written; "

@@ -98,9 +98,9 @@ class BlockWriter:
     def put(self, local: int, unit: Sequence[tuple[Index, EncodedChunk]]) -> None:
         """Take in the chunks of a unit of the state at a position of the slab."""
         if self._is_text:
-            for index, made in unit:
-                if not made.is_unchanged:
-                    text = pack_text(made.held.values())
+            for index, encoded in unit:
+                if not encoded.is_unchanged:
+                    text = pack_text(encoded.held.values())
                     self._batch.create(text_name(self._path, local, index), text)
             return
         residuals = {i: m.residual for i, m in unit if m.residual is not None}

@@ -108,10 +108,10 @@ def _int(digits: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         raise ValueError("an object has the same key twice")
-    return found
+    return mapping
 
 
 # Fields of a document ---------------------------------------------------------------------------

@@ -51,20 +51,20 @@ def same_value(first: Any, second: Any) -> bool:
     """
     if isinstance(first, str) and isinstance(second, str):
         return first.split() == second.split()
-    one, other = np.atleast_1d(np.asarray(first)), np.atleast_1d(np.asarray(second))
-    if one.shape != other.shape:
+    values, others = np.atleast_1d(np.asarray(first)), np.atleast_1d(np.asarray(second))
+    if values.shape != others.shape:
         return False
-    if one.dtype.kind not in "biuf" or other.dtype.kind not in "biuf":
-        return bool(one.tolist() == other.tolist())
-    one, other = one.astype("f8"), other.astype("f8")
+    if values.dtype.kind not in "biuf" or others.dtype.kind not in "biuf":
+        return bool(values.tolist() == others.tolist())
+    values, others = values.astype("f8"), others.astype("f8")
     with np.errstate(over="ignore"):
-        rounded = one.astype("f4"), other.astype("f4")
+        rounded = values.astype("f4"), others.astype("f4")
     # Zarr has no types for attributes: single precision shows in the number alone.
-    is_single = (rounded[0] == one) | (rounded[1] == other)
+    is_single = (rounded[0] == values) | (rounded[1] == others)
     same = (
-        (one == other)
+        (values == others)
         | (is_single & (rounded[0] == rounded[1]))
-        | (np.isnan(one) & np.isnan(other))
+        | (np.isnan(values) & np.isnan(others))
     )
     return bool(same.all())
 
@@ -110,8 +110,8 @@ def reading(
         Factor and shift by which numbers in the units of the attributes are in those of init.
     """
     names = (*PACKING, *RANGE, *_FLAGS)
-    kept = {n: attributes[n] for n in names if n in attributes}
-    return Packing(dtype, kept, *(conversion or IDENTITY))
+    relevant = {n: attributes[n] for n in names if n in attributes}
+    return Packing(dtype, relevant, *(conversion or IDENTITY))
 
 
 def converting(now: Attributes, before: Attributes) -> tuple[float, float] | None:
@@ -119,7 +119,7 @@ def converting(now: Attributes, before: Attributes) -> tuple[float, float] | Non
 
     None if there is no such line.  Of differences there is a factor alone: 1 degC more is 1 K more.
     """
-    line = conversion(*(str(told.get("units", "")) for told in (now, before)))
+    line = conversion(*(str(attributes.get("units", "")) for attributes in (now, before)))
     if line is not None and any(map(_is_difference, (now, before))):
         return line[0], 0.0
     return line
@@ -154,7 +154,7 @@ def is_scaled_alike(first: Packing, second: Packing) -> bool:
     )
 
 
-def _further(known: NDArray[np.generic], fills: NDArray[np.generic]) -> NDArray[np.generic]:
+def _further(others: NDArray[np.generic], fills: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the raw values that mean missing in addition; NaN always does."""
-    new = fills[~np.isin(fills, known)]
+    new = fills[~np.isin(fills, others)]
     return new[~np.isnan(new)] if new.dtype.kind == "f" else new

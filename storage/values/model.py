@@ -90,8 +90,8 @@ class SourceSpec:
         # Repositories of before may hold a secret here, and workers print what they work on.
         fields = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
         always = ("url", "kind", "time", "engine", "group")
-        told = (f"{n}={v!r}" for n, v in fields if n in always or v is not None)
-        return redacted(f"SourceSpec({', '.join(told)})")
+        texts = (f"{n}={v!r}" for n, v in fields if n in always or v is not None)
+        return redacted(f"SourceSpec({', '.join(texts)})")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "SourceSpec":
@@ -221,7 +221,7 @@ class Variable:
     def from_json(cls, data: dict[str, Any]) -> "Variable":
         """Read the JSON form; ValueError and its like if it is none."""
         name = text(data["name"], "the name of a variable")
-        found = cls(
+        variable = cls(
             name=name,
             dims=items(data["dims"], f"dims of {name}", text),
             shape=items(data["shape"], f"shape of {name}", size),
@@ -235,8 +235,8 @@ class Variable:
             time_axis=whole(data["time_axis"], f"time_axis of {name}", least=0, most=LARGEST_NDIM),
             since=whole(data.get("since", 0), f"since of {name}", least=0),
         )
-        check_variable(found)
-        return found
+        check_variable(variable)
+        return variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +341,7 @@ class RepositorySettings:
         variables = items(
             data["variables"], "variables", lambda v, _: Variable.from_json(members_of(v))
         )
-        found = cls(
+        settings = cls(
             source=SourceSpec.from_json(data["source"]),
             variables=variables,
             created_at=text(data["created_at"], "created_at"),
@@ -359,8 +359,8 @@ class RepositorySettings:
             names=items(data["names"], "names", text),
             chunk_sizes=members(data["chunk_sizes"], "chunk_sizes", size),
         )
-        check_settings(found)
-        return found
+        check_settings(settings)
+        return settings
 
 
 def frame_entry_to_json(entry: dict[str, Any]) -> dict[str, Any]:

@@ -62,18 +62,18 @@ class Packing:
 
     def fills(self) -> NDArray[np.generic]:
         """Return the raw values that mean missing."""
-        found = [
+        fills = [
             np.asarray(self.attributes[name]).ravel()
             for name in ("_FillValue", "missing_value")
             if name in self.attributes
         ]
-        kept = [f for f in found if f.dtype.kind in "biuf"]
+        numeric = [f for f in fills if f.dtype.kind in "biuf"]
         if self.dtype.kind in "biu":
-            kept = [self._whole_fills(f) for f in kept]
+            numeric = [self._whole_fills(f) for f in numeric]
         elif self.dtype.kind != "f":
-            kept = [f[np.isfinite(f)] for f in kept]
+            numeric = [f[np.isfinite(f)] for f in numeric]
         with np.errstate(over="ignore", invalid="ignore"):
-            cast = [f.astype(self.dtype) for f in kept]
+            cast = [f.astype(self.dtype) for f in numeric]
         return np.concatenate([*cast, np.empty(0, self.dtype)])
 
     def _whole_fills(self, fills: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -152,11 +152,11 @@ class Packing:
 
     def holds(self, values: NDArray[np.float64]) -> bool:
         """Tell whether no number is beyond those that raw values of the type can stand for."""
-        known = values[~np.isnan(values)]
-        if self.dtype.kind not in "iu" or not known.size:
+        numbers = values[~np.isnan(values)]
+        if self.dtype.kind not in "iu" or not numbers.size:
             return True
         limits = np.iinfo(self.counted.str)
-        packed = (np.array([known.min(), known.max()]) - self.offset) / self.scale
+        packed = (np.array([numbers.min(), numbers.max()]) - self.offset) / self.scale
         return bool(packed.min() >= limits.min - 0.5 and packed.max() <= limits.max + 0.5)
 
     def _whole(self, packed: NDArray[np.float64]) -> NDArray[np.generic]:
@@ -186,5 +186,5 @@ def check_packing(name: str, dtype: np.dtype[np.generic], attributes: Mapping[st
     except NONSENSE:
         readable = False
     if not readable:
-        told = ", ".join(f"{n} {attributes[n]!s:.40}" for n in PACKING if n in attributes)
-        raise InvalidInput(f"{name} is packed in a way by which no numbers can be read ({told})")
+        shown = ", ".join(f"{n} {attributes[n]!s:.40}" for n in PACKING if n in attributes)
+        raise InvalidInput(f"{name} is packed in a way by which no numbers can be read ({shown})")

@@ -102,11 +102,11 @@ def date_form(raw: NDArray[np.generic], units: str, name: str, calendar: str) ->
     raw
         Without what is missing.
     """
-    told = _TOLD.search(units) is not None
+    by_units = _TOLD.search(units) is not None
     named = _NAMED.search(name) is not None and units.strip() in ("", "1")
     of_years = name.lower() in ("year", "years") and units.strip().lower() in ("", "1", "year")
     exact = raw.dtype.kind in "iu" or raw.dtype == np.float64  # float32 has no 20240301
-    if not raw.size or not exact or not (told or named or of_years):
+    if not raw.size or not exact or not (by_units or named or of_years):
         return None
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():
         return None

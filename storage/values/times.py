@@ -214,20 +214,20 @@ def period(text: str, calendar: str) -> tuple[int, int]:
         raise InvalidInput(f"cannot read the time {text!r}; write it as 2010-09-16T12:00")
     texts = match.groupdict()
     ahead = _offset(texts.pop("offset") or "Z") * SECOND
-    found = {name: int(value) for name, value in texts.items() if value is not None}
-    if "fraction" in found:
-        found["fraction"] = int(match["fraction"].ljust(6, "0"))
-    fields = [found.get(n, 1 if n in ("month", "day") else 0) for n in texts]
+    parts = {name: int(value) for name, value in texts.items() if value is not None}
+    if "fraction" in parts:
+        parts["fraction"] = int(match["fraction"].ljust(6, "0"))
+    fields = [parts.get(n, 1 if n in ("month", "day") else 0) for n in texts]
     year, month = fields[:2]
     try:
         start = _instant(fields, calendar)
-        if "month" not in found:
+        if "month" not in parts:
             stop = _instant([year + 1, 1, 1, 0, 0, 0, 0], calendar)
-        elif "day" not in found:
+        elif "day" not in parts:
             stop = _instant([year + month // 12, month % 12 + 1, 1, 0, 0, 0, 0], calendar)
         else:
             size = {"hour": 86400, "minute": 3600, "second": 60, "fraction": 1}
-            seconds = next((s for n, s in size.items() if n not in found), 0)
+            seconds = next((s for n, s in size.items() if n not in parts), 0)
             stop = start + (seconds * SECOND or 1)
         if not all(-(2**63) <= t - ahead < 2**63 for t in (start, stop)):
             raise OverflowError(_TOO_FAR)

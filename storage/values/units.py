@@ -45,13 +45,13 @@ def same_units(first: str, second: str) -> bool:
     >>> same_units("mW", "MW"), same_units("hPa", "Pa")
     (False, False)
     """
-    one, other = _plain(first), _plain(second)
-    if one == other:
+    plain, other = _plain(first), _plain(second)
+    if plain == other:
         return True
-    if _since(one) or _since(other):
-        return _since(one) == _since(other) and _since(one) is not None
+    if _since(plain) or _since(other):
+        return _since(plain) == _since(other) and _since(plain) is not None
     # North and east are both degrees to UDUNITS.
-    if any(bool(side.fullmatch(one)) != bool(side.fullmatch(other)) for side in (_NORTH, _EAST)):
+    if any(bool(side.fullmatch(plain)) != bool(side.fullmatch(other)) for side in (_NORTH, _EAST)):
         return False
     return conversion(first, second) == (1.0, 0.0)
 
@@ -68,13 +68,13 @@ def conversion(units: str, to: str) -> tuple[float, float] | None:
     >>> conversion("hPa", "Pa"), conversion("degC", "K"), conversion("m", "s")
     ((100.0, 0.0), (1.0, 273.15), None)
     """
-    one, other = _plain(units), _plain(to)
+    plain, other = _plain(units), _plain(to)
     is_told = bool(units.strip()), bool(to.strip())
-    if _since(one) or _since(other) or (is_told[0] != is_told[1] and one != other):
+    if _since(plain) or _since(other) or (is_told[0] != is_told[1] and plain != other):
         return None  # what says nothing may be in any units: a percentage as well as a fraction
     try:
         with cf_units.suppress_errors():
-            before, after = cf_units.Unit(one), cf_units.Unit(other)
+            before, after = cf_units.Unit(plain), cf_units.Unit(other)
             if not before.is_convertible(after):
                 return None
             if before == after:

@@ -118,14 +118,14 @@ def capture(
         _, along = chunk_sizes(_source(repository, plan), variable)
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.
-        told = replace(plan, descriptions={}, notes=())
-        results = mapper(partial(_capture_block, told, variable.name, measured), blocks)
+        bare_plan = replace(plan, descriptions={}, notes=())
+        results = mapper(partial(_capture_block, bare_plan, variable.name, measured), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
-        for block, (found, table, entries, failed, why) in zip(blocks, results, strict=True):
+        for block, (index_rows, table, entries, failed, why) in zip(blocks, results, strict=True):
             unread, failures = failed | unread, why | failures
             batch.merge(entries)
-            rows[variable.name][:, *block.chunks] = found
+            rows[variable.name][:, *block.chunks] = index_rows
             for name, values in table.items():
                 columns[name][:, *block.chunks] = values
         if unread:
@@ -211,8 +211,8 @@ def _reads(
     steps.update(step for versions in versions_of(repository, plan).values() for step in versions)
     for instant in plan.instants:
         steps.update(repository.state.before(instant, max(SEARCH, WINDOW)))
-    for found in rows.values():
-        steps.update(np.unique(found[..., BASE]).tolist())
+    for index_rows in rows.values():
+        steps.update(np.unique(index_rows[..., BASE]).tolist())
     return frozenset(s for s in steps if 0 <= s < len(repository.captured))
 
 
@@ -228,12 +228,12 @@ def _repeated(
     looked_at = [(places[False], [s.step for s in repository.timeline])]
     looked_at += [([k], repository.state.before(plan.instants[k], WINDOW)) for k in places[True]]
     captures = repository.captures(name)
-    found = {column: np.zeros(rows.shape[:-1], bool) for column in ("unchanged", "replayed")}
+    repeated = {column: np.zeros(rows.shape[:-1], bool) for column in ("unchanged", "replayed")}
     for chosen, numbers in looked_at:
         if chosen:
             for column, values in repeats(captures, numbers, rows[chosen]).items():
-                found[column][chosen] = values
-    return found
+                repeated[column][chosen] = values
+    return repeated
 
 
 def _capture_block(
@@ -274,12 +274,12 @@ def _capture_block(
             raw = states[j, ...]
             for unit in units:
                 chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
-                made = encoder.take(k, chunks)
-                for (_, local, _), (encoded, found) in zip(unit, made, strict=True):
+                results = encoder.take(k, chunks)
+                for (_, local, _), (encoded, statistics) in zip(unit, results, strict=True):
                     rows[(k, *local)] = encoded.row
-                    for column, value in found.items():
+                    for column, value in statistics.items():
                         table[column][(k, *local)] = value
-                taken = ((i, m) for (i, _, _), (m, _) in zip(unit, made, strict=True))
+                taken = ((i, m) for (i, _, _), (m, _) in zip(unit, results, strict=True))
                 writer.put(k, [*taken])
             writer.finish(k)
     rest(dataset)
@@ -288,7 +288,7 @@ def _capture_block(
 
 def commit_capture(
     repository: Repository,
-    found: Capture,
+    captured: Capture,
     suspect: set[tuple[str, int, Index]],
     *,
     report: dict[str, Any],
@@ -310,17 +310,17 @@ def commit_capture(
     Unreadable
         The source could not give all of the states: capture the others, from a new plan.
     """
-    if found.unread:
-        raise Unreadable(next(iter(found.unread.values())))
-    plan = found.plan
+    if captured.unread:
+        raise Unreadable(next(iter(captured.unread.values())))
+    plan = captured.plan
     revised = frozenset(step for step in plan.revises if step is not None)
-    work = Work("capture", plan.sequence, repository.era, plan.id, found.reads, revised)
+    work = Work("capture", plan.sequence, repository.era, plan.id, captured.reads, revised)
     repository.refuse_stale(work)
-    batch = Batch(repository.location, plan.id, dict(found.entries))
+    batch = Batch(repository.location, plan.id, dict(captured.entries))
     variables: dict[str, CapturedEntry] = {}
     suspects = np.zeros(len(plan.instants), np.int64)
-    for name, rows in found.rows.items():
-        captured = repository.settings.variable(name)
+    for name, rows in captured.rows.items():
+        stored_variable = repository.settings.variable(name)
         rows[..., STATUS] = TRUSTED
         for variable, position, index in suspect:
             if variable == name:
@@ -328,8 +328,8 @@ def commit_capture(
         doubted = (rows[..., STATUS] == SUSPECT).reshape(len(rows), -1).sum(axis=1)
         suspects += doubted
         variables[name] = CapturedEntry(
-            root=create_captures_index(batch, captured, rows),
-            ledger=create_captured_statistics(batch, captured, found.statistics[name]),
+            root=create_captures_index(batch, stored_variable, rows),
+            ledger=create_captured_statistics(batch, stored_variable, captured.statistics[name]),
             suspect=int(doubted.sum()),
             changed=int((rows[..., 1] >= 0).sum()),
             chunks=int(np.prod(rows.shape[:-1])),

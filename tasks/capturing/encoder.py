@@ -81,16 +81,18 @@ class ChunkEncoder:
         step, base = self.first + k, self.plan.bases[k]
         against = [(index, raw, self._base(base, index)) for index, raw in chunks]
         encoded = encode_unit(self.variable.name, step, against)
-        found: dict[Index, dict[str, float]] = {}
-        for (index, raw), one in zip(chunks, encoded, strict=True):
-            if one.is_unchanged and base is not None and self._is_read_as(base, k):
+        statistics: dict[Index, dict[str, float]] = {}
+        for (index, raw), chunk in zip(chunks, encoded, strict=True):
+            if chunk.is_unchanged and base is not None and self._is_read_as(base, k):
                 before = self._as_before(base, index)
                 if before is not None:
-                    found[index] = before | self._measure_again(k, index, raw, before)
-        found |= self._measure(k, [(i, raw) for i, raw in chunks if i not in found])
-        for (index, _), one in zip(chunks, encoded, strict=True):
-            self.held[index] = (step, one.held)
-        return [(one, found[index]) for (index, _), one in zip(chunks, encoded, strict=True)]
+                    statistics[index] = before | self._measure_again(k, index, raw, before)
+        statistics |= self._measure(k, [(i, raw) for i, raw in chunks if i not in statistics])
+        for (index, _), chunk in zip(chunks, encoded, strict=True):
+            self.held[index] = (step, chunk.held)
+        return [
+            (chunk, statistics[index]) for (index, _), chunk in zip(chunks, encoded, strict=True)
+        ]
 
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None or base < self.variable.since:
@@ -134,34 +136,34 @@ class ChunkEncoder:
         result = {}
         for index, physical in values.items():
             before = self._trusted(index, instant)
-            found = chunk_statistics(
+            statistics = chunk_statistics(
                 physical, before, reading.bounds(), categorical=variable.categorical
             )
-            found |= departures.get(index, {})
-            found |= self._checked(index, physical, before, found)
-            found |= self._revision(k, index, physical, before)
-            doubtful = found["constant"] and not found["was_constant"]
-            doubtful = doubtful or self.measuring.doubts(found)
-            if not (doubtful or found.get("p_value", 1.0) < GATE):
+            statistics |= departures.get(index, {})
+            statistics |= self._checked(index, physical, before, statistics)
+            statistics |= self._revision(k, index, physical, before)
+            doubtful = statistics["constant"] and not statistics["was_constant"]
+            doubtful = doubtful or self.measuring.doubts(statistics)
+            if not (doubtful or statistics.get("p_value", 1.0) < GATE):
                 self.trusted[index] = (instant, physical)
-            result[index] = found
+            result[index] = statistics
         return result
 
     def _measure_again(
-        self, k: int, index: Index, raw: NDArray[np.generic], known: dict[str, float]
+        self, k: int, index: Index, raw: NDArray[np.generic], statistics: dict[str, float]
     ) -> dict[str, float]:
         """Return what further checks measure of a chunk that is its last trusted capture."""
         if not self.measuring.statistics:
             return {}
         physical = self.plan.readings[self.variable.name][k].to_physical(raw)
-        return self._checked(index, physical, physical, known)
+        return self._checked(index, physical, physical, statistics)
 
     def _checked(
         self,
         index: Index,
         physical: NDArray[np.float64],
         before: NDArray[np.float64] | None,
-        known: dict[str, float],
+        statistics: dict[str, float],
     ) -> dict[str, float]:
         """Return what further checks measure of a chunk."""
         if not self.measuring.statistics:
@@ -170,7 +172,7 @@ class ChunkEncoder:
         chunk = Chunk(
             values=_unwritable(physical),
             before=None if before is None else _unwritable(before),
-            statistics=MappingProxyType(dict(known)),
+            statistics=MappingProxyType(dict(statistics)),
             variable=variable.name,
             dims=variable.dims,
             units=str(variable.attributes.get("units", "")),
@@ -221,9 +223,9 @@ class ChunkEncoder:
         newest = self._newest(instant)
         if newest > through:  # a late state, or a revision, is not the last one before a new one
             captured, numbers = self.repository.captured, self.repository.state.before
-            found = last_trusted(self.captures, index, numbers(instant, SEARCH))
-            if found is not None and captured[found[0]].instant > through:
-                values = found[1]
+            last = last_trusted(self.captures, index, numbers(instant, SEARCH))
+            if last is not None and captured[last[0]].instant > through:
+                values = last[1]
             self.trusted[index] = (newest, values)
         return values
 

@@ -36,9 +36,9 @@ class Measuring:
         """Return the statistics of a chunk; NaN where one could not be measured."""
         return {s.name: self._number(s.name, s.measure, chunk) for s in self.statistics}
 
-    def doubts(self, found: Mapping[str, float]) -> bool:
+    def doubts(self, statistics: Mapping[str, float]) -> bool:
         """Tell whether a critical check does not allow the statistics of a chunk."""
-        return any(not check.allows(found[check.column]) for check in self.critical)
+        return any(not check.allows(statistics[check.column]) for check in self.critical)
 
     def _number(self, name: str, measure: Measure | None, chunk: Chunk) -> float:
         if measure is None:
@@ -51,8 +51,8 @@ class Measuring:
             self._note(name, reason_of(error), chunk)
             return nan
         if number is None or isinf(number):
-            told = _told(value) if number is None else str(number)
-            self._note(name, f"returned {told}; expected one finite number, or NaN", chunk)
+            text = _told(value) if number is None else str(number)
+            self._note(name, f"returned {text}; expected one finite number, or NaN", chunk)
             return nan
         return number
 

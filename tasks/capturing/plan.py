@@ -155,8 +155,8 @@ def _plan_state(repository: Repository, dataset: xr.Dataset, now: int | None) ->
     folder = fresh_id(len(repository.records))
     observed = observe(dataset, repository, folder)
     plan = _plan(repository, dict.fromkeys(times, -1), {}, folder, observed)
-    told = _times_told(dataset, repository.settings.calendar, times)
-    return replace(plan, positions=None, notes=(*plan.notes, *told))
+    notes = _times_told(dataset, repository.settings.calendar, times)
+    return replace(plan, positions=None, notes=(*plan.notes, *notes))
 
 
 def _times_told(dataset: xr.Dataset, calendar: str, times: list[int]) -> tuple[str, ...]:
@@ -168,14 +168,14 @@ def _times_told(dataset: xr.Dataset, calendar: str, times: list[int]) -> tuple[s
         if variable.size != 1 or " since " not in units or not named:
             continue
         try:
-            own = int(
+            instant = int(
                 decode(np.asarray(variable.values).ravel(), units, calendar_of(variable.attrs))[0]
             )
         except InvalidInput:
             continue
-        if any(abs(own - time) > DAY for time in times):
+        if any(abs(instant - time) > DAY for time in times):
             notes.append(
-                f"{name!r} of the source is {format_instant(own, calendar)}, but its state is "
+                f"{name!r} of the source is {format_instant(instant, calendar)}, but its state is "
                 f"taken as of {format_instant(times[0], calendar)}; --time says of when it is"
             )
     return tuple(notes)
@@ -193,9 +193,9 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
         for instant, step in again.items()
     }
     places |= {int(seen.axis.instants[k]): int(k) for k in chosen.taken}
-    told, ended = seen.left_out(), _ended(repository, seen)
+    left_out, ended = seen.left_out(), _ended(repository, seen)
     twice = frozenset(seen.twice)
-    if not (places or told or ended or twice or chosen.empty.size or chosen.never.size):
+    if not (places or left_out or ended or twice or chosen.empty.size or chosen.never.size):
         return None
     folder = fresh_id(len(repository.records))
     positions = [places[instant] for instant in sorted(places)]
@@ -209,7 +209,7 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
         raw_times=raw,
         notes=(*plan.notes, *ended),
         remaining=chosen.left,
-        left_out=told,
+        left_out=left_out,
         duplicates=frozenset(places.keys() - again.keys()) & twice,
         has_repeats=bool(twice),
         empty=frozenset(seen.axis.instants[chosen.empty].tolist()),
@@ -240,13 +240,13 @@ def _again(repository: Repository, seen: Sighting, wanted: _Wanted) -> dict[int,
     Others may have captured them again, or given them up, since they were looked at.
     """
     newest = {s.instant: s.step for s in repository.state.kept}
-    found: dict[int, int] = {}
+    again: dict[int, int] = {}
     for step in (*wanted.revised, *wanted.repeats):
         instant = repository.captured[step].instant
         in_time = wanted.until is None or instant <= wanted.until
         if newest.get(instant) == step and in_time and seen.positions(instant):
-            found[instant] = step
-    return dict(sorted(found.items())[: _limit(repository.settings)])
+            again[instant] = step
+    return dict(sorted(again.items())[: _limit(repository.settings)])
 
 
 def _ends(instants: NDArray[np.int64]) -> list[int]:
@@ -353,9 +353,10 @@ def _readings(
     """Return how each new state is read, by variable."""
     described = np.cumsum([k in changes for k in range(count)], dtype=int)
     now = repository.state.description()
-    found = [now, *(now := change.after(now) for change in changes.values())]
+    descriptions = [now, *(now := change.after(now) for change in changes.values())]
     return {
-        v.name: tuple(found[d].reading(v) for d in described) for v in repository.settings.variables
+        v.name: tuple(descriptions[d].reading(v) for d in described)
+        for v in repository.settings.variables
     }
 
 
@@ -366,13 +367,13 @@ def _bases(
     revises: list[int | None],
 ) -> tuple[int | None, ...]:
     """Return the state nearest before each new one, old or new; else the nearest after."""
-    known = [s.instant for s in timeline]
+    instants = [s.instant for s in timeline]
     bases: list[int | None] = []
     for k, (time, revised) in enumerate(zip(times, revises, strict=True)):
-        place = bisect_left(known, time)
+        place = bisect_left(instants, time)
         if revised is not None:
             bases.append(revised)
-        elif k and (not place or times[k - 1] >= known[place - 1]):
+        elif k and (not place or times[k - 1] >= instants[place - 1]):
             bases.append(first + k - 1)
         else:
             bases.append(timeline[max(0, place - 1)].step if timeline else None)
@@ -402,8 +403,8 @@ def _fresh(
     repository: Repository, seen: Sighting, until: int | None, left_out: frozenset[int]
 ) -> NDArray[np.intp]:
     """Return the positions of the steps that were never captured, in order of time."""
-    known = {s.instant for s in repository.captured} | left_out
-    fresh = ~among(seen.times, np.sort(np.fromiter(known, np.int64, len(known))))
+    instants = {s.instant for s in repository.captured} | left_out
+    fresh = ~among(seen.times, np.sort(np.fromiter(instants, np.int64, len(instants))))
     if until is not None:
         fresh &= seen.times <= until
     return seen.order[fresh]
@@ -412,6 +413,6 @@ def _fresh(
 def _is_unfinished(repository: Repository) -> bool:
     """Tell whether a run stopped after the newest capture, before its shadow."""
     record = repository.forecaster
-    known = -1 if record is None else record.step
+    step = -1 if record is None else record.step
     newest = repository.timeline[-1].step
-    return known < newest and len(repository.timeline) >= MIN_CAPTURES
+    return step < newest and len(repository.timeline) >= MIN_CAPTURES

@@ -71,9 +71,9 @@ def choose(
     if not taken.size and rest.size:
         drawn = np.sort(rng.choice(rest.size, min(DRAWN, rest.size), replace=False))
         there = has_values(dataset, settings, rest[drawn])
-        found, without = drawn[there][:most], drawn[~there]
-        taken, empty = rest[found], np.append(empty, rest[without])
-        rest = np.delete(rest, np.append(found, without)) if taken.size else rest[:0]
+        present, without = drawn[there][:most], drawn[~there]
+        taken, empty = rest[present], np.append(empty, rest[without])
+        rest = np.delete(rest, np.append(present, without)) if taken.size else rest[:0]
     return Chosen(taken, empty, never, int(rest.size))
 
 
@@ -109,9 +109,9 @@ def _have(
             left = order[~there[order]]
             if not left.size:
                 return there
-            wanted = [int(k) for k in positions[left]]
-            for span in spans(wanted, steps, block, variable.numpy_dtype.itemsize):
-                taken = [wanted[k] for k in span]
+            remaining = [int(k) for k in positions[left]]
+            for span in spans(remaining, steps, block, variable.numpy_dtype.itemsize):
+                taken = [remaining[k] for k in span]
                 try:
                     states = read_states(dataset, variable, taken, block.cells)
                 except Unreadable:  # damage is no absence; the capture will tell of it
@@ -134,8 +134,8 @@ def _is_beyond(
     """
     beyond = np.zeros(positions.shape, bool)
     variables = [v for v in settings.variables if v.forecast]
-    found = [objects_of(settings.source, v) for v in variables]
-    there = [objects for objects in found if objects is not None]
+    listings = [objects_of(settings.source, v) for v in variables]
+    there = [objects for objects in listings if objects is not None]
     if not positions.size or len(there) < len(variables):
         return beyond
     fills = {v.name: o.fill.astype(v.numpy_dtype) for v, o in zip(variables, there, strict=True)}
@@ -169,11 +169,11 @@ def _is_beyond(
 
 def _may_be_written(settings: RepositorySettings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return of which steps something may have been written, as far as the objects tell."""
-    found = np.zeros(positions.shape, bool)
+    written = np.zeros(positions.shape, bool)
     for variable in (v for v in settings.variables if v.forecast):
         objects = objects_of(settings.source, variable)
         rows = None if objects is None else objects.rows()
         if objects is None or rows is None:
             return np.ones(positions.shape, bool)
-        found |= np.isin(positions // objects.steps, np.fromiter(rows, np.intp, len(rows)))
-    return found
+        written |= np.isin(positions // objects.steps, np.fromiter(rows, np.intp, len(rows)))
+    return written

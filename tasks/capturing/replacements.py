@@ -46,9 +46,9 @@ def difference(
 
 def _rms(departures: NDArray[np.float64]) -> float:
     """Return the root mean square of what is known; NaN if nothing is."""
-    known = departures[~np.isnan(departures)]
+    finite = departures[~np.isnan(departures)]
     with np.errstate(invalid="ignore", over="ignore"):
-        return float(np.sqrt(np.mean(known**2))) if known.size else np.nan
+        return float(np.sqrt(np.mean(finite**2))) if finite.size else np.nan
 
 
 def settle(

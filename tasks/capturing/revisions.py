@@ -88,8 +88,8 @@ def find_revisions(
     changed: set[int] = set()
     positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
     for variable in repository.settings.variables:
-        wanted = [(s, positions[s]) for s in positions if s not in changed]
-        changed |= {step for step, _ in _changed(repository, variable, wanted, mapper)}
+        pairs = [(s, positions[s]) for s in positions if s not in changed]
+        changed |= {step for step, _ in _changed(repository, variable, pairs, mapper)}
     return tuple(sorted(changed))
 
 
@@ -175,33 +175,33 @@ def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
         versions.setdefault(step.instant, []).append(step.step)
     instants = [t for t in seen.twice if t in versions][-MOST_REPEATS:]
     places = {t: seen.positions(t) for t in instants}
-    wanted = [(v, k) for t in instants for k in places[t] for v in versions[t]]
+    pairs = [(v, k) for t in instants for k in places[t] for v in versions[t]]
     changed: set[tuple[int, int]] = set()
     for variable in repository.settings.variables:
-        changed |= _changed(repository, variable, wanted, mapper)
-    found: dict[int, int] = {}
+        changed |= _changed(repository, variable, pairs, mapper)
+    repeats: dict[int, int] = {}
     for instant in instants:
         for nth, place in enumerate(places[instant]):
             if all((version, place) in changed for version in versions[instant]):
-                found.setdefault(max(versions[instant]), nth)
-    return found
+                repeats.setdefault(max(versions[instant]), nth)
+    return repeats
 
 
 def _changed(
-    repository: Repository, variable: Variable, wanted: list[tuple[int, int]], mapper: Mapper
+    repository: Repository, variable: Variable, pairs: list[tuple[int, int]], mapper: Mapper
 ) -> set[tuple[int, int]]:
     """Return which captures differ from the source: pairs of a capture and a position in it."""
-    if not wanted:
+    if not pairs:
         return set()
-    places = sorted({place for _, place in wanted})
+    places = sorted({place for _, place in pairs})
     with open_source(repository.settings.source, repository.memory) as dataset:
         _, along = chunk_sizes(dataset, variable)
         readings = readings_at(repository, dataset, variable, places)
     blocks = list(reading_grid(variable.grid, along).blocks())
     sequence = repository.records[-1].sequence
     pinned = (repository.location.url, sequence, f"compared {fresh_id(sequence)}")
-    wanted = sorted(wanted, key=lambda pair: pair[1])
-    results = mapper(partial(_changed_in_block, pinned, variable.name, wanted, readings), blocks)
+    pairs = sorted(pairs, key=lambda pair: pair[1])
+    results = mapper(partial(_changed_in_block, pinned, variable.name, pairs, readings), blocks)
     release_source()
     for text in dict.fromkeys(text for _, unread in results for text in unread):
         logger.warning("not compared with what was captured: %s", text)
@@ -211,7 +211,7 @@ def _changed(
 def _changed_in_block(
     pinned: tuple[str, int, str],
     name: str,
-    wanted: list[tuple[int, int]],
+    pairs: list[tuple[int, int]],
     readings: Mapping[int, Packing],
     block: Block,
 ) -> tuple[set[tuple[int, int]], list[str]]:
@@ -226,7 +226,7 @@ def _changed_in_block(
     changed: set[tuple[int, int]] = set()
     unread: list[str] = []
     by_place: dict[int, list[int]] = {}
-    for step, place in wanted:
+    for step, place in pairs:
         by_place.setdefault(place, []).append(step)
     dataset = shared_source(repository.settings.source, run, repository.memory)
     steps, _ = chunk_sizes(dataset, variable)

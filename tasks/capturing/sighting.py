@@ -46,8 +46,8 @@ class LeftOut:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; of many positions the first, and how many there are."""
-        told = asdict(self) | {"positions": list(self.positions[:MOST_TOLD])}
-        return told | {"count": len(self.positions), "text": str(self)}
+        document = asdict(self) | {"positions": list(self.positions[:MOST_TOLD])}
+        return document | {"count": len(self.positions), "text": str(self)}
 
     def __str__(self) -> str:
         more = f" and {len(self.positions) - 1} more" if len(self.positions) > 1 else ""
@@ -111,18 +111,18 @@ class Sighting:
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """Return what is not captured, and why."""
-        told = []
+        entries = []
         if missing := np.flatnonzero(self.axis.missing).tolist():
-            told.append(self._left_out(missing, "has no time"))
+            entries.append(self._left_out(missing, "has no time"))
         doubted = [
             k
             for k in np.flatnonzero(self.doubted).tolist()
             if int(self.axis.instants[k]) not in self.captured
         ]
-        told += [self._left_out([k], self._why(k)) for k in doubted[: MOST_TOLD - 1]]
+        entries += [self._left_out([k], self._why(k)) for k in doubted[: MOST_TOLD - 1]]
         if rest := doubted[MOST_TOLD - 1 :]:
-            told.append(self._left_out(rest, self._why(rest[0])))
-        return tuple(told)
+            entries.append(self._left_out(rest, self._why(rest[0])))
+        return tuple(entries)
 
     def _left_out(self, positions: list[int], reason: str) -> LeftOut:
         first = positions[0]
@@ -176,8 +176,8 @@ def sight(repository: Repository, dataset: xr.Dataset, *, clock: int | None = No
     state = repository.state
     axis = read_axis(dataset, repository.settings)
     captured = {step.instant: step.captured_at for step in state.timeline}
-    found = judge(axis, repository.settings.calendar, captured, state.believed, clock=clock)
-    return replace(found, captured=state.doubted)
+    sighting = judge(axis, repository.settings.calendar, captured, state.believed, clock=clock)
+    return replace(sighting, captured=state.doubted)
 
 
 def judge(
@@ -199,9 +199,9 @@ def judge(
     clock
         The time now, an instant; None: it is not asked.
     """
-    known = np.fromiter(captured, np.int64, len(captured))
+    captured_instants = np.fromiter(captured, np.int64, len(captured))
     there = distinct(axis.instants[~axis.missing])
-    every = distinct(np.concatenate([there, known[~among(known, there)]]))
+    every = distinct(np.concatenate([there, captured_instants[~among(captured_instants, there)]]))
 
     def fresh(places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell which were, or would now be, captured within a day of their valid time."""
@@ -220,7 +220,7 @@ def judge(
     doubted[order] |= misplaced(axis.instants[order])
     if doubted.any():
         true = np.fromiter(believed, np.int64, len(believed))
-        doubted &= ~among(axis.instants, np.sort(np.concatenate([known, true])))
+        doubted &= ~among(axis.instants, np.sort(np.concatenate([captured_instants, true])))
     return Sighting(axis, doubted, calendar)
 
 

@@ -62,12 +62,12 @@ def chunk_statistics(
     categorical
         Whether values are labels; a chunk of one label is nothing new.
     """
-    found = dict.fromkeys(STATISTICS, np.nan)
+    statistics = dict.fromkeys(STATISTICS, np.nan)
     known = _finite(values)
     finite = values.ravel() if known is None else values[known]
     infinite = 0 if known is None else int(np.isinf(values).sum())
     low, high = bounds
-    found |= {
+    statistics |= {
         "cells": float(values.size),
         "valid_count": float(finite.size),
         "constant": 0.0,
@@ -81,7 +81,7 @@ def chunk_statistics(
         with np.errstate(over="ignore"):
             mean = float(finite.mean())
         constant = finite.size > 1 and smallest == largest
-        found |= {
+        statistics |= {
             "minimum": smallest,
             "maximum": largest,
             "mean": mean,
@@ -89,14 +89,14 @@ def chunk_statistics(
             "constant": float(constant),
         }
         if low is not None and smallest < low:
-            found["below_minimum"] = float((finite < low).sum())
+            statistics["below_minimum"] = float((finite < low).sum())
         if high is not None and largest > high:
-            found["above_maximum"] = float((finite > high).sum())
+            statistics["above_maximum"] = float((finite > high).sum())
     value = float(finite[0]) if constant else None
-    found["was_constant"] = float(categorical or _is_usual_constant(value, before, bounds))
+    statistics["was_constant"] = float(categorical or _is_usual_constant(value, before, bounds))
     if before is not None:
-        found |= _against(values, known, before, infinite)
-    return found
+        statistics |= _against(values, known, before, infinite)
+    return statistics
 
 
 def _finite(values: Floats) -> NDArray[np.bool_] | None:
@@ -112,22 +112,22 @@ def _against(
 ) -> dict[str, float]:
     """Return how a chunk differs from its last trusted capture."""
     known_before = _finite(before)
-    found = {}
+    statistics = {}
     if infinite:
-        found["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
+        statistics["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
     count = before.size if known_before is None else int(known_before.sum())
     if count:
         # Other cells may have a value instead: stations in turn, clouds that move on.
         now = int(np.isnan(values).sum()) if known is not None else 0
         lost = now - int(np.isnan(before).sum())
-        found["missing_change"] = max(0, lost) / count
+        statistics["missing_change"] = max(0, lost) / count
     if known is not None or known_before is not None:
         first = np.isfinite(values) if known is None else known
         both = first if known_before is None else first & known_before
         values, before = values[both], before[both]
     if values.size:
-        found["change_rms"] = _rms_difference(values.ravel(), before.ravel())
-    return found
+        statistics["change_rms"] = _rms_difference(values.ravel(), before.ravel())
+    return statistics
 
 
 def _rms_difference(a: Floats, b: Floats | float) -> float:
@@ -155,11 +155,11 @@ def _is_usual_constant(
     first = before.ravel()[:2]
     if value is None and first.size > 1 and np.isfinite(first).all() and first[0] != first[1]:
         return False
-    known = before[np.isfinite(before)]
-    if value is None or _is_constant(known):
-        return _is_constant(known)
+    finite = before[np.isfinite(before)]
+    if value is None or _is_constant(finite):
+        return _is_constant(finite)
     at_bound = any(b is not None and np.isclose(value, b) for b in bounds)
-    return at_bound or bool(np.mean(known == value) >= USUAL if known.size else False)
+    return at_bound or bool(np.mean(finite == value) >= USUAL if finite.size else False)
 
 
 def _is_constant(finite: Floats) -> bool:
@@ -267,9 +267,9 @@ def _history(
     history: list[NDArray[np.int64]] = []
     believed: list[NDArray[np.bool_]] = []
     for step in steps:
-        known = readable_rows(captures, step)
-        if known is not None:
-            history.append(known[..., DIGEST][..., 0].ravel())
+        rows = readable_rows(captures, step)
+        if rows is not None:
+            history.append(rows[..., DIGEST][..., 0].ravel())
             believed.append((captures.status(step) == TRUSTED).ravel())
     return history, believed
 
@@ -286,11 +286,11 @@ def _of_some(
     variable: Variable, past: NDArray[np.int64], now: NDArray[np.int64], places: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Tell which chunks are as in a state with which enough cells are shared, shape (chunk,)."""
-    found = np.zeros(now.shape, bool)
+    repeated = np.zeros(now.shape, bool)
     alike = past[:, places] == now[places]
     many = alike.sum(axis=1) * prod(variable.chunks) >= RICH_CELLS
-    found[places] = alike[many].any(axis=0)
-    return found
+    repeated[places] = alike[many].any(axis=0)
+    return repeated
 
 
 def _is_rich(variable: Variable) -> bool:

@@ -35,11 +35,11 @@ def revised_chunks(
     for k, versions in versions_of(repository, plan).items():
         left = np.ones(rows.shape[1:-1], bool)
         for step in reversed(versions):
-            known = readable_rows(captures, step) if left.any() else None
-            if known is None:
+            version_rows = readable_rows(captures, step) if left.any() else None
+            if version_rows is None:
                 continue
             trusted = left & (captures.status(step) == TRUSTED)
-            revised[k] |= trusted & (known[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
+            revised[k] |= trusted & (version_rows[..., DIGEST] != rows[k][..., DIGEST]).any(axis=-1)
             left &= ~trusted
     return revised
 

@@ -13,8 +13,8 @@ def main() -> None:
     for order in ((1, 0, 0), (0, 1, 1)):
         spec = Specification((), (), order, 3600.0, 6, 0.0, None, None, 1.0)
         spec, outlook = fit_outlook(spec, slots, times_s, values, starts, **options)
-        given = slots, times_s, values, starts
-        state = learn(spec, *given, **options, amplitudes=outlook.amplitudes).state
+        record = slots, times_s, values, starts
+        state = learn(spec, *record, **options, amplitudes=outlook.amplitudes).state
         forecast(spec, state, outlook, times_s[-1] + 3600.0 * np.arange(1.0, 7.0))
         roll(spec, state, outlook, 40, 40 * 3600.0, values[0])
 

@@ -74,8 +74,8 @@ def fit(
     if p + q == 0 or len(changes) < 3:
         return Process(np.zeros((p, cells)), np.zeros((q, cells)), drift)
     if q == 0:
-        found = correlations(changes, drift, weight, p, starts)
-        return Process(levinson(found), np.zeros((0, cells)), drift)
+        autocorrelations = correlations(changes, drift, weight, p, starts)
+        return Process(levinson(autocorrelations), np.zeros((0, cells)), drift)
     longest = max(1, min(LONG_ORDER, len(changes) // 4))
     long = levinson(correlations(changes, drift, weight, longest, starts))
     both = _regress(changes, drift, long, weight, (p, q), starts)
@@ -113,9 +113,9 @@ def correlations(
     pairs = np.maximum(len(series) - np.arange(1, order + 1), 0)[:, None]
     total = _pooled(size, starts)
     pooled = _pooled(product, starts) / np.where(total > 0, total, 1.0) * (pairs / (pairs + 1.0))
-    own = np.where(size > 0, product / np.maximum(size, TINY), pooled)
+    cellwise = np.where(size > 0, product / np.maximum(size, TINY), pooled)
     share = count / (count + SHRINKAGE)
-    return np.clip(share * own + (1.0 - share) * pooled, -1.0, 1.0)
+    return np.clip(share * cellwise + (1.0 - share) * pooled, -1.0, 1.0)
 
 
 def _pooled(values: Array, starts: NDArray[np.int64]) -> Array:

@@ -119,10 +119,10 @@ def _doubted(optimum: Array, products: Array, verified: Array, size: Array) -> A
     gain = (loss[..., best] - np.einsum("c,ohcd,d->oh", optimum, products, optimum)) / size
     # The leads of one hindcast are wrong together: each hindcast counts once.
     weight = each.sum(axis=1)
-    own = np.where(weight > 0, (each * gain).sum(axis=1) / np.maximum(weight, 1e-300), 0.0)
+    gains = np.where(weight > 0, (each * gain).sum(axis=1) / np.maximum(weight, 1e-300), 0.0)
     weight = weight / max(float(weight.sum()), 1e-300)
-    mean = float(weight @ own)
-    error = float(weight**2 @ (own - mean) ** 2)
+    mean = float(weight @ gains)
+    error = float(weight**2 @ (gains - mean) ** 2)
     way = max(0.0, 1.0 - DOUBT * error / mean**2) if mean > 0 else 0.0
     baseline = np.eye(len(optimum))[best]
     return np.asarray(baseline + way * (optimum - baseline))

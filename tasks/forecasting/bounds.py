@@ -50,14 +50,14 @@ def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> B
     greatest, that is a bound, whatever the name. But not where they do so early or late only: a
     counter is at its greatest in its newest captures, and goes on from there.
     """
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     low, high = _of_name(standard_name, units)
-    if known.size:
-        least, greatest = float(known.min()), float(known.max())
+    if finite.size:
+        least, greatest = float(finite.min()), float(finite.max())
         low = None if low is not None and least < low else low
         high = None if high is not None and greatest > high else high
         if least < greatest:
-            needed = max(LEAST_AT_BOUND, AT_BOUND * known.size)
+            needed = max(LEAST_AT_BOUND, AT_BOUND * finite.size)
             if low is None and _is_reached(values, least, needed):
                 low = least
             if high is None and _is_reached(values, greatest, needed):

@@ -54,9 +54,11 @@ def uncalibrated(spec: Specification) -> Calibration:
 class Sequence:
     """Calibrations at one origin after another, each from the hindcasts verified by then."""
 
-    def __init__(self, spec: Specification, made: Hindcasts, starts: NDArray[np.int64]) -> None:
-        self.spec, self.made, self.starts = spec, made, starts
-        self.products, self.verified = blend.moments(made.errors)
+    def __init__(
+        self, spec: Specification, hindcasts: Hindcasts, starts: NDArray[np.int64]
+    ) -> None:
+        self.spec, self.made, self.starts = spec, hindcasts, starts
+        self.products, self.verified = blend.moments(hindcasts.errors)
         origins, leads = self.verified.shape
         self.points = np.full((origins, leads, uncertainty.POINTS), np.nan)
         self.scaled = np.full((origins, leads, 2), np.nan)
@@ -69,57 +71,57 @@ class Sequence:
         spec = self.spec
         if spec.categorical:
             return uncalibrated(spec)
-        known = slice(0, upto)
-        weight = blend.faded(self.made.origins[known], slot, spec.leads) * self.verified[known]
-        recent, number = self._recent(slot, known)
-        factors = uncertainty.factors(self.points[known], recent, number)
-        factors *= uncertainty.student(number) * np.exp(self._correction(slot, known))
+        past = slice(0, upto)
+        weight = blend.faded(self.made.origins[past], slot, spec.leads) * self.verified[past]
+        recent, number = self._recent(slot, past)
+        factors = uncertainty.factors(self.points[past], recent, number)
+        factors *= uncertainty.student(number) * np.exp(self._correction(slot, past))
         ratios = np.zeros((3, spec.leads))
-        logs = np.where(recent[..., None] > 0, self.logs[known], np.nan)
-        found = np.isfinite(logs)
-        filled = np.where(found, logs, 0.0)
+        logs = np.where(recent[..., None] > 0, self.logs[past], np.nan)
+        finite = np.isfinite(logs)
+        filled = np.where(finite, logs, 0.0)
         # The chunks of one hindcast are wrong together: each hindcast counts once.
-        each = found.sum(axis=2)
-        share = np.where(each > 0, 1.0 / np.maximum(each, 1), 0.0)[..., None] * found
+        each = finite.sum(axis=2)
+        share = np.where(each > 0, 1.0 / np.maximum(each, 1), 0.0)[..., None] * finite
         ratios[0] = (share * recent[..., None]).sum(axis=(0, 2))
         ratios[1] = (share * recent[..., None] * filled).sum(axis=(0, 2))
         ratios[2] = (share * recent[..., None] * filled**2).sum(axis=(0, 2))
         return Calibration(
-            blend.weights(self.products[known], weight),
+            blend.weights(self.products[past], weight),
             factors,
-            uncertainty.roots(self.scaled[known], recent, number),
+            uncertainty.roots(self.scaled[past], recent, number),
             ratios,
-            self._squares(recent, known),
+            self._squares(recent, past),
         )
 
-    def _squares(self, recent: Array, known: slice) -> Array:
+    def _squares(self, recent: Array, past: slice) -> Array:
         """Mean squared errors (2, H) of the last capture and of the forecasts that were made."""
-        verified = np.isfinite(self.squares[known]) & (recent[..., None] > 0)
+        verified = np.isfinite(self.squares[past]) & (recent[..., None] > 0)
         weight = np.where(verified, recent[..., None], 0.0)
         total = weight.sum(axis=0)
-        mean = (weight * np.nan_to_num(self.squares[known])).sum(axis=0)
+        mean = (weight * np.nan_to_num(self.squares[past])).sum(axis=0)
         return np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan).T
 
-    def _recent(self, slot: int, known: slice) -> tuple[Array, Array]:
+    def _recent(self, slot: int, past: slice) -> tuple[Array, Array]:
         """Weight (O, H) of hindcasts in the error bars at a slot, and how many (H,) they are."""
-        origins = self.made.origins[known]
+        origins = self.made.origins[past]
         weight = blend.faded(origins, slot, self.spec.leads, power=POWER, half=MEMORY)
-        weight = np.where(np.isfinite(self.points[known, :, 0]), weight, 0.0)
+        weight = np.where(np.isfinite(self.points[past, :, 0]), weight, 0.0)
         return weight, uncertainty.independent(weight, blend.stride(origins))
 
-    def _correction(self, slot: int, known: slice) -> float:
+    def _correction(self, slot: int, past: slice) -> float:
         """Logarithm of the correction of the error bars by what the last hindcasts missed.
 
         Adaptive conformal inference (Gibbs and Candes 2021), with a memory, and on all leads that
         were verified at a slot. Student's share of the bars is not held against them.
         """
-        origins = self.made.origins[known]
+        origins = self.made.origins[past]
         weight = blend.faded(origins, slot, self.spec.leads, power=0.0, half=CORRECTION_MEMORY)
-        verified = (weight > 0) & np.isfinite(self.misses[known])
+        verified = (weight > 0) & np.isfinite(self.misses[past])
         number = verified.sum(axis=1)
-        excess = np.where(verified, self.misses[known] - (1.0 - uncertainty.NOMINAL), 0.0)
-        found = weight.max(axis=1, initial=0.0) @ (excess.sum(axis=1) / np.maximum(number, 1))
-        return float(np.clip(CORRECTION_RATE * found, -GREATEST_CORRECTION, GREATEST_CORRECTION))
+        excess = np.where(verified, self.misses[past] - (1.0 - uncertainty.NOMINAL), 0.0)
+        total = weight.max(axis=1, initial=0.0) @ (excess.sum(axis=1) / np.maximum(number, 1))
+        return float(np.clip(CORRECTION_RATE * total, -GREATEST_CORRECTION, GREATEST_CORRECTION))
 
     def run(self) -> list[Calibration]:
         """Calibration at every origin, before its own forecast was verified.
@@ -128,27 +130,27 @@ class Sequence:
         """
         result = []
         for place, slot in enumerate(self.made.origins):
-            found = self.at(int(slot), place)
-            result.append(found)
-            self._score(place, found)
+            calibration = self.at(int(slot), place)
+            result.append(calibration)
+            self._score(place, calibration)
         return result
 
-    def _score(self, place: int, found: Calibration) -> None:
+    def _score(self, place: int, calibration: Calibration) -> None:
         """Standardised errors and chunk ratios of one hindcast."""
-        own = np.einsum("hc,hcn->hn", found.weights, self.made.errors[place])
+        blended = np.einsum("hc,hcn->hn", calibration.weights, self.made.errors[place])
         scale = self.made.spread[place]
-        self.points[place] = uncertainty.quantiles(own / scale)
-        self.scaled[place] = uncertainty.mean_squares(own, scale)
-        covering = scale * found.factors[:, None]
-        expected = scale * uncertainty.bars(found.factors, found.roots, np.zeros(1))
-        known = np.isfinite(own)
+        self.points[place] = uncertainty.quantiles(blended / scale)
+        self.scaled[place] = uncertainty.mean_squares(blended, scale)
+        covering = scale * calibration.factors[:, None]
+        expected = scale * uncertainty.bars(calibration.factors, calibration.roots, np.zeros(1))
+        known = np.isfinite(blended)
         number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
         width = uncertainty.NOMINAL_Z * covering / uncertainty.student(number)[:, None]
         total = known.sum(axis=1)
-        missed = (known & (np.abs(own) > width)).sum(axis=1) / np.maximum(total, 1)
+        missed = (known & (np.abs(blended) > width)).sum(axis=1) / np.maximum(total, 1)
         self.misses[place] = np.where(total > 0, missed, np.nan)
         count = np.add.reduceat(known, self.starts[:-1], axis=1)
-        square = np.add.reduceat(np.where(known, own**2, 0.0), self.starts[:-1], axis=1)
+        square = np.add.reduceat(np.where(known, blended**2, 0.0), self.starts[:-1], axis=1)
         stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
         ratio = square / np.where(stated > 0, stated, 1.0)
         bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
@@ -156,7 +158,7 @@ class Sequence:
         last = self.made.errors[place][:, 0]
         both = known & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
-        for k, errors in enumerate((last, own)):
+        for k, errors in enumerate((last, blended)):
             mean = np.where(both, errors**2, 0.0).sum(axis=1) / number
             self.squares[place, :, k] = np.where(both.any(axis=1), mean, np.nan)
 
@@ -177,7 +179,7 @@ RATIO_SCALE = 0.35
 """Prior standard deviation of log chunk RMSE over expected RMSE."""
 
 
-def last_capture_rmse(found: Calibration, expected: Array) -> Array:
+def last_capture_rmse(calibration: Calibration, expected: Array) -> Array:
     """Expected RMSE (H,) of restoring the last capture.
 
     Parameters
@@ -193,21 +195,21 @@ def last_capture_rmse(found: Calibration, expected: Array) -> Array:
     was verified at, the gain of the last one before goes on.
     """
     result = np.array(expected, np.float64)
-    last = own = 0.0
-    for lead, (square, issued) in enumerate(found.squares.T):
+    last = forecast = 0.0
+    for lead, (square, issued) in enumerate(calibration.squares.T):
         if np.isfinite(square) and np.isfinite(issued):
-            last, own = float(square), float(issued)
-        if found.weights[lead, 0] == 1.0:
+            last, forecast = float(square), float(issued)
+        if calibration.weights[lead, 0] == 1.0:
             continue
-        if last >= own:
-            result[lead] = np.sqrt(result[lead] ** 2 + last - own)
+        if last >= forecast:
+            result[lead] = np.sqrt(result[lead] ** 2 + last - forecast)
         else:
-            result[lead] *= np.sqrt(last / own)
+            result[lead] *= np.sqrt(last / forecast)
     return result
 
 
 def confidence(
-    found: Calibration, nominal: Array, tolerance: float, bars: Array
+    calibration: Calibration, nominal: Array, tolerance: float, bars: Array
 ) -> tuple[Array, Array]:
     """Probability (H, G) of an RMSE within the tolerance, and expected RMSE (H, G).
 
@@ -224,10 +226,10 @@ def confidence(
     rare events a logarithm sees too little.
     """
     location, scale, freedom = (
-        part[:, None] for part in uncertainty.predictive(found.ratios, RATIO_SCALE)
+        part[:, None] for part in uncertainty.predictive(calibration.ratios, RATIO_SCALE)
     )
     positive = np.maximum(nominal, np.finfo(np.float64).tiny)
     margin = np.log(max(tolerance, np.finfo(np.float64).tiny) / positive)
     sure = special.stdtr(freedom, (margin - location) / scale)
     ratio = np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
-    return np.asarray(sure), nominal * np.maximum(ratio, found.roots[:, None] / bars)
+    return np.asarray(sure), nominal * np.maximum(ratio, calibration.roots[:, None] / bars)

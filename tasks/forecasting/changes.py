@@ -104,17 +104,17 @@ def _size(change: Array, categorical: bool) -> float | None:
     with np.errstate(over="ignore"):
         square = np.where(known, change, 0.0) ** 2
         each = square.sum(axis=1) / np.maximum(count, 1)
-        kept = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
-        size = float(np.sqrt(square[kept].sum() / max(1, count[kept].sum())))
+        undamaged = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
+        size = float(np.sqrt(square[undamaged].sum() / max(1, count[undamaged].sum())))
     return min(size, float(np.finfo(np.float64).max))
 
 
 def _span_share(values: Array, resolution: float) -> float:
-    known = values[np.isfinite(values)]
-    if not known.size:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return resolution / 2
-    size = float(np.abs(known).max())
-    spread = float(np.std(known / size) * size) if size else 0.0
+    size = float(np.abs(finite).max())
+    spread = float(np.std(finite / size) * size) if size else 0.0
     return SPREAD_TOLERANCE * spread or max(LEAST_TOLERANCE * size, resolution / 2)
 
 

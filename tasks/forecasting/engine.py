@@ -125,20 +125,20 @@ def _forecast(spec: Specification, state: State, outlook: Outlook, times_s: Arra
         cells = slice(state.starts[chunk], state.starts[chunk + 1])
         moved, wide = _adopt(state.recent[:, cells], new[cells], mean[:, cells], error[:, cells])
         mean[:, cells], error[:, cells] = clip(spec, moved), wide
-    found, believed = outlook.calibration, 1.0 - outlook.calibration.doubted
+    calibrated, believed = outlook.calibration, 1.0 - outlook.calibration.doubted
     if spec.categorical:
-        error = np.where(np.isfinite(mean), found.ratios[2][:, None], np.nan)
+        error = np.where(np.isfinite(mean), calibrated.ratios[2][:, None], np.nan)
         rmse = chunk_rms(error, state.starts)
-        sure = np.where(np.isfinite(rmse), labels.confidence(found.ratios)[:, None], np.nan)
+        sure = np.where(np.isfinite(rmse), labels.confidence(calibrated.ratios)[:, None], np.nan)
         return Forecast(mean, error, believed * sure, rmse)
     nominal = chunk_rms(error, state.starts)
     if spec.is_constant:
         # No error was ever seen, so there is nothing to tell how likely one is but how often.
-        unchanged = labels.confidence(found.ratios)[:, None]
+        unchanged = labels.confidence(calibrated.ratios)[:, None]
         sure = np.where(np.isfinite(nominal), unchanged, np.nan)
         return Forecast(mean, error, believed * sure, nominal)
-    bars = uncertainty.bars(found.factors, found.roots, state.correction[0])
-    sure, expected = calibration.confidence(found, nominal, spec.tolerance, bars)
+    bars = uncertainty.bars(calibrated.factors, calibrated.roots, state.correction[0])
+    sure, expected = calibration.confidence(calibrated, nominal, spec.tolerance, bars)
     return Forecast(mean, error, believed * sure, expected)
 
 
@@ -170,12 +170,12 @@ def departures(
     """
     values = _checked(state, slot, time_s, values)
     mean, error = _ahead(spec, state, outlook, slot, time_s)
-    found = values - mean
-    known = np.isfinite(found)
+    departure = values - mean
+    known = np.isfinite(departure)
     heads = state.starts[:-1]
     count = np.add.reduceat(known, heads)
-    filled = np.where(known, found, 0.0)
-    standard = np.where(known, found / error, 0.0)
+    filled = np.where(known, departure, 0.0)
+    standard = np.where(known, departure / error, 0.0)
     p_values = tracking.advance(
         spec,
         state.copy(),
@@ -268,13 +268,17 @@ def chunk_rms(error: Array, starts: NDArray[np.int64]) -> Array:
 def _issue(
     spec: Specification,
     state: State,
-    found: Calibration,
+    calibrated: Calibration,
     times_s: Array,
     prospect: Prospect,
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Blended mean and standard error (H, n) of one tile of cells after another."""
     leads = len(times_s)
-    weights, factors, roots = found.weights[:leads], found.factors[:leads], found.roots[:leads]
+    weights, factors, roots = (
+        calibrated.weights[:leads],
+        calibrated.factors[:leads],
+        calibrated.roots[:leads],
+    )
     damping = tracking.damping(state)
     scale, correction = tracking.innovation_scale(state), state.spread(state.correction[0])
     season = tracking.seasons(state, climatology.features(spec, times_s))
@@ -282,13 +286,13 @@ def _issue(
     unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
     needed = (weights > 0).any(axis=0)
     for cells in _tiles(state, whole=bool(spec.candidates)):
-        made = predict(
+        predictions = predict(
             spec, state.crop(cells), times_s, damping[cells], prospect, chunk[cells], needed
         )
         growth = uncertainty.growth(
             damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
         )
-        mean = clip(spec, (weights[:, None] @ made)[:, 0])
+        mean = clip(spec, (weights[:, None] @ predictions)[:, 0])
         bars = uncertainty.bars(factors, roots, correction[cells])
         yield cells, mean, scale[cells] * np.sqrt(growth) * bars
 

@@ -94,23 +94,23 @@ def learn(
     early = _screen(values, starts, trusted & gated)
     record = CaptureRun(slots, times_s, values, trusted & ~(early < GATE), gated)
     judged = tracking.advance(spec, state, record, patience=AGREEING_RUN)
-    found: list[tuple[int, NDArray[np.intp], Array]] = []
+    shifts: list[tuple[int, NDArray[np.intp], Array]] = []
     for chunk in map(int, np.flatnonzero(judged.doubts >= AGREEING_RUN)):
-        one, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
-        alone, own = state.take(one), np.ascontiguousarray(values[:, cells])
-        part = judged.take(one)
-        rest = CaptureRun(slots, times_s, own, record.trusted[:, one], gated[:, one])
-        found += [(chunk, run, offset) for run, offset in _go_on(spec, alone, rest, part)]
-        judged.p_values[:, one], judged.outcome[:, one] = part.p_values, part.outcome
-        state.put(one, alone)
+        index, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
+        alone, chunk_values = state.take(index), np.ascontiguousarray(values[:, cells])
+        part = judged.take(index)
+        rest = CaptureRun(slots, times_s, chunk_values, record.trusted[:, index], gated[:, index])
+        shifts += [(chunk, run, offset) for run, offset in _go_on(spec, alone, rest, part)]
+        judged.p_values[:, index], judged.outcome[:, index] = part.p_values, part.outcome
+        state.put(index, alone)
     p_values = np.where(early < GATE, early, judged.p_values)
     learnt = judged.outcome == LEARNT
-    kept = values
+    seen = values
     if not learnt.all():
-        kept = np.where(np.repeat(learnt, np.diff(starts), axis=1), values, np.nan)
-    captured = consecutive(slots, times_s, kept, starts, spec.leads)
+        seen = np.where(np.repeat(learnt, np.diff(starts), axis=1), values, np.nan)
+    captured = consecutive(slots, times_s, seen, starts, spec.leads)
     rows = positions(slots, spec.leads)
-    moves = tuple(Move(chunk, rows[run], offset) for chunk, run, offset in found)
+    moves = tuple(Move(chunk, rows[run], offset) for chunk, run, offset in shifts)
     captured = replace(captured, moves=moves)
     window = replace(captured, values=captured.values.copy(), moves=()) if moves else captured
     for move in moves:
@@ -138,13 +138,13 @@ def _screen(
         return result
     for chunk in range(len(starts) - 1):
         first, last = int(starts[chunk]), int(starts[chunk + 1])
-        own = head[:, first : last : max(1, (last - first) // SCREENED)]
-        own = own[:, np.isfinite(own).sum(axis=0) > FIRST]
-        if not own.shape[1]:
+        sample = head[:, first : last : max(1, (last - first) // SCREENED)]
+        sample = sample[:, np.isfinite(sample).sum(axis=0) > FIRST]
+        if not sample.shape[1]:
             continue
-        departure = np.abs(own - np.nanmedian(own, axis=0))
+        departure = np.abs(sample - np.nanmedian(sample, axis=0))
         largest = np.nanmax(departure)
-        scaled = np.nan_to_num(departure / largest) if largest > 0 else np.zeros_like(own)
+        scaled = np.nan_to_num(departure / largest) if largest > 0 else np.zeros_like(sample)
         square = (scaled**2).mean(axis=1)
         size = np.log(square[square > 0]) / 2.0
         if len(size) < 2 * FIRST:
@@ -153,9 +153,9 @@ def _screen(
         scale = max(SURPRISE_SCALE, 1.4826 * float(np.median(np.abs(size - centre))))
         with np.errstate(divide="ignore"):
             score = (np.log(square[:FIRST]) / 2.0 - centre) / scale
-        found = np.where(gated[:FIRST, chunk], special.stdtr(len(size) - 1.0, -score), np.nan)
-        if (found < GATE).sum() < AGREEING_RUN:
-            result[:FIRST, chunk] = np.where(found < GATE, found, np.nan)
+        p_values = np.where(gated[:FIRST, chunk], special.stdtr(len(size) - 1.0, -score), np.nan)
+        if (p_values < GATE).sum() < AGREEING_RUN:
+            result[:FIRST, chunk] = np.where(p_values < GATE, p_values, np.nan)
     return result
 
 
@@ -196,20 +196,20 @@ def _resolve(
 
     Returned are those that were learnt, and the change of level that they show.
     """
-    one = state.copy()
+    trial = state.copy()
     tail = run[-AGREEING_RUN:]
-    rewind(one, int(record.slots[tail[0]]))
-    offset = _common_offset(spec, one, record.take(tail))
-    if offset is None or not _is_possible(spec, one, record.take(tail)):
-        if len(run) < LONGEST_RUN or not _is_possible(spec, one, record.take(run)):
+    rewind(trial, int(record.slots[tail[0]]))
+    offset = _common_offset(spec, trial, record.take(tail))
+    if offset is None or not _is_possible(spec, trial, record.take(tail)):
+        if len(run) < LONGEST_RUN or not _is_possible(spec, trial, record.take(run)):
             return run[:0], None
         offset = None
-        tail, one = run, state.copy()
-        rewind(one, int(record.slots[run[0]]))
-        tracking.advance(spec, one, record.take(run).trust())
+        tail, trial = run, state.copy()
+        rewind(trial, int(record.slots[run[0]]))
+        tracking.advance(spec, trial, record.take(run).trust())
     else:
-        shift(spec, one, record.take(tail), offset)
-    state.put(np.array([0]), one)
+        shift(spec, trial, record.take(tail), offset)
+    state.put(np.array([0]), trial)
     return tail, offset
 
 

@@ -170,21 +170,21 @@ def line_periods(spec: Specification, times_s: Array, values: Array) -> tuple[fl
     A period is believed if a cycle that is fitted to the first 60 % of the leading modes predicts
     the rest clearly better than none: only a cycle that keeps its phase does.
     """
-    found: list[float] = []
+    periods: list[float] = []
     for _ in range(LINES):
-        known = replace(
+        with_lines = replace(
             spec,
-            periods_s=(*spec.periods_s, *found),
-            harmonics=(*spec.harmonics, *(1 for _ in found)),
+            periods_s=(*spec.periods_s, *periods),
+            harmonics=(*spec.harmonics, *(1 for _ in periods)),
         )
-        modes = leading_modes(known, times_s, values)
+        modes = leading_modes(with_lines, times_s, values)
         if not modes.shape[1]:
             break
         best = _line(modes, times_s, spec)
         if best is None:
             break
-        found.append(best)
-    return tuple(found)
+        periods.append(best)
+    return tuple(periods)
 
 
 def _line(modes: Array, times_s: Array, spec: Specification) -> float | None:
@@ -258,9 +258,9 @@ def _order(modes: Array, leads: int) -> tuple[int, int, int]:
         return plain[-1]
     votes: Counter[tuple[int, int, int]] = Counter()
     for mode in modes[-LONGEST_SERIES:, :SEARCHED].T:
-        found = _search(mode)
-        if found is not None:
-            votes[found] += float(np.var(mode))  # type: ignore[assignment]  # weights, not counts
+        winner = _search(mode)
+        if winner is not None:
+            votes[winner] += float(np.var(mode))  # type: ignore[assignment]  # weights, not counts
     tried = [*sorted(votes, key=lambda order: -votes[order])[:2], *plain]
     losses = {order: hindcast_error(modes, order, leads) for order in dict.fromkeys(tried)}
     first = tried[0]
@@ -286,10 +286,10 @@ def hindcast_error(modes: Array, order: tuple[int, int, int], leads: int) -> flo
     process = arima.fit(modes[:cut], order)
     total, count = 0.0, 0
     for origin in range(cut, len(modes) - leads, max(1, (len(modes) - leads - cut) // ORIGINS)):
-        known = modes[: origin + 1]
-        shocks = arima.innovate(process, known, d)
-        made = arima.predict(process, known[::-1][: max(p + d, 1) + 1], shocks, d, leads)
-        total += float(((made - modes[origin + 1 : origin + 1 + leads]) ** 2).sum())
+        past = modes[: origin + 1]
+        shocks = arima.innovate(process, past, d)
+        predicted = arima.predict(process, past[::-1][: max(p + d, 1) + 1], shocks, d, leads)
+        total += float(((predicted - modes[origin + 1 : origin + 1 + leads]) ** 2).sum())
         count += 1
     return total / max(count, 1)
 

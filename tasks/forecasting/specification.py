@@ -149,11 +149,11 @@ class Specification:
             if not isinstance(names, list | tuple):
                 raise TypeError("candidates is not a list of names")
             fields["candidates"] = tuple(plain_name(name) for name in names)
-            found = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
-            counts = found.leads, found.modes, found.lags, len(found.candidates)
-            if max(*counts, *found.order, *found.harmonics) > LARGEST_FORM:
+            spec = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
+            counts = spec.leads, spec.modes, spec.lags, len(spec.candidates)
+            if max(*counts, *spec.order, *spec.harmonics) > LARGEST_FORM:
                 raise ValueError(f"a count of more than {LARGEST_FORM}")
-            return found
+            return spec
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a specification: {error}") from error
 
@@ -178,5 +178,5 @@ def clip(spec: Specification, values: Array) -> Array:
 
 def usable(values: Array) -> Array:
     """Values as float64, NaN where they are infinite or too large to be squared."""
-    found = np.asarray(values, dtype=np.float64)
-    return np.where(np.abs(found) < LARGEST, found, np.nan)
+    floats = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(floats) < LARGEST, floats, np.nan)

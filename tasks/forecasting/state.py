@@ -210,8 +210,8 @@ def empty(spec: Specification, starts: Ints) -> State:
 
 def rows(spec: Specification) -> tuple[int, int]:
     """Rows of the packed state per cell and per chunk."""
-    found = [sum(prod(shape) for shape in part.values()) for part in shapes(spec)]
-    return found[0], found[1]
+    counts = [sum(prod(shape) for shape in part.values()) for part in shapes(spec)]
+    return counts[0], counts[1]
 
 
 def pack(spec: Specification, state: State) -> tuple[Array, Array]:

@@ -156,7 +156,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             row = captures.regressors[now]
             swing = season(state.swing, state.surprises, row, chunk)
             mean = variance / count if count > 0.0 else 0.0
-            known, number, standard, damped, level = _depart(
+            valued, number, standard, damped, level = _depart(
                 captures,
                 state,
                 (t, now, head, chunk, first, last),
@@ -176,7 +176,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             if captures.gated[t, chunk]:
                 scored = _scored(state.surprises[0, chunk])
                 doubted = score > captures.limits[min(scored, len(captures.limits) - 1)]
-            if captures.trusted[t, chunk] and known > 0.0 and not doubted:
+            if captures.trusted[t, chunk] and valued > 0.0 and not doubted:
                 outcome[t, chunk] = LEARNT
                 doubts[chunk] = 0
                 if np.isfinite(size):
@@ -267,9 +267,9 @@ def _add(total: Floats, values: Floats) -> None:
 
 
 @compiled
-def _add_where(total: Floats, values: Floats, known: Floats) -> None:
-    for i in range(len(known)):
-        total[i] += values[i] if known[i] == known[i] else 0.0
+def _add_where(total: Floats, values: Floats, where: Floats) -> None:
+    for i in range(len(where)):
+        total[i] += values[i] if where[i] == where[i] else 0.0
 
 
 @compiled
@@ -376,14 +376,14 @@ def _level_rate(pooled: Floats, learnt: float, chunk: int) -> float:
 def _fitted(coefficients: Floats, row: Floats, tile: int, result: Floats) -> None:
     """Climatology of a tile's cells at a time with regressors (K,)."""
     for k in range(len(row)):
-        own = coefficients[k, tile : tile + len(result)]
+        term = coefficients[k, tile : tile + len(result)]
         factor = row[k]
         if k == 0:
             for i in range(len(result)):
-                result[i] = factor * own[i]
+                result[i] = factor * term[i]
         else:
             for i in range(len(result)):
-                result[i] += factor * own[i]
+                result[i] += factor * term[i]
 
 
 @compiled
@@ -423,9 +423,9 @@ def _depart(
         level = state.level[tile:stop]
         _fitted(state.coefficients, captures.regressors[now], tile, fitted[:width])
         for i in range(width):
-            own = count[i] / (count[i] + SHRINKAGE)
+            weight = count[i] / (count[i] + SHRINKAGE)
             ratio = product[i] / (size[i] if size[i] > TINY else 1.0)
-            mixed = own * ratio + (1.0 - own) * pooled
+            mixed = weight * ratio + (1.0 - weight) * pooled
             mixed = mixed if size[i] > TINY else pooled
             mixed = mixed if mixed > 0.0 else 0.0
             damping[i] = mixed if mixed < LARGEST_DAMPING else LARGEST_DAMPING
@@ -475,8 +475,8 @@ def _depart(
             pool = variance[i] + POOLED_CAPTURES * mean
             error = sqrt(pool / (count[i] + POOLED_CAPTURES))
             error += RESOLUTION * abs(centre[i]) + SMALLEST
-            found = departure[i] * departure[i] / (error * error * growth[i])
-            sums[4, i] += found if found == found else 0.0
+            square = departure[i] * departure[i] / (error * error * growth[i])
+            sums[4, i] += square if square == square else 0.0
     width = min(TILE, last - first)
     return (
         _sum(sums[0], width),
@@ -519,21 +519,21 @@ def _absorb(
         size, product = state.products[0, tile:stop], state.products[1, tile:stop]
         level, present = state.level[tile:stop], state.present[tile:stop]
         latest = state.recent[head, tile:stop]
-        one = state.recent[(head + 1) % past, tile:stop]
-        two = state.recent[(head + 2) % past, tile:stop]
+        previous = state.recent[(head + 1) % past, tile:stop]
+        earlier = state.recent[(head + 2) % past, tile:stop]
         for i in range(width):
             present[i] = 1.0 if values[i] == values[i] else PRESENCE * present[i]
         latest[:] = values
         for i in range(width):
             # What a cell has not, or never had before, moves nothing.
-            found = values[i] - fitted[i]
-            rest[i] = found if found == found else 0.0
+            residual = values[i] - fitted[i]
+            rest[i] = residual if residual == residual else 0.0
         seasonal[:width] = 0.0
         for k in range(1, terms):
-            gain, factor, own = gains[k], row[k], coefficients[k, tile:stop]
+            gain, factor, term = gains[k], row[k], coefficients[k, tile:stop]
             for i in range(width):
-                own[i] += gain * rest[i]
-                seasonal[i] += factor * own[i]
+                term[i] += gain * rest[i]
+                seasonal[i] += factor * term[i]
         for i in range(width):
             # A cell that came late knows less than its chunk: its mean follows faster.
             faster = 1.0 / (count[i] + 2.0)
@@ -554,14 +554,14 @@ def _absorb(
         _fitted(coefficients, captures.regressors[now - 1], tile, before[:width])
         _fitted(coefficients, captures.regressors[now - 2], tile, older[:width])
         for i in range(width):
-            before[i] = one[i] - before[i]
+            before[i] = previous[i] - before[i]
         for i in range(width):
-            older[i] = before[i] - (two[i] - older[i])
+            older[i] = before[i] - (earlier[i] - older[i])
         for i in range(width):
             pair = anomaly[i] * before[i]
             both = 0.5 * (anomaly[i] * anomaly[i] + before[i] * before[i])
-            own, cross = fade * size[i] + both, fade * product[i] + pair
-            size[i] = own if pair == pair else size[i]
+            energy, cross = fade * size[i] + both, fade * product[i] + pair
+            size[i] = energy if pair == pair else size[i]
             product[i] = cross if pair == pair else product[i]
         _add_where(sums[2], size, anomaly[:width])
         _add_where(sums[3], product, anomaly[:width])
@@ -579,10 +579,10 @@ def _absorb(
             level[i] = values[i] if begins else level[i]
             begun += 1 if begins else 0
         for k in range(1, terms if begun else 1):
-            own = coefficients[k, tile:stop]
+            term = coefficients[k, tile:stop]
             for i in range(width):
                 begins = values[i] == values[i] and fitted[i] != fitted[i]
-                own[i] = 0.0 if begins else own[i]
+                term[i] = 0.0 if begins else term[i]
     width = min(TILE, last - first)
     state.pooled[0, chunk] = _sum(sums[2], width)
     state.pooled[1, chunk] = _sum(sums[3], width)

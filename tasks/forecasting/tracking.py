@@ -176,15 +176,15 @@ def bridged(spec: Specification, state: State, damped: Array) -> Array:
     drift of the process, or the local level where none is known.
     """
     rows = np.nan_to_num(climatology.features(spec, state.recent_times))
-    found = state.recent - rows @ state.coefficients
+    anomalies = state.recent - rows @ state.coefficients
     walks = spec.order[1] > 0
     stays = np.full(state.cells, True) if walks else state.spread(levelled(state))
     factor, drift = np.where(stays, 1.0, damped), state.drift if walks else np.zeros(state.cells)
     level = np.where(stays, np.nan_to_num(state.level - state.coefficients[0]), 0.0)
-    before = np.where(np.isfinite(found).any(axis=0) & walks, np.nan, level)
-    result = np.empty_like(found)
-    for lag in range(len(found) - 1, -1, -1):
-        before = np.where(np.isfinite(found[lag]), found[lag], before * factor + drift)
+    before = np.where(np.isfinite(anomalies).any(axis=0) & walks, np.nan, level)
+    result = np.empty_like(anomalies)
+    for lag in range(len(anomalies) - 1, -1, -1):
+        before = np.where(np.isfinite(anomalies[lag]), anomalies[lag], before * factor + drift)
         result[lag] = before
     for lag in range(1, len(result) if walks else 0):
         # What is not known before the first known value has not changed otherwise.
@@ -200,8 +200,8 @@ def drifted(state: State) -> NDArray[np.bool_]:
 def drift(state: State, p_values: Array, learnt: NDArray[np.bool_]) -> None:
     """Add a capture's p-values (G,) to the one-sided CUSUM of their normal scores (Page 1954)."""
     score = special.ndtri(1.0 - np.clip(np.nan_to_num(p_values, nan=0.5), 1e-12, 1.0 - 1e-12))
-    found = np.maximum(0.0, state.correction[1] + score - ALLOWANCE)
-    state.correction[1] = np.where(learnt, found, state.correction[1])
+    cusum = np.maximum(0.0, state.correction[1] + score - ALLOWANCE)
+    state.correction[1] = np.where(learnt, cusum, state.correction[1])
 
 
 def seasons(state: State, regressors: Array) -> Array:
@@ -260,10 +260,10 @@ def pooled_damping(state: State) -> Array:
 
 def damping(state: State) -> Array:
     """Damping per slot (N,) of the cells' anomalies, in [0, 0.98]."""
-    own = state.count / (state.count + SHRINKAGE)
+    weight = state.count / (state.count + SHRINKAGE)
     pooled = state.spread(pooled_damping(state))
     ratio = state.products[1] / np.where(state.products[0] > 0, state.products[0], 1.0)
-    mixed = np.where(state.products[0] > 0, own * ratio + (1.0 - own) * pooled, pooled)
+    mixed = np.where(state.products[0] > 0, weight * ratio + (1.0 - weight) * pooled, pooled)
     return np.clip(mixed, 0.0, LARGEST_DAMPING)
 
 
@@ -306,7 +306,7 @@ def rebase(state: State, offset: Array, captures: int) -> None:
     state.recent += moved
     state.level += moved
     # The mean is now known by those captures alone, and follows the next ones as fast.
-    known = state.information[0, 0]
-    less = np.sqrt(np.minimum(1.0, captures / np.maximum(known, captures)))
+    number = state.information[0, 0]
+    less = np.sqrt(np.minimum(1.0, captures / np.maximum(number, captures)))
     state.information[0] *= less
     state.information[:, 0] *= less

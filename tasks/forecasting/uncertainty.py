@@ -56,11 +56,13 @@ def growth(
     for lead in range(1, len(result)):
         result[lead] += square * result[lead - 1]
     if unseen is not None and unseen.any():
-        kept = square if lasting is None else lasting**2
-        rest = 1.0 - kept
-        passed = np.divide(1.0 - kept**unseen, rest, out=unseen.astype(np.float64), where=rest > 0)
+        lasting_square = square if lasting is None else lasting**2
+        rest = 1.0 - lasting_square
+        passed = np.divide(
+            1.0 - lasting_square**unseen, rest, out=unseen.astype(np.float64), where=rest > 0
+        )
         for lead in range(len(result)):
-            passed = passed * kept
+            passed = passed * lasting_square
             result[lead] += passed
     return result
 
@@ -118,10 +120,10 @@ def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[
 def quantiles(standardised: Array) -> Array:
     """`POINTS` quantiles (..., Q) of absolute errors (..., N); NaN where there is none."""
     levels = (np.arange(POINTS) + 0.5) / POINTS
-    found = np.sort(np.minimum(np.abs(standardised), MOST_POINT), axis=-1)  # NaN last
-    count = np.isfinite(found).sum(axis=-1, keepdims=True)
+    ordered = np.sort(np.minimum(np.abs(standardised), MOST_POINT), axis=-1)  # NaN last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
     place = np.clip(np.round(levels * count - 0.5), 0, np.maximum(count - 1, 0)).astype(np.intp)
-    return np.where(count > 0, np.take_along_axis(found, place, axis=-1), np.nan)
+    return np.where(count > 0, np.take_along_axis(ordered, place, axis=-1), np.nan)
 
 
 def independent(weight: Array, stride: float) -> Array:
@@ -212,13 +214,13 @@ def bars(factors: Array, roots: Array, correction: Array) -> Array:
     return np.maximum(factors[:, None] * np.exp(correction), LEAST_SHARE * roots[:, None])
 
 
-def _shrunk(found: Array, number: Array) -> Array:
+def _shrunk(estimates: Array, number: Array) -> Array:
     """What so many hindcasts said at each lead (H,), shrunk to the next shorter lead's."""
-    result = np.ones(len(found))
+    result = np.ones(len(estimates))
     previous = 1.0
     for lead, count in enumerate(number):
         if count > 0:
-            mixed = (count * found[lead] ** 2 + PRIOR_HINDCASTS * previous**2) / (
+            mixed = (count * estimates[lead] ** 2 + PRIOR_HINDCASTS * previous**2) / (
                 count + PRIOR_HINDCASTS
             )
             previous = max(float(np.sqrt(mixed)), 1e-6)

@@ -111,13 +111,13 @@ def measure_lengths(
     samples = [field[np.newaxis]]
     if history is not None and len(history):
         samples.append(history[:: -(-len(history) // _MOST_FIELDS)])
-    found = []
+    lengths = []
     for axis in range(field.ndim):
         curves = [_autocorrelation(sample, axis + 1, cyclic[axis]) for sample in samples]
         valid = np.sum([np.isfinite(curve) for curve in curves], axis=0)
         total = np.nansum(curves, axis=0)
-        found.append(_fall_to_1_over_e(np.where(valid > 0, total / np.maximum(valid, 1), np.nan)))
-    return tuple(found)
+        lengths.append(_fall_to_1_over_e(np.where(valid > 0, total / np.maximum(valid, 1), np.nan)))
+    return tuple(lengths)
 
 
 def _autocorrelation(fields: Floats, axis: int, wraps: bool) -> Floats:
@@ -173,15 +173,15 @@ class Places:
 
 
 def interpolate(
-    values: Floats, observed: Places, wanted: Places, covariance: Covariance, share: float
+    values: Floats, observed: Places, targets: Places, covariance: Covariance, share: float
 ) -> tuple[Floats, Floats]:
-    """Return the optimal interpolations, shape (k, wanted), and their error variance, (wanted,).
+    """Return the optimal interpolations, (k, targets), and their error variance, (targets,).
 
     Parameters
     ----------
     values : ndarray of float64, shape (k, n observed)
         Departures about zero, of k fields; finite.
-    observed, wanted : Places
+    observed, targets : Places
         Cells known and cells asked for; no cell may be in both.
     covariance : Covariance
         Shape of the covariance; its lengths are already in the coordinates.
@@ -199,11 +199,11 @@ def interpolate(
     matrix[np.diag_indices_from(matrix)] += rest * covariance.nugget + _JITTER * len(matrix)
     factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     gain = cho_solve(factor, values.T, check_finite=False)
-    count = len(wanted.position)
+    count = len(targets.position)
     mean, variance = np.empty((len(values), count)), np.empty(count)
     for start in range(0, count, _BATCH):
         part = slice(start, start + _BATCH)
-        batch = Places(wanted.position[part], wanted.loading[part])
+        batch = Places(targets.position[part], targets.loading[part])
         cross = _covary(observed, batch, covariance, rest)
         mean[:, part] = gain.T @ cross
         solved = solve_triangular(

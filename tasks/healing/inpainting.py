@@ -173,8 +173,8 @@ def _gather(damaged: Mask, valid: Mask, blind: Mask, wraps: tuple[bool, ...]) ->
     def place(hole: Cells) -> tuple[bool, int]:
         return bool(blind.ravel()[hole].any()), len(hole)
 
-    kept = [sorted((h for h in holes if h.size), key=place, reverse=True) for holes in groups]
-    return [holes for holes in kept if holes]
+    ordered = [sorted((h for h in holes if h.size), key=place, reverse=True) for holes in groups]
+    return [holes for holes in ordered if holes]
 
 
 def _cut(

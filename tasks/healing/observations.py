@@ -12,13 +12,13 @@ _MOST_NEAR = 20_000
 
 
 def pick_observers(
-    known: Cells, hole: Cells, grid: Grid, lengths: tuple[float, ...], most: int
+    intact: Cells, hole: Cells, grid: Grid, lengths: tuple[float, ...], most: int
 ) -> Cells:
     """Return at most `most` intact cells that tell about the hole: dense near it, sparse far off.
 
     Parameters
     ----------
-    known, hole : ndarray of intp, shape (n,)
+    intact, hole : ndarray of intp, shape (n,)
         Intact cells to choose from; cells that will be estimated.
     grid : Grid
         The grid.
@@ -32,16 +32,16 @@ def pick_observers(
     A cell's chance falls with its distance; ties are spread evenly over the grid by an additive
     recurrence (Roberts 2018), so the choice is deterministic and leaves no clumps.
     """
-    if len(known) <= most:
-        return known
+    if len(intact) <= most:
+        return intact
     scale = np.array(lengths)
-    points = np.stack(np.unravel_index(known, grid.shape), axis=1)
+    points = np.stack(np.unravel_index(intact, grid.shape), axis=1)
     even = points @ _recurrence(len(grid.shape)) % 1.0
     afar = np.argpartition(even, most // 6)[: most // 6]
     region = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     away = _box_distance(points, region, grid, scale)
-    near = np.arange(len(known))
-    if len(known) > _MOST_NEAR:
+    near = np.arange(len(intact))
+    if len(intact) > _MOST_NEAR:
         near = np.argpartition(away + even * 1e-3, _MOST_NEAR)[:_MOST_NEAR]
     circle = [
         size / s if wraps else 0.0
@@ -50,7 +50,7 @@ def pick_observers(
     distance, _ = cKDTree(region / scale, boxsize=circle).query(points[near] / scale)
     key = even[near] * (0.1 + distance) ** 2
     chosen = near[np.argpartition(key, min(most, len(key) - 1))[: most - len(afar)]]
-    return np.asarray(known[np.union1d(chosen, afar)])
+    return np.asarray(intact[np.union1d(chosen, afar)])
 
 
 def _recurrence(dims: int) -> Floats:

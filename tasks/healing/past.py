@@ -92,8 +92,8 @@ def changes(record: PastCaptures, leads: NDArray[np.int64]) -> Floats:
     """
     result = np.full(record.values.shape, np.nan)
     for chunk, lead in enumerate(map(int, leads)):
-        own = record.values[:, record.cells(chunk)]
-        result[lead:, record.cells(chunk)] = own[lead:] - own[:-lead]
+        values = record.values[:, record.cells(chunk)]
+        result[lead:, record.cells(chunk)] = values[lead:] - values[:-lead]
     return result
 
 
@@ -109,16 +109,16 @@ def _depart(
     origins = _origins(rows, spec.leads)
     if not len(origins):
         return
-    known = record.values[:, sample]
-    weights = _weights(spec, record, known, origins)
+    sample_values = record.values[:, sample]
+    weights = _weights(spec, record, sample_values, origins)
     targets = np.searchsorted(rows, origins + spec.leads)
     per_cell = 8 * (2 * len(origins) * len(CANDIDATES) + 3 * int(rows[-1] + 1))
     for cells, starts in _tiles(record, chunks, max(1, TILE_BYTES // per_cell)):
-        values = np.concatenate([record.values[:, cells], known], axis=1)
+        values = np.concatenate([record.values[:, cells], sample_values], axis=1)
         window = record.window(values, np.append(starts, values.shape[1]), spec.leads)
         sampled = len(cells) + np.arange(len(sample))
-        made = rolling(spec, window, origins, sampled=sampled, passed=spec.leads - 1)
-        predicted = np.einsum("c,ocn->on", weights, made.predictions[:, 0, :, : len(cells)])
+        hindcasts = rolling(spec, window, origins, sampled=sampled, passed=spec.leads - 1)
+        predicted = np.einsum("c,ocn->on", weights, hindcasts.predictions[:, 0, :, : len(cells)])
         truth = window.values[origins + spec.leads, : len(cells)]
         departures[np.ix_(targets, cells)] = truth - clip(spec, predicted)
 

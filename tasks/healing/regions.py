@@ -126,8 +126,8 @@ def surround(cells: Cells, grid: Grid, most_cells: int) -> tuple[tuple[Cells, ..
         else:
             axes.append(np.arange(max(0, start - margin), min(size, start + extent + margin)))
     whole = [len(index) == size for index, size in zip(axes, grid.shape, strict=True)]
-    kept = tuple(bool(w and c) for w, c in zip(whole, grid.cyclic, strict=True))
-    return tuple(axes), Grid(tuple(len(index) for index in axes), kept)
+    cyclic = tuple(bool(w and c) for w, c in zip(whole, grid.cyclic, strict=True))
+    return tuple(axes), Grid(tuple(len(index) for index in axes), cyclic)
 
 
 def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
@@ -140,7 +140,7 @@ def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
 
 
 def copy_hole(
-    hole: Cells, labels: Cells, known: Mask, grid: Grid, wanted: int
+    hole: Cells, labels: Cells, known: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return intact regions that have the shape of the hole, its translated copies, with labels.
 
@@ -154,7 +154,7 @@ def copy_hole(
         Intact cells; a copy is cut down to them, and at least half of it must be intact.
     grid : Grid
         The grid; the hole must not cross a seam.
-    wanted : int
+    most : int
         How many copies to return at most.
 
     Notes
@@ -164,7 +164,7 @@ def copy_hole(
     """
     points = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     while True:
-        copies = _translate(points, labels, known, grid, wanted)
+        copies = _translate(points, labels, known, grid, most)
         extent = points.max(axis=0) - points.min(axis=0)
         if len(copies) >= _FEWEST_COPIES or not extent.any():
             return copies
@@ -174,13 +174,13 @@ def copy_hole(
 
 
 def _translate(
-    points: Cells, labels: Cells, known: Mask, grid: Grid, wanted: int
+    points: Cells, labels: Cells, known: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return the best translated copies of the points as flat intact cells, and their labels."""
     probes = points[:: -(-len(points) // _MOST_PROBES)]
     low, high = points.min(axis=0), points.max(axis=0)
     touched = _touches(low, high, grid)
-    found = []
+    candidates = []
     for number, shift in enumerate(product(*_shifts(low, high, grid))):
         offset = np.array(shift)
         cells, _ = _place(probes + offset, grid)
@@ -188,9 +188,9 @@ def _translate(
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
             spread = (number * 0.6180339887) % 1.0
-            found.append((round(unlike + 4.0 * (1.0 - fraction)), spread, shift))
+            candidates.append((round(unlike + 4.0 * (1.0 - fraction)), spread, shift))
     copies = []
-    for _, _, shift in sorted(found)[:wanted]:
+    for _, _, shift in sorted(candidates)[:most]:
         cells, inside = _place(points + np.array(shift), grid)
         intact = known.ravel()[cells]
         count = int(intact.sum())

@@ -112,10 +112,10 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
     A search in turn over lengths and smoothness, nugget, and modes, with few observers; the
     winner is scored again with all of them.
     """
-    wanted = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
+    most = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
     mask.ravel()[patch.known] = True
-    hidden = copy_hole(patch.holes[0], patch.chunks, mask, patch.grid, wanted) if alike else []
+    hidden = copy_hole(patch.holes[0], patch.chunks, mask, patch.grid, most) if alike else []
     if (
         len(patch.known) < _FEWEST_KNOWN
         or (len(hidden) if alike else _seen(patch)) < _FEWEST_COPIES
@@ -201,14 +201,14 @@ def estimate(patch: Patch, trial: Trial, covariance: Covariance) -> tuple[Floats
         The model.
     """
     grid, rank = patch.grid, covariance.rank
-    observed, wanted = (
+    observed, targets = (
         Places(
             embed(cells, grid.shape, grid.cyclic, covariance.lengths), trial.modes.at(cells, rank)
         )
         for cells in (trial.observers, trial.wanted)
     )
     values = np.nan_to_num(trial.fields[:, trial.observers])
-    return interpolate(values, observed, wanted, covariance, trial.modes.explain(rank))
+    return interpolate(values, observed, targets, covariance, trial.modes.explain(rank))
 
 
 def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict:

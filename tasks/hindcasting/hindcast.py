@@ -47,8 +47,8 @@ def hindcast(
         Too few captures, or nothing could be forecast from them.
     """
     score = Score(replay)
-    for one in issue(replay, origins=origins, progress=progress):
-        score.add(one)
+    for scored in issue(replay, origins=origins, progress=progress):
+        score.add(scored)
     return score.report()
 
 
@@ -61,13 +61,13 @@ def issue(
     chosen = np.unique(np.linspace(first, count - 2, min(origins, count - 1 - first)).astype(int))
     believed: tuple[Floats, float] | None = None
     for position in range(first, int(chosen[-1]) + 1):
-        wanted = position in chosen
-        replay.update(position, idle=not wanted)
-        made = replay.forecast() if wanted else None
-        if made is not None:
-            believed = believed or _believed(replay, made.specification)
-            yield Scored(made, truth_of(replay, made, believed[0]), believed[1])
-        if progress is not None and wanted:
+        is_origin = position in chosen
+        replay.update(position, idle=not is_origin)
+        issued = replay.forecast() if is_origin else None
+        if issued is not None:
+            believed = believed or _believed(replay, issued.specification)
+            yield Scored(issued, truth_of(replay, issued, believed[0]), believed[1])
+        if progress is not None and is_origin:
             progress("hindcasts", int(np.searchsorted(chosen, position)) + 1, len(chosen))
     if believed is None:
         raise InvalidInput(
@@ -93,13 +93,13 @@ def _believed(replay: Replay, spec: Specification) -> tuple[Floats, float]:
     series = replay.series
     instants = series.instants[series.offset :]
     cadence = identify_cadence(instants, replay.calendar, replay.interval_s)
-    kept = distinct_slots(cadence, instants)
-    everything = np.ones((len(kept), len(series.starts) - 1), bool)
+    distinct = distinct_slots(cadence, instants)
+    everything = np.ones((len(distinct), len(series.starts) - 1), bool)
     learnt = learn(
         spec,
-        np.array([cadence.slot(int(t)) for t in instants[kept]]),
-        instants[kept] / SECOND,
-        np.ascontiguousarray(series.values[kept]),
+        np.array([cadence.slot(int(t)) for t in instants[distinct]]),
+        instants[distinct] / SECOND,
+        np.ascontiguousarray(series.values[distinct]),
         series.starts,
         trusted=everything,
         gated=everything,
@@ -107,7 +107,7 @@ def _believed(replay: Replay, spec: Specification) -> tuple[Floats, float]:
     doubted = learnt.p_values < GATE
     values = series.values.copy()
     chunks = np.repeat(doubted, np.diff(series.starts), axis=1)
-    values[kept] = np.where(chunks, np.nan, values[kept])
+    values[distinct] = np.where(chunks, np.nan, values[distinct])
     return values, float(doubted.mean())
 
 

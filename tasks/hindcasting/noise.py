@@ -147,13 +147,13 @@ def chance_error(
     likeness = _likeness(stated, within, block)
     rng = np.random.default_rng(0)
     threshold = special.ndtri(np.clip(stated, 1e-12, 1.0 - 1e-12))
-    found = np.empty(WORLDS)
+    errors = np.empty(WORLDS)
     for world in range(WORLDS):
         common = rng.standard_normal(int(block.max()) + 1)[block]
-        own = rng.standard_normal(len(stated))
-        drawn = np.sqrt(likeness) * common + np.sqrt(1.0 - likeness) * own < threshold
-        found[world] = calibration_error(stated, drawn.astype(np.float64))
-    return float(found.mean()), float(np.quantile(found, 0.95))
+        noise = rng.standard_normal(len(stated))
+        drawn = np.sqrt(likeness) * common + np.sqrt(1.0 - likeness) * noise < threshold
+        errors[world] = calibration_error(stated, drawn.astype(np.float64))
+    return float(errors.mean()), float(np.quantile(errors, 0.95))
 
 
 def _bins(stated: Floats) -> NDArray[np.intp]:

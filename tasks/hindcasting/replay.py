@@ -54,9 +54,9 @@ Judge = Callable[[Departures, Floats, NDArray[np.int64]], Flags]
 """Tells of a capture's chunks (G,) which are damage: from their departures, values and starts."""
 
 
-def beyond_belief(found: Departures, *_: object) -> Flags:
+def beyond_belief(departed: Departures, *_: object) -> Flags:
     """Tell which chunks depart further than history itself would believe."""
-    return found.p_value < GATE
+    return departed.p_value < GATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +171,12 @@ class Replay:
         slot = fit.cadence.slot(int(self.series.instants[self.known]))
         leads = range(1, self.traits.leads + 1)
         instants = np.array([fit.cadence.instant(slot + lead) for lead in leads])
-        given = fit.specification, fit.state, fit.outlook, instants / SECOND
+        arguments = fit.specification, fit.state, fit.outlook, instants / SECOND
         return Issued(
             self.known,
             instants,
-            forecast(*given),
-            candidates(*given),
+            forecast(*arguments),
+            candidates(*arguments),
             fit.outlook,
             fit.specification,
         )
@@ -209,9 +209,9 @@ class Replay:
         begun = perf_counter()
         spec, time_s, starts = fit.specification, instant / SECOND, self.series.starts
         values = self.series.values[row]
-        found = departures(spec, fit.state, fit.outlook, slot, time_s, values)
+        departed = departures(spec, fit.state, fit.outlook, slot, time_s, values)
         trusted = self._trusted[row]
-        trusted &= ~self.judge(found, values, starts)
+        trusted &= ~self.judge(departed, values, starts)
         seen = np.where(np.repeat(trusted, np.diff(starts)), values, np.nan)
         fit.state = roll(spec, fit.state, fit.outlook, slot, time_s, seen, trusted=trusted)
         fit.outlook = fit.outlook.roll(spec, slot, time_s, seen[fit.columns])
@@ -226,8 +226,8 @@ class Replay:
         begun = perf_counter()
         instants = series.instants[first:stop]
         cadence = identify_cadence(instants, self.calendar, self.interval_s)
-        kept = distinct_slots(cadence, instants)
-        rows = first - series.offset + kept
+        distinct = distinct_slots(cadence, instants)
+        rows = first - series.offset + distinct
         chunks, columns, heads = self._sample(int(rows[-1]))
         trusted = self._trusted[rows]
         values = self._seen(rows)
@@ -235,7 +235,7 @@ class Replay:
         fitted = fit_sample(
             self.traits,
             cadence,
-            instants[kept],
+            instants[distinct],
             values[:, columns],
             heads,
             trusted=trusted[:, chunks],
@@ -247,8 +247,8 @@ class Replay:
         spec, outlook = fitted
         learnt = learn(
             spec,
-            np.array([cadence.slot(int(t)) for t in instants[kept]]),
-            instants[kept] / SECOND,
+            np.array([cadence.slot(int(t)) for t in instants[distinct]]),
+            instants[distinct] / SECOND,
             values,
             series.starts,
             trusted=trusted,

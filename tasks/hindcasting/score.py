@@ -88,9 +88,9 @@ class HindcastReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, NaN as None."""
-        found = _plain(asdict(self))
-        assert isinstance(found, dict)
-        return found
+        document = _plain(asdict(self))
+        assert isinstance(document, dict)
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,31 +122,37 @@ class Score:
         self.pairs: list[Floats] = []
         self.weights: list[Floats] = []
 
-    def add(self, one: Scored) -> None:
+    def add(self, scored: Scored) -> None:
         """Score one forecast; cells count where truth, forecast and all candidates are known."""
-        self.last, self.names = one, names_of(one.issued.specification)
-        mean, truth, predictions = one.issued.forecast.mean, one.truth, one.issued.candidates
+        self.last, self.names = scored, names_of(scored.issued.specification)
+        mean, truth, predictions = (
+            scored.issued.forecast.mean,
+            scored.truth,
+            scored.issued.candidates,
+        )
         known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(known, mean - truth, np.nan)
         every = np.concatenate([mean[:, None], predictions], axis=1)
         row: dict[str, Floats] = {
             "number": known.sum(axis=1).astype(np.float64),
             "squares": np.where(known[:, None], self._squares(every, truth), 0.0).sum(axis=2),
-            **self._bars(departure, one.issued.forecast.standard_error),
+            **self._bars(departure, scored.issued.forecast.standard_error),
         }
-        phase = (one.issued.instants / SECOND / self._cycle()) % 1.0
-        own = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
-        row["seasons"] = np.stack([row["90"] @ own, row["number"] @ own], axis=1)
+        phase = (scored.issued.instants / SECOND / self._cycle()) % 1.0
+        in_season = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
+        row["seasons"] = np.stack([row["90"] @ in_season, row["number"] @ in_season], axis=1)
         self.rows.append(row)
         compared, within = self._within(np.where(known, mean, np.nan), truth)
         # What was doubted has no truth to be scored with: its share is not held against it.
-        stated = one.issued.forecast.confidence / (1.0 - one.issued.outlook.calibration.doubted)
+        stated = scored.issued.forecast.confidence / (
+            1.0 - scored.issued.outlook.calibration.doubted
+        )
         usable = compared & np.isfinite(stated)
         origin = np.full(usable.sum(), len(self.origins))
         self.pairs.append(np.stack([stated[usable], within[usable], origin], axis=1))
-        reference = int(self.replay.series.instants[one.issued.origin])
+        reference = int(self.replay.series.instants[scored.issued.origin])
         self.origins.append(self.cadence.slot(reference))
-        self.weights.append(one.issued.outlook.calibration.weights)
+        self.weights.append(scored.issued.outlook.calibration.weights)
 
     def _squares(self, every: Floats, truth: Floats) -> Floats:
         """Squared errors (H, 1 + C, N) of the forecast and the candidates.
@@ -164,11 +170,11 @@ class Score:
         """Sums over cells (H,) of what is scored of error bars, which labels have not."""
         if self.labels:
             return dict.fromkeys(("crps", *LEVELS), np.full(len(departure), np.nan))
-        found = {
+        covered = {
             name: (np.abs(departure) <= width * error).sum(axis=1).astype(np.float64)
             for name, width in LEVELS.items()
         }
-        return {"crps": np.nansum(_crps(departure, error), axis=1), **found}
+        return {"crps": np.nansum(_crps(departure, error), axis=1), **covered}
 
     def _within(self, mean: Floats, truth: Floats) -> tuple[Flags, Flags]:
         """Chunks (H, G) of which something was compared, and those within the tolerance."""
@@ -201,14 +207,14 @@ class Score:
         # Each lead counts once for each capture that verified it.
         sums = self._sums("squares").sum(axis=1)
         compare = _quotient if self.labels else _root_ratio
-        found: dict[str, float] = {}
+        ratios: dict[str, float] = {}
         intervals: dict[str, Interval] = {}
         for k, name in enumerate(self.names, start=1):
             pair = sums[:, [0, k]]
             with np.errstate(divide="ignore", invalid="ignore"):
-                found[name] = float(compare(pair.sum(axis=0)))
+                ratios[name] = float(compare(pair.sum(axis=0)))
             intervals[name] = self.blocks.interval(pair, compare)
-        return found, intervals
+        return ratios, intervals
 
     def _coverage(self, name: str) -> tuple[float, Interval]:
         """Coverage of a nominal interval, all leads together."""
@@ -217,16 +223,16 @@ class Score:
 
     def _share(self, sums: Floats) -> tuple[float, Interval]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = float(_quotient(sums.sum(axis=0)))
+            share = float(_quotient(sums.sum(axis=0)))
         low, high = self.blocks.interval(sums, _quotient)
-        return found, (max(low, 0.0), min(high, 1.0)) if np.isfinite(low) else (low, high)
+        return share, (max(low, 0.0), min(high, 1.0)) if np.isfinite(low) else (low, high)
 
     def _worst_season(self) -> tuple[float, Interval]:
         """Coverage of the 90 % interval in the season where it is least."""
         sums = self._sums("seasons")
-        found = [self._share(sums[:, season]) for season in range(SEASONS)]
+        shares = [self._share(sums[:, season]) for season in range(SEASONS)]
         nothing = float("nan"), (float("nan"), float("nan"))
-        return min((f for f in found if np.isfinite(f[0])), key=lambda f: f[0], default=nothing)
+        return min((f for f in shares if np.isfinite(f[0])), key=lambda f: f[0], default=nothing)
 
     def _confidence(self) -> dict[str, Any]:
         """How well the confidence is calibrated, and a perfect one would be."""
@@ -252,7 +258,7 @@ class Score:
         ratio, ratio_interval = self._ratios()
         coverage = {name: self._sums(name).sum(axis=0) / number for name in LEVELS}
         overall = {name: self._coverage(name) for name in LEVELS}
-        shares = {name: found for name, (found, _) in overall.items()}
+        shares = {name: share for name, (share, _) in overall.items()}
         intervals = {name: interval for name, (_, interval) in overall.items()}
         season, sure = self._worst_season(), self._confidence()
         suitable, words = verdict(
@@ -315,8 +321,8 @@ def _quotient(sums: Floats) -> Floats:
 
 
 def _least(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.min()) if known.size else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite.min()) if finite.size else float("nan")
 
 
 def _crps(departure: Floats, error: Floats) -> Floats:

@@ -49,9 +49,11 @@ def verdict(
         return False, "unsuitable: the last capture is never wrong; nothing is to be gained"
     honest = _honesty(coverage, coverage_interval, season, ece)
     best = max(BASELINES, key=lambda name: ratio[name])
-    own, high = ratio["persistence"], ratio_interval["persistence"][1]
-    percent = f"{own:.0%} of the last capture's error{_range(ratio_interval['persistence'])}"
-    if own > WORTH:
+    to_persistence, high = ratio["persistence"], ratio_interval["persistence"][1]
+    percent = (
+        f"{to_persistence:.0%} of the last capture's error{_range(ratio_interval['persistence'])}"
+    )
+    if to_persistence > WORTH:
         why = f"predictions have {percent}; restore the last capture"
         if coverage is None:
             why = "the forecast of flags is the last capture itself"
@@ -75,13 +77,13 @@ def _honesty(
     """What can be said of the error bars and the confidence."""
     wrong: list[str] = []
     unsure: list[str] = []
-    for level, found in (coverage or {}).items():
+    for level, share in (coverage or {}).items():
         nominal, allowed, (low, high) = int(level) / 100, ALLOWED[level], intervals[level]
-        if abs(found - nominal) <= allowed:
+        if abs(share - nominal) <= allowed:
             continue
-        words = f"{level} % intervals cover {found:.0%}{_range((low, high))}"
-        known = high < nominal - allowed or low > nominal + allowed
-        (wrong if known else unsure).append(words)
+        words = f"{level} % intervals cover {share:.0%}{_range((low, high))}"
+        certain = high < nominal - allowed or low > nominal + allowed
+        (wrong if certain else unsure).append(words)
     worst, (_, high) = season
     if worst < LEAST_SEASON:
         words = f"90 % intervals cover {worst:.0%} in the worst season{_range(season[1])}"

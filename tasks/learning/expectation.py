@@ -124,7 +124,7 @@ def unreadable(repository: Repository) -> tuple[str, ...]:
     Only the small objects that stand for the whole are read; a check reads the rest.
     """
     record = repository.forecaster
-    told = []
+    notes = []
     for name in record.learnt if record else ():
         stored = repository.forecaster_state(name)
         parts = [stored.index, *([stored.outlook] if stored.outlook_root else [])]
@@ -132,12 +132,12 @@ def unreadable(repository: Repository) -> tuple[str, ...]:
             try:
                 part()
             except Integrity as error:
-                told.append(
+                notes.append(
                     f"what was learnt of {name} cannot be read, the next update learns it anew: "
                     f"{error}"
                 )
                 break
-    return tuple(told)
+    return tuple(notes)
 
 
 def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
@@ -174,8 +174,8 @@ class Expectation:
     @classmethod
     def of(cls, repository: Repository, variable: Variable) -> "Expectation | None":
         """Return the expectation of the newest forecaster; None before the first."""
-        found = forecaster_of(repository, variable.name)
-        return None if found is None else cls(found)
+        forecaster = forecaster_of(repository, variable.name)
+        return None if forecaster is None else cls(forecaster)
 
     def meet(
         self, instant: int, chunks: Mapping[Index, NDArray[np.float64]]
@@ -193,23 +193,23 @@ class Expectation:
             if slot > self._states[index].slot:
                 groups.setdefault(self._states[index].slot, []).append(index)
         result: dict[Index, dict[str, float]] = {}
-        for known, indices in groups.items():
+        for state_slot, indices in groups.items():
             state = join([self._states[index] for index in indices])
             values = np.concatenate([chunks[index].ravel() for index in indices])
             outlook = forecaster.outlook
-            if known != outlook.slot:
+            if state_slot != outlook.slot:
                 outlook = outlook.without_modes()
             time_s = instant / SECOND
-            found = departures(spec, state, outlook, slot, time_s, values)
-            kept = ~(found.p_value < GATE)
-            state = roll(spec, state, outlook, slot, time_s, values, trusted=kept)
+            departed = departures(spec, state, outlook, slot, time_s, values)
+            trusted = ~(departed.p_value < GATE)
+            state = roll(spec, state, outlook, slot, time_s, values, trusted=trusted)
             for k, index in enumerate(indices):
                 self._states[index] = state.take(np.array([k]))
                 result[index] = {
-                    "departure_mean": float(found.mean[k]),
-                    "departure_rms": float(found.rms[k]),
-                    "departure_maximum": float(found.maximum[k]),
-                    "standardised_rms": float(found.standardised_rms[k]),
-                    "p_value": float(found.p_value[k]),
+                    "departure_mean": float(departed.mean[k]),
+                    "departure_rms": float(departed.rms[k]),
+                    "departure_maximum": float(departed.maximum[k]),
+                    "standardised_rms": float(departed.standardised_rms[k]),
+                    "p_value": float(departed.p_value[k]),
                 }
         return result

@@ -93,26 +93,26 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     reason = due(kept, len(repository.timeline))
     if reason is not None:
         return reason
-    known = repository.captured[record.step]
-    reason = _rewritten(repository, record, known)
+    learnt_step = repository.captured[record.step]
+    reason = _rewritten(repository, record, learnt_step)
     if reason is not None:
         return reason
     interval_s = Cadence.from_json(dict(entry.cadence)).interval_s
     return CHEAP if _is_cheap(repository, interval_s, share) else None
 
 
-def _rewritten(repository: Repository, record: Shadow, known: CapturedStep) -> str | None:
+def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep) -> str | None:
     """Return what has changed of the captures that were learnt from; None if nothing."""
-    if not is_believed(repository, known.step):
+    if not is_believed(repository, learnt_step.step):
         return "the time of the newest capture that was learnt is doubted"
-    if repository.timeline[-1].instant < known.instant:
+    if repository.timeline[-1].instant < learnt_step.instant:
         return "the newest capture that was learnt was forgotten"
     later = [r for r in repository.records[record.sequence :] if r.kind == VerdictBody.kind]
     verdicts = [VerdictBody.from_json(r.body) for r in later]
     if any(verdict.times or verdict.doubted for verdict in verdicts):
         return "a verdict changed which times are believed"
     steps = (repository.captured[c.step] for verdict in verdicts for c in verdict.chunks)
-    if any(step.instant <= known.instant for step in steps):
+    if any(step.instant <= learnt_step.instant for step in steps):
         return "a verdict changed what was learnt"
     return None
 
@@ -187,8 +187,8 @@ def features(
     reasons = [refit or refit_reason(repository, n, share=share) for n in names]
     pinned = repository.location.url, repository.records[-1].sequence
     jobs = [(*pinned, name, reason) for name, reason in zip(names, reasons, strict=True)]
-    found = mapper(_features_of, jobs)
-    return {n: f for n, f in zip(names, found, strict=True) if f is not None}
+    results = mapper(_features_of, jobs)
+    return {n: f for n, f in zip(names, results, strict=True) if f is not None}
 
 
 def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
@@ -203,9 +203,9 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     numbers = window(repository, variable)
     instants = np.array([repository.captured[s].instant for s in numbers], np.int64)
     cadence = identify_cadence(instants, settings.calendar, settings.interval_s)
-    kept = distinct_slots(cadence, instants)
+    distinct = distinct_slots(cadence, instants)
     captures = repository.captures(name)
-    steps = [numbers[int(k)] for k in kept]
+    steps = [numbers[int(k)] for k in distinct]
     chosen = sampled_chunks(
         list(variable.grid.indices()), lambda index: _has_values(captures, steps[-1], index)
     )
@@ -213,7 +213,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     fitted = fit_sample(
         traits_of(settings, variable, repository.state.candidates),
         cadence,
-        instants[kept],
+        instants[distinct],
         values,
         starts,
         trusted=trusted,
@@ -240,8 +240,8 @@ def _changes(repository: Repository, name: str, before: Forecaster) -> bool:
     record = repository.forecaster
     if record is None or not before.specification.is_constant:
         return False
-    known = repository.captured[record.step]
-    later = sum(s.instant > known.instant for s in repository.timeline)
+    learnt_step = repository.captured[record.step]
+    later = sum(s.instant > learnt_step.instant for s in repository.timeline)
     steps = [s.step for s in repository.timeline[-(later + 1 + RECALLED) :]] if later else []
     values, *_ = _sample(repository.captures(name), steps, list(before.sample))
     return has_changed(values)
@@ -251,9 +251,9 @@ def _roll_forward(repository: Repository, name: str, before: Forecaster) -> Feat
     record = repository.forecaster
     assert record is not None
     captures = repository.captures(name)
-    known = repository.captured[record.step].instant
+    instant = repository.captured[record.step].instant
     outlook = before.outlook
-    for step in (s for s in repository.timeline if s.instant > known):
+    for step in (s for s in repository.timeline if s.instant > instant):
         slot = before.cadence.slot(step.instant)
         if slot > outlook.slot:
             values, *_ = _sample(captures, [step.step], list(before.sample))

@@ -88,17 +88,17 @@ class PendingState:
         bases
             Captures that the shadow is counted from.
         """
-        kept = frozenset([self.step, *bases])
-        return Work("shadow", self.sequence, era, self.id, self.reads | kept, kept)
+        steps = frozenset([self.step, *bases])
+        return Work("shadow", self.sequence, era, self.id, self.reads | steps, steps)
 
 
-def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper) -> PendingState:
+def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mapper) -> PendingState:
     """Learn what was captured since the last forecast, and write the new state."""
     batch = Batch(repository.location, fresh_id(len(repository.records)))
     states: dict[str, LearntEntry] = {}
     gated: dict[str, tuple[tuple[int, Index, float], ...]] = {}
     pinned = (repository.location.url, repository.records[-1].sequence)
-    for name, features in found.items():
+    for name, features in by_name.items():
         variable = repository.settings.variable(name)
         path = state_of(batch.id, variable)
         cells, columns = rows(features.specification)
@@ -129,13 +129,13 @@ def forecast(repository: Repository, found: dict[str, Features], mapper: Mapper)
         )
         gated[name] = tuple(refused)
     reads = set(_since_forecast(repository))
-    for name in found:
+    for name in by_name:
         reads.update(window(repository, repository.settings.variable(name)))
     return PendingState(
         batch.id,
         pinned[1],
         repository.timeline[-1].step,
-        dict(found),
+        dict(by_name),
         states,
         gated,
         batch.entries,
@@ -179,10 +179,10 @@ def _forecast_block(
         flat, shared = pack(spec, state)
         for k, index in enumerate(indices):
             local, cells = places[index]
-            own = flat[:, state.starts[k] : state.starts[k + 1]]
-            digests[local] = state_digest(name, index, own, shared[:, k])
+            part = flat[:, state.starts[k] : state.starts[k + 1]]
+            digests[local] = state_digest(name, index, part, shared[:, k])
             shape = tuple(s.stop - s.start for s in cells)
-            packed[local] = pack_state(grid, own.reshape(len(own), *shape))
+            packed[local] = pack_state(grid, part.reshape(len(part), *shape))
             place: tuple[Any, ...] = (slice(None), *local)
             all_shared[place] = shared[:, k]
     write_state(batch, path, grid, block, packed, all_shared)
@@ -200,12 +200,12 @@ def groups(grid: ChunkGrid, indices: list[Index], nbytes: int) -> Iterator[list[
     group: list[Index] = []
     size = 0
     for index in indices:
-        own = nbytes * prod(s.stop - s.start for s in grid.cells(index))
-        if group and size + own > WINDOW_BYTES:
+        chunk_nbytes = nbytes * prod(s.stop - s.start for s in grid.cells(index))
+        if group and size + chunk_nbytes > WINDOW_BYTES:
             yield group
             group, size = [], 0
         group.append(index)
-        size += own
+        size += chunk_nbytes
     if group:
         yield group
 
@@ -234,10 +234,10 @@ class _Work:
         else:
             per_cell = 8 * (rows(self.features.specification)[0] + 1)
             for group in groups(grid, indices, per_cell):
-                known = {i: s for i in group if (s := before.state(i)) is not None}
-                anew += [index for index in group if index not in known]
-                if known:
-                    yield list(known), self._rolled(before, list(known), join([*known.values()]))
+                learnt = {i: s for i in group if (s := before.state(i)) is not None}
+                anew += [index for index in group if index not in learnt]
+                if learnt:
+                    yield list(learnt), self._rolled(before, list(learnt), join([*learnt.values()]))
         count = len(window(self.repository, self.captures.variable))
         for group in groups(grid, anew, 8 * count):
             yield group, self._learnt(group, doubts)
@@ -309,5 +309,5 @@ class _Work:
 def _since_forecast(repository: Repository) -> list[int]:
     """Return the captures later in time than what the newest state knows, in order."""
     record = repository.forecaster
-    known = None if record is None else repository.captured[record.step].instant
-    return [s.step for s in repository.timeline if known is None or s.instant > known]
+    instant = None if record is None else repository.captured[record.step].instant
+    return [s.step for s in repository.timeline if instant is None or s.instant > instant]

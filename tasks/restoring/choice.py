@@ -42,7 +42,7 @@ def select(
 
 
 def choose(
-    found: tuple[RestorePoint, ...],
+    points: tuple[RestorePoint, ...],
     kind: str | None,
     *,
     accept_predicted: bool,
@@ -66,37 +66,37 @@ def choose(
     """
     if capture is not None:
         versions = ("captured", "suspect", "revision")
-        there = ", ".join(str(p.step) for p in found if p.kind in versions) or "none"
-        found = tuple(p for p in found if p.kind in versions and p.step == capture)
-        if not found:
+        there = ", ".join(str(p.step) for p in points if p.kind in versions) or "none"
+        points = tuple(p for p in points if p.kind in versions and p.step == capture)
+        if not points:
             raise NotFound(f"capture {capture} is not one of this time; there is {there}")
-        if kind not in (None, found[0].kind):
+        if kind not in (None, points[0].kind):
             raise InvalidInput(
-                f"capture {capture} is a restore point of kind {found[0].kind!r}, not {kind!r}; "
+                f"capture {capture} is a restore point of kind {points[0].kind!r}, not {kind!r}; "
                 "name the capture or the kind"
             )
-        kind = found[0].kind
+        kind = points[0].kind
     if kind is not None:
-        there = ", ".join(dict.fromkeys(p.kind for p in found)) or "nothing"
-        found = tuple(p for p in found if p.kind == kind)
-        if not found:
+        there = ", ".join(dict.fromkeys(p.kind for p in points)) or "nothing"
+        points = tuple(p for p in points if p.kind == kind)
+        if not points:
             raise NotFound(f"no restore point of kind {kind!r} for this time; there is {there}")
     # A stale or a suspect state is only ever taken by name, and healed a forecast keeps what is
     # intact, whether its figures are known yet or not.
     order = (kind,) if kind else ("captured", "healed", "forecast")
-    chosen = [p for wanted in order for p in found if p.kind == wanted]
+    chosen = [p for wanted_kind in order for p in points if p.kind == wanted_kind]
     if not chosen:
-        there = ", ".join(p.kind for p in found) or "nothing"
+        there = ", ".join(p.kind for p in points) or "nothing"
         raise NotFound(f"no state of this time can be restored; by name (--kind) there is {there}")
     best = chosen[0]
     if best.predicted and not accept_predicted:
-        raise InvalidInput(_proposal(best if tell is None else tell(best), found))
+        raise InvalidInput(_proposal(best if tell is None else tell(best), points))
     return best
 
 
-def _proposal(best: RestorePoint, found: tuple[RestorePoint, ...]) -> str:
+def _proposal(best: RestorePoint, points: tuple[RestorePoint, ...]) -> str:
     """Return the sentence that asks for a decision, with what there is to decide by."""
-    ordered = best_first([best, *(p for p in found if p.kind == "last_capture")])
+    ordered = best_first([best, *(p for p in points if p.kind == "last_capture")])
     nearer = ""
     if ordered[0] is not best:
         nearer = f"; with --kind last_capture less error is expected: {ordered[0]}"

@@ -138,8 +138,8 @@ class Odds:
 
 def _rms(errors: Floats) -> float:
     """Return the root mean square of what is known; NaN if nothing is."""
-    known = errors[np.isfinite(errors)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
+    finite = errors[np.isfinite(errors)]
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
 
 
 def _missing(variable: Variable, index: Index) -> EstimatedChunk:
@@ -162,13 +162,13 @@ def _estimate(
     variable, shadow = region.variable, predicted.shadow
     values, errors = region.predicted(predicted, lead)
     specification = specification_of(repository, variable.name)
-    found = None
+    inpainted = None
     if not variable.categorical and variable.dims:
         captured = region.captured(predicted.captures, step, without=region.damaged)
         past = region.past(repository, predicted.captures, step)
         unseen = _unseen(region, past, shadow)
         history = None if past is None else _history(region, past, specification, lead + unseen)
-        found = inpaint(
+        inpainted = inpaint(
             captured - values,
             errors,
             region.chunkwise(np.isin(np.arange(len(unseen)), region.places)),
@@ -177,9 +177,9 @@ def _estimate(
             chunks=region.chunkwise(np.arange(len(unseen))),
             unseen=region.chunkwise(unseen > 0),
         )
-        values = values + np.nan_to_num(found.departure)
+        values = values + np.nan_to_num(inpainted.departure)
         # Where the forecast is sure there is nothing to estimate.
-        errors = np.where(np.isfinite(found.standard_error), found.standard_error, errors)
+        errors = np.where(np.isfinite(inpainted.standard_error), inpainted.standard_error, errors)
     if specification is not None:
         values = clip(specification, values)
     values = np.clip(values, *variable.bounds())
@@ -188,15 +188,15 @@ def _estimate(
     estimates = {}
     for index in region.damaged:
         cells = region.cells(index)
-        weight = np.zeros(values[cells].shape) if found is None else found.weight[cells]
+        weight = np.zeros(values[cells].shape) if inpainted is None else inpainted.weight[cells]
         flags = np.where(
             weight > 0, PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"]
         )
         flags = np.where(np.isfinite(values[cells]), flags, PROVENANCE["missing"])
         patch = EstimatedChunk(values[cells], errors[cells], flags.astype(np.uint8))
         odds = Odds()
-        if found is not None and weight.any():
-            location, spread = found.log_location[cells], found.log_spread[cells]
+        if inpainted is not None and weight.any():
+            location, spread = inpainted.log_location[cells], inpainted.log_spread[cells]
             odds = Odds(float(np.nanmean(location)), float(np.nanmean(spread)))
         stated = (np.nan, np.nan) if weight.any() else scores[index][2:]
         estimates[index] = _judge(patch, odds, tolerance, *map(float, stated))

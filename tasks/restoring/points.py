@@ -121,7 +121,7 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
                 shares[name] = len(chunks) / max(1, size)
                 estimated, there = estimated + len(chunks), there + size
     lacking = (f"estimated without what is damaged: {text}" for text in passed)
-    told = replace(
+    healed_point = replace(
         point,
         expected_error=errors,
         confidence=_least(sure),
@@ -130,7 +130,7 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
         estimated_shares=shares,
         notes=(*point.notes, *lacking),
     )
-    return patches, told
+    return patches, healed_point
 
 
 def _told(repository: Repository, point: RestorePoint) -> RestorePoint:
@@ -146,8 +146,8 @@ def _told(repository: Repository, point: RestorePoint) -> RestorePoint:
 
 def _least(sure: dict[str, float | None]) -> float | None:
     """Return the least confidence of the variables; None if that of one is not known."""
-    known = [c for c in sure.values() if c is not None]
-    return min(known) if known and len(known) == len(sure) else None
+    confidences = [c for c in sure.values() if c is not None]
+    return min(confidences) if confidences and len(confidences) == len(sure) else None
 
 
 def _point(
@@ -290,6 +290,6 @@ def _last_capture(
 def _measured(repository: Repository, step: int) -> Mapping[str, PredictedEntry]:
     """Return what is known of the variables: by the shadow from a capture, or by the newest."""
     shadows = reversed(repository.shadows)
-    made = next((s for s in shadows if s.step == step), None)
-    newest = made or (repository.shadows[-1] if repository.shadows else None)
+    shadow = next((s for s in shadows if s.step == step), None)
+    newest = shadow or (repository.shadows[-1] if repository.shadows else None)
     return {} if newest is None else newest.variables

@@ -64,8 +64,8 @@ def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ..
     assert point.step is not None
     if point.kind != "healed":
         return (Plane(point.instant, step=point.step),), point
-    patches, told = heal_point(repository, point)
-    return (Plane(point.instant, step=point.step, patches=patches),), told
+    patches, healed_point = heal_point(repository, point)
+    return (Plane(point.instant, step=point.step, patches=patches),), healed_point
 
 
 def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Plane, ...]:
@@ -82,9 +82,9 @@ def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Pl
         raise NotFound("there is no shadow yet; a forecast needs at least 3 captures")
     shadow = repository.shadows[-1]
     if not accept_predicted:
-        made = format_instant(shadow.reference, repository.settings.calendar)
+        time = format_instant(shadow.reference, repository.settings.calendar)
         raise InvalidInput(
-            f"the shadow made at {made} holds predicted cells; allow that with --accept-predicted"
+            f"the shadow made at {time} holds predicted cells; allow that with --accept-predicted"
         )
     return tuple(
         Plane(instant, shadow=shadow.id, lead=lead)
@@ -241,8 +241,8 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
         if len(fields) == 1 and job.plane.step is not None and not job.plane.patches:
             fields[0][where] = captures.chunk(job.plane.step, index)
             continue
-        made = plane_chunk(captures, shadow, job.plane, index, into)
-        for field, values in zip(fields, made, strict=False):
+        served = plane_chunk(captures, shadow, job.plane, index, into)
+        for field, values in zip(fields, served, strict=False):
             field[where] = values
     return variable, captures, fields
 

@@ -96,8 +96,8 @@ class RestorePoint:
         }
         return {
             # What is not known is left out: attributes have no null.
-            name: {f"{NOTE}{key}": value for key, value in told.items() if value is not None}
-            for name, told in {"": whole, **each}.items()
+            name: {f"{NOTE}{key}": value for key, value in facts.items() if value is not None}
+            for name, facts in {"": whole, **each}.items()
         }
 
     def __str__(self) -> str:
@@ -105,16 +105,16 @@ class RestorePoint:
         return ", ".join(part for part in (self._origin(), self._errors(), self._sure()) if part)
 
     def _origin(self) -> str:
-        made = f"made at {self.reference_time} (lead {self.lead})"
+        origin = f"made at {self.reference_time} (lead {self.lead})"
         match self.kind:
             case "captured":
                 return f"captured state of {self.valid_time}"
             case "forecast":
-                return f"forecast of {self.valid_time} {made}"
+                return f"forecast of {self.valid_time} {origin}"
             case "healed":
                 return (
                     f"healed state of {self.valid_time} with {self._estimated()} estimated from "
-                    f"their neighbours and the forecast {made}"
+                    f"their neighbours and the forecast {origin}"
                 )
             case "last_capture":
                 word = "interval" if self.lead == 1 else "intervals"
@@ -126,23 +126,23 @@ class RestorePoint:
         return f"{_chunks(self.suspect_chunks)} ({self.estimated_share:.2%})"
 
     def _errors(self) -> str:
-        told = [
+        errors = [
             f"{name} {'unknown' if error is None else with_units(error, self.units.get(name))}"
             for name, error in self.expected_error.items()
         ]
-        if not told or self.kind == "captured":
+        if not errors or self.kind == "captured":
             return "exact" if self.kind == "captured" else ""
         cells = " of the estimated cells" if self.kind == "healed" else ""
-        return f"expected error{cells} {', '.join(told)}"
+        return f"expected error{cells} {', '.join(errors)}"
 
     def _sure(self) -> str:
         if self.kind == "captured":
             return ""
-        told = f"confidence {'unknown' if self.confidence is None else f'{self.confidence:.2f}'}"
-        known = {n: c for n, c in self.confidences.items() if c is not None}
-        if len(known) < 2:
-            return told
-        return f"{told} ({', '.join(f'{name} {value:.2f}' for name, value in known.items())})"
+        text = f"confidence {'unknown' if self.confidence is None else f'{self.confidence:.2f}'}"
+        confidences = {n: c for n, c in self.confidences.items() if c is not None}
+        if len(confidences) < 2:
+            return text
+        return f"{text} ({', '.join(f'{name} {value:.2f}' for name, value in confidences.items())})"
 
 
 def with_units(value: float, units: str | None) -> str:

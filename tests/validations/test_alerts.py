@@ -235,3 +235,28 @@ def test_an_answer_about_one_alert_is_told_from_one_about_all(channel: Channel) 
     for path, is_refusal in (("/broken", True), ("/bad-request", True), ("/nobody", False)):
         (failure,) = emit([ALERT], [WebhookAlert(_url(channel, path))])
         assert failure.is_refusal is is_refusal, failure
+
+
+@pytest.mark.parametrize("stop", [SystemExit(0), KeyError("x"), ArithmeticError()])
+def test_no_channel_ends_the_run(stop: BaseException) -> None:
+    """Whatever it raises, the others are told; only what stops the program is let through."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise IndexError
+
+    taken: list[Alert] = []
+
+    def take(alert: Alert) -> None:
+        taken.append(alert)
+
+    def leave(alert: Alert) -> None:
+        raise stop
+
+    def mumble(alert: Alert) -> None:
+        raise Mute
+
+    alert = Alert("critical", "title", "text", {}, "id", 1)
+    failures = emit([alert], [leave, mumble, take])
+    assert [failure.title for failure in failures] == ["title", "title"]
+    assert taken == [alert]

@@ -127,7 +127,7 @@ def numbers(value: object) -> tuple[int, ...]:
 
 def folder_name(name: object) -> str:
     """Return the name of a commit's folder, or a hash: it must be short plain text."""
-    found = text(name, "the name of a folder, or a hash", most=LONGEST)
-    if not _PLAIN.fullmatch(found):
-        raise ValueError(f"{found!r} is not the name of a folder")
-    return found
+    folder = text(name, "the name of a folder, or a hash", most=LONGEST)
+    if not _PLAIN.fullmatch(folder):
+        raise ValueError(f"{folder!r} is not the name of a folder")
+    return folder

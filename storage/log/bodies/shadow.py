@@ -77,7 +77,7 @@ class PredictedEntry:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], leads: int) -> "PredictedEntry":
         """Read the JSON form; ValueError and its like unless there is a score for every lead."""
-        found = cls(
+        entry = cls(
             folder_name(data["roots"]["index"]),
             folder_name(data["roots"]["score"]),
             items(data["confidence"], "confidence", partial(_claim, most=1.0)),
@@ -90,10 +90,10 @@ class PredictedEntry:
             whole(data.get("unpredicted", 0), "unpredicted", least=0),
             Margin.of(data, cls._ALWAYS),
         )
-        scores = len(found.confidence), len(found.expected_rmse)
+        scores = len(entry.confidence), len(entry.expected_rmse)
         if set(scores) != {leads}:
             raise ValueError(f"{scores[0]} and {scores[1]} scores for {leads} leads")
-        return found
+        return entry
 
 
 def _claim(value: object, what: str, *, most: float = inf) -> float | None:

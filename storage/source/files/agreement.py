@@ -90,8 +90,8 @@ class Expected:
 
     def _of_one(self, file: str, entry: Entry) -> str | None:
         """Return in what one file differs from others of its form."""
-        told = entry.instants is not None
-        if told and not same_calendar(entry.calendar, self.calendar, entry.good):
+        is_told = entry.instants is not None
+        if is_told and not same_calendar(entry.calendar, self.calendar, entry.good):
             return f"its calendar is {entry.calendar!r}, expected {self.calendar!r}"
         for name, before in self.singles.items():
             now = entry.singles.get(name)
@@ -170,8 +170,8 @@ class _Kept:
                     check_frame(xr.Dataset({name: frame.variables[name]}), dataset)
                 else:
                     with open_file(self.paths[self.example], self.spec) as example:
-                        kept = xr.Dataset({name: example.variables[name].load()})
-                        check_frame(kept, dataset)
+                        expected = xr.Dataset({name: example.variables[name].load()})
+                        check_frame(expected, dataset)
         except (Unfit, InvalidInput):
             return False
         return True
@@ -193,8 +193,8 @@ def expected_of(
         form = form_of_settings(settings)
         singles = {n: p.hash for n, p in form.parts.items() if p.hash}
         calendar = calendar_of({"calendar": settings.calendar})
-        kept = _Kept(spec, paths, "", memory)
-        return Expected(form, calendar, singles, _singles(entries), kept, settings.names)
+        fixed = _Kept(spec, paths, "", memory)
+        return Expected(form, calendar, singles, _singles(entries), fixed, settings.names)
     if not entries:
         return Expected(Form("", {}), "", {}, frozenset(), _Kept(spec, paths, "", None))
     newest = sorted(entries, key=lambda name: _age(name, entries[name]))
@@ -207,9 +207,9 @@ def expected_of(
         counts = Counter(name for entry in entries.values() for name in entry.form.parts)
         parts = {n: p for n, p in form.parts.items() if 2 * counts[n] >= len(entries)}
         form = Form(form.time, parts or form.parts)
-    kept = _Kept(spec, paths, example, None)
+    fixed = _Kept(spec, paths, example, None)
     singles = _alike(entries, form)
-    return Expected(form, entries[example].calendar, singles, _singles(entries), kept)
+    return Expected(form, entries[example].calendar, singles, _singles(entries), fixed)
 
 
 def _singles(entries: Mapping[str, Entry]) -> frozenset[str]:
@@ -231,10 +231,10 @@ def _alike(entries: Mapping[str, Entry], form: Form) -> dict[str, str]:
     """
     alike = {}
     for name in form.singles:
-        told = any(name in entry.units for entry in entries.values())
+        is_told = any(name in entry.units for entry in entries.values())
         values = Counter(e.singles[name] for e in entries.values() if name in e.singles)
         ((value, count),) = values.most_common(1)
-        if not told and 2 * count > values.total():
+        if not is_told and 2 * count > values.total():
             alike[name] = value
     return alike
 

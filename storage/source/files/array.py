@@ -50,9 +50,11 @@ class StepsArray(BackendArray):
             d: slice(int(k), int(k) + 1) if isinstance(k, int | np.integer) else k
             for d, k in where.items()
         }
-        wanted = np.atleast_1d(np.arange(self.shape[self.dims.index(self.time)])[where[self.time]])
+        positions = np.atleast_1d(
+            np.arange(self.shape[self.dims.index(self.time)])[where[self.time]]
+        )
         del cells[self.time]
-        places = [self.files.place(int(k)) for k in wanted]
+        places = [self.files.place(int(k)) for k in positions]
         parts = [
             self._part(file, [step for _, step in steps], cells)
             for file, steps in groupby(places, key=lambda place: place[0])

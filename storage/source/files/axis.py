@@ -62,8 +62,8 @@ def _targets(
     for entry in entries.values():
         for name, units in entry.units.items():
             part = entry.form.parts.get(name)
-            own = dict(part.meaning).get("calendar") if part is not None else None
-            targets.setdefault(name, TimeCoding(units, own or entry.calendar))
+            calendar = dict(part.meaning).get("calendar") if part is not None else None
+            targets.setdefault(name, TimeCoding(units, calendar or entry.calendar))
     if settings is None or " since " not in str(settings.time_attributes.get("units")):
         return targets
     axis = TimeCoding(settings.time_units, calendar_of({"calendar": settings.calendar}))
@@ -73,8 +73,8 @@ def _targets(
     for variable in settings.variables:
         units = str(variable.attributes.get("units", ""))
         if " since " in units and variable.name in targets:
-            own = variable.attributes.get("calendar", targets[variable.name].calendar)
-            told_as[variable.name] = TimeCoding(units, calendar_of({"calendar": own}))
+            calendar = variable.attributes.get("calendar", targets[variable.name].calendar)
+            told_as[variable.name] = TimeCoding(units, calendar_of({"calendar": calendar}))
     return targets | {name: target for name, target in told_as.items() if name in targets}
 
 

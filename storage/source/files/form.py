@@ -107,14 +107,14 @@ def _part(value: Any) -> Part:
     )
 
 
-def find_time(dataset: xr.Dataset, wanted: str | None) -> str | None:
+def find_time(dataset: xr.Dataset, name: str | None) -> str | None:
     """Return the time dimension of a file, or the single value that is its time; None: none."""
     variables = dataset.variables
-    if wanted is not None and wanted not in dataset.dims:
-        dims = variables[wanted].dims if wanted in variables else ("none", "such")
-        return wanted if dims == () else str(dims[0]) if len(dims) == 1 else None
-    if wanted is not None:
-        return wanted
+    if name is not None and name not in dataset.dims:
+        dims = variables[name].dims if name in variables else ("none", "such")
+        return name if dims == () else str(dims[0]) if len(dims) == 1 else None
+    if name is not None:
+        return name
     for dim in map(str, dataset.dims):
         if dim in variables and variables[dim].dims == (dim,) and is_time(variables[dim]):
             return dim
@@ -122,9 +122,9 @@ def find_time(dataset: xr.Dataset, wanted: str | None) -> str | None:
     named = [n for n in singles if n == "time" or variables[n].attrs.get("standard_name") == "time"]
     growing = [str(d) for d in dataset.encoding.get("unlimited_dims", ()) if d in dataset.dims]
     likely = [str(d) for d in dataset.dims if str(d).lower() in ("time", "valid_time")]
-    found = [*named, *growing, *likely, *(singles if len(singles) == 1 else [])]
+    candidates = [*named, *growing, *likely, *(singles if len(singles) == 1 else [])]
     beside = {str(v.dims[0]) for v in variables.values() if v.ndim == 1 and is_time(v)}
-    return next(iter([*found, *(beside if len(beside) == 1 else [])]), None)
+    return next(iter([*candidates, *(beside if len(beside) == 1 else [])]), None)
 
 
 def is_time(variable: xr.Variable) -> bool:
@@ -165,13 +165,13 @@ def _grid(dataset: xr.Dataset) -> set[str]:
 
 def told_in(dataset: xr.Dataset, time: str) -> dict[str, str]:
     """Return the units of each variable that tells times; the bounds of time have its own."""
-    found = {str(n): str(v.attrs["units"]) for n, v in dataset.variables.items() if is_time(v)}
-    if time in found:
+    units = {str(n): str(v.attrs["units"]) for n, v in dataset.variables.items() if is_time(v)}
+    if time in units:
         for key in ("bounds", "climatology"):
             name = str(dataset.variables[time].attrs.get(key, ""))
             if name in dataset.variables:
-                found.setdefault(name, found[time])
-    return found
+                units.setdefault(name, units[time])
+    return units
 
 
 def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
@@ -208,13 +208,13 @@ def packings_of(dataset: xr.Dataset, time: str) -> dict[str, dict[str, Any]]:
     InvalidInput
         By these, they are none.
     """
-    told = {}
+    packings = {}
     for name in sorted(moves(dataset, time) - told_in(dataset, time).keys() - {time}):
         variable = dataset.variables[name]
-        found = {n: variable.attrs[n] for n in READ_BY if n in variable.attrs}
-        check_packing(name, variable.dtype, found)
-        told[name] = found
-    return told
+        packing = {n: variable.attrs[n] for n in READ_BY if n in variable.attrs}
+        check_packing(name, variable.dtype, packing)
+        packings[name] = packing
+    return packings
 
 
 def hash_of(name: str, variable: xr.Variable) -> str:
@@ -241,16 +241,16 @@ def form_of_settings(settings: RepositorySettings) -> Form:
 
 
 def _meaning(attributes: Mapping[Any, Any], tells_time: bool) -> Meaning:
-    found = {}
+    meaning = {}
     if tells_time and "calendar" in attributes:
-        found["calendar"] = calendar_of(attributes)
+        meaning["calendar"] = calendar_of(attributes)
     elif "units" in attributes and not tells_time:
-        found["units"] = str(attributes["units"])
+        meaning["units"] = str(attributes["units"])
     for name in (*_FLAGS, *_STATED):
         if name in attributes:
             values = np.atleast_1d(np.asarray(attributes[name])).tolist()
-            found[name] = " ".join(" ".join(str(value).split()) for value in values)
-    return tuple(sorted(found.items()))
+            meaning[name] = " ".join(" ".join(str(value).split()) for value in values)
+    return tuple(sorted(meaning.items()))
 
 
 _FLAGS = ("flag_values", "flag_masks", "flag_meanings")
@@ -263,9 +263,9 @@ def differing(now: Meaning, before: Meaning) -> str | None:
 
     Units of one quantity mean the same: numbers in them are converted.
     """
-    one, other = dict(now), dict(before)
-    for key in sorted(one.keys() | other.keys()):
-        first, second = one.get(key), other.get(key)
+    meaning_now, meaning_before = dict(now), dict(before)
+    for key in sorted(meaning_now.keys() | meaning_before.keys()):
+        first, second = meaning_now.get(key), meaning_before.get(key)
         if first == second or (key in _STATED and None in (first, second)):
             continue
         if key == "units" and _is_one_quantity(str(first or ""), str(second or "")):

@@ -201,13 +201,13 @@ def _unpacked(value: object, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
 def _entry(value: Any, forms: tuple[Form, ...], packings: tuple[Packings, ...]) -> Entry:
     size, mtime_ns, form, count, dtype, times, instants, calendar, units, singles, packed = value
     steps = whole(count, "steps", least=0, most=MOST_STEPS)
-    told = optional(dtype, lambda v: np.dtype(text(v, "type of times")))
+    times_dtype = optional(dtype, lambda v: np.dtype(text(v, "type of times")))
     return Entry(
         whole(size, "size"),
         whole(mtime_ns, "mtime"),
         forms[whole(form, "form", least=0)],
         steps,
-        None if told is None else _unpacked(times, told, steps),
+        None if times_dtype is None else _unpacked(times, times_dtype, steps),
         None if instants is None else _unpacked(instants, np.dtype("<i8"), steps),
         text(calendar, "calendar"),
         members(units, "units", text),

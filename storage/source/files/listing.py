@@ -90,5 +90,5 @@ def _nothing(path: Path) -> str:
         if below is not None:
             return f"{path} holds files in folders only; give them as '{path}/**/*{below.suffix}'"
     kinds = "no Zarr or Icechunk dataset and no NetCDF, HDF5 or GRIB file"
-    told = ", ".join(inside[:_MOST_TOLD]) + (", ..." if len(inside) > _MOST_TOLD else "")
-    return f"{path} is a folder with {kinds} in it ({told}); check the path"
+    names = ", ".join(inside[:_MOST_TOLD]) + (", ..." if len(inside) > _MOST_TOLD else "")
+    return f"{path} is a folder with {kinds} in it ({names}); check the path"

@@ -80,8 +80,8 @@ class _Look:
 
 
 def _named(names: list[str]) -> str:
-    told = ", ".join(names[:_MOST_TOLD])
-    return f"{len(names)} files ({told}, ...)" if len(names) > _MOST_TOLD else told
+    shown = ", ".join(names[:_MOST_TOLD])
+    return f"{len(names)} files ({shown}, ...)" if len(names) > _MOST_TOLD else shown
 
 
 def open_files(spec: SourceSpec, memory: SourceMemory | None) -> xr.Dataset:
@@ -120,10 +120,10 @@ def _open(
     paths: dict[str, Path],
     spec: SourceSpec,
     memory: SourceMemory | None,
-    known: Mapping[str, Entry],
+    entries: Mapping[str, Entry],
 ) -> xr.Dataset:
     """Open files of which it is known what is in some of them."""
-    look = _look(paths, spec, memory, known)
+    look = _look(paths, spec, memory, entries)
     expected = expected_of(look.seen, paths, spec, memory)
     reasons = expected.differing(look.seen)
     look.leave_out(reasons)
@@ -144,8 +144,8 @@ def _open(
             first, *_ = files.names
             look.leave_out({first: str(error).removeprefix(f"{first} ")})
             del taken[first]
-    told = (*look.notes(), *expected.notes(taken), *_other_series(files, expected.time))
-    dataset.encoding |= {_NOTES: told, _SEEN: look.seen}
+    notes = (*look.notes(), *expected.notes(taken), *_other_series(files, expected.time))
+    dataset.encoding |= {_NOTES: notes, _SEEN: look.seen}
     dataset.encoding |= {_FORM: expected.form, _FILES: files}
     return dataset
 
@@ -171,13 +171,13 @@ def _packed(files: Files) -> tuple[str, ...]:
     """Return which variables are packed in more than one way."""
     ways: dict[str, set[str]] = {}
     for packings in {id(e.packings): e.packings for e in files.entries.values()}.values():
-        for name, told in packings.to_json().items():
-            ways.setdefault(name, set()).add(json.dumps(told, sort_keys=True))
+        for name, attributes in packings.to_json().items():
+            ways.setdefault(name, set()).add(json.dumps(attributes, sort_keys=True))
     return tuple(
-        f"{name!r} is packed, or its units are told, in {len(told)} ways, which differ from file "
+        f"{name!r} is packed, or its units are told, in {len(kinds)} ways, which differ from file "
         "to file; each step is kept as its file has it"
-        for name, told in ways.items()
-        if len(told) > 1
+        for name, kinds in ways.items()
+        if len(kinds) > 1
     )
 
 
@@ -264,7 +264,7 @@ def _look(
     paths: Mapping[str, Path],
     spec: SourceSpec,
     memory: SourceMemory | None,
-    known: Mapping[str, Entry],
+    entries: Mapping[str, Entry],
 ) -> _Look:
     """Look at the files that are new or were changed; of the others it is known what is in them."""
     look = _Look()
@@ -273,7 +273,7 @@ def _look(
     for name, path in paths.items():
         try:
             stamps[name] = stamp_of(path)
-            entry = known.get(name)
+            entry = entries.get(name)
             if entry is None or not entry.is_of(stamps[name]):
                 entry = look_at(path, spec)
             look.seen[name] = entry
@@ -286,7 +286,7 @@ def _look(
         fresh = not fault.opened and stamps.get(name, (0, 0))[1] >= newest - _FRESH_NS
         kind = look.unfinished if fresh else look.left_out
         kind.setdefault(str(fault), []).append(name)
-    if memory is not None and any(known.get(n) is not e for n, e in look.seen.items()):
+    if memory is not None and any(entries.get(n) is not e for n, e in look.seen.items()):
         save_index(memory, spec, look.seen)
     return look
 

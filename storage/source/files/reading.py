@@ -46,8 +46,8 @@ class Stale(Unfit):
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Return size and time of modification of a file."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def open_file(path: Path, spec: SourceSpec) -> xr.Dataset:
@@ -73,8 +73,8 @@ def open_file(path: Path, spec: SourceSpec) -> xr.Dataset:
             warnings.simplefilter("ignore")
             return xr.open_dataset(path, **options)
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        said = error.strerror if isinstance(error, OSError) else None
-        reason = (said or one_line(error, 160)).replace(str(path), "it")
+        message = error.strerror if isinstance(error, OSError) else None
+        reason = (message or one_line(error, 160)).replace(str(path), "it")
         raise Unfit(f"cannot be opened ({reason})", opened=False) from error
 
 
@@ -108,8 +108,8 @@ def look_at(path: Path, spec: SourceSpec) -> Entry:
 def _entry(dataset: xr.Dataset, spec: SourceSpec, stamp: tuple[int, int]) -> Entry:
     time = find_time(dataset, spec.time)
     if time is None:
-        wanted = f" {spec.time!r}" if spec.time else ", no value with units '... since ...'"
-        raise Unfit(f"has no time: no dimension{wanted}; name it with --time")
+        detail = f" {spec.time!r}" if spec.time else ", no value with units '... since ...'"
+        raise Unfit(f"has no time: no dimension{detail}; name it with --time")
     times, instants, calendar = _times(dataset, time)
     form = form_of(dataset, time)
     return Entry(
@@ -214,8 +214,8 @@ class Files:
             return attributes
         key = name, id(packings)
         if key not in self._attributes:
-            kept = {n: v for n, v in attributes.items() if n not in READ_BY}
-            self._attributes[key] = kept | dict(packings.attributes[name])
+            rest = {n: v for n, v in attributes.items() if n not in READ_BY}
+            self._attributes[key] = rest | dict(packings.attributes[name])
         return self._attributes[key]
 
     def read(self, file: str, name: str, steps: list[int], cells: dict[str, Any]) -> NDArray[Any]:
