@@ -1,6 +1,7 @@
 """The Python API: keep a repository up to date, inspect it, restore from it."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from gnomon.description import SourceDescription
@@ -157,7 +158,7 @@ class GnomonRepository(Reading, Judging):
     def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
         at: str,
-        to: str | Target,
+        to: str | PathLike[str] | Target,
         *,
         match: Match = "exact",
         kind: str | None = None,

@@ -85,8 +85,10 @@ def suspected_cause(
     checks : sequence of Check
         Those that there are; each says how clearly its violation shows its cause.
     """
-    violated = (check for check in checks if check.name in violations)
-    clearest = max(violated, key=lambda check: check.clarity, default=None)
+    violated = [check for check in checks if check.name in violations]
+    critical = [check for check in violated if check.severity == "critical"]
+    # What only warns does not explain what is worse.
+    clearest = max(critical or violated, key=lambda check: check.clarity, default=None)
     if clearest is None or clearest.clarity <= _CLEAR:
         shifted = not _SHIFTED.isdisjoint(violations)
         if shifted and (change := unit_change(statistics)):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def _shadow(repository: Repository, name: str | None) -> Shadow:
 def restore(
     repository: Repository,
     point: RestorePoint,
-    to: str | Target,
+    to: str | PathLike[str] | Target,
     *,
     plain: bool = False,
     mapper: Mapper = serial,

@@ -4,6 +4,7 @@ Either is an entry point of the group ``gnomon.targets``.  Its name is an ending
 (``.zarr``) or the scheme of a URL (``s3``); it loads to what makes a target of a path or URL.
 """
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -17,6 +18,9 @@ __all__ = ["GROUP", "target_of"]
 
 GROUP = "gnomon.targets"
 
+_PARTS = ("check", "making", "create", "write", "read", "finish")
+"""What a target has."""
+
 _HERE = "gnomon.tasks.restoring.targets"
 _BUILT_IN = (
     EntryPoint(".zarr", f"{_HERE}.zarr:ZarrTarget", GROUP),
@@ -24,7 +28,7 @@ _BUILT_IN = (
 )
 
 
-def target_of(to: str | Target) -> Target:
+def target_of(to: str | os.PathLike[str] | Target) -> Target:
     """Return the target that a path or URL asks for by its ending or scheme; a target as it is.
 
     Raises
@@ -32,6 +36,8 @@ def target_of(to: str | Target) -> Target:
     InvalidInput
         There is none, or more than one, or it cannot be loaded; or what was given is no target.
     """
+    if isinstance(to, os.PathLike):
+        to = os.fspath(to)
     if not isinstance(to, str):
         return _checked(to, repr(type(to).__name__))
     choices = [*_BUILT_IN, *registered(GROUP)]
@@ -60,7 +66,7 @@ def _fits(to: str, name: str) -> bool:
 
 def _checked(target: Target, name: str) -> Target:
     """Refuse what lacks something that a target has."""
-    lacking = [m for m in Target.__protocol_attrs__ if not callable(getattr(target, m, None))]  # type: ignore[attr-defined]
+    lacking = [part for part in _PARTS if not callable(getattr(target, part, None))]
     if lacking:
         raise InvalidInput(
             f"{name} is no target: it lacks {', '.join(sorted(lacking))}; give a path, or an "

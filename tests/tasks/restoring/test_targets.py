@@ -82,6 +82,7 @@ def test_an_ending_chooses_what_is_built_in() -> None:
         target = target_of(to)
         assert isinstance(target, kind)
         assert str(target) == to
+        assert isinstance(target_of(Path(to)), kind)
         assert isinstance(target, Target)
 
 
