@@ -8,8 +8,8 @@ The parts, from the ground up (each imports only those above it):
   numerics.
 - `state`: what is carried from one capture to the next; `tracking`: one capture after another.
 - `candidate`: what a model has to be; `registry`: where those of the user's choice are found.
-- `builtin`: the models that are always there; `candidates`: what each model predicts; `hindcasts`:
-  the same from reference times in the past.
+- `builtin`: the models that are always there; `guarded`: the others.
+- `candidates`: what each model predicts; `hindcasts`: the same from reference times in the past.
 - `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
   variables whose values are no numbers.
 - `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.
@@ -18,8 +18,9 @@ The parts, from the ground up (each imports only those above it):
 
 from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidate import CANDIDATES
-from gnomon.tasks.forecasting.candidates import choose, cost_s, names_of
+from gnomon.tasks.forecasting.candidates import names_of
 from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
+from gnomon.tasks.forecasting.guarded import choose, cost_s
 from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
 from gnomon.tasks.forecasting.outlook import Outlook

@@ -7,117 +7,28 @@ replaced by the cell's ARIMA process, which is always there.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.entrypoints import FOREIGN
-from gnomon.storage.errors import GnomonError, NotFound
-from gnomon.storage.redaction import one_line
-from gnomon.tasks.forecasting import climatology, registry, tracking
+from gnomon.tasks.forecasting import climatology, tracking
 from gnomon.tasks.forecasting.builtin import BUILT_IN, powers
 from gnomon.tasks.forecasting.candidate import (
     CANDIDATES,
-    Candidate,
-    CellCandidate,
     CellPast,
-    CellRecord,
-    ModeCandidate,
     ModeRecord,
 )
+from gnomon.tasks.forecasting.guarded import Fitted, chosen, predict_cells
 from gnomon.tasks.forecasting.specification import Array, Specification, clip
 from gnomon.tasks.forecasting.state import State
 
-logger = logging.getLogger(__name__)
-
 _ARIMA = CANDIDATES.index("arima")
-
-MOST_NUMBERS = 10**6
-"""Of what a candidate leaves behind: they are written with every update."""
-LARGEST_SIZE = 1e3
-"""Times the size of a variable's climatology that a prediction may have: no weight helps against
-one value beyond all measure."""
-MOST_LAGS = 512
-"""Slots of the past that a candidate may predict from: each is a number per cell."""
-
-type Fitted = Array | None
-"""What a candidate left behind at its fit; None: the fit failed."""
 
 
 def names_of(spec: Specification) -> tuple[str, ...]:
     """Names along the candidate axis: the built-in ones, then those of the user's choice."""
     return (*CANDIDATES, *spec.candidates)
-
-
-def chosen(spec: Specification) -> tuple[Candidate, ...]:
-    """Candidates of the user's choice; one that is not there fails when it is asked."""
-    return tuple(map(_find, spec.candidates))
-
-
-def choose(spec: Specification, names: Iterable[str]) -> Specification:
-    """Specification with the candidates of these names, as far as they are there.
-
-    A warning names those that are not. Labels have none, as nothing lies between them.
-    """
-    if spec.categorical:
-        return spec
-    lags = {}
-    for candidate in map(_find, dict.fromkeys(names)):
-        if (wanted := _lags(candidate, spec)) is not None:
-            lags[candidate.name] = wanted
-    return replace(spec, candidates=tuple(lags), lags=max(lags.values(), default=0))
-
-
-def cost_s(names: Iterable[str]) -> float:
-    """Seconds that a refit of one variable spends on candidates of these names, about."""
-    return sum(max(0.0, float(_find(name).cost_s)) for name in names)
-
-
-def _lags(candidate: Candidate, spec: Specification) -> int | None:
-    """Slots that a candidate predicts from; None, with a warning, if it cannot be used."""
-    try:
-        if isinstance(candidate, _Absent):
-            raise NotFound(candidate.reason)
-        lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
-        if not 0 <= lags <= MOST_LAGS:
-            raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
-    except FOREIGN as error:  # one bad model must not stop the others
-        _pass_over(candidate.name, one_line(error))
-        return None
-    return lags
-
-
-def _find(name: str) -> Candidate:
-    try:
-        return registry.find(name)
-    except GnomonError as error:
-        return _Absent(name, str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Absent:
-    """Stands for a candidate that cannot be found here."""
-
-    name: str
-    reason: str
-    per: Literal["cell"] = "cell"
-    cost_s: float = 0.0
-
-    def lags(self, spec: Specification) -> int:
-        """Return 0."""
-        return 0
-
-    def fit(self, record: CellRecord, before: Array | None) -> Array:
-        """Raise what finding it did."""
-        raise NotFound(self.reason)
-
-    def predict(self, parameters: Array, past: CellPast) -> Array:
-        """Raise what finding it did."""
-        raise NotFound(self.reason)
 
 
 class CandidateFailed(Exception):
@@ -135,55 +46,6 @@ class Prospect:
     failed."""
     fitted: tuple[Fitted, ...]
     """By candidate of the user's choice: what it left behind."""
-
-
-def fit_candidates(
-    spec: Specification,
-    amplitudes: ModeRecord,
-    cells: Callable[[], CellRecord],
-    before: tuple[Fitted, ...],
-) -> tuple[Fitted, ...]:
-    """Fit the candidates of the user's choice to a window; one that fails leaves nothing behind.
-
-    Parameters
-    ----------
-    spec : Specification
-    amplitudes : ModeRecord
-        Of the window.
-    cells : callable
-        Returns the sampled cells of the window; called if a candidate is fitted to them.
-    before : tuple
-        What was fitted to a shorter part of the window; empty at the first fit.
-    """
-    fitted: list[Fitted] = []
-    known: CellRecord | None = None
-    guesses = before or (None,) * len(spec.candidates)
-    for candidate, guess in zip(chosen(spec), guesses, strict=True):
-        if candidate.per == "cell" and known is None:
-            known = cells()
-        fitted.append(_fit(candidate, amplitudes, known, guess))
-    return tuple(fitted)
-
-
-def _fit(
-    candidate: Candidate, amplitudes: ModeRecord, cells: CellRecord | None, before: Fitted
-) -> Fitted:
-    try:
-        if candidate.per == "cell":
-            assert cells is not None
-            parameters = _numbers(candidate.fit(_sealed(cells), before))
-        elif amplitudes.amplitudes.shape[1]:
-            parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
-        else:
-            return None
-        if parameters.ndim != 1 or not np.isfinite(parameters).all():
-            raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
-        if len(parameters) > MOST_NUMBERS:
-            raise ValueError(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
-    except FOREIGN as error:  # one bad model must not stop the others
-        _pass_over(candidate.name, one_line(error))
-        return None
-    return parameters
 
 
 def prospect_of(
@@ -207,30 +69,6 @@ def prospect_of(
     if count and len(record.amplitudes):
         now = record.amplitudes[-1] * (record.weights[-1] > 0.0)  # in a gap nothing is known
     return Prospect(now, (*own, *ahead), fitted)
-
-
-def look_ahead(
-    spec: Specification, fitted: tuple[Fitted, ...], record: ModeRecord
-) -> tuple[Array | None, ...]:
-    """Amplitudes (H, M) by each of the user's candidates; None where it predicts none."""
-    return tuple(
-        _ahead(candidate, parameters, record) if candidate.per == "mode" else None
-        for candidate, parameters in zip(chosen(spec), fitted, strict=True)
-    )
-
-
-def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> Array | None:
-    shape = leads, count = record.spec.leads, record.amplitudes.shape[1]
-    if parameters is None or not count:
-        return None
-    try:
-        amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
-        if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
-            raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
-    except FOREIGN as error:  # as above
-        _pass_over(candidate.name, one_line(error))
-        return None
-    return amplitudes
 
 
 def predict(
@@ -280,7 +118,7 @@ def predict(
         elif place < len(BUILT_IN):
             made = candidate.predict(np.empty(0), past)
         else:
-            made = _cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
+            made = predict_cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
         is_asked = candidate.per == "cell" or len(prospect.now) > 0
         if made is None and is_asked and needed is not None and needed[place]:
             raise CandidateFailed(candidate.name)
@@ -346,61 +184,3 @@ class _Following:
         driven += self._season
         driven += self._left
         return np.asarray(driven)
-
-
-def _cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Array | None:
-    if parameters is None:
-        return None
-    try:
-        values = _numbers(candidate.predict(parameters, _sealed(past)))
-        if values.shape != past.season.shape:
-            raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
-        size = np.nanmax(np.abs(past.season), initial=0.0) + np.nanmax(past.scale, initial=0.0)
-        mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
-        if mad.any():
-            raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
-    except FOREIGN as error:  # as above
-        _pass_over(candidate.name, one_line(error))
-        return None
-    return values
-
-
-def _sealed[R: (ModeRecord, CellRecord, CellPast)](given: R) -> R:
-    """The same, with arrays that cannot be written: other candidates know them too."""
-    views: dict[str, Any] = {}
-    for field in fields(given):
-        array = getattr(given, field.name)
-        if isinstance(array, np.ndarray):
-            views[field.name] = array.view()
-            views[field.name].flags.writeable = False
-    return replace(given, **views)
-
-
-def _numbers(given: Any) -> Array:
-    """What a candidate returned as float64 of its own, what is masked as NaN.
-
-    Raises
-    ------
-    TypeError
-        They are no real numbers.
-    """
-    values = np.ma.filled(given.astype(np.float64), np.nan) if np.ma.isMaskedArray(given) else given
-    if np.iscomplexobj(values):
-        raise TypeError("it returned complex numbers")
-    return np.array(values, np.float64)
-
-
-def _looks(values: Array) -> str:
-    finite = "" if np.isfinite(values).all() else ", some not finite"
-    return f"numbers of shape {values.shape}{finite}"
-
-
-def _pass_over(name: str, reason: str) -> None:
-    """Say that a candidate failed; once, as it is asked for every block of every update."""
-    if name not in _failed:
-        _failed.add(name)
-        logger.warning("the candidate %.40r failed, and is left out: %s", name, reason)
-
-
-_failed: set[str] = set()
-"""Names of which that was said in this process."""

@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 from gnomon.tasks.forecasting import arima, climatology, tracking
 from gnomon.tasks.forecasting import modes as eof
 from gnomon.tasks.forecasting.candidate import CellRecord
-from gnomon.tasks.forecasting.candidates import (
-    Fitted,
-    Prospect,
-    fit_candidates,
-    look_ahead,
-    names_of,
-    predict,
-    prospect_of,
-)
+from gnomon.tasks.forecasting.candidates import Prospect, names_of, predict, prospect_of
+from gnomon.tasks.forecasting.guarded import Fitted, fit_candidates, look_ahead
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, empty
 

@@ -15,15 +15,8 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.forecasting import climatology, hindcasts, labels, modes, sweep
 from gnomon.tasks.forecasting.calibration import Calibration, Sequence, uncalibrated
 from gnomon.tasks.forecasting.candidate import CANDIDATES, ModeRecord
-from gnomon.tasks.forecasting.candidates import (
-    MOST_NUMBERS,
-    Fitted,
-    Prospect,
-    fit_candidates,
-    look_ahead,
-    names_of,
-    prospect_of,
-)
+from gnomon.tasks.forecasting.candidates import Prospect, names_of, prospect_of
+from gnomon.tasks.forecasting.guarded import MOST_NUMBERS, Fitted, fit_candidates, look_ahead
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
 from gnomon.tasks.forecasting.learning import learn
 from gnomon.tasks.forecasting.specification import Array, Specification

@@ -13,7 +13,7 @@ import xarray as xr
 
 import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.tasks.forecasting import CANDIDATES, Specification, candidates, registry
+from gnomon.tasks.forecasting import CANDIDATES, Specification, guarded, registry
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
 from gnomon.tasks.learning.expectation import specification_of
 from tests.cases import HISTORY, Case
@@ -24,7 +24,7 @@ from tests.gnomon.test_hindcast import red, write
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     """Leave no candidate behind, and say failures anew."""
-    candidates._failed.clear()
+    guarded._failed.clear()
     yield
     registry._registered.clear()
 

@@ -9,7 +9,7 @@ from gnomon.tasks.candidates import boosting
 from gnomon.tasks.candidates.lstm import Lstm
 from gnomon.tasks.candidates.modes_arima import ModesArima, _unpack
 from gnomon.tasks.candidates.ridge import OWN, TERMS, Ridge
-from gnomon.tasks.forecasting import Specification, candidates, choose, registry
+from gnomon.tasks.forecasting import Specification, choose, guarded, registry
 from gnomon.tasks.forecasting.candidate import CellCandidate, CellPast, CellRecord, ModeRecord
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from tests.tasks.forecasting.series import Array, autoregressive, fit, specification, times
@@ -56,7 +56,7 @@ def modes_of(amplitudes: Array, *, spec: Specification | None = None) -> ModeRec
 @pytest.fixture(autouse=True)
 def forget() -> None:
     """Say failures anew."""
-    candidates._failed.clear()
+    guarded._failed.clear()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +79,7 @@ def test_it_is_sound_on_anything(name: str, captures: int, kind: str) -> None:
     origins = np.unique([2, captures // 2, captures - 2])
     made = [rolling(spec, window, origins).predictions for _ in range(2)]
     np.testing.assert_array_equal(made[0], made[1])
-    assert candidates._failed == set()
+    assert guarded._failed == set()
     known = np.isfinite(made[0][:, :, 4])
     np.testing.assert_array_equal(np.isfinite(made[0][:, :, -1]), known)
     with np.errstate(invalid="ignore"):

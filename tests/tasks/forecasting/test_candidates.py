@@ -20,7 +20,7 @@ from gnomon.tasks.forecasting import (
     names_of,
     registry,
 )
-from gnomon.tasks.forecasting import candidates as module
+from gnomon.tasks.forecasting import guarded as module
 from gnomon.tasks.forecasting.builtin import BUILT_IN
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord, ModeRecord
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
