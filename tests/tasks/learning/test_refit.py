@@ -44,8 +44,10 @@ def test_all_variables_count() -> None:
 
 
 def test_what_candidates_cost_counts() -> None:
-    assert is_cheap(1000, HOUR, candidates_s=7.0)
-    assert not is_cheap(1000, HOUR, candidates_s=9.0)
+    assert is_cheap(1000, HOUR, candidates_s=59.0)
+    assert not is_cheap(1000, HOUR, candidates_s=61.0)
+    assert not is_cheap(1000, HOUR, candidates_s=20.0, share=0.0)
+    assert not is_cheap(100_000, 1800.0, candidates_s=1.0)  # it is not cheap without them
 
 
 def test_a_share_of_nothing_makes_no_refit_cheap() -> None:
