@@ -52,7 +52,7 @@ REFIT_SHARE = 0.005
 """Share of the capture interval that refits may take to be made at every update."""
 CHOSEN = 10.0
 """Times that share which candidates of the user's choice may take besides: whoever chooses one
-pays for it. When they counted with the rest, the hourly refits of ERA5 fell away, which cost 3 %."""
+pays for it. When they counted with the rest, ERA5 lost its hourly refits, and 3 % of its skill."""
 LONGEST_REFIT_S = 30.0
 """Seconds that they may take then, however long the interval is: a person may be waiting."""
 SAMPLE_S = 10.0
