@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 MOST_NUMBERS = 10**6
 """Of what a candidate leaves behind: they are written with every update."""
 LARGEST_SIZE = 1e3
-"""Times the size of a variable's climatology that a prediction may have: no weight helps against
-one value beyond all measure."""
+"""Times the size of a variable's climatology, or of its modes, that a prediction may have: no
+weight helps against one value beyond all measure."""
 MOST_LAGS = 512
 """Slots of the past that a candidate may predict from: each is a number per cell."""
 
@@ -175,6 +175,9 @@ def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> 
         amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
         if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
             raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
+        size, largest = np.abs(record.amplitudes).max(), np.abs(amplitudes).max()
+        if largest > LARGEST_SIZE * size:
+            raise ValueError(f"predict returned {largest:.3g}, of amplitudes up to {size:.3g}")
     except FOREIGN as error:  # as above
         _pass_over(candidate.name, one_line(error))
         return None

@@ -97,14 +97,12 @@ class Outlook:
 
     def pack(self) -> Array:
         """Everything in one float64 vector, without loss."""
-        found = self.calibration
-        parts = [found.weights, found.factors, found.roots, found.ratios, found.squares]
-        parts += [self.patterns, self.coefficients, self.amplitudes]
+        parts = [_flat(self.calibration), self.patterns, self.coefficients, self.amplitudes]
         plain = () if self.plain is None else (_flat(self.plain),)
         # Each with its length before it; none is -1.
         for kept in (*self.fitted, *self.ahead, *plain):
             parts += [np.array([-1.0])] if kept is None else [np.array([float(kept.size)]), kept]
-        head = [len(self.amplitudes), self.patterns.shape[1], self.slot, found.doubted]
+        head = [len(self.amplitudes), self.patterns.shape[1], self.slot, self.calibration.doubted]
         return np.concatenate([np.array(head, np.float64), *(part.ravel() for part in parts)])
 
     @classmethod
@@ -145,10 +143,9 @@ class Outlook:
 
 
 def _flat(calibration: Calibration) -> Array:
-    """Numbers (H * (C + 7),) of a calibration of the built-in candidates."""
-    found = calibration
-    parts = found.weights, found.factors, found.roots, found.ratios, found.squares
-    return np.concatenate([part.ravel() for part in parts])
+    """Numbers (H * (C + 7),) of a calibration, without what was doubted."""
+    names = "weights", "factors", "roots", "ratios", "squares"
+    return np.concatenate([getattr(calibration, name).ravel() for name in names])
 
 
 def _calibration(flat: Array, leads: int) -> Calibration:

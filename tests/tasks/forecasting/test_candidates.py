@@ -300,6 +300,23 @@ def test_numbers_beyond_all_measure_change_nothing(
     np.testing.assert_allclose(made.standard_error, usual.standard_error, rtol=0.1)
 
 
+@pytest.mark.parametrize("size", [1e6, 1e20, -1e100])
+def test_amplitudes_beyond_all_measure_change_nothing(
+    size: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also of a model that had earned its weight before."""
+    still, values = Still(), jumps(150, 20)
+    found, plain = fit(chosen(still), values[:-1]), fit(specification(), values[:-1])
+    still.predict = lambda *_: np.full((6, found.spec.modes), size)  # type: ignore[method-assign]
+    assert found.outlook.calibration.weights[0, -1] > 0.0
+    with caplog.at_level(logging.WARNING):
+        later = found.outlook.look_ahead(found.spec)
+    assert "is left out" in caplog.text
+    made, usual = replace(found, outlook=later).forecast(), plain.forecast()
+    np.testing.assert_allclose(made.mean, usual.mean, rtol=1e-9)
+    np.testing.assert_allclose(made.standard_error, usual.standard_error, rtol=1e-9)
+
+
 def test_a_runaway_has_no_weight() -> None:
     """However large its errors are, the weights of the others stay what they are."""
     rng = np.random.default_rng(0)
