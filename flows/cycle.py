@@ -74,6 +74,9 @@ class UpdateReport:
     failed_checks: dict[str, str] = field(default_factory=dict)
     """Checks, or entry points of checks, that could not be made of some chunk or at all, and why;
     what they have no number for they do not judge."""
+    failed_candidates: dict[str, str] = field(default_factory=dict)
+    """Forecasting models of the user's choice that failed somewhere, and why; it is forecast without
+    them."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0
@@ -337,6 +340,7 @@ class Cycle:
             shadowed = call(steps.withhold, url, shadowed, verdict)
         due = call(steps.next_update, url, shadowed, self._settings)
         steps.keep_shadow(url, shadowed, verdict, due)
+        report.failed_candidates = shadowed.failed_candidates
         report.refit = {n: f.refit for n, f in features.items() if f.refit}
         report.confidence = {n: list(e.confidence) for n, e in shadowed.variables.items()}
         report.withheld = {

@@ -30,6 +30,9 @@ def sentence(report: UpdateReport) -> str:
     if report.failed_checks:
         count = _count(len(report.failed_checks), "check")
         parts.append(f"{count} FAILED ({', '.join(report.failed_checks)})")
+    if report.failed_candidates:
+        count = _count(len(report.failed_candidates), "candidate")
+        parts.append(f"{count} FAILED ({', '.join(report.failed_candidates)})")
     if report.left_out:
         count = _count(sum(step["count"] for step in report.left_out), "step")
         parts.append(f"{count} LEFT OUT, as their time is missing or not believed")
@@ -58,6 +61,8 @@ def page(report: UpdateReport, failure: str = "") -> str:
     )
     failed = [f"{name}: {reason}" for name, reason in report.failed_checks.items()]
     lines += _section("Checks that failed", failed)
+    failed = [f"{name}: {reason}" for name, reason in report.failed_candidates.items()]
+    lines += _section("Candidates that failed", failed)
     lines += _section("Learnt anew", [f"{name}: {why}" for name, why in report.refit.items()])
     if report.confidence:
         leads = max(map(len, report.confidence.values()))

@@ -34,6 +34,7 @@ from gnomon.tasks.forecasting import (
     Outlook,
     Specification,
     State,
+    Telling,
     last_capture_rmse,
     rows,
     unpack,
@@ -71,6 +72,8 @@ class Shadowed:
     """Captured steps that the changes are counted from."""
     entries: dict[str, Entry]
     """The objects that were written, the forecaster's state included."""
+    failed_candidates: dict[str, str]
+    """Candidates of the user's choice that failed, here or before, and why."""
 
 
 def materialize(
@@ -92,6 +95,7 @@ def materialize(
     variables: dict[str, PredictedEntry] = {}
     statistics: dict[str, dict[str, Floats]] = {}
     bases: set[int] = set()
+    failed = learnt.failed_candidates
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
@@ -102,7 +106,8 @@ def materialize(
         index = np.zeros((len(leads), *grid.counts, len(INDEX_COLUMNS)), np.int64)
         score = np.zeros((len(leads), *grid.counts, len(SCORE_COLUMNS)))
         columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
-        for block, result in zip(blocks, mapper(job, blocks), strict=True):
+        for block, (result, failures) in zip(blocks, mapper(Telling(job), blocks), strict=True):
+            failed = failures | failed
             index[:, *block.chunks], score[:, *block.chunks] = result[:2]
             for column, values in result[2].items():
                 columns[column][:, *block.chunks] = values
@@ -117,7 +122,16 @@ def materialize(
         )
         statistics[name] = columns
     base_steps = tuple(sorted(bases - {NO_BASE}))
-    return Shadowed(learnt, reference, instants, variables, statistics, base_steps, batch.entries)
+    return Shadowed(
+        learnt,
+        reference,
+        instants,
+        variables,
+        statistics,
+        base_steps,
+        batch.entries,
+        failed,
+    )
 
 
 def withhold(

@@ -203,6 +203,8 @@ def _print_judgement(result: dict[str, Any]) -> None:
 
 def _print_shadow(result: dict[str, Any]) -> None:
     """Print what an update learnt and predicted, and what it left out."""
+    for name, reason in result["failed_candidates"].items():
+        note(f"warning: candidate {name} failed: {reason}; it is forecast without it")
     for name, reason in result["refit"].items():
         note(f"learnt {name} anew: {reason}")
     if result["doubted"]:

@@ -20,7 +20,7 @@ from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidate import CANDIDATES
 from gnomon.tasks.forecasting.candidates import names_of
 from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
-from gnomon.tasks.forecasting.guarded import choose, cost_s
+from gnomon.tasks.forecasting.guarded import Telling, choose, cost_s, unfitted
 from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
 from gnomon.tasks.forecasting.outlook import Outlook
@@ -38,6 +38,7 @@ __all__ = [
     "Outlook",
     "Specification",
     "State",
+    "Telling",
     "choose",
     "cost_s",
     "departures",
@@ -53,6 +54,7 @@ __all__ = [
     "pack",
     "roll",
     "rows",
+    "unfitted",
     "unpack",
     "usable",
 ]

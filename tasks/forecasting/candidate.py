@@ -2,7 +2,10 @@
 
 A candidate is small: it has a name, is fitted to a window of captures, and predicts from what it
 left behind and what is known at a reference time.  What it leaves behind is numbers, so that it can
-be stored, verified and read anywhere; nothing that a repository holds is ever executed.
+be stored, verified and read anywhere; nothing that a repository holds is ever executed.  If what
+these numbers mean ever changes, give the candidate a `version`, an integer, and count it up: what
+another version left behind is not predicted from, and the next update fits it anew.  Without one it
+is 1.
 """
 
 from __future__ import annotations

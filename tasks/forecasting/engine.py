@@ -109,7 +109,8 @@ def forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array
     try:
         return _forecast(spec, state, outlook, times_s)
     except CandidateFailed:
-        return _forecast(*outlook.without_candidates(spec, state), times_s)
+        plain, outlook = outlook.without_candidates(spec)
+        return _forecast(plain, state, outlook, times_s)
 
 
 def _forecast(spec: Specification, state: State, outlook: Outlook, times_s: Array) -> Forecast:
@@ -350,7 +351,7 @@ def _ahead(
         for cells, *issued in _issue(spec, state, outlook.calibration, times, prospect):
             mean[cells], error[cells] = issued[0][-1], issued[1][-1]
     except CandidateFailed:
-        spec, state, outlook = outlook.without_candidates(spec, state)
+        spec, outlook = outlook.without_candidates(spec)
         return _ahead(spec, state, outlook, slot, time_s)
     return mean, error
 

@@ -1,13 +1,14 @@
 """Candidates of the user's choice, called so that a bad one does no harm.
 
-What they are given cannot be written to; what they return is checked.  One that fails is told once,
-and left out.
+What they are given cannot be written to; what they return is checked.  One that fails is told once
+in each process, is named to whoever asks by `Telling`, and is left out.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ type Fitted = Array | None
 
 def chosen(spec: Specification) -> tuple[Candidate, ...]:
     """Candidates of the user's choice; one that is not there fails when it is asked."""
-    return tuple(map(_find, spec.candidates))
+    return tuple(map(_find, spec.candidates, spec.versions))
 
 
 def choose(spec: Specification, names: Iterable[str]) -> Specification:
@@ -53,11 +54,18 @@ def choose(spec: Specification, names: Iterable[str]) -> Specification:
     """
     if spec.categorical:
         return spec
-    lags = {}
+    lags: dict[str, int] = {}
+    versions: dict[str, int] = {}
     for candidate in map(_find, dict.fromkeys(names)):
-        if (wanted := _lags(candidate, spec)) is not None:
+        if (wanted := _guarded(_lags, candidate, spec)) is not None:
             lags[candidate.name] = wanted
-    return replace(spec, candidates=tuple(lags), lags=max(lags.values(), default=0))
+            versions[candidate.name] = registry.version_of(candidate)
+    return replace(
+        spec,
+        candidates=tuple(lags),
+        versions=tuple(versions.values()),
+        lags=max(lags.values(), default=0),
+    )
 
 
 def cost_s(names: Iterable[str]) -> float:
@@ -65,25 +73,65 @@ def cost_s(names: Iterable[str]) -> float:
     return sum(max(0.0, float(_find(name).cost_s)) for name in names)
 
 
-def _lags(candidate: Candidate, spec: Specification) -> int | None:
-    """Slots that a candidate predicts from; None, with a warning, if it cannot be used."""
+@dataclass(frozen=True, slots=True)
+class Telling[A, B]:
+    """A function that also tells which candidates failed while it was called, and why."""
+
+    function: Callable[[A], B]
+    """What is called; picklable, as this is then."""
+
+    def __call__(self, item: A, /) -> tuple[B, dict[str, str]]:
+        """Return the function's result, and the first reason of each that failed, by name."""
+        failures: dict[str, str] = {}
+        token = _listener.set(failures)
+        try:
+            return self.function(item), failures
+        finally:
+            _listener.reset(token)
+
+
+def unfitted(spec: Specification, fitted: tuple[Fitted, ...]) -> dict[str, str]:
+    """Candidates of the user's choice that nothing was left behind of, and why."""
+    return {
+        candidate.name: "it could not be fitted at the last refit"
+        for candidate, parameters in zip(chosen(spec), fitted, strict=True)
+        if parameters is None and (candidate.per == "cell" or spec.modes)
+    }
+
+
+def _guarded[R](ask: Callable[..., R], candidate: Candidate, *given: Any) -> R | None:
+    """What comes of asking a candidate; None, with a warning, if it fails: the others go on."""
     try:
-        if isinstance(candidate, _Absent):
-            raise NotFound(candidate.reason)
-        lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
-        if not 0 <= lags <= MOST_LAGS:
-            raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
-    except FOREIGN as error:  # one bad model must not stop the others
+        return ask(candidate, *given)
+    except FOREIGN as error:
         _pass_over(candidate.name, one_line(error))
         return None
+
+
+def _lags(candidate: Candidate, spec: Specification) -> int:
+    """Slots that a candidate predicts from."""
+    if isinstance(candidate, _Absent):
+        raise NotFound(candidate.reason)
+    lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
+    if not 0 <= lags <= MOST_LAGS:
+        raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
     return lags
 
 
-def _find(name: str) -> Candidate:
+def _find(name: str, version: int | None = None) -> Candidate:
+    """Candidate of a name, and of the version that was fitted; None: of any."""
     try:
-        return registry.find(name)
+        candidate = registry.find(name)
     except GnomonError as error:
         return _Absent(name, str(error))
+    if version is not None and registry.version_of(candidate) != version:
+        # Its numbers may mean something else by now.
+        return _Absent(
+            name,
+            f"version {version} was fitted, but version {registry.version_of(candidate)} is "
+            "installed; the next update fits it anew",
+        )
+    return candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,33 +175,29 @@ def fit_candidates(
         What was fitted to a shorter part of the window; empty at the first fit.
     """
     fitted: list[Fitted] = []
-    known: CellRecord | None = None
+    record: CellRecord | None = None
     guesses = before or (None,) * len(spec.candidates)
     for candidate, guess in zip(chosen(spec), guesses, strict=True):
-        if candidate.per == "cell" and known is None:
-            known = cells()
-        fitted.append(_fit(candidate, amplitudes, known, guess))
+        if candidate.per == "cell" and record is None:
+            record = cells()
+        fitted.append(_guarded(_fit, candidate, amplitudes, record, guess))
     return tuple(fitted)
 
 
 def _fit(
     candidate: Candidate, amplitudes: ModeRecord, cells: CellRecord | None, before: Fitted
 ) -> Fitted:
-    try:
-        if candidate.per == "cell":
-            assert cells is not None
-            parameters = _numbers(candidate.fit(_sealed(cells), before))
-        elif amplitudes.amplitudes.shape[1]:
-            parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
-        else:
-            return None
-        if parameters.ndim != 1 or not np.isfinite(parameters).all():
-            raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
-        if len(parameters) > MOST_NUMBERS:
-            raise ValueError(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
-    except FOREIGN as error:  # one bad model must not stop the others
-        _pass_over(candidate.name, one_line(error))
+    if candidate.per == "cell":
+        assert cells is not None
+        parameters = _numbers(candidate.fit(_sealed(cells), before))
+    elif amplitudes.amplitudes.shape[1]:
+        parameters = _numbers(candidate.fit(_sealed(amplitudes), before))
+    else:
         return None
+    if parameters.ndim != 1 or not np.isfinite(parameters).all():
+        raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
+    if len(parameters) > MOST_NUMBERS:
+        raise ValueError(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
     return parameters
 
 
@@ -162,43 +206,41 @@ def look_ahead(
 ) -> tuple[Array | None, ...]:
     """Amplitudes (H, M) by each of the user's candidates; None where it predicts none."""
     return tuple(
-        _ahead(candidate, parameters, record) if candidate.per == "mode" else None
+        _guarded(_predict_modes, candidate, parameters, record) if candidate.per == "mode" else None
         for candidate, parameters in zip(chosen(spec), fitted, strict=True)
     )
 
 
-def _ahead(candidate: ModeCandidate, parameters: Fitted, record: ModeRecord) -> Array | None:
+def _predict_modes(
+    candidate: ModeCandidate, parameters: Fitted, record: ModeRecord
+) -> Array | None:
     shape = leads, count = record.spec.leads, record.amplitudes.shape[1]
     if parameters is None or not count:
         return None
-    try:
-        amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
-        if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
-            raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
-        size, largest = np.abs(record.amplitudes).max(), np.abs(amplitudes).max()
-        if largest > LARGEST_SIZE * size:
-            raise ValueError(f"predict returned {largest:.3g}, of amplitudes up to {size:.3g}")
-    except FOREIGN as error:  # as above
-        _pass_over(candidate.name, one_line(error))
-        return None
+    amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
+    if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
+        raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
+    size, largest = np.abs(record.amplitudes).max(), np.abs(amplitudes).max()
+    if largest > LARGEST_SIZE * size:
+        raise ValueError(f"predict returned {largest:.3g}, of amplitudes up to {size:.3g}")
     return amplitudes
 
 
 def predict_cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Array | None:
     """Values (H, N) that a candidate predicts, NaN where it does not know; None if it fails."""
+    return _guarded(_predict_cells, candidate, parameters, past)
+
+
+def _predict_cells(candidate: CellCandidate, parameters: Fitted, past: CellPast) -> Array | None:
     if parameters is None:
         return None
-    try:
-        values = _numbers(candidate.predict(parameters, _sealed(past)))
-        if values.shape != past.season.shape:
-            raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
-        size = np.nanmax(np.abs(past.season), initial=0.0) + np.nanmax(past.scale, initial=0.0)
-        mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
-        if mad.any():
-            raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
-    except FOREIGN as error:  # as above
-        _pass_over(candidate.name, one_line(error))
-        return None
+    values = _numbers(candidate.predict(parameters, _sealed(past)))
+    if values.shape != past.season.shape:
+        raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
+    size = np.nanmax(np.abs(past.season), initial=0.0) + np.nanmax(past.scale, initial=0.0)
+    mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
+    if mad.any():
+        raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
     return values
 
 
@@ -234,10 +276,13 @@ def _looks(values: Array) -> str:
 
 def _pass_over(name: str, reason: str) -> None:
     """Say that a candidate failed; once, as it is asked for every block of every update."""
-    if name not in _failed:
-        _failed.add(name)
+    if (failures := _listener.get()) is not None:
+        failures.setdefault(name, reason)
+    if name not in _told:
+        _told.add(name)
         logger.warning("the candidate %.40r failed, and is left out: %s", name, reason)
 
 
-_failed: set[str] = set()
+_told: set[str] = set()
 """Names of which that was said in this process."""
+_listener: ContextVar[dict[str, str] | None] = ContextVar("failed candidates", default=None)

@@ -7,6 +7,7 @@ the modes' amplitudes go on.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from gnomon.tasks.forecasting.guarded import MOST_NUMBERS, Fitted, fit_candidate
 from gnomon.tasks.forecasting.hindcasts import LONGEST, Window
 from gnomon.tasks.forecasting.learning import learn
 from gnomon.tasks.forecasting.specification import Array, Specification
-from gnomon.tasks.forecasting.state import State
+
+type Shapes = list[tuple[int, ...]]
 
 ORIGINS = 40
 """Hindcasts that a refit makes, at most."""
@@ -53,14 +55,12 @@ class Outlook:
         """What is known of the slots after the last, for every candidate."""
         return prospect_of(self._record(spec), leads, self.ahead, self.fitted)
 
-    def without_candidates(
-        self, spec: Specification, state: State
-    ) -> tuple[Specification, State, Outlook]:
-        """The same with the built-in candidates alone; the state goes with it, unchanged."""
-        plain = replace(spec, candidates=())  # with its lags, by which the state is laid out
-        own = replace(self.plain or uncalibrated(plain), doubted=self.calibration.doubted)
-        outlook = replace(self, calibration=own, fitted=(), ahead=(), plain=None)
-        return plain, state, outlook
+    def without_candidates(self, spec: Specification) -> tuple[Specification, Outlook]:
+        """The same with the built-in candidates alone; a state goes with it as it is."""
+        plain = spec.plain()
+        calibration = self.plain or uncalibrated(plain)
+        calibration = replace(calibration, doubted=self.calibration.doubted)
+        return plain, replace(self, calibration=calibration, fitted=(), ahead=(), plain=None)
 
     def look_ahead(self, spec: Specification) -> Outlook:
         """The same with what the candidates of the user's choice predict from here."""
@@ -76,11 +76,11 @@ class Outlook:
             raise InvalidInput(f"found slot {slot}, expected one after {self.slot}")
         season = climatology.features(spec, np.array([time_s]))[0] @ self.coefficients
         anomalies = values - season
-        found = modes.project(self.patterns, anomalies[None])
+        latest = modes.project(self.patterns, anomalies[None])
         if not np.isfinite(anomalies).any():
-            found = np.full_like(found, np.nan)
+            latest = np.full_like(latest, np.nan)
         gap = np.full((min(slot - self.slot, LONGEST) - 1, len(self.patterns)), np.nan)
-        grown = np.concatenate([self.amplitudes, gap, found])[-LONGEST:]
+        grown = np.concatenate([self.amplitudes, gap, latest])[-LONGEST:]
         return replace(self, amplitudes=grown, slot=slot).look_ahead(spec)
 
     def at(self, spec: Specification, slot: int) -> Outlook:
@@ -115,31 +115,31 @@ class Outlook:
             If its length is not that of the specification.
         """
         slots, cells, slot = (int(n) for n in packed[:3])
-        leads, count, terms = spec.leads, len(names_of(spec)), spec.terms
-        shapes = [(leads, count), (leads,), (leads,), (3, leads), (2, leads)]
-        shapes += [(spec.modes, cells), (terms, cells), (slots, spec.modes)]
-        ends = HEAD + np.cumsum([int(np.prod(shape)) for shape in shapes])
+        leads, doubted = spec.leads, float(packed[3])
+        shapes = _calibration_shapes(leads, len(names_of(spec)))
+        calibrated = HEAD + _size(shapes)
+        shapes = [(spec.modes, cells), (spec.terms, cells), (slots, spec.modes)]
+        end = calibrated + _size(shapes)
         chosen = len(spec.candidates)
-        kept = _unpack_kept(packed[ends[-1] :], 2 * chosen + (chosen > 0), MOST_NUMBERS)
-        sizes = {leads * spec.modes, None}
-        ahead = [] if kept is None else kept[chosen : 2 * chosen]
-        is_torn = any((None if part is None else part.size) not in sizes for part in ahead)
-        plain = None if not kept else kept[-1]
-        is_torn |= bool(chosen) and (plain is None or plain.size != leads * (len(CANDIDATES) + 7))
-        if kept is None or is_torn:
+        kept = _unpack_kept(packed[end:], 2 * chosen + (chosen > 0), MOST_NUMBERS)
+        if kept is None or not _fits(kept, spec):
             raise InvalidInput(
-                f"found {len(packed)} numbers of an outlook, expected {ends[-1]}: "
+                f"found {len(packed)} numbers of an outlook, expected {end}: "
                 "was the specification changed?"
             )
-        looked = tuple(p if p is None else p.reshape(leads, spec.modes) for p in ahead)
-        weights, factors, roots, ratios, squares, patterns, coefficients, amplitudes = (
-            np.array(part).reshape(shape)
-            for part, shape in zip(np.split(packed[HEAD:], ends - HEAD)[:-1], shapes, strict=True)
+        patterns, coefficients, amplitudes = _split(packed[calibrated:end], shapes)
+        ahead = tuple(p if p is None else p.reshape(leads, spec.modes) for p in kept[chosen:-1])
+        plain = kept[-1] if kept else None
+        return cls(
+            _calibration(packed[HEAD:calibrated], leads, len(names_of(spec)), doubted),
+            patterns,
+            coefficients,
+            amplitudes,
+            slot,
+            tuple(kept[:chosen]),
+            ahead,
+            None if plain is None else _calibration(plain, leads, len(CANDIDATES)),
         )
-        calibration = Calibration(weights, factors, roots, ratios, squares, float(packed[3]))
-        fitted = tuple(kept[:chosen])
-        own = None if plain is None else _calibration(plain, leads)
-        return cls(calibration, patterns, coefficients, amplitudes, slot, fitted, looked, own)
 
 
 def _flat(calibration: Calibration) -> Array:
@@ -148,13 +148,39 @@ def _flat(calibration: Calibration) -> Array:
     return np.concatenate([getattr(calibration, name).ravel() for name in names])
 
 
-def _calibration(flat: Array, leads: int) -> Calibration:
-    shapes = [(leads, len(CANDIDATES)), (leads,), (leads,), (3, leads), (2, leads)]
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-    weights, factors, roots, ratios, squares = (
-        part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)
+def _calibration(flat: Array, leads: int, candidates: int, doubted: float = 0.0) -> Calibration:
+    """Calibration from the output of `_flat`."""
+    weights, factors, roots, ratios, squares = _split(flat, _calibration_shapes(leads, candidates))
+    return Calibration(weights, factors, roots, ratios, squares, doubted)
+
+
+def _calibration_shapes(leads: int, candidates: int) -> Shapes:
+    return [(leads, candidates), (leads,), (leads,), (3, leads), (2, leads)]
+
+
+def _size(shapes: Shapes) -> int:
+    """Numbers that arrays of these shapes have together."""
+    return sum(map(prod, shapes))
+
+
+def _split(flat: Array, shapes: Shapes) -> list[Array]:
+    """Arrays of these shapes that stand one after another."""
+    ends = np.cumsum([prod(shape) for shape in shapes])[:-1]
+    parts = zip(np.split(flat, ends), shapes, strict=True)
+    return [np.array(part).reshape(shape) for part, shape in parts]
+
+
+def _fits(kept: list[Array | None], spec: Specification) -> bool:
+    """Whether what candidates left behind can be theirs: amplitudes, and a second calibration."""
+    if not spec.candidates:
+        return not kept
+    *ahead, plain = kept[len(spec.candidates) :]
+    sizes = {spec.leads * spec.modes, None}
+    if any((None if part is None else part.size) not in sizes for part in ahead):
+        return False
+    return plain is not None and plain.size == _size(
+        _calibration_shapes(spec.leads, len(CANDIDATES))
     )
-    return Calibration(weights, factors, roots, ratios, squares)
 
 
 def _unpack_kept(packed: Array, count: int, most: int) -> list[Array | None] | None:
@@ -186,21 +212,21 @@ def calibrate(spec: Specification, window: Window) -> tuple[Calibration, Calibra
     The second is that of the built-in candidates alone; None if there are no others.
     """
     slots = len(window.values)
-    found = place_origins(slots)
+    origins = place_origins(slots)
+    forms = (spec, spec.plain()) if spec.candidates else (spec,)
     if spec.categorical or spec.is_constant:
         # Of what never changed no error was seen: what counts is how often it was looked at.
         counts = labels.shares(spec, window.values, window.starts)
-        own = replace(uncalibrated(replace(spec, candidates=())), ratios=counts)
-        return replace(uncalibrated(spec), ratios=counts), own if spec.candidates else None
-    plain = replace(spec, candidates=())
-    if not len(found):
-        return uncalibrated(spec), uncalibrated(plain) if spec.candidates else None
-    made = hindcasts.rolling(spec, window, found)
-    calibrations = []
-    for form in (spec, plain) if spec.candidates else (spec,):
-        sequence = Sequence(form, made.take(len(names_of(form))), window.starts)
-        sequence.run()
-        calibrations.append(sequence.at(slots - 1, len(found)))
+        calibrations = [replace(uncalibrated(form), ratios=counts) for form in forms]
+    elif not len(origins):
+        calibrations = [uncalibrated(form) for form in forms]
+    else:
+        forecasts = hindcasts.rolling(spec, window, origins)
+        calibrations = []
+        for form in forms:
+            sequence = Sequence(form, forecasts.take(len(names_of(form))), window.starts)
+            sequence.run()
+            calibrations.append(sequence.at(slots - 1, len(origins)))
     return calibrations[0], calibrations[1] if spec.candidates else None
 
 
@@ -227,13 +253,13 @@ def fit(
     weight = hindcasts.weights(spec, len(window.values))
     season = climatology.features(spec, window.times_s) @ learnt.state.coefficients
     if spec.categorical:
-        found = modes.nothing(len(season), values.shape[1])
+        leading = modes.nothing(len(season), values.shape[1])
     else:
-        found = modes.fit(window.values - season, weight)
-    spec = replace(spec, modes=len(found.patterns))
+        leading = modes.fit(window.values - season, weight)
+    spec = replace(spec, modes=len(leading.patterns))
     coefficients = learnt.state.coefficients.copy()
-    coefficients[0] += found.offsets
-    record = modes.record_of(spec, found.amplitudes, weight)
+    coefficients[0] += leading.offsets
+    record = modes.record_of(spec, leading.amplitudes, weight)
     everything = np.arange(values.shape[1])
     fitted = fit_candidates(
         spec,
@@ -246,9 +272,9 @@ def fit(
     calibration, plain = calibrate(spec, learnt.captured)
     outlook = Outlook(
         replace(calibration, doubted=learnt.doubted),
-        found.patterns,
+        leading.patterns,
         coefficients,
-        found.amplitudes[-LONGEST:],
+        leading.amplitudes[-LONGEST:],
         int(slots[-1]),
         fitted,
         plain=plain,

@@ -18,10 +18,12 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.values.documents import plain_name
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
-__all__ = ["GROUP", "find", "for_now", "installed", "name_of", "register"]
+__all__ = ["GROUP", "find", "for_now", "installed", "name_of", "register", "version_of"]
 
 GROUP = "gnomon.candidates"
 """Entry-point group."""
+LATEST = 2**31
+"""Largest version of a candidate."""
 
 _registered: dict[str, Candidate] = {}
 
@@ -74,6 +76,11 @@ def name_of(candidate: str | Candidate) -> str:
 
 def _refuse(name: str) -> NoReturn:
     raise InvalidInput(f"{name} is a built-in candidate, and always there; leave it out")
+
+
+def version_of(candidate: Candidate) -> int:
+    """Return the version of what a candidate leaves behind; 1 if it does not say."""
+    return getattr(candidate, "version", 1)
 
 
 def find(name: str) -> Candidate:
@@ -130,6 +137,9 @@ def _checked(candidate: Candidate) -> Candidate:
     cost_s = getattr(candidate, "cost_s", None)
     if not isinstance(cost_s, int | float) or not isfinite(cost_s):
         raise InvalidInput(f"the candidate {name} costs {cost_s!r} s; expected a finite number")
+    version = version_of(candidate)
+    if not isinstance(version, int) or not 0 <= version <= LATEST:
+        raise InvalidInput(f"the candidate {name} has version {version!r}, not 0 to {LATEST}")
     for method in ("fit", "predict", *(("lags",) if per == "cell" else ())):
         if not callable(getattr(candidate, method, None)):
             raise InvalidInput(f"the candidate {name} has no method {method}; add it")

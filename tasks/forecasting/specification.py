@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class Specification:
     Raises
     ------
     InvalidInput
-        If a value is out of its range, or `periods_s` and `harmonics` differ in length.
+        If a value is out of its range, or `periods_s` and `harmonics`, or `candidates` and
+        `versions`, differ in length.
     """
 
     periods_s: tuple[float, ...]
@@ -69,6 +70,8 @@ class Specification:
     """M, number of EOF modes that the cells follow."""
     candidates: tuple[str, ...] = ()
     """Names of the candidates beside the built-in ones, in the order of the candidate axis."""
+    versions: tuple[int, ...] = ()
+    """Of what each of them leaves behind: by another version it is not understood."""
     lags: int = 0
     """Slots of the past that they predict from, at most."""
 
@@ -86,6 +89,11 @@ class Specification:
             raise InvalidInput(f"found an interval of {self.interval_s} s, expected > 0")
         if self.leads < 1:
             raise InvalidInput(f"found {self.leads} leads, expected at least 1")
+        if len(self.versions) != len(self.candidates):
+            raise InvalidInput(
+                f"found {len(self.candidates)} candidates and {len(self.versions)} versions, "
+                "expected one version per candidate"
+            )
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise InvalidInput(f"found tolerance {self.tolerance}, expected a finite value >= 0")
         if self.usual_change is not None and not 0 <= self.usual_change < math.inf:
@@ -114,11 +122,19 @@ class Specification:
         """P, number of last values that the state keeps: those of the process, at least 3."""
         return max(3, self.order[0] + self.order[1], self.lags)
 
+    def plain(self) -> Specification:
+        """The same with the built-in candidates alone.
+
+        Its `lags` stay, as the state is laid out by them.
+        """
+        return replace(self, candidates=(), versions=())
+
     def to_json(self) -> dict[str, object]:
         """Plain JSON types; `from_json` restores an equal value."""
         document = {"version": FORMAT_VERSION, **asdict(self)}
         if not self.candidates:  # as programs wrote it that knew of no others
-            del document["candidates"], document["lags"]
+            for name in ("candidates", "versions", "lags"):
+                del document[name]
         return document
 
     @staticmethod
@@ -149,6 +165,10 @@ class Specification:
             if not isinstance(names, list | tuple):
                 raise TypeError("candidates is not a list of names")
             fields["candidates"] = tuple(plain_name(name) for name in names)
+            versions = fields.get("versions", [1] * len(names))
+            if not isinstance(versions, list | tuple):
+                raise TypeError("versions is not a list of numbers")
+            fields["versions"] = tuple(int(version) for version in versions)
             spec = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
             counts = spec.leads, spec.modes, spec.lags, len(spec.candidates)
             if max(*counts, *spec.order, *spec.harmonics) > LARGEST_FORM:

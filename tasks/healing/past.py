@@ -80,7 +80,7 @@ def past_departures(spec: Specification, record: PastCaptures, leads: NDArray[np
     sample = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.intp))
     for lead in map(int, np.unique(leads)):
         # Which cells are missed together hardly depends on who predicts; the built-in are quick.
-        quick = replace(spec, leads=lead, candidates=(), lags=0)
+        quick = replace(spec.plain(), leads=lead, lags=0)
         _depart(quick, record, np.flatnonzero(leads == lead), sample, departures)
     return departures
 

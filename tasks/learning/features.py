@@ -5,7 +5,7 @@ captures: seasonal periods, orders, EOF modes and the calibration of hindcasts c
 refits only its newest captures are read, and the modes go on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -19,7 +19,15 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.times import SECOND
-from gnomon.tasks.forecasting import Outlook, Specification, choose, cost_s, usable
+from gnomon.tasks.forecasting import (
+    Outlook,
+    Specification,
+    Telling,
+    choose,
+    cost_s,
+    unfitted,
+    usable,
+)
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of, specification_of
@@ -69,6 +77,8 @@ class Features:
     """Why everything is learnt anew; None: the state rolls forward."""
     refit_captures: int
     """How many captures there were at the last refit."""
+    failed_candidates: dict[str, str] = field(default_factory=dict)
+    """Candidates of the user's choice that failed, and why: it is forecast without them."""
 
 
 def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHARE) -> str | None:
@@ -187,8 +197,12 @@ def features(
     reasons = [refit or refit_reason(repository, n, share=share) for n in names]
     pinned = repository.location.url, repository.records[-1].sequence
     jobs = [(*pinned, name, reason) for name, reason in zip(names, reasons, strict=True)]
-    results = mapper(_features_of, jobs)
-    return {n: f for n, f in zip(names, results, strict=True) if f is not None}
+    by_name = {}
+    for name, (learnt, failures) in zip(names, mapper(Telling(_features_of), jobs), strict=True):
+        if learnt is not None:
+            failures = unfitted(learnt.specification, learnt.outlook.fitted) | failures
+            by_name[name] = replace(learnt, failed_candidates=failures)
+    return by_name
 
 
 def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
@@ -198,6 +212,7 @@ def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     if before is not None and _changes(repository, name, before):
         reason, before = CHANGED, None
     if before is not None:
+        choose(before.specification, repository.state.candidates)  # tells which are not here
         return _roll_forward(repository, name, before)
     settings, variable = repository.settings, repository.settings.variable(name)
     numbers = window(repository, variable)

@@ -35,6 +35,7 @@ from gnomon.tasks.forecasting import (
     GATE,
     Outlook,
     State,
+    Telling,
     drifted,
     join,
     learn,
@@ -77,6 +78,8 @@ class PendingState:
     """The objects that were written."""
     reads: frozenset[int]
     """Captures that may have been read."""
+    failed_candidates: dict[str, str]
+    """Candidates of the user's choice that failed meanwhile or before, and why."""
 
     def work(self, era: int, bases: Sequence[int] = ()) -> Work:
         """Return what commits of others may make stale.
@@ -98,21 +101,25 @@ def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mappe
     states: dict[str, LearntEntry] = {}
     gated: dict[str, tuple[tuple[int, Index, float], ...]] = {}
     pinned = (repository.location.url, repository.records[-1].sequence)
+    failed: dict[str, str] = {}
     for name, features in by_name.items():
+        failed = features.failed_candidates | failed
         variable = repository.settings.variable(name)
         path = state_of(batch.id, variable)
         cells, columns = rows(features.specification)
         grid = state_grid(variable.grid, cells)
         create_state(batch, path, grid, cells, columns)
         blocks = list(grid.blocks())
-        results = mapper(partial(_forecast_block, pinned, batch.id, name, features, grid), blocks)
+        job = partial(_forecast_block, pinned, batch.id, name, features, grid)
+        results = mapper(Telling(job), blocks)
         digests = np.zeros((*grid.counts, 2), np.int64)
         refused: list[tuple[int, Index, float]] = []
         moved = 0
-        for block, result in zip(blocks, results, strict=True):
+        for block, (result, failures) in zip(blocks, results, strict=True):
             digests[block.chunks] = result.digests
             refused += result.doubts
             moved += result.drifted
+            failed = failures | failed
             batch.merge(result.entries)
         root = create_table(batch, f"{path}/index", digests, ["digest_high", "digest_low"])
         states[name] = LearntEntry(
@@ -140,6 +147,7 @@ def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mappe
         gated,
         batch.entries,
         frozenset(reads),
+        failed,
     )
 
 

@@ -12,6 +12,8 @@ import pytest
 import xarray as xr
 
 import gnomon
+from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.summary import sentence
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.tasks.forecasting import CANDIDATES, Specification, guarded, registry
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
@@ -24,7 +26,7 @@ from tests.gnomon.test_hindcast import red, write
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     """Leave no candidate behind, and say failures anew."""
-    guarded._failed.clear()
+    guarded._told.clear()
     yield
     registry._registered.clear()
 
@@ -133,6 +135,13 @@ def test_one_that_is_not_here_stops_nothing(grown: Case, caplog: pytest.LogCaptu
     assert "the candidate 'mine' failed" in done.stderr
     assert used(grown) == ("ridge",)
     assert grown.open().rules()["candidates"] == ["mine", "ridge"]
+    # Each later update tells of it, too.
+    registry._registered.clear()
+    grown.arrive(HISTORY + 2, HISTORY + 3)
+    report = grown.open().update()
+    assert list(report.failed_candidates) == ["mine"]
+    assert "there is no candidate 'mine' here" in report.failed_candidates["mine"]
+    assert "1 candidate FAILED (mine)" in sentence(report)
 
 
 def test_one_that_fails_later_stops_nothing(
@@ -148,9 +157,53 @@ def test_one_that_fails_later_stops_nothing(
     monkeypatch.setattr(Mine, "predict", fail)
     grown.arrive(HISTORY + 1, HISTORY + 2)
     with caplog.at_level(logging.WARNING):
-        grown.open().update()
+        report = grown.open().update()
     assert "the candidate 'mine' failed, and is left out: too much" in caplog.text
+    assert report.failed_candidates == {"mine": "too much"}
     assert is_whole(grown, "2001-01-28")
+
+
+def test_what_another_version_left_behind_is_not_predicted_from(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers may mean something else: it is fitted anew."""
+    monkeypatch.setattr(Mine, "version", 2, raising=False)
+    grown.open().rules(candidates=[Mine()])
+    grown.arrive(HISTORY, HISTORY + 1)
+    assert grown.open().update().failed_candidates == {}
+    monkeypatch.setattr(Mine, "version", 3)
+    before = specification_of(grown.open()._repository, "sst")
+    assert before is not None
+    assert before.versions == (2,)
+    [absent] = guarded.chosen(before)
+    with pytest.raises(NotFound, match="version 2 was fitted, but version 3 is installed"):
+        absent.predict(np.array([1.0]), None)  # type: ignore[arg-type,call-arg]
+    grown.arrive(HISTORY + 1, HISTORY + 2)
+    report = grown.open().update()
+    assert report.refit == {"sst": "other candidates were chosen"}
+    assert report.failed_candidates == {}
+    after = specification_of(grown.open()._repository, "sst")
+    assert after is not None
+    assert after.versions == (3,)
+
+
+def test_one_that_cannot_be_fitted_is_told_at_every_update(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mine, "fit", lambda *_: np.array([np.nan]))
+    grown.open().rules(candidates=[Mine()])
+    for slot, reason in ((HISTORY, "some not finite"), (HISTORY + 1, "at the last refit")):
+        grown.arrive(slot, slot + 1)
+        report = grown.open().update() if slot == HISTORY else roll(grown, monkeypatch)
+        assert reason in report.failed_candidates["mine"]
+
+
+def roll(case: Case, monkeypatch: pytest.MonkeyPatch) -> UpdateReport:
+    """Update without a refit."""
+    monkeypatch.setenv("GNOMON_REFIT_SHARE", "0")
+    report = case.open().update()
+    assert report.refit == {}
+    return report
 
 
 def test_rules_that_others_have_set_stand(grown: Case) -> None:

@@ -38,7 +38,7 @@ from tests.tasks.forecasting.series import (
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     """Leave no candidate behind, and say failures anew."""
-    module._failed.clear()
+    module._told.clear()
     yield
     registry._registered.clear()
 
@@ -233,7 +233,7 @@ def test_what_was_fitted_before_is_what_the_candidate_returned() -> None:
             return np.array([1.0, 2.0])
 
     fit(chosen(Remembering()), autoregressive((0.8,), 60, 20, seed=3))
-    assert module._failed == set()
+    assert module._told == set()
 
 
 def test_one_that_is_like_nothing_is_found_too() -> None:
