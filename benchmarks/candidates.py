@@ -53,18 +53,18 @@ def hindcast(options: Any, chosen: list[str]) -> tuple[Squares, NDArray[np.int64
     begun = process_time()
     replay = open_replay(options.source, options.variable, leads=options.leads, candidates=chosen)
     scored, _ = forecasts(replay, origins=options.origins)
-    squares = {one.issued.origin: squares_of(one) for one in scored}
+    squares = {forecast.issued.origin: squares_of(forecast) for forecast in scored}
     slots = np.array([replay.series.instants[k] for k in squares])
     step = float(np.median(np.diff(replay.series.instants)))
     seconds = process_time() - begun
     return squares, np.round(slots / step).astype(np.int64), replay.traits.leads, seconds
 
 
-def squares_of(one: Scored) -> dict[str, NDArray[np.float64]]:
-    names = names_of(one.issued.specification)
-    made = {name: one.issued.candidates[:, k] for k, name in enumerate(names)}
-    made["shadow"] = one.issued.forecast.mean
-    return {name: (predicted - one.truth) ** 2 for name, predicted in made.items()}
+def squares_of(forecast: Scored) -> dict[str, NDArray[np.float64]]:
+    names = names_of(forecast.issued.specification)
+    predictions = {name: forecast.issued.candidates[:, k] for k, name in enumerate(names)}
+    predictions["shadow"] = forecast.issued.forecast.mean
+    return {name: (predicted - forecast.truth) ** 2 for name, predicted in predictions.items()}
 
 
 def row(
@@ -78,10 +78,15 @@ def row(
     """Ratios of root mean squares where everything that is compared is known."""
     sums = []
     for origin in plain:
-        own, other = squares[origin], plain[origin]
-        every = [own["shadow"], own.get(title, own["shadow"]), other["shadow"], own["persistence"]]
-        known = np.isfinite(np.stack(every)).all(axis=0)
-        sums.append([part[known].sum() for part in every])
+        chosen, other = squares[origin], plain[origin]
+        every = [
+            chosen["shadow"],
+            chosen.get(title, chosen["shadow"]),
+            other["shadow"],
+            chosen["persistence"],
+        ]
+        in_all = np.isfinite(np.stack(every)).all(axis=0)
+        sums.append([part[in_all].sum() for part in every])
     table = np.array(sums)
     shadow, alone, without, last = np.sqrt(table.sum(axis=0))
     low, high = Blocks.of(slots, leads).interval(table[:, [0, 2]], root_ratio)
@@ -100,7 +105,8 @@ def row(
 def best_of(squares: Squares) -> dict[str, float]:
     """Ratio of each built-in candidate to the last capture."""
     total = {
-        name: sum(float(np.nansum(own[name])) for own in squares.values()) for name in CANDIDATES
+        name: sum(float(np.nansum(parts[name])) for parts in squares.values())
+        for name in CANDIDATES
     }
     return {name: float(np.sqrt(value / total["persistence"])) for name, value in total.items()}
 

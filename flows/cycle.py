@@ -75,8 +75,7 @@ class UpdateReport:
     """Checks, or entry points of checks, that could not be made of some chunk or at all, and why;
     what they have no number for they do not judge."""
     failed_candidates: dict[str, str] = field(default_factory=dict)
-    """Forecasting models of the user's choice that failed somewhere, and why; it is forecast without
-    them."""
+    """Forecasting models of the user's choice that failed and were left out, and why."""
     refit: dict[str, str] = field(default_factory=dict)
     """Variables that were learnt anew, and why."""
     doubted: int = 0

@@ -154,8 +154,8 @@ def _pairs(record: CellRecord, linear: Array) -> tuple[Array, Array, Array]:
     columns += [lead.astype(np.float64), *_phases(spec, record.times_s)[origin + lead].T]
     features = np.stack(columns, axis=1)
     target = scaled[origin + lead, cell] - explained
-    known = np.flatnonzero(np.isfinite(features).all(axis=1) & np.isfinite(target))[:PAIRS]
-    return features[known], target[known], record.weights[(origin + lead)[known]]
+    usable = np.flatnonzero(np.isfinite(features).all(axis=1) & np.isfinite(target))[:PAIRS]
+    return features[usable], target[usable], record.weights[(origin + lead)[usable]]
 
 
 def _complete(tree: Any) -> Array:

@@ -49,14 +49,14 @@ class ModesArima:
         series = record.amplitudes[-LONGEST:].T[:MODES]
         if slots < FEWEST:
             return np.zeros(2)
-        known: list[Array] = []
+        models: list[Array] = []
         searched = float(slots)
         if before is not None and slots < SEARCH_GROWTH * before[1]:
-            known, searched = _unpack(before[2:]), float(before[1])
-            if len(known) == len(series) and slots < GROWTH * before[0]:
+            models, searched = _unpack(before[2:]), float(before[1])
+            if len(models) == len(series) and slots < GROWTH * before[0]:
                 return before
         models = [
-            _estimate(amplitudes, known[k][:HEAD]) if k < len(known) else _search(amplitudes)
+            _estimate(amplitudes, models[k][:HEAD]) if k < len(models) else _search(amplitudes)
             for k, amplitudes in enumerate(series)
         ]
         return np.concatenate([[float(slots), searched], *models])

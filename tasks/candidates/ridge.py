@@ -1,4 +1,8 @@
-"""A ridge regression on the last values of the cell and of its chunk, one for all cells."""
+"""A ridge regression on the last values of the cell and of its neighbours, one for all cells.
+
+The neighbours are the cells of its chunk, by their mean: that says as much as the cells next to it
+or more (`benchmarks.neighbours`), and needs no geometry.
+"""
 
 from typing import Literal
 
@@ -56,9 +60,9 @@ class Ridge:
             columns.append(columns[0] * powers)
             predictors = np.stack(columns)
             target = scaled[first + lead :]
-            known = np.isfinite(predictors).all(axis=0) & np.isfinite(target)
-            weight = (known * record.weights[first + lead :, None])[known]
-            x, y = predictors[:, known], target[known]
+            usable = np.isfinite(predictors).all(axis=0) & np.isfinite(target)
+            weight = (usable * record.weights[first + lead :, None])[usable]
+            x, y = predictors[:, usable], target[usable]
             gram = (x * weight) @ x.T
             penalty = STRENGTH * np.trace(gram) / TERMS + 1e-9
             result[lead - 1] = np.linalg.solve(gram + penalty * np.eye(TERMS), (x * weight) @ y)
@@ -77,8 +81,8 @@ class Ridge:
 
 def chunk_means(row: Array, groups: NDArray[np.int64]) -> Array:
     """Return the mean (N,) of the known values (N,) of each cell's chunk; NaN without any."""
-    known = np.isfinite(row)
-    total = np.bincount(groups, np.where(known, row, 0.0))
-    count = np.bincount(groups, known)
+    has_value = np.isfinite(row)
+    total = np.bincount(groups, np.where(has_value, row, 0.0))
+    count = np.bincount(groups, has_value)
     with np.errstate(invalid="ignore"):
         return np.asarray((total / count)[groups])

@@ -61,14 +61,14 @@ def prospect_of(
         Of the candidates of the user's choice.
     """
     count = record.amplitudes.shape[1]
-    own = tuple(
+    built_in = tuple(
         candidate.predict(np.empty(0), record, leads) if candidate.per == "mode" and count else None
         for candidate in BUILT_IN
     )
     now = np.empty(0)
     if count and len(record.amplitudes):
         now = record.amplitudes[-1] * (record.weights[-1] > 0.0)  # in a gap nothing is known
-    return Prospect(now, (*own, *ahead), fitted)
+    return Prospect(now, (*built_in, *ahead), fitted)
 
 
 def predict(
@@ -114,17 +114,17 @@ def predict(
     for place, candidate in enumerate(candidates):
         if candidate.per == "mode":
             ahead = prospect.ahead[place]
-            made = None if ahead is None else follow.at(ahead)
+            values = None if ahead is None else follow.at(ahead)
         elif place < len(BUILT_IN):
-            made = candidate.predict(np.empty(0), past)
+            values = candidate.predict(np.empty(0), past)
         else:
-            made = predict_cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
+            values = predict_cells(candidate, prospect.fitted[place - len(BUILT_IN)], past)
         is_asked = candidate.per == "cell" or len(prospect.now) > 0
-        if made is None and is_asked and needed is not None and needed[place]:
+        if values is None and is_asked and needed is not None and needed[place]:
             raise CandidateFailed(candidate.name)
-        result[:, place] = result[:, _ARIMA] if made is None else made
-        if place >= len(BUILT_IN) and made is not None:
-            unknown = np.isnan(made)
+        result[:, place] = result[:, _ARIMA] if values is None else values
+        if place >= len(BUILT_IN) and values is not None:
+            unknown = np.isnan(values)
             result[:, place][unknown] = result[:, _ARIMA][unknown]
     return clip(spec, result)
 

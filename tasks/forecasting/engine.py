@@ -172,15 +172,15 @@ def departures(
     values = _checked(state, slot, time_s, values)
     mean, error = _ahead(spec, state, outlook, slot, time_s)
     departure = values - mean
-    known = np.isfinite(departure)
+    compared = np.isfinite(departure)
     heads = state.starts[:-1]
-    count = np.add.reduceat(known, heads)
-    filled = np.where(known, departure, 0.0)
-    standard = np.where(known, departure / error, 0.0)
+    count = np.add.reduceat(compared, heads)
+    filled = np.where(compared, departure, 0.0)
+    standard = np.where(compared, departure / error, 0.0)
     p_values = tracking.advance(
         spec,
         state.copy(),
-        _one(slot, time_s, values, np.zeros(state.chunks, bool)),
+        _run_of(slot, time_s, values, np.zeros(state.chunks, bool)),
     ).p_values[0]
 
     def per_chunk(sums: Array) -> Array:
@@ -238,13 +238,13 @@ def roll(
     mean, error = _ahead(spec, state, outlook, slot, time_s)
     gap = slot - state.slot
     expected = _process_ahead(spec, state) if gap == 1 else None
-    judged = tracking.advance(spec, result, _one(slot, time_s, values, learn))
+    judged = tracking.advance(spec, result, _run_of(slot, time_s, values, learn))
     learnt = judged.outcome[0] == LEARNT
     tracking.drift(result, judged.p_values[0], learnt)
     missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
-    known = np.isfinite(values - mean) & state.spread(learnt)
-    count = np.add.reduceat(known, state.starts[:-1])
-    share = np.add.reduceat(missed & known, state.starts[:-1]) / np.maximum(count, 1)
+    compared = np.isfinite(values - mean) & state.spread(learnt)
+    count = np.add.reduceat(compared, state.starts[:-1])
+    share = np.add.reduceat(missed & compared, state.starts[:-1]) / np.maximum(count, 1)
     step = CORRECTION_RATE * np.where(count > 0, share - (1.0 - uncertainty.NOMINAL), 0.0)
     result.correction[0] = np.clip(
         result.correction[0] + step, -GREATEST_CORRECTION, GREATEST_CORRECTION
@@ -260,9 +260,9 @@ def roll(
 
 def chunk_rms(error: Array, starts: NDArray[np.int64]) -> Array:
     """Root mean square (H, G) of standard errors (H, N); NaN where there are none."""
-    known = np.isfinite(error)
-    count = np.add.reduceat(known, starts[:-1], axis=1)
-    square = np.add.reduceat(np.where(known, error**2, 0.0), starts[:-1], axis=1)
+    predicted = np.isfinite(error)
+    count = np.add.reduceat(predicted, starts[:-1], axis=1)
+    square = np.add.reduceat(np.where(predicted, error**2, 0.0), starts[:-1], axis=1)
     return np.where(count > 0, np.sqrt(square / np.maximum(count, 1)), np.nan)
 
 
@@ -322,8 +322,8 @@ def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> 
     """
     there = np.isfinite(recent)
     last = recent[int(there.any(axis=1).argmax())]
-    known = np.isfinite(last)
-    rest = known & np.isfinite(mean).all(axis=0) & np.isfinite(error).all(axis=0)
+    has_last = np.isfinite(last)
+    rest = has_last & np.isfinite(mean).all(axis=0) & np.isfinite(error).all(axis=0)
     count = int(rest.sum())
     if count < LEAST_RELATIVES:
         return mean, error
@@ -331,7 +331,7 @@ def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> 
     centre = change.mean(axis=1, keepdims=True)
     square = (error[:, rest] ** 2 + (change - centre) ** 2).mean(axis=1, keepdims=True)
     wide = np.sqrt(square * (1.0 + 1.0 / count)) * uncertainty.student(np.array(float(count)))
-    taken = new & known
+    taken = new & has_last
     return np.where(taken, last + centre, mean), np.where(taken, wide, error)
 
 
@@ -363,7 +363,7 @@ def _process_ahead(spec: Specification, state: State) -> Array:
     return np.asarray(arima.predict(process, recent, state.shocks, spec.order[1], 1)[0])
 
 
-def _one(slot: int, time_s: float, values: Array, trusted: NDArray[np.bool_]) -> CaptureRun:
+def _run_of(slot: int, time_s: float, values: Array, trusted: NDArray[np.bool_]) -> CaptureRun:
     """A record of one capture."""
     return CaptureRun(np.array([slot]), np.array([time_s]), values[None], trusted[None])
 

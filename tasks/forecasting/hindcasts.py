@@ -82,8 +82,8 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
         count = amplitudes.shape[1]
         state.loadings[:count], offsets, left = load(anomalies, amplitudes, weight)
         state.anchor += offsets
-        found = arima.correlations(left, np.zeros(left.shape[1]), weight, 1, window.starts)[0]
-        state.rest[:] = np.clip(found, 0.0, arima.PARTIAL_LIMIT)
+        damping = arima.correlations(left, np.zeros(left.shape[1]), weight, 1, window.starts)[0]
+        state.rest[:] = np.clip(damping, 0.0, arima.PARTIAL_LIMIT)
 
 
 def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -104,14 +104,14 @@ def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Arr
     loadings = np.linalg.solve(gram, scaled.T @ filled)
     offsets = np.zeros(anomalies.shape[1])
     if not whole:
-        known = np.isfinite(anomalies) & seen[:, None]
-        counted = known * weight[:, None]
+        has_value = np.isfinite(anomalies) & seen[:, None]
+        counted = has_value * weight[:, None]
         total = counted.sum(axis=0)
-        gaps = (total > 0) & (known.sum(axis=0) < seen.sum())
+        gaps = (total > 0) & (has_value.sum(axis=0) < seen.sum())
         for _ in range(LOADINGS):
-            left = np.where(known, anomalies - scores @ loadings, 0.0)
+            left = np.where(has_value, anomalies - scores @ loadings, 0.0)
             offsets = np.where(gaps, (counted * left).sum(axis=0) / np.maximum(total, 1e-300), 0.0)
-            filled = np.where(known, anomalies - offsets, scores @ loadings)
+            filled = np.where(has_value, anomalies - offsets, scores @ loadings)
             loadings = np.linalg.solve(gram, scaled.T @ filled)
     left = scores @ loadings + offsets
     np.subtract(anomalies, left, out=left)
@@ -226,19 +226,19 @@ def rolling(
     for place, slot in enumerate(map(int, origins)):
         past.advance(slot)
         rows = slice(max(0, slot + 1 - LONGEST), slot + 1)
-        known = Window(window.times_s[rows], past.values[rows], window.starts)
-        amplitudes, prospect = look_out(spec, state, known, sample, fitted)
+        seen = Window(window.times_s[rows], past.values[rows], window.starts)
+        amplitudes, prospect = look_out(spec, state, seen, sample, fitted)
         fitted = prospect.fitted
-        fit_models(spec, state, known, amplitudes)
+        fit_models(spec, state, seen, amplitudes)
         ahead = window.times_s[slot + 1 : slot + 1 + spec.leads]
         damping = tracking.damping(state)
-        found = predict(spec, state, ahead, damping, prospect)
+        predicted = predict(spec, state, ahead, damping, prospect)
         kept = len(ahead) - passed
         if kept > 0:
             spread[place, :kept] = tracking.spread(spec, state, ahead, damping)[passed:]
-            predictions[place, :kept] = found[passed:]
+            predictions[place, :kept] = predicted[passed:]
             captured = window.values[slot + 1 + passed : slot + 1 + len(ahead), None]
-            errors[place, :kept] = found[passed:] - captured
+            errors[place, :kept] = predicted[passed:] - captured
         for move in window.moves:
             # What a change of level made of a forecast says nothing of the next ones.
             beyond = int(move.slots[0]) - slot - 1
@@ -279,13 +279,13 @@ class _Past:
     def _move(self, move: Move) -> None:
         chunk, first = np.array([move.chunk]), int(move.slots[0])
         cells = self.window.cells(move.chunk)
-        one = self.state.take(chunk)
-        own = self.record.take(move.slots)
+        state = self.state.take(chunk)
+        captures = self.record.take(move.slots)
         tracking.shift(
             self.spec,
-            one,
-            replace(own, values=own.values[:, cells], trusted=own.trusted[:, chunk]),
+            state,
+            replace(captures, values=captures.values[:, cells], trusted=captures.trusted[:, chunk]),
             move.offset,
         )
-        self.state.put(chunk, one)
+        self.state.put(chunk, state)
         self.values[:first, cells] += move.offset

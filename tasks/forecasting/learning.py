@@ -220,9 +220,9 @@ def _common_offset(spec: Specification, state: State, run: CaptureRun) -> Array 
         for slot, time_s in zip(run.slots, run.times_s, strict=True)
     ]
     departure = run.values - np.stack(expected)
-    known = np.isfinite(departure)
-    mean = np.where(known, departure, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    spread = float(np.sqrt(np.mean(np.where(known, departure - mean, 0.0) ** 2)))
+    compared = np.isfinite(departure)
+    mean = np.where(compared, departure, 0.0).sum(axis=0) / np.maximum(compared.sum(axis=0), 1)
+    spread = float(np.sqrt(np.mean(np.where(compared, departure - mean, 0.0) ** 2)))
     size = float(np.sqrt(np.mean(mean**2)))
     return mean if spread < AGREEMENT * size else None
 

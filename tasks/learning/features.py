@@ -200,8 +200,8 @@ def features(
     by_name = {}
     for name, (learnt, failures) in zip(names, mapper(Telling(_features_of), jobs), strict=True):
         if learnt is not None:
-            failures = unfitted(learnt.specification, learnt.outlook.fitted) | failures
-            by_name[name] = replace(learnt, failed_candidates=failures)
+            unused = unfitted(learnt.specification, learnt.outlook.fitted)
+            by_name[name] = replace(learnt, failed_candidates=unused | failures)
     return by_name
 
 
