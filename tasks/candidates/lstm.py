@@ -4,10 +4,11 @@ JAX trains it, from the extra ``gnomon[lstm]``; what is stored are its weights, 
 from them.
 """
 
-from functools import cache, partial
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting.candidate import ModeRecord
 from gnomon.tasks.forecasting.modes import Independent
@@ -79,7 +80,8 @@ class Lstm:
         if slots < FEWEST:
             return np.empty(0)
         scaled = record.amplitudes / _size(record)
-        weights = _train(_inputs(scaled, season), scaled, record.spec.leads)
+        captured = record.weights > 0.0
+        weights = _train(_inputs(scaled, season), scaled, captured, record.spec.leads)
         return np.concatenate([[float(slots), season], *(np.ravel(part) for part in weights)])
 
     def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
@@ -94,8 +96,10 @@ class Lstm:
 
 
 def _size(record: ModeRecord) -> Array:
-    """Root mean square (M,) of the amplitudes."""
-    return np.asarray(np.sqrt(np.maximum((record.amplitudes**2).mean(axis=0), 1e-300)))
+    """Root mean square (M,) of the amplitudes that were captured."""
+    captured = record.amplitudes[record.weights > 0.0]
+    square = (captured**2).sum(axis=0) / max(len(captured), 1)
+    return np.asarray(np.sqrt(np.maximum(square, 1e-300)))
 
 
 def _inputs(scaled: Array, season: int) -> Array:
@@ -142,7 +146,7 @@ def _unpack(packed: Array, leads: int) -> Weights:
     return Weights(*(p.reshape(s) for p, s in zip(parts, shapes, strict=True)))
 
 
-def _train(inputs: Array, scaled: Array, leads: int) -> Weights:
+def _train(inputs: Array, scaled: Array, captured: NDArray[np.bool_], leads: int) -> Weights:
     """Weights that did best on the latest part of the record, which they were not fitted to."""
     step, loss, initial = _trainer(leads)
     slots, modes = scaled.shape
@@ -151,7 +155,8 @@ def _train(inputs: Array, scaled: Array, leads: int) -> Weights:
     if split < 1 or split == len(ends):
         return _first(leads)
     draw = np.random.default_rng(0)
-    held = _sequences(inputs, scaled, *_drawn(draw, ends[split:], modes), leads)
+    record = inputs, scaled, captured
+    held = _sequences(*record, *_drawn(draw, ends[split:], modes), leads)
     # What is held out must not be in a target that is learnt.
     learnt = ends[:split][ends[:split] + leads <= ends[split]]
     if not len(learnt):
@@ -165,7 +170,7 @@ def _train(inputs: Array, scaled: Array, leads: int) -> Weights:
             best, least = (weights, left) if left < least else (best, least)
             if waited > PATIENCE:
                 break
-        batch = _sequences(inputs, scaled, *_drawn(draw, learnt, modes), leads)
+        batch = _sequences(*record, *_drawn(draw, learnt, modes), leads)
         weights, memory = step(weights, memory, *batch)
     return Weights(*(np.asarray(part, np.float64) for part in best))
 
@@ -176,13 +181,19 @@ def _drawn(draw: np.random.Generator, ends: Any, modes: int) -> tuple[Any, Any]:
 
 
 def _sequences(
-    inputs: Array, scaled: Array, ends: Any, modes: Any, leads: int
-) -> tuple[Array, Array]:
-    """Inputs (L, n, 2) and what came (n, H) of sequences."""
+    inputs: Array,
+    scaled: Array,
+    captured: NDArray[np.bool_],
+    ends: Any,
+    modes: Any,
+    leads: int,
+) -> tuple[Array, Array, Array]:
+    """Inputs (L, n, 2) of sequences, what came (n, H), and whether it did, as 1 or 0."""
     back = ends[None] - np.arange(LENGTH - 1, -1, -1)[:, None]
     ahead = ends[:, None] + np.arange(1, leads + 1)
     seen = inputs[back, modes[None]].astype(np.float32)
-    return seen, scaled[ahead, modes[:, None]].astype(np.float32)
+    target = scaled[ahead, modes[:, None]].astype(np.float32)
+    return seen, target, captured[ahead].astype(np.float32)
 
 
 @cache
@@ -193,12 +204,13 @@ def _trainer(leads: int) -> tuple[Any, Any, Any]:
 
     optimiser = optax.adamw(RATE, weight_decay=DECAY)
 
-    def loss(weights: Weights, inputs: Any, target: Any) -> Any:
-        return ((_run(jax.numpy, weights, inputs) - target) ** 2).mean()
+    def loss(weights: Weights, inputs: Any, target: Any, came: Any) -> Any:
+        squares = (_run(jax.numpy, weights, inputs) - target) ** 2
+        return (squares * came).sum() / jax.numpy.maximum(came.sum(), 1.0)
 
     @jax.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def step(weights: Weights, memory: Any, inputs: Any, target: Any) -> Any:
-        slope = jax.grad(partial(loss))(weights, inputs, target)
+    def step(weights: Weights, memory: Any, inputs: Any, target: Any, came: Any) -> Any:
+        slope = jax.grad(loss)(weights, inputs, target, came)
         change, memory = optimiser.update(slope, memory, weights)
         return optax.apply_updates(weights, change), memory
 

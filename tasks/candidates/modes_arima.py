@@ -46,8 +46,8 @@ class ModesArima:
             found anew. To search for the orders takes ten times as long.
         """
         slots = len(record.amplitudes)
-        series = record.amplitudes[-LONGEST:].T[:MODES]
-        if slots < FEWEST:
+        series = _captured(record)
+        if np.isfinite(series).sum(axis=1).min(initial=LONGEST) < FEWEST:
             return np.zeros(2)
         models: list[Array] = []
         searched = float(slots)
@@ -64,8 +64,8 @@ class ModesArima:
     def predict(self, parameters: Array, record: ModeRecord, leads: int) -> Array:
         """Return the predicted amplitudes (H, M)."""
         result = Independent().predict(np.empty(0), record, leads)
-        for k, model in enumerate(_unpack(parameters[2:])[: result.shape[1]]):
-            series = record.amplitudes[-LONGEST:, k]
+        models = _unpack(parameters[2:])[: result.shape[1]]
+        for k, (model, series) in enumerate(zip(models, _captured(record), strict=False)):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 state = _sarimax(series, model[:HEAD]).filter(model[HEAD:])
@@ -73,14 +73,25 @@ class ModesArima:
         return result
 
 
+def _captured(record: ModeRecord) -> Array:
+    """Amplitudes (M, T) of the leading modes; NaN in gaps."""
+    amplitudes = np.where(record.weights[:, None] > 0.0, record.amplitudes, np.nan)
+    return amplitudes[-LONGEST:].T[:MODES]
+
+
 def _search(series: Array) -> Array:
-    """Order and coefficients that pmdarima finds for a series (T,)."""
+    """Order and coefficients that pmdarima finds for a series (T,); NaN in gaps."""
     import pmdarima
+
+    gaps = np.isnan(series)
+    places = np.arange(len(series))
+    # It takes no gaps; lines through them choose the order, but do not make the coefficients.
+    whole = np.interp(places, places[~gaps], series[~gaps]) if gaps.any() else series
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of models that it tries and drops
         model = pmdarima.auto_arima(
-            series,
+            whole,
             seasonal=False,  # the climatology has the season already
             max_p=GREATEST,
             max_q=GREATEST,
@@ -89,11 +100,13 @@ def _search(series: Array) -> Array:
             error_action="ignore",
         )
     head = np.array([*model.order, float(model.with_intercept)])
+    if gaps.any():
+        return _estimate(series, head)
     return np.concatenate([head, model.params()])
 
 
 def _estimate(series: Array, head: Array) -> Array:
-    """The same order with the coefficients of another series (T,)."""
+    """The same order with the coefficients of another series (T,); NaN in gaps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = _sarimax(series, head).fit(disp=False, maxiter=30)

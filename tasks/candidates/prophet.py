@@ -47,15 +47,17 @@ class Prophet:
         """Return the predicted amplitudes (H, M)."""
         result = Independent().predict(np.empty(0), record, leads)
         series = record.amplitudes[-LONGEST:].T[:MODES]
-        if series.shape[1] < FEWEST:
+        captured = record.weights[-LONGEST:] > 0.0
+        if captured.sum() < FEWEST:
             return result
         slots = np.arange(series.shape[1] + leads)
         days = FIRST_DAY + pd.to_timedelta(slots * record.spec.interval_s, unit="s")
+        past = days[:-leads][captured]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own use of pandas
             for k, amplitudes in enumerate(series):
                 model = _model(record)
-                model.fit(pd.DataFrame({"ds": days[:-leads], "y": amplitudes}), seed=0)
+                model.fit(pd.DataFrame({"ds": past, "y": amplitudes[captured]}), seed=0)
                 result[:, k] = model.predict(pd.DataFrame({"ds": days[-leads:]}))["yhat"]
         return result
 

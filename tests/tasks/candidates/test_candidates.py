@@ -86,6 +86,34 @@ def test_it_is_sound_on_anything(name: str, captures: int, kind: str) -> None:
         assert (np.abs(made[0][:, :, -1])[known] < 1e3 * (1.0 + np.nanmax(np.abs(values)))).all()
 
 
+@pytest.mark.parametrize("name", ["modes_arima", "prophet"])
+def test_what_fills_a_gap_says_nothing(name: str) -> None:
+    """Only what was captured is fitted; the built-in candidate has the other modes."""
+    candidate = registry.find(name)
+    series = wave(120)[:, :1] + 0.1 * np.random.default_rng(3).standard_normal((120, 1))
+    weights = np.ones(120)
+    weights[20:45] = weights[70:80:2] = 0.0
+    said = []
+    for fill in (0.0, 40.0):
+        filled = np.where(weights[:, None] > 0, series, fill)
+        record = ModeRecord(specification(), filled, weights)
+        assert candidate.per == "mode"
+        said.append(candidate.predict(candidate.fit(record, None), record, 6))
+    # The last ones are captured: what is searched for, and found, is the same.
+    np.testing.assert_allclose(said[0], said[1], rtol=1e-6, atol=1e-9)
+
+
+def test_the_network_learns_nothing_from_what_fills_a_gap() -> None:
+    """The last slots are nobody's past: they would be learnt, and stop the training."""
+    weights = np.ones(200)
+    weights[-6:] = 0.0
+    fitted = []
+    for fill in (0.0, 40.0):
+        filled = np.where(weights[:, None] > 0, wave(200), fill)
+        fitted.append(Lstm().fit(ModeRecord(specification(), filled, weights), None))
+    np.testing.assert_array_equal(fitted[0], fitted[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_that_it_has_not_left_are_refused(name: str) -> None:
     """A repository may hold anything: the model fails as any does, and the process goes on."""
