@@ -95,32 +95,32 @@ def quantise(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         difference = mean - _reference(base, mean.shape)
-    known = np.isfinite(difference) & np.isfinite(standard_error)
-    change = np.where(known, difference, 0.0)
-    quantum = _quantum(change, standard_error[known])
-    integers = np.where(known, np.rint(change / quantum), _NOTHING).astype(np.int32)
-    error, scale = _logarithmic(standard_error, known)
+    predicted = np.isfinite(difference) & np.isfinite(standard_error)
+    change = np.where(predicted, difference, 0.0)
+    quantum = _quantum(change, standard_error[predicted])
+    integers = np.where(predicted, np.rint(change / quantum), _NOTHING).astype(np.int32)
+    error, scale = _logarithmic(standard_error, predicted)
     score = np.array([quantum, scale, confidence, expected_rmse])
     base_step = NO_BASE if base is None else base_step
     chunk_digest = np.frombuffer(_digest(variable, address, integers, error), "<i8")
     return QuantisedChunk(integers, error, np.array([base_step, *chunk_digest], np.int64), score)
 
 
-def _logarithmic(errors: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
+def _logarithmic(errors: Floats, predicted: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
     """Return standard errors as codes, and their scale.
 
     The scale starts at the smallest error, or as low as still reaches the largest: an error below
     it is overstated, none is understated.
     """
-    positive = errors[known & (errors > 0)]
+    positive = errors[predicted & (errors > 0)]
     if not positive.size:
-        return np.where(known, _ZERO, _UNKNOWN).astype(np.uint8), 1.0
+        return np.where(predicted, _ZERO, _UNKNOWN).astype(np.uint8), 1.0
     reach = 2.0 ** ((_LARGEST - _SMALLEST) / _PER_OCTAVE)
     scale = max(float(positive.min()), float(positive.max()) / reach)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.rint(_PER_OCTAVE * np.log2(errors / scale)) + _SMALLEST
     codes = np.where(errors > 0, np.clip(steps, _SMALLEST, _LARGEST), _ZERO)
-    return np.where(known, codes, _UNKNOWN).astype(np.uint8), scale
+    return np.where(predicted, codes, _UNKNOWN).astype(np.uint8), scale
 
 
 def _reference(base: Floats | None, shape: tuple[int, ...]) -> Floats:
@@ -139,8 +139,8 @@ def _dequantise(
     change: NDArray[np.int32], error: NDArray[np.uint8], score: Floats, reference: Floats
 ) -> tuple[Floats, Floats]:
     quantum, scale = score[:2]
-    known = change != _NOTHING
-    values = np.where(known, reference + change * quantum, np.nan)
+    predicted = change != _NOTHING
+    values = np.where(predicted, reference + change * quantum, np.nan)
     steps = error.astype(np.float64) - _SMALLEST
     errors = np.where(error >= _SMALLEST, scale * np.exp2(steps / _PER_OCTAVE), 0.0)
     return values, np.where(error == _UNKNOWN, np.nan, errors)

@@ -32,9 +32,9 @@ def difference(
     beside the change from the earlier state to the first version: the second one's change has the
     difference in it.  ``completed`` tells whether those are the same, and none was lost.
     """
-    known = ~np.isnan(before)
-    both = known & ~np.isnan(now)
-    lost = bool((known & ~both).any())
+    had_value = ~np.isnan(before)
+    both = had_value & ~np.isnan(now)
+    lost = bool((had_value & ~both).any())
     small = False
     if earlier is not None and not lost:
         small = _rms(now - before) <= SMALL * _rms(before - earlier)

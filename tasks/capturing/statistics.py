@@ -63,9 +63,9 @@ def chunk_statistics(
         Whether values are labels; a chunk of one label is nothing new.
     """
     statistics = dict.fromkeys(STATISTICS, np.nan)
-    known = _finite(values)
-    finite = values.ravel() if known is None else values[known]
-    infinite = 0 if known is None else int(np.isinf(values).sum())
+    is_finite = _finite(values)
+    finite = values.ravel() if is_finite is None else values[is_finite]
+    infinite = 0 if is_finite is None else int(np.isinf(values).sum())
     low, high = bounds
     statistics |= {
         "cells": float(values.size),
@@ -95,7 +95,7 @@ def chunk_statistics(
     value = float(finite[0]) if constant else None
     statistics["was_constant"] = float(categorical or _is_usual_constant(value, before, bounds))
     if before is not None:
-        statistics |= _against(values, known, before, infinite)
+        statistics |= _against(values, is_finite, before, infinite)
     return statistics
 
 
@@ -108,22 +108,22 @@ def _finite(values: Floats) -> NDArray[np.bool_] | None:
 
 
 def _against(
-    values: Floats, known: NDArray[np.bool_] | None, before: Floats, infinite: int
+    values: Floats, is_finite: NDArray[np.bool_] | None, before: Floats, infinite: int
 ) -> dict[str, float]:
     """Return how a chunk differs from its last trusted capture."""
-    known_before = _finite(before)
+    was_finite = _finite(before)
     statistics = {}
     if infinite:
         statistics["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
-    count = before.size if known_before is None else int(known_before.sum())
+    count = before.size if was_finite is None else int(was_finite.sum())
     if count:
         # Other cells may have a value instead: stations in turn, clouds that move on.
-        now = int(np.isnan(values).sum()) if known is not None else 0
+        now = int(np.isnan(values).sum()) if is_finite is not None else 0
         lost = now - int(np.isnan(before).sum())
         statistics["missing_change"] = max(0, lost) / count
-    if known is not None or known_before is not None:
-        first = np.isfinite(values) if known is None else known
-        both = first if known_before is None else first & known_before
+    if is_finite is not None or was_finite is not None:
+        first = np.isfinite(values) if is_finite is None else is_finite
+        both = first if was_finite is None else first & was_finite
         values, before = values[both], before[both]
     if values.size:
         statistics["change_rms"] = _rms_difference(values.ravel(), before.ravel())

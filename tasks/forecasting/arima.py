@@ -204,14 +204,14 @@ def innovate(process: Process, series: Array, d: int) -> Array:
     if q == 0:
         return np.zeros((0, series.shape[1]))
     changes = difference(series[-LONGEST_FILTER:], d) - process.drift
-    known = np.isfinite(changes)
-    filled = np.where(known, changes, 0.0)
+    has_value = np.isfinite(changes)
+    filled = np.where(has_value, changes, 0.0)
     past = np.zeros((q, series.shape[1]))
     for t in range(len(filled)):
         value = filled[t] - (process.moving * past).sum(axis=0)
         for lag in range(1, min(p, t) + 1):
             value = value - process.autoregressive[lag - 1] * filled[t - lag]
-        past = np.concatenate([np.where(known[t], value, 0.0)[None], past[:-1]])
+        past = np.concatenate([np.where(has_value[t], value, 0.0)[None], past[:-1]])
     return past
 
 

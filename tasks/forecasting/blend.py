@@ -35,9 +35,9 @@ def moments(errors: Array) -> tuple[Array, NDArray[np.bool_]]:
 
     A cell counts where every candidate was verified.
     """
-    known = np.isfinite(errors).all(axis=-2)
-    filled = np.where(known[..., None, :], errors, 0.0)
-    count = known.sum(axis=-1)
+    verified = np.isfinite(errors).all(axis=-2)
+    filled = np.where(verified[..., None, :], errors, 0.0)
+    count = verified.sum(axis=-1)
     products = filled @ np.swapaxes(filled, -1, -2)
     return products / np.maximum(count, 1)[..., None, None], count > 0
 

@@ -143,20 +143,20 @@ class Sequence:
         self.scaled[place] = uncertainty.mean_squares(blended, scale)
         covering = scale * calibration.factors[:, None]
         expected = scale * uncertainty.bars(calibration.factors, calibration.roots, np.zeros(1))
-        known = np.isfinite(blended)
+        verified = np.isfinite(blended)
         number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
         width = uncertainty.NOMINAL_Z * covering / uncertainty.student(number)[:, None]
-        total = known.sum(axis=1)
-        missed = (known & (np.abs(blended) > width)).sum(axis=1) / np.maximum(total, 1)
+        total = verified.sum(axis=1)
+        missed = (verified & (np.abs(blended) > width)).sum(axis=1) / np.maximum(total, 1)
         self.misses[place] = np.where(total > 0, missed, np.nan)
-        count = np.add.reduceat(known, self.starts[:-1], axis=1)
-        square = np.add.reduceat(np.where(known, blended**2, 0.0), self.starts[:-1], axis=1)
-        stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
+        count = np.add.reduceat(verified, self.starts[:-1], axis=1)
+        square = np.add.reduceat(np.where(verified, blended**2, 0.0), self.starts[:-1], axis=1)
+        stated = np.add.reduceat(np.where(verified, expected**2, 0.0), self.starts[:-1], axis=1)
         ratio = square / np.where(stated > 0, stated, 1.0)
         bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
         self.logs[place] = np.where(count > 0, 0.5 * np.log(bounded), np.nan)
         last = self.made.errors[place][:, 0]
-        both = known & np.isfinite(last)
+        both = verified & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
         for k, errors in enumerate((last, blended)):
             mean = np.where(both, errors**2, 0.0).sum(axis=1) / number

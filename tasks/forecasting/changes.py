@@ -44,9 +44,9 @@ def usual_change(values: Array, *, categorical: bool = False) -> float | None:
 
 def has_changed(values: Array) -> bool:
     """Whether any cell has two different values in captures (T, S), missing ones between or not."""
-    known = np.isfinite(values)
-    greatest = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
-    least = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    has_value = np.isfinite(values)
+    greatest = np.where(has_value, values, -np.inf).max(axis=0, initial=-np.inf)
+    least = np.where(has_value, values, np.inf).min(axis=0, initial=np.inf)
     return bool((greatest > least).any())
 
 
@@ -79,10 +79,10 @@ def default_tolerance(
 def _gap_change(values: Array, categorical: bool) -> float:
     """Change from the last value to the next, over the shortest gap with any; 0 without."""
     rows = np.arange(len(values))[:, None]
-    known = np.isfinite(values)
-    last = np.maximum.accumulate(np.where(known, rows, -1), axis=0)[:-1]
+    has_value = np.isfinite(values)
+    last = np.maximum.accumulate(np.where(has_value, rows, -1), axis=0)[:-1]
     before = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    change = np.where(known[1:] & (last >= 0), values[1:] - before, np.nan)
+    change = np.where(has_value[1:] & (last >= 0), values[1:] - before, np.nan)
     gap = rows[1:] - last
     moved = np.isfinite(change) & (change != 0)
     if not moved.any():
@@ -95,14 +95,14 @@ def _size(change: Array, categorical: bool) -> float | None:
 
     Changes that are `DAMAGE` times the median one are no changes of the variable, and left out.
     """
-    known = np.isfinite(change)
-    count = known.sum(axis=1)
+    has_change = np.isfinite(change)
+    count = has_change.sum(axis=1)
     if not count.any():
         return None
     if categorical:
-        return float((change[known] != 0).mean())
+        return float((change[has_change] != 0).mean())
     with np.errstate(over="ignore"):
-        square = np.where(known, change, 0.0) ** 2
+        square = np.where(has_change, change, 0.0) ** 2
         each = square.sum(axis=1) / np.maximum(count, 1)
         undamaged = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
         size = float(np.sqrt(square[undamaged].sum() / max(1, count[undamaged].sum())))

@@ -229,19 +229,19 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
         Leading first, M <= `MODES`; none with less than 1 % of the variance, none at all with
         fewer than `LEAST_CAPTURES` captures or a constant sample.
     """
-    known = np.isfinite(values)
-    cells = known.sum(axis=0) >= max(LEAST_CAPTURES, len(values) // 2)
+    has_value = np.isfinite(values)
+    cells = has_value.sum(axis=0) >= max(LEAST_CAPTURES, len(values) // 2)
     if not cells.any():
         return np.empty((len(values), 0))
-    known = known[:, cells]
-    part = np.where(known, values[:, cells], 0.0)
-    mean = part.sum(axis=0) / known.sum(axis=0)
-    part = np.where(known, part - mean, 0.0)
+    has_value = has_value[:, cells]
+    part = np.where(has_value, values[:, cells], 0.0)
+    mean = part.sum(axis=0) / has_value.sum(axis=0)
+    part = np.where(has_value, part - mean, 0.0)
     regressors = climatology.features(spec, times_s)
     gram = regressors.T @ regressors + climatology.prior(spec)
     part = part - regressors @ np.linalg.solve(gram, regressors.T @ part)
     amplitudes, singular = principal_components(part)
-    size = float(np.abs(values[:, cells][known]).max())
+    size = float(np.abs(values[:, cells][has_value]).max())
     variance = singular**2
     large = (variance > 0.01 * variance.sum()) & (singular > 1e-9 * max(size, 1e-300))
     return np.asarray(amplitudes[:, large][:, :MODES])

@@ -221,9 +221,9 @@ def unseen(state: State) -> Array:
 
     Beyond what the state keeps, those since its chunk was learnt.
     """
-    known = np.isfinite(state.recent)
-    since = np.maximum(state.slot - state.clock[2], len(known))
-    return np.where(known.any(axis=0), known.argmax(axis=0), state.spread(since))
+    has_value = np.isfinite(state.recent)
+    since = np.maximum(state.slot - state.clock[2], len(has_value))
+    return np.where(has_value.any(axis=0), has_value.argmax(axis=0), state.spread(since))
 
 
 def lasting(state: State, damped: Array) -> Array:

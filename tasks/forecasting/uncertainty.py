@@ -143,9 +143,9 @@ def independent(weight: Array, stride: float) -> Array:
 
 def mean_squares(errors: Array, scale: Array) -> Array:
     """Mean squares (..., 2) of errors (..., N) and of their scale; NaN where there are none."""
-    known = np.isfinite(errors)
-    count = known.sum(axis=-1)
-    squares = (np.where(known, values**2, 0.0).sum(axis=-1) for values in (errors, scale))
+    verified = np.isfinite(errors)
+    count = verified.sum(axis=-1)
+    squares = (np.where(verified, values**2, 0.0).sum(axis=-1) for values in (errors, scale))
     return np.stack(
         [np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in squares], axis=-1
     )

@@ -140,7 +140,7 @@ def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
 
 
 def copy_hole(
-    hole: Cells, labels: Cells, known: Mask, grid: Grid, most: int
+    hole: Cells, labels: Cells, is_intact: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return intact regions that have the shape of the hole, its translated copies, with labels.
 
@@ -150,7 +150,7 @@ def copy_hole(
         Cells to be estimated.
     labels : ndarray of intp, shape (n,)
         The part of the hole that each belongs to.
-    known : ndarray of bool, shape (*dims)
+    is_intact : ndarray of bool, shape (*dims)
         Intact cells; a copy is cut down to them, and at least half of it must be intact.
     grid : Grid
         The grid; the hole must not cross a seam.
@@ -164,7 +164,7 @@ def copy_hole(
     """
     points = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     while True:
-        copies = _translate(points, labels, known, grid, most)
+        copies = _translate(points, labels, is_intact, grid, most)
         extent = points.max(axis=0) - points.min(axis=0)
         if len(copies) >= _FEWEST_COPIES or not extent.any():
             return copies
@@ -174,7 +174,7 @@ def copy_hole(
 
 
 def _translate(
-    points: Cells, labels: Cells, known: Mask, grid: Grid, most: int
+    points: Cells, labels: Cells, is_intact: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return the best translated copies of the points as flat intact cells, and their labels."""
     probes = points[:: -(-len(points) // _MOST_PROBES)]
@@ -184,7 +184,7 @@ def _translate(
     for number, shift in enumerate(product(*_shifts(low, high, grid))):
         offset = np.array(shift)
         cells, _ = _place(probes + offset, grid)
-        fraction = known.ravel()[cells].sum() / len(probes)
+        fraction = is_intact.ravel()[cells].sum() / len(probes)
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
             spread = (number * 0.6180339887) % 1.0
@@ -192,9 +192,9 @@ def _translate(
     copies = []
     for _, _, shift in sorted(candidates)[:most]:
         cells, inside = _place(points + np.array(shift), grid)
-        intact = known.ravel()[cells]
+        intact = is_intact.ravel()[cells]
         count = int(intact.sum())
-        if count and known.sum() - count >= max(count, _FEWEST_LEFT):
+        if count and is_intact.sum() - count >= max(count, _FEWEST_LEFT):
             copies.append((cells[intact], labels[inside][intact]))
     return copies
 

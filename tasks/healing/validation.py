@@ -48,7 +48,7 @@ class Patch:
     """Cells to estimate, by hole; the first stands for them."""
     chunks: Cells
     """Number of the chunk that each cell of the first hole is in."""
-    known: Cells
+    intact: Cells
     """Intact cells, ascending."""
     grid: Grid
     lengths: tuple[float, ...]
@@ -114,10 +114,10 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
     """
     most = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
-    mask.ravel()[patch.known] = True
+    mask.ravel()[patch.intact] = True
     hidden = copy_hole(patch.holes[0], patch.chunks, mask, patch.grid, most) if alike else []
     if (
-        len(patch.known) < _FEWEST_KNOWN
+        len(patch.intact) < _FEWEST_KNOWN
         or (len(hidden) if alike else _seen(patch)) < _FEWEST_COPIES
     ):
         return None
@@ -162,10 +162,10 @@ def _plan(patch: Patch, hidden: list[tuple[Cells, Cells]], observers: int) -> li
     """Return trials: each hidden region of the present, and the hole itself in past fields."""
     now = patch.anomaly[np.newaxis]
     trials = [
-        (_exclude(patch.known, cells), cells, chunks, now, patch.modes) for cells, chunks in hidden
+        (_exclude(patch.intact, cells), cells, chunks, now, patch.modes) for cells, chunks in hidden
     ]
     hole = patch.holes[0]
-    trials += [(patch.known, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
+    trials += [(patch.intact, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
     return [
         Trial(
             cells[:: -(-len(cells) // _MOST_SCORED)],

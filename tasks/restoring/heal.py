@@ -231,5 +231,5 @@ def _history(
         departures = changes(past.record, leads)
     else:
         departures = past_departures(specification, past.record, leads)
-    known = np.isfinite(departures).any(axis=1)
-    return past.field(departures[known]).reshape(-1, *region.shape)
+    has_departure = np.isfinite(departures).any(axis=1)
+    return past.field(departures[has_departure]).reshape(-1, *region.shape)

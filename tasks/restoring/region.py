@@ -51,9 +51,9 @@ class Past:
         """
         record = self.record
         before = self.instants <= reference
-        known = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
+        has_value = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
         none = record.slots[0] - len(record.slots)
-        last = np.where(known & before[:, None], record.slots[:, None], none).max(axis=0)
+        last = np.where(has_value & before[:, None], record.slots[:, None], none).max(axis=0)
         newest = record.slots[before].max(initial=record.slots[0])
         return np.asarray(np.minimum(newest - last, len(record.slots)), np.int64)
 
