@@ -164,19 +164,25 @@ class Sequence:
 
 
 MEMORY = 16.0
-"""Half-life of a hindcast's weight in the error bars, in hindcasts."""
+"""Half-life of a hindcast's weight in the error bars, in hindcasts: with more, they are steadier;
+with fewer, they follow a forecaster that grows better, or a noise that has changed, sooner."""
 POWER = 2.0
-"""How steeply that weight falls for hindcasts made from less of the record."""
+"""How steeply that weight falls for hindcasts made from less of the record: one from half of it
+counts a quarter. Their errors are larger than those of today's forecast will be."""
 CORRECTION_RATE = 0.3
-"""Step of the logarithm of the error bars with each hindcast, for all of its cells missed."""
+"""Step of the logarithm of the error bars with each hindcast, for all of its cells missed: a larger
+one follows misses sooner, and chance as well."""
 CORRECTION_MEMORY = 5.0
-"""Half-life of such a step, in hindcasts."""
+"""Half-life of such a step, in hindcasts: what was missed long ago is in the quantiles by now."""
 GREATEST_CORRECTION = 1.0
-"""Greatest absolute logarithm of the correction by hindcasts."""
+"""Greatest absolute logarithm of the correction by hindcasts, a factor of e: a run of odd ones
+cannot make the bars meaningless."""
 LEAST_RATIO = 0.02
-"""Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too."""
+"""Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too.
+Logs are taken: one chunk in which nothing happened would outweigh all others."""
 RATIO_SCALE = 0.35
-"""Prior standard deviation of log chunk RMSE over expected RMSE."""
+"""Prior standard deviation of log chunk RMSE over expected RMSE. With few hindcasts, a larger one
+keeps the confidence nearer to a half."""
 
 
 def last_capture_rmse(calibration: Calibration, expected: Array) -> Array:

@@ -10,12 +10,14 @@ import numpy as np
 from gnomon.tasks.forecasting.specification import Array
 
 DAMAGE = 1e3
-"""Root mean square change over the median one, from which it is damage."""
+"""Root mean square change over the median one, from which it is damage. With less, rare events of a
+quiet variable would be left out of what is usual; with more, a fill value would be part of it."""
 SPREAD_TOLERANCE = 0.05
 """Tolerance of a variable that never changed, relative to the spread of its values, unless the user
 gives one: nothing says how large its changes will be, but how far apart its values are is known."""
 LEAST_TOLERANCE = 1e-6
-"""The same relative to the largest value, where all values are equal."""
+"""The same relative to the largest value, where all values are equal: above rounding, so that
+single precision alone is within it."""
 LABEL_TOLERANCE = 0.05
 """Least share of cells with another label that is tolerated, unless the user gives one: of flags
 that seldom change, the usual share would let a single cell be too much."""

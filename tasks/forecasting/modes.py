@@ -17,18 +17,22 @@ from gnomon.tasks.forecasting.eof import leading_patterns
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 LARGEST = 10
-"""Greatest number of modes."""
+"""Greatest number of modes: the regressions of each on all have as many predictors, three times
+over, and later modes are mostly noise."""
 CAPTURES_PER_MODE = 4
-"""Captures that each mode needs."""
+"""Captures that each mode needs: with fewer, modes describe the sample, and not the variable."""
 LEAST_CAPTURES = 12
-"""Captures below which there are no modes."""
+"""Captures below which there are no modes: fewer than three would be left, found from as little."""
 FILLINGS = (1, 1, 1, 3, 3, 3)
-"""With how many modes gaps are filled, one time after another."""
+"""With how many modes gaps are filled, one time after another: few, as many would follow the noise.
+The first alone comes first, until what was put into the gaps has no mode of its own."""
 RIDGE = (0.1, 10.0)
 """Penalty of the regressions relative to the modes' mean variance: the first, plus the second
-over the number of captures."""
+over the number of captures. With less, short records fit chance; with more, all that the modes tell
+of each other fades."""
 LEVEL_RATE = 0.2
-"""Weight of one capture in the modes' local levels."""
+"""Weight of one capture in the modes' local levels: of the last five captures or so. A larger one
+is nearer to the amplitude itself, which is a predictor already."""
 
 
 @dataclass(frozen=True, slots=True)

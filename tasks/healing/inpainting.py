@@ -23,11 +23,26 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_FEWEST_KNOWN, _COMPLETE, _FEWEST_PAST, _MOST_FOLDS = 10, 0.95, 3, 5
-_MOST_PAIRS = 80_000_000  # of a cell wanted and an observer: large holes get fewer observers
+_FEWEST_KNOWN = 10
+"""Intact cells below which nothing is healed: no correlation is measured from fewer pairs."""
+_COMPLETE = 0.95
+"""Share of the intact cells of which a past field must have a value for the hole to be tried in it.
+A lower one lets in more of the past, but what a field lacks counts there as a departure of zero."""
+_FEWEST_PAST = 3
+"""Past fields below which the hole is not tried in them: each is judged by the modes of the others,
+and one other field tells little of what varies together."""
+_MOST_FOLDS = 5
+"""Parts of the past that the hole is tried in: with more, the others know more of it, but modes are
+found for each. To try the latest quarter alone told too little (docs/design/006-healing.md)."""
+_MOST_PAIRS = 80_000_000
+"""Of a cell wanted and an observer: bounds the time that a large hole takes, by fewer observers."""
 MOST_CELLS = 250_000
-"""Bound on the surroundings of a hole that are looked at."""
-_ALL_OBSERVERS, _FEWEST_OBSERVERS, _MOST_OBSERVERS = 8_000, 300, 1200
+"""Bound on the surroundings of a hole that are looked at, and so on the memory."""
+_ALL_OBSERVERS = 8_000
+"""Shared by the holes of a field: the time of each grows with the cube of its observers."""
+_FEWEST_OBSERVERS, _MOST_OBSERVERS = 300, 1200
+"""For each hole: fewer would leave out what lies farther off, more take longer, for cells that
+nearer ones screen from the hole."""
 # The cost of a hole grows with the cube of its observers, so many holes share a number of them.
 
 

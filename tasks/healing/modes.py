@@ -12,8 +12,12 @@ from gnomon.tasks.forecasting.eof import gram_vectors
 
 Floats = NDArray[np.float64]
 
-_MOST_CELLS, _MOST_SHARE = 20_000, 0.9
-# The part that modes never explain keeps an error, and what neighbours say of it.
+_MOST_CELLS = 20_000
+"""Cells that modes are found on: the products of fields hardly change with more, their cost
+does."""
+_MOST_SHARE = 0.9
+"""Of the variance, for modes: as many modes as fields explain all of the past, and would leave no
+error. The rest keeps one, and what neighbours say of it."""
 _NONE = np.empty(0, np.intp)
 
 

@@ -15,10 +15,22 @@ from scipy.sparse.csgraph import connected_components
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_MOST_HOLES, _MOST_GROUPS, _FINEST_SPLIT = 100, 16, 128
+_MOST_HOLES, _MOST_GROUPS = 100, 16
+"""Holes that are estimated by themselves, and groups of them that are judged by themselves: bound
+the time. With fewer, holes that lie farther apart share observers, and the verdict on one of
+them."""
+_FINEST_SPLIT = 128
+"""Tiles along an axis are half of this at first, and half again until few enough hold a centre."""
 _MOST_PROBES = 500
+"""Cells of a hole that tell how much of a copy is intact: all of them, for every shift, take
+long."""
 _SHIFTS = {1: 8, 2: 5, 3: 3}
-_FEWEST_COPIES, _FEWEST_LEFT = 3, 10
+"""Steps of half an extent each way, by the number of axes; 2 for more: the shifts that are tried
+grow with the power of the axes. Farther copies are less like the hole."""
+_FEWEST_COPIES = 3
+"""Copies below which a hole is halved: two say little of how much an error varies."""
+_FEWEST_LEFT = 10
+"""Intact cells that a copy must leave to estimate it from, as many as a hole needs."""
 
 
 @dataclass(frozen=True, slots=True)
