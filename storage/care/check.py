@@ -195,7 +195,7 @@ class _Check:
         except NotFound:
             right, error = False, f"{name} is missing; {if_missing}"
         except Integrity as failure:
-            right, error = False, str(failure)
+            right, error = False, f"{failure}; run 'gnomon repair'"
         if not right:
             self._problem(name, where, error)
 

@@ -65,8 +65,9 @@ def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
         yield from RepairBody.from_json(record.body).objects.items()
     except NONSENSE as error:
         raise Integrity(
-            f"log record {record.sequence} (repair) does not hold what it should; the repository "
-            "was tampered with"
+            f"log record {record.sequence} (repair) does not hold what it should "
+            f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with, "
+            "restore it from a copy"
         ) from error
 
 

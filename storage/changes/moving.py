@@ -56,7 +56,7 @@ def move_source(
         except InvalidInput as error:
             reason = str(error).removesuffix(f"; {ADVICE}")
             raise InvalidInput(
-                f"what is in {spec.url} is not what was captured: {reason}; nothing was changed"
+                f"{spec.url} does not hold what was captured: {reason}; nothing was changed"
             ) from error
         notes += source_notes(dataset)
     if spec.time is None:

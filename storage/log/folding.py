@@ -75,7 +75,8 @@ def fold(eras: tuple[History, ...], records: Iterable[Record]) -> tuple[History,
         except NONSENSE as error:
             raise Integrity(
                 f"log record {record.sequence} ({record.kind:.40}) does not hold what it should "
-                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with"
+                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with, "
+                "restore it from a copy"
             ) from error
     return (*histories, folding.state())
 

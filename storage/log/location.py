@@ -99,7 +99,9 @@ class Location:
             try:
                 self._objects = LocalStore(self.path, mkdir=True)
             except (BaseError, OSError) as error:
-                raise InvalidInput(f"cannot use {self.path} as a folder: {error}") from error
+                raise InvalidInput(
+                    f"cannot use {self.path} as a folder: {one_line(error)}; name another"
+                ) from error
         return self._objects
 
     def is_vacant(self) -> bool:

@@ -181,7 +181,10 @@ class Log:
         """
         records = list(earlier)
         if self._read_one(len(earlier) - 1).digest != earlier[-1].digest:
-            raise Integrity(f"{record_name(len(earlier) - 1)} is not what it was when it was read")
+            raise Integrity(
+                f"{record_name(len(earlier) - 1)} is not what it was when it was read; "
+                "the log was changed, open the repository again"
+            )
         while True:
             sequence = len(records)
             if not self._is_there(sequence):
@@ -233,8 +236,8 @@ class Log:
         record = Record.from_json(self._location.read(name), name)
         if record.sequence != sequence:
             raise Integrity(
-                f"{name} holds record {record.sequence}: files of the log were exchanged; "
-                "restore it from a copy of the repository"
+                f"{name} holds record {record.sequence}, expected {sequence}: log files were "
+                "swapped; restore it from a copy of the repository"
             )
         return record
 
@@ -257,7 +260,8 @@ class Log:
         if record.sequence != len(records) or record.parent != parent:
             raise Integrity(
                 f"{name} does not follow from {before} (parent {record.parent[:12]}, expected "
-                f"{parent[:12]}); one of the two was changed after it was written"
+                f"{parent[:12]}): one of the two was changed after it was written; "
+                "restore it from a copy of the repository"
             )
         records.append(record)
 

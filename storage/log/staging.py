@@ -141,7 +141,9 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
     try:
         return read_entries(parse(gz.unpack(data, MANIFEST_BYTES)))
     except NONSENSE as error:
-        raise Integrity(f"{name} is not a manifest; the repository was tampered with") from error
+        raise Integrity(
+            f"{name} is not a manifest; the repository was tampered with, restore it from a copy"
+        ) from error
 
 
 def read_entries(value: object) -> dict[str, Entry]:

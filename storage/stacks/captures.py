@@ -100,8 +100,8 @@ class CaptureStack:
         index = slab.index()
         if local >= len(index) or index.dtype.kind != "i":
             raise Integrity(
-                f"{slab.path}/index holds {len(index)} captures, and step {step} should be number "
-                f"{local} of them; the repository was tampered with"
+                f"{slab.path}/index holds {len(index)} captures, expected capture {step} at "
+                f"position {local}; the repository was tampered with, restore it from a copy"
             )
         rows: NDArray[np.int64] = index[local]
         return rows
@@ -141,8 +141,8 @@ class CaptureStack:
         values = self._values(holder, index)
         if holder != step and not np.array_equal(self.rows(holder)[index][DIGEST], row[DIGEST]):
             raise Integrity(
-                f"{self.variable.name} chunk {index} of step {step} refers to step {holder}, "
-                "whose digest differs; the repository is inconsistent, run 'gnomon check'"
+                f"{self.variable.name} chunk {index} of capture {step} refers to capture {holder}, "
+                "whose digest differs; the repository is inconsistent, restore it from a copy"
             )
         return values
 
@@ -172,8 +172,8 @@ class CaptureStack:
         while self.rows(links[-1])[index][CODING] > 0:
             if len(links) > LONGEST_CHAIN:
                 raise Integrity(
-                    f"{self._address(step, index)} needs more than {LONGEST_CHAIN} others below "
-                    "it; the repository is inconsistent, restore it from a copy"
+                    f"{self._address(step, index)} is a sum of more than {LONGEST_CHAIN} "
+                    "differences; the repository is inconsistent, restore it from a copy"
                 )
             base = int(self.rows(links[-1])[index][BASE])
             links.append(self._holder(self._below(links[-1], base, index), index))
@@ -188,7 +188,7 @@ class CaptureStack:
     def _below(self, step: int, base: int, index: Index) -> int:
         if not 0 <= base < step:
             raise Integrity(
-                f"{self._address(step, index)} refers to step {base}, which is not before it; "
+                f"{self._address(step, index)} refers to capture {base}, which is not before it; "
                 "the repository is inconsistent, restore it from a copy"
             )
         return base
@@ -290,7 +290,7 @@ class CaptureStack:
         try:
             return self._shards(slab).read(local, self.variable.stored_cells(index))
         except Integrity as error:
-            raise Integrity(f"{self._address(step, index)}: {error}") from error
+            raise Integrity(f"{self._address(step, index)}: {error}; {_ADVICE}") from error
 
     def _shards(self, slab: Slab) -> Shards:
         variable = self.variable
@@ -298,11 +298,11 @@ class CaptureStack:
         return slab.shards("residual", variable.stored_grid, dtype)
 
     def _address(self, step: int, index: Index) -> str:
-        return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"
+        return f"{self.variable.name} chunk {index} of capture {step} ({self.file(step, index)})"
 
     def _slab(self, step: int) -> tuple[Slab, int]:
         if not 0 <= step < len(self.steps):
-            raise NotFound(f"step {step} was never captured; there are {len(self.steps)}")
+            raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
         captured = self.steps[step]
         slab = self._slabs.get(captured.slab)
         if slab is None:

@@ -130,7 +130,7 @@ def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Varia
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise Integrity(
             f"{name} is not what the settings say ({type(error).__name__}: {error}); the "
-            "repository was tampered with"
+            "repository was tampered with, restore it from a copy"
         ) from error
 
 

@@ -249,7 +249,9 @@ class ShadowStack:
             Stored bytes, of the shadow or of the capture below it, are not what was written.
         """
         if not 1 <= lead <= len(self.shadow.instants):
-            raise NotFound(f"the shadow has leads 1..{len(self.shadow.instants)}, not {lead}")
+            raise NotFound(
+                f"the shadow has no lead {lead}; its leads are 1 to {len(self.shadow.instants)}"
+            )
         address = (lead - 1, *index)
         row = self.slab.index()[address]
         score = self.scores()[address]
@@ -260,7 +262,9 @@ class ShadowStack:
         try:
             change, error = (shards.read(lead - 1, cells) for shards in parts)
         except Integrity as failure:
-            raise Integrity(f"{name}: {failure}") from failure
+            raise Integrity(
+                f"{name}: {failure}; run 'gnomon update --refit' to make a new shadow"
+            ) from failure
         error = error.view(np.uint8)
         chunk_digest = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
         if not np.array_equal(chunk_digest, row[1:]):
@@ -277,6 +281,9 @@ class ShadowStack:
         base = None
         if row[0] != NO_BASE:
             if int(row[0]) not in self.shadow.bases:
-                raise Integrity(f"{name} is counted from step {row[0]}, which the log does not say")
+                raise Integrity(
+                    f"{name} is counted from capture {row[0]}, expected one of those that its "
+                    "record names; run 'gnomon update --refit' to make a new shadow"
+                )
             base = self.captures.physical(int(row[0]), index)
         return _dequantise(change, error, score, _reference(base, shape))

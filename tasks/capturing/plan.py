@@ -290,8 +290,8 @@ def refuse_shifted(repository: Repository, plan: CapturePlan, dataset: xr.Datase
         if not there or int(axis.instants[position]) != instant:
             time = format_instant(instant, repository.settings.calendar)
             raise Moved(
-                f"the source was changed while it was read: step {position} was {time} and is no "
-                "more; nothing of it was kept, run again when its writer is done"
+                f"the source was changed while it was read: step {position} was {time}, and is not "
+                "any more; nothing of it was kept, run again when its writer is done"
             )
 
 

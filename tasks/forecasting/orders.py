@@ -105,7 +105,9 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     times = np.asarray(times_s, dtype=np.float64)
     field = np.asarray(values, dtype=np.float64)
     if field.ndim != 2 or field.shape[0] != len(times):
-        raise InvalidInput(f"found values {field.shape}, expected ({len(times)}, cells)")
+        raise InvalidInput(
+            f"found values of shape {field.shape}, expected ({len(times)}, cells), a row a time"
+        )
     if not interval_s > 0:
         raise InvalidInput(f"found an interval of {interval_s} s, expected > 0")
     field = np.where(np.isfinite(field), field, np.nan)

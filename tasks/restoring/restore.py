@@ -263,7 +263,7 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
             if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
                 raise Integrity(
                     f"{name} chunk {index} was not written to {job.target} as it was read; "
-                    "check the disk, or the target; nothing was left behind"
+                    "nothing was left behind, check the disk or the target"
                 )
     return prod(job.block.grid), written
 
@@ -297,6 +297,6 @@ def _verify_rest(rest: xr.Dataset, target: Target) -> None:
         )
         if not same:
             raise Integrity(
-                f"{name} was not written to {target} as it was read; check the disk, "
-                "nothing was left behind"
+                f"{name} was not written to {target} as it was read; "
+                "nothing was left behind, check the disk or the target"
             )
