@@ -44,7 +44,7 @@ def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[st
 
 
 def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
-    """Store a table without which data cannot be read, and a copy of it; return its root."""
+    """Store a table that reading depends on, and a copy of it; return its root."""
     _create_whole(batch, [path, COPIES + path], values, columns)
     return root(values)
 
@@ -92,7 +92,7 @@ def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> Non
 def _chosen(
     values: NDArray[Any], names: tuple[str, ...], columns: Sequence[StoredColumn], path: str
 ) -> NDArray[Any]:
-    """Return the wanted columns in the wanted order; the array itself if it is so already."""
+    """Return the wanted columns in the wanted order; the array itself if it has them so already."""
     places = {name: k for k, name in enumerate(names)}
     indices = [places.get(c.name, places.get(c.also, -1)) for c in columns]
     missing = [c.name for c, k in zip(columns, indices, strict=True) if k < 0 and c.default is None]

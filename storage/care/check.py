@@ -43,7 +43,7 @@ BATCH_BYTES = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is not as it was written."""
+    """One object that is not as it was written."""
 
     file: str
     """The damaged object, by its name in the repository."""
@@ -154,7 +154,7 @@ class _Check:
         return self.report
 
     def _problem(self, file: str, where: str, error: str) -> None:
-        """Report a file, once: the first thing that is found wrong with it says most."""
+        """Report a file once: the first problem found with it says most."""
         if file not in self.named:
             self.named.add(file)
             self.problems.append(Problem(file, where, error))

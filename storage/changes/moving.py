@@ -95,7 +95,7 @@ def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:
 def _is_same(
     repository: Repository, dataset: xr.Dataset, step: CapturedStep, position: int
 ) -> bool:
-    """Tell whether every chunk of a captured state is the same in a source, or packed otherwise."""
+    """Tell whether every chunk of a captured state is the same in a source, but for its packing."""
     for variable in (v for v in repository.settings.variables if step.step >= v.since):
         captures = repository.captures(variable.name)
         digests, before = captures.rows(step.step), captures.reading(step.step)

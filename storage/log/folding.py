@@ -207,7 +207,7 @@ class _Folding:
             self._places.add((slab, local))
 
     def _describe(self, folder: str, change: Change) -> None:
-        """Add what the source has changed; ValueError if it cannot be changed from that before."""
+        """Add what the source has changed; ValueError if it does not fit the description before."""
         before = self._described or described(self._settings, self._changes)
         self._described = change.after(before)
         for variable in self._settings.variables:

@@ -94,7 +94,20 @@ class Record:
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> "Record":
-        """Read a record back; `name` is for the error message."""
+        """Read a record back.
+
+        Parameters
+        ----------
+        name
+            Of the object, for messages.
+
+        Raises
+        ------
+        Integrity
+            It is not a log record, or was changed after it was written.
+        Format
+            It is of a version that this program does not read.
+        """
         try:
             if len(data) > RECORD_BYTES:
                 raise ValueError(f"it has more than {RECORD_BYTES} bytes")
@@ -287,6 +300,8 @@ class Log:
         ------
         Conflict
             Another writer was first; nothing was changed.
+        InvalidInput
+            The record would be larger than any that is read back; nothing was changed.
         """
         parent = records[-1].digest if records else self._genesis
         if records:
@@ -313,7 +328,7 @@ class Log:
         return stored
 
     def _make_up(self, records: tuple[Record, ...]) -> None:
-        """Put what stands beside the newest record, if its writer was stopped before it could."""
+        """Put the copy and checkpoint of the newest record, if its writer was stopped before."""
         name = COPIES + record_name(records[-1].sequence)
         with suppress(Integrity):  # a repair's business
             try:
@@ -324,7 +339,7 @@ class Log:
             self.roll_up(records)
 
     def roll_up(self, records: tuple[Record, ...]) -> None:
-        """Write the checkpoints that are missing; one that a crash left out is made up for."""
+        """Write the checkpoints that are missing, also those that a crash left out."""
         there = set(self._location.list("checkpoints/"))
         for start in range(0, len(records) - SPAN + 1, SPAN):
             if (name := checkpoint_name(start)) not in there:

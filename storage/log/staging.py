@@ -113,7 +113,7 @@ def write_manifest(entries: Mapping[str, Entry]) -> bytes:
     Raises
     ------
     InvalidInput
-        There are too many.
+        There are too many objects for one commit.
     """
     lines = json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0)
     if len(lines) > MANIFEST_BYTES:
@@ -147,7 +147,7 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
 
 
 def read_entries(value: object) -> dict[str, Entry]:
-    """Return objects with their size and hash from JSON; ValueError and its like if it is none."""
+    """Return objects with size and hash from JSON; ValueError or the like if it is no such list."""
     return members(value, "objects", _entry)
 
 

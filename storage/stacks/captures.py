@@ -88,9 +88,16 @@ class CaptureStack:
     )
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Return the index rows (*chunk grid, 6) of a step, verified.
+        """Return the index rows of a step, int64 (*chunk grid, 6), verified.
 
-        Of a step before the variable was added all chunks are missing, and like no others.
+        In a step before the variable was added, all chunks are missing.
+
+        Raises
+        ------
+        NotFound
+            There is no such capture.
+        Integrity
+            The index is damaged, and so is its copy.
         """
         if 0 <= step < min(self.variable.since, len(self.steps)):
             absent = np.zeros((*self.variable.grid.counts, len(COLUMNS)), np.int64)
@@ -107,7 +114,7 @@ class CaptureStack:
         return rows
 
     def status(self, step: int) -> NDArray[np.int64]:
-        """Return the status (*chunk grid) of every chunk of a step, verdicts included."""
+        """Return the status of all chunks, int64 (*chunk grid), with verdicts; raises as `rows`."""
         if self._judged is None:
             judged: dict[int, dict[Index, int]] = {}
             for (number, index), verdict in self.verdicts.items():
@@ -119,17 +126,19 @@ class CaptureStack:
         return status
 
     def status_of(self, step: int, index: Index) -> int:
-        """Return the status of one chunk, verdicts included."""
+        """Return the status of one chunk, verdicts included; raises as `rows`."""
         verdict = self.verdicts.get((step, index))
         return int(self.rows(step)[index][STATUS]) if verdict is None else verdict
 
     def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
-        """Return a chunk exactly as it was captured.
+        """Return a chunk exactly as it was captured: raw values of the stored type, read-only.
 
         Raises
         ------
+        NotFound
+            There is no such capture, or it was made before the variable was added.
         Integrity
-            Stored bytes are not what was written; names variable, chunk, step and file.
+            Stored bytes are not what was written; names variable, chunk, capture and file.
         """
         if step < self.variable.since:
             raise NotFound(
@@ -151,7 +160,7 @@ class CaptureStack:
         return self.readings[self.steps[step].description]
 
     def physical(self, step: int, index: Index) -> NDArray[np.float64]:
-        """Return a chunk as numbers in the units of init, NaN where they are missing."""
+        """Return a chunk as float64 in the units of init, NaN where missing; raises as `chunk`."""
         return self.reading(step).to_physical(self.chunk(step, index))
 
     def held(self, step: int, index: Index) -> Held:

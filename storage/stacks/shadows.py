@@ -3,7 +3,7 @@
 Per lead and chunk the predicted *change* is stored in multiples of a quantum, a power of two near
 a quarter of the standard error, so that precision follows confidence (a step of sigma/4 adds 0.3 %
 to the error).  Standard errors are stored on a logarithmic scale, eight steps to the octave, which
-keeps them within 4.5 %.  Hashed are the stored integers, so that every machine finds the same hash.
+keeps them within 4.5 %.  The stored integers are hashed, so that every machine finds the same hash.
 """
 
 from dataclasses import dataclass, field
@@ -91,7 +91,12 @@ def quantise(
     mean, standard_error
         float64 in the variable's units; NaN where nothing is predicted.
     base
-        Physical values of the captured chunk that changes are counted from; None for none.
+        Values of the captured chunk that changes are counted from, float64 in the variable's units,
+        NaN where missing; None for none.
+    base_step
+        Number of that capture; not looked at without one.
+    confidence, expected_rmse
+        Of the chunk: a probability, and an error in the variable's units; NaN where not known.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         difference = mean - _reference(base, mean.shape)
@@ -166,7 +171,7 @@ def create_shadow(batch: Batch, variable: Variable, leads: int) -> None:
 
 
 def open_shadow(batch: Batch, variable: Variable) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Return predicted changes (lead, *dims) and errors, to be written."""
+    """Return the arrays of predicted changes, int32, and of error codes, both (lead, *dims)."""
     path = shadow_of(batch.id, variable)
     change, error = (
         zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+") for part in _PARTS
@@ -222,9 +227,14 @@ class ShadowStack:
         return self._slab
 
     def scores(self) -> Floats:
-        """Return quantum, error scale, confidence, expected RMSE per (lead, *chunk grid).
+        """Return quantum, error scale, confidence, expected RMSE, float64 (lead, *chunk grid, 4).
 
-        A confidence that is no probability, and an expected RMSE that is none, are NaN: unknown.
+        The last two are NaN where they are not known, or not possible.
+
+        Raises
+        ------
+        Integrity
+            The table is damaged.
         """
         scores = np.array(self.slab.index("score"), np.float64)
         confidence, rmse = scores[..., 2], scores[..., 3]
@@ -241,10 +251,15 @@ class ShadowStack:
         return self.slab.shards(part, self.variable.stored_grid, np.dtype(dtype))
 
     def chunk(self, lead: int, index: Index) -> tuple[Floats, Floats]:
-        """Return prediction and standard error of a chunk at lead 1..H, in physical units.
+        """Return prediction and standard error of a chunk at lead 1..H.
+
+        Both are float64 in the shape of the chunk and the units of init, NaN where nothing is
+        predicted.
 
         Raises
         ------
+        NotFound
+            The shadow has no such lead.
         Integrity
             Stored bytes, of the shadow or of the capture below it, are not what was written.
         """

@@ -54,13 +54,18 @@ def chunk_statistics(
     Parameters
     ----------
     values
-        Physical values; NaN where missing.
+        float64, any shape, in the variable's units; NaN where missing.
     before
-        The last trusted capture of the chunk; None for none.
+        The last trusted capture of the chunk, as `values`; None for none.
     bounds
         Declared valid range; None for an open end.
     categorical
         Whether values are labels; a chunk of one label is nothing new.
+
+    Returns
+    -------
+    dict
+        Each of `STATISTICS`; NaN where there is no value, or nothing to compare with.
     """
     statistics = dict.fromkeys(STATISTICS, np.nan)
     is_finite = _finite(values)
@@ -233,9 +238,9 @@ def repeats(
 def copies(
     captures: CaptureStack, steps: Sequence[int], rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which chunks of one state hold what one of some captures of other times does.
+    """Tell which chunks of one state equal those of a capture of another time.
 
-    As of :func:`repeats`, only chunks that always changed count.
+    As in :func:`repeats`, only chunks that always changed count.
     """
     spare = max(0, len(steps) - 2 * _window(rows)) // 2
     history, believed = _history(captures, steps[spare : len(steps) - spare])
@@ -248,7 +253,7 @@ def copies(
 
 
 def _window(rows: NDArray[np.int64]) -> int:
-    """Return how many captures with so many chunks are looked at."""
+    """Return how many captures are looked at, fewer where each has many chunks."""
     return int(np.clip(WINDOW_BYTES // (16 * max(1, rows[..., 0].size)), 2, WINDOW))
 
 
@@ -277,7 +282,7 @@ def _history(
 def _again(
     past: NDArray[np.int64], trusted: NDArray[np.bool_], now: NDArray[np.int64], least: int
 ) -> NDArray[np.intp]:
-    """Return which chunks are as in one of some states, and were never twice the same before."""
+    """Return which chunks equal one of some states, and were never twice the same before."""
     again = np.flatnonzero((past == now).any(axis=0))
     return np.asarray(again[_always_changed(past[:, again], trusted[:, again], least)])
 
@@ -285,7 +290,7 @@ def _again(
 def _of_some(
     variable: Variable, past: NDArray[np.int64], now: NDArray[np.int64], places: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Tell which chunks are as in a state with which enough cells are shared, shape (chunk,)."""
+    """Tell which chunks equal a state that shares enough cells with this one, shape (chunk,)."""
     repeated = np.zeros(now.shape, bool)
     alike = past[:, places] == now[places]
     many = alike.sum(axis=1) * prod(variable.chunks) >= RICH_CELLS

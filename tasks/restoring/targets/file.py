@@ -45,9 +45,9 @@ class FileTarget:
         Raises
         ------
         Conflict
-            There is something.
+            Something is there already.
         NotFound
-            There is no such folder.
+            The folder above it does not exist.
         InvalidInput
             Nothing can or should be written there.
         """
