@@ -48,7 +48,7 @@ class Problem:
     file: str
     """The damaged object, by its name in the repository."""
     where: str
-    """What it holds: variable, and step or lead."""
+    """What it holds: variable, and capture or lead."""
     error: str
     """What was found and expected."""
 
@@ -291,7 +291,7 @@ class _Check:
                 self._chunks(
                     (partial(stack.chunk, captured.step, index) for index in indices),
                     (partial(stack.file, captured.step, index) for index in indices),
-                    f"{variable.name} step {captured.step}",
+                    f"{variable.name} capture {captured.step}",
                 )
 
     def _chunks(
