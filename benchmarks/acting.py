@@ -67,12 +67,12 @@ def command(action: str, folder: Path, at: str) -> list[str]:
 
 def state_of(repository: Repository) -> dict[str, str]:
     """All that a repository can be asked for, by name; of large answers a hash."""
-    found = {"timeline": repr([s.step for s in repository.timeline])}
+    answers = {"timeline": repr([s.step for s in repository.timeline])}
     for s in repository.captured:
-        found[f"capture {s.step}"] = repr((s.instant, s.revises, s.suspects, s.forgotten, s.tags))
+        answers[f"capture {s.step}"] = repr((s.instant, s.revises, s.suspects, s.forgotten, s.tags))
     for s in repository.state.kept:
         plane = Plane(s.instant, step=s.step)
-        found[f"values {s.step}"] = digest(raw_dataset(repository, (plane,), plain=True))
+        answers[f"values {s.step}"] = digest(raw_dataset(repository, (plane,), plain=True))
     for number, shadow in enumerate(repository.state.live_shadows):
         for name in shadow.variables:
             stack = repository.shadow(name, shadow)
@@ -83,13 +83,13 @@ def state_of(repository: Repository) -> dict[str, str]:
                 for index in stack.variable.grid.indices()
                 for part in stack.chunk(lead, index)
             ]
-            found[f"shadow {number} of {name}"] = f"{shadow.instants} {_hash(parts)}"
+            answers[f"shadow {number} of {name}"] = f"{shadow.instants} {_hash(parts)}"
     newest = repository.forecaster
     for name in newest.learnt if newest else ():
         state = repository.forecaster_state(name)
         parts = [part for index in state.variable.grid.indices() for part in state.chunk(index)]
-        found[f"forecaster of {name}"] = _hash(parts)
-    return found
+        answers[f"forecaster of {name}"] = _hash(parts)
+    return answers
 
 
 def _hash(parts: list[Any]) -> str:
@@ -149,11 +149,11 @@ def build(dataset: xr.Dataset, top: Path) -> tuple[str, list[str]]:
     for _ in append(dataset, lambda: source):
         pass
     (top / "update").mkdir()
-    made = gnomon.creation.create(str(top / "update" / "r"), str(source), leads=LEADS)
+    repository = gnomon.creation.create(str(top / "update" / "r"), str(source), leads=LEADS)
     times = [iso(value) for value in dataset["time"].values]
     for until in times[-NEW - 2 : -NEW]:
-        made.update(until=until)
-    made.tag([0, 2, 4], add=[TAG])
+        repository.update(until=until)
+    repository.tag([0, 2, 4], add=[TAG])
     rehearsal = top / "rehearsal"
     rehearsal.mkdir()
     copy(top / "update", rehearsal)
@@ -213,8 +213,8 @@ def describe(folder: Path, source: Path) -> tuple[int, dict[str, str]]:
         for kept in repository.state.kept:
             plane = Plane(kept.instant, step=kept.step)
             position = int(order[instants.index(kept.instant)])
-            found = raw_dataset(repository, (plane,), plain=True)
-            for name, variable in found.variables.items():
+            stored = raw_dataset(repository, (plane,), plain=True)
+            for name, variable in stored.variables.items():
                 wanted = truth[name]
                 if "time" in wanted.dims:
                     wanted = wanted.isel(time=slice(position, position + 1))

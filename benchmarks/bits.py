@@ -48,11 +48,11 @@ def main() -> None:
     options = parser.parse_args()
     with xr.open_dataset(options.source, decode_cf=False) as dataset:
         fields = native(dataset[options.variable][: options.steps].values)
-    found = measure(fields)
+    bits_per_value = measure(fields)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(bits_per_value))
         return
-    for name, bits in found.items():
+    for name, bits in bits_per_value.items():
         print(f"{name:18} {bits:6.2f}")
 
 

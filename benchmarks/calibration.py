@@ -36,8 +36,10 @@ def covered(replay: Replay) -> float:
         return np.nan
     came = truth_of(replay, issued, replay.series.values)
     mean, error = issued.forecast.mean, issued.forecast.standard_error
-    known = np.isfinite(came) & np.isfinite(mean)
-    return float((np.abs(mean - came) <= Z90 * error)[known].mean()) if known.any() else np.nan
+    verified = np.isfinite(came) & np.isfinite(mean)
+    return (
+        float((np.abs(mean - came) <= Z90 * error)[verified].mean()) if verified.any() else np.nan
+    )
 
 
 def few_captures(replay: Replay, pieces: int) -> dict[int, float]:
@@ -48,12 +50,12 @@ def few_captures(replay: Replay, pieces: int) -> dict[int, float]:
         room = len(values) - size - replay.traits.leads
         if room < 1:
             continue
-        found = []
+        shares = []
         for first in np.unique(np.linspace(0, room, pieces).astype(int)):
             begun = piece(replay, int(first))
             begun.update(size - 1)
-            found.append(covered(begun))
-        result[size] = float(np.nanmean(found))
+            shares.append(covered(begun))
+        result[size] = float(np.nanmean(shares))
     return result
 
 

@@ -124,7 +124,7 @@ def look(trial: Trial, folder: Path, outcome: Outcome) -> None:
     wanted = trial.prepared
     try:
         repository = Repository.open(str(folder / "r"))
-        found = state_of(repository)
+        state = state_of(repository)
     except Exception as error:  # noqa: BLE001 - whatever is raised, it cannot be read
         outcome.unreadable.append(repr(error))
         return
@@ -132,7 +132,7 @@ def look(trial: Trial, folder: Path, outcome: Outcome) -> None:
     if not 0 <= done < len(wanted.states):
         outcome.mixed.append(f"{done} commits, {len(wanted.states) - 1} expected at most")
     else:
-        outcome.mixed += _differences(found, wanted.states[done])
+        outcome.mixed += _differences(state, wanted.states[done])
     if outcome.ended and done != len(wanted.states) - 1:
         outcome.mixed.append(f"the run ended, and only {done} commits are there")
     digests = [record.digest for record in repository.records]
@@ -165,12 +165,12 @@ def look_at_target(trial: Trial, folder: Path, wrong: list[str], *, whole: bool)
     if trial.prepared.action != "restore":
         return
     try:
-        found = read_target(folder)
+        restored = read_target(folder)
     except Exception as error:  # noqa: BLE001 - half a dataset raises anything
         wrong.append(f"{TARGET} is there and cannot be read: {error!r}")
         return
-    if found != trial.prepared.target and (found or whole):
-        wrong.append(f"{TARGET} is {'not what was stored' if found else 'not there'}")
+    if restored != trial.prepared.target and (restored or whole):
+        wrong.append(f"{TARGET} is {'not what was stored' if restored else 'not there'}")
 
 
 def go_on(trial: Trial, folder: Path, outcome: Outcome) -> None:
@@ -195,8 +195,8 @@ def go_on(trial: Trial, folder: Path, outcome: Outcome) -> None:
         wrong += [f"{name} is gone" for name in gone - left]
 
 
-def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    names = sorted({n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n)})
+def _differences(state: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    names = sorted({n for n in state.keys() | wanted.keys() if state.get(n) != wanted.get(n)})
     return [f"{', '.join(names)} differ"] if names else []
 
 

@@ -35,9 +35,9 @@ class Built:
         """Another file of the same kind with other content; of any kind, if there is none."""
         differing = sorted(n for n, data in self.files.items() if data != self.files[name])
         for kind in (_kind, lambda n: _kind(n.rpartition("/")[2]), lambda _: ""):
-            found = [n for n in differing if kind(n) == kind(name)]
-            if found:
-                return str(generator.choice(found))
+            alike = [n for n in differing if kind(n) == kind(name)]
+            if alike:
+                return str(generator.choice(alike))
         return None
 
     def older(self, name: str) -> bytes | None:
@@ -46,22 +46,24 @@ class Built:
         for version in reversed(self.versions):
             if version.get(name, data) != data:
                 return version[name]
-        made = {n: i for i in reversed(range(len(self.versions))) for n in self.versions[i]}
+        first_version = {
+            n: i for i in reversed(range(len(self.versions))) for n in self.versions[i]
+        }
         role = COMMIT_IDS.sub("*", name)
 
         def age(other: str) -> tuple[int, str]:
-            return made[other], other if self.store.named_by_age else ""
+            return first_version[other], other if self.store.named_by_age else ""
 
-        found = [
+        older_names = [
             n
             for n, other in self.files.items()
             if COMMIT_IDS.sub("*", n) == role and age(n) < age(name) and other != data
         ]
-        if not found:
+        if not older_names:
             return None
         # of several of one commit, the one most alike
         return self.files[
-            max(found, key=lambda n: (age(n), -abs(len(self.files[n]) - len(data)), n))
+            max(older_names, key=lambda n: (age(n), -abs(len(self.files[n]) - len(data)), n))
         ]
 
 

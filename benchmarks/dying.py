@@ -60,10 +60,10 @@ class Disk:
     def change(self, path: Path) -> Iterator[None]:
         """An entry changes; folders above it may be made."""
         before = path.read_bytes() if path.is_file() else None
-        made = [folder for folder in path.parents if not folder.exists()]
+        new_folders = [folder for folder in path.parents if not folder.exists()]
         yield
         with self._lock:
-            for folder in made:
+            for folder in new_folders:
                 self.changes.setdefault(folder, Change(None))
             earlier = self.changes.get(path)
             forced = path.is_file() and _identity(path.stat()) in self.forced
@@ -183,9 +183,9 @@ class Doom:
         appended = Log.append
 
         def append_record(log: Log, *arguments: Any) -> Record:
-            made = appended(log, *arguments)
-            self.acknowledged(made)
-            return made
+            record = appended(log, *arguments)
+            self.acknowledged(record)
+            return record
 
         setattr(Log, "append", append_record)  # noqa: B010 - a patch, not an assignment
 

@@ -268,8 +268,8 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
         table.add_column(f"{name}\nsilent", justify="right")
         table.add_column("\nnamed", justify="right")
     for fault in FAULTS:
-        found = [entry[fault][key] for entry in figures.values() for key in ("silent", "named")]
-        table.add_row(fault, *("-" if share is None else f"{share:.3f}" for share in found))
+        shares = [entry[fault][key] for entry in figures.values() for key in ("silent", "named")]
+        table.add_row(fault, *("-" if share is None else f"{share:.3f}" for share in shares))
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 

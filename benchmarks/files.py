@@ -45,8 +45,12 @@ def generate(folder: Path, count: int, *, packed: bool) -> None:
             },
         )
         low, high = float(dataset["t"].min()), float(dataset["t"].max())
-        own = {"dtype": "i2", "scale_factor": (high - low) / 65000, "add_offset": (low + high) / 2}
-        encoding = {"t": {**own, "_FillValue": -32768}} if packed else {}
+        packing = {
+            "dtype": "i2",
+            "scale_factor": (high - low) / 65000,
+            "add_offset": (low + high) / 2,
+        }
+        encoding = {"t": {**packing, "_FillValue": -32768}} if packed else {}
         dataset.to_netcdf(folder / f"{k:06d}.nc", encoding=encoding)
 
 
@@ -74,13 +78,13 @@ def measure(
     first, later = paths[:-runs], paths[-runs:]
     for path in first:
         os.symlink(path, archive / path.name)
-    found: dict[str, Any] = {name: {"seconds": [], "opened": []} for name in ACTIONS}
+    figures: dict[str, Any] = {name: {"seconds": [], "opened": []} for name in ACTIONS}
 
     def take[R](action: str, work: Callable[[], R]) -> R:
         counter.count, start = 0, perf_counter()
         result = work()
-        found[action]["seconds"].append(perf_counter() - start)
-        found[action]["opened"].append(counter.count)
+        figures[action]["seconds"].append(perf_counter() - start)
+        figures[action]["opened"].append(counter.count)
         return result
 
     names = [] if variable is None else [variable]
@@ -93,7 +97,7 @@ def measure(
         take("update, one new file", gnomon.open(place).update)
     return {"files": len(paths)} | {
         name: {what: median(values) for what, values in taken.items()}
-        for name, taken in found.items()
+        for name, taken in figures.items()
     }
 
 
@@ -127,11 +131,11 @@ def main() -> None:
     small, large = measured
     print(f"{'':22} {small['files']:>6} files        {large['files']:>6} files        ratio")
     for action in ACTIONS:
-        one, other = small[action], large[action]
+        in_small, in_large = small[action], large[action]
         print(
-            f"{action:22} {one['seconds']:7.2f} s {one['opened']:6.0f} opened "
-            f"{other['seconds']:7.2f} s {other['opened']:6.0f} opened "
-            f"{other['seconds'] / one['seconds']:6.1f}"
+            f"{action:22} {in_small['seconds']:7.2f} s {in_small['opened']:6.0f} opened "
+            f"{in_large['seconds']:7.2f} s {in_large['opened']:6.0f} opened "
+            f"{in_large['seconds'] / in_small['seconds']:6.1f}"
         )
 
 

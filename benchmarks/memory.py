@@ -41,7 +41,7 @@ def write_state(path: Path, field: NDArray[Any], nbytes: int, add: int) -> None:
     part = np.tile(plane, repeats)[:side, :side]
     count = max(1, round((nbytes / part.nbytes) ** 0.5))
     group = zarr.open_group(path, mode="w")
-    made = group.create_array(
+    array = group.create_array(
         "v",
         shape=(side * count, side * count),
         chunks=(side, side),
@@ -51,7 +51,7 @@ def write_state(path: Path, field: NDArray[Any], nbytes: int, add: int) -> None:
     for row in track(range(count), f"state {add}", console=Console(stderr=True)):
         # No two rows of parts are the same, and none is what it was in the state before.
         moved = np.roll(part, row + 7 * add, axis=0)
-        made[row * side : (row + 1) * side] = np.tile(moved, (1, count))
+        array[row * side : (row + 1) * side] = np.tile(moved, (1, count))
 
 
 def run(limit: int, *arguments: str) -> dict[str, float]:
@@ -75,11 +75,11 @@ def run(limit: int, *arguments: str) -> dict[str, float]:
 
 def is_same(first: Path, second: Path) -> bool:
     """Tell whether two stores hold the same bits of the variable."""
-    one, other = (zarr.open_array(path / "v", mode="r") for path in (first, second))
-    rows = range(0, one.shape[0], 512)
-    return one.shape == other.shape and all(
-        native(np.asarray(one[r : r + 512])).tobytes()
-        == native(np.asarray(other[r : r + 512])).tobytes()
+    before, after = (zarr.open_array(path / "v", mode="r") for path in (first, second))
+    rows = range(0, before.shape[0], 512)
+    return before.shape == after.shape and all(
+        native(np.asarray(before[r : r + 512])).tobytes()
+        == native(np.asarray(after[r : r + 512])).tobytes()
         for r in rows
     )
 
@@ -90,17 +90,17 @@ def measure(field: NDArray[Any], limit_mb: int, factor: float, folder: Path) -> 
     source, place, target = folder / "source.zarr", folder / "r", folder / "restored.zarr"
     write_state(source, field, int(factor * limit), 0)
     array = zarr.open_array(source / "v", mode="r")
-    found: dict[str, Any] = {"limit_mb": limit_mb, "state_mb": array.nbytes / MEGABYTE}
-    found["init"] = run(limit, "init", str(place), str(source), "--kind", "state")
-    found["first capture"] = run(limit, "update", str(place), "--time", "2000-01-01")
+    figures: dict[str, Any] = {"limit_mb": limit_mb, "state_mb": array.nbytes / MEGABYTE}
+    figures["init"] = run(limit, "init", str(place), str(source), "--kind", "state")
+    figures["first capture"] = run(limit, "update", str(place), "--time", "2000-01-01")
     write_state(source, field, int(factor * limit), 1)
-    found["changed capture"] = run(limit, "update", str(place), "--time", "2000-01-02")
-    found["restore"] = run(
+    figures["changed capture"] = run(limit, "update", str(place), "--time", "2000-01-02")
+    figures["restore"] = run(
         limit, "restore", str(place), "--at", "2000-01-02", "--to", str(target), "--plain"
     )
-    found["check --read-data"] = run(limit, "check", str(place), "--read-data")
-    found["restored as it was"] = is_same(source, target)
-    return found
+    figures["check --read-data"] = run(limit, "check", str(place), "--read-data")
+    figures["restored as it was"] = is_same(source, target)
+    return figures
 
 
 def main() -> None:
@@ -117,15 +117,15 @@ def main() -> None:
         field = native(array[(0,) * max(0, array.ndim - 2)].values)
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = measure(np.atleast_1d(field), options.limit, options.factor, Path(name))
+        figures = measure(np.atleast_1d(field), options.limit, options.factor, Path(name))
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(figures, indent=1))
         return
-    print(f"one state of {found['state_mb']:.0f} MB, processes of {found['limit_mb']} MB")
-    for action, took in found.items():
+    print(f"one state of {figures['state_mb']:.0f} MB, processes of {figures['limit_mb']} MB")
+    for action, took in figures.items():
         if isinstance(took, dict):
             print(f"{action:20} {took['seconds']:8.1f} s  peak {took['peak_mb']:6.0f} MB")
-    print("restored as it was" if found["restored as it was"] else "RESTORED WRONGLY")
+    print("restored as it was" if figures["restored as it was"] else "RESTORED WRONGLY")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ MODELS = {"AutoARIMA": AutoARIMA, "AutoETS": AutoETS, "Theta": DynamicOptimizedT
 
 def without_gaps(history):
     """Return a series from its first value on, gaps filled; nothing if there is no value."""
-    known = np.flatnonzero(np.isfinite(history))
-    if not known.size:
+    positions = np.flatnonzero(np.isfinite(history))
+    if not positions.size:
         return history[:0]
-    return np.interp(np.arange(known[0], len(history)), known, history[known])
+    return np.interp(np.arange(positions[0], len(history)), positions, history[positions])
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     short = np.sin(np.arange(30.0))
     for name in sys.argv[2:]:
         MODELS[name](season_length=1).forecast(short, leads)  # compile outside the clock
-        made = np.empty((len(origins), leads, values.shape[1]))
+        forecasts = np.empty((len(origins), leads, values.shape[1]))
         failed = 0
         begun = time.perf_counter()
         for i, origin in enumerate(origins):
@@ -44,14 +44,14 @@ def main() -> None:
                 history = without_gaps(values[: origin + 1, cell])
                 last = history[-1] if history.size else np.nan
                 try:
-                    found = MODELS[name](season_length=season).forecast(history, leads)["mean"]
+                    mean = MODELS[name](season_length=season).forecast(history, leads)["mean"]
                 except Exception:  # noqa: BLE001 - a model that fails counts as the last value
-                    found, failed = np.full(leads, last), failed + 1
-                if not np.isfinite(found).all():
-                    found, failed = np.full(leads, last), failed + 1
-                made[i, :, cell] = found
+                    mean, failed = np.full(leads, last), failed + 1
+                if not np.isfinite(mean).all():
+                    mean, failed = np.full(leads, last), failed + 1
+                forecasts[i, :, cell] = mean
         seconds = time.perf_counter() - begun
-        np.save(path.with_name(f"{path.stem}-{name}.npy"), made)
+        np.save(path.with_name(f"{path.stem}-{name}.npy"), forecasts)
         fits = len(origins) * values.shape[1]
         print(json.dumps({"model": name, "seconds": seconds, "fits": fits, "failed": failed}))
         sys.stdout.flush()

@@ -38,7 +38,7 @@ def run_rivals(
     environment: Path, models: list[str], values: Any, origins: list[int], leads: int, season: int
 ) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Forecasts (O, H, N) of series (T, N) by each model, with fits, failures, and seconds."""
-    found = {}
+    runs = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.npz"
         np.savez(path, values=values, origins=origins, leads=leads, season=season)
@@ -49,15 +49,16 @@ def run_rivals(
             [*command, *models], check=True, capture_output=True, text=True, env=alone
         )
         for line in done.stdout.splitlines():
-            one = json.loads(line)
-            found[one["model"]] = np.load(path.with_name(f"{path.stem}-{one['model']}.npy")), one
-    return found
+            figures = json.loads(line)
+            predicted = np.load(path.with_name(f"{path.stem}-{figures['model']}.npy"))
+            runs[figures["model"]] = predicted, figures
+    return runs
 
 
 def pick_cells(values: Any, count: int) -> Any:
     """Cells (N,) of a record (T, N), drawn from those that have a value most often."""
-    known = np.isfinite(values).sum(axis=0)
-    best = np.flatnonzero(known >= max(1, 0.98 * known.max(initial=0)))
+    counts = np.isfinite(values).sum(axis=0)
+    best = np.flatnonzero(counts >= max(1, 0.98 * counts.max(initial=0)))
     rng = np.random.default_rng(0)
     return np.sort(rng.choice(best, min(count, len(best)), replace=False))
 
@@ -72,37 +73,37 @@ def compare(
     chosen = [scored[place] for place in places]
     season = options.season or season_of(specification)
     models = [m for m in RIVALS if m not in options.without]
-    found = run_rivals(
+    runs = run_rivals(
         options.environment,
         models,
         series.values[:, cells],
-        [one.issued.origin - series.offset for one in chosen],
+        [s.issued.origin - series.offset for s in chosen],
         replay.traits.leads,
         season,
     )
-    made = {name: list(predicted) for name, (predicted, _) in found.items()}
-    made["shadow"] = [one.issued.forecast.mean[:, cells] for one in chosen]
+    predictions = {name: list(predicted) for name, (predicted, _) in runs.items()}
+    predictions["shadow"] = [s.issued.forecast.mean[:, cells] for s in chosen]
     for k, name in enumerate(names_of(chosen[-1].issued.specification)):
-        made[name] = [one.issued.candidates[:, k, cells] for one in chosen]
+        predictions[name] = [s.issued.candidates[:, k, cells] for s in chosen]
     return {
         "cells": len(cells),
         "origins": len(chosen),
         "season": season,
-        "ratio_to_persistence": ratios(made, [one.truth[:, cells] for one in chosen]),
-        "series_per_second": {n: one["fits"] / one["seconds"] for n, (_, one) in found.items()},
-        "failed": {n: [one["failed"], one["fits"]] for n, (_, one) in found.items()},
+        "ratio_to_persistence": ratios(predictions, [s.truth[:, cells] for s in chosen]),
+        "series_per_second": {n: run["fits"] / run["seconds"] for n, (_, run) in runs.items()},
+        "failed": {n: [run["failed"], run["fits"]] for n, (_, run) in runs.items()},
     }
 
 
-def ratios(made: dict[str, list[Any]], truths: list[Any]) -> dict[str, float]:
+def ratios(predictions: dict[str, list[Any]], truths: list[Any]) -> dict[str, float]:
     """RMSE of each over that of persistence, where all of them and the truth are known."""
-    squares = dict.fromkeys(made, 0.0)
+    squares = dict.fromkeys(predictions, 0.0)
     for place, truth in enumerate(truths):
-        known = np.isfinite(truth)
-        for predicted in made.values():
-            known &= np.isfinite(predicted[place])
-        for name, predicted in made.items():
-            squares[name] += float(((predicted[place] - truth)[known] ** 2).sum())
+        complete = np.isfinite(truth)
+        for predicted in predictions.values():
+            complete &= np.isfinite(predicted[place])
+        for name, predicted in predictions.items():
+            squares[name] += float(((predicted[place] - truth)[complete] ** 2).sum())
     still = squares["persistence"] or float("nan")
     return {name: float(np.sqrt(square / still)) for name, square in squares.items()}
 
@@ -135,8 +136,8 @@ def main() -> None:
     replay = open_replay(
         options.source, options.variable, leads=options.leads, candidates=options.candidate
     )
-    scored, found = forecasts(replay, origins=options.origins)
-    report = found.to_json()
+    scored, hindcast = forecasts(replay, origins=options.origins)
+    report = hindcast.to_json()
     if options.rivals:
         report["seconds_of_all_own_hindcasts"] = perf_counter() - begun
         report["rivals"] = compare(options, replay, scored, report["specification"])
@@ -149,8 +150,8 @@ def main() -> None:
     print(f"  {'shadow':20}{_number(report['ratio_to_persistence'])}", end="")
     print(f"   ({_number(low).strip()} to {_number(high).strip()})")
     for name, ratio in report["ratio_to"].items():
-        own = report["ratio_to_persistence"]
-        print(f"  {name:20}{_number(own / ratio if own and ratio else None)}")
+        to_persistence = report["ratio_to_persistence"]
+        print(f"  {name:20}{_number(to_persistence / ratio if to_persistence and ratio else None)}")
     for level, share in report["coverage_overall"].items():
         low, high = report["coverage_interval"][level]
         print(f"{level} % covers {_number(share)}   ({_number(low)} to {_number(high)})")

@@ -105,10 +105,10 @@ def _time(dataset: xr.Dataset, variable: str) -> str:
 def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) -> dict[str, Any]:
     """Seconds of updates, and ratios to reading."""
     times = instants_of(source, variable, leads)
-    made = gnomon.create(str(folder / "r"), source, variables=[variable], leads=leads)
-    told = made.stored.settings.variable(variable)
+    repository = gnomon.create(str(folder / "r"), source, variables=[variable], leads=leads)
+    told = repository.stored.settings.variable(variable)
     copy = plain_copy(folder / "plain", source, variable, told.chunks)
-    _, first = timed(lambda: made.backfill(until=times[-1 - repeats], settings=ROLLING))
+    _, first = timed(lambda: repository.backfill(until=times[-1 - repeats], settings=ROLLING))
     figures: dict[str, list[float]] = {}
 
     def note(key: str, seconds: float) -> None:
@@ -118,16 +118,18 @@ def measure(source: str, variable: str, leads: int, repeats: int, folder: Path) 
     for k in range(repeats):
         note("read last", timed(lambda: copy[-1])[1])
         until = times[k - repeats]
-        report, seconds = timed(lambda until=until: made.update(until=until, settings=ROLLING))
+        report, seconds = timed(
+            lambda until=until: repository.update(until=until, settings=ROLLING)
+        )
         assert len(report.captured) == 1
         note("rolling update", seconds)
     for _ in range(repeats):
         note("read history", timed(_read, copy, slice(max(0, steps - 512), steps))[1])
-        note("refit and shadow", timed(lambda: made.update(refit=True, settings=ROLLING))[1])
+        note("refit and shadow", timed(lambda: repository.update(refit=True, settings=ROLLING))[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = {key: median(values) for key, values in figures.items()}
     cells = int(np.prod(told.shape))
-    shadow = folder / "r" / "shadows" / made.stored.shadows[-1].id
+    shadow = folder / "r" / "shadows" / repository.stored.shadows[-1].id
     stored = sum(p.stat().st_size for p in shadow.rglob("*") if p.is_file())
     return {
         "cells": cells,
@@ -159,12 +161,12 @@ def against_rivals(figures: dict[str, Any], source: str, variable: str, options:
     cells = np.linspace(0, values.shape[1] - 1, options.rivals).astype(int)
     season = season_of(issued.specification.to_json())
     last = [len(values) - 1]
-    made = run_rivals(
+    runs = run_rivals(
         options.environment, ["AutoARIMA"], values[:, cells], last, options.leads, season
     )
-    one = made["AutoARIMA"][1]
-    figures["autoarima_failed"] = one["failed"]
-    figures["autoarima_series_per_second"] = one["fits"] / one["seconds"]
+    run = runs["AutoARIMA"][1]
+    figures["autoarima_failed"] = run["failed"]
+    figures["autoarima_series_per_second"] = run["fits"] / run["seconds"]
     figures["times_autoarima"] = (
         figures["series_per_second"] / figures["autoarima_series_per_second"]
     )

@@ -66,17 +66,17 @@ def main() -> None:
                     times[action][count].append(perf_counter() - start)
                     assert len(report.captured) == (action == "one new step")
     first = options.steps[0]
-    found = {
+    figures = {
         action: {
             n: {"seconds": median(t), "ratio": median(t) / median(by[first])} for n, t in by.items()
         }
         for action, by in times.items()
     }
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(figures))
         return
     print("steps in the source  " + "".join(f"{n:>12,}" for n in options.steps))
-    for action, by in found.items():
+    for action, by in figures.items():
         told = "".join(f"{v['seconds']:7.2f} x{v['ratio']:<4.1f}" for v in by.values())
         print(f"{action:20} {told}")
 

@@ -50,8 +50,8 @@ def size_of(folder: Path, pattern: str = "**/*") -> int:
 def capture_all(repository: Repository, now: int | None = None) -> Repository:
     """Capture what is new in the source, without judging or forecasting."""
     while (plan := plan_capture(repository, now=now)) is not None:
-        found = capture(repository, plan, thread_mapper(WORKERS))
-        repository = commit_capture(repository, found, set(), report={}, committed_at=WHEN)
+        captured = capture(repository, plan, thread_mapper(WORKERS))
+        repository = commit_capture(repository, captured, set(), report={}, committed_at=WHEN)
         if now is not None:
             break
     return repository
@@ -98,12 +98,12 @@ def bytes_of(fields: NDArray[Any], attributes: dict[str, Any], folder: Path) -> 
     write_icechunk(folder / "icechunk", fields, variable)
     names = [n for n in ("zstd", "pcodec", "icechunk") if (folder / n).exists()]
     values = float(fields.size)
-    found = {f"zarr {n}" if n != "icechunk" else n: size_of(folder / n) for n in names}
+    sizes = {f"zarr {n}" if n != "icechunk" else n: size_of(folder / n) for n in names}
     parts = stored.parts
-    found["gnomon, data"] = parts["captures"]
-    found["gnomon, data and index"] = parts["captures"] + parts["index"]
-    found["gnomon, everything"] = sum(parts.values())
-    return {name: 8.0 * nbytes / values for name, nbytes in found.items()}
+    sizes["gnomon, data"] = parts["captures"]
+    sizes["gnomon, data and index"] = parts["captures"] + parts["index"]
+    sizes["gnomon, everything"] = sum(parts.values())
+    return {name: 8.0 * nbytes / values for name, nbytes in sizes.items()}
 
 
 def codecs(variable: Variable) -> dict[str, Any]:
@@ -143,9 +143,9 @@ def shadow_bytes(source: str, name: str, folder: Path) -> dict[str, float] | Non
     variable = stored.settings.variable(name)
     path = folder / "shadowed" / "shadows" / shadow.id / variable.folder
     per_lead = size_of(path) / len(shadow.instants)
-    found = next(v for v in opened.stats().variables if v.name == name)
-    per_capture = found.nbytes / len(stored.timeline)
-    raw = found.raw_nbytes / len(stored.timeline)
+    sizes = next(v for v in opened.stats().variables if v.name == name)
+    per_capture = sizes.nbytes / len(stored.timeline)
+    raw = sizes.raw_nbytes / len(stored.timeline)
     return {
         "lead": per_lead,
         "capture": per_capture,
@@ -244,10 +244,10 @@ class Timing:
 
     def write_plainly(self) -> None:
         """Read the source and write it as plain Zarr with the codecs and shards of a capture."""
-        made = self._new("plain.zarr", filters=None, **codecs(self.variable))
+        written = self._new("plain.zarr", filters=None, **codecs(self.variable))
 
         def work(array: Any, block: Any) -> None:
-            made[block.cells] = array[block.cells].values
+            written[block.cells] = array[block.cells].values
 
         self._blocks(work)
 
@@ -269,10 +269,10 @@ class Timing:
     def copy_plainly(self) -> None:
         """Copy a plain Zarr with the codecs of a capture to the codecs of a restore."""
         source = zarr.open_array(self.folder / "plain.zarr", mode="r")
-        made = self._new("copied.zarr")
+        copied = self._new("copied.zarr")
 
         def work(block: Any) -> None:
-            made[block.cells] = source[block.cells]
+            copied[block.cells] = source[block.cells]
 
         thread_mapper(WORKERS)(work, list(self.variable.grid.blocks()))
 
@@ -286,18 +286,18 @@ def times_of(
         timing.put(number)
         timing.capture()
     timing.write_plainly()
-    found = {"unchanged capture / reading": paired(timing.capture, timing.read, rounds)}
+    timings = {"unchanged capture / reading": paired(timing.capture, timing.read, rounds)}
     numbers = iter(range(2, 10_000))
     ratios = []
     for _ in range(rounds):
         timing.put(next(numbers))
         ratios.append(paired(timing.capture, timing.write_plainly, 1))
-    found["changed capture / plain write"] = {k: median(r[k] for r in ratios) for k in ratios[0]}
+    timings["changed capture / plain write"] = {k: median(r[k] for r in ratios) for k in ratios[0]}
     key, newest = partial(timing.restore, 0), timing.restore
-    found["restore of a key / plain copy"] = paired(key, timing.copy_plainly, rounds)
+    timings["restore of a key / plain copy"] = paired(key, timing.copy_plainly, rounds)
     name = f"restore of a sum of {timing.chain()} / plain copy"
-    found[name] = paired(newest, timing.copy_plainly, rounds)
-    return found
+    timings[name] = paired(newest, timing.copy_plainly, rounds)
+    return timings
 
 
 # Growth ----------------------------------------------------------------------------------------
@@ -313,14 +313,14 @@ def growth(counts: list[int], folder: Path) -> list[dict[str, float]]:
     repository = Repository.open(str(folder / "grown"))
     live = zarr.open_array(path / "v", mode="r+")
     seconds: list[float] = []
-    found = []
+    figures = []
     for number in track(range(1, counts[-1] + 1), "captures", console=Console(stderr=True)):
         live[...] = field + np.float32(number)
         start = perf_counter()
         repository = capture_all(repository, now=number * HOUR)
         seconds.append(perf_counter() - start)
         if number in counts:
-            found.append(
+            figures.append(
                 {
                     "captures": number,
                     "commit_s": median(seconds[-50:]),
@@ -328,7 +328,7 @@ def growth(counts: list[int], folder: Path) -> list[dict[str, float]]:
                     "bytes_per_capture": size_of(folder / "grown") / number,
                 }
             )
-    return found
+    return figures
 
 
 def opening(path: Path) -> float:
@@ -363,18 +363,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         )
         ordered = array.transpose(time or array.dims[0], ...)
         fields = native(ordered[: options.steps].values)
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(name)
-        found["bits_per_value"] = bytes_of(fields, attributes, folder)
-        found["shadow_bytes"] = shadow_bytes(
+        figures["bits_per_value"] = bytes_of(fields, attributes, folder)
+        figures["shadow_bytes"] = shadow_bytes(
             str(Path(options.source).absolute()), options.variable, folder
         )
-        found["times"] = times_of(fields, options.megabytes * 2**20, options.rounds, folder)
+        figures["times"] = times_of(fields, options.megabytes * 2**20, options.rounds, folder)
         if options.captures:
-            found["growth"] = growth(sorted({100, options.captures}), folder)
-    return found
+            figures["growth"] = growth(sorted({100, options.captures}), folder)
+    return figures
 
 
 def main() -> None:
@@ -388,18 +388,18 @@ def main() -> None:
     parser.add_argument("--captures", type=int, default=1000, help="0: leave the growth out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = measure(options)
+    figures = measure(options)
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(figures, indent=1))
         return
-    for name, bits in found["bits_per_value"].items():
+    for name, bits in figures["bits_per_value"].items():
         print(f"{name:24} {bits:7.2f} bits per value")
-    if found["shadow_bytes"]:
-        for name, value in found["shadow_bytes"].items():
+    if figures["shadow_bytes"]:
+        for name, value in figures["shadow_bytes"].items():
             print(f"shadow, {name:16} {value:10.3g}")
-    for name, row in found["times"].items():
+    for name, row in figures["times"].items():
         print(f"{name:30} {row['seconds']:.3f} s / {row['beside']:.3f} s = {row['ratio']:.2f}")
-    for row in found.get("growth", []):
+    for row in figures.get("growth", []):
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
 

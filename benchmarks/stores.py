@@ -216,9 +216,9 @@ def read_gnomon(folder: Path, times: Sequence[str]) -> Routes:
         return "\n".join(_answer(repository, at, p.kind, p.step) for p in repository.points(at))
 
     def status() -> str:
-        found = {**repository.status(), "repository": None}
-        notes = found.pop("notes")
-        return f"{TOLD if notes else ''}{found}"
+        summary = {**repository.status(), "repository": None}
+        notes = summary.pop("notes")
+        return f"{TOLD if notes else ''}{summary}"
 
     for at in times:
         yield f"points {at}", partial(read, at)
@@ -251,10 +251,10 @@ def check_gnomon(folder: Path) -> list[str]:
     return [" ".join(map(str, astuple(problem))) for problem in report.problems]
 
 
-def digest(found: xr.Dataset | xr.Variable) -> str:
+def digest(dataset: xr.Dataset | xr.Variable) -> str:
     """A hash of every value, type, dimension, name and attribute."""
-    variables = found.variables.items() if isinstance(found, xr.Dataset) else [("", found)]
-    hasher = blake2b(repr(_plain(found.attrs)).encode(), digest_size=16)
+    variables = dataset.variables.items() if isinstance(dataset, xr.Dataset) else [("", dataset)]
+    hasher = blake2b(repr(_plain(dataset.attrs)).encode(), digest_size=16)
     for name, variable in sorted(variables, key=lambda item: str(item[0])):
         values = np.asarray(variable.values, order="C")
         head = (name, variable.dims, values.dtype.str, values.shape, _plain(variable.attrs))

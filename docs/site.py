@@ -70,8 +70,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 def on_page_content(content: str, **_: Any) -> str:
     """Make MathML of the formulas, which browsers draw by themselves, and drop Sphinx's roles."""
 
-    def draw(found: re.Match[str]) -> str:
-        display = "block" if found[2] == "[" else "inline"
-        return convert(html.unescape(found[3]).strip(), display=display)
+    def draw(formula: re.Match[str]) -> str:
+        display = "block" if formula[2] == "[" else "inline"
+        return convert(html.unescape(formula[3]).strip(), display=display)
 
     return FORMULA.sub(draw, ROLE.sub("", content))

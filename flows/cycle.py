@@ -189,7 +189,9 @@ class Cycle:
         except (Integrity, NotFound) as error:
             if not steps.was_pruned(self._url, sequence):
                 raise
-            raise Conflict(f"the repository was pruned meanwhile: {error}") from error
+            raise Conflict(
+                f"the repository was pruned meanwhile ({error}); run it again"
+            ) from error
 
     def _begin_again(self, what: str, error: Conflict | Moved, attempt: int) -> None:
         """Note that something is done again; raise the error if it happens too often."""

@@ -112,7 +112,8 @@ class EventAlert:
                     f"the Prefect API did not take the event (it answered {code}); see its log"
                 ) from error
             raise Unavailable(
-                f"the Prefect API did not take the event ({type(error).__name__}); is it running?"
+                f"the Prefect API did not take the event ({type(error).__name__}); "
+                "start it, or correct PREFECT_API_URL"
             ) from error
 
     @staticmethod

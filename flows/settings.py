@@ -195,7 +195,7 @@ def named_urls(text: str) -> dict[str, str]:
             raise ValueError(f"entry {number} is no URL of Apprise: expected SCHEME://...")
         name = "apprise" if parts[1] is None else parts[1]
         if not CHANNEL.fullmatch(name):
-            raise ValueError(f"the name of entry {number} is none: expected letters a-z, up to 32")
+            raise ValueError(f"entry {number} has no valid name: expected 1 to 32 letters a-z")
         if name in urls:
             raise ValueError(
                 f"entry {number} has the name of another: expected NAME=URL, each with its own"

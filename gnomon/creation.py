@@ -183,7 +183,7 @@ def prepared(
     with open_source(spec) as dataset:
         groups = dict(groups_beside(spec) if beside is None else beside)
         try:
-            settings, frame, found = settings_of(dataset, wanted, kind=kind, start=start)
+            settings, frame, described = settings_of(dataset, wanted, kind=kind, start=start)
         except NothingThere as error:
             if not groups:
                 raise
@@ -192,7 +192,7 @@ def prepared(
             ) from error
         _refuse_empty(dataset, settings)
         _check_tolerances(settings, tolerances or {})
-        yield settings, frame, describe_dataset(dataset, settings, found, groups), dataset
+        yield settings, frame, describe_dataset(dataset, settings, described, groups), dataset
 
 
 def _check_tolerances(settings: model.RepositorySettings, tolerances: Mapping[str, float]) -> None:
@@ -233,14 +233,14 @@ def refuse_inside(path: str, source: str) -> None:
         raise InvalidInput(f"{path} is inside the source; choose a place elsewhere")
 
 
-def _refuse_empty(dataset: xr.Dataset, found: model.RepositorySettings) -> None:
+def _refuse_empty(dataset: xr.Dataset, settings: model.RepositorySettings) -> None:
     """Refuse a variable without any value in the steps that are looked at, where others have some.
 
     A store in which nothing has any value is laid out, and not filled yet.
     """
-    forecast = [v for v in found.variables if v.forecast]
-    empty = [v.name for v in forecast if not _has_any(dataset, found, v)]
-    if empty and (len(empty) < len(forecast) or found.source.time is None):
+    forecast = [v for v in settings.variables if v.forecast]
+    empty = [v.name for v in forecast if not _has_any(dataset, settings, v)]
+    if empty and (len(empty) < len(forecast) or settings.source.time is None):
         raise InvalidInput(
             f"{empty[0]} has only missing values in this source; "
             "leave it out by naming the others with --variable"
@@ -248,13 +248,13 @@ def _refuse_empty(dataset: xr.Dataset, found: model.RepositorySettings) -> None:
 
 
 def _has_any(
-    dataset: xr.Dataset, found: model.RepositorySettings, variable: model.Variable
+    dataset: xr.Dataset, settings: model.RepositorySettings, variable: model.Variable
 ) -> bool:
     """Return whether a variable has a value in the first, middle or last step, or a written one."""
     positions: Sequence[int | None] = [None]
-    if found.source.time is not None:
-        size = dataset.sizes[found.source.time]
-        objects = objects_of(found.source, variable)
+    if settings.source.time is not None:
+        size = dataset.sizes[settings.source.time]
+        objects = objects_of(settings.source, variable)
         rows = sorted((objects.rows() or ()) if objects is not None else ())
         rows = rows[:LOOKED_AT] + rows[-LOOKED_AT:]
         written = [row * objects.steps for row in rows] if objects else []

@@ -71,8 +71,8 @@ def load_ostia() -> xr.Dataset:
         ) from error
     path = Path(iris_sample_data.path) / "ostia_monthly.nc"
     with xr.open_dataset(path) as dataset:
-        found = dataset[[VARIABLE]].drop_vars(["forecast_period", "forecast_reference_time"])
-        return found.drop_attrs(deep=False).load()
+        temperatures = dataset[[VARIABLE]].drop_vars(["forecast_period", "forecast_reference_time"])
+        return temperatures.drop_attrs(deep=False).load()
 
 
 def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -99,11 +99,11 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         last = data.sizes["time"] - 1
         move("a damaged month arrives", last)
         _write(source, _damage(data))
-        found = run_update(str(place), time=None, refit=False, settings=settings)
-        at = found["captured"][-1]
+        last_update = run_update(str(place), time=None, refit=False, settings=settings)
+        at = last_update["captured"][-1]
         move("heal and restore", last + 1)
         target = str(folder / "healed.zarr")
-        if not found["suspect_chunks"]:
+        if not last_update["suspect_chunks"]:
             raise GnomonError(f"no check found the damage; see the checks in {folder / 'docs'}")
         run_restore(
             str(place),
@@ -119,7 +119,7 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
     result = _report(repository, data, points, folder, say)
     return result | {
         "false_alarms": false_alarms,
-        "incidents": found["incidents"],
+        "incidents": last_update["incidents"],
         "alerts": [json.loads(line) for line in _lines(folder / "alerts.jsonl")],
         "restored": target,
         "seconds": round(time.monotonic() - started, 1),
@@ -225,7 +225,7 @@ def score(
         "healed": restored[f"{VARIABLE}_standard_error"].values,
     }
     hole = restored[f"{VARIABLE}_provenance"].values != PROVENANCE["captured"]
-    known = hole & np.isfinite(truth)
+    verified = hole & np.isfinite(truth)
     stated = 0.0 if healed.confidence is None else healed.confidence
     confidence = np.ones(truth.shape)
     chances: dict[str, list[float]] = {"last capture": [], "forecast": [], "healed": []}
@@ -236,8 +236,13 @@ def score(
             chances["healed"].append(stated)
             confidence[cells] = stated
     rows = [
-        Row(name, _rms((fields[name] - truth)[known]), _rms(errors[name][known]), _mean(found))
-        for name, found in chances.items()
+        Row(
+            name,
+            _rms((fields[name] - truth)[verified]),
+            _rms(errors[name][verified]),
+            _mean(values),
+        )
+        for name, values in chances.items()
     ]
     exact = np.array_equal(fields["healed"][~hole].view("u4"), truth[~hole].view("u4"))
     picture = Heal(truth, fields["captured"], fields["healed"], confidence, VARIABLE, at, "K")

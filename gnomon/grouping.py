@@ -58,9 +58,9 @@ class _Wishes:
         """Refuse a name that is in none of the groups."""
         if None in groups.values():
             return  # the group that cannot be read may have it
-        known = [contents for contents in groups.values() if contents]
-        variables = {name for contents in known for name in contents}
-        dims = {dim for contents in known for along in contents.values() for dim in along}
+        readable = [contents for contents in groups.values() if contents]
+        variables = {name for contents in readable for name in contents}
+        dims = {dim for contents in readable for along in contents.values() for dim in along}
         for what, names, there in (
             ("variable", (*self.variables, *self.tolerances), variables),
             ("dimension", self.chunks, dims),
@@ -160,7 +160,7 @@ def create_groups(
     index = index.including(*created.present)
     # Of a group that is gone, its repository is the only trace, as long as nobody removes it.
     kept = {g for g in index.groups if g in groups or not Location(index.place(g)).is_vacant()}
-    known = kept - set(waiting) - set(created.left_out)
+    earlier = kept - set(waiting) - set(created.left_out)
     for group in waiting:
         settled = {**options, **wishes.of(groups[group]), "group": _option(group), "beside": {}}
         try:
@@ -181,7 +181,7 @@ def create_groups(
         raise InvalidInput(f"no group of source {source} has anything to protect ({why})")
     if not dry_run:
         passed_over = {g: tuple(sorted(c)) for g in created.left_out if (c := groups[g])}
-        with_repository = tuple(sorted(known | set(created.repositories)))
+        with_repository = tuple(sorted(earlier | set(created.repositories)))
         replace(index, groups=with_repository, passed_over=passed_over).save()
     return created
 

@@ -122,10 +122,10 @@ def forecasts(
 
     def run(replay: Replay) -> tuple[list[Scored], HindcastReport]:
         score = Score(replay)
-        made = list(issue(replay, origins=origins, progress=progress))
-        for one in made:
-            score.add(one)
-        return made, score.report()
+        scored = list(issue(replay, origins=origins, progress=progress))
+        for forecast in scored:
+            score.add(forecast)
+        return scored, score.report()
 
     return SingleThreaded(run)(replay)
 
@@ -161,25 +161,25 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
         chunk_sizes=dict(chunks or {}),
     )
     with open_source(wanted.source) as dataset:
-        found, *_ = settings_of(dataset, wanted, kind="append", start=start)
-        axis = read_axis(dataset, found)
-        times, order = axis.instants, judge(axis, found.calendar).order
+        settled, *_ = settings_of(dataset, wanted, kind="append", start=start)
+        axis = read_axis(dataset, settled)
+        times, order = axis.instants, judge(axis, settled.calendar).order
         first = first_origin(len(order))
         if leads is None:
-            cadence = identify_cadence(times[order], found.calendar, interval_s)
+            cadence = identify_cadence(times[order], settled.calendar, interval_s)
             leads = 24 if cadence.interval_s <= 3600.0 else 6
-        series = _read(dataset, found.variable(variable), times, order, first, progress)
+        series = _read(dataset, settled.variable(variable), times, order, first, progress)
     if not np.isfinite(series.values).any():
         raise InvalidInput(
             f"{variable} has only missing values in this source; name another variable"
         )
-    traits = replace(traits_of(found, found.variable(variable)), leads=leads, candidates=names)
+    traits = replace(traits_of(settled, settled.variable(variable)), leads=leads, candidates=names)
     share = (settings or Settings()).refit_share
-    return Replay(traits, series, found.calendar, interval_s, share=share, judge=_suspect)
+    return Replay(traits, series, settled.calendar, interval_s, share=share, judge=_suspect)
 
 
 def _suspect(
-    found: Departures, values: NDArray[np.float64], starts: NDArray[np.int64]
+    departed: Departures, values: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return which chunks the check of a capture would call implausible."""
     from gnomon.validations.actual import implausible
@@ -189,7 +189,7 @@ def _suspect(
         parts = np.split(values, starts[1:-1])
         spread = [float(np.nanstd(part)) for part in parts]
         size = [float(np.nanmax(np.abs(part))) for part in parts]
-    return implausible(found.p_value, found.rms, spread, size)
+    return implausible(departed.p_value, departed.rms, spread, size)
 
 
 def _read(

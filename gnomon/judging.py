@@ -64,7 +64,7 @@ class Judging(Maintenance):
             {format_instant(s.instant, seen.settings.calendar): s.step for s in seen.state.kept}
             for seen in eras
         ]
-        found: list[dict[str, Any]] = []
+        incidents: list[dict[str, Any]] = []
         newest = 0
         for record in self._repository.records:
             newest += record.kind == "era"
@@ -78,12 +78,12 @@ class Judging(Maintenance):
                     chunks = suspects(eras[era], step).get(incident["variable"], [])
                     still = {"/".join(map(str, index)) for index in chunks}
                     is_open = bool(still & set(incident["chunks"]))
-                found.append(incident | {"open": is_open, "recorded_at": record.committed_at})
+                incidents.append(incident | {"open": is_open, "recorded_at": record.committed_at})
             if record.kind == VerdictBody.kind:
                 verdict = VerdictBody.from_json(record.body)
                 if verdict.judged_by is None:
-                    found += _doubted(eras[era], verdict, record.committed_at)
-        return [*found, *(incident for seen in eras for incident in _doubted_times(seen))]
+                    incidents += _doubted(eras[era], verdict, record.committed_at)
+        return [*incidents, *(incident for seen in eras for incident in _doubted_times(seen))]
 
     def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
         """Accept the suspect chunks of captures as true, or reject trusted ones.
@@ -110,8 +110,8 @@ class Judging(Maintenance):
 
         def judged(seen: Repository) -> tuple[Repository, int]:
             chunks = _changes(seen, steps, names, model.TRUSTED if accept else model.SUSPECT)
-            known = seen.state.believed
-            left = [t for t in times if (t in known) != accept]
+            believed = seen.state.believed
+            left = [t for t in times if (t in believed) != accept]
             verdict = VerdictBody(
                 chunks,
                 _REASONS[accept],
@@ -211,10 +211,10 @@ class Judging(Maintenance):
         if variable is not None and variable not in names:
             raise NotFound(f"{variable!r} is not captured; captured are: {', '.join(names)}")
         times = self._times(at, accept=accept) if variable is None else []
-        steps = self._steps(at, accept=accept, found=bool(times))
+        steps = self._steps(at, accept=accept, times_given=bool(times))
         return names if variable is None else [variable], steps, times
 
-    def _steps(self, at: str, *, accept: bool, found: bool) -> list[int]:
+    def _steps(self, at: str, *, accept: bool, times_given: bool) -> list[int]:
         """Return the captures of a period, of each time the newest version.
 
         That is what a person sees in the source.
@@ -227,7 +227,7 @@ class Judging(Maintenance):
             return [newest[instant]]
         start, stop = find_period(self._repository, at)
         steps = [step for instant, step in newest.items() if start <= instant < stop]
-        if not steps and not found:
+        if not steps and not times_given:
             find_instant(self._repository, at)  # names what is before and after
             raise NotFound(f"{at!r} was not captured; only captures can be judged")
         return steps
@@ -270,7 +270,7 @@ def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
     """Return an incident for each capture whose time is not believed."""
     calendar = seen.settings.calendar
     believed = np.array([s.instant for s in seen.timeline], np.int64)
-    found = []
+    incidents = []
     for step in seen.state.kept:
         if step.instant in seen.state.doubted:
             incident = Incident(
@@ -282,8 +282,8 @@ def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
                 f"the time {distance(step.instant, believed, calendar)}: if it is right, accept "
                 f"it; otherwise give it up with 'gnomon forget --capture {step.step}'",
             )
-            found.append(incident.to_json() | {"open": True, "recorded_at": step.captured_at})
-    return found
+            incidents.append(incident.to_json() | {"open": True, "recorded_at": step.captured_at})
+    return incidents
 
 
 def _doubted(seen: Repository, verdict: VerdictBody, recorded_at: str) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ class Maintenance:
     def captures(self) -> list[dict[str, Any]]:
         """Return every kept capture, era by era, in order of time, revisions included."""
         eras = range(len(self._repository.eras))
-        return [found for era in eras for found in self._captures(self._repository.in_era(era))]
+        return [capture for era in eras for capture in self._captures(self._repository.in_era(era))]
 
     def _captures(self, seen: Repository) -> list[dict[str, Any]]:
         calendar = seen.settings.calendar
@@ -192,13 +192,13 @@ class Maintenance:
 
     def diff(self, first: int | str, second: int | str) -> tuple[Difference, ...]:
         """Return what differs between two captures, by number or time, per variable."""
-        (one, a), (other, b) = self._number(first), self._number(second)
-        if one.era != other.era:
+        (first_era, a), (second_era, b) = self._number(first), self._number(second)
+        if first_era.era != second_era.era:
             raise InvalidInput(
                 f"{first!r} and {second!r} are in different eras, whose grids differ; name "
                 "captures of one era"
             )
-        return compare(one, a, b)
+        return compare(first_era, a, b)
 
     def stats(self) -> Stats:
         """Return how many bytes each part takes, and how many were saved."""
@@ -210,12 +210,12 @@ class Maintenance:
 
     def _numbers(self, captures: Sequence[int | str]) -> tuple[Repository, list[int]]:
         """Return the era and the numbers of captures; the present era if there are none."""
-        found = [self._number(capture) for capture in captures]
-        if len({seen.era for seen, _ in found}) > 1:
+        numbered = [self._number(capture) for capture in captures]
+        if len({seen.era for seen, _ in numbered}) > 1:
             raise InvalidInput(
                 "the captures are in different eras; name captures of one era at a time"
             )
-        return found[0][0] if found else self._repository, [step for _, step in found]
+        return numbered[0][0] if numbered else self._repository, [step for _, step in numbered]
 
     def _number(self, capture: int | str) -> tuple[Repository, int]:
         """Return the era and the number of a capture that is named by number or by time."""

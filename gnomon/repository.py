@@ -209,7 +209,7 @@ class GnomonRepository(Reading, Judging):
         report = Report.of(stored.records[latest.sequence].body) if latest else None
         variables: dict[str, Any] = {}
         for variable in stored.settings.variables:
-            found: dict[str, Any] = {
+            entry: dict[str, Any] = {
                 "shape": list(variable.shape),
                 "dtype": variable.dtype,
                 "chunks": list(variable.chunks),
@@ -217,14 +217,14 @@ class GnomonRepository(Reading, Judging):
             }
             if latest is not None and variable.name in latest.variables:
                 summary = latest.variables[variable.name]
-                found["confidence"] = list(summary.confidence)
-                found["expected_rmse"] = list(summary.expected_rmse)
-                found["tolerance"] = summary.tolerance
-                found["usual_change"] = summary.usual_change
-                found["withheld"] = ["/".join(map(str, index)) for index in summary.withheld]
-                found["unpredicted"] = summary.unpredicted
-                found["units"] = str(variable.attributes.get("units", ""))
-            variables[variable.name] = found
+                entry["confidence"] = list(summary.confidence)
+                entry["expected_rmse"] = list(summary.expected_rmse)
+                entry["tolerance"] = summary.tolerance
+                entry["usual_change"] = summary.usual_change
+                entry["withheld"] = ["/".join(map(str, index)) for index in summary.withheld]
+                entry["unpredicted"] = summary.unpredicted
+                entry["units"] = str(variable.attributes.get("units", ""))
+            variables[variable.name] = entry
         timeline = stored.timeline  # in order of time; years as text would not be
         first, last = (
             format_instant(timeline[k].instant, calendar) if timeline else None for k in (0, -1)

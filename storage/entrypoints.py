@@ -37,7 +37,7 @@ def load(entry: EntryPoint, take: Callable[[Any], Any] = lambda named: named) ->
 
 
 def make(entry: EntryPoint, *arguments: object) -> Any:
-    """Return what comes of calling what an entry point names.
+    """Call what an entry point names, and return the result.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class DueAlert:
 def due(repository: Repository) -> tuple[DueAlert, ...]:
     """Return the alerts that were never sent, oldest first.
 
-    Records of before there was an outbox say nothing of alerts: nothing of them is due.
+    Records from before there was an outbox say nothing of alerts, so that none of theirs is due.
     """
     alerts: list[DueAlert] = []
     era = 0

@@ -168,7 +168,7 @@ def _without_users(text: str) -> tuple[str, list[str]]:
 
 
 def _users(text: str) -> Iterator[tuple[int, int, str]]:
-    """Give where in a text secret user information begins and ends, and what it is."""
+    """Yield where in a text secret user information begins and ends, and of what kind it is."""
     start = text.find("://")
     while start >= 0:
         before = _SCHEME.search(text[max(0, start - 21) : start])

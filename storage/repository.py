@@ -1,4 +1,4 @@
-"""A repository pinned to one commit: the only thing that the other layers hold in their hands.
+"""A repository pinned to one commit: what all other layers work with.
 
 Opening reads ``gnomon.json`` and the log.  A repository object never changes; a commit returns a
 new one.  Readers therefore see one commit, whatever writers do meanwhile.
@@ -289,7 +289,7 @@ class Repository:
             raise
 
     def retried[R](self, change: "Callable[[Repository], R]") -> R:
-        """Return what a change returns, made from the newest commit where another was first.
+        """Return what a change returns, made again from the newest commit where another was first.
 
         Parameters
         ----------
@@ -327,7 +327,7 @@ class Repository:
 
     @property
     def memory(self) -> SourceMemory:
-        """What is known of the source, to open it with."""
+        """What the repository remembers of the source, to open it with."""
         return SourceMemory(self.location, self.settings)
 
     @property

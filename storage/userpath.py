@@ -84,7 +84,7 @@ def check_output(option: str, path: Path, *, folder: bool = False) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Find out what the file system says of the name, whether there is such a thing or not."""
+    """Ask the file system whether it takes the name, whether or not there is such a file."""
     try:
         path.lstat()
     except FileNotFoundError:

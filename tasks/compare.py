@@ -238,10 +238,10 @@ class _Tally:
             low, high = self.extent[axis]
             at = places + start[axis]
             self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
-        known = np.isfinite(a), np.isfinite(b)
-        self.missing += int((known[0] & ~known[1]).sum())
-        self.appeared += int((known[1] & ~known[0]).sum())
-        both = known[0] & known[1] & differs
+        has_value = np.isfinite(a), np.isfinite(b)
+        self.missing += int((has_value[0] & ~has_value[1]).sum())
+        self.appeared += int((has_value[1] & ~has_value[0]).sum())
+        both = has_value[0] & has_value[1] & differs
         with np.errstate(over="ignore"):
             change = b[both] - a[both]
             self.total += float(change.sum())

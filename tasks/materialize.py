@@ -278,9 +278,9 @@ def _state_of(repository: Repository, variable: Variable, learnt: PendingState) 
 def _statistics(
     variable: Variable, mean: Floats, error: Floats, base: Floats | None, confidence: float
 ) -> dict[str, float]:
-    known = np.isfinite(mean) & np.isfinite(error)
+    predicted = np.isfinite(mean) & np.isfinite(error)
     largest = np.fmax(np.abs(mean), np.abs(error))
-    broken = ~np.isnan(mean) & (~known | (largest >= LARGEST))
+    broken = ~np.isnan(mean) & (~predicted | (largest >= LARGEST))
     held = np.isfinite(base) if base is not None else np.zeros(mean.shape, bool)
     low, high = variable.bounds()
     outside = np.zeros(mean.shape, bool)
@@ -288,16 +288,16 @@ def _statistics(
         outside |= mean < low
     if high is not None:
         outside |= mean > high
-    both = known & held
+    both = predicted & held
     change = mean[both] - base[both] if base is not None else np.empty(0)
     return {
         "cells": float(mean.size),
-        "predicted": float(known.sum()),
-        "missing": float((held & ~known).sum()),
+        "predicted": float(predicted.sum()),
+        "missing": float((held & ~predicted).sum()),
         "broken": float(broken.sum()),
         "out_of_bounds": float(outside.sum()),
-        "standard_error_minimum": float(error[known].min()) if known.any() else np.nan,
-        "standard_error_mean": float(error[known].mean()) if known.any() else np.nan,
+        "standard_error_minimum": float(error[predicted].min()) if predicted.any() else np.nan,
+        "standard_error_mean": float(error[predicted].mean()) if predicted.any() else np.nan,
         "confidence": confidence,
         "change_rms": float(np.sqrt(np.mean(change**2))) if change.size else np.nan,
     }

@@ -32,13 +32,15 @@ def validate_prediction(frame: pd.DataFrame, *, context: Context | None = None) 
     Where the usual change is zero, the predicted one is compared with its standard error.
     """
     table = checked(frame, PREDICTION)
-    known = np.isfinite(table["standard_error_minimum"]) & np.isfinite(table["confidence"])
-    known &= np.isfinite(table["standard_error_mean"])
+    has_uncertainty = np.isfinite(table["standard_error_minimum"]) & np.isfinite(
+        table["confidence"]
+    )
+    has_uncertainty &= np.isfinite(table["standard_error_mean"])
     usual = table["usual_change"].where(
         table["usual_change"] != 0, table["standard_error_mean"].abs()
     )
     derived = table.assign(
-        uncertainty_missing=~known & table["change_rms"].notna(),
+        uncertainty_missing=~has_uncertainty & table["change_rms"].notna(),
         change_ratio=table["change_rms"] / usual,
     )
     return validate("prediction", derived, SHADOW_CHECKS, context)

@@ -1,4 +1,4 @@
-"""Encoding: chunks of a capture as keys, as deltas, or as nothing where they are what they were."""
+"""Encoding: chunks of a capture as keys, as deltas, or as nothing where nothing has changed."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +75,7 @@ class EncodedChunk:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the chunk is what it was."""
+        """Whether the chunk has not changed."""
         return bool(self.row[CODING] == UNCHANGED)
 
 
@@ -86,7 +86,7 @@ def encode_unit(
 ) -> list[EncodedChunk]:
     """Return the chunks of one unit of capture number `step` as they are stored.
 
-    A chunk that is what it was costs nothing.  The others are compressed together, so they are
+    An unchanged chunk costs nothing.  The others are compressed together, so they are
     all keys, or all deltas if that is enough smaller.
 
     Parameters
@@ -156,7 +156,7 @@ def _bent(integers: Integers, bent: bool) -> Integers:
 
 
 def _smallest(integers: Integers) -> tuple[int, bool]:
-    """Return about how many bytes integers take, and whether that is as planar differences."""
+    """Return about how many bytes integers take, and whether planar differences take fewer."""
     rows = sample([*integers.values()])
     size = sampled_size(rows)
     first = next(iter(integers.values()))

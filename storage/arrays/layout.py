@@ -32,12 +32,12 @@ _LITTLE: Codec = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 def is_pcodec(dtype: np.dtype[Any]) -> bool:
-    """Tell whether numbers are stored with pcodec, which takes no 8 bits; else with Zstandard."""
+    """Tell whether numbers are stored with pcodec, not Zstandard; pcodec has no 8-bit types."""
     return dtype.kind == "i" and dtype.itemsize > 1
 
 
 def compressor(dtype: np.dtype[Any], *, search: bool = True) -> PCodec | Zstd:
-    """Return what numbers are compressed with.
+    """Return the codec that numbers are compressed with.
 
     Parameters
     ----------

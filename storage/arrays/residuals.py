@@ -95,7 +95,7 @@ def added(
 
 
 def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
-    """Return differences along the last two axes, modulo 2^width: how a field bends, not rises.
+    """Return differences along the last two axes, modulo 2^width: the bends of a field, not slopes.
 
     Notes
     -----
@@ -149,8 +149,9 @@ def compressed_size(values: NDArray[np.signedinteger], *, search: bool = True) -
 def needs_search(bent: NDArray[np.signedinteger]) -> bool:
     """Tell whether planar differences become smaller if differences of them are taken again.
 
-    Of what is measured they seldom do, and the search may even harm; of very smooth fields, which
-    models make, they do.  The answer depends on the values alone, so a repair comes to the same.
+    For measured data they seldom do, and the search may even harm; for very smooth fields, such as
+    those of models, they do.  The answer depends on the values alone, so that a repair comes to the
+    same.
     """
     if not is_pcodec(bent.dtype):
         return False

@@ -120,11 +120,13 @@ def read_whole(location: Location, path: str) -> tuple[NDArray[Any], tuple[str, 
         nbytes = prod(shape) * dtype.itemsize
         packed = _checked(location.read(name), name) if nbytes else memoryview(b"")
         if nbytes > min(_LARGEST, _RATIO * len(packed)):
-            raise ValueError(f"shape {shape}")
+            raise ValueError(f"its shape {shape} does not fit its {len(packed)} bytes")
         values = np.zeros(shape, dtype)
         if nbytes:
             _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
     except NotFound as error:
+        raise Integrity(f"{error}; run 'gnomon repair'") from error
+    except Integrity as error:
         raise Integrity(f"{error}; run 'gnomon repair'") from error
     except GnomonError:
         raise
@@ -205,14 +207,14 @@ class Shards:
             if self.grid.shards == self.grid.chunks:
                 data = self.location.read(name, (0, limit + 1))
                 if len(data) > limit:
-                    raise Integrity(f"{name} is larger than {limit} bytes, and holds one chunk")
+                    raise Integrity(f"{name} has more than {limit} bytes, too many for one chunk")
                 return data
             inner = tuple(i % n for i, n in zip(index, _per_shard(self.grid), strict=True))
             start, length = map(int, self._directory(name)[inner])
             if start == length == _ABSENT:
                 return None
             if length > limit:
-                raise Integrity(f"{name} holds a chunk of {length} bytes, at most {limit} fit")
+                raise Integrity(f"{name} holds a chunk of {length} bytes, expected {limit} at most")
             return self.location.read(name, (start, length))
         except NotFound:
             return None

@@ -44,7 +44,7 @@ def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[st
 
 
 def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
-    """Store a table without which data cannot be read, and a copy of it; return its root."""
+    """Store a table that reading depends on, and a copy of it; return its root."""
     _create_whole(batch, [path, COPIES + path], values, columns)
     return root(values)
 
@@ -83,22 +83,24 @@ def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> Non
     """Refuse names that do not tell the columns apart."""
     if len(set(names)) != len(names) or values.shape[-1:] != (len(names),):
         raise Integrity(
-            f"{path} has the shape {values.shape}, and {len(names)} names of columns "
-            f"({', '.join(names)[:200]}); run 'gnomon repair'"
+            f"{path} has the shape {values.shape} and {len(names)} names of columns "
+            f"({', '.join(names)[:200]}), expected one for each column, all different; "
+            "run 'gnomon repair'"
         )
 
 
 def _chosen(
     values: NDArray[Any], names: tuple[str, ...], columns: Sequence[StoredColumn], path: str
 ) -> NDArray[Any]:
-    """Return the wanted columns in the wanted order; the array itself if it is so already."""
+    """Return the wanted columns in the wanted order; the array itself if it has them so already."""
     places = {name: k for k, name in enumerate(names)}
     indices = [places.get(c.name, places.get(c.also, -1)) for c in columns]
     missing = [c.name for c, k in zip(columns, indices, strict=True) if k < 0 and c.default is None]
     if missing:
         raise Integrity(
-            f"{path} has the columns {', '.join(names)[:200] or 'of no names'}, and lacks "
-            f"{', '.join(missing)}; run 'gnomon repair', or read it with the program that wrote it"
+            f"{path} lacks the columns {', '.join(missing)}, found "
+            f"{', '.join(names)[:200] or 'none with a name'}; run 'gnomon repair', or read it with "
+            "the version of gnomon that wrote it"
         )
     if indices == list(range(values.shape[-1])):
         return values
@@ -146,7 +148,7 @@ class Slab:
                     values = self.table(name, prefix=COPIES)
                 except Integrity:
                     raise error from None
-                logger.warning("%s; its copy was read, run 'gnomon repair'", error)
+                logger.warning("%s; its copy was read instead", error)
             self._tables[name] = values
         return self._tables[name]
 
@@ -170,8 +172,8 @@ class Slab:
         values_root = root(values)
         if values_root != self.roots[name]:
             raise Integrity(
-                f"{path}: root {values_root[:12]} found, {self.roots[name][:12]} "
-                "expected; the file was changed after it was written"
+                f"{path}: root {values_root[:12]} found, {self.roots[name][:12]} expected; "
+                "the file was changed after it was written, run 'gnomon repair'"
             )
         sizes = self.sizes.get(name)
         if sizes is not None:
@@ -182,7 +184,7 @@ class Slab:
                 expected = " x ".join("any" if n is None else str(n) for n in sizes)
                 raise Integrity(
                     f"{path} has the shape {values.shape}, expected {expected} rows, one for each "
-                    "chunk; the repository was tampered with"
+                    "chunk; the repository was tampered with, restore it from a copy"
                 )
         return values, names
 

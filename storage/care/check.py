@@ -43,12 +43,12 @@ BATCH_BYTES = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is not as it was written."""
+    """One object that is not as it was written."""
 
     file: str
     """The damaged object, by its name in the repository."""
     where: str
-    """What it holds: variable, and step or lead."""
+    """What it holds: variable, and capture or lead."""
     error: str
     """What was found and expected."""
 
@@ -154,7 +154,7 @@ class _Check:
         return self.report
 
     def _problem(self, file: str, where: str, error: str) -> None:
-        """Report a file, once: the first thing that is found wrong with it says most."""
+        """Report a file once: the first problem found with it says most."""
         if file not in self.named:
             self.named.add(file)
             self.problems.append(Problem(file, where, error))
@@ -195,7 +195,7 @@ class _Check:
         except NotFound:
             right, error = False, f"{name} is missing; {if_missing}"
         except Integrity as failure:
-            right, error = False, str(failure)
+            right, error = False, f"{failure}; run 'gnomon repair'"
         if not right:
             self._problem(name, where, error)
 
@@ -291,7 +291,7 @@ class _Check:
                 self._chunks(
                     (partial(stack.chunk, captured.step, index) for index in indices),
                     (partial(stack.file, captured.step, index) for index in indices),
-                    f"{variable.name} step {captured.step}",
+                    f"{variable.name} capture {captured.step}",
                 )
 
     def _chunks(

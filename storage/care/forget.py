@@ -142,7 +142,7 @@ def _named(
         if step not in steps:
             raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
         if step in guarded:
-            raise InvalidInput(f"capture {step} cannot be given up: {guarded[step]}")
+            raise InvalidInput(f"capture {step} cannot be given up: {guarded[step]}; name others")
     return tuple(
         Decision(s.step, s.instant, s.step not in captures, ()) for s in repository.state.kept
     )

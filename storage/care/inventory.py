@@ -60,13 +60,14 @@ def take_inventory(repository: Repository) -> Inventory:
 
 
 def _restated(record: Record) -> Iterator[tuple[str, Entry]]:
-    """Yield what a repair has packed otherwise than it was."""
+    """Yield the objects that a repair has packed in another way."""
     try:
         yield from RepairBody.from_json(record.body).objects.items()
     except NONSENSE as error:
         raise Integrity(
-            f"log record {record.sequence} (repair) does not hold what it should; the repository "
-            "was tampered with"
+            f"log record {record.sequence} (repair) does not hold what it should "
+            f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with, "
+            "restore it from a copy"
         ) from error
 
 
@@ -109,7 +110,7 @@ def frames(eras: Iterable[History]) -> set[str]:
 
 
 def unreferenced(repository: Repository, there: dict[str, int]) -> Iterator[str]:
-    """Yield the objects of `there` that no commit speaks of: left by a crash, or being written."""
+    """Yield the objects of `there` that no commit names: left by a crash, or being written."""
     folders = {folder for state in repository.eras for folder in state.folders}
     folders |= frames(repository.eras)
     for name in there:

@@ -1,7 +1,7 @@
 """Prune: free the bytes of what was forgotten, and of what crashed runs left.
 
 First the captures that stay are stored anew where they need forgotten ones.  Then a record is put
-that names what no commit names, and is removed: from then on its run cannot commit any more (see
+that names the folders that no commit names: from then on their runs cannot commit any more (see
 ``Repository.commit``), so that nothing that is ever committed is removed.  Then objects are
 removed.  A prune that is stopped at any point is completed by the next one.
 
@@ -129,7 +129,7 @@ def would_free(
 ) -> int:
     """Return the bytes that a prune would remove if these captures were forgotten.
 
-    What must then be stored anew is not counted.
+    What must be stored anew then is not subtracted.
     """
     after = repository.foreseen(ForgetBody(tuple(steps), ""))
     return prune(after, committed_at="", dry_run=True, spare_since=spare_since)[1].nbytes

@@ -142,7 +142,7 @@ class _Repair:
         return "no intact copy was found; restore it from a copy of the repository"
 
     def _bytes_of(self, name: str) -> tuple[bytes, str] | None:
-        """Return what was written, proved to be the same, and where it was found."""
+        """Return the bytes that were written, proved to be the same, and where they were found."""
         plain = name.removeprefix(COPIES)
         sources: dict[str, Callable[[str], tuple[bytes, str] | None]] = {
             SETTINGS: self._settings,
@@ -174,7 +174,7 @@ class _Repair:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """What should be there, by manifests that are mended by now."""
+        """The objects that should be there, by the manifests, which are mended by now."""
         return take_inventory(self.repository)
 
     def _intact(self, name: str, expected: Entry) -> bytes | None:

@@ -219,7 +219,7 @@ def _periods(instants: Sequence[int], calendar: str) -> dict[str, NDArray[np.int
 
 
 def _winners(periods: NDArray[np.int64], count: int) -> Iterator[tuple[int, str]]:
-    """Yield the states that a rule keeps, and what its name is prefixed with; newest come first."""
+    """Yield the states that a rule keeps, newest first, with the prefix of its name."""
     newest = np.flatnonzero(np.diff(periods, prepend=periods[:1] - 1)).tolist()
     yield from ((position, "") for position in (newest if count == ALL else newest[:count]))
     oldest = periods.size - 1

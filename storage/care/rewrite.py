@@ -40,7 +40,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def dependent(repository: Repository) -> list[int]:
-    """Return the kept captures, by number, some chunk of which is read against a forgotten one."""
+    """Return the numbers of kept captures with a chunk that is read against a forgotten one."""
     captured = repository.captured
     forgotten = np.array([s.step for s in captured if s.forgotten], np.int64)
     if not forgotten.size:

@@ -51,5 +51,5 @@ def add_variables(repository: Repository, names: Sequence[str], committed_at: st
     added = [replace(v, since=since) for v in contents.variables if v.name in set(names)]
     for name in set(names) - {v.name for v in added}:
         reason = contents.skipped.get(name, "it does not change with time")
-        raise InvalidInput(f"{name} cannot be added: {reason}")
+        raise InvalidInput(f"{name} cannot be added: {reason}; leave it out")
     return repository.commit(VariablesBody(tuple(added)), committed_at)

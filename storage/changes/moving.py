@@ -56,7 +56,7 @@ def move_source(
         except InvalidInput as error:
             reason = str(error).removesuffix(f"; {ADVICE}")
             raise InvalidInput(
-                f"what is in {spec.url} is not what was captured: {reason}; nothing was changed"
+                f"{spec.url} does not hold what was captured: {reason}; nothing was changed"
             ) from error
         notes += source_notes(dataset)
     if spec.time is None:
@@ -95,7 +95,7 @@ def _compare(repository: Repository, dataset: xr.Dataset) -> tuple[str, ...]:
 def _is_same(
     repository: Repository, dataset: xr.Dataset, step: CapturedStep, position: int
 ) -> bool:
-    """Tell whether every chunk of a captured state is the same in a source, or packed otherwise."""
+    """Tell whether every chunk of a captured state is the same in a source, but for its packing."""
     for variable in (v for v in repository.settings.variables if step.step >= v.since):
         captures = repository.captures(variable.name)
         digests, before = captures.rows(step.step), captures.reading(step.step)

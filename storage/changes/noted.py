@@ -50,7 +50,7 @@ class Remark:
         return f"{self.key} of {self.of}"
 
     def __str__(self) -> str:
-        """Say what it was and what it is."""
+        """Say what the attribute was and what it is now."""
         before, now = _short(self.before), _short(self.now)
         if self.before is None:
             return f"{self.name} is new: {now}"
@@ -92,7 +92,7 @@ def note_doubts(doubts: Mapping[str, list[Remark]], changed: list[Remark]) -> It
 
 
 def note_fixed(before: Description, change: Change, grid: Set[str]) -> Iterable[str]:
-    """Yield which fixed variables are new, gone or others; those of the grid are by rounding."""
+    """Yield which fixed variables are new, gone or changed; those of the grid only by rounding."""
     for name, now in change.fixed.items():
         previous = before.fixed.get(name)
         if now is None:

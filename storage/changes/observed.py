@@ -144,7 +144,7 @@ def _told_in(
 
 
 def tell_the_same(before: tuple[str, str], now: tuple[str, str]) -> bool:
-    """Tell whether numbers are the same times by two pairs of units and calendar."""
+    """Tell whether numbers mean the same times in two pairs of units and calendar."""
     try:
         both = [decode(np.arange(2), *pair).tolist() for pair in (before, now)]
     except GnomonError:
@@ -287,7 +287,7 @@ def _notes(
     change: Change,
     doubts: Mapping[str, list[Remark]],
 ) -> Iterator[str]:
-    """Yield what is new in a description; of packing that is usual, nothing."""
+    """Yield what is new in a description; nothing about packing that changes as usual."""
     settings = judging.repository.settings
     changed = [
         remark
@@ -301,7 +301,7 @@ def _notes(
 
 
 def differs(dataset: xr.Dataset, repository: Repository) -> bool:
-    """Tell whether values mean something else than what was last accepted."""
+    """Tell whether values mean something else than those that were last accepted."""
     return bool(observe(dataset, repository, "").doubted)
 
 

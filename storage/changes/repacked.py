@@ -66,14 +66,14 @@ def readings_at(
 
 
 def is_read_anew(variable: Variable, accepted: Description, attributes: Mapping[str, Any]) -> bool:
-    """Tell whether attributes make other numbers of raw values than those that were accepted."""
+    """Tell whether raw values stand for other numbers than by the attributes that were accepted."""
     before = accepted.variables[variable.name]
     first, second = (reading(variable.numpy_dtype, by) for by in (before, attributes))
     return not (read_alike(first, second) and _same_units(before, attributes))
 
 
 def varies_by_custom(repository: Repository, dataset: xr.Dataset, variable: Variable) -> bool:
-    """Tell whether the packing of a variable is another from time to time, as is known or told.
+    """Tell whether the packing of a variable is known, or told, to change from time to time.
 
     It was accepted that it changes, or the variable is captured for the first time: `init` tells
     how the files of a source are packed.
@@ -95,7 +95,7 @@ def judge_repacked(
     *,
     is_usual: bool,
 ) -> Repacking:
-    """Return what it is to a variable that it is read anew.
+    """Return what another packing, or other units, are to the numbers of a variable.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def judge_repacked(
 
 
 def _one_by_one(first: Line, second: Line) -> Line:
-    """Return the line that two lead to, one after the other."""
+    """Return the line that two lines make, one applied after the other."""
     factor, shift = first[0] * second[0], first[1] * second[0] + second[1]
     is_back = abs(shift) < _DIGITS * abs(second[1]), abs(factor - 1.0) < _DIGITS
     return 1.0 if is_back[1] else factor, 0.0 if is_back[0] else shift

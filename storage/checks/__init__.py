@@ -1,1 +1,1 @@
-"""What is asked of each chunk: a statistic that the ledger keeps, and what it may be."""
+"""What is asked of each chunk: a statistic that the ledger keeps, and the values it may have."""

@@ -1,4 +1,4 @@
-"""A check: a number that is found of each chunk, and what it may be, as one record.
+"""A check: a number that is measured of each chunk, and the values that it may have, as one record.
 
 Workers fill the column, the ledger keeps it, the table of a capture is validated by it, and the
 documents list it, all from this record.  What violates a critical check is suspect.

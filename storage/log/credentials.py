@@ -1,6 +1,6 @@
 """Credentials stay out of what is stored and out of what is told of a failure.
 
-They belong into the environment, where the client of a store finds them.
+They belong in the environment, where the client of a store finds them.
 """
 
 import logging
@@ -61,7 +61,7 @@ def refuse_in_source(spec: SourceSpec) -> None:
 
 
 def without_secrets[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function; an error that tells a secret, or was caused by one, is told without.
+    """Return the function; an error that tells a secret, or was caused by one that does, loses it.
 
     For the doors through which errors reach logs and databases: libraries put whole URLs into
     their texts, and a chain of errors is printed to its end.
@@ -98,7 +98,7 @@ def warn_of_secret(source: SourceSpec, name: str) -> None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and those that are printed with it."""
+    """Yield an error and those that are printed with it."""
     link: BaseException | None = error
     ids: set[int] = set()
     while link is not None and id(link) not in ids:

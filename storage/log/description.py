@@ -53,7 +53,7 @@ class Description:
 
     @classmethod
     def of(cls, settings: RepositorySettings) -> "Description":
-        """Return the one that an era began with."""
+        """Return the description that an era began with."""
         return cls(
             settings.attributes,
             {v.name: v.attributes for v in settings.variables},
@@ -108,7 +108,7 @@ class Edit:
         return cls(put, grown, tuple(n for n in before if n not in after))
 
     def after(self, before: Attributes) -> dict[str, Any]:
-        """Return the attributes that this leads to; ValueError if it cannot be of those before."""
+        """Return the attributes that this leads to; ValueError if it does not fit those before."""
         attributes = {n: v for n, v in before.items() if n not in self.gone} | dict(self.put)
         for name, (head, tail, between) in self.grown.items():
             value = before.get(name)
@@ -128,7 +128,7 @@ class Edit:
 
     @classmethod
     def from_json(cls, data: object) -> "Edit":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         parts = members_of(data)
         return cls(
             attributes_from_json(parts.get("put", {})),
@@ -147,7 +147,7 @@ def _grown(before: Any, after: Any) -> tuple[int, int, str] | None:
 
 
 def _common(first: str, second: str, most: int) -> int:
-    """Return how many characters two texts begin with in common, by halving."""
+    """Return how many characters two texts have in common at their start, by bisection."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
@@ -248,7 +248,7 @@ class Change:
 
     @classmethod
     def from_json(cls, data: object) -> "Change":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         parts = members_of(data)
         return cls(
             Edit.from_json(parts.get("attributes", {})),
@@ -266,7 +266,7 @@ class Change:
 
 
 def same_entry(first: dict[str, Any] | None, second: dict[str, Any] | None) -> bool:
-    """Tell whether two entries are of the same bytes, laid out alike, with the same attributes."""
+    """Tell whether two entries have the same bytes, layout and attributes."""
     if first is None or second is None:
         return first is second
     return all(

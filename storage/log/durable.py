@@ -17,7 +17,7 @@ def force_tree(path: Path) -> None:
 
 
 def force_name(path: Path) -> None:
-    """Force to the disk that there is something of this name."""
+    """Force the name of a file or folder to the disk."""
     force(path.absolute().parent)
 
 

@@ -75,7 +75,8 @@ def fold(eras: tuple[History, ...], records: Iterable[Record]) -> tuple[History,
         except NONSENSE as error:
             raise Integrity(
                 f"log record {record.sequence} ({record.kind:.40}) does not hold what it should "
-                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with"
+                f"({type(error).__name__}: {str(error)[:200]}); the repository was tampered with, "
+                "restore it from a copy"
             ) from error
     return (*histories, folding.state())
 
@@ -206,7 +207,7 @@ class _Folding:
             self._places.add((slab, local))
 
     def _describe(self, folder: str, change: Change) -> None:
-        """Add what the source has changed; ValueError if it cannot be changed from that before."""
+        """Add what the source has changed; ValueError if it does not fit the description before."""
         before = self._described or described(self._settings, self._changes)
         self._described = change.after(before)
         for variable in self._settings.variables:

@@ -77,8 +77,8 @@ class History:
     def meant(self, name: str) -> int:
         """Return after how many changes the source's attributes of a variable were last accepted.
 
-        They were by whoever accepted a capture that was made with them, or as they mean what those
-        before meant; else they are init's.
+        Attributes are accepted with a capture that was made with them, or because they mean the
+        same as those before; without either, those of init count.
         """
         return max(self._meanings(name))
 
@@ -104,7 +104,7 @@ class History:
         return {}
 
     def varies(self, name: str) -> bool:
-        """Tell whether the packing of a variable was accepted to be another than before."""
+        """Tell whether a change of a variable's packing was ever accepted."""
         return vary(self._accepted_readings(name))
 
     @cached_property
@@ -140,7 +140,7 @@ class History:
     def doubted(self) -> frozenset[int]:
         """Valid times of kept captures that are not believed beside the others.
 
-        Such a capture stays, and is shown, but nothing hangs on it: it is not on the timeline.
+        Such a capture stays, and is shown, but nothing depends on it: it is not on the timeline.
         """
         first: dict[int, CapturedStep] = {}
         for step in self.kept:
@@ -162,7 +162,7 @@ class History:
     def timeline(self) -> tuple[CapturedStep, ...]:
         """One kept capture per valid time, in order: what is learnt from, and restored first.
 
-        Of several versions of a time it is the one with the fewest suspect chunks, and of equals
+        Of several versions of a time it is the one with the fewest suspect chunks, and among equals
         the newest.  A time that is doubted is not there.
         """
         steps: dict[int, CapturedStep] = {}
@@ -176,13 +176,13 @@ class History:
         return tuple(steps.values())
 
     def may_be_revised(self, instant: int) -> bool:
-        """Tell whether a state is so young, beside the newest, that a rule lets it be revised."""
+        """Tell whether a state is so close to the newest that a rule lets it be revised."""
         if self.revisable is None or not self.timeline:
             return False
         return self.timeline[-1].instant - instant <= self.revisable
 
     def follow(self, before: "History") -> None:
-        """Take over what was sorted before, if this is that state with newer captures."""
+        """Take over the sorting of an earlier state, if this is that state with newer captures."""
         if not {"kept", "timeline"} <= vars(before).keys():
             return
         new = self.captured[len(before.captured) :]

@@ -1,7 +1,7 @@
 """Where a repository lives: a local folder, an object-store prefix, or memory.
 
 Objects are created, read, listed and removed here, and nowhere else; nothing is ever overwritten,
-but by a repair, and what is only remembered.  :meth:`Location.create` is put-if-absent, and the
+except by a repair, or where it is only a cache.  :meth:`Location.create` is put-if-absent, and the
 commit log relies on it.
 """
 
@@ -61,6 +61,15 @@ class Location:
     url
         A path, or a URL such as ``s3://bucket/prefix`` or ``memory://name``.
         ``memory://`` locations live as long as the process and are seen by it alone.
+
+    Raises
+    ------
+    InvalidInput
+        The URL is none, holds a secret, or cannot be opened as an object store.
+
+    Notes
+    -----
+    Every method raises :class:`Unavailable` where the store does not answer, and names the object.
     """
 
     __slots__ = ("_objects", "path", "url")
@@ -99,7 +108,9 @@ class Location:
             try:
                 self._objects = LocalStore(self.path, mkdir=True)
             except (BaseError, OSError) as error:
-                raise InvalidInput(f"cannot use {self.path} as a folder: {error}") from error
+                raise InvalidInput(
+                    f"cannot use {self.path} as a folder: {one_line(error)}; name another"
+                ) from error
         return self._objects
 
     def is_vacant(self) -> bool:
@@ -125,6 +136,13 @@ class Location:
         durable
             On a local disk, return only when the object would survive a power failure.  Others
             are forced to the disk together, by :meth:`flush`.
+
+        Raises
+        ------
+        Conflict
+            An object of that name has other bytes.
+        InvalidInput
+            The store takes no such name.
         """
         for pause in (*PAUSES_S, None):
             try:
@@ -233,15 +251,20 @@ class Location:
                 path = path.parent
 
     def read(self, name: str, part: tuple[int, int] | None = None) -> bytes:
-        """Return the bytes of an object, or raise :class:`NotFound`.
-
-        A name that would leave the location is refused as :class:`Integrity`: it came from a
-        repository that was tampered with.
+        """Return the bytes of an object.
 
         Parameters
         ----------
         part
             First byte and number of bytes, if not all are wanted.
+
+        Raises
+        ------
+        NotFound
+            There is no such object.
+        Integrity
+            It cannot be read, or ends before that part, or its name leads out of the location: such
+            a name came from a repository that was tampered with.
         """
         if self.path is not None:
             return self._asked(name, lambda: self._read_file(name, part))
@@ -282,7 +305,7 @@ class Location:
             return file.read(part[1])
 
     def read_end(self, name: str, length: int) -> bytes:
-        """Return the last bytes of an object, or raise :class:`NotFound`."""
+        """Return the last bytes of an object, all of a shorter one; raises as :meth:`read` does."""
         if self.path is not None:
             try:
                 size = os.stat(f"{self.path}/{name}").st_size
@@ -295,7 +318,7 @@ class Location:
         )
 
     def list(self, prefix: str, *, after: str | None = None) -> list[str]:
-        """Return the sorted names of all objects under a prefix, if wanted only later ones."""
+        """Return the sorted names of all objects under a prefix, or only those after a name."""
         return sorted(self.sizes(prefix, after=after))
 
     def sizes(self, prefix: str, *, after: str | None = None) -> dict[str, int]:
@@ -303,7 +326,7 @@ class Location:
         return {str(item["path"]): int(item["size"]) for item in self._listed(prefix, after)}
 
     def written(self, prefix: str) -> dict[str, datetime]:
-        """Return when the store took each object under a prefix, by its own clock."""
+        """Return when the store took each object under a prefix, in UTC, by its own clock."""
         return {str(item["path"]): item["last_modified"] for item in self._listed(prefix)}
 
     def _listed(self, prefix: str, after: str | None = None) -> tuple[Any, ...]:
@@ -334,8 +357,8 @@ class Location:
     def is_outage(self, error: Exception) -> bool:
         """Tell whether a read failed because the store did not answer, not because of damage.
 
-        On a local disk everything counts as damage but a refused permission, and what the system
-        lacks for the moment.
+        On a local disk everything counts as damage, except a refused permission and what the
+        system lacks only for the moment.
         """
         if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError):
             return True
@@ -362,7 +385,7 @@ _MEANINGS = {
 
 
 def _reason(error: Exception) -> str:
-    """Return what the operating system said, where it did: stores wrap it in what they did."""
+    """Return what the operating system said, if it did: stores wrap that in texts of their own."""
     whole = str(error)
     for sign, meaning in _MEANINGS.items():
         if sign in whole:

@@ -51,7 +51,7 @@ def readings(variable: Variable, changes: Sequence[Change]) -> tuple[Packing, ..
 def is_close(
     first: NDArray[np.float64], second: NDArray[np.float64], *by: Packing
 ) -> NDArray[np.bool_]:
-    """Tell which numbers are the same, but for what the packings round that they were read by."""
+    """Tell which numbers are equal within the rounding of the packings they were read by."""
     if len({(packing.scale, packing.offset) for packing in by}) == 1:  # nothing was rounded
         return np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
     steps = _HALF * sum(packing.resolution for packing in by)
@@ -63,7 +63,7 @@ def is_close(
 
 
 def vary(packings: Sequence[Packing]) -> bool:
-    """Tell whether raw values were other numbers at some time than at another."""
+    """Tell whether the same raw values stood for different numbers at different times."""
     return any(not is_scaled_alike(packings[0], other) for other in _distinct(packings))
 
 
@@ -99,7 +99,7 @@ def accepted_settings(
 def limited(variable: Variable, packings: Sequence[Packing]) -> Variable:
     """Return a variable whose valid range takes in all that was valid by one of its readings.
 
-    A range is told in packed values: where these are packed otherwise, the same range is another.
+    A range is given in packed values, so that with another packing it means another range.
     """
     bounds = [packing.bounds() for packing in _distinct(packings)]
     if not vary(packings) or all(set(RANGE).isdisjoint(p.attributes) for p in _distinct(packings)):

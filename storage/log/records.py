@@ -94,7 +94,20 @@ class Record:
 
     @classmethod
     def from_json(cls, data: bytes, name: str) -> "Record":
-        """Read a record back; `name` is for the error message."""
+        """Read a record back.
+
+        Parameters
+        ----------
+        name
+            Of the object, for messages.
+
+        Raises
+        ------
+        Integrity
+            It is not a log record, or was changed after it was written.
+        Format
+            It is of a version that this program does not read.
+        """
         try:
             if len(data) > RECORD_BYTES:
                 raise ValueError(f"it has more than {RECORD_BYTES} bytes")
@@ -181,7 +194,10 @@ class Log:
         """
         records = list(earlier)
         if self._read_one(len(earlier) - 1).digest != earlier[-1].digest:
-            raise Integrity(f"{record_name(len(earlier) - 1)} is not what it was when it was read")
+            raise Integrity(
+                f"{record_name(len(earlier) - 1)} is not what it was when it was read; "
+                "the log was changed, open the repository again"
+            )
         while True:
             sequence = len(records)
             if not self._is_there(sequence):
@@ -233,8 +249,8 @@ class Log:
         record = Record.from_json(self._location.read(name), name)
         if record.sequence != sequence:
             raise Integrity(
-                f"{name} holds record {record.sequence}: files of the log were exchanged; "
-                "restore it from a copy of the repository"
+                f"{name} holds record {record.sequence}, expected {sequence}: log files were "
+                "swapped; restore it from a copy of the repository"
             )
         return record
 
@@ -257,7 +273,8 @@ class Log:
         if record.sequence != len(records) or record.parent != parent:
             raise Integrity(
                 f"{name} does not follow from {before} (parent {record.parent[:12]}, expected "
-                f"{parent[:12]}); one of the two was changed after it was written"
+                f"{parent[:12]}): one of the two was changed after it was written; "
+                "restore it from a copy of the repository"
             )
         records.append(record)
 
@@ -283,6 +300,8 @@ class Log:
         ------
         Conflict
             Another writer was first; nothing was changed.
+        InvalidInput
+            The record would be larger than any that is read back; nothing was changed.
         """
         parent = records[-1].digest if records else self._genesis
         if records:
@@ -309,7 +328,7 @@ class Log:
         return stored
 
     def _make_up(self, records: tuple[Record, ...]) -> None:
-        """Put what stands beside the newest record, if its writer was stopped before it could."""
+        """Put the copy and checkpoint of the newest record, if its writer was stopped before."""
         name = COPIES + record_name(records[-1].sequence)
         with suppress(Integrity):  # a repair's business
             try:
@@ -320,7 +339,7 @@ class Log:
             self.roll_up(records)
 
     def roll_up(self, records: tuple[Record, ...]) -> None:
-        """Write the checkpoints that are missing; one that a crash left out is made up for."""
+        """Write the checkpoints that are missing, also those that a crash left out."""
         there = set(self._location.list("checkpoints/"))
         for start in range(0, len(records) - SPAN + 1, SPAN):
             if (name := checkpoint_name(start)) not in there:

@@ -113,7 +113,7 @@ def write_manifest(entries: Mapping[str, Entry]) -> bytes:
     Raises
     ------
     InvalidInput
-        There are too many.
+        There are too many objects for one commit.
     """
     lines = json.dumps(entries, sort_keys=True, separators=(",", ":"), indent=0)
     if len(lines) > MANIFEST_BYTES:
@@ -141,11 +141,13 @@ def load_manifest(data: bytes, expected: str, name: str) -> dict[str, Entry]:
     try:
         return read_entries(parse(gz.unpack(data, MANIFEST_BYTES)))
     except NONSENSE as error:
-        raise Integrity(f"{name} is not a manifest; the repository was tampered with") from error
+        raise Integrity(
+            f"{name} is not a manifest; the repository was tampered with, restore it from a copy"
+        ) from error
 
 
 def read_entries(value: object) -> dict[str, Entry]:
-    """Return objects with their size and hash from JSON; ValueError and its like if it is none."""
+    """Return objects with size and hash from JSON; ValueError or the like if it is no such list."""
     return members(value, "objects", _entry)
 
 

@@ -90,8 +90,8 @@ def plane_chunk(
     if shadow is None:
         raise NotFound(f"{variable.name} has no prediction at this time")
     values, errors = shadow.chunk(plane.lead, index)
-    known = np.isfinite(values)
-    provenance = np.where(known, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
+    predicted = np.isfinite(values)
+    provenance = np.where(predicted, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
     return into.from_physical(values), errors / abs(into.factor), provenance
 
 

@@ -1,4 +1,4 @@
-"""By which attributes and which packing a view is served, of all that its captures had."""
+"""With which of its captures' attributes and packings a view is served."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ def served_description(repository: Repository, planes: tuple[Plane, ...]) -> Des
 
 
 def _described(repository: Repository, planes: tuple[Plane, ...]) -> int:
-    """Return after how many changes of the description planes are served."""
+    """Return after how many changes the description is the one that planes are served with."""
     shadows = {s.id: s.step for s in repository.shadows}
     steps = [p.step if p.step is not None else shadows.get(str(p.shadow)) for p in planes]
     captures = [step for step in steps if step is not None]
@@ -51,7 +51,7 @@ def served_reading(
 ) -> Packing:
     """Return what the served values of a variable stand for.
 
-    That is what they stood for in the source, so that captured bits are served as they are.  States
+    They stand for the same as in the source, so that captured bits are served unchanged.  States
     that were packed in more than one way are served as numbers, float64, in the units of the last;
     and so are estimates that may be beyond what the last packing, made for its state, can hold.
     """
@@ -70,7 +70,7 @@ def served_reading(
 
 
 def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
-    """Tell whether times that are kept as at init are the same by what the source says now."""
+    """Tell whether times that are kept in the units of init mean the same in those of now."""
     if "units" not in now or "units" not in init:
         return "units" not in now and "units" not in init
     pair, other = (
@@ -83,6 +83,6 @@ def _is_told_alike(now: Mapping[str, Any], init: Mapping[str, Any]) -> bool:
 def _with(
     attributes: Mapping[str, Any], names: tuple[str, ...], other: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return attributes with some of them as they are in others, or not there."""
+    """Return attributes with some of them replaced by those of others, or left out."""
     rest = {n: v for n, v in attributes.items() if n not in names or n in other}
     return rest | {n: other[n] for n in names if n in other}

@@ -122,7 +122,7 @@ def _none(error: BaseException) -> Integrity:
     reason = " ".join(str(error).split())[:200]
     return Integrity(
         f"what the settings describe is no dataset ({type(error).__name__}: {reason}); the "
-        "repository was tampered with"
+        "repository was tampered with, restore it from a copy"
     )
 
 

@@ -1,4 +1,4 @@
-"""Along which dimension a source grows, and what tells the times of its steps.
+"""Along which dimension a source grows, and which variable tells the times of its steps.
 
 Nothing is guessed in silence: what is chosen says why, and a dimension that is named like time
 while nothing tells its times is refused, unless the user says what it is.
@@ -288,7 +288,7 @@ def choose_axis(
 
 
 def _found(dataset: xr.Dataset, weights: dict[str, int]) -> Axis | None:
-    """Return the axis with the most variables; one that nothing tells the times of if need be."""
+    """Return the axis with the most variables; if need be, one whose times nothing tells."""
     dated = dated_axes(dataset)
     undated = [_undated(dataset, d) for d in undated_axes(dataset, dated) if weights.get(d)]
 
@@ -307,7 +307,7 @@ def _undated(dataset: xr.Dataset, dim: str) -> Axis:
 
 
 def _named(dataset: xr.Dataset, name: str) -> Axis:
-    """Return the axis that a user names by its dimension or by what tells its times."""
+    """Return the axis that a user names by its dimension, or by what tells its times."""
     variable = dataset.variables.get(name)
     if name not in dataset.dims:
         if variable is None:

@@ -92,7 +92,7 @@ def choose_units(
 def _group(
     shape: tuple[int, ...], chunks: tuple[int, ...], source: tuple[int, ...], limit: int
 ) -> tuple[int, ...]:
-    """Return the size of as many neighbouring chunks as have so many cells, at least one.
+    """Return the size of a group of neighbouring chunks with about so many cells, at least one.
 
     Like a chunk, a group ends where a chunk of the source ends, or divides it evenly.
     """

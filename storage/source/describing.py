@@ -66,7 +66,7 @@ def describe(
     counting: Counting | None = None,
     form: str = "",
 ) -> Contents:
-    """Return what of an undecoded dataset is captured, and how.
+    """Return which variables of an undecoded dataset are captured, and how.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def unprotected(
 
 
 def has_own_time(dataset: xr.Dataset, name: str) -> bool:
-    """Tell whether a variable lies along a time that is not the one that captures are of."""
+    """Tell whether a variable lies along another time axis than the one that is captured."""
     dims = [d for d in map(str, dataset.variables[name].dims) if d in dataset.variables]
     return any(_is_time(dataset.variables[d]) for d in dims)
 

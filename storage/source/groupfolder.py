@@ -1,7 +1,7 @@
 """A folder of repositories, one for each group of a source, and the index that names them.
 
 The index is one small object, so that a folder is told from any other by one request, also in an
-object store, and a repository that was damaged is still named.  It is no truth: `init` makes it
+object store, and a repository that was damaged is still named.  It is only a cache: `init` makes it
 anew.  No repository lies inside another one's folder: that of group ``a`` is ``a.gnomon``, that of
 ``a/b`` is ``a/b.gnomon``, that of the root ``_root.gnomon``.
 """

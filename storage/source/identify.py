@@ -1,4 +1,4 @@
-"""What there is, where a dataset was expected: told from the bytes and the names that are found.
+"""What was found where a dataset was expected: told from its bytes and names.
 
 Nothing here opens a dataset for reading; it says what an error means, and what would help.
 """
@@ -64,7 +64,7 @@ def told_groups(groups: dict[str, tuple[str, ...]]) -> str:
 
 
 def groups_of(target: Any, engine: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the groups of a source that have variables, and these; empty if none can be told.
+    """Return the groups of a source that have variables, with these; empty if none can be told.
 
     Parameters
     ----------

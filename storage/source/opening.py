@@ -92,7 +92,7 @@ def open_source(spec: SourceSpec, memory: "SourceMemory | None" = None) -> xr.Da
 
 @contextmanager
 def reading(spec: SourceSpec) -> Iterator[None]:
-    """Say which source it is that the operating system does not let us read."""
+    """Name the source in the error where the operating system does not let us read it."""
     try:
         yield
     except OSError as error:

@@ -20,7 +20,7 @@ __all__ = ["elsewhere", "tell_axis"]
 def elsewhere(dataset: xr.Dataset, axis: Axis | None) -> dict[str, str]:
     """Return the variables that grow along another dimension than the one that is taken, and why.
 
-    They are no fixed ones: the next step of theirs would be a change of the grid.
+    They are not fixed variables: their next step would be a change of the grid.
     """
     if axis is None:
         return {}

@@ -1,4 +1,4 @@
-"""The time axis of an append source: which state is of when, whatever the units it is told in.
+"""The time axis of an append source: which valid time each state has, whatever units it is told in.
 
 Times are data, so some may be missing or wrong.  Here they are read; a value that stands for none
 is masked, and whether the others are believed is told by :mod:`gnomon.storage.values.believable`.

@@ -66,7 +66,7 @@ def check_unchanged(dataset: xr.Dataset, settings: RepositorySettings) -> None:
 
 
 def _check_packing(variable: Variable, attributes: Mapping[Any, Any]) -> None:
-    """Refuse packing that makes no numbers, or another one of what are none."""
+    """Refuse packing that makes no numbers, and a changed packing of values that are no numbers."""
     initial = variable.attributes
     if variable.numpy_dtype.kind in "biuf":
         try:

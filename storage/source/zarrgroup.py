@@ -17,7 +17,7 @@ _SHOWN = 8
 
 
 def stale_arrays(group: Path) -> list[str] | None:
-    """Return the arrays of which consolidated metadata tell other than they do themselves.
+    """Return the arrays whose own metadata differ from the consolidated ones.
 
     None if nothing is consolidated.  A store that has no other metadata is believed.
     """

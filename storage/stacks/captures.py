@@ -88,9 +88,16 @@ class CaptureStack:
     )
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Return the index rows (*chunk grid, 6) of a step, verified.
+        """Return the index rows of a step, int64 (*chunk grid, 6), verified.
 
-        Of a step before the variable was added all chunks are missing, and like no others.
+        In a step before the variable was added, all chunks are missing.
+
+        Raises
+        ------
+        NotFound
+            There is no such capture.
+        Integrity
+            The index is damaged, and so is its copy.
         """
         if 0 <= step < min(self.variable.since, len(self.steps)):
             absent = np.zeros((*self.variable.grid.counts, len(COLUMNS)), np.int64)
@@ -100,14 +107,14 @@ class CaptureStack:
         index = slab.index()
         if local >= len(index) or index.dtype.kind != "i":
             raise Integrity(
-                f"{slab.path}/index holds {len(index)} captures, and step {step} should be number "
-                f"{local} of them; the repository was tampered with"
+                f"{slab.path}/index holds {len(index)} captures, expected capture {step} at "
+                f"position {local}; the repository was tampered with, restore it from a copy"
             )
         rows: NDArray[np.int64] = index[local]
         return rows
 
     def status(self, step: int) -> NDArray[np.int64]:
-        """Return the status (*chunk grid) of every chunk of a step, verdicts included."""
+        """Return the status of all chunks, int64 (*chunk grid), with verdicts; raises as `rows`."""
         if self._judged is None:
             judged: dict[int, dict[Index, int]] = {}
             for (number, index), verdict in self.verdicts.items():
@@ -119,17 +126,19 @@ class CaptureStack:
         return status
 
     def status_of(self, step: int, index: Index) -> int:
-        """Return the status of one chunk, verdicts included."""
+        """Return the status of one chunk, verdicts included; raises as `rows`."""
         verdict = self.verdicts.get((step, index))
         return int(self.rows(step)[index][STATUS]) if verdict is None else verdict
 
     def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
-        """Return a chunk exactly as it was captured.
+        """Return a chunk exactly as it was captured: raw values of the stored type, read-only.
 
         Raises
         ------
+        NotFound
+            There is no such capture, or it was made before the variable was added.
         Integrity
-            Stored bytes are not what was written; names variable, chunk, step and file.
+            Stored bytes are not what was written; names variable, chunk, capture and file.
         """
         if step < self.variable.since:
             raise NotFound(
@@ -141,8 +150,8 @@ class CaptureStack:
         values = self._values(holder, index)
         if holder != step and not np.array_equal(self.rows(holder)[index][DIGEST], row[DIGEST]):
             raise Integrity(
-                f"{self.variable.name} chunk {index} of step {step} refers to step {holder}, "
-                "whose digest differs; the repository is inconsistent, run 'gnomon check'"
+                f"{self.variable.name} chunk {index} of capture {step} refers to capture {holder}, "
+                "whose digest differs; the repository is inconsistent, restore it from a copy"
             )
         return values
 
@@ -151,7 +160,7 @@ class CaptureStack:
         return self.readings[self.steps[step].description]
 
     def physical(self, step: int, index: Index) -> NDArray[np.float64]:
-        """Return a chunk as numbers in the units of init, NaN where they are missing."""
+        """Return a chunk as float64 in the units of init, NaN where missing; raises as `chunk`."""
         return self.reading(step).to_physical(self.chunk(step, index))
 
     def held(self, step: int, index: Index) -> Held:
@@ -172,8 +181,8 @@ class CaptureStack:
         while self.rows(links[-1])[index][CODING] > 0:
             if len(links) > LONGEST_CHAIN:
                 raise Integrity(
-                    f"{self._address(step, index)} needs more than {LONGEST_CHAIN} others below "
-                    "it; the repository is inconsistent, restore it from a copy"
+                    f"{self._address(step, index)} is a sum of more than {LONGEST_CHAIN} "
+                    "differences; the repository is inconsistent, restore it from a copy"
                 )
             base = int(self.rows(links[-1])[index][BASE])
             links.append(self._holder(self._below(links[-1], base, index), index))
@@ -188,7 +197,7 @@ class CaptureStack:
     def _below(self, step: int, base: int, index: Index) -> int:
         if not 0 <= base < step:
             raise Integrity(
-                f"{self._address(step, index)} refers to step {base}, which is not before it; "
+                f"{self._address(step, index)} refers to capture {base}, which is not before it; "
                 "the repository is inconsistent, restore it from a copy"
             )
         return base
@@ -290,7 +299,7 @@ class CaptureStack:
         try:
             return self._shards(slab).read(local, self.variable.stored_cells(index))
         except Integrity as error:
-            raise Integrity(f"{self._address(step, index)}: {error}") from error
+            raise Integrity(f"{self._address(step, index)}: {error}; {_ADVICE}") from error
 
     def _shards(self, slab: Slab) -> Shards:
         variable = self.variable
@@ -298,11 +307,11 @@ class CaptureStack:
         return slab.shards("residual", variable.stored_grid, dtype)
 
     def _address(self, step: int, index: Index) -> str:
-        return f"{self.variable.name} chunk {index} of step {step} ({self.file(step, index)})"
+        return f"{self.variable.name} chunk {index} of capture {step} ({self.file(step, index)})"
 
     def _slab(self, step: int) -> tuple[Slab, int]:
         if not 0 <= step < len(self.steps):
-            raise NotFound(f"step {step} was never captured; there are {len(self.steps)}")
+            raise NotFound(f"there is no capture {step}; 'gnomon captures' lists them")
         captured = self.steps[step]
         slab = self._slabs.get(captured.slab)
         if slab is None:

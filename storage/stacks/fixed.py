@@ -51,7 +51,7 @@ def encode_frame(
 
 
 def encode_entry(name: str, variable: xr.Variable, file: str) -> tuple[dict[str, Any], bytes]:
-    """Return what is said of a variable that does not change, and the bytes of its file.
+    """Return the settings' entry for a variable that does not change, and the bytes of its file.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def encode_entry(name: str, variable: xr.Variable, file: str) -> tuple[dict[str,
 
 
 def encode_variable(name: str, variable: xr.Variable) -> tuple[bytes, NDArray[Any]]:
-    """Return a variable's values as the bytes that are stored, and as they are.
+    """Return the bytes that are stored of a variable, and its values.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def load_frame(location: Location, settings: RepositorySettings) -> xr.Dataset:
 def load_described(
     location: Location, frame: xr.Dataset, settings: RepositorySettings, description: Description
 ) -> dict[str, xr.Variable]:
-    """Return them as a capture was made with them; raises as `load_frame` does.
+    """Return the frame that a capture was made with; raises as `load_frame` does.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ def load_described(
 
 
 def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
-    """Return one of them; raises as `load_frame` does."""
+    """Return one variable of a frame, undecoded; raises as `load_frame` does."""
     try:
         return xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise Integrity(
             f"{name} is not what the settings say ({type(error).__name__}: {error}); the "
-            "repository was tampered with"
+            "repository was tampered with, restore it from a copy"
         ) from error
 
 

@@ -112,7 +112,7 @@ def write_state(
     cells
         By the chunk's place in the block: what `pack_state` made of it.
     shared
-        (column, *chunks of the block).
+        float64 (column, *chunks of the block).
     """
     number = "/".join(str(a // n) for a, n in zip(block.start, grid.shards, strict=True))
     few = shared_grid(grid)
@@ -127,7 +127,7 @@ def _object(path: str, name: str, number: str) -> str:
 
 
 def pack_state(grid: ChunkGrid, cells: Floats) -> bytes:
-    """Return the state (row, *dims) of one chunk as it is stored; Zarr would copy it twice."""
+    """Return the state of one chunk, float64 (row, *dims), as stored; Zarr would copy it twice."""
     if cells.shape[1:] != grid.chunks:
         whole = np.zeros((len(cells), *grid.chunks))
         whole[tuple(slice(0, n) for n in cells.shape)] = cells
@@ -136,7 +136,7 @@ def pack_state(grid: ChunkGrid, cells: Floats) -> bytes:
 
 
 def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:
-    """Store the numbers (n,) of the whole variable, and return their root."""
+    """Store the numbers of the whole variable, float64 (n,), and return their root."""
     return create_table(batch, f"{path}/outlook", numbers[:, None], ["number"])
 
 
@@ -178,11 +178,11 @@ class ForecasterState:
     _opened: tuple[Slab, Shards, Shards] | None = field(default=None)
 
     def index(self) -> NDArray[Any]:
-        """Return the digests (*chunk grid, 2), verified."""
+        """Return the digests, int64 (*chunk grid, 2), verified; Integrity if they are damaged."""
         return self._open()[0].index()
 
     def outlook(self) -> Floats:
-        """Return the numbers (n,) of the whole variable, verified."""
+        """Return the numbers of the whole variable, float64 (n,), verified; raises as `index`."""
         path = state_of(self.id, self.variable)
         slab = Slab(self.location, path, {"outlook": self.outlook_root})
         return np.asarray(slab.index("outlook")[:, 0])
@@ -209,7 +209,7 @@ class ForecasterState:
         return self._open()[1].name(0, self.variable.grid.cells(index))
 
     def chunk(self, index: Index) -> tuple[Floats, Floats]:
-        """Return ``cells`` (row, cell) and ``shared`` (column) of a chunk, verified.
+        """Return ``cells`` (row, cell) and ``shared`` (column,) of a chunk, float64, verified.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The ledger: the statistics that the checks of a commit were made on.
+"""The ledger: the statistics that the checks of a commit looked at.
 
 No capture needs them.  Their roots stand in the log record.
 """

@@ -3,7 +3,7 @@
 Per lead and chunk the predicted *change* is stored in multiples of a quantum, a power of two near
 a quarter of the standard error, so that precision follows confidence (a step of sigma/4 adds 0.3 %
 to the error).  Standard errors are stored on a logarithmic scale, eight steps to the octave, which
-keeps them within 4.5 %.  Hashed are the stored integers, so that every machine finds the same hash.
+keeps them within 4.5 %.  The stored integers are hashed, so that every machine finds the same hash.
 """
 
 from dataclasses import dataclass, field
@@ -91,36 +91,41 @@ def quantise(
     mean, standard_error
         float64 in the variable's units; NaN where nothing is predicted.
     base
-        Physical values of the captured chunk that changes are counted from; None for none.
+        Values of the captured chunk that changes are counted from, float64 in the variable's units,
+        NaN where missing; None for none.
+    base_step
+        Number of that capture; not looked at without one.
+    confidence, expected_rmse
+        Of the chunk: a probability, and an error in the variable's units; NaN where not known.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         difference = mean - _reference(base, mean.shape)
-    known = np.isfinite(difference) & np.isfinite(standard_error)
-    change = np.where(known, difference, 0.0)
-    quantum = _quantum(change, standard_error[known])
-    integers = np.where(known, np.rint(change / quantum), _NOTHING).astype(np.int32)
-    error, scale = _logarithmic(standard_error, known)
+    predicted = np.isfinite(difference) & np.isfinite(standard_error)
+    change = np.where(predicted, difference, 0.0)
+    quantum = _quantum(change, standard_error[predicted])
+    integers = np.where(predicted, np.rint(change / quantum), _NOTHING).astype(np.int32)
+    error, scale = _logarithmic(standard_error, predicted)
     score = np.array([quantum, scale, confidence, expected_rmse])
     base_step = NO_BASE if base is None else base_step
     chunk_digest = np.frombuffer(_digest(variable, address, integers, error), "<i8")
     return QuantisedChunk(integers, error, np.array([base_step, *chunk_digest], np.int64), score)
 
 
-def _logarithmic(errors: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
+def _logarithmic(errors: Floats, predicted: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
     """Return standard errors as codes, and their scale.
 
     The scale starts at the smallest error, or as low as still reaches the largest: an error below
     it is overstated, none is understated.
     """
-    positive = errors[known & (errors > 0)]
+    positive = errors[predicted & (errors > 0)]
     if not positive.size:
-        return np.where(known, _ZERO, _UNKNOWN).astype(np.uint8), 1.0
+        return np.where(predicted, _ZERO, _UNKNOWN).astype(np.uint8), 1.0
     reach = 2.0 ** ((_LARGEST - _SMALLEST) / _PER_OCTAVE)
     scale = max(float(positive.min()), float(positive.max()) / reach)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.rint(_PER_OCTAVE * np.log2(errors / scale)) + _SMALLEST
     codes = np.where(errors > 0, np.clip(steps, _SMALLEST, _LARGEST), _ZERO)
-    return np.where(known, codes, _UNKNOWN).astype(np.uint8), scale
+    return np.where(predicted, codes, _UNKNOWN).astype(np.uint8), scale
 
 
 def _reference(base: Floats | None, shape: tuple[int, ...]) -> Floats:
@@ -139,8 +144,8 @@ def _dequantise(
     change: NDArray[np.int32], error: NDArray[np.uint8], score: Floats, reference: Floats
 ) -> tuple[Floats, Floats]:
     quantum, scale = score[:2]
-    known = change != _NOTHING
-    values = np.where(known, reference + change * quantum, np.nan)
+    predicted = change != _NOTHING
+    values = np.where(predicted, reference + change * quantum, np.nan)
     steps = error.astype(np.float64) - _SMALLEST
     errors = np.where(error >= _SMALLEST, scale * np.exp2(steps / _PER_OCTAVE), 0.0)
     return values, np.where(error == _UNKNOWN, np.nan, errors)
@@ -166,7 +171,7 @@ def create_shadow(batch: Batch, variable: Variable, leads: int) -> None:
 
 
 def open_shadow(batch: Batch, variable: Variable) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Return predicted changes (lead, *dims) and errors, to be written."""
+    """Return the arrays of predicted changes, int32, and of error codes, both (lead, *dims)."""
     path = shadow_of(batch.id, variable)
     change, error = (
         zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+") for part in _PARTS
@@ -222,9 +227,14 @@ class ShadowStack:
         return self._slab
 
     def scores(self) -> Floats:
-        """Return quantum, error scale, confidence, expected RMSE per (lead, *chunk grid).
+        """Return quantum, error scale, confidence, expected RMSE, float64 (lead, *chunk grid, 4).
 
-        A confidence that is no probability, and an expected RMSE that is none, are NaN: unknown.
+        The last two are NaN where they are not known, or not possible.
+
+        Raises
+        ------
+        Integrity
+            The table is damaged.
         """
         scores = np.array(self.slab.index("score"), np.float64)
         confidence, rmse = scores[..., 2], scores[..., 3]
@@ -241,15 +251,22 @@ class ShadowStack:
         return self.slab.shards(part, self.variable.stored_grid, np.dtype(dtype))
 
     def chunk(self, lead: int, index: Index) -> tuple[Floats, Floats]:
-        """Return prediction and standard error of a chunk at lead 1..H, in physical units.
+        """Return prediction and standard error of a chunk at lead 1..H.
+
+        Both are float64 in the shape of the chunk and the units of init, NaN where nothing is
+        predicted.
 
         Raises
         ------
+        NotFound
+            The shadow has no such lead.
         Integrity
             Stored bytes, of the shadow or of the capture below it, are not what was written.
         """
         if not 1 <= lead <= len(self.shadow.instants):
-            raise NotFound(f"the shadow has leads 1..{len(self.shadow.instants)}, not {lead}")
+            raise NotFound(
+                f"the shadow has no lead {lead}; its leads are 1 to {len(self.shadow.instants)}"
+            )
         address = (lead - 1, *index)
         row = self.slab.index()[address]
         score = self.scores()[address]
@@ -260,7 +277,9 @@ class ShadowStack:
         try:
             change, error = (shards.read(lead - 1, cells) for shards in parts)
         except Integrity as failure:
-            raise Integrity(f"{name}: {failure}") from failure
+            raise Integrity(
+                f"{name}: {failure}; run 'gnomon update --refit' to make a new shadow"
+            ) from failure
         error = error.view(np.uint8)
         chunk_digest = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
         if not np.array_equal(chunk_digest, row[1:]):
@@ -277,6 +296,9 @@ class ShadowStack:
         base = None
         if row[0] != NO_BASE:
             if int(row[0]) not in self.shadow.bases:
-                raise Integrity(f"{name} is counted from step {row[0]}, which the log does not say")
+                raise Integrity(
+                    f"{name} is counted from capture {row[0]}, expected one of those that its "
+                    "record names; run 'gnomon update --refit' to make a new shadow"
+                )
             base = self.captures.physical(int(row[0]), index)
         return _dequantise(change, error, score, _reference(base, shape))

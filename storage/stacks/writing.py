@@ -32,7 +32,7 @@ def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
 
 
 def create_captures_index(batch: Batch, variable: Variable, rows: NDArray[np.int64]) -> str:
-    """Store the index (step, *chunk grid, column) of a variable's captures; return its root."""
+    """Store the index of a variable's captures, int64 (step, *chunk grid, 6); return its root."""
     return create_index(batch, f"{captures_of(batch.id, variable)}/index", rows, COLUMNS)
 
 
@@ -55,7 +55,7 @@ class ShardPacker:
         self._packed: dict[Index, dict[Index, bytes]] = {}
 
     def put(self, residuals: Mapping[Index, NDArray[np.signedinteger]], *, bent: bool) -> None:
-        """Take in the residuals of a unit by chunk index; chunks that are left out are zero.
+        """Take in the signed integers of a unit by chunk index; chunks that are left out are zero.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class ShardPacker:
             self._packed.setdefault(shard, {})[place] = packed
 
     def shards(self) -> dict[Index, bytes]:
-        """Return the shards of what was put by their index, and begin the next state."""
+        """Return the shards of the state by their index, and begin the next state."""
         grid, packed = self._variable.stored_grid, self._packed
         self._packed = {}
         return {shard: pack_shard(grid, chunks) for shard, chunks in packed.items()}
@@ -108,7 +108,7 @@ class BlockWriter:
         self._packer.put(residuals, bent=bent)
 
     def finish(self, local: int) -> None:
-        """Store what was put of a state."""
+        """Store the chunks that were taken in of a state."""
         for shard, data in self._packer.shards().items():
             name = "/".join([f"{self._path}/residual/c", *map(str, (local, *shard))])
             self._batch.create(name, data)

@@ -122,7 +122,7 @@ def _ahead(
 
 
 def distinct(instants: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the distinct values, increasing; sorting is faster here than NumPy's table of them."""
+    """Return the distinct values, increasing; sorting is faster here than NumPy's hash table."""
     if (instants[1:] > instants[:-1]).all():
         return instants
     ordered = np.sort(instants)

@@ -70,7 +70,7 @@ def same_value(first: Any, second: Any) -> bool:
 
 
 def changed_meaning(before: Attributes, now: Attributes) -> tuple[str, ...]:
-    """Return the names of the attributes by which values are something else than before."""
+    """Return the names of the attributes that have changed the meaning of values."""
     if _MAPPING in before or _MAPPING in now:
         return _changed_mapping(before, now)
     names = []
@@ -102,7 +102,7 @@ def reading(
     attributes: Attributes,
     conversion: tuple[float, float] | None = None,
 ) -> Packing:
-    """Return how raw values are read by attributes, of which it keeps those that matter.
+    """Return how raw values are read by attributes, with those of them that matter.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _is_difference(attributes: Attributes) -> bool:
 
 
 def read_alike(first: Packing, second: Packing) -> bool:
-    """Tell whether all raw values are the same numbers by both, and missing where they are by both.
+    """Tell whether all raw values are the same numbers by both packings, or missing by both.
 
     Steps of single and double precision are the same, as for :func:`same_value`.
     """
@@ -155,6 +155,6 @@ def is_scaled_alike(first: Packing, second: Packing) -> bool:
 
 
 def _further(others: NDArray[np.generic], fills: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the raw values that mean missing in addition; NaN always does."""
+    """Return the further raw values that mean missing; NaN always does."""
     new = fills[~np.isin(fills, others)]
     return new[~np.isnan(new)] if new.dtype.kind == "f" else new

@@ -95,7 +95,7 @@ class SourceSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "SourceSpec":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         kind = text(data["kind"], "the kind of the source")
         time = optional(data["time"], lambda v: text(v, "the time dimension"))
         if kind not in ("append", "state") or (time is None) != (kind == "state"):
@@ -219,7 +219,7 @@ class Variable:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Variable":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         name = text(data["name"], "the name of a variable")
         variable = cls(
             name=name,
@@ -330,7 +330,7 @@ class RepositorySettings:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "RepositorySettings":
-        """Read the JSON form; ValueError and its like if it is none.
+        """Read the JSON form; ValueError or the like if it is not one.
 
         Raises
         ------

@@ -151,7 +151,7 @@ class Packing:
         return np.asarray(np.where(missing, fill, raw).astype(self.dtype))
 
     def holds(self, values: NDArray[np.float64]) -> bool:
-        """Tell whether no number is beyond those that raw values of the type can stand for."""
+        """Tell whether raw values of the type can stand for all of some numbers."""
         numbers = values[~np.isnan(values)]
         if self.dtype.kind not in "iu" or not numbers.size:
             return True

@@ -62,7 +62,7 @@ def is_count(form: str) -> bool:
 
 
 def check_form(form: str) -> None:
-    """Raise ValueError for what is no form that times can be told in."""
+    """Raise ValueError for a form that times cannot be told in."""
     if not is_form(form):
         raise ValueError(f"times are told in the form {form[:40]!r}")
     if is_count(form):
@@ -130,7 +130,7 @@ def is_text_of_times(raw: NDArray[np.generic]) -> bool:
 
 
 def missing_times(raw: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Tell which raw times are none by their type alone: NaN, NaT, empty text.
+    """Tell which raw times are missing by their type alone: NaN, NaT, empty text.
 
     Fill values are a matter of the attributes, and not looked at.
     """

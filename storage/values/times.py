@@ -193,7 +193,7 @@ def format_instant(instant: int, calendar: str) -> str:
 
 
 def chronological(time: str) -> tuple[int, str]:
-    """Return what to sort times by that `format_instant` made: as text, 10000 is before 9999."""
+    """Return the key that sorts texts of `format_instant`: as text, 10000 is before 9999."""
     years, _, rest = time.removeprefix("-").partition("-")
     return (-int(years) if time.startswith("-") else int(years)), rest
 

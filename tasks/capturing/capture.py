@@ -101,8 +101,22 @@ def capture(
 
     Parameters
     ----------
+    mapper
+        Calls a function for each block of a variable, on workers.
     checks
         Checks beside the built-in ones, of which the statistics are measured as well.
+
+    Returns
+    -------
+    Capture
+        Index rows int64 (step, *chunk grid, 6) and statistics (step, *chunk grid) by variable,
+        float64 or bool, NaN where not measured; without both where states could not be read or are
+        still empty.
+
+    Raises
+    ------
+    Moved
+        The source was changed since the plan: plan again.
     """
     measured = Checks.beside(checks)
     names = _columns(measured)
@@ -149,17 +163,17 @@ def capture(
 
 
 def _columns(checks: Checks) -> tuple[str, ...]:
-    """Return the names of what a worker tells of each chunk."""
+    """Return the names of the statistics that a worker returns of each chunk."""
     return (*MEASURED, *(statistic.name for statistic in checks.statistics))
 
 
 def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None:
-    """Store the fixed variables that are others than at the capture before.
+    """Store the fixed variables that have changed since the capture before.
 
     Raises
     ------
     Moved
-        The source describes itself otherwise than at the plan: plan again.
+        The source has changed its attributes since the plan: plan again.
     """
     dataset = _source(repository, plan)
     refuse_redescribed(repository, plan, dataset)
@@ -170,7 +184,7 @@ def _keep_fixed(repository: Repository, plan: CapturePlan, batch: Batch) -> None
 
 
 def _source(repository: Repository, plan: CapturePlan) -> xr.Dataset:
-    """Return the source as this process shares it, in which the positions are of their times.
+    """Return the source that this process shares, the positions having been checked.
 
     Each process opens it for itself: where a file was left out for a moment, those after it stand
     in other places, and a look afterwards would find nothing amiss.
@@ -219,7 +233,7 @@ def _reads(
 def _repeated(
     repository: Repository, plan: CapturePlan, name: str, rows: NDArray[np.int64]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Tell which chunks repeat a state before them; of a revision, most are what they were."""
+    """Tell which chunks repeat an earlier state; most chunks of a revision are unchanged."""
     newest = repository.timeline[-1].instant if repository.timeline else None
     places: dict[bool, list[int]] = {False: [], True: []}
     for k, (instant, revised) in enumerate(zip(plan.instants, plan.revises, strict=True)):

@@ -1,4 +1,4 @@
-"""Encode: a chunk after the other, as it is stored, with how it changed and was expected to.
+"""Encode: chunks as they are stored, with how each changed and how it was expected to change.
 
 Nothing is read of the source here, and nothing written.
 """
@@ -67,7 +67,7 @@ class ChunkEncoder:
         variable: Variable,
         checks: Checks,
     ) -> "ChunkEncoder":
-        """Return one that knows what was captured before."""
+        """Return an encoder that knows what was captured before."""
         captures = repository.captures(variable.name)
         expectation = Expectation.of(repository, variable)
         first, versions = len(repository.captured), versions_of(repository, plan)
@@ -106,13 +106,13 @@ class ChunkEncoder:
             return None
 
     def _is_read_as(self, base: int, k: int) -> bool:
-        """Tell whether the same bits are the same numbers as in an earlier capture."""
+        """Tell whether the same bits stand for the same numbers as in an earlier capture."""
         if base >= self.first:
             return False
         return read_alike(self.captures.reading(base), self.plan.readings[self.variable.name][k])
 
     def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
-        """Return the statistics of a chunk that is what it was; None if they must be measured."""
+        """Return the statistics of an unchanged chunk; None if they must be measured."""
         if index in self.trusted or self.captures.status_of(base, index) != TRUSTED:
             return None
         if base not in self.ledgers:
@@ -152,7 +152,7 @@ class ChunkEncoder:
     def _measure_again(
         self, k: int, index: Index, raw: NDArray[np.generic], statistics: dict[str, float]
     ) -> dict[str, float]:
-        """Return what further checks measure of a chunk that is its last trusted capture."""
+        """Return what further checks measure of a chunk that equals its last trusted capture."""
         if not self.measuring.statistics:
             return {}
         physical = self.plan.readings[self.variable.name][k].to_physical(raw)
@@ -187,7 +187,7 @@ class ChunkEncoder:
         physical: NDArray[np.float64],
         earlier: NDArray[np.float64] | None,
     ) -> dict[str, float]:
-        """Return how a chunk differs from what was trusted of its time; nothing if none was."""
+        """Return how a chunk differs from the trusted version of its time; nothing without one."""
         trusted = last_trusted(self.captures, index, self.versions.get(k, []))
         if trusted is None:
             return {}

@@ -15,10 +15,10 @@ __all__ = ["read_ledger"]
 def read_ledger(
     repository: Repository, variable: Variable, step: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the columns (*chunk grid) of a captured step's statistics, verified.
+    """Return the statistics of a captured step by name, float64 (*chunk grid), verified.
 
-    They are those that the capture left, by the names that stand beside them; another release of
-    the program may have left others.
+    NaN stands for what was not measured. The names are those that were stored: another release of
+    the program may have stored others.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Measuring: the statistics of checks that are functions of one chunk, each failing for itself.
 
-A function may be anybody's.  If it raises, or returns what is no number, its statistic is NaN there
-and the reason is noted; nothing else of the chunk is touched by it.
+A function may be a user's.  If it raises, or does not return a number, its statistic is NaN there
+and the reason is noted; the other statistics of the chunk do not suffer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Measuring:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what anybody's code raised."""
+    """Return in one line what a user's code raised."""
     return f"{type(error).__name__}: {one_line(error)}"
 
 

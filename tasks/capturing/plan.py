@@ -97,7 +97,7 @@ def plan_capture(
     left_out: frozenset[int] = frozenset(),
     clock: int | None = None,
 ) -> CapturePlan | None:
-    """Find the states of the source that were never captured; None if there are none.
+    """Return a plan of the states of the source that were never captured; None if there are none.
 
     A plan without states is one for a run that stopped after its capture, before its shadow, or
     one that has something to note.
@@ -160,7 +160,7 @@ def _plan_state(repository: Repository, dataset: xr.Dataset, now: int | None) ->
 
 
 def _times_told(dataset: xr.Dataset, calendar: str, times: list[int]) -> tuple[str, ...]:
-    """Say so if a state source tells a time of its own that is not the one it is captured for."""
+    """Return a note if a state source tells another time than the one it is captured for."""
     notes = []
     for name, variable in dataset.variables.items():
         units = str(variable.attrs.get("units", ""))
@@ -218,9 +218,9 @@ def _plan_steps(repository: Repository, dataset: xr.Dataset, wanted: _Wanted) ->
 
 
 def _ended(repository: Repository, seen: Sighting) -> tuple[str, ...]:
-    """Say so if the newest captures are of times that the source no longer has.
+    """Return a note if the source no longer has the times of the newest captures.
 
-    That old ones leave it is normal: windows roll.
+    It is normal that it loses old ones: windows roll.
     """
     last = int(seen.times[-1]) if seen.times.size else None
     gone = [s.instant for s in repository.timeline if last is None or s.instant > last]
@@ -260,12 +260,12 @@ def _position(places: list[int], nth: int) -> int:
 
 
 def refuse_moved(repository: Repository, plan: CapturePlan) -> None:
-    """Refuse what was read of a source whose times, or attributes, are others by now.
+    """Refuse what was read of a source whose times or attributes have changed since.
 
     Raises
     ------
     Moved
-        A position of the plan is no longer of its time, or the source describes itself otherwise.
+        A position of the plan no longer has its time, or the source has changed its attributes.
     """
     if not plan.instants:
         return
@@ -290,8 +290,8 @@ def refuse_shifted(repository: Repository, plan: CapturePlan, dataset: xr.Datase
         if not there or int(axis.instants[position]) != instant:
             time = format_instant(instant, repository.settings.calendar)
             raise Moved(
-                f"the source was changed while it was read: step {position} was {time} and is no "
-                "more; nothing of it was kept, run again when its writer is done"
+                f"the source was changed while it was read: step {position} was {time}, and is not "
+                "any more; nothing of it was kept, run again when its writer is done"
             )
 
 
@@ -301,7 +301,7 @@ def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Da
     Raises
     ------
     Moved
-        It describes itself otherwise: plan again.
+        It has changed them: plan again.
     """
     check_source(dataset, repository.frame, repository.settings)
     changes = observe(dataset, repository, plan.id, plan.positions).changes
@@ -313,7 +313,7 @@ def refuse_redescribed(repository: Repository, plan: CapturePlan, dataset: xr.Da
 
 
 def _as_json(changes: Mapping[int, Change]) -> dict[int, dict[str, Any]]:
-    """Return changes in a form that is equal where types and bits are."""
+    """Return changes in a form that is equal only where types and bits are."""
     return {k: change.to_json() for k, change in changes.items()}
 
 

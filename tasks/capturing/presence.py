@@ -1,9 +1,9 @@
 """Presence: which steps of a source have any value yet.
 
 Stores are laid out ahead, with all times of a season, and filled step by step.  A step without any
-value is not yet there: it is waited for, and taken when it comes.  To find it, not the whole source
-is read each time: a Zarr store tells by its objects what was never written, and of the rest those
-that come next are looked at, and some by lot.
+value is not there yet: it is waited for, and taken when it comes.  To find it, only a part of the
+source is read each time: the objects of a Zarr store tell what was never written, and of the other
+steps the next ones are looked at, and some drawn by lot.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def has_values(
 ) -> NDArray[np.bool_]:
     """Tell which steps have a value in any cell of a variable that is forecast, shape (T,).
 
-    Read is chunk after chunk of the source, of the steps of which none was found yet.
+    The source is read chunk by chunk, and only for the steps without a value so far.
     """
 
     def is_value(
@@ -99,7 +99,7 @@ def _have(
     positions: NDArray[np.intp],
     is_it: Callable[[Variable, list[int], NDArray[np.generic]], NDArray[np.bool_]],
 ) -> NDArray[np.bool_]:
-    """Tell which steps have a cell, of a variable that is forecast, that is what is looked for."""
+    """Tell which steps have a cell that is looked for, in a variable that is forecast."""
     there = np.zeros(positions.shape, bool)
     order = np.argsort(positions)
     for variable in (v for v in settings.variables if v.forecast):
@@ -128,9 +128,9 @@ def _is_beyond(
 ) -> NDArray[np.bool_]:
     """Return which new steps lie beyond all that was written, though they read as values.
 
-    Where the fill value of a Zarr array stands for no missing one, as in version 3 it does unless
-    the attributes say so, what was never written reads as 0.  At the end that is no data; between
-    what was written it may be, as Zarr does not store chunks of nothing but the fill value.
+    The fill value of a Zarr array of version 3 does not mean missing unless the attributes say so:
+    what was never written reads as 0, say.  At the end that is no data; between written steps it
+    may be, as Zarr does not store chunks that hold nothing but the fill value.
     """
     beyond = np.zeros(positions.shape, bool)
     variables = [v for v in settings.variables if v.forecast]
@@ -168,7 +168,7 @@ def _is_beyond(
 
 
 def _may_be_written(settings: RepositorySettings, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return of which steps something may have been written, as far as the objects tell."""
+    """Return for which steps something may have been written, as far as the objects tell."""
     written = np.zeros(positions.shape, bool)
     for variable in (v for v in settings.variables if v.forecast):
         objects = objects_of(settings.source, variable)

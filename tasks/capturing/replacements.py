@@ -26,15 +26,18 @@ WHOLE = 0.9
 def difference(
     before: NDArray[np.float64], now: NDArray[np.float64], earlier: NDArray[np.float64] | None
 ) -> dict[str, float]:
-    """Return how two versions of a chunk differ, values in the variable's units.
+    """Return how two versions of a chunk differ.
+
+    The versions, and the earlier state, are float64 of one shape in the variable's units, NaN where
+    missing.  Each answer is 0 or 1.
 
     ``small`` tells whether no cell was lost, and those that have a value in both differ by little
     beside the change from the earlier state to the first version: the second one's change has the
     difference in it.  ``completed`` tells whether those are the same, and none was lost.
     """
-    known = ~np.isnan(before)
-    both = known & ~np.isnan(now)
-    lost = bool((known & ~both).any())
+    had_value = ~np.isnan(before)
+    both = had_value & ~np.isnan(now)
+    lost = bool((had_value & ~both).any())
     small = False
     if earlier is not None and not lost:
         small = _rms(now - before) <= SMALL * _rms(before - earlier)
@@ -56,7 +59,7 @@ def settle(
 ) -> None:
     """Tell completions, replacements and revisions apart, in place.
 
-    Of the column ``revised`` only what is critical is left; ``replaced`` is added, and `COLUMNS`
+    Only critical revisions stay in the column ``revised``; ``replaced`` is added, and `COLUMNS`
     are taken out.
     """
     forecast = {v.name for v in repository.settings.variables if v.forecast}

@@ -127,7 +127,7 @@ def _drawn(places: list[int], count: int, rng: np.random.Generator) -> list[int]
 def _touched(
     repository: Repository, seen: Sighting, steps: list[CapturedStep], rng: np.random.Generator
 ) -> list[int]:
-    """Return the places of captures whose objects in the source were written after they were read.
+    """Return the places of captures whose objects in the source were written after the capture.
 
     Where there are too many objects to ask for each, the newest captures and some others are.
     """
@@ -145,7 +145,7 @@ def _touched(
 
 
 def _is_after(written: float, step: CapturedStep) -> bool:
-    """Tell whether what was written then may have changed a capture since it was read."""
+    """Tell whether an object written at that time may differ from what was captured."""
     try:
         read_at = datetime.fromisoformat(step.read_at).timestamp()
     except (ValueError, OverflowError):
@@ -154,11 +154,11 @@ def _is_after(written: float, step: CapturedStep) -> bool:
 
 
 def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
-    """Return what a source holds that has several steps of one time, and other data in one.
+    """Return which of several steps of one time in the source holds data that were never captured.
 
-    Returns by capture, the newest of its time, which of the steps, counted from 0, holds what none
-    of the captures of that time does; of several such steps the first.  Of steps that hold the
-    same data there is nothing to be said.
+    The keys are captures, by number, the newest of each time; the values count the steps of that
+    time from 0.  Of several such steps the first one is given.  Steps that hold the same data as a
+    capture of their time are left out.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sighting: what the time axis of a source shows now, step by step: good, doubted, or no time.
+"""Sighting: what the time axis of a source shows now: steps are good, doubted, or without time.
 
 One bad step never stops the others: it is left out, told with its place and value, and taken once
 it is mended, or once a person says that it is right.
@@ -171,7 +171,7 @@ def sight(repository: Repository, dataset: xr.Dataset, *, clock: int | None = No
     Raises
     ------
     InvalidInput
-        The time coordinate is gone, or tells no times.
+        The time coordinate is gone, or does not hold times.
     """
     state = repository.state
     axis = read_axis(dataset, repository.settings)

@@ -54,18 +54,23 @@ def chunk_statistics(
     Parameters
     ----------
     values
-        Physical values; NaN where missing.
+        float64, any shape, in the variable's units; NaN where missing.
     before
-        The last trusted capture of the chunk; None for none.
+        The last trusted capture of the chunk, as `values`; None for none.
     bounds
         Declared valid range; None for an open end.
     categorical
         Whether values are labels; a chunk of one label is nothing new.
+
+    Returns
+    -------
+    dict
+        Each of `STATISTICS`; NaN where there is no value, or nothing to compare with.
     """
     statistics = dict.fromkeys(STATISTICS, np.nan)
-    known = _finite(values)
-    finite = values.ravel() if known is None else values[known]
-    infinite = 0 if known is None else int(np.isinf(values).sum())
+    is_finite = _finite(values)
+    finite = values.ravel() if is_finite is None else values[is_finite]
+    infinite = 0 if is_finite is None else int(np.isinf(values).sum())
     low, high = bounds
     statistics |= {
         "cells": float(values.size),
@@ -95,7 +100,7 @@ def chunk_statistics(
     value = float(finite[0]) if constant else None
     statistics["was_constant"] = float(categorical or _is_usual_constant(value, before, bounds))
     if before is not None:
-        statistics |= _against(values, known, before, infinite)
+        statistics |= _against(values, is_finite, before, infinite)
     return statistics
 
 
@@ -108,22 +113,22 @@ def _finite(values: Floats) -> NDArray[np.bool_] | None:
 
 
 def _against(
-    values: Floats, known: NDArray[np.bool_] | None, before: Floats, infinite: int
+    values: Floats, is_finite: NDArray[np.bool_] | None, before: Floats, infinite: int
 ) -> dict[str, float]:
     """Return how a chunk differs from its last trusted capture."""
-    known_before = _finite(before)
+    was_finite = _finite(before)
     statistics = {}
     if infinite:
         statistics["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
-    count = before.size if known_before is None else int(known_before.sum())
+    count = before.size if was_finite is None else int(was_finite.sum())
     if count:
         # Other cells may have a value instead: stations in turn, clouds that move on.
-        now = int(np.isnan(values).sum()) if known is not None else 0
+        now = int(np.isnan(values).sum()) if is_finite is not None else 0
         lost = now - int(np.isnan(before).sum())
         statistics["missing_change"] = max(0, lost) / count
-    if known is not None or known_before is not None:
-        first = np.isfinite(values) if known is None else known
-        both = first if known_before is None else first & known_before
+    if is_finite is not None or was_finite is not None:
+        first = np.isfinite(values) if is_finite is None else is_finite
+        both = first if was_finite is None else first & was_finite
         values, before = values[both], before[both]
     if values.size:
         statistics["change_rms"] = _rms_difference(values.ravel(), before.ravel())
@@ -233,9 +238,9 @@ def repeats(
 def copies(
     captures: CaptureStack, steps: Sequence[int], rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which chunks of one state hold what one of some captures of other times does.
+    """Tell which chunks of one state equal those of a capture of another time.
 
-    As of :func:`repeats`, only chunks that always changed count.
+    As in :func:`repeats`, only chunks that always changed count.
     """
     spare = max(0, len(steps) - 2 * _window(rows)) // 2
     history, believed = _history(captures, steps[spare : len(steps) - spare])
@@ -248,7 +253,7 @@ def copies(
 
 
 def _window(rows: NDArray[np.int64]) -> int:
-    """Return how many captures with so many chunks are looked at."""
+    """Return how many captures are looked at, fewer where each has many chunks."""
     return int(np.clip(WINDOW_BYTES // (16 * max(1, rows[..., 0].size)), 2, WINDOW))
 
 
@@ -277,7 +282,7 @@ def _history(
 def _again(
     past: NDArray[np.int64], trusted: NDArray[np.bool_], now: NDArray[np.int64], least: int
 ) -> NDArray[np.intp]:
-    """Return which chunks are as in one of some states, and were never twice the same before."""
+    """Return which chunks equal one of some states, and were never twice the same before."""
     again = np.flatnonzero((past == now).any(axis=0))
     return np.asarray(again[_always_changed(past[:, again], trusted[:, again], least)])
 
@@ -285,7 +290,7 @@ def _again(
 def _of_some(
     variable: Variable, past: NDArray[np.int64], now: NDArray[np.int64], places: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Tell which chunks are as in a state with which enough cells are shared, shape (chunk,)."""
+    """Tell which chunks equal a state that shares enough cells with this one, shape (chunk,)."""
     repeated = np.zeros(now.shape, bool)
     alike = past[:, places] == now[places]
     many = alike.sum(axis=1) * prod(variable.chunks) >= RICH_CELLS

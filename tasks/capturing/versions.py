@@ -28,7 +28,7 @@ def revised_chunks(
 ) -> NDArray[np.bool_]:
     """Tell which chunks differ from the newest trusted version of their time, where there is one.
 
-    What came between and was refused changes nothing: a third version is not true for it.
+    A refused version in between changes nothing: a third one is not right because it equals that.
     """
     revised = np.zeros(rows.shape[:-1], bool)
     captures = repository.captures(name)

@@ -20,11 +20,14 @@ PARTIAL_LIMIT = 0.98
 """Greatest absolute partial correlation: below 1, so that processes are stationary and invertible,
 and what a filter starts with is forgotten within `LONGEST_FILTER` slots."""
 SHRINKAGE = 20.0
-"""Captures' worth of weight that the chunk's pooled estimate has against a cell's own."""
+"""Captures' worth of weight that the chunk's pooled estimate has against a cell's own: correlations
+of few captures are mostly chance. With more weight, cells of one chunk can differ less."""
 LONG_ORDER = 6
 """Order of the long autoregression whose innovations the moving-average terms are fitted on; a
-quarter of the record where that is less."""
+quarter of the record where that is less. A longer one leaves purer innovations, and fewer captures
+to find them from."""
 TINY = 1e-300
+"""Keeps a division by a sum of squares that is zero from failing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +207,14 @@ def innovate(process: Process, series: Array, d: int) -> Array:
     if q == 0:
         return np.zeros((0, series.shape[1]))
     changes = difference(series[-LONGEST_FILTER:], d) - process.drift
-    known = np.isfinite(changes)
-    filled = np.where(known, changes, 0.0)
+    has_value = np.isfinite(changes)
+    filled = np.where(has_value, changes, 0.0)
     past = np.zeros((q, series.shape[1]))
     for t in range(len(filled)):
         value = filled[t] - (process.moving * past).sum(axis=0)
         for lag in range(1, min(p, t) + 1):
             value = value - process.autoregressive[lag - 1] * filled[t - lag]
-        past = np.concatenate([np.where(known[t], value, 0.0)[None], past[:-1]])
+        past = np.concatenate([np.where(has_value[t], value, 0.0)[None], past[:-1]])
     return past
 
 

@@ -11,23 +11,29 @@ from gnomon.tasks.forecasting.specification import Array
 MEMORY = 60.0
 """Half-life of a hindcast's weight, in hindcasts: candidates grow better with the record."""
 NEIGHBOURS = 1.0
-"""How fast the weight of another lead's moments falls with the distance of the logarithms."""
+"""How fast the weight of another lead's moments falls with the distance of the logarithms. With
+less, all leads have nearly the same weights; with more, each rests on its own few hindcasts."""
 LEANING = 0.2
-"""Strength of the leaning to the prior weights with one hindcast; it falls with their root."""
+"""Strength of the leaning to the prior weights with one hindcast; it falls with their root. With
+less, candidates with nearly the same errors get weights by chance; with more, their errors in
+common count less."""
 SHARPNESS = 4.0
-"""The prior weights are the candidates' mean squared errors to the minus this power."""
+"""The prior weights are the candidates' mean squared errors to the minus this power: with 0 all are
+alike; with more, the best has nearly all."""
 BASELINES = 3
 """The first candidates - persistence, climatology, damped anomaly - that a blend must beat."""
 DOUBT = 0.5
-"""Squared standard errors of a blend's gain over the best baseline that are not believed."""
+"""Squared standard errors of a blend's gain over the best baseline that are not believed: with 0
+every gain is; with 1 one no larger than its standard error is not believed at all."""
 ROUNDING = 1e-12
-"""Mean squared error, relative to that of the usual candidate, below which there is none."""
+"""Mean squared error, relative to that of the usual candidate, below which there is none: what is
+less than a millionth of the usual error is how its numbers were rounded."""
 LEAST_SHARE = 0.25
 """Of the usual loss, below which a perfect candidate at one lead has no more say at others."""
 RUNAWAY = 1e6
 """Of the best candidate's loss, beyond which another has no weight: rounding would decide on it."""
 LEAST_HINDCASTS = 1.0
-"""Verified forecasts below which the blend is persistence."""
+"""Verified forecasts below which the blend is persistence: of less than one nothing was learnt."""
 
 
 def moments(errors: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -35,9 +41,9 @@ def moments(errors: Array) -> tuple[Array, NDArray[np.bool_]]:
 
     A cell counts where every candidate was verified.
     """
-    known = np.isfinite(errors).all(axis=-2)
-    filled = np.where(known[..., None, :], errors, 0.0)
-    count = known.sum(axis=-1)
+    verified = np.isfinite(errors).all(axis=-2)
+    filled = np.where(verified[..., None, :], errors, 0.0)
+    count = verified.sum(axis=-1)
     products = filled @ np.swapaxes(filled, -1, -2)
     return products / np.maximum(count, 1)[..., None, None], count > 0
 

@@ -7,9 +7,11 @@ import numpy as np
 from gnomon.tasks.forecasting.specification import Array
 
 AT_BOUND = 0.02
-"""Share of the values that sit exactly on their extreme, from which it is taken for a bound."""
+"""Share of the values that sit exactly on their extreme, from which it is taken for a bound. With
+less, forecasts could be cut off at an extreme that was only reached by chance; with more, they go
+below zero where it is seldom zero."""
 LEAST_AT_BOUND = 5
-"""Number of such values, at least."""
+"""Number of such values, at least: in a small sample, two that are equal are a large share."""
 FRACTIONS = ("_fraction", "_probability")
 """Endings of the standard names of quantities between nothing and everything."""
 AMOUNTS = (

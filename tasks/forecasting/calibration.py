@@ -143,20 +143,20 @@ class Sequence:
         self.scaled[place] = uncertainty.mean_squares(blended, scale)
         covering = scale * calibration.factors[:, None]
         expected = scale * uncertainty.bars(calibration.factors, calibration.roots, np.zeros(1))
-        known = np.isfinite(blended)
+        verified = np.isfinite(blended)
         number = self._recent(int(self.made.origins[place]), slice(0, place))[1]
         width = uncertainty.NOMINAL_Z * covering / uncertainty.student(number)[:, None]
-        total = known.sum(axis=1)
-        missed = (known & (np.abs(blended) > width)).sum(axis=1) / np.maximum(total, 1)
+        total = verified.sum(axis=1)
+        missed = (verified & (np.abs(blended) > width)).sum(axis=1) / np.maximum(total, 1)
         self.misses[place] = np.where(total > 0, missed, np.nan)
-        count = np.add.reduceat(known, self.starts[:-1], axis=1)
-        square = np.add.reduceat(np.where(known, blended**2, 0.0), self.starts[:-1], axis=1)
-        stated = np.add.reduceat(np.where(known, expected**2, 0.0), self.starts[:-1], axis=1)
+        count = np.add.reduceat(verified, self.starts[:-1], axis=1)
+        square = np.add.reduceat(np.where(verified, blended**2, 0.0), self.starts[:-1], axis=1)
+        stated = np.add.reduceat(np.where(verified, expected**2, 0.0), self.starts[:-1], axis=1)
         ratio = square / np.where(stated > 0, stated, 1.0)
         bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
         self.logs[place] = np.where(count > 0, 0.5 * np.log(bounded), np.nan)
         last = self.made.errors[place][:, 0]
-        both = known & np.isfinite(last)
+        both = verified & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
         for k, errors in enumerate((last, blended)):
             mean = np.where(both, errors**2, 0.0).sum(axis=1) / number
@@ -164,19 +164,25 @@ class Sequence:
 
 
 MEMORY = 16.0
-"""Half-life of a hindcast's weight in the error bars, in hindcasts."""
+"""Half-life of a hindcast's weight in the error bars, in hindcasts: with more, they are steadier;
+with fewer, they follow a forecaster that grows better, or a noise that has changed, sooner."""
 POWER = 2.0
-"""How steeply that weight falls for hindcasts made from less of the record."""
+"""How steeply that weight falls for hindcasts made from less of the record: one from half of it
+counts a quarter. Their errors are larger than those of today's forecast will be."""
 CORRECTION_RATE = 0.3
-"""Step of the logarithm of the error bars with each hindcast, for all of its cells missed."""
+"""Step of the logarithm of the error bars with each hindcast, for all of its cells missed: a larger
+one follows misses sooner, and chance as well."""
 CORRECTION_MEMORY = 5.0
-"""Half-life of such a step, in hindcasts."""
+"""Half-life of such a step, in hindcasts: what was missed long ago is in the quantiles by now."""
 GREATEST_CORRECTION = 1.0
-"""Greatest absolute logarithm of the correction by hindcasts."""
+"""Greatest absolute logarithm of the correction by hindcasts, a factor of e: a run of odd ones
+cannot make the bars meaningless."""
 LEAST_RATIO = 0.02
-"""Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too."""
+"""Of squares, below which a chunk's RMSE is remembered as no smaller; its inverse bounds it too.
+Logs are taken: one chunk in which nothing happened would outweigh all others."""
 RATIO_SCALE = 0.35
-"""Prior standard deviation of log chunk RMSE over expected RMSE."""
+"""Prior standard deviation of log chunk RMSE over expected RMSE. With few hindcasts, a larger one
+keeps the confidence nearer to a half."""
 
 
 def last_capture_rmse(calibration: Calibration, expected: Array) -> Array:

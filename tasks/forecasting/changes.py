@@ -10,12 +10,14 @@ import numpy as np
 from gnomon.tasks.forecasting.specification import Array
 
 DAMAGE = 1e3
-"""Root mean square change over the median one, from which it is damage."""
+"""Root mean square change over the median one, from which it is damage. With less, rare events of a
+quiet variable would be left out of what is usual; with more, a fill value would be part of it."""
 SPREAD_TOLERANCE = 0.05
 """Tolerance of a variable that never changed, relative to the spread of its values, unless the user
 gives one: nothing says how large its changes will be, but how far apart its values are is known."""
 LEAST_TOLERANCE = 1e-6
-"""The same relative to the largest value, where all values are equal."""
+"""The same relative to the largest value, where all values are equal: above rounding, so that
+single precision alone is within it."""
 LABEL_TOLERANCE = 0.05
 """Least share of cells with another label that is tolerated, unless the user gives one: of flags
 that seldom change, the usual share would let a single cell be too much."""
@@ -44,9 +46,9 @@ def usual_change(values: Array, *, categorical: bool = False) -> float | None:
 
 def has_changed(values: Array) -> bool:
     """Whether any cell has two different values in captures (T, S), missing ones between or not."""
-    known = np.isfinite(values)
-    greatest = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
-    least = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    has_value = np.isfinite(values)
+    greatest = np.where(has_value, values, -np.inf).max(axis=0, initial=-np.inf)
+    least = np.where(has_value, values, np.inf).min(axis=0, initial=np.inf)
     return bool((greatest > least).any())
 
 
@@ -79,10 +81,10 @@ def default_tolerance(
 def _gap_change(values: Array, categorical: bool) -> float:
     """Change from the last value to the next, over the shortest gap with any; 0 without."""
     rows = np.arange(len(values))[:, None]
-    known = np.isfinite(values)
-    last = np.maximum.accumulate(np.where(known, rows, -1), axis=0)[:-1]
+    has_value = np.isfinite(values)
+    last = np.maximum.accumulate(np.where(has_value, rows, -1), axis=0)[:-1]
     before = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    change = np.where(known[1:] & (last >= 0), values[1:] - before, np.nan)
+    change = np.where(has_value[1:] & (last >= 0), values[1:] - before, np.nan)
     gap = rows[1:] - last
     moved = np.isfinite(change) & (change != 0)
     if not moved.any():
@@ -95,14 +97,14 @@ def _size(change: Array, categorical: bool) -> float | None:
 
     Changes that are `DAMAGE` times the median one are no changes of the variable, and left out.
     """
-    known = np.isfinite(change)
-    count = known.sum(axis=1)
+    has_change = np.isfinite(change)
+    count = has_change.sum(axis=1)
     if not count.any():
         return None
     if categorical:
-        return float((change[known] != 0).mean())
+        return float((change[has_change] != 0).mean())
     with np.errstate(over="ignore"):
-        square = np.where(known, change, 0.0) ** 2
+        square = np.where(has_change, change, 0.0) ** 2
         each = square.sum(axis=1) / np.maximum(count, 1)
         undamaged = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
         size = float(np.sqrt(square[undamaged].sum() / max(1, count[undamaged].sum())))

@@ -10,9 +10,12 @@ import numpy as np
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 PRIOR = 1.0 / 8.0
-"""Weight of the prior "no season" in captures, as a share of a cycle's captures."""
+"""Weight of the prior "no season" in captures, as a share of a cycle's captures. With less, part of
+a cycle makes a season that is extrapolated over all of it; with more, a season is believed
+later."""
 PRIOR_SLOTS = 24.0
-"""Captures of a cycle beyond which the prior does not grow."""
+"""Captures of a cycle beyond which the prior does not grow: an eighth of a year of hours would be a
+month and a half."""
 INTERCEPT_PRIOR = 1e-6
 """The first value counts next to nothing against the values themselves."""
 

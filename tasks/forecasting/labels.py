@@ -28,9 +28,9 @@ def compare(now: Array, before: Array, starts: NDArray[np.int64]) -> tuple[Count
     starts : int64, (G + 1,)
         First cell of each chunk, and N.
     """
-    known = np.isfinite(now) & np.isfinite(before)
-    cells = np.add.reduceat(known, starts[:-1], axis=1, dtype=np.int64)
-    return cells, np.add.reduceat(known & (now != before), starts[:-1], axis=1, dtype=np.int64)
+    in_both = np.isfinite(now) & np.isfinite(before)
+    cells = np.add.reduceat(in_both, starts[:-1], axis=1, dtype=np.int64)
+    return cells, np.add.reduceat(in_both & (now != before), starts[:-1], axis=1, dtype=np.int64)
 
 
 def is_within(spec: Specification, cells: Counts, changed: Counts) -> NDArray[np.bool_]:

@@ -17,18 +17,22 @@ from gnomon.tasks.forecasting.eof import leading_patterns
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 LARGEST = 10
-"""Greatest number of modes."""
+"""Greatest number of modes: the regressions of each on all have as many predictors, three times
+over, and later modes are mostly noise."""
 CAPTURES_PER_MODE = 4
-"""Captures that each mode needs."""
+"""Captures that each mode needs: with fewer, modes describe the sample, and not the variable."""
 LEAST_CAPTURES = 12
-"""Captures below which there are no modes."""
+"""Captures below which there are no modes: fewer than three would be left, found from as little."""
 FILLINGS = (1, 1, 1, 3, 3, 3)
-"""With how many modes gaps are filled, one time after another."""
+"""With how many modes gaps are filled, one time after another: few, as many would follow the noise.
+The first alone comes first, until what was put into the gaps has no mode of its own."""
 RIDGE = (0.1, 10.0)
 """Penalty of the regressions relative to the modes' mean variance: the first, plus the second
-over the number of captures."""
+over the number of captures. With less, short records fit chance; with more, all that the modes tell
+of each other fades."""
 LEVEL_RATE = 0.2
-"""Weight of one capture in the modes' local levels."""
+"""Weight of one capture in the modes' local levels: of the last five captures or so. A larger one
+is nearer to the amplitude itself, which is a predictor already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +63,26 @@ def fit(anomalies: Array, weights: Array) -> Modes:
     the modes found again, a few times (Beckers and Rixen 2003). An anomaly of zero in their place
     makes modes of what is missing, which no filling ever leaves.
     """
-    known = np.isfinite(anomalies)
-    seen = known.any(axis=1)
+    has_value = np.isfinite(anomalies)
+    seen = has_value.any(axis=1)
     count = int(seen.sum())
     largest = 0 if count < LEAST_CAPTURES else min(LARGEST, count // CAPTURES_PER_MODE)
     if largest == 0:
-        return nothing(*known.shape)
-    gaps = ~known & seen[:, None] & known.any(axis=0)
-    filled, root = np.where(known, anomalies, 0.0), np.sqrt(weights)[:, None]
+        return nothing(*has_value.shape)
+    gaps = ~has_value & seen[:, None] & has_value.any(axis=0)
+    filled, root = np.where(has_value, anomalies, 0.0), np.sqrt(weights)[:, None]
     if gaps.any():
         filled = np.where(gaps, _nearest(anomalies), filled)
-    patterns, offsets = leading_patterns(filled * root, largest), np.zeros(known.shape[1])
+    patterns, offsets = leading_patterns(filled * root, largest), np.zeros(has_value.shape[1])
     partial = gaps.any(axis=0)
-    total = np.maximum((known * weights[:, None]).sum(axis=0), 1e-300)
+    total = np.maximum((has_value * weights[:, None]).sum(axis=0), 1e-300)
     for count in FILLINGS if partial.any() else ():
         # Few of them: many would follow the noise, and the gaps with it.
         few = patterns[:count]
         modelled = project(few, anomalies - offsets) @ few
-        left = np.where(known, anomalies - modelled, 0.0)
+        left = np.where(has_value, anomalies - modelled, 0.0)
         offsets = np.where(partial, (weights @ left) / total, 0.0)
-        filled = np.where(gaps, modelled, np.where(known, anomalies - offsets, 0.0))
+        filled = np.where(gaps, modelled, np.where(has_value, anomalies - offsets, 0.0))
         patterns = leading_patterns(filled * root, largest)
     amplitudes = project(patterns, anomalies - offsets)
     return Modes(patterns, np.where(seen[:, None], amplitudes, np.nan), offsets)
@@ -91,24 +95,24 @@ def nothing(slots: int, cells: int) -> Modes:
 
 def _nearest(anomalies: Array) -> Array:
     """Anomalies (T, S) with each cell's value before in its gaps, at the start the one after."""
-    known = np.isfinite(anomalies)
+    has_value = np.isfinite(anomalies)
     rows = np.arange(len(anomalies))[:, None]
-    before = np.maximum.accumulate(np.where(known, rows, -1))
-    first = known.argmax(axis=0)
+    before = np.maximum.accumulate(np.where(has_value, rows, -1))
+    first = has_value.argmax(axis=0)
     return np.take_along_axis(anomalies, np.where(before < 0, first, before), axis=0)
 
 
 def project(patterns: Array, anomalies: Array) -> Array:
     """Amplitudes (T, M) of fields (T, S); a field with gaps is fitted where it is known."""
-    known = np.isfinite(anomalies)
-    filled = np.where(known, anomalies, 0.0)
+    has_value = np.isfinite(anomalies)
+    filled = np.where(has_value, anomalies, 0.0)
     result = filled @ patterns.T
-    rows = np.flatnonzero(known.any(axis=1) & ~known.all(axis=1))
+    rows = np.flatnonzero(has_value.any(axis=1) & ~has_value.all(axis=1))
     # Most have the same cells: land, or chunks that are missing for long.
-    masks, number = np.unique(np.packbits(known[rows], axis=1), axis=0, return_inverse=True)
+    masks, number = np.unique(np.packbits(has_value[rows], axis=1), axis=0, return_inverse=True)
     for k in range(len(masks)):
         alike = rows[number == k]
-        part = patterns * known[alike[0]]
+        part = patterns * has_value[alike[0]]
         # The penalty is that of one cell in a thousand: it only matters where little is known.
         gram = part @ part.T + 1e-3 * np.eye(len(patterns))
         result[alike] = np.linalg.solve(gram, result[alike].T).T
@@ -199,8 +203,8 @@ class Independent:
 
 def record_of(spec: Specification, amplitudes: Array, weights: Array) -> ModeRecord:
     """What candidates know of amplitudes (T, M), NaN in gaps, of slots with weights (T,)."""
-    known = np.isfinite(amplitudes[:, :1]).all(axis=1)
-    return ModeRecord(spec, _filled(amplitudes), weights * known)
+    has_amplitudes = np.isfinite(amplitudes[:, :1]).all(axis=1)
+    return ModeRecord(spec, _filled(amplitudes), weights * has_amplitudes)
 
 
 def _mean_square(record: ModeRecord) -> Array:
@@ -218,6 +222,6 @@ def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
 
 def _filled(amplitudes: Array) -> Array:
     """Amplitudes with the last known ones in the gaps."""
-    known = np.isfinite(amplitudes[:, :1]).all(axis=1)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))
+    has_amplitudes = np.isfinite(amplitudes[:, :1]).all(axis=1)
+    last = np.maximum.accumulate(np.where(has_amplitudes, np.arange(len(has_amplitudes)), 0))
     return np.nan_to_num(amplitudes[last])

@@ -23,21 +23,25 @@ logger = logging.getLogger(__name__)
 DAY_S = 86400.0
 """Seconds in a day."""
 MODES = 3
-"""Greatest number of EOF modes on which periods and orders must show their worth."""
+"""Greatest number of EOF modes on which periods and orders must show their worth: later ones are
+mostly noise, of which no order predicts anything."""
 SEARCHED = 2
-"""Those whose orders are searched for."""
+"""Those whose orders are searched for: each costs a search by pmdarima."""
 LEAST_CAPTURES = 12
-"""Captures below which the order is (1, 0), without a search."""
+"""Captures below which the order is (1, 0, 0), without a search: with less, 70 % of the record
+would have to fit up to five coefficients."""
 LONGEST_SERIES = 200
 """Captures, the newest, on which an order is searched: bounds the time of a refit."""
 GAIN = 1.05
-"""Factor by which another order must reduce the modes' squared error to be preferred."""
+"""Factor by which the squared error of the first order must exceed that of another for the other to
+be preferred: less is within what chance makes of some origins."""
 ORIGINS = 30
-"""Reference times, about, at which orders are compared."""
+"""Reference times, about, at which orders are compared: more make the choice surer, and cost a
+filter of the past each."""
 GREATEST_ORDER = 3
-"""Greatest autoregressive order."""
+"""Greatest autoregressive order: more take longer to search, and fit chance in short records."""
 GREATEST_MOVING = 2
-"""Greatest moving-average order."""
+"""Greatest moving-average order, for the same reasons."""
 TIDE_S = 44714.16
 """The principal lunar semidiurnal tide, M2, in seconds. It is tried beside the strongest line:
 the frequencies that are searched lie half a cycle of the record apart."""
@@ -45,11 +49,13 @@ LEAST_CYCLES = 6
 """Cycles of a period that is not of the calendar, below which it is not believed: short records
 show some by chance."""
 LINE_GAIN = 1.1
-"""Factor by which such a period must reduce the squared error on data it was not fitted to."""
+"""Factor by which such a period must reduce the squared error on data it was not fitted to: a
+period that is believed takes two coefficients or more of every cell."""
 LINE_CHANCE = 10.0
 """What is added to it over the number of those data: the best of many periods fits some noise."""
 LINES = 2
-"""Periods that are found in the data, at most."""
+"""Periods that are found in the data, at most: each costs every cell coefficients, and the next
+lines of a spectrum are weaker ones."""
 
 
 def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
@@ -99,7 +105,9 @@ def identify(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     times = np.asarray(times_s, dtype=np.float64)
     field = np.asarray(values, dtype=np.float64)
     if field.ndim != 2 or field.shape[0] != len(times):
-        raise InvalidInput(f"found values {field.shape}, expected ({len(times)}, cells)")
+        raise InvalidInput(
+            f"found values of shape {field.shape}, expected ({len(times)}, cells), a row a time"
+        )
     if not interval_s > 0:
         raise InvalidInput(f"found an interval of {interval_s} s, expected > 0")
     field = np.where(np.isfinite(field), field, np.nan)
@@ -229,19 +237,19 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
         Leading first, M <= `MODES`; none with less than 1 % of the variance, none at all with
         fewer than `LEAST_CAPTURES` captures or a constant sample.
     """
-    known = np.isfinite(values)
-    cells = known.sum(axis=0) >= max(LEAST_CAPTURES, len(values) // 2)
+    has_value = np.isfinite(values)
+    cells = has_value.sum(axis=0) >= max(LEAST_CAPTURES, len(values) // 2)
     if not cells.any():
         return np.empty((len(values), 0))
-    known = known[:, cells]
-    part = np.where(known, values[:, cells], 0.0)
-    mean = part.sum(axis=0) / known.sum(axis=0)
-    part = np.where(known, part - mean, 0.0)
+    has_value = has_value[:, cells]
+    part = np.where(has_value, values[:, cells], 0.0)
+    mean = part.sum(axis=0) / has_value.sum(axis=0)
+    part = np.where(has_value, part - mean, 0.0)
     regressors = climatology.features(spec, times_s)
     gram = regressors.T @ regressors + climatology.prior(spec)
     part = part - regressors @ np.linalg.solve(gram, regressors.T @ part)
     amplitudes, singular = principal_components(part)
-    size = float(np.abs(values[:, cells][known]).max())
+    size = float(np.abs(values[:, cells][has_value]).max())
     variance = singular**2
     large = (variance > 0.01 * variance.sum()) & (singular > 1e-9 * max(size, 1e-300))
     return np.asarray(amplitudes[:, large][:, :MODES])

@@ -82,9 +82,12 @@ class Specification:
                 "expected one number of harmonics per period"
             )
         if any(not period > 0 for period in self.periods_s) or any(n < 1 for n in self.harmonics):
-            raise InvalidInput("periods_s must be > 0 and harmonics >= 1")
+            raise InvalidInput(
+                f"found periods of {self.periods_s} s with {self.harmonics} harmonics, "
+                "expected periods > 0 and harmonics >= 1"
+            )
         if min(self.order) < 0 or self.order[1] > 1:
-            raise InvalidInput(f"found order {self.order}, expected p, q >= 0 and d 0 or 1")
+            raise InvalidInput(f"found order {self.order}, expected p >= 0, d 0 or 1, q >= 0")
         if not self.interval_s > 0:
             raise InvalidInput(f"found an interval of {self.interval_s} s, expected > 0")
         if self.leads < 1:
@@ -154,7 +157,9 @@ class Specification:
         fields = dict(document)
         version = fields.pop("version", None)
         if version != FORMAT_VERSION:
-            raise InvalidInput(f"found version {version}, expected {FORMAT_VERSION}: update gnomon")
+            raise InvalidInput(
+                f"found version {version}, expected {FORMAT_VERSION}; upgrade gnomon"
+            )
         try:
             for name, kind in (("periods_s", float), ("harmonics", int), ("order", int)):
                 items = fields[name]

@@ -24,47 +24,64 @@ from gnomon.tasks.forecasting.kernels import Floats, Ints, compiled
 TILE = 512
 """Cells that are worked on at a time: twenty rows of them are 80 KiB, and stay in the cache."""
 PRESENCE = 0.7
-"""Factor on a cell's presence with each learnt capture that it is missing from."""
+"""Factor on a cell's presence with each learnt capture that it is missing from: after four in a row
+it is below `engine.LEAST_PRESENCE`, and the cell is gone."""
 SURPRISE_MEMORY = 200.0
-"""Effective number of captures that the departures test remembers."""
+"""Effective number of captures that the departures test remembers: with more, its limit is
+steadier; with fewer, it follows a noise that has changed sooner."""
 SURPRISE_SCALE = 0.4
-"""Prior standard deviation of the log standardised rms departure."""
+"""Prior standard deviation of the log standardised rms departure. While few were scored, a larger
+one lets more damage pass, and a smaller one doubts more that is right."""
 LEAST_SURPRISES = 6
-"""Scored departures below which the departures test gives no p-value."""
+"""Scored departures below which the departures test gives no p-value: it would be that of the
+prior."""
 LEAST_CAPTURES = 3
-"""Captures that must have been learnt before anything is expected."""
+"""Captures that must have been learnt before anything is expected: fewer do not tell how large
+changes are."""
 LEAST_SIZE = 1e-3
 """Standardised rms below which nothing happened: that says nothing of how large departures are."""
 UNUSUAL = 3.0
 """Departures farther than this from the usual size, in its scale, are remembered as this far: a few
 stuck captures or spikes would make all later damage believable."""
 VARIANCE_MEMORY = 100.0
-"""Effective number of innovations that a cell's variance remembers, at most."""
+"""Effective number of innovations that a cell's variance remembers, at most: with more, error bars
+are steadier; with fewer, they follow a noise that has changed sooner."""
 POOLED_CAPTURES = 4.0
-"""Captures' worth of weight of the chunk's pooled innovation variance in a cell's own."""
+"""Captures' worth of weight of the chunk's pooled innovation variance in a cell's own: with less, a
+cell that happened to be quiet a few times gets too small a bar; with more, cells differ less."""
 RESOLUTION = float(np.finfo(np.float32).eps)
-"""Least standard error relative to the size of the values."""
+"""Least standard error relative to the size of the values: that of their rounding, in single
+precision."""
 SMALLEST = float(np.finfo(np.float32).tiny)
-"""Least standard error."""
+"""Least standard error: what is zero everywhere has one to divide by."""
 SHRINKAGE = 20.0
-"""Captures' worth of weight of the chunk's pooled damping in a cell's own."""
+"""Captures' worth of weight of the chunk's pooled damping in a cell's own: an autocorrelation of
+few captures is mostly chance. With more weight, cells of one chunk can differ less."""
 LARGEST_DAMPING = 0.98
-"""Greatest damping per slot of a cell's anomalies, half in 34 slots; the least is 0."""
+"""Greatest damping per slot of a cell's anomalies, half in 34 slots; the least is 0. At 1 they
+would last for ever, which persistence and the local level predict already."""
 LATE = 0.25
-"""Share of the chunk's captures below which a cell came late, and its mean follows it faster."""
+"""Share of the chunk's captures below which a cell came late, and its mean follows it faster: the
+chunk's gains are too small by then for a mean that starts anew. With a larger share, cells with
+gaps would follow their noise."""
 CAUTION = 100.0
 """Captures' worth of doubt that the season is noise: those in a row are not independent. With less,
 healing from neighbours was worse by two thirds in one month of the demo."""
 LARGEST_SWING = 1.5
-"""Greatest absolute logarithm of the season of the standard error."""
+"""Greatest absolute logarithm of the season of the standard error, a factor of 4.5: a larger season
+of a short record would leave intervals of next to nothing in a quiet time."""
 RATES = (0.02, 0.98)
-"""Least and greatest weight of one capture in the local level. It is that of the chunk: rates of
-each cell gained nothing on sixteen records, or lost as much."""
+"""Least and greatest weight of one capture in the local level: at 0 it would never move, and 1 is
+persistence. It is that of the chunk: rates of each cell gained nothing on sixteen records, or lost
+as much."""
 FIRST_RATE = 0.2
-"""The same while the changes are not known yet."""
+"""The same while the changes are not known yet: the level is that of the last five captures or so,
+between persistence and a mean."""
 RATE_CAPTURES = 10.0
-"""Captures' worth of weight of that first rate."""
+"""Captures' worth of weight of that first rate: an autocorrelation of fewer changes is mostly
+chance."""
 TINY = 1e-300
+"""Sums of squares up to this are none: nothing is divided by them."""
 LEARNT, DOUBTED = 1, 2
 """What became of a capture; 0: it was passed over."""
 

@@ -28,15 +28,20 @@ from gnomon.tasks.forecasting.sweep import (
 )
 
 GATE = 1e-6
-"""A departure less likely than this is damage until it is known better, and not learnt."""
+"""A departure less likely than this is damage until it is known better, and not learnt. With a
+larger one, more that is right waits to be learnt; with a smaller one, more damage is learnt. Every
+capture of every chunk is tested, so that it has to be small."""
 LIMITS = 2000
-"""Departures scored before, beyond which the limit of the gate is the same."""
+"""Departures scored before, beyond which the limit of the gate is the same: ten times what is
+remembered of them."""
 ALLOWANCE = 1.0
-"""Mean normal score of departures up to which nothing has drifted."""
+"""Mean normal score of departures up to which nothing has drifted; it is 0 where nothing changes.
+With less, smaller drifts are seen, and chance looks like one more often."""
 LEAST_COUNT = 5.0
 """Innovations that a damping is taken to be known from, at least: `lasting` divides by 3 less."""
 DRIFTED = 8.0
-"""Sum of the scores beyond it at which a chunk has drifted."""
+"""Sum of the scores beyond it at which a chunk has drifted: with more, a drift is noticed later;
+with less, chance leads to more refits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +226,9 @@ def unseen(state: State) -> Array:
 
     Beyond what the state keeps, those since its chunk was learnt.
     """
-    known = np.isfinite(state.recent)
-    since = np.maximum(state.slot - state.clock[2], len(known))
-    return np.where(known.any(axis=0), known.argmax(axis=0), state.spread(since))
+    has_value = np.isfinite(state.recent)
+    since = np.maximum(state.slot - state.clock[2], len(has_value))
+    return np.where(has_value.any(axis=0), has_value.argmax(axis=0), state.spread(since))
 
 
 def lasting(state: State, damped: Array) -> Array:

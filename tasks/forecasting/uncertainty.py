@@ -18,7 +18,8 @@ NOMINAL = 0.90
 NOMINAL_Z = 1.6448536269514722
 """Half width of the nominal interval in standard errors: the 95 % quantile of the normal."""
 PRIOR_HINDCASTS = 2.0
-"""Hindcasts' worth of weight of the next shorter lead's factor."""
+"""Hindcasts' worth of weight of the next shorter lead's factor: longer leads have fewer independent
+ones. With more weight, a lead whose error differs from the one before is followed more slowly."""
 LEAST_SHARE = 0.8
 """Of the root mean square error, the least standard error: less than what the quantile gives of
 normal (1), Laplace (.99) and Student errors with 3 degrees of freedom (.83)."""
@@ -27,7 +28,8 @@ MOST_POINT = 30.0
 MOST_ROOT = 2.0
 """Greatest root mean square over the scale, which is one itself: more was made of a first event."""
 POINTS = 33
-"""Quantiles that stand for the cells of one hindcast."""
+"""Quantiles that stand for the cells of one hindcast: more are finer, and take memory for each
+origin and lead."""
 
 
 def growth(
@@ -143,9 +145,9 @@ def independent(weight: Array, stride: float) -> Array:
 
 def mean_squares(errors: Array, scale: Array) -> Array:
     """Mean squares (..., 2) of errors (..., N) and of their scale; NaN where there are none."""
-    known = np.isfinite(errors)
-    count = known.sum(axis=-1)
-    squares = (np.where(known, values**2, 0.0).sum(axis=-1) for values in (errors, scale))
+    verified = np.isfinite(errors)
+    count = verified.sum(axis=-1)
+    squares = (np.where(verified, values**2, 0.0).sum(axis=-1) for values in (errors, scale))
     return np.stack(
         [np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in squares], axis=-1
     )

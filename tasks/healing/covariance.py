@@ -16,9 +16,18 @@ from scipy.spatial.distance import cdist
 Floats = NDArray[np.float64]
 
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-_MOST_FIELDS, _BATCH, _SMALLEST_LENGTH, _JITTER = 12, 4096, 0.3, 1e-8
-# Fields bound the cost of measuring lengths, a batch of wanted cells the memory; the jitter on the
-# diagonal keeps a matrix of cells that hardly differ positive definite.
+"""Cells at which correlation is measured: each costs a pass over the fields, so that they are far
+apart where a curve is flat. A length beyond the last one is extrapolated."""
+_MOST_FIELDS = 12
+"""Past fields that lengths are measured on: more would make them steadier, at a pass for each."""
+_BATCH = 4096
+"""Wanted cells at a time: bounds the memory of their covariances with the observers."""
+_SMALLEST_LENGTH = 0.3
+"""Cells. Neighbours are correlated by .04 then: with less, nothing would be said of any other cell,
+and distances in lengths would have no bound."""
+_JITTER = 1e-8
+"""Added to the diagonal for each observer: keeps the matrix of cells that hardly differ positive
+definite. A larger one would act as noise of the observers."""
 
 
 @dataclass(frozen=True, slots=True)

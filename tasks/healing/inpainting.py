@@ -23,11 +23,26 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_FEWEST_KNOWN, _COMPLETE, _FEWEST_PAST, _MOST_FOLDS = 10, 0.95, 3, 5
-_MOST_PAIRS = 80_000_000  # of a cell wanted and an observer: large holes get fewer observers
+_FEWEST_KNOWN = 10
+"""Intact cells below which nothing is healed: no correlation is measured from fewer pairs."""
+_COMPLETE = 0.95
+"""Share of the intact cells of which a past field must have a value for the hole to be tried in it.
+A lower one lets in more of the past, but what a field lacks counts there as a departure of zero."""
+_FEWEST_PAST = 3
+"""Past fields below which the hole is not tried in them: each is judged by the modes of the others,
+and one other field tells little of what varies together."""
+_MOST_FOLDS = 5
+"""Parts of the past that the hole is tried in: with more, the others know more of it, but modes are
+found for each. To try the latest quarter alone told too little (docs/design/006-healing.md)."""
+_MOST_PAIRS = 80_000_000
+"""Of a cell wanted and an observer: bounds the time that a large hole takes, by fewer observers."""
 MOST_CELLS = 250_000
-"""Bound on the surroundings of a hole that are looked at."""
-_ALL_OBSERVERS, _FEWEST_OBSERVERS, _MOST_OBSERVERS = 8_000, 300, 1200
+"""Bound on the surroundings of a hole that are looked at, and so on the memory."""
+_ALL_OBSERVERS = 8_000
+"""Shared by the holes of a field: the time of each grows with the cube of its observers."""
+_FEWEST_OBSERVERS, _MOST_OBSERVERS = 300, 1200
+"""For each hole: fewer would leave out what lies farther off, more take longer, for cells that
+nearer ones screen from the hole."""
 # The cost of a hole grows with the cube of its observers, so many holes share a number of them.
 
 
@@ -100,7 +115,7 @@ def inpaint(
     """
     wraps = _check(departure, standard_error, damaged, cyclic, history)
     valid = np.isfinite(standard_error) & (standard_error > 0.0)
-    known = valid & ~damaged & np.isfinite(departure)
+    intact = valid & ~damaged & np.isfinite(departure)
     mean = np.where(damaged & valid, 0.0, np.nan)
     error = np.where(damaged & valid, standard_error, np.nan)
     share = np.zeros(departure.shape)
@@ -109,12 +124,12 @@ def inpaint(
     numbers = np.zeros(departure.shape, np.intp) if chunks is None else chunks
     blind = np.zeros(departure.shape, bool) if unseen is None else unseen
     verdicts: list[Verdict] = []
-    enough = np.count_nonzero(known) >= _FEWEST_KNOWN
+    enough = np.count_nonzero(intact) >= _FEWEST_KNOWN
     groups = _gather(damaged, valid, blind, wraps) if enough else []
     observers = _ALL_OBSERVERS // max(1, sum(len(holes) for holes in groups))
     observers = int(np.clip(observers, _FEWEST_OBSERVERS, _MOST_OBSERVERS))
     for holes in groups:
-        patch, cells = _cut(holes, grid, departure, standard_error, known, history, numbers)
+        patch, cells = _cut(holes, grid, departure, standard_error, intact, history, numbers)
         alike = not blind.ravel()[holes[0]].any()
         verdict = judge(patch, observers, alike=alike)
         if verdict is None:
@@ -182,7 +197,7 @@ def _cut(
     grid: Grid,
     departure: Floats,
     standard_error: Floats,
-    known: Mask,
+    is_intact: Mask,
     history: Floats | None,
     chunks: Cells,
 ) -> tuple[Patch, Cells]:
@@ -191,7 +206,7 @@ def _cut(
     box: tuple[Cells, ...] = np.ix_(*axes)
     numbers = np.ravel_multi_index(box, grid.shape).ravel()
     order = np.argsort(numbers)
-    scale, intact = standard_error[box], known[box]
+    scale, intact = standard_error[box], is_intact[box]
     anomaly = np.full(local.shape, np.nan)
     np.divide(departure[box], scale, out=anomaly, where=intact)
     past = np.zeros((0, *local.shape))
@@ -205,7 +220,7 @@ def _cut(
         scale=scale.ravel(),
         holes=tuple(order[np.searchsorted(numbers, hole, sorter=order)] for hole in holes),
         chunks=chunks.ravel()[holes[0]],
-        known=np.flatnonzero(intact),
+        intact=np.flatnonzero(intact),
         grid=local,
         lengths=lengths,
         modes=find_modes(fields, intact.ravel()),
@@ -225,19 +240,19 @@ def _fold(past: Floats, fields: Floats, present: Floats, intact: Mask) -> tuple[
 
 def _match(past: Floats, present: Floats) -> Floats:
     """Return the past fields known where the present is, scaled to its root mean square."""
-    known = np.isfinite(present)
-    if not known.any():
+    has_value = np.isfinite(present)
+    if not has_value.any():
         return past[:0]
-    complete = np.isfinite(past[:, known]).mean(axis=1) > _COMPLETE
-    size = np.sqrt(np.nanmean(past[complete][:, known] ** 2, axis=1))
+    complete = np.isfinite(past[:, has_value]).mean(axis=1) > _COMPLETE
+    size = np.sqrt(np.nanmean(past[complete][:, has_value] ** 2, axis=1))
     fields = past[complete][size > 0.0] / size[size > 0.0, np.newaxis]
-    return np.asarray(fields * np.sqrt(np.mean(present[known] ** 2)))
+    return np.asarray(fields * np.sqrt(np.mean(present[has_value] ** 2)))
 
 
 def _fill(patch: Patch, hole: Cells, verdict: Verdict, observers: int) -> tuple[Floats, Floats]:
     """Return the departures of one hole and their standard errors, data units."""
     most = int(np.clip(_MOST_PAIRS // len(hole), 200, observers))
-    chosen = pick_observers(patch.known, hole, patch.grid, patch.lengths, most)
+    chosen = pick_observers(patch.intact, hole, patch.grid, patch.lengths, most)
     whole = np.zeros(len(hole), np.intp)
     now = Trial(hole, whole, chosen, patch.anomaly[np.newaxis], patch.modes)
     (mean,), variance = estimate(patch, now, verdict.covariance)

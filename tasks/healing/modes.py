@@ -12,8 +12,12 @@ from gnomon.tasks.forecasting.eof import gram_vectors
 
 Floats = NDArray[np.float64]
 
-_MOST_CELLS, _MOST_SHARE = 20_000, 0.9
-# The part that modes never explain keeps an error, and what neighbours say of it.
+_MOST_CELLS = 20_000
+"""Cells that modes are found on: the products of fields hardly change with more, their cost
+does."""
+_MOST_SHARE = 0.9
+"""Of the variance, for modes: as many modes as fields explain all of the past, and would leave no
+error. The rest keeps one, and what neighbours say of it."""
 _NONE = np.empty(0, np.intp)
 
 
@@ -55,15 +59,15 @@ class PastModes:
 
 
 def find_modes(
-    fields: Floats, known: NDArray[np.bool_], without: NDArray[np.intp] = _NONE
+    fields: Floats, intact: NDArray[np.bool_], without: NDArray[np.intp] = _NONE
 ) -> PastModes:
-    """Return the modes of past fields, scaled to a mean variance of 1 over the known cells.
+    """Return the modes of past fields, scaled to a mean variance of 1 over the intact cells.
 
     Parameters
     ----------
     fields : ndarray of float64, shape (T, n cells)
         Standardised past fields about zero; finite, 0 where unknown.
-    known : ndarray of bool, shape (n cells,)
+    intact : ndarray of bool, shape (n cells,)
         Cells that are intact now; they set the scale.
     without : ndarray of intp, optional
         Numbers of fields that the modes must not know.
@@ -78,8 +82,8 @@ def find_modes(
     thinned = fields[used, ::stride]
     values, vectors = gram_vectors(thinned)
     combination = np.zeros((len(fields), len(used)))
-    power = sum(float(np.sum(fields[k, known] ** 2)) for k in used)
-    power /= max(1, int(np.count_nonzero(known)))
+    power = sum(float(np.sum(fields[k, intact] ** 2)) for k in used)
+    power /= max(1, int(np.count_nonzero(intact)))
     if not (power > 0.0 and values[0] > 0.0):
         return PastModes(fields, combination, np.zeros(len(values)))
     combination[used] = vectors / np.sqrt(power)

@@ -9,6 +9,8 @@ from gnomon.tasks.healing.regions import Cells, Grid
 Floats = NDArray[np.float64]
 
 _MOST_NEAR = 20_000
+"""Cells nearest to the box around the hole, of which those near the hole itself are chosen: bounds
+the search. With fewer, cells near to one that is scattered over a wide box could be missed."""
 
 
 def pick_observers(

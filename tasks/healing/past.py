@@ -26,11 +26,13 @@ LEAST_LEARNT = 1 / 3
 """Share of the record before the first of them: models of fewer captures miss by more. With .15
 the healed error of A1B after 40 captures was 1.19 of the simple system's, and 1.14 with 1/3."""
 SAMPLE_CELLS = 1024
-"""Cells that the modes are found on, as at a refit."""
+"""Cells that the modes are found on, as at a refit: more cost time at every origin and tile."""
 PIECE_CELLS = 2**14
-"""A larger chunk is hindcast in pieces, each as if it were a chunk."""
+"""A larger chunk is hindcast in pieces, each as if it were a chunk: bounds the memory. With smaller
+ones, fewer cells share what is pooled."""
 TILE_BYTES = 2**27
-"""Memory of the cells that are hindcast together, about."""
+"""Memory of the cells that are hindcast together, about. Each tile fits the sample again, so that
+smaller ones take longer."""
 
 
 @dataclass(frozen=True, slots=True)

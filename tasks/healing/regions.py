@@ -15,10 +15,22 @@ from scipy.sparse.csgraph import connected_components
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_MOST_HOLES, _MOST_GROUPS, _FINEST_SPLIT = 100, 16, 128
+_MOST_HOLES, _MOST_GROUPS = 100, 16
+"""Holes that are estimated by themselves, and groups of them that are judged by themselves: bound
+the time. With fewer, holes that lie farther apart share observers, and the verdict on one of
+them."""
+_FINEST_SPLIT = 128
+"""Tiles along an axis are half of this at first, and half again until few enough hold a centre."""
 _MOST_PROBES = 500
+"""Cells of a hole that tell how much of a copy is intact: all of them, for every shift, take
+long."""
 _SHIFTS = {1: 8, 2: 5, 3: 3}
-_FEWEST_COPIES, _FEWEST_LEFT = 3, 10
+"""Steps of half an extent each way, by the number of axes; 2 for more: the shifts that are tried
+grow with the power of the axes. Farther copies are less like the hole."""
+_FEWEST_COPIES = 3
+"""Copies below which a hole is halved: two say little of how much an error varies."""
+_FEWEST_LEFT = 10
+"""Intact cells that a copy must leave to estimate it from, as many as a hole needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,7 @@ def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
 
 
 def copy_hole(
-    hole: Cells, labels: Cells, known: Mask, grid: Grid, most: int
+    hole: Cells, labels: Cells, is_intact: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return intact regions that have the shape of the hole, its translated copies, with labels.
 
@@ -150,7 +162,7 @@ def copy_hole(
         Cells to be estimated.
     labels : ndarray of intp, shape (n,)
         The part of the hole that each belongs to.
-    known : ndarray of bool, shape (*dims)
+    is_intact : ndarray of bool, shape (*dims)
         Intact cells; a copy is cut down to them, and at least half of it must be intact.
     grid : Grid
         The grid; the hole must not cross a seam.
@@ -164,7 +176,7 @@ def copy_hole(
     """
     points = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     while True:
-        copies = _translate(points, labels, known, grid, most)
+        copies = _translate(points, labels, is_intact, grid, most)
         extent = points.max(axis=0) - points.min(axis=0)
         if len(copies) >= _FEWEST_COPIES or not extent.any():
             return copies
@@ -174,7 +186,7 @@ def copy_hole(
 
 
 def _translate(
-    points: Cells, labels: Cells, known: Mask, grid: Grid, most: int
+    points: Cells, labels: Cells, is_intact: Mask, grid: Grid, most: int
 ) -> list[tuple[Cells, Cells]]:
     """Return the best translated copies of the points as flat intact cells, and their labels."""
     probes = points[:: -(-len(points) // _MOST_PROBES)]
@@ -184,7 +196,7 @@ def _translate(
     for number, shift in enumerate(product(*_shifts(low, high, grid))):
         offset = np.array(shift)
         cells, _ = _place(probes + offset, grid)
-        fraction = known.ravel()[cells].sum() / len(probes)
+        fraction = is_intact.ravel()[cells].sum() / len(probes)
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
             spread = (number * 0.6180339887) % 1.0
@@ -192,9 +204,9 @@ def _translate(
     copies = []
     for _, _, shift in sorted(candidates)[:most]:
         cells, inside = _place(points + np.array(shift), grid)
-        intact = known.ravel()[cells]
+        intact = is_intact.ravel()[cells]
         count = int(intact.sum())
-        if count and known.sum() - count >= max(count, _FEWEST_LEFT):
+        if count and is_intact.sum() - count >= max(count, _FEWEST_LEFT):
             copies.append((cells[intact], labels[inside][intact]))
     return copies
 

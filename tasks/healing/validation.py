@@ -18,12 +18,31 @@ from gnomon.tasks.healing.regions import Cells, Grid, copy_hole
 
 Floats = NDArray[np.float64]
 
-_FEWEST_KNOWN, _FEWEST_COPIES, _FEWEST_SCORED = 10, 3, 200
-_MOST_SCORED, _MOST_TRIAL_OBSERVERS, _LEAST_GAIN = 300, 400, 0.01
+_FEWEST_KNOWN, _FEWEST_COPIES = 10, 3
+"""Intact cells, and hidden copies or past fields, below which there is no verdict: the jackknife
+over two says little of how much an error varies."""
+_FEWEST_SCORED = 200
+"""Hidden cells that are aimed at, by more copies of a small hole: more make the choice surer, and
+each copy costs a factorisation for each covariance."""
+_MOST_SCORED = 300
+"""Cells of a trial that are scored, evenly spread: neighbours are wrong together, so that more
+would say little."""
+_MOST_TRIAL_OBSERVERS = 400
+"""Observers while covariances are compared: time grows with their cube. The winner is scored again
+with as many as the hole has."""
+_LEAST_GAIN = 0.01
+"""Share of the squared error below which the forecast stands: so little is not worth the risk that
+intact cells do not stand for the hole."""
 _LEAST_EXCESS = 1e-4
 """Share of the mean below which a trial's squared error counts as no smaller: logs are taken."""
-_STRETCHES, _NUGGETS = (0.5, 1.0, 2.0, 4.0), (0.002, 0.05, 0.3)
+_STRETCHES = (0.5, 1.0, 2.0, 4.0)
+"""Factors on the measured lengths, which few fields tell only roughly."""
+_NUGGETS = (0.002, 0.05, 0.3)
+"""From fields that are smooth to those in which a third of the variance is of single cells. More
+values of either cost a factorisation for each trial, and more choice fits chance."""
 _RANKS = ((4, np.inf), (16, np.inf), (64, 6.0), (64, 3.0))
+"""Modes, and how far they reach in lengths: the first few may tie distant places; of many, from a
+short past, what ties distant places is chance (Houtekamer and Mitchell 2001)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +67,7 @@ class Patch:
     """Cells to estimate, by hole; the first stands for them."""
     chunks: Cells
     """Number of the chunk that each cell of the first hole is in."""
-    known: Cells
+    intact: Cells
     """Intact cells, ascending."""
     grid: Grid
     lengths: tuple[float, ...]
@@ -114,10 +133,10 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
     """
     most = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
-    mask.ravel()[patch.known] = True
+    mask.ravel()[patch.intact] = True
     hidden = copy_hole(patch.holes[0], patch.chunks, mask, patch.grid, most) if alike else []
     if (
-        len(patch.known) < _FEWEST_KNOWN
+        len(patch.intact) < _FEWEST_KNOWN
         or (len(hidden) if alike else _seen(patch)) < _FEWEST_COPIES
     ):
         return None
@@ -162,10 +181,10 @@ def _plan(patch: Patch, hidden: list[tuple[Cells, Cells]], observers: int) -> li
     """Return trials: each hidden region of the present, and the hole itself in past fields."""
     now = patch.anomaly[np.newaxis]
     trials = [
-        (_exclude(patch.known, cells), cells, chunks, now, patch.modes) for cells, chunks in hidden
+        (_exclude(patch.intact, cells), cells, chunks, now, patch.modes) for cells, chunks in hidden
     ]
     hole = patch.holes[0]
-    trials += [(patch.known, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
+    trials += [(patch.intact, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
     return [
         Trial(
             cells[:: -(-len(cells) // _MOST_SCORED)],

@@ -71,7 +71,7 @@ def issue(
             progress("hindcasts", int(np.searchsorted(chosen, position)) + 1, len(chosen))
     if believed is None:
         raise InvalidInput(
-            "nothing could be forecast: fewer than 3 values of every cell; wait for more captures"
+            "nothing could be forecast: every cell has fewer than 3 values; wait for more captures"
         )
 
 
@@ -79,7 +79,7 @@ def first_origin(captures: int) -> int:
     """Position of the first capture that a hindcast is made from."""
     if captures < LEAST_CAPTURES:
         raise InvalidInput(
-            f"found {captures} captures, expected at least {LEAST_CAPTURES}: wait for more"
+            f"found {captures} captures, expected at least {LEAST_CAPTURES}; wait for more"
         )
     return int(FIRST * captures)
 

@@ -120,7 +120,7 @@ class Replay:
     share: float = REFIT_SHARE
     """Share of the capture interval that refits may take to be made at every update."""
     judge: Judge = beyond_belief
-    known: int = -1
+    newest: int = -1
     """Position of the newest capture."""
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"refit": [], "roll": []})
     """What each refit and each roll took."""
@@ -142,12 +142,12 @@ class Replay:
         """
         fit = self._fit
         if fit is None:
-            self.known = position
+            self.newest = position
             self._refit()
             return
-        before = self.known
+        before = self.newest
         for new in range(before + 1, position + 1):
-            self.known = new
+            self.newest = new
             self._take(fit, new)
         reason = due(fit.kept, position + 1)
         if fit.specification.is_constant:
@@ -168,12 +168,12 @@ class Replay:
         fit = self._fit
         if fit is None:
             return None
-        slot = fit.cadence.slot(int(self.series.instants[self.known]))
+        slot = fit.cadence.slot(int(self.series.instants[self.newest]))
         leads = range(1, self.traits.leads + 1)
         instants = np.array([fit.cadence.instant(slot + lead) for lead in leads])
         arguments = fit.specification, fit.state, fit.outlook, instants / SECOND
         return Issued(
-            self.known,
+            self.newest,
             instants,
             forecast(*arguments),
             candidates(*arguments),
@@ -192,7 +192,7 @@ class Replay:
         return np.array([slots.get(cadence.slot(int(t)), -1) for t in issued.instants])
 
     def _is_cheap(self, fit: _Fit) -> bool:
-        captures = min(self.known + 1, window_length(self.series.chunk_cells))
+        captures = min(self.newest + 1, window_length(self.series.chunk_cells))
         return is_cheap(
             self.series.cells * captures,
             fit.cadence.interval_s,
@@ -219,7 +219,7 @@ class Replay:
 
     def _refit(self) -> None:
         """Learn everything anew from the window, as of the newest capture."""
-        series, stop = self.series, self.known + 1
+        series, stop = self.series, self.newest + 1
         first = max(series.offset, stop - window_length(series.chunk_cells))
         if stop - first < MIN_CAPTURES:
             return

@@ -130,19 +130,19 @@ class Score:
             scored.truth,
             scored.issued.candidates,
         )
-        known = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
-        departure = np.where(known, mean - truth, np.nan)
+        verified = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
+        departure = np.where(verified, mean - truth, np.nan)
         every = np.concatenate([mean[:, None], predictions], axis=1)
         row: dict[str, Floats] = {
-            "number": known.sum(axis=1).astype(np.float64),
-            "squares": np.where(known[:, None], self._squares(every, truth), 0.0).sum(axis=2),
+            "number": verified.sum(axis=1).astype(np.float64),
+            "squares": np.where(verified[:, None], self._squares(every, truth), 0.0).sum(axis=2),
             **self._bars(departure, scored.issued.forecast.standard_error),
         }
         phase = (scored.issued.instants / SECOND / self._cycle()) % 1.0
         in_season = (SEASONS * phase).astype(int)[:, None] == np.arange(SEASONS)
         row["seasons"] = np.stack([row["90"] @ in_season, row["number"] @ in_season], axis=1)
         self.rows.append(row)
-        compared, within = self._within(np.where(known, mean, np.nan), truth)
+        compared, within = self._within(np.where(verified, mean, np.nan), truth)
         # What was doubted has no truth to be scored with: its share is not held against it.
         stated = scored.issued.forecast.confidence / (
             1.0 - scored.issued.outlook.calibration.doubted

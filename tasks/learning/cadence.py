@@ -76,7 +76,7 @@ class Cadence:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Cadence":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(
             text(data["calendar"], "calendar"),
             whole(data["anchor"], "anchor"),

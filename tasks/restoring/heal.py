@@ -60,7 +60,10 @@ def heal(
     name: str,
     indices: list[Index],
 ) -> Healed:
-    """Estimate chunks of a variable in a captured step.
+    """Return estimates of chunks of a variable in a captured step.
+
+    Each is float64 in the shape of the chunk and the variable's units, with standard error and
+    provenance; NaN where nothing could be estimated, such as on land.
 
     Parameters
     ----------
@@ -125,9 +128,9 @@ class Odds:
         Parameters
         ----------
         standard_error
-            Of the cells, one at least; NaN where masked, or where there is no estimate.
+            Of the cells, float64 of any shape, one at least; NaN where masked or not estimated.
         tolerance
-            In the same units.
+            In the same units, >= 0.
         """
         expected = _rms(standard_error)
         if expected == 0.0 or tolerance == 0.0:
@@ -143,7 +146,7 @@ def _rms(errors: Floats) -> float:
 
 
 def _missing(variable: Variable, index: Index) -> EstimatedChunk:
-    """Return a chunk of which nothing is known: a variable that is captured but not forecast."""
+    """Return a chunk without estimates: its variable is captured but not forecast."""
     shape = tuple(s.stop - s.start for s in variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
     return EstimatedChunk(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
@@ -231,5 +234,5 @@ def _history(
         departures = changes(past.record, leads)
     else:
         departures = past_departures(specification, past.record, leads)
-    known = np.isfinite(departures).any(axis=1)
-    return past.field(departures[known]).reshape(-1, *region.shape)
+    has_departure = np.isfinite(departures).any(axis=1)
+    return past.field(departures[has_departure]).reshape(-1, *region.shape)

@@ -63,12 +63,12 @@ def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:
 
 
 def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return every restore point for a valid time, best first; healing to say how good that is."""
+    """Return every restore point for a valid time, best first, a healed one with its figures."""
     return best_first([_told(repository, point) for point in candidates(repository, instant)])
 
 
 def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return the same without healing: error and confidence of a healed state are not known."""
+    """Return the same without healing, and so without error and confidence of a healed state."""
     versions = repository.state.versions(instant)
     cadence = cadence_of(repository)
     there: list[RestorePoint] = []
@@ -134,7 +134,7 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
 
 
 def _told(repository: Repository, point: RestorePoint) -> RestorePoint:
-    """Return a point with its figures, or without if the repository is too damaged to tell."""
+    """Return a point with its figures, or without them if the repository is too damaged to heal."""
     try:
         return complete(repository, point)
     except Integrity as error:
@@ -256,7 +256,7 @@ def _shadow_for(
 def _last_capture(
     repository: Repository, instant: int, step: int, cadence: Cadence | None
 ) -> RestorePoint:
-    """Return the state before: what a system without forecasts would restore."""
+    """Return the last capture before a time: what a system without forecasts would restore."""
     captured = repository.captured[step]
     lead = 0 if cadence is None else cadence.slot(instant) - cadence.slot(captured.instant)
     there = [v for v in repository.settings.variables if step >= v.since]
@@ -288,7 +288,7 @@ def _last_capture(
 
 
 def _measured(repository: Repository, step: int) -> Mapping[str, PredictedEntry]:
-    """Return what is known of the variables: by the shadow from a capture, or by the newest."""
+    """Return what a shadow says of the variables: the one made from a capture, or the newest."""
     shadows = reversed(repository.shadows)
     shadow = next((s for s in shadows if s.step == step), None)
     newest = shadow or (repository.shadows[-1] if repository.shadows else None)

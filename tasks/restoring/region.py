@@ -1,4 +1,4 @@
-"""Surroundings of damaged chunks as plain arrays: what is captured, predicted and past there."""
+"""Surroundings of damaged chunks as plain arrays: captured, predicted, and their past."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -44,16 +44,16 @@ class Past:
     """(N,) number in the region of each of the record's cells."""
 
     def unseen(self, reference: int) -> NDArray[np.int64]:
-        """Return for how many slots up to a forecast's reference time chunks were unknown, (G,).
+        """Return how long chunks were unknown up to a forecast's reference time: slots, int64 (G,).
 
         A chunk that is damaged in one capture after another is forecast from the last good one.
-        The length of the record for one that was never known.
+        For one that was never known it is the length of the record.
         """
         record = self.record
         before = self.instants <= reference
-        known = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
+        has_value = np.logical_or.reduceat(np.isfinite(record.values), record.starts[:-1], axis=1)
         none = record.slots[0] - len(record.slots)
-        last = np.where(known & before[:, None], record.slots[:, None], none).max(axis=0)
+        last = np.where(has_value & before[:, None], record.slots[:, None], none).max(axis=0)
         newest = record.slots[before].max(initial=record.slots[0])
         return np.asarray(np.minimum(newest - last, len(record.slots)), np.int64)
 
@@ -79,7 +79,7 @@ def regions(variable: Variable, indices: list[Index]) -> list["Region"]:
 
 
 def _box(variable: Variable, indices: list[Index]) -> tuple[slice, ...]:
-    """Return the cells from the first to the last of some chunks."""
+    """Return the box of cells that holds some chunks."""
     axes = zip(*(variable.grid.cells(index) for index in indices), strict=True)
     return tuple(slice(min(s.start for s in ax), max(s.stop for s in ax)) for ax in axes)
 
@@ -90,7 +90,7 @@ class Region:
     Parameters
     ----------
     variable
-        Of which.
+        The variable.
     damaged
         Chunks in it that are to be estimated.
     """
@@ -119,11 +119,11 @@ class Region:
         """Those of the damaged ones among them."""
 
     def cells(self, index: Index) -> tuple[slice, ...]:
-        """Return the part of the region that a chunk is."""
+        """Return the slices of the region that a chunk covers."""
         return tuple(slice(a - s.start, b - s.start) for a, b, s, _ in self._shared(index))
 
     def _part(self, index: Index) -> tuple[slice, ...]:
-        """Return the part of a chunk that is in the region."""
+        """Return the slices of a chunk that lie in the region."""
         return tuple(slice(a - c.start, b - c.start) for a, b, _, c in self._shared(index))
 
     def _shared(self, index: Index) -> list[tuple[int, int, slice, slice]]:
@@ -132,7 +132,7 @@ class Region:
         return [(max(s.start, c.start), min(s.stop, c.stop), s, c) for s, c in axes]
 
     def chunkwise[A: np.generic](self, values: NDArray[A]) -> NDArray[A]:
-        """Return a field that holds in each cell the value (G,) of its chunk."""
+        """Return a field (*dims) that holds in each cell the value (G,) of its chunk."""
         field = np.empty(self.shape, values.dtype)
         for index, value in zip(self.indices, values, strict=True):
             field[self.cells(index)] = value
@@ -141,7 +141,7 @@ class Region:
     def captured(
         self, captures: CaptureStack, step: int, *, without: Collection[Index] = ()
     ) -> Floats:
-        """Return a captured field, NaN where a chunk is not trusted, or to be left out."""
+        """Return a captured field, float64 (*dims); NaN where missing, not trusted, or left out."""
         field = np.full(self.shape, np.nan)
         left_out = set(without)
         for index in self.indices:
@@ -151,7 +151,7 @@ class Region:
         return np.where(np.isfinite(field), field, np.nan)
 
     def predicted(self, shadow: ShadowStack, lead: int) -> tuple[Floats, Floats]:
-        """Return a predicted field and its standard error."""
+        """Return a predicted field and its standard error, float64 (*dims); NaN where none is."""
         mean, error = np.full(self.shape, np.nan), np.full(self.shape, np.nan)
         for index in self.indices:
             values, errors = shadow.chunk(lead, index)

@@ -59,7 +59,7 @@ class Restored:
 
 
 def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
-    """Return what to serve for a restore point, and the point with what healing found."""
+    """Return the planes to serve for a restore point, and the point; healed, with its figures."""
     if point.kind == "forecast":
         return (Plane(point.instant, shadow=point.shadow, lead=point.lead),), point
     assert point.step is not None
@@ -122,7 +122,9 @@ def restore(
         A plain restore of something predicted was asked for, or the target cannot be written;
         nothing of it is left behind.
     Integrity
-        What was written is not what was read.
+        A stored chunk is damaged, or what was read back is not what was written.
+    Unavailable
+        A store, or a worker, did not answer; try again.
     """
     target = target_of(to)
     target.check(repository)
@@ -153,7 +155,7 @@ def restore(
 
 
 def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
-    """Return how the arrays of the variables are cut; of time, each step is alone."""
+    """Return how the arrays of the variables are cut; each step in time is by itself."""
     time = str(repository.settings.source.time)
     layout = {}
     for variable in repository.settings.variables:
@@ -249,7 +251,7 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
 
 
 def _write_block(job: _Job) -> tuple[int, list[object]]:
-    """Write a block and read it back; returns how many chunks are right, and what is to be kept."""
+    """Write a block and read it back; return the number of chunks, and what `finish` must know."""
     variable, captures, fields = _computed(job)
     where = job.where(variable)
     written = []
@@ -263,7 +265,7 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
             if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
                 raise Integrity(
                     f"{name} chunk {index} was not written to {job.target} as it was read; "
-                    "check the disk, or the target; nothing was left behind"
+                    "nothing was left behind, check the disk or the target"
                 )
     return prod(job.block.grid), written
 
@@ -286,7 +288,7 @@ def _digests(
 
 
 def _verify_rest(rest: xr.Dataset, target: Target) -> None:
-    """Read coordinates and other variables that do not change back."""
+    """Read back coordinates and other variables that do not change, and compare."""
     for name, variable in rest.variables.items():
         before = np.asarray(variable.values)
         after = np.asarray(target.read(str(name), (...,), before.dtype))
@@ -297,6 +299,6 @@ def _verify_rest(rest: xr.Dataset, target: Target) -> None:
         )
         if not same:
             raise Integrity(
-                f"{name} was not written to {target} as it was read; check the disk, "
-                "nothing was left behind"
+                f"{name} was not written to {target} as it was read; "
+                "nothing was left behind, check the disk or the target"
             )

@@ -160,8 +160,8 @@ def best_first(points: list[RestorePoint]) -> tuple[RestorePoint, ...]:
     Notes
     -----
     An exact, trusted capture is first.  Then come those whose expected error is known, the smallest
-    first, then those of which it is not.  Several variables are compared by the one that has the
-    greatest error in tolerances.  A healed state counts with the error of all of its cells, the
+    first, then the others.  Of several variables the one with the greatest error in tolerances
+    counts.  A healed state counts with the error of all of its cells, the
     intact ones included, and is never behind the forecast of which it is the better part.
     """
     forecast = min((_size(p) for p in points if p.kind == "forecast"), default=inf)

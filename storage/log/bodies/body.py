@@ -73,7 +73,7 @@ class Header:
 class Margin:
     """Where the fields that were read are not those that this program writes.
 
-    Nothing of it is interpreted.  With it, what was read is written as it was.
+    Nothing in it is interpreted. With it, what was read can be written back unchanged.
     """
 
     further: Mapping[str, Any] = field(default_factory=dict)
@@ -115,7 +115,7 @@ ALL_WRITTEN = Margin()
 
 
 def claim(value: object, what: str, *, least: float = 0.0, most: float = inf) -> float:
-    """Return a number within limits as it was told: a whole one stays one, and its digits."""
+    """Return a number within limits, unchanged: a whole one stays whole, with its digits."""
     number(value, what, least=least, most=most)
     return value  # type: ignore[return-value]
 

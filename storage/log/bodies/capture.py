@@ -38,7 +38,7 @@ class CapturedEntry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CapturedEntry":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(
             folder_name(data["root"]),
             folder_name(data["ledger"]),
@@ -98,7 +98,7 @@ class CaptureBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CaptureBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         instants = items(data["instants"], "instants", whole, most=MOST_CAPTURES)
         suspects = items(data["suspects"], "suspects", size, most=MOST_CAPTURES)
         if len(suspects) != len(instants):
@@ -143,6 +143,6 @@ class RewriteBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RewriteBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         roots = {name: folder_name(entry["root"]) for name, entry in data["variables"].items()}
         return cls(numbers(data["steps"]), roots, Margin.of(data, cls._ALWAYS))

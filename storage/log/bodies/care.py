@@ -67,5 +67,5 @@ class RepairBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RepairBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(read_entries(data["objects"]), Margin.of(data, cls._ALWAYS))

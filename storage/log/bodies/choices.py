@@ -30,7 +30,7 @@ class ForgetBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ForgetBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(numbers(data["steps"]), data.get("reason", ""), Margin.of(data, cls._ALWAYS))
 
 
@@ -57,7 +57,7 @@ class TagBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TagBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(
             numbers(data["steps"]),
             items(data.get("add", []), "add", text),
@@ -91,7 +91,7 @@ class RulesBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RulesBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         age = optional(data["revisable"], lambda v: whole(v, "revisable", least=0))
         names = items(data.get("candidates", []), "candidates", plain_name)
         return cls(age, names, Margin.of(data, cls._ALWAYS, cls._SOMETIMES))

@@ -12,7 +12,7 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the checks said; its form is theirs, and what readers rely on was looked at."""
+    """What the checks said, in their own form; the fields that readers rely on were validated."""
 
     content: Mapping[str, Any]
     """As they said it: how many chunks were checked, findings, incidents, alerts, when the next

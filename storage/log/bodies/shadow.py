@@ -213,7 +213,7 @@ class ShadowBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ShadowBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         instants = items(data["instants"], "instants", whole, most=MOST_LEADS)
         leads = len(instants)
         variables = data["variables"].items()

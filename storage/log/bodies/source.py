@@ -48,7 +48,7 @@ class EraBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EraBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(RepositorySettings.from_json(data["settings"]), Margin.of(data, cls._ALWAYS))
 
 
@@ -70,7 +70,7 @@ class VariablesBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "VariablesBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         added = items(data["added"], "added", lambda v, _: Variable.from_json(members_of(v)))
         return cls(added, Margin.of(data, cls._ALWAYS))
 
@@ -93,5 +93,5 @@ class SourceBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "SourceBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(SourceSpec.from_json(members_of(data["source"])), Margin.of(data, cls._ALWAYS))

@@ -43,7 +43,7 @@ class JudgedChunk:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "JudgedChunk":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(
             text(data["variable"], "variable"),
             whole(data["step"], "step", least=0),
@@ -94,7 +94,7 @@ class VerdictBody:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "VerdictBody":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         by_person = "judged_by" in data
         return cls(
             items(data["chunks"], "chunks", lambda v, _: JudgedChunk.from_json(members_of(v))),

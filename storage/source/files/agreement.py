@@ -63,7 +63,7 @@ class Expected:
         return reasons
 
     def _difference(self, file: str, form: Form) -> str | None:
-        """Return in what a form differs; None if in nothing that matters."""
+        """Return how a form differs; None if in nothing that matters."""
         if form.time != self.time:
             return f"its time dimension is {form.time!r}, expected {self.time!r}"
         for name, part in self.form.parts.items():
@@ -89,7 +89,7 @@ class Expected:
         return None
 
     def _of_one(self, file: str, entry: Entry) -> str | None:
-        """Return in what one file differs from others of its form."""
+        """Return how one file differs from others of its form."""
         is_told = entry.instants is not None
         if is_told and not same_calendar(entry.calendar, self.calendar, entry.good):
             return f"its calendar is {entry.calendar!r}, expected {self.calendar!r}"
@@ -139,14 +139,14 @@ class Expected:
 
 
 def _agree(first: Part | None, second: Part) -> bool:
-    """Tell whether a variable is the same in two files, but for units of one quantity."""
+    """Tell whether a variable is the same in two files, up to units of one quantity."""
     if first is None or differing(first.meaning, second.meaning):
         return False
     return replace(first, meaning=second.meaning) == second
 
 
 def _meant(name: str, key: str, there: Part, part: Part) -> str:
-    """Say in what two variables differ whose numbers mean different things."""
+    """Say in which attribute two variables differ whose numbers mean different things."""
     now, before = dict(there.meaning), dict(part.meaning)
     return f"{key} of {name} is {now.get(key)}, expected {before.get(key)}"
 
@@ -162,7 +162,7 @@ class _Kept:
     memory: SourceMemory | None
 
     def is_alike(self, name: str, file: str) -> bool:
-        """Tell whether a variable of a file is what is expected, but for rounding."""
+        """Tell whether a variable of a file is as expected, up to rounding."""
         try:
             with open_file(self.paths[file], self.spec) as dataset:
                 if self.memory is not None and self.memory.settings is not None:
@@ -240,5 +240,5 @@ def _alike(entries: Mapping[str, Entry], form: Form) -> dict[str, str]:
 
 
 def _age(name: str, entry: Entry) -> tuple[int, str]:
-    """Return what sorts files by their times, and those without any by their names."""
+    """Return the key that sorts files by their times, and those without times by their names."""
     return (int(entry.good.min(initial=2**62)), name)

@@ -14,7 +14,7 @@ __all__ = ["StepsArray"]
 
 
 class StepsArray(BackendArray):
-    """The steps of all files, of which those that are asked for are read.
+    """The steps of all files; only those that are asked for are read.
 
     Parameters
     ----------

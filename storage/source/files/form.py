@@ -91,7 +91,7 @@ class Form:
 
     @classmethod
     def from_json(cls, data: Any) -> "Form":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         time, parts = data
         return cls(text(time, "time"), members(parts, "parts", lambda v, _: _part(v)))
 
@@ -259,7 +259,7 @@ _STATED = ("standard_name",)
 
 
 def differing(now: Meaning, before: Meaning) -> str | None:
-    """Return the first attribute by which numbers mean something else; None if none does.
+    """Return the first attribute that gives numbers another meaning; None if there is none.
 
     Units of one quantity mean the same: numbers in them are converted.
     """

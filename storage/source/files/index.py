@@ -1,8 +1,8 @@
 """What is in each file of a source of many files, and an index of it.
 
 To look at a file is to open it, and there are thousands.  So what was seen is kept in the
-repository, by name, size and time of modification.  The index is no truth: it is only believed of
-a file that is as it was, is compared with the file again when that is read, and may be lost.
+repository, by name, size and time of modification.  The index is only a cache: it is believed only
+of a file that has not changed, is compared with the file again when that is read, and may be lost.
 """
 
 import base64
@@ -76,7 +76,7 @@ class Packings:
 
     @classmethod
     def from_json(cls, data: object) -> "Packings":
-        """Read the JSON form; ValueError and its like if it is none."""
+        """Read the JSON form; ValueError or the like if it is not one."""
         return cls(members(data, "packings", lambda v, _: attributes_from_json(members_of(v))))
 
 
@@ -177,7 +177,7 @@ def drop_index(memory: SourceMemory | None) -> None:
 
 @contextmanager
 def _whatever_happens() -> Iterator[None]:
-    """Go on where a repository cannot be written to: all can be looked at anew."""
+    """Go on where a repository cannot be written to: every file can be looked at anew."""
     try:
         yield
     except (GnomonError, UnicodeEncodeError):

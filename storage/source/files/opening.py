@@ -122,7 +122,7 @@ def _open(
     memory: SourceMemory | None,
     entries: Mapping[str, Entry],
 ) -> xr.Dataset:
-    """Open files of which it is known what is in some of them."""
+    """Open files, of which some are known from the index."""
     look = _look(paths, spec, memory, entries)
     expected = expected_of(look.seen, paths, spec, memory)
     reasons = expected.differing(look.seen)
@@ -234,9 +234,9 @@ def read_numbers(
 
 
 def rest(dataset: xr.Dataset) -> None:
-    """Close the files that are open; they are opened again where they are read.
+    """Close the files that are open; they are opened again when they are read.
 
-    Who holds a file open may keep others from writing to it.
+    A process that holds a file open may keep others from writing to it.
     """
     if _FILES in dataset.encoding:
         dataset.encoding[_FILES].close()
@@ -266,7 +266,7 @@ def _look(
     memory: SourceMemory | None,
     entries: Mapping[str, Entry],
 ) -> _Look:
-    """Look at the files that are new or were changed; of the others it is known what is in them."""
+    """Look at the files that are new or have changed; the contents of the others are known."""
     look = _Look()
     unfit: dict[str, Unfit] = {}
     stamps: dict[str, tuple[int, int]] = {}

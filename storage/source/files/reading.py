@@ -1,4 +1,4 @@
-"""Opening the files of a source of many files, a few at a time, and looking what is in them."""
+"""Opening the files of a source of many files, a few at a time, to see what is in them."""
 
 import os
 import warnings
@@ -270,7 +270,7 @@ class Files:
             raise Unfit(f"{file} was changed while it was read")
 
     def _opened(self, file: str) -> xr.Dataset:
-        """Open a file and compare it with what was seen in it, or others say was."""
+        """Open a file and compare it with what was seen in it, by this process or by the index."""
         dataset, entry = open_file(self.paths[file], self.spec), self.entries[file]
         try:
             time = entry.form.time

@@ -45,9 +45,9 @@ class FileTarget:
         Raises
         ------
         Conflict
-            There is something.
+            Something is there already.
         NotFound
-            There is no such folder.
+            The folder above it does not exist.
         InvalidInput
             Nothing can or should be written there.
         """
@@ -70,7 +70,9 @@ class FileTarget:
         with in_the_making(self.path) as partial:
             yield replace(self, partial=partial)
             if os.path.lexists(partial) or not os.path.lexists(self.path):
-                raise InvalidInput(f"{self.name} did not get its name; mend the target's finish")
+                raise InvalidInput(
+                    f"{self.name} did not get its name; mend the target's finish method"
+                )
 
     def finish(self, written: Sequence[object]) -> None:
         """Force all of it to the disk and give it its name.
@@ -81,7 +83,7 @@ class FileTarget:
             Something has that name by now.
         """
         if os.path.lexists(self.path):
-            raise Conflict(f"{self.name} appeared meanwhile; choose a new target")
+            raise Conflict(f"{self.name} was made by another meanwhile; choose a new target")
         force_tree(self.partial)
         os.rename(self.partial, self.path)
         with suppress(OSError):  # some file systems force no folders; all that is in it was forced

@@ -59,7 +59,7 @@ class NetCDFTarget(FileTarget):
             self._add_letters({str(n): dataset.variables[n] for n in letters})
 
     def _add_letters(self, letters: Mapping[str, xr.Variable]) -> None:
-        """Add single letters, as which many grid mappings stand: xarray would make them arrays."""
+        """Add single letters, the form of many grid mappings: xarray would make them arrays."""
         if not letters:
             return
         with netCDF4.Dataset(self.partial, "a") as file:
@@ -99,7 +99,7 @@ def _with_counted_times(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _as_strings(dataset: xr.Dataset, encoding: dict[str, dict[str, Any]]) -> xr.Dataset:
-    """Return letters as strings: of these xarray writes the letters, of letters something else."""
+    """Return letters as strings: xarray writes strings as the same letters, but not letters."""
     for name, letters in dataset.variables.items():
         if letters.dtype == "S1" and letters.dims:
             encoding[str(name)]["char_dim_name"] = str(letters.dims[-1])

@@ -38,12 +38,12 @@ class Target(Protocol):
     A target is a small value that can be pickled: each worker gets a copy, writes blocks of its own
     through it and reads them back.  ``str`` of it is what messages call it, and tells no secret.
 
-    What goes wrong is raised: an `OSError` or `RuntimeError` is told as a failure to write to the
-    target, a `GnomonError` as it stands.
+    Failures are raised: an `OSError` or `RuntimeError` is reported as a failure to write to the
+    target, a `GnomonError` unchanged.
     """
 
     def check(self, repository: Repository) -> None:
-        """Refuse what cannot be, before any work; write nothing.
+        """Refuse what cannot be written, before any work; write nothing.
 
         Parameters
         ----------

@@ -405,7 +405,7 @@ def test_an_index_is_read_from_its_copy(
     location.delete([f"t/index/{part}"])
     slab = Slab(location, "t", {"index": index})
     assert np.array_equal(slab.index(), TABLE)
-    assert "its copy was read, run 'gnomon repair'" in caplog.text
+    assert "run 'gnomon repair'; its copy was read instead" in caplog.text
     caplog.clear()
     assert np.array_equal(slab.index(), TABLE)
     assert caplog.text == ""

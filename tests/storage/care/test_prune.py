@@ -469,7 +469,7 @@ def test_damage_in_what_is_needed_is_named_and_nothing_removed(
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     before = {p: p.read_bytes() for p in files_of(tmp_path / "r")}
-    with pytest.raises(Integrity, match=f"level chunk .* of step 1 .*{name}"):
+    with pytest.raises(Integrity, match=f"level chunk .* of capture 1 .*{name}"):
         pruned(made)
     assert {p: p.read_bytes() for p in before} == before
     assert len(reopened(made.location.url).records) == len(made.records)
