@@ -360,10 +360,10 @@ class Repository:
         return CaptureStack(
             self.location,
             variable,
-            state.captured,
-            state.slabs,
-            state.readings(name),
-            verdicts,
+            steps=state.captured,
+            slabs=state.slabs,
+            readings=state.readings(name),
+            verdicts=verdicts,
         )
 
     def shadow(
@@ -382,11 +382,11 @@ class Repository:
         return ForecasterState(
             self.location,
             self.settings.variable(name),
-            newest.id,
-            entry.root,
-            entry.rows,
-            entry.columns,
-            entry.outlook,
+            id=newest.id,
+            root=entry.root,
+            rows=entry.rows,
+            columns=entry.columns,
+            outlook_root=entry.outlook,
         )
 
     @cached_property

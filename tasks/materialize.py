@@ -257,7 +257,12 @@ def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) 
 def _state_of(repository: Repository, variable: Variable, learnt: PendingState) -> ForecasterState:
     entry = learnt.states[variable.name]
     return ForecasterState(
-        repository.location, variable, learnt.id, entry.root, entry.rows, entry.columns
+        repository.location,
+        variable,
+        id=learnt.id,
+        root=entry.root,
+        rows=entry.rows,
+        columns=entry.columns,
     )
 
 
