@@ -43,7 +43,8 @@ from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.encoder import ChunkEncoder
 from gnomon.tasks.capturing.measuring import Checks
-from gnomon.tasks.capturing.plan import CapturePlan, refuse_redescribed, refuse_shifted
+from gnomon.tasks.capturing.moved import refuse_redescribed, refuse_shifted
+from gnomon.tasks.capturing.plan import CapturePlan
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.statistics import STATISTICS, WINDOW, repeats
 from gnomon.tasks.capturing.versions import copied_chunks, revised_chunks, versions_of
