@@ -25,7 +25,6 @@ from rich.progress import track
 
 import gnomon
 from benchmarks.timing import HOUR, capture_all, codecs, times_of
-from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import native
 from gnomon.storage.values.model import Variable
 
@@ -107,16 +106,13 @@ def shadow_bytes(source: str, name: str, folder: Path) -> dict[str, float] | Non
     """Return the bytes of one lead of a shadow beside those of one capture; None if no shadow."""
     opened = gnomon.create(str(folder / "shadowed"), source, variables=[name])
     opened.update()
-    stored = opened.stored
-    if not stored.shadows or name not in stored.shadows[-1].variables:
+    status, stats = opened.status(), opened.stats()
+    if "confidence" not in status["variables"][name]:
         return None
-    shadow = stored.shadows[-1]
-    variable = stored.settings.variable(name)
-    path = folder / "shadowed" / "shadows" / shadow.id / variable.folder
-    per_lead = size_of(path) / len(shadow.instants)
-    found = next(v for v in opened.stats().variables if v.name == name)
-    per_capture = found.nbytes / len(stored.timeline)
-    raw = found.raw_nbytes / len(stored.timeline)
+    per_lead = stats.parts["shadows"] / stats.shadows / len(status["shadow"])
+    variable = next(v for v in stats.variables if v.name == name)
+    per_capture = variable.nbytes / stats.captures
+    raw = variable.raw_nbytes / stats.captures
     return {
         "lead": per_lead,
         "capture": per_capture,
@@ -134,8 +130,7 @@ def growth(counts: list[int], folder: Path) -> list[dict[str, float]]:
     path = folder / "small.zarr"
     field = rng.normal(size=(16, 16)).astype(np.float32)
     xr.Dataset({"v": (("y", "x"), field)}).to_zarr(path, zarr_format=3, consolidated=False)
-    gnomon.create(str(folder / "grown"), str(path), kind="state")
-    repository = Repository.open(str(folder / "grown"))
+    repository = gnomon.create(str(folder / "grown"), str(path), kind="state").stored
     live = zarr.open_array(path / "v", mode="r+")
     seconds: list[float] = []
     found = []

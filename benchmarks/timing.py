@@ -22,7 +22,6 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
-from gnomon.tasks.restoring.restore import restore
 
 WHEN = "2020-01-01T00:00:00+00:00"
 HOUR = 3_600_000_000
@@ -89,8 +88,8 @@ class Timing:
         self.path = folder / "state.zarr"
         self.clock = 0
         self.put(0)
-        gnomon.create(str(folder / "timed"), str(self.path), kind="state")
-        self.repository = Repository.open(str(folder / "timed"))
+        created = gnomon.create(str(folder / "timed"), str(self.path), kind="state")
+        self.repository = created.stored
         self.variable = self.repository.settings.variables[0]
 
     def put(self, number: int) -> None:
@@ -151,9 +150,8 @@ class Timing:
         opened = gnomon.open(str(self.folder / "timed"))
         target = self.folder / "restored.zarr"
         shutil.rmtree(target, ignore_errors=True)
-        point = opened.points(opened.captures()[number]["valid_time"])[0]
-        mapper = thread_mapper(WORKERS)
-        restore(opened.stored, point, str(target), plain=True, mapper=mapper)
+        at = opened.captures()[number]["valid_time"]
+        opened.restore(at, str(target), plain=True, workers=WORKERS)
 
     def copy_plainly(self) -> None:
         """Copy a plain Zarr with the codecs of a capture to the codecs of a restore."""
