@@ -9,6 +9,7 @@ number of captures.  The source is any dataset with a time dimension that xarray
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -24,9 +25,13 @@ from rich.console import Console
 from rich.progress import track
 
 import gnomon
-from benchmarks.timing import HOUR, capture_all, codecs, times_of
 from gnomon.storage.source.opening import native
 from gnomon.storage.values.model import Variable
+
+if not __package__:  # run as a file: the other is beside it
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from benchmarks.timing import HOUR, capture_all, codecs, times_of
 
 
 def size_of(folder: Path, pattern: str = "**/*") -> int:
@@ -154,7 +159,6 @@ def growth(counts: list[int], folder: Path) -> list[dict[str, float]]:
 def opening(path: Path) -> float:
     """Return the seconds that a fresh process needs to open a repository and list its points."""
     import subprocess
-    import sys
 
     program = (
         "import sys, time\nfrom gnomon.repository import open_repository\n"
