@@ -153,9 +153,25 @@ def capture(
         replacements.settle(repository, plan, statistics)
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
-        return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
+        return Capture(
+            plan=plan,
+            rows={},
+            statistics={},
+            entries={},
+            reads=frozenset(),
+            unread=unread,
+            empty=empty,
+        )
     reads = _reads(repository, plan, rows)
-    return Capture(plan, rows, statistics, batch.entries, reads, checks=checks, failures=failures)
+    return Capture(
+        plan=plan,
+        rows=rows,
+        statistics=statistics,
+        entries=batch.entries,
+        reads=reads,
+        checks=checks,
+        failures=failures,
+    )
 
 
 def _compared(
@@ -330,7 +346,14 @@ def commit_capture(
         raise Unreadable(next(iter(captured.unread.values())))
     plan = captured.plan
     revised = frozenset(step for step in plan.revises if step is not None)
-    work = Work("capture", plan.sequence, repository.era, plan.id, captured.reads, revised)
+    work = Work(
+        kind="capture",
+        sequence=plan.sequence,
+        era=repository.era,
+        folder=plan.id,
+        steps=captured.reads,
+        kept=revised,
+    )
     repository.refuse_stale(work)
     batch = Batch(repository.location, plan.id, dict(captured.entries))
     variables: dict[str, CapturedEntry] = {}
