@@ -54,7 +54,7 @@ if not __package__:  # run as a file: the others are beside it
     sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmarks.acting import ACTIONS, Prepared, build, prepare, run_undisturbed
-from benchmarks.crashing import TIMEOUT_S, Outcome, Trial, play, undergo
+from benchmarks.crashing import TIMEOUT_S, Crash, Outcome, play, undergo
 from benchmarks.faults import call, note
 from benchmarks.stores import load
 
@@ -64,18 +64,18 @@ WAYS = ("before", "after", "half", "killed")
 def time_of(prepared: Prepared, top: Path) -> float:
     """How long a command takes that nobody kills, in seconds."""
     begun = time.monotonic()
-    trial = Trial(prepared, "killed", after_s=TIMEOUT_S)
+    trial = Crash(prepared, "killed", after_s=TIMEOUT_S)
     outcome = call(undergo, trial, top)
     if outcome != Outcome(ended=True):
         raise SystemExit(f"{prepared.action}, undisturbed, as a command: {outcome}")
     return time.monotonic() - begun
 
 
-def draw(prepared: Prepared, options: argparse.Namespace, top: Path) -> list[Trial]:
+def draw(prepared: Prepared, options: argparse.Namespace, top: Path) -> list[Crash]:
     """Every k-th operation in each of three ways, and moments to be killed at."""
     count = len(prepared.kinds)
     trials = [
-        Trial(prepared, way, at, seed=options.seed)
+        Crash(prepared, way, at, seed=options.seed)
         for way in WAYS[:-1]
         for at in range(1, count + 1, options.every)
     ]
@@ -84,7 +84,7 @@ def draw(prepared: Prepared, options: argparse.Namespace, top: Path) -> list[Tri
     if kills:
         generator = np.random.default_rng([options.seed, turn])
         moments = (np.arange(kills) + generator.random(kills)) / kills * time_of(prepared, top)
-        trials += [Trial(prepared, "killed", after_s=float(moment)) for moment in moments]
+        trials += [Crash(prepared, "killed", after_s=float(moment)) for moment in moments]
     return trials
 
 

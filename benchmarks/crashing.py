@@ -28,7 +28,7 @@ PROCESSES, TIMEOUT_S = 2, 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Crash:
     """One crash."""
 
     prepared: Prepared
@@ -58,7 +58,7 @@ class Outcome:
     """Whether the action had said that all was done."""
 
 
-def stop_at(trial: Trial, folder: Path) -> None:
+def stop_at(trial: Crash, folder: Path) -> None:
     """Run an action in this process, which does not survive it."""
     doom = Doom(Disk(np.random.default_rng([trial.seed, trial.at])), trial.way, trial.at)
     log = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -70,7 +70,7 @@ def stop_at(trial: Trial, folder: Path) -> None:
         return
 
 
-def crash(trial: Trial, folder: Path) -> None:
+def crash(trial: Crash, folder: Path) -> None:
     """Let an action crash on the repository in a folder."""
     action, at = trial.prepared.action, trial.prepared.at
     if trial.way != "killed":
@@ -99,7 +99,7 @@ def crash(trial: Trial, folder: Path) -> None:
         raise RuntimeError(f"the command failed: {(folder / 'complained').read_text()}")
 
 
-def undergo(trial: Trial, top: Path) -> Outcome:
+def undergo(trial: Crash, top: Path) -> Outcome:
     """Crash, then look at what is left, then run the action again and look once more."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory(dir=top) as name:
@@ -119,7 +119,7 @@ def undergo(trial: Trial, top: Path) -> Outcome:
     return outcome
 
 
-def look(trial: Trial, folder: Path, outcome: Outcome) -> None:
+def look(trial: Crash, folder: Path, outcome: Outcome) -> None:
     """See whether what is left is one of the states that may be."""
     wanted = trial.prepared
     try:
@@ -160,7 +160,7 @@ def problems_of(repository: Repository, outcome: Outcome) -> list[str]:
     return list(problems.values())
 
 
-def look_at_target(trial: Trial, folder: Path, wrong: list[str], *, whole: bool) -> None:
+def look_at_target(trial: Crash, folder: Path, wrong: list[str], *, whole: bool) -> None:
     """See whether a restore left nothing, or all."""
     if trial.prepared.action != "restore":
         return
@@ -173,7 +173,7 @@ def look_at_target(trial: Trial, folder: Path, wrong: list[str], *, whole: bool)
         wrong.append(f"{TARGET} is {'not what was stored' if restored else 'not there'}")
 
 
-def go_on(trial: Trial, folder: Path, outcome: Outcome) -> None:
+def go_on(trial: Crash, folder: Path, outcome: Outcome) -> None:
     """Run the action again, and see whether all is as after an undisturbed run."""
     wanted, wrong = trial.prepared, outcome.next_run_failed
     try:
@@ -200,10 +200,10 @@ def _differences(state: dict[str, str], wanted: dict[str, str]) -> list[str]:
     return [f"{', '.join(names)} differ"] if names else []
 
 
-def play(trials: list[Trial], top: Path) -> Iterator[tuple[Trial, Outcome]]:
+def play(trials: list[Crash], top: Path) -> Iterator[tuple[Crash, Outcome]]:
     """Undergo trials, a few at a time, each in a process of its own."""
     waiting = iter(trials)
-    running: dict[Any, tuple[Any, Trial, float]] = {}
+    running: dict[Any, tuple[Any, Crash, float]] = {}
     while True:
         while len(running) < PROCESSES and (trial := next(waiting, None)) is not None:
             process, receiving = start(undergo, trial, top)

@@ -35,7 +35,7 @@ _RENAME = os.rename  # as it is before it is watched
 
 
 @dataclass(slots=True)
-class Change:
+class Unforced:
     """An entry of a folder that was made, replaced or removed, and not yet forced to the disk."""
 
     before: bytes | None
@@ -51,7 +51,7 @@ class Disk:
 
     def __init__(self, generator: np.random.Generator) -> None:
         self.generator = generator
-        self.changes: dict[Path, Change] = {}
+        self.changes: dict[Path, Unforced] = {}
         self.forced: set[tuple[int, int]] = set()
         """Device and inode of files whose bytes are on the disk."""
         self._lock = threading.Lock()
@@ -64,10 +64,10 @@ class Disk:
         yield
         with self._lock:
             for folder in new_folders:
-                self.changes.setdefault(folder, Change(None))
+                self.changes.setdefault(folder, Unforced(None))
             earlier = self.changes.get(path)
             forced = path.is_file() and _identity(path.stat()) in self.forced
-            self.changes[path] = Change(earlier.before if earlier else before, None, forced)
+            self.changes[path] = Unforced(earlier.before if earlier else before, None, forced)
 
     def rename(self, origin: Path, path: Path) -> None:
         """An entry was renamed, and all below it."""
@@ -77,7 +77,7 @@ class Disk:
                 del self.changes[old]
                 if old != origin:
                     self.changes[path / old.relative_to(origin)] = change
-            self.changes[path] = Change(None, origin)
+            self.changes[path] = Unforced(None, origin)
 
     def force(self, about: os.stat_result) -> None:
         """A file, or the entries of a folder, are on the disk from now on."""
@@ -101,7 +101,7 @@ class Disk:
                     choices += ["half", "empty"]
                 self._settle(path, change, str(self.generator.choice(choices)))
 
-    def _settle(self, path: Path, change: Change, choice: str) -> None:
+    def _settle(self, path: Path, change: Unforced, choice: str) -> None:
         if choice == "half":
             halve(path, path.read_bytes(), self.generator)
         elif choice == "empty":

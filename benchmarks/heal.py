@@ -37,7 +37,7 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DamagedState:
     """One damaged state; errors over its estimated cells, variable's units."""
 
     state: int
@@ -60,7 +60,7 @@ class Trial:
 
 def run_trials(
     data: xr.Dataset, variable: str, captures: int, options: argparse.Namespace, folder: Path
-) -> Iterator[Trial | None]:
+) -> Iterator[DamagedState | None]:
     """Yield trials with so many captures of history; None where the damage was not found."""
     rng = np.random.default_rng(20240229)
     steps = data.sizes["time"]
@@ -100,7 +100,7 @@ def run_trial(
     hole: tuple[slice, ...],
     place: Path,
     state: int,
-) -> Trial | None:
+) -> DamagedState | None:
     """Capture all states but the last, damage that, heal, and compare with what was there."""
     source = str(place.with_suffix(".zarr"))
     encoding = {variable: {"chunks": (1, *chunk)}}
@@ -126,7 +126,7 @@ def run_trial(
     scored &= np.isfinite(simple) & np.isfinite(truth[-2])
     point = points["healed"]
     status = repository.status()["variables"][variable]
-    return Trial(
+    return DamagedState(
         state,
         truth[-1][scored],
         truth[-2][scored],
@@ -205,7 +205,7 @@ def draw_states(states: NDArray[np.int_]) -> Floats:
     return np.asarray(drawn[:, number], np.float64)
 
 
-def summarise(trials: list[Trial], undetected: int) -> dict[str, Any]:
+def summarise(trials: list[DamagedState], undetected: int) -> dict[str, Any]:
     """Return figures over all trials, each cell counted once, with 90 % bootstrap intervals."""
     if not trials:
         return {"trials": 0, "damage not found": undetected}

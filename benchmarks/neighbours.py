@@ -44,9 +44,9 @@ def main() -> None:
         parser.error(f"{options.variable} has the axes {field.dims}, expected time and two others")
     trained = int(TRAINED * len(values))
     scaled = standardised(values, trained, options.period)
-    own = scores(scaled, [], trained, options.leads)
+    alone = scores(scaled, [], trained, options.leads)
     rows = {
-        name: (scores(scaled, neighbours(scaled), trained, options.leads) / own).tolist()
+        name: (scores(scaled, neighbours(scaled), trained, options.leads) / alone).tolist()
         for name, neighbours in neighbourhoods(options.chunk).items()
     }
     if options.json:

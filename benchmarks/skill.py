@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+import gnomon
 from gnomon.hindcasting import forecasts, open_replay
 from gnomon.tasks.forecasting import names_of
 from gnomon.tasks.hindcasting.score import Scored
@@ -133,14 +134,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     begun = perf_counter()
-    replay = open_replay(
-        options.source, options.variable, leads=options.leads, candidates=options.candidate
-    )
-    scored, hindcast = forecasts(replay, origins=options.origins)
-    report = hindcast.to_json()
+    given = options.source, options.variable
+    asked = {"leads": options.leads, "candidates": options.candidate}
     if options.rivals:
+        replay = open_replay(*given, **asked)
+        scored, hindcast_report = forecasts(replay, origins=options.origins)
+        report = hindcast_report.to_json()
         report["seconds_of_all_own_hindcasts"] = perf_counter() - begun
         report["rivals"] = compare(options, replay, scored, report["specification"])
+    else:
+        report = gnomon.hindcast(*given, origins=options.origins, **asked).to_json()
     if options.json:
         print(json.dumps(report))
         return

@@ -1,6 +1,5 @@
 """Sends what is due at the channels that a run has, once each, after the commit that says so."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +15,6 @@ from gnomon.validations.alerts import Alert, AlertAction, alert_of, emit
 from gnomon.validations.incidents import Incident
 
 __all__ = ["Outbox", "unsent_alerts"]
-
-logger = logging.getLogger(__name__)
 
 
 class Outbox:

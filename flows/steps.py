@@ -28,7 +28,8 @@ from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import clock, format_instant, parse, period
 from gnomon.tasks.capturing.capture import Capture, commit_capture
 from gnomon.tasks.capturing.capture import capture as capture_chunks
-from gnomon.tasks.capturing.plan import CapturePlan, plan_capture, refuse_moved
+from gnomon.tasks.capturing.moved import refuse_moved
+from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
 from gnomon.tasks.learning.features import MIN_CAPTURES, Features, is_believed
 from gnomon.tasks.learning.features import features as find_features

@@ -93,17 +93,15 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         false_alarms = 0
         for month in range(HISTORY, data.sizes["time"] - 1):
             move(f"update, month {month + 1}", month)
-            _write(source, data.isel(time=slice(month, month + 1)))
-            done = run_update(str(place), time=None, refit=False, settings=settings)
-            false_alarms += done["suspect_chunks"]
+            arriving = data.isel(time=slice(month, month + 1))
+            false_alarms += _capture(arriving, source, place, settings)["suspect_chunks"]
         last = data.sizes["time"] - 1
         move("a damaged month arrives", last)
-        _write(source, _damage(data))
-        last_update = run_update(str(place), time=None, refit=False, settings=settings)
-        at = last_update["captured"][-1]
+        update = _capture(_damage(data), source, place, settings)
+        at = update["captured"][-1]
         move("heal and restore", last + 1)
         target = str(folder / "healed.zarr")
-        if not last_update["suspect_chunks"]:
+        if not update["suspect_chunks"]:
             raise GnomonError(f"no check found the damage; see the checks in {folder / 'docs'}")
         run_restore(
             str(place),
@@ -119,7 +117,7 @@ def run_demo(folder: Path, *, quiet: bool = False) -> dict[str, Any]:
     result = _report(repository, data, points, folder, say)
     return result | {
         "false_alarms": false_alarms,
-        "incidents": last_update["incidents"],
+        "incidents": update["incidents"],
         "alerts": [json.loads(line) for line in _lines(folder / "alerts.jsonl")],
         "restored": target,
         "seconds": round(time.monotonic() - started, 1),
@@ -143,6 +141,12 @@ def _write(source: Path, months: xr.Dataset) -> None:
             months.to_zarr(source, append_dim="time")
         else:
             months.to_zarr(source, encoding={VARIABLE: {"chunks": (1, *BLOCK)}})
+
+
+def _capture(months: xr.Dataset, source: Path, place: Path, settings: Settings) -> dict[str, Any]:
+    """Let months arrive in the source, and return what an update says of them."""
+    _write(source, months)
+    return run_update(str(place), time=None, refit=False, settings=settings)
 
 
 def _damage(data: xr.Dataset) -> xr.Dataset:

@@ -118,29 +118,29 @@ def describe_dataset(
         )
     variables = tuple(_variable(v) for v in settings.variables)
     return SourceDescription(
-        settings.source.url,
-        settings.source.kind,
-        description.reason,
-        time,
-        variables,
-        {name: tuple(dataset.variables[name].shape) for name in description.frame},
-        dict(description.skipped),
-        dict(groups),
-        tuple(notes),
-        sum(v.state_bytes for v in variables),
+        source=settings.source.url,
+        kind=settings.source.kind,
+        reason=description.reason,
+        time=time,
+        variables=variables,
+        fixed={name: tuple(dataset.variables[name].shape) for name in description.frame},
+        skipped=dict(description.skipped),
+        groups=dict(groups),
+        notes=tuple(notes),
+        state_bytes=sum(v.state_bytes for v in variables),
     )
 
 
 def _variable(variable: model.Variable) -> VariableDescription:
     return VariableDescription(
-        variable.name,
-        variable.dims,
-        variable.shape,
-        variable.dtype,
-        variable.chunks,
-        str(variable.attributes.get("units", "")),
-        variable.forecast,
-        0 if variable.is_text else prod(variable.shape) * variable.numpy_dtype.itemsize,
+        name=variable.name,
+        dims=variable.dims,
+        shape=variable.shape,
+        dtype=variable.dtype,
+        chunks=variable.chunks,
+        units=str(variable.attributes.get("units", "")),
+        forecast=variable.forecast,
+        state_bytes=0 if variable.is_text else prod(variable.shape) * variable.numpy_dtype.itemsize,
     )
 
 
@@ -151,12 +151,12 @@ def _told(dataset: xr.Dataset, settings: model.RepositorySettings, times: Any) -
     gaps = gaps[gaps > 0]
     first, last = (format_instant(int(times[k]), calendar) if times.size else None for k in (0, -1))
     return TimeDescription(
-        source.time,
-        source.teller,
-        settings.time_form or settings.time_units,
-        calendar,
-        int(dataset.sizes[source.time]),
-        first,
-        last,
-        float(np.median(gaps)) / SECOND if gaps.size else None,
+        dimension=source.time,
+        coordinate=source.teller,
+        units=settings.time_form or settings.time_units,
+        calendar=calendar,
+        steps=int(dataset.sizes[source.time]),
+        first=first,
+        last=last,
+        interval_s=float(np.median(gaps)) / SECOND if gaps.size else None,
     )

@@ -166,11 +166,8 @@ def create_groups(
         try:
             with _ready(source, start, settled) as ready:
                 if not dry_run:
-                    # Named before it is there: the next run knows the folder by it.
                     index = index.including(group)
-                    index.save()
-                    clear_half_made(Location(index.place(group)))
-                    created.repositories[group] = make(index.place(group), *ready)
+                    created.repositories[group] = _make(index, group, ready)
                 created.descriptions[group] = ready[2]
         except NothingThere:
             created.left_out[group] = "it has no numeric variable that changes with time"
@@ -184,6 +181,13 @@ def create_groups(
         with_repository = tuple(sorted(earlier | set(created.repositories)))
         replace(index, groups=with_repository, passed_over=passed_over).save()
     return created
+
+
+def _make(index: GroupFolder, group: str, ready: Any) -> GnomonRepository:
+    """Make the repository of a group."""
+    index.save()  # before the repository is there: the next run knows the folder by it
+    clear_half_made(Location(index.place(group)))
+    return make(index.place(group), *ready)
 
 
 @contextmanager

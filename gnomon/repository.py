@@ -18,8 +18,10 @@ from gnomon.reading import Reading
 from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.restoring.points import Match
@@ -207,24 +209,6 @@ class GnomonRepository(Reading, Judging):
         calendar = stored.settings.calendar
         latest = stored.shadows[-1] if stored.shadows else None
         report = Report.of(stored.records[latest.sequence].body) if latest else None
-        variables: dict[str, Any] = {}
-        for variable in stored.settings.variables:
-            entry: dict[str, Any] = {
-                "shape": list(variable.shape),
-                "dtype": variable.dtype,
-                "chunks": list(variable.chunks),
-                "forecast": variable.forecast,
-            }
-            if latest is not None and variable.name in latest.variables:
-                summary = latest.variables[variable.name]
-                entry["confidence"] = list(summary.confidence)
-                entry["expected_rmse"] = list(summary.expected_rmse)
-                entry["tolerance"] = summary.tolerance
-                entry["usual_change"] = summary.usual_change
-                entry["withheld"] = ["/".join(map(str, index)) for index in summary.withheld]
-                entry["unpredicted"] = summary.unpredicted
-                entry["units"] = str(variable.attributes.get("units", ""))
-            variables[variable.name] = entry
         timeline = stored.timeline  # in order of time; years as text would not be
         first, last = (
             format_instant(timeline[k].instant, calendar) if timeline else None for k in (0, -1)
@@ -237,7 +221,7 @@ class GnomonRepository(Reading, Judging):
             "captures": len(timeline),
             "first": first,
             "last": last,
-            "variables": variables,
+            "variables": {v.name: _status_of(v, latest) for v in stored.settings.variables},
             "unprotected": {
                 name: advice(reason)
                 for name, reason in (stored.state.description().unprotected or {}).items()
@@ -248,6 +232,28 @@ class GnomonRepository(Reading, Judging):
             "due": report.due if report else None,
             "notes": list(unreadable(stored)),
         }
+
+
+def _status_of(variable: Variable, latest: Shadow | None) -> dict[str, Any]:
+    """Return a summary of a variable, and of its forecast in the newest shadow."""
+    status: dict[str, Any] = {
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "chunks": list(variable.chunks),
+        "forecast": variable.forecast,
+    }
+    if latest is not None and variable.name in latest.variables:
+        summary = latest.variables[variable.name]
+        status |= {
+            "confidence": list(summary.confidence),
+            "expected_rmse": list(summary.expected_rmse),
+            "tolerance": summary.tolerance,
+            "usual_change": summary.usual_change,
+            "withheld": ["/".join(map(str, index)) for index in summary.withheld],
+            "unpredicted": summary.unpredicted,
+            "units": str(variable.attributes.get("units", "")),
+        }
+    return status
 
 
 def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:

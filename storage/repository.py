@@ -4,7 +4,6 @@ Opening reads ``gnomon.json`` and the log.  A repository object never changes; a
 new one.  Readers therefore see one commit, whatever writers do meanwhile.
 """
 
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,9 +26,15 @@ from gnomon.storage.log.bodies.body import Body, Header
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
-from gnomon.storage.log.credentials import refuse_in_source, warn_of_secret
+from gnomon.storage.log.credentials import refuse_in_source
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.folding import fold
+from gnomon.storage.log.genesis import (
+    SETTINGS,
+    encode_settings,
+    parse_settings,
+    refuse_overwriting,
+)
 from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Log, Record, content_hash
@@ -41,14 +46,11 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
-from gnomon.storage.values.documents import NONSENSE, parse
 from gnomon.storage.values.model import RepositorySettings
 
-__all__ = ["SETTINGS", "Repository"]
+__all__ = ["Repository"]
 
 logger = logging.getLogger(__name__)
-
-SETTINGS = "gnomon.json"
 
 _PRUNED = "the repository was pruned meanwhile; nothing of this run was kept, run it again"
 
@@ -96,13 +98,9 @@ class Repository:
         if not location.is_vacant():
             raise Conflict(f"{location.url} is not empty; choose a new place for the repository")
         settings, files = encode_frame(replace(settings, created_at=created_at), frame, 0)
-        try:  # nothing is ever put that could not be read
-            data = json.dumps(settings.to_json(), indent=1, allow_nan=False).encode()
-            RepositorySettings.from_json(parse(data))
-        except NONSENSE as error:
-            raise InvalidInput(f"such a dataset cannot be protected: {error}") from error
+        data = encode_settings(settings)
         location.create(SETTINGS, data)
-        _probe(location)
+        refuse_overwriting(location)
         for file, stored in {**files, COPIES + SETTINGS: data}.items():
             location.create(file, stored)
         location.flush([*files, SETTINGS, COPIES + SETTINGS])
@@ -145,14 +143,7 @@ class Repository:
         opened = _OPENED.get((location.url, genesis))
         if opened is not None:
             return opened.refresh()
-        try:
-            settings = RepositorySettings.from_json(parse(data))
-        except NONSENSE as error:
-            raise Integrity(
-                f"{location.url}/{name} is damaged ({type(error).__name__}: {str(error)[:200]}); "
-                "restore it from a copy of the repository"
-            ) from error
-        warn_of_secret(settings.source, SETTINGS)
+        settings = parse_settings(location, name, data)
         records = Log(location, genesis).read()
         if not records:
             raise Integrity(
@@ -360,10 +351,10 @@ class Repository:
         return CaptureStack(
             self.location,
             variable,
-            state.captured,
-            state.slabs,
-            state.readings(name),
-            verdicts,
+            steps=state.captured,
+            slabs=state.slabs,
+            readings=state.readings(name),
+            verdicts=verdicts,
         )
 
     def shadow(
@@ -382,11 +373,11 @@ class Repository:
         return ForecasterState(
             self.location,
             self.settings.variable(name),
-            newest.id,
-            entry.root,
-            entry.rows,
-            entry.columns,
-            entry.outlook,
+            id=newest.id,
+            root=entry.root,
+            rows=entry.rows,
+            columns=entry.columns,
+            outlook_root=entry.outlook,
         )
 
     @cached_property
@@ -397,15 +388,3 @@ class Repository:
     def fixed(self, description: Description) -> dict[str, xr.Variable]:
         """Return the undecoded variables that do not change, as a capture was made with them."""
         return load_described(self.location, self.frame, self.settings, description)
-
-
-def _probe(location: Location) -> None:
-    """Refuse a store that overwrites: two writers would lose commits in silence."""
-    try:
-        location.create(SETTINGS, b"a second writer")
-    except Conflict:
-        return
-    raise InvalidInput(
-        f"{location.url} does not honour put-if-absent, so commits could be lost; use a store that "
-        "does (S3 with conditional writes, GCS, Azure, a local folder)"
-    )

@@ -198,18 +198,18 @@ def _difference(
     attributes: dict[str, Pair],
 ) -> Difference:
     return Difference(
-        name,
-        str(units.get("units", "")),
-        chunks,
-        changed,
-        cells,
-        tally.cells,
-        tally.missing,
-        tally.appeared,
-        _finite(tally.total / tally.numbers) if tally.numbers else None,
-        _finite(tally.maximum) if tally.numbers else None,
-        dict(zip(dims, tally.extent, strict=True)) if tally.cells and dims else {},
-        attributes,
+        variable=name,
+        units=str(units.get("units", "")),
+        chunks=chunks,
+        changed_chunks=changed,
+        cells=cells,
+        changed_cells=tally.cells,
+        missing=tally.missing,
+        appeared=tally.appeared,
+        mean=_finite(tally.total / tally.numbers) if tally.numbers else None,
+        maximum=_finite(tally.maximum) if tally.numbers else None,
+        where=dict(zip(dims, tally.extent, strict=True)) if tally.cells and dims else {},
+        attributes=attributes,
     )
 
 

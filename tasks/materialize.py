@@ -20,6 +20,7 @@ from gnomon.storage.stacks.shadows import (
     INDEX_COLUMNS,
     NO_BASE,
     SCORE_COLUMNS,
+    QuantisedChunk,
     create_shadow,
     create_shadow_tables,
     discard_shadow,
@@ -183,6 +184,34 @@ def _known(values: Iterable[float]) -> tuple[float | None, ...]:
     return tuple(float(value) if np.isfinite(value) else None for value in values)
 
 
+class _BlockShadow:
+    """The predictions of one block at every lead, before they are written."""
+
+    def __init__(self, dtypes: list[np.dtype[Any]], leads: int, block: Block) -> None:
+        shape = tuple(s.stop - s.start for s in block.cells)
+        self.written = [np.zeros((leads, *shape), dtype) for dtype in dtypes]
+        """Changes and errors (lead, *dims), as they are stored."""
+        self.index = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
+        self.score = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
+        self.statistics = {n: np.zeros((leads, *block.grid)) for n in PREDICTION_STATISTICS}
+
+    def take(
+        self,
+        place: Index,
+        cells: tuple[slice, ...],
+        chunk: QuantisedChunk,
+        statistics: dict[str, float],
+    ) -> None:
+        """Add the prediction of one chunk: `place` is its lead and its place in the block."""
+        where: tuple[Any, ...] = (place[0], *cells)
+        self.written[0][where] = chunk.change
+        self.written[1][where] = chunk.error.view(np.int8)
+        self.index[place] = chunk.index
+        self.score[place] = chunk.score
+        for column, value in statistics.items():
+            self.statistics[column][place] = value
+
+
 def _materialize_block(
     pinned: tuple[str, int],
     learnt: PendingState,
@@ -201,11 +230,7 @@ def _materialize_block(
     targets = open_shadow(batch, variable)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
-    shape = tuple(s.stop - s.start for s in block.cells)
-    written = [np.zeros((leads, *shape), t.dtype) for t in targets]
-    index_rows = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
-    scores = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
-    table = {n: np.zeros((leads, *block.grid)) for n in PREDICTION_STATISTICS}
+    shadow = _BlockShadow([target.dtype for target in targets], leads, block)
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
@@ -220,22 +245,16 @@ def _materialize_block(
             base_step, base = trusted if trusted is not None else (NO_BASE, None)
             chunk_shape = tuple(s.stop - s.start for s in cells)
             for k in range(leads):
-                where: tuple[Any, ...] = (k, *cells)
                 mean = predicted.mean[k, part].reshape(chunk_shape)
                 error = predicted.standard_error[k, part].reshape(chunk_shape)
                 claims = float(predicted.confidence[k, g]), float(predicted.expected_rmse[k, g])
                 chunk = quantise(name, (k, *index), mean, error, base, base_step, *claims)
-                written[0][where] = chunk.change
-                written[1][where] = chunk.error.view(np.int8)
-                index_rows[(k, *local)] = chunk.index
-                scores[(k, *local)] = chunk.score
                 row = _statistics(variable, mean, error, base, claims[0])
                 row["usual_change"] = _usual_change(spec, k + 1)
-                for column, value in row.items():
-                    table[column][(k, *local)] = value
-    for target, values in zip(targets, written, strict=True):
+                shadow.take((k, *local), cells, chunk, row)
+    for target, values in zip(targets, shadow.written, strict=True):
         target[(slice(None), *block.cells)] = values
-    return index_rows, scores, table, batch.entries
+    return shadow.index, shadow.score, shadow.statistics, batch.entries
 
 
 def _predicted(
@@ -271,7 +290,12 @@ def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) 
 def _state_of(repository: Repository, variable: Variable, learnt: PendingState) -> ForecasterState:
     entry = learnt.states[variable.name]
     return ForecasterState(
-        repository.location, variable, learnt.id, entry.root, entry.rows, entry.columns
+        repository.location,
+        variable,
+        id=learnt.id,
+        root=entry.root,
+        rows=entry.rows,
+        columns=entry.columns,
     )
 
 

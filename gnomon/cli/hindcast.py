@@ -1,11 +1,14 @@
 """The command that needs no repository: would a shadow of this dataset be worth having?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gnomon.cli.console import Json, app, pairs_of, print_json, progress_of
+
+if TYPE_CHECKING:
+    from gnomon.tasks.hindcasting.score import HindcastReport
 
 __all__: list[str] = []
 
@@ -69,12 +72,7 @@ def hindcast(
             progress=progress,
         )
     if plot is not None:
-        from gnomon.plots import plot_hindcast
-        from gnomon.storage.userpath import blaming
-
-        with blaming("--plot", plot):
-            plot.parent.mkdir(parents=True, exist_ok=True)
-            plot_hindcast(hindcast_report, variable, plot)
+        _draw(hindcast_report, variable, plot)
     if as_json:
         print_json(hindcast_report.to_json())
         return
@@ -83,6 +81,15 @@ def hindcast(
     report.print_hindcast(hindcast_report)
     if plot is not None:
         report.note(f"the picture is in {plot}")
+
+
+def _draw(hindcast_report: "HindcastReport", variable: str, plot: Path) -> None:
+    from gnomon.plots import plot_hindcast
+    from gnomon.storage.userpath import blaming
+
+    with blaming("--plot", plot):
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_hindcast(hindcast_report, variable, plot)
 
 
 def _check_plot(path: Path) -> None:

@@ -1,11 +1,14 @@
 """The command that makes a repository, or one for each group of a source."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gnomon.cli import groups as cli_groups
 from gnomon.cli.console import Json, Place, app, pairs_of, print_json
+
+if TYPE_CHECKING:
+    from gnomon.repository import GnomonRepository
 
 __all__: list[str] = []
 
@@ -85,7 +88,10 @@ def init(
         check_place(repository, source)
         _show_description(describe(source, **options).to_json(), as_json)
         return
-    created = create(repository, source, **options)
+    _show_created(create(repository, source, **options), repository, as_json)
+
+
+def _show_created(created: "GnomonRepository", repository: str, as_json: bool) -> None:
     assert created.description is not None
     description = created.description.to_json()
     if as_json:

@@ -1,6 +1,6 @@
 """The commands that look after a repository: check, repair, forget, prune and the like."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -259,6 +259,14 @@ def rules(
         return
     from gnomon.cli import report
 
+    _print_rules(standing)
+    if revisable is None and names is None:
+        report.print_checks(checks, in_use.failures)
+
+
+def _print_rules(standing: dict[str, Any]) -> None:
+    from gnomon.cli import report
+
     days = standing["revisable_days"]
     if days is None:
         report.note("a change of a captured state in the source is suspect until it is accepted")
@@ -269,5 +277,3 @@ def rules(
         )
     beside = ", ".join(standing["candidates"])
     report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")
-    if revisable is None and names is None:
-        report.print_checks(checks, in_use.failures)

@@ -17,6 +17,7 @@ from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.folders import captures_of, ledger_of, shadow_of, state_of
+from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.records import (
     COPIES,
     SPAN,
@@ -26,7 +27,7 @@ from gnomon.storage.log.records import (
     record_name,
 )
 from gnomon.storage.log.staging import object_hash
-from gnomon.storage.repository import SETTINGS, Repository
+from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.ledger import roots_of
 from gnomon.storage.stacks.shadows import ShadowStack

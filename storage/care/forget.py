@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.storage.care.retention import Candidate, Decision, Policy, decide
+from gnomon.storage.care.retention import Decision, Policy, TaggedCapture, decide
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.log.bodies.choices import ForgetBody, TagBody
 from gnomon.storage.repository import Repository
@@ -123,8 +123,8 @@ def _by_policy(
         for step, reason in guarded.items()
         if (instant := repository.captured[step].instant) in times
     }
-    candidates = [Candidate(s, t, tuple(sorted(tags[t]))) for t, s in times.items()]
-    decisions = decide(candidates, policy, repository.settings.calendar, guarded=protected)
+    captures = [TaggedCapture(s, t, tuple(sorted(tags[t]))) for t, s in times.items()]
+    decisions = decide(captures, policy, repository.settings.calendar, guarded=protected)
     # What has a doubted time is for a person to give up: by its time no rule can tell.
     doubted = [Decision(0, t, True, ("doubted time",)) for t in sorted(versions.keys() - times)]
     return tuple(

@@ -2,9 +2,9 @@
 
 import shutil
 
+from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
-from gnomon.storage.repository import SETTINGS
 
 __all__ = ["clear_half_made", "is_half_made"]
 

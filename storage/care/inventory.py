@@ -4,7 +4,6 @@ It is read from the manifests of the commits; what was pruned since is left out.
 their copies and checkpoints are not in it: they vouch for themselves.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -20,8 +19,6 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.documents import NONSENSE
 
 __all__ = ["Inventory", "take_inventory"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

@@ -25,10 +25,11 @@ from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import RepairBody
 from gnomon.storage.log.folders import GROUPS
+from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
 from gnomon.storage.log.steps import CapturedStep
-from gnomon.storage.repository import SETTINGS, Repository
+from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.index import SourceMemory
 from gnomon.storage.source.opening import open_source, read_state
 from gnomon.storage.source.timeaxis import read_axis

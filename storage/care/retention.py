@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.times import EPOCH, SECOND
 
-__all__ = ["Candidate", "Decision", "Duration", "Policy", "decide", "parse_duration"]
+__all__ = ["Decision", "Duration", "Policy", "TaggedCapture", "decide", "parse_duration"]
 
 ALL = -1
 RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
@@ -124,7 +124,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TaggedCapture:
     """A capture to decide on."""
 
     step: int
@@ -150,17 +150,17 @@ class Decision:
 
 
 def decide(
-    candidates: Sequence[Candidate],
+    captures: Sequence[TaggedCapture],
     policy: Policy,
     calendar: str,
     *,
     guarded: Mapping[int, str] = {},
 ) -> tuple[Decision, ...]:
-    """Return what becomes of each candidate, in the order given, or raise :class:`InvalidInput`.
+    """Return what becomes of each capture, in the order given, or raise :class:`InvalidInput`.
 
     Parameters
     ----------
-    candidates
+    captures
         Captures in any order; a step that occurs twice is refused.
     policy
         What to keep.  An empty one drops all that is not guarded; refuse it before.
@@ -168,30 +168,30 @@ def decide(
         CF calendar, which has all instants.  Without weekdays, weeks are 7 days from 1970-01-01.
     guarded
         Per step, why it must stay.  This adds a reason and uses up no count; the rules do as if
-        it were not there.  Steps that are no candidates are ignored.
+        it were not there.  Steps that are not among the captures are ignored.
 
     Examples
     --------
-    >>> days = [Candidate(step, step * DAY) for step in range(4)]
+    >>> days = [TaggedCapture(step, step * DAY) for step in range(4)]
     >>> [d.reasons for d in decide(days, Policy(last=1, yearly=2), "noleap", guarded={2: "base"})]
     [('oldest yearly',), (), ('base',), ('last', 'yearly')]
     """
-    reasons: dict[int, list[str]] = {c.step: [] for c in candidates}
-    if len(reasons) < len(candidates):
+    reasons: dict[int, list[str]] = {c.step: [] for c in captures}
+    if len(reasons) < len(captures):
         raise InvalidInput(
-            f"found {len(reasons)} steps in {len(candidates)} captures, expected one each; "
+            f"found {len(reasons)} steps in {len(captures)} captures, expected one each; "
             "pass every capture once"
         )
-    for step, reason in chain(_kept(candidates, policy, calendar), guarded.items()):
+    for step, reason in chain(_kept(captures, policy, calendar), guarded.items()):
         if step in reasons:
             reasons[step].append(reason)
     return tuple(
-        Decision(c.step, c.instant, bool(r := reasons[c.step]), tuple(r)) for c in candidates
+        Decision(c.step, c.instant, bool(r := reasons[c.step]), tuple(r)) for c in captures
     )
 
 
 def _kept(
-    captures: Sequence[Candidate], policy: Policy, calendar: str
+    captures: Sequence[TaggedCapture], policy: Policy, calendar: str
 ) -> Iterator[tuple[int, str]]:
     """Yield step and reason of what the policy keeps, rule by rule."""
     if not captures:

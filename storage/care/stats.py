@@ -99,12 +99,12 @@ def stats(repository: Repository) -> Stats:
         parts["unreferenced" if name in loose else part] += size
     objects = take_inventory(repository).objects
     return Stats(
-        parts,
-        len(there),
-        len(repository.state.kept),
-        len(repository.captured) - len(repository.state.kept),
-        len(repository.shadows),
-        tuple(
+        parts=parts,
+        objects=len(there),
+        captures=len(repository.state.kept),
+        forgotten=len(repository.captured) - len(repository.state.kept),
+        shadows=len(repository.shadows),
+        variables=tuple(
             _variable(repository, v.name, {n: e[0] for n, e in objects.items()})
             for v in repository.settings.variables
         ),
@@ -127,15 +127,15 @@ def _variable(repository: Repository, name: str, sizes: dict[str, int]) -> Varia
     chunks = sum(c.size for c in codings)
     cells = prod(variable.shape) * len(codings)
     return VariableStats(
-        name,
-        cells * variable.numpy_dtype.itemsize,
-        stored,
-        cells,
-        chunks,
-        unchanged,
-        deltas,
-        chunks - unchanged - deltas,
-        _delta_share(repository, stack) if deltas else None,
+        name=name,
+        raw_nbytes=cells * variable.numpy_dtype.itemsize,
+        nbytes=stored,
+        values=cells,
+        chunks=chunks,
+        unchanged=unchanged,
+        deltas=deltas,
+        keys=chunks - unchanged - deltas,
+        delta_share=_delta_share(repository, stack) if deltas else None,
     )
 
 

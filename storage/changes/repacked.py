@@ -20,6 +20,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import is_many, told_at
 from gnomon.storage.source.opening import read_state
 from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.meaning import IDENTITY, converting, is_scaled_alike, read_alike, reading
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
@@ -156,22 +157,11 @@ def _compare(
     """
     if repository.settings.source.kind == "state" or is_many(dataset):
         return None
-    captures, axis = repository.captures(variable.name), read_axis(dataset, repository.settings)
-    there = np.flatnonzero(~axis.missing)
-    positions = dict(zip(axis.instants[there].tolist(), there.tolist(), strict=True))
-    newest = next(
-        (
-            s
-            for s in reversed(repository.timeline)
-            if s.instant in positions
-            and s.step >= variable.since
-            and read_alike(captures.reading(s.step), packing)
-        ),
-        None,
-    )
-    if newest is None:
+    captures = repository.captures(variable.name)
+    shared = _newest_shared(repository, dataset, captures, packing)
+    if shared is None:
         return None
-    step, position = newest.step, positions[newest.instant]
+    step, position = shared
     same_numbers = same_bits = True
     count = 0
     for block in variable.grid.blocks():
@@ -194,3 +184,20 @@ def _compare(
         if not (same_numbers or same_bits):
             break
     return (same_numbers, same_bits) if count else None
+
+
+def _newest_shared(
+    repository: Repository, dataset: xr.Dataset, captures: CaptureStack, packing: Packing
+) -> tuple[int, int] | None:
+    """Return the newest capture read by a packing that the source still has, and its position."""
+    axis = read_axis(dataset, repository.settings)
+    there = np.flatnonzero(~axis.missing)
+    positions = dict(zip(axis.instants[there].tolist(), there.tolist(), strict=True))
+    for captured in reversed(repository.timeline):
+        if (
+            captured.instant in positions
+            and captured.step >= captures.variable.since
+            and read_alike(captures.reading(captured.step), packing)
+        ):
+            return captured.step, positions[captured.instant]
+    return None

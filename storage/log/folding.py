@@ -128,18 +128,18 @@ class _Folding:
     def state(self) -> History:
         history = History(
             self._settings,
-            tuple(self._captured),
-            self._slabs,
-            tuple(self._shadows),
-            self._verdicts,
-            {name: frozenset(chunks) for name, chunks in self._accepted.items()},
-            frozenset(self._believed),
-            self._rules.revisable,
-            self._rules.candidates,
-            frozenset(self._places),
-            dict(self._folders),
-            frozenset(self._forecasters),
-            self._begun,
+            captured=tuple(self._captured),
+            slabs=self._slabs,
+            shadows=tuple(self._shadows),
+            verdicts=self._verdicts,
+            accepted={name: frozenset(chunks) for name, chunks in self._accepted.items()},
+            believed=frozenset(self._believed),
+            revisable=self._rules.revisable,
+            candidates=self._rules.candidates,
+            places=frozenset(self._places),
+            folders=dict(self._folders),
+            forecasters=frozenset(self._forecasters),
+            begun=self._begun,
             changes=tuple(self._changes),
             frames=frozenset(self._frames),
         )
@@ -191,15 +191,15 @@ class _Folding:
                 self._describe(slab, body.descriptions[local])
             self._captured.append(
                 CapturedStep(
-                    len(self._captured),
-                    instant,
-                    slab,
-                    local,
-                    record.sequence,
-                    record.committed_at,
-                    body.raw_times[local * width : (local + 1) * width],
-                    body.revises.get(local),
-                    body.suspects[local],
+                    step=len(self._captured),
+                    instant=instant,
+                    slab=slab,
+                    local=local,
+                    sequence=record.sequence,
+                    captured_at=record.committed_at,
+                    raw_time=body.raw_times[local * width : (local + 1) * width],
+                    revises=body.revises.get(local),
+                    suspects=body.suspects[local],
                     read_at=body.read_at or record.committed_at,
                     description=len(self._changes),
                 )
@@ -231,14 +231,14 @@ class _Folding:
         self._forecasters = {*(shadow.id for shadow in self._shadows[-1:]), folder}
         self._shadows.append(
             Shadow(
-                folder,
-                body.step,
-                body.reference,
-                body.instants,
-                body.variables,
-                sequence,
-                body.bases,
-                body.forecaster,
+                id=folder,
+                step=body.step,
+                reference=body.reference,
+                instants=body.instants,
+                variables=body.variables,
+                sequence=sequence,
+                bases=body.bases,
+                learnt=body.forecaster,
             )
         )
 

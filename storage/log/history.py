@@ -5,7 +5,7 @@ types and the user wanted to go on: each era has settings and captures of its ow
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 
@@ -36,6 +36,7 @@ class History:
 
     settings: RepositorySettings
     """What is captured, and on which grid."""
+    _: KW_ONLY
     captured: tuple[CapturedStep, ...] = ()
     """Every capture by number, forgotten ones too."""
     slabs: dict[str, dict[str, str]] = field(default_factory=dict)

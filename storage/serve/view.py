@@ -5,7 +5,7 @@ ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
 """
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -129,8 +129,6 @@ def _none(error: BaseException) -> Integrity:
 def _laid_out(
     repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
 ) -> ReadingStore:
-    settings = repository.settings
-    predicted = is_predicted(planes)
     memory = MemoryStore()
     description = served_description(repository, planes)
     described = {**description.attributes, **notes.get("", {})}
@@ -140,41 +138,55 @@ def _laid_out(
     coordinates = _forecast_coordinates(repository, planes, time)
     fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
     if time is not None:
-        attributes = dict(description.time)
-        if not attributes and not settings.time_form:
-            attributes = {
-                "standard_name": "time",
-                "units": settings.time_units,
-                "calendar": settings.calendar,
-            }
-        if predicted:
-            attributes.pop("bounds", None)
-        name = settings.time_name or time
-        fixed[name] = xr.Variable((time,), _raw_times(repository, planes), attributes)
+        fixed[repository.settings.time_name or time] = _time_coordinate(
+            repository, planes, time, description
+        )
     exact: dict[str, dict[str, Any]] = {"": described}
     for name, variable in fixed.items():
         exact[str(name)] = dict(variable.attrs)
         create_fixed(memory, str(name), variable)
     arrays: dict[str, ComputedArray] = {}
-    for captured in settings.variables:
-        if predicted and not captured.forecast:
-            continue
-        if any(p.step is not None and p.step < captured.since for p in planes):
-            continue  # a state has the variables that it was captured with
-        extras = captured.forecast and not plain
+    for captured in _served_variables(repository, planes):
         noted = dict(notes.get(captured.name, {}))
         if coordinates:
             named = str(description.variables[captured.name].get("coordinates", "")).split()
             noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
         served_values = _Served(repository, captured, planes, time)
         attributes = {**served_values.attributes(description), **noted}
-        for served in served_values.arrays(attributes, extras=extras):
+        for served in served_values.arrays(attributes, extras=captured.forecast and not plain):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
     pinned = repository.location.url, repository.records[-1].sequence, repository.era
     recipe = (*pinned, planes, plain, notes)
     return ReadingStore(memory, arrays, (open_view, recipe), exact)
+
+
+def _served_variables(repository: Repository, planes: tuple[Plane, ...]) -> Iterator[Variable]:
+    """Yield the variables that all planes have."""
+    for variable in repository.settings.variables:
+        if is_predicted(planes) and not variable.forecast:
+            continue
+        # A state has the variables that it was captured with.
+        if not any(p.step is not None and p.step < variable.since for p in planes):
+            yield variable
+
+
+def _time_coordinate(
+    repository: Repository, planes: tuple[Plane, ...], time: str, description: Description
+) -> xr.Variable:
+    """Return the times of planes along their dimension, told as the source tells them."""
+    settings = repository.settings
+    attributes = dict(description.time)
+    if not attributes and not settings.time_form:
+        attributes = {
+            "standard_name": "time",
+            "units": settings.time_units,
+            "calendar": settings.calendar,
+        }
+    if is_predicted(planes):
+        attributes.pop("bounds", None)
+    return xr.Variable((time,), _raw_times(repository, planes), attributes)
 
 
 def _stacking(

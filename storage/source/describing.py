@@ -89,20 +89,7 @@ def describe(
         A named variable is not numeric, nothing is left to protect, or nothing tells the times of
         a dimension along which the source seems to grow.
     """
-    axis = None
-    if kind != "state":
-        axis_name = spec.coordinate or spec.time
-        weights = _weights(dataset)
-        axis = choose_axis(dataset, axis_name, weights=weights, counting=counting, form=form)
-        if axis is None and kind == "append":
-            raise InvalidInput(
-                "the source has no time dimension with CF units ('... since ...'); name it with "
-                "--time, or use --kind state for a field that is overwritten in place"
-            )
-    elif counting is not None:
-        raise InvalidInput(
-            "--start is for steps of an append source; leave out --start or --kind state"
-        )
+    axis = _axis_of(dataset, spec, kind, counting, form)
     spec = replace(
         spec,
         kind="state" if axis is None else "append",
@@ -135,6 +122,26 @@ def describe(
     frame = tuple(n for n in every if n not in moving and n != spec.teller)
     reason, notes = tell_axis(dataset, spec, time_form, asked=kind)
     return Contents(spec, variables, frame, skipped | unnamed, time_form, reason, notes)
+
+
+def _axis_of(
+    dataset: xr.Dataset, spec: SourceSpec, kind: Kind | None, counting: Counting | None, form: str
+) -> Axis | None:
+    """Return the time axis of an append source; None of a state source."""
+    if kind == "state":
+        if counting is not None:
+            raise InvalidInput(
+                "--start is for steps of an append source; leave out --start or --kind state"
+            )
+        return None
+    name, weights = spec.coordinate or spec.time, _weights(dataset)
+    axis = choose_axis(dataset, name, weights=weights, counting=counting, form=form)
+    if axis is None and kind == "append":
+        raise InvalidInput(
+            "the source has no time dimension with CF units ('... since ...'); name it with "
+            "--time, or use --kind state for a field that is overwritten in place"
+        )
+    return axis
 
 
 def _weights(dataset: xr.Dataset) -> dict[str, int]:

@@ -9,7 +9,6 @@ The index of a slab has one row of six integers per step and chunk:
 ``filter``    0 the residual is as it is, 1 as differences along the last two axes
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +59,6 @@ CACHE_BYTES = 2**26
 INDEX_BYTES = 2**26
 """Opened indices that a stack keeps, beside the last few."""
 
-logger = logging.getLogger(__name__)
 
 _ADVICE = "run 'gnomon repair'"
 

@@ -43,7 +43,8 @@ from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.encoder import ChunkEncoder
 from gnomon.tasks.capturing.measuring import Checks
-from gnomon.tasks.capturing.plan import CapturePlan, refuse_redescribed, refuse_shifted
+from gnomon.tasks.capturing.moved import refuse_redescribed, refuse_shifted
+from gnomon.tasks.capturing.plan import CapturePlan
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.statistics import STATISTICS, WINDOW, repeats
 from gnomon.tasks.capturing.versions import copied_chunks, revised_chunks, versions_of
@@ -94,6 +95,22 @@ class Capture:
         return [int(k) for k in np.flatnonzero(gone)]
 
 
+@dataclass(frozen=True, slots=True)
+class _BlockCapture:
+    """What a worker returns of one block of one variable."""
+
+    rows: NDArray[np.int64]
+    """Index rows (step, *block grid, 6)."""
+    statistics: dict[str, NDArray[np.float64]]
+    """Columns (step, *block grid)."""
+    entries: dict[str, Entry]
+    """The objects that were written."""
+    unread: dict[int, str]
+    """Positions of the states of which the source holds this block damaged, and why."""
+    failures: dict[str, str]
+    """Why statistics of checks were not measured."""
+
+
 def capture(
     repository: Repository, plan: CapturePlan, mapper: Mapper, checks: tuple[Check, ...] = ()
 ) -> Capture:
@@ -136,30 +153,57 @@ def capture(
         results = mapper(partial(_capture_block, bare_plan, variable.name, measured), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
-        for block, (index_rows, table, entries, failed, why) in zip(blocks, results, strict=True):
-            unread, failures = failed | unread, why | failures
-            batch.merge(entries)
-            rows[variable.name][:, *block.chunks] = index_rows
-            for name, values in table.items():
+        for block, result in zip(blocks, results, strict=True):
+            unread, failures = result.unread | unread, result.failures | failures
+            batch.merge(result.entries)
+            rows[variable.name][:, *block.chunks] = result.rows
+            for name, values in result.statistics.items():
                 columns[name][:, *block.chunks] = values
         if unread:
             continue  # look what else is damaged, so that all of it is left out at once
-        columns |= _repeated(repository, plan, variable.name, rows[variable.name])
-        columns["metadata_changed"] = np.zeros((steps, *grid.counts), bool)
-        columns["metadata_changed"][list(plan.metadata_changed.get(variable.name, ()))] = True
-        columns["revised"] = revised_chunks(repository, plan, variable.name, rows[variable.name])
-        columns["replayed"] |= copied_chunks(
-            repository, plan, variable.name, rows, columns["revised"]
-        )
-        statistics[variable.name] = columns
+        statistics[variable.name] = columns | _compared(repository, plan, variable.name, rows)
     release_source()
     if not unread:
         replacements.settle(repository, plan, statistics)
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
-        return Capture(plan, {}, {}, {}, frozenset(), unread, empty)
+        return Capture(
+            plan=plan,
+            rows={},
+            statistics={},
+            entries={},
+            reads=frozenset(),
+            unread=unread,
+            empty=empty,
+        )
     reads = _reads(repository, plan, rows)
-    return Capture(plan, rows, statistics, batch.entries, reads, checks=checks, failures=failures)
+    return Capture(
+        plan=plan,
+        rows=rows,
+        statistics=statistics,
+        entries=batch.entries,
+        reads=reads,
+        checks=checks,
+        failures=failures,
+    )
+
+
+def _compared(
+    repository: Repository, plan: CapturePlan, name: str, rows: dict[str, NDArray[np.int64]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the columns (step, *chunk grid) that say what chunks are beside other captures.
+
+    Parameters
+    ----------
+    rows
+        Index rows of the variables that were read so far, this one among them.
+    """
+    columns = _repeated(repository, plan, name, rows[name])
+    columns["metadata_changed"] = np.zeros(rows[name].shape[:-1], bool)
+    columns["metadata_changed"][list(plan.metadata_changed.get(name, ()))] = True
+    columns["revised"] = revised_chunks(repository, plan, name, rows[name])
+    columns["replayed"] |= copied_chunks(repository, plan, name, rows, columns["revised"])
+    return columns
 
 
 def _columns(checks: Checks) -> tuple[str, ...]:
@@ -250,20 +294,8 @@ def _repeated(
     return repeated
 
 
-def _capture_block(
-    plan: CapturePlan, name: str, checks: Checks, block: Block
-) -> tuple[
-    NDArray[np.int64],
-    dict[str, NDArray[np.float64]],
-    dict[str, Entry],
-    dict[int, str],
-    dict[str, str],
-]:
-    """Capture one block of one variable; runs on a worker.
-
-    Returns index rows, statistics, the objects that were written, the positions of the states of
-    which the source holds this block damaged, and why statistics of checks were not measured.
-    """
+def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -> _BlockCapture:
+    """Capture one block of one variable; runs on a worker."""
     repository = Repository.open(plan.url).at(plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
@@ -297,7 +329,7 @@ def _capture_block(
                 writer.put(k, [*taken])
             writer.finish(k)
     rest(dataset)
-    return rows, table, batch.entries, unread, encoder.measuring.failures
+    return _BlockCapture(rows, table, batch.entries, unread, encoder.measuring.failures)
 
 
 def commit_capture(
@@ -328,17 +360,21 @@ def commit_capture(
         raise Unreadable(next(iter(captured.unread.values())))
     plan = captured.plan
     revised = frozenset(step for step in plan.revises if step is not None)
-    work = Work("capture", plan.sequence, repository.era, plan.id, captured.reads, revised)
+    work = Work(
+        kind="capture",
+        sequence=plan.sequence,
+        era=repository.era,
+        folder=plan.id,
+        steps=captured.reads,
+        kept=revised,
+    )
     repository.refuse_stale(work)
     batch = Batch(repository.location, plan.id, dict(captured.entries))
     variables: dict[str, CapturedEntry] = {}
     suspects = np.zeros(len(plan.instants), np.int64)
     for name, rows in captured.rows.items():
         stored_variable = repository.settings.variable(name)
-        rows[..., STATUS] = TRUSTED
-        for variable, position, index in suspect:
-            if variable == name:
-                rows[(position, *index, STATUS)] = SUSPECT
+        _mark(rows, {(position, index) for v, position, index in suspect if v == name})
         doubted = (rows[..., STATUS] == SUSPECT).reshape(len(rows), -1).sum(axis=1)
         suspects += doubted
         variables[name] = CapturedEntry(
@@ -359,3 +395,10 @@ def commit_capture(
         descriptions=plan.descriptions,
     )
     return repository.commit(body, committed_at, batch, work)
+
+
+def _mark(rows: NDArray[np.int64], suspect: set[tuple[int, Index]]) -> None:
+    """Set the status of chunks by index rows: those at some positions are suspect."""
+    rows[..., STATUS] = TRUSTED
+    for position, index in suspect:
+        rows[(position, *index, STATUS)] = SUSPECT

@@ -162,14 +162,14 @@ def _estimate(
     repository: Repository, region: Region, predicted: ShadowStack, step: int, lead: int
 ) -> dict[Index, _Estimate]:
     """Return the estimated chunks of a region."""
-    variable, shadow = region.variable, predicted.shadow
+    variable = region.variable
     values, errors = region.predicted(predicted, lead)
     specification = specification_of(repository, variable.name)
     inpainted = None
     if not variable.categorical and variable.dims:
         captured = region.captured(predicted.captures, step, without=region.damaged)
         past = region.past(repository, predicted.captures, step)
-        unseen = _unseen(region, past, shadow)
+        unseen = _unseen(region, past, predicted.shadow)
         history = None if past is None else _history(region, past, specification, lead + unseen)
         inpainted = inpaint(
             captured - values,
@@ -186,17 +186,13 @@ def _estimate(
     if specification is not None:
         values = clip(specification, values)
     values = np.clip(values, *variable.bounds())
-    tolerance = float(shadow.variables[variable.name].tolerance)
+    tolerance = float(predicted.shadow.variables[variable.name].tolerance)
     scores = predicted.scores()[lead - 1]
     estimates = {}
     for index in region.damaged:
         cells = region.cells(index)
         weight = np.zeros(values[cells].shape) if inpainted is None else inpainted.weight[cells]
-        flags = np.where(
-            weight > 0, PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"]
-        )
-        flags = np.where(np.isfinite(values[cells]), flags, PROVENANCE["missing"])
-        patch = EstimatedChunk(values[cells], errors[cells], flags.astype(np.uint8))
+        patch = EstimatedChunk(values[cells], errors[cells], _flags(values[cells], weight))
         odds = Odds()
         if inpainted is not None and weight.any():
             location, spread = inpainted.log_location[cells], inpainted.log_spread[cells]
@@ -204,6 +200,14 @@ def _estimate(
         stated = (np.nan, np.nan) if weight.any() else scores[index][2:]
         estimates[index] = _judge(patch, odds, tolerance, *map(float, stated))
     return estimates
+
+
+def _flags(values: Floats, weight: Floats) -> NDArray[np.uint8]:
+    """Return where estimated cells come from, by the share that the interpolation has of each."""
+    flags = np.where(
+        weight > 0, PROVENANCE["estimated_from_intact_neighbours"], PROVENANCE["forecast"]
+    )
+    return np.where(np.isfinite(values), flags, PROVENANCE["missing"]).astype(np.uint8)
 
 
 def _judge(

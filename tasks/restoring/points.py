@@ -23,7 +23,7 @@ from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.heal import heal
-from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate, match_of
+from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "find_instant",
     "heal_point",
     "locate",
-    "match_of",
     "points",
     "suspects",
 ]

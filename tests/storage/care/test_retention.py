@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.storage.care import retention
-from gnomon.storage.care.retention import Candidate, Duration, Policy, decide, parse_duration
+from gnomon.storage.care.retention import Duration, Policy, TaggedCapture, decide, parse_duration
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.times import EPOCH, SECOND, parse
 
-Captures = list[Candidate]
+Captures = list[TaggedCapture]
 Reasons = dict[int, tuple[str, ...]]
 DAY = 86400 * SECOND
 CALENDARS = ["standard", "proleptic_gregorian", "julian", "noleap", "all_leap", "360_day"]
@@ -43,7 +43,7 @@ instants = st.builds(lambda n, size, edge: n * size - edge, st.integers(-90, 90)
 def captures(draw: st.DrawFn) -> Captures:
     found = draw(st.lists(instants, max_size=25))
     steps = draw(st.permutations(range(len(found))))
-    return [Candidate(s, t, draw(tags)) for s, t in zip(steps, found, strict=True)]
+    return [TaggedCapture(s, t, draw(tags)) for s, t in zip(steps, found, strict=True)]
 
 
 def only(rule: str, value: Any) -> Policy:
@@ -51,7 +51,7 @@ def only(rule: str, value: Any) -> Policy:
 
 
 def dated(*texts: str, calendar: str = "standard") -> Captures:
-    return [Candidate(step, parse(text, calendar)) for step, text in enumerate(texts)]
+    return [TaggedCapture(step, parse(text, calendar)) for step, text in enumerate(texts)]
 
 
 def kept(some: Captures, policy: Policy, calendar: str = "standard") -> Reasons:
@@ -98,7 +98,12 @@ def test_rules_together_give_all_their_reasons() -> None:
 
 
 def test_of_revisions_the_newest_stands_for_the_state() -> None:
-    some = [Candidate(4, DAY), Candidate(9, DAY), Candidate(1, DAY, ("a",)), Candidate(0, 0)]
+    some = [
+        TaggedCapture(4, DAY),
+        TaggedCapture(9, DAY),
+        TaggedCapture(1, DAY, ("a",)),
+        TaggedCapture(0, 0),
+    ]
     for policy in (Policy(last=-1), Policy(hourly=-1), Policy(last=2), Policy(daily=2)):
         assert set(kept(some, policy)) == {9, 0}
     assert kept(some, Policy(yearly=2)) == {9: ("yearly",), 0: ("oldest yearly",)}
@@ -108,7 +113,7 @@ def test_of_revisions_the_newest_stands_for_the_state() -> None:
 
 @pytest.mark.parametrize("calendar", CALENDARS)
 def test_weeks_begin_on_monday_where_there_are_weekdays(calendar: str) -> None:
-    some = [Candidate(step, (step - 30) * DAY) for step in range(60)]
+    some = [TaggedCapture(step, (step - 30) * DAY) for step in range(60)]
     dates = [cftime.num2date(c.instant, EPOCH, calendar=calendar) for c in some]
     sundays = {c.step for c, date in zip(some, dates, strict=True) if date.dayofwk == 6}
     if calendar in {"noleap", "all_leap", "360_day"}:
@@ -174,9 +179,12 @@ def test_no_duration_is_refused(text: str) -> None:
         (lambda: Policy(daily=-2), "daily=-2"),
         (lambda: Policy(tags=("a", "")), "empty tag"),
         (lambda: Duration(years=1, hours=-1), "1y-1h"),
-        (lambda: decide([Candidate(1, 0), Candidate(1, 5)], Policy(), "noleap"), "1 steps in 2"),
-        (lambda: decide([Candidate(1, 0)], Policy(), "mayan"), "calendar 'mayan'"),
-        (lambda: decide([Candidate(1, -(2**63))], Policy(), "noleap"), "cannot read"),
+        (
+            lambda: decide([TaggedCapture(1, 0), TaggedCapture(1, 5)], Policy(), "noleap"),
+            "1 steps in 2",
+        ),
+        (lambda: decide([TaggedCapture(1, 0)], Policy(), "mayan"), "calendar 'mayan'"),
+        (lambda: decide([TaggedCapture(1, -(2**63))], Policy(), "noleap"), "cannot read"),
     ],
 )
 def test_nonsense_is_refused(make: Callable[[], object], message: str) -> None:
@@ -240,7 +248,7 @@ def test_a_higher_count_keeps_no_less(some: Captures, rule: str, a: int, b: int)
 
 
 def test_ten_thousand_captures_take_well_below_a_second() -> None:
-    some = [Candidate(k, k * 7919 % 10_000 * DAY // 5, ("a",)) for k in range(10_000)]
+    some = [TaggedCapture(k, k * 7919 % 10_000 * DAY // 5, ("a",)) for k in range(10_000)]
     start = time.process_time()
     assert len(kept(some, EVERYTHING)) == 10_000
     assert time.process_time() - start < 1

@@ -14,9 +14,10 @@ from gnomon.hindcasting import hindcast
 from gnomon.repository import open_repository
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound, Unavailable
 from gnomon.storage.log.credentials import without_secrets
+from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
-from gnomon.storage.repository import _OPENED, SETTINGS, Repository
+from gnomon.storage.repository import _OPENED, Repository
 from gnomon.storage.source.opening import open_source, source_path
 from gnomon.storage.values.model import SourceSpec
 from gnomon.tasks.work import serial

@@ -45,7 +45,8 @@ def same(a: Any, b: Any) -> bool:
 
 @given(st.dictionaries(st.text(), nested, max_size=4))
 def test_plain_attributes_are_json(attributes: Any) -> None:
-    json.dumps(plain_attributes(attributes))
+    plain = plain_attributes(attributes)
+    assert json.loads(json.dumps(plain)).keys() == attributes.keys()
 
 
 def test_a_tuple_becomes_a_list_and_big_endian_little() -> None:

@@ -43,7 +43,8 @@ from gnomon.storage.source.unchanged import check_unchanged
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import parse
 from gnomon.tasks.capturing.capture import capture
-from gnomon.tasks.capturing.plan import plan_capture, refuse_moved
+from gnomon.tasks.capturing.moved import refuse_moved
+from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.work import serial
 from tests.storage.building import capture_new, history, make_repository
