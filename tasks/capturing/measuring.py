@@ -28,7 +28,7 @@ class Measuring:
     statistics: tuple[Statistic, ...]
     """Those that are measured of the variable."""
     critical: tuple[Check, ...]
-    """The critical checks about them."""
+    """The critical checks of the variable, about these and about what the cycle fills."""
     failures: dict[str, str] = field(default_factory=dict)
     """By name of a statistic: why it is NaN somewhere, at the first chunk."""
 
@@ -37,8 +37,8 @@ class Measuring:
         return {s.name: self._number(s.name, s.measure, chunk) for s in self.statistics}
 
     def doubts(self, statistics: Mapping[str, float]) -> bool:
-        """Tell whether a critical check does not allow the statistics of a chunk."""
-        return any(not check.allows(statistics[check.column]) for check in self.critical)
+        """Tell whether a critical check does not allow a statistic of a chunk that is known."""
+        return any(not check.allows(statistics.get(check.column, nan)) for check in self.critical)
 
     def _number(self, name: str, measure: Measure | None, chunk: Chunk) -> float:
         if measure is None:
@@ -88,26 +88,29 @@ class Checks:
     """
 
     checks: tuple[Check, ...]
-    """What is measured of chunks."""
+    """What is measured of chunks, and what of them is critical."""
 
     @classmethod
     def beside(cls, others: Sequence[Check]) -> "Checks":
-        """Return the built-in checks that are functions of a chunk, and those of others."""
-        every = (*CAPTURE_CHECKS, *others)
-        return cls(tuple(check for check in every if check.statistic.measure is not None))
+        """Return the built-in checks and those of others."""
+        return cls((*CAPTURE_CHECKS, *others))
 
     @property
     def statistics(self) -> tuple[Statistic, ...]:
-        """The statistics that they are about, each once."""
-        return tuple({check.column: check.statistic for check in self.checks}.values())
+        """The statistics that are functions of a chunk, each once."""
+        by_name = {check.column: check.statistic for check in self.checks}
+        return tuple(s for s in by_name.values() if s.measure is not None)
 
     def of(self, variable: Variable) -> "Measuring":
         """Return what is measured of a variable: nothing of text and of complex numbers."""
-        if variable.numpy_dtype.kind not in "biuf":
-            return Measuring((), ())
-        statistics = tuple(s for s in self.statistics if s.is_of(variable))
-        names = {statistic.name for statistic in statistics}
-        critical = (c for c in self.checks if c.severity == "critical" and c.column in names)
+        is_real = variable.numpy_dtype.kind in "biuf"
+        statistics = tuple(s for s in self.statistics if is_real and s.is_of(variable))
+        critical = (
+            check
+            for check in self.checks
+            if check.severity == "critical"
+            and (check.statistic.measure is None or check.statistic in statistics)
+        )
         return Measuring(statistics, tuple(critical))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -124,8 +127,10 @@ class _Lost:
         raise RuntimeError(self.reason)
 
 
-def _packed(check: Check) -> tuple[Check, bytes]:
+def _packed(check: Check) -> tuple[Check, bytes | None]:
     measure = check.statistic.measure
+    if measure is None:
+        return check, None
     try:
         function = cloudpickle.dumps(measure)
     except FOREIGN as error:
@@ -133,9 +138,12 @@ def _packed(check: Check) -> tuple[Check, bytes]:
     return replace(check, statistic=replace(check.statistic, measure=None)), function
 
 
-def _unpacked(packed: tuple[tuple[Check, bytes], ...]) -> Checks:
+def _unpacked(packed: tuple[tuple[Check, bytes | None], ...]) -> Checks:
     checks = []
     for check, function in packed:
+        if function is None:
+            checks.append(check)
+            continue
         try:
             measure = cloudpickle.loads(function)
         except FOREIGN as error:
