@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.log.durable import force_name
@@ -129,7 +130,7 @@ class LogAlert:
 
     def __call__(self, alert: Alert) -> None:
         """Write the alert to the log."""
-        level = logging.ERROR if alert.severity == "critical" else logging.WARNING
+        level = logging.ERROR if alert.severity == CRITICAL else logging.WARNING
         logger.log(
             level, "alert severity=%s title=%r text=%r", alert.severity, alert.title, alert.text
         )

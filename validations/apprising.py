@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+from gnomon.storage.checks.check import CRITICAL, WARNING
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.validations.alerts import Alert, refusal_of
 
@@ -19,7 +20,7 @@ __all__ = ["AppriseAlert"]
 _PROCESS = "gnomon.validations.apprise_process"
 _ANSWER = re.compile(rb"(sent|known|unknown|failed)(?: (\d{3}))?", re.ASCII)
 """All that is read of what the process writes."""
-_TYPES = {"critical": "failure", "warning": "warning"}
+_TYPES = {CRITICAL: "failure", WARNING: "warning"}
 
 
 class AppriseAlert:

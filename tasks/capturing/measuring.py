@@ -13,7 +13,7 @@ import cloudpickle
 import numpy as np
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
-from gnomon.storage.checks.check import Check, Chunk, Measure, Statistic
+from gnomon.storage.checks.check import CRITICAL, Check, Chunk, Measure, Statistic, as_number
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.redaction import one_line
 from gnomon.storage.values.model import Variable
@@ -46,7 +46,7 @@ class Measuring:
         try:
             with np.errstate(all="ignore"):
                 value: Any = measure(chunk)
-            number = float(value) if _is_number(value) else None
+            number = as_number(value)
         except FOREIGN as error:
             self._note(name, reason_of(error), chunk)
             return nan
@@ -64,13 +64,6 @@ class Measuring:
 def reason_of(error: BaseException) -> str:
     """Return in one line what anybody's code raised."""
     return f"{type(error).__name__}: {one_line(error)}"
-
-
-def _is_number(value: object) -> bool:
-    """Tell whether a value is one real number: of Python, of NumPy, or an array of no dimension."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.shape == () and value.dtype.kind in "biuf"
-    return isinstance(value, bool | int | float)
 
 
 def _told(value: object) -> str:
@@ -108,7 +101,7 @@ class Checks:
         critical = (
             check
             for check in self.checks
-            if check.severity == "critical"
+            if check.severity == CRITICAL
             and (check.statistic.measure is None or check.statistic in statistics)
         )
         return Measuring(statistics, tuple(critical))
