@@ -35,10 +35,11 @@ __all__ = [
 ]
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
-3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository has another format; 130 and 143
-interrupted and terminated, nothing half-done was kept; 141 the reader of the output ended.
+Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense, or the
+target of a restore failed; 3 not found; 4 conflict: the target exists or another writer was first;
+5 damage was found in the repository; 6 a store did not answer, try again; 7 the repository has
+another format; 130 and 143 interrupted and terminated, nothing half-done was kept; 141 the reader
+of the output ended.
 """
 LINE_EVERY_S = 10.0
 """How often progress is printed if no terminal draws it."""
