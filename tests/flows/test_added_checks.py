@@ -31,6 +31,7 @@ from gnomon.tasks.capturing.statistics import STATISTICS
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
+from tests.packages import Install, installing
 
 DAY = "2001-01-25"
 REPEATING = (slice(0, 4), slice(4, 8))
@@ -373,6 +374,54 @@ def test_a_registered_check_is_made_and_what_cannot_be_is_told(
         assert reason in line
     assert sum("check failed" in r.getMessage() for r in caplog.records) == 5
     assert (Repository.open(str(grown.place)).captures("sst").status(HISTORY) == SUSPECT).sum() == 1
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return a function that installs a package with checks."""
+    registered._points.cache_clear()
+    with installing(tmp_path / "site", monkeypatch, "gnomon.checks") as install:
+        yield install
+    registered._points.cache_clear()
+
+
+MAKER = """
+from gnomon import Check, Statistic
+
+def check(name, statistic, of=len):
+    return Check(name, Statistic(statistic, "1", "m", measure=of), "warning", "r", maximum=1)
+"""
+
+
+def test_a_name_of_two_packages_is_nobodys_and_the_others_are_made(install: Install) -> None:
+    ours = 'checks = [check("a", "a"), check("b", "b"), check("c", "c"), check("own", "own")]'
+    theirs = 'checks = (check("a", "x"), check("y", "b", max), check("c", "c"))'
+    install("ours", MAKER + ours, "checks = ours:checks")
+    install("theirs", MAKER + theirs, "theirs = theirs:checks")
+    in_use = checks_in_use()
+    assert {check.name for check in in_use.checks} == {"c", "own"}
+    both = ("ours (ours:checks)", "theirs (theirs:checks)")
+    for reason in in_use.failures.values():
+        assert all(package in reason for package in both)
+        assert len(reason.splitlines()) == 1
+    assert "check a" in in_use.failures["theirs"]
+    assert "statistic b" in in_use.failures["checks"]
+
+
+def test_an_entry_point_is_a_check_or_makes_checks(install: Install) -> None:
+    code = """
+one = check("one", "one")
+def two(): return check("two", "two")
+class Several(list):
+    def __init__(self): super().__init__([check("three", "three"), "no check"])
+def broken(): raise OSError("no disk")
+"""
+    entries = ["a = ours:one", "b = ours:two", "c = ours:Several", "d = ours:broken"]
+    install("ours", MAKER + code, *entries)
+    in_use = checks_in_use()
+    assert [check.name for check in in_use.checks] == ["one", "two", "three"]
+    assert in_use.failures["c"] == "a str is no check; give a gnomon.Check"
+    assert "OSError: no disk" in in_use.failures["d"]
 
 
 def test_the_one_that_is_registered_may_be_given_too(package: Path) -> None:

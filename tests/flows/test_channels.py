@@ -15,6 +15,7 @@ import pytest
 from gnomon.flows.alerting import BUILT_IN, channels_of
 from gnomon.flows.cycle import UpdateReport
 from gnomon.flows.settings import Settings, named_urls
+from gnomon.storage.entrypoints import registered
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.validations.alerts import Alert, Refused
 from gnomon.validations.apprising import AppriseAlert
@@ -319,7 +320,7 @@ def test_a_setting_names_channels_of_other_packages(
     made = "\ndef make_desk(): return desk\ndef make_pager(): return pager\n"
     made += "def poor(): import os; os.environ['NO_SUCH_KEY']\n"
     entries = ["desk = my_pagers:make_desk", "pager = my_pagers:make_pager"]
-    entries += ["lost = no_such:thing", "poor = my_pagers:poor"]
+    entries += ["lost = no_such:thing", "poor = my_pagers:poor", "other = my_pagers:make_desk"]
     install("my_pagers", code + made, *entries)
     monkeypatch.setenv("GNOMON_CHANNELS", "pager")
     report = struck.open().update()
@@ -332,6 +333,36 @@ def test_a_setting_names_channels_of_other_packages(
         "lost": r"'lost' of gnomon\.alerts cannot be loaded from no_such",
         "poor": r"'poor' of gnomon\.alerts cannot be loaded .*KeyError: 'NO_SUCH_KEY'",
         "pager,pager": "two alert channels are called 'pager'",
+        "log": "names 'log', which is built in; leave it out",
+        "other": "'other' of gnomon.alerts gives a channel named 'desk'",
     }.items():
         with pytest.raises(InvalidInput, match=expected):
             channels_of(Settings(channels=names))
+
+
+def test_an_entry_point_is_a_channel_or_makes_one(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "class Desk:\n"
+        "    name = 'desk'\n"
+        "    def __call__(self, alert): pass\n"
+        "def make(): return Desk()\n"
+        "thing = Desk()\n"
+        "lamb = lambda alert: None\n"
+    )
+    for what in ("Desk", "make", "thing", "lamb"):
+        install(f"my_{what.lower()}", code, f"desk = my_{what.lower()}:{what}")
+    entries = {entry.value: entry for entry in registered("gnomon.alerts")}
+    for value, entry in entries.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gnomon.flows.alerting.registered", lambda _, e=entry: (e,))
+            if value.endswith("lamb"):
+                with pytest.raises(InvalidInput, match="it is no channel itself, and was called"):
+                    channels_of(Settings(channels="desk"))
+            else:
+                assert type(channels_of(Settings(channels="desk"))["desk"]).__name__ == "Desk"
+    with pytest.raises(InvalidInput, match="several packages register 'desk'") as caught:
+        channels_of(Settings(channels="desk"))
+    assert all(f"my_{what} (" in str(caught.value) for what in ("desk", "make", "thing", "lamb"))
+    assert channels_of(Settings()).keys() == {"log"}

@@ -169,11 +169,31 @@ def test_a_package_that_cannot_be_loaded_matters_only_to_who_needs_it(
     assert "\n" not in said
 
 
-def test_two_packages_for_one_ending_are_told(install: Install) -> None:
-    install("my_target", PACKAGE, ".zarr = my_target:Numbers")
-    with pytest.raises(InvalidInput, match=r"several targets .*\.zarr.*my_target:Numbers"):
-        target_of("x.zarr")
-    assert isinstance(target_of("x.nc"), NetCDFTarget)
+def test_what_is_built_in_stays_so_and_that_is_told_once(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("my_target", PACKAGE, ".zarr = my_target:Numbers", ".nc = no_such:thing")
+    for to, kind in {"x.nc": NetCDFTarget, "x.zarr": ZarrTarget, "y.zarr": ZarrTarget}.items():
+        assert isinstance(target_of(to), kind)
+    told = [r.getMessage() for r in caplog.records]
+    assert told == [
+        f"package my_target registers '{ending}' in gnomon.targets, which is built in: the "
+        "built-in one is used"
+        for ending in (".nc", ".zarr")
+    ]
+
+
+def test_two_packages_for_one_ending_are_both_named_to_who_needs_it(install: Install) -> None:
+    install("my_target", PACKAGE, ".npd = my_target:Numbers", ".mine = my_target:Numbers")
+    install("your_target", PACKAGE, ".npd = your_target:Numbers")
+    with pytest.raises(InvalidInput) as caught:
+        target_of("x.npd")
+    text = str(caught.value)
+    assert "my_target (my_target:Numbers)" in text
+    assert "your_target (your_target:Numbers)" in text
+    assert len(text.splitlines()) == 1
+    assert type(target_of("x.mine")).__name__ == "Numbers"
+    assert isinstance(target_of("x.zarr"), ZarrTarget)
 
 
 def test_the_longest_ending_wins(install: Install) -> None:
