@@ -1,4 +1,4 @@
-"""The checks of a run beside the built-in ones: those of installed packages, and those given to it.
+"""The checks of a run beside the built-in ones: of installed packages, of a file, or given to it.
 
 A package registers a :class:`Check`, or several, in the entry-point group ``gnomon.checks``: so
 scheduled runs have it, and so have the workers, which load its function from the same package.
@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+from gnomon.flows.checkfile import checks_of
 from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
 from gnomon.storage.checks.check import Check, Statistic
 from gnomon.storage.checks.shadows import SHADOW_CHECKS
@@ -45,7 +47,7 @@ class InUse:
         return actual_checks(alpha, (*CAPTURE_CHECKS, *self.checks))
 
 
-def checks_in_use(given: Sequence[Check] = ()) -> InUse:
+def checks_in_use(given: Sequence[Check] = (), file: Path | None = None) -> InUse:
     """Return the checks of a run.
 
     What is registered and cannot be used is left out, and told: a package that is broken shall not
@@ -55,11 +57,14 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
     ----------
     given
         Checks of this run alone.
+    file
+        A Python file with more of them.
 
     Raises
     ------
     InvalidInput
-        One that is given is none, lacks a function, or has a name that is taken.
+        One that is given is none, lacks a function, or has a name that is taken; or the file
+        cannot be used.
     """
     checks: list[Check] = []
     failures: dict[str, str] = {}
@@ -76,7 +81,7 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
     for point, reason in refusals:  # two packages may use the same name of an entry point
         before = f"{failures[point.name]}; " if point.name in failures else ""
         failures[point.name] = before + reason
-    for check in given:
+    for check in (*given, *(checks_of(file) if file else ())):
         if isinstance(check, Check) and check in checks:
             continue  # it is registered as well
         _refuse_unfit(check, checks)

@@ -40,6 +40,7 @@ __all__ = ["app", "main"]
 _joined = cli_hindcast, cli_init, cli_maintenance, cli_source
 
 Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
+Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
 Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
@@ -93,12 +94,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _settings(
-    docs: Path | None, alerts: Path | None, workers: int | None, compare: int | None = None
-) -> "Settings":
+def _settings(**options: Path | int | None) -> "Settings":
     from gnomon.flows.settings import Settings
 
-    options = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
     return Settings(**{name: value for name, value in options.items() if value is not None})
 
 
@@ -117,6 +115,7 @@ def update(
         int | None,
         typer.Option(min=-1, help="Least number of captures to compare with the source; -1: all."),
     ] = None,
+    checks: Checks = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -124,7 +123,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Capture what is new in the source, check it, and renew the shadow."""
-    settings = _settings(docs, alerts, workers, compare)
+    settings = _settings(checks=checks, docs=docs, alerts=alerts, workers=workers, compare=compare)
 
     def run(place: str, settings: "Settings") -> dict[str, Any]:
         if flow:
@@ -149,6 +148,7 @@ def update(
 def backfill(
     repository: Place,
     until: Annotated[str | None, typer.Option(help="Capture nothing after this time.")] = None,
+    checks: Checks = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -156,7 +156,7 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Capture the history of an append source, then make the first shadow."""
-    settings = _settings(docs, alerts, workers)
+    settings = _settings(checks=checks, docs=docs, alerts=alerts, workers=workers)
     if flow:
         from gnomon.flows.launch import run_backfill
 
@@ -262,7 +262,7 @@ def restore(
             match=match,
             accept_predicted=accept_predicted,
             plain=plain,
-            settings=_settings(None, None, None),
+            settings=_settings(),
         )
     else:
         from gnomon.repository import open_repository

@@ -1,5 +1,6 @@
 """Checks beside the built-in ones: given to an update, or registered by an installed package."""
 
+import json
 import logging
 import sys
 import threading
@@ -465,3 +466,91 @@ def test_the_checks_of_a_package_are_made_on_dask_workers(package: Path, grown: 
     assert column(stored, HISTORY, "here").tolist() == [[0.0] * 3, [1.0] * 3]
     assert np.isnan(column(stored, HISTORY, "locked")).all()
     assert "cannot be sent to a worker" in report.failed_checks["not_locked"]
+
+
+# In a file of the user's own -----------------------------------------------------------------
+
+
+FILE = f"""
+from __future__ import annotations
+from dataclasses import dataclass
+{PACKAGE}
+@dataclass
+class Limit:
+    least: float = 0.4
+
+limit = Limit()
+
+def above(chunk):
+    return repeated(chunk) - limit.least
+
+del taken, twice
+listed = [*checks, Check("not_above", Statistic("above", "1", "more", measure=above),
+          "warning", "It is more.", maximum=0)]
+"""
+
+
+@pytest.fixture
+def file(grown: Case) -> Path:
+    path = grown.folder / "my_checks.py"
+    path.write_text(FILE)
+    return path
+
+
+NAMES = ["not_above", "not_repeated"]
+
+
+def test_a_file_of_checks_on_the_command_line(
+    grown: Case, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeating(grown)
+    done = CliRunner().invoke(app, ["update", str(grown.place), "--checks", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    (incident,) = json.loads(done.stdout)["incidents"]
+    assert incident["expectations"] == NAMES
+    monkeypatch.setenv("GNOMON_CHECKS", "my_checks.py")
+    printed = CliRunner().invoke(app, ["rules", str(grown.place)])
+    assert all(name in printed.output for name in NAMES)
+
+
+def test_a_file_of_checks_in_settings_reaches_other_processes(grown: Case, file: Path) -> None:
+    """As parameters of a deployment say it; the worker has no such module."""
+    repeating(grown)
+    settings = Settings(**json.loads(Settings(checks=file, workers=1).model_dump_json()))
+    place = str(grown.place.absolute())
+    with Workers(settings) as workers:
+
+        def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
+            if step not in steps.ON_CHUNKS:
+                return step(*arguments)
+            return step(*arguments, mapper=workers.mapper if step is steps.capture else serial)
+
+        in_use = checks_in_use(file=settings.checks)
+        report = Cycle(place, settings, call, Outbox(place, {}), in_use).run()
+    assert report.failed_checks == {}
+    assert [i["expectations"] for i in report.incidents] == [NAMES]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        ("def (", r"cannot be run \(SyntaxError"),
+        ("import nobody_has_this", "cannot be run .*ModuleNotFoundError"),
+        ("raise SystemExit(0)", "cannot be run .*SystemExit"),
+        ("import gnomon\ngnomon.Check('x', 3, 'critical', 'r', maximum=1)", "has no statistic"),
+        ("x = 1", "has no gnomon.Check at its top level"),
+        (FILE.replace('"not_repeated"', '"plausible"'), "a check plausible already"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_before_any_work(
+    grown: Case, text: str | None, reason: str
+) -> None:
+    grown.arrive(HISTORY, HISTORY + 1)
+    file = grown.folder / "odd.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        grown.open().update(settings=Settings(checks=file))
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(grown.open().stored.captured) == HISTORY
