@@ -89,13 +89,18 @@ def channels_of(
         channels.append(BlockWebhook(settings.webhook_block))
     by_name = {channel.name: channel for channel in channels}
     if settings.apprise is not None:
-        from gnomon.validations.apprising import AppriseAlert
+        from gnomon.validations.apprising import AppriseAlert, AppriseProcess
 
+        process = AppriseProcess()
         for name, url in named_urls(settings.apprise.get_secret_value()).items():
             if name != "apprise":
                 _check_name(name, by_name)
-            by_name[name] = AppriseAlert(url, name)
+            by_name[name] = AppriseAlert(url, name, process)
     for channel in (*_installed(settings.channels), *custom_channels):
+        if isinstance(channel, type):  # called with an alert, it would make an object, and be done
+            raise InvalidInput(
+                f"the class {channel.__name__} is no alert channel; give an object of it"
+            )
         if not _is_channel(channel):
             raise InvalidInput(
                 f"{type(channel).__name__} is no alert channel: it must have a name, and be "

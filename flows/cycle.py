@@ -176,6 +176,7 @@ class Cycle:
         return self.report
 
     def _close(self) -> None:
+        self._outbox.close()
         self.report.alerts_sent = self._outbox.sent
         self.report.alerts_unsent = self._outbox.unsent()
 

@@ -22,6 +22,7 @@ from gnomon.cli.console import (
     OutputFailed,
     Place,
     PlaceOrFolder,
+    apart,
     app,
     drop_output,
     open_missing_streams,
@@ -129,7 +130,8 @@ def update(
         if flow:
             from gnomon.flows.launch import run_update
 
-            return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
+            with apart():
+                return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
@@ -160,7 +162,8 @@ def backfill(
     if flow:
         from gnomon.flows.launch import run_backfill
 
-        result = run_backfill(repository, until=until, settings=settings)
+        with apart():
+            result = run_backfill(repository, until=until, settings=settings)
     else:
         from gnomon.repository import open_repository
 
@@ -253,17 +256,18 @@ def restore(
     if flow:
         from gnomon.flows.launch import run_restore
 
-        result = run_restore(
-            repository,
-            at,
-            target,
-            kind=kind,
-            capture=capture,
-            match=match,
-            accept_predicted=accept_predicted,
-            plain=plain,
-            settings=_settings(),
-        )
+        with apart():
+            result = run_restore(
+                repository,
+                at,
+                target,
+                kind=kind,
+                capture=capture,
+                match=match,
+                accept_predicted=accept_predicted,
+                plain=plain,
+                settings=_settings(),
+            )
     else:
         from gnomon.repository import open_repository
 

@@ -32,6 +32,7 @@ from gnomon.tasks.capturing.statistics import STATISTICS
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
+from tests.gnomon.test_cli import run
 from tests.packages import Install, installing
 
 DAY = "2001-01-25"
@@ -498,6 +499,20 @@ def file(grown: Case) -> Path:
 
 
 NAMES = ["not_above", "not_repeated"]
+
+
+def test_what_the_code_of_others_prints_is_no_part_of_the_result(
+    grown: Case, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(
+        FILE.replace("def above(chunk):", "print('read')\ndef above(chunk):\n    print('here')")
+    )
+    repeating(grown)
+    code, out, err = run(capsys, "update", "repository", "--checks", str(file), "--json")
+    assert code == 0
+    assert json.loads(out)["incidents"][0]["expectations"] == NAMES
+    assert "read" in err
+    assert "here" in err
 
 
 def test_a_file_of_checks_on_the_command_line(

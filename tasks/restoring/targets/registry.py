@@ -61,6 +61,8 @@ def _fits(to: str, name: str) -> bool:
 
 def _checked(target: Target, name: str) -> Target:
     """Refuse what lacks something that a target has."""
+    if isinstance(target, type):
+        raise InvalidInput(f"the class {target.__name__} is no target; give an object of it")
     lacking = [part for part in _PARTS if not callable(getattr(target, part, None))]
     if lacking:
         raise InvalidInput(

@@ -229,6 +229,11 @@ def test_what_is_no_target_is_refused(grown: Case, thing: Any) -> None:
         grown.open().restore(AT, thing)
 
 
+def test_a_class_is_no_target(grown: Case) -> None:
+    with pytest.raises(InvalidInput, match="the class Colourful is no target; give an object"):
+        grown.open().restore(AT, Colourful)  # type: ignore[arg-type]
+
+
 # A target that is no file ------------------------------------------------------------------------
 
 
