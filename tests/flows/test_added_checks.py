@@ -247,6 +247,32 @@ def test_one_that_fails_stops_nothing(grown: Case, caplog: pytest.LogCaptureFixt
     assert sources.bits(stored.captures("sst").chunk(HISTORY, DAMAGED)) == sources.bits(source)
 
 
+def test_one_that_insists_on_writing_changes_nothing(
+    grown: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insist(chunk: Chunk) -> float:
+        for values in (chunk.values, chunk.before):
+            base: Any = values
+            while isinstance(base, np.ndarray):
+                base.flags.writeable = True
+                base[...] = 0
+                base = base.base
+        return 0.0
+
+    grown.arrive(HISTORY, HISTORY + 2)
+    (tmp_path / "other").mkdir()
+    other = grown.copy(tmp_path / "other")
+    report = grown.open().update(checks=[check_of(insist, maximum=1)])
+    assert list(report.failed_checks) == ["not_odd"]
+    assert report.suspect_chunks == 0
+    monkeypatch.chdir(other.folder)
+    other.open().update()
+    monkeypatch.chdir(grown.folder)
+    stored = [Repository.open(str(case.place)) for case in (grown, other)]
+    ledgers = [read_ledger(s, s.settings.variable("sst"), HISTORY + 1) for s in stored]
+    assert sources.bits(ledgers[0]["change_rms"]) == sources.bits(ledgers[1]["change_rms"])
+
+
 def test_a_check_that_is_gone_leaves_its_incidents(grown: Case) -> None:
     repeating(grown)
     grown.open().update(checks=[NOT_REPEATED])
