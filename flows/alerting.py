@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from gnomon.flows.settings import Settings, named_urls
-from gnomon.storage.entrypoints import make, registered
+from gnomon.storage.entrypoints import choose, registered, take
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.outbox import CHANNEL, MOST_CHANNELS
 
@@ -16,7 +16,7 @@ __all__ = ["BUILT_IN", "GROUP", "BlockWebhook", "channels_of"]
 BUILT_IN = ("log", "file", "webhook", "block", "event", "apprise")
 """Names that no other channel may have, whether a run uses them or not."""
 GROUP = "gnomon.alerts"
-"""Entry points that make a channel, called without arguments; the setting `channels` names them."""
+"""Entry points of channels; the setting `channels` names them."""
 
 
 class BlockWebhook:
@@ -89,14 +89,19 @@ def channels_of(
         channels.append(BlockWebhook(settings.webhook_block))
     by_name = {channel.name: channel for channel in channels}
     if settings.apprise is not None:
-        from gnomon.validations.apprising import AppriseAlert
+        from gnomon.validations.apprising import AppriseAlert, AppriseProcess
 
+        process = AppriseProcess()
         for name, url in named_urls(settings.apprise.get_secret_value()).items():
             if name != "apprise":
                 _check_name(name, by_name)
-            by_name[name] = AppriseAlert(url, name)
+            by_name[name] = AppriseAlert(url, name, process)
     for channel in (*_installed(settings.channels), *custom_channels):
-        if not callable(channel) or not isinstance(getattr(channel, "name", None), str):
+        if isinstance(channel, type):  # called with an alert, it would make an object, and be done
+            raise InvalidInput(
+                f"the class {channel.__name__} is no alert channel; give an object of it"
+            )
+        if not _is_channel(channel):
             raise InvalidInput(
                 f"{type(channel).__name__} is no alert channel: it must have a name, and be "
                 "callable with an alert"
@@ -106,6 +111,10 @@ def channels_of(
     if len(by_name) >= MOST_CHANNELS:  # a flow adds one, of Prefect's events
         raise InvalidInput(f"there are {len(by_name)} alert channels; keep to {MOST_CHANNELS - 1}")
     return by_name
+
+
+def _is_channel(channel: object) -> bool:
+    return callable(channel) and isinstance(getattr(channel, "name", None), str)
 
 
 def _check_name(name: str, taken: "dict[str, Channel]") -> None:
@@ -123,12 +132,23 @@ def _installed(names: str | None) -> "list[Channel]":
     """Return the channels of installed packages that a setting names."""
     channels = []
     for name in names.split(",") if names else ():
-        entries = [entry for entry in registered(GROUP) if entry.name == name]
-        if len(entries) != 1:
-            there = ", ".join(sorted({e.name for e in registered(GROUP)})) or "none"
-            number = "several packages have" if entries else "no installed package has"
+        if name in BUILT_IN:
             raise InvalidInput(
-                f"GNOMON_CHANNELS names {name!r}, which {number} in {GROUP}; there are {there}"
+                f"GNOMON_CHANNELS names {name!r}, which is built in; leave it out there, and set "
+                "it by its own setting"
             )
-        channels.append(make(entries[0]))
+        entries = [entry for entry in registered(GROUP) if entry.name == name]
+        if not entries:
+            there = ", ".join(sorted({e.name for e in registered(GROUP)})) or "none"
+            raise InvalidInput(
+                f"GNOMON_CHANNELS names {name!r}, which no installed package has in {GROUP}; "
+                f"there are {there}"
+            )
+        channel = take(choose(entries), _is_channel, "channel")
+        if getattr(channel, "name", None) != name:
+            raise InvalidInput(
+                f"the entry point {name!r} of {GROUP} gives a channel named "
+                f"{getattr(channel, 'name', None)!r:.40}; give both one name"
+            )
+        channels.append(channel)
     return channels

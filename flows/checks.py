@@ -11,7 +11,7 @@ import numpy as np
 
 from gnomon.flows.settings import Settings
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
-from gnomon.storage.checks.check import Statistic
+from gnomon.storage.checks.check import CRITICAL, Statistic
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
@@ -89,7 +89,7 @@ def check_prediction(url: str, shadowed: Shadowed, settings: Settings) -> Judgem
     refused = tuple(
         (f.variable, f.lead or 0, tuple(int(n) for n in f.chunk.split("/") if n))
         for f in validation.findings
-        if f.severity == "critical"
+        if f.severity == CRITICAL
     )
     findings = tuple(f.to_json() for f in validation.findings[:KEPT_FINDINGS])
     return Judgement(refused, (), findings, validation.rows)

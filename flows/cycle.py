@@ -178,6 +178,7 @@ class Cycle:
         return self.report
 
     def _close(self) -> None:
+        self._outbox.close()
         self.report.alerts_sent = self._outbox.sent
         self.report.alerts_unsent = self._outbox.unsent()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.log.bodies.verdict import JudgedChunk
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
@@ -25,7 +26,7 @@ def doubted_incidents(
             format_instant(repository.captured[step].instant, calendar),
             tuple(indices),
             ("plausible",),
-            "critical",
+            CRITICAL,
             reason,
         )
         for (name, step), indices in groups.items()

@@ -12,6 +12,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.points import suspects
 from gnomon.validations.alerts import Alert, AlertAction, alert_of, emit
+from gnomon.validations.apprising import AppriseAlert
 from gnomon.validations.incidents import Incident
 
 __all__ = ["Outbox", "unsent_alerts"]
@@ -67,6 +68,12 @@ class Outbox:
                 self._down[due_alert.channel] = failures[0].error
             else:
                 self._note(repository, due_alert)
+
+    def close(self) -> None:
+        """End what sends, at the end of a run."""
+        for channel in self._channels.values():
+            if isinstance(channel, AppriseAlert):
+                channel.close()
 
     def _note(self, repository: Repository, due_alert: DueAlert) -> None:
         """Note that an alert was sent; a channel whose alerts cannot be noted is left alone."""

@@ -1,19 +1,21 @@
-"""The checks of a run beside the built-in ones: those of installed packages, and those given to it.
+"""The checks of a run beside the built-in ones: of installed packages, of a file, or given to it.
 
 A package registers a :class:`Check`, or several, in the entry-point group ``gnomon.checks``: so
 scheduled runs have it, and so have the workers, which load its function from the same package.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+from gnomon.flows.checkfile import checks_of
 from gnomon.storage.checks.captures import CAPTURE_CHECKS, CAPTURE_STATISTICS, PLACE
 from gnomon.storage.checks.check import Check, Statistic
 from gnomon.storage.checks.shadows import SHADOW_CHECKS
-from gnomon.storage.entrypoints import load, registered
+from gnomon.storage.entrypoints import contest, package_of, registered, take
 from gnomon.storage.errors import InvalidInput
 from gnomon.tasks.capturing import replacements
 from gnomon.validations.actual import actual_checks
@@ -45,7 +47,7 @@ class InUse:
         return actual_checks(alpha, (*CAPTURE_CHECKS, *self.checks))
 
 
-def checks_in_use(given: Sequence[Check] = ()) -> InUse:
+def checks_in_use(given: Sequence[Check] = (), file: Path | None = None) -> InUse:
     """Return the checks of a run.
 
     What is registered and cannot be used is left out, and told: a package that is broken shall not
@@ -55,23 +57,31 @@ def checks_in_use(given: Sequence[Check] = ()) -> InUse:
     ----------
     given
         Checks of this run alone.
+    file
+        A Python file with more of them.
 
     Raises
     ------
     InvalidInput
-        One that is given is none, lacks a function, or has a name that is taken.
+        One that is given is none, lacks a function, or has a name that is taken; or the file
+        cannot be used.
     """
     checks: list[Check] = []
     failures: dict[str, str] = {}
+    loaded: list[tuple[EntryPoint, list[Any]]] = []
+    refusals: list[tuple[EntryPoint, str]] = []
     for point in _points():
         try:
-            refusals = _take_up(_loaded(point), checks)
+            loaded.append((point, _listed(take(point, _is_listed, "check"))))
         except InvalidInput as error:
-            refusals = [str(error)]
-        if refusals:  # two packages may use the same name
-            before = [failures[point.name]] if point.name in failures else []
-            failures[point.name] = "; ".join([*before, *refusals])
-    for check in given:
+            refusals.append((point, str(error)))
+    contested = _contested(loaded)
+    for point, listed in loaded:
+        refusals += [(point, reason) for reason in _take_up(listed, checks, contested)]
+    for point, reason in refusals:  # two packages may use the same name of an entry point
+        before = f"{failures[point.name]}; " if point.name in failures else ""
+        failures[point.name] = before + reason
+    for check in (*given, *(checks_of(file) if file else ())):
         if isinstance(check, Check) and check in checks:
             continue  # it is registered as well
         _refuse_unfit(check, checks)
@@ -85,26 +95,51 @@ def _points() -> tuple[EntryPoint, ...]:
     return tuple(sorted(registered(GROUP), key=lambda point: (point.name, point.value)))
 
 
-def _loaded(point: EntryPoint) -> list[Any]:
-    """Return what an entry point registers.
-
-    Raises
-    ------
-    InvalidInput
-        It cannot be loaded.
-    """
-    return list(load(point, _listed))
+def _is_listed(named: object) -> bool:
+    return isinstance(named, Check | list | tuple)
 
 
-def _listed(loaded: object) -> list[object]:
-    return [loaded] if isinstance(loaded, Check) or not isinstance(loaded, Iterable) else [*loaded]
+def _listed(named: Any) -> list[Any]:
+    return list(named) if isinstance(named, list | tuple) else [named]
 
 
-def _take_up(loaded: Sequence[Any], checks: list[Check]) -> list[str]:
+type _Name = tuple[str, str]
+"""``check`` or ``statistic``, and its name."""
+
+
+def _names(check: Check) -> dict[_Name, object]:
+    """Return the names that a check takes, and for what."""
+    names: dict[_Name, object] = {("check", check.name): check}
+    if check.statistic != _BUILT_IN.get(check.column):
+        names["statistic", check.column] = check.statistic
+    return names
+
+
+def _contested(loaded: Sequence[tuple[EntryPoint, Sequence[Any]]]) -> dict[_Name, str]:
+    """Return what several packages register under one name, and how that is told."""
+    claims: dict[_Name, dict[str, tuple[EntryPoint, object]]] = {}
+    for point, listed in loaded:
+        for check in listed:
+            for name, thing in _names(check).items() if isinstance(check, Check) else ():
+                claims.setdefault(name, {}).setdefault(package_of(point), (point, thing))
+    contested = {}
+    for name, by_package in claims.items():
+        points, things = zip(*by_package.values(), strict=True)
+        if any(thing != things[0] for thing in things):
+            contested[name] = contest(" ".join(name), points)
+    return contested
+
+
+def _take_up(
+    listed: Sequence[Any], checks: list[Check], contested: Mapping[_Name, str]
+) -> list[str]:
     """Add those that can be used to the checks; returns why the others cannot."""
     refusals = []
-    for check in loaded:
+    for check in listed:
         try:
+            for name in _names(check) if isinstance(check, Check) else ():
+                if name in contested:
+                    raise InvalidInput(contested[name])
             _refuse_unfit(check, checks)
             checks.append(check)
         except InvalidInput as error:

@@ -136,7 +136,8 @@ def prefect_cycle(
     with told() as run_logger, Workers(settings) as workers:
         event = EventAlert(repository)
         outbox = Outbox(repository, channels_of(settings) | {event.name: event})
-        cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox, checks_in_use())
+        in_use = checks_in_use(file=settings.checks)
+        cycle = Cycle(repository, settings, tasks_on(workers.mapper), outbox, in_use)
         try:
             report = without_secrets(work)(cycle)
         except Exception as error:

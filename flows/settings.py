@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=1, description="workers of a cluster, or threads, made for the run")
     docs: Path | None = Field(None, description="folder of the Data Docs; none are written without")
     alerts: Path | None = Field(None, description="file that alerts are appended to, JSON lines")
+    checks: Path | None = Field(
+        None, description="Python file of checks of your own, beside those of installed packages"
+    )
     webhook: SecretStr | None = Field(
         None,
         exclude=True,
@@ -101,19 +104,19 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise InvalidInput(_told(error)) from None
 
-    @field_validator("docs", "alerts", mode="before")
+    @field_validator("docs", "alerts", "checks", mode="before")
     @classmethod
     def _is_here(cls, path: object) -> object:
         if is_url(str(path)):
             raise ValueError("expected a path on this machine, not a URL")
         return path
 
-    @field_validator("docs", "alerts")
+    @field_validator("docs", "alerts", "checks")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser()
 
-    @field_validator("scheduler", "docs", "alerts", "webhook_block")
+    @field_validator("scheduler", "docs", "alerts", "checks", "webhook_block")
     @classmethod
     def _holds_no_secret(cls, value: Path | str | None) -> Path | str | None:
         kind = credential_in(str(value))

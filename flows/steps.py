@@ -17,7 +17,7 @@ from gnomon.flows.doubts import doubted_incidents
 from gnomon.flows.schedule import Due, dataset_confidence, next_due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
-from gnomon.storage.checks.check import Check
+from gnomon.storage.checks.check import CRITICAL, Check
 from gnomon.storage.errors import Conflict, InvalidInput, Unavailable
 from gnomon.storage.log.bodies.choices import RulesBody
 from gnomon.storage.log.bodies.report import Report
@@ -232,7 +232,7 @@ def keep_capture(
     """
     repository = Repository.open(url)
     report = judgement.to_json()
-    if channels and any(i["severity"] == "critical" for i in judgement.incidents):
+    if channels and any(i["severity"] == CRITICAL for i in judgement.incidents):
         report["alerts"] = list(channels)
     committed = commit_capture(
         repository,

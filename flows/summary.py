@@ -3,6 +3,7 @@
 from typing import Any
 
 from gnomon.flows.cycle import UpdateReport
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.values.times import chronological
 
 __all__ = ["is_suspect", "page", "sentence"]
@@ -14,7 +15,7 @@ SHOWN = 20
 def is_suspect(report: UpdateReport) -> bool:
     """Tell whether a cycle has captured something critical, or could not read all of the source."""
     return bool(report.suspect_chunks or report.unread) or any(
-        i["severity"] == "critical" for i in report.incidents
+        i["severity"] == CRITICAL for i in report.incidents
     )
 
 
@@ -99,7 +100,7 @@ def _judged(report: UpdateReport) -> str:
     if not report.judged:
         return ""
     text = f"judged {_count(report.judged, 'chunk')}: {report.suspect_chunks or 'none'} suspect"
-    worst = next((i for i in report.incidents if i["severity"] == "critical"), None)
+    worst = next((i for i in report.incidents if i["severity"] == CRITICAL), None)
     if worst is None or not report.suspect_chunks:
         return text
     return f"{text}, {worst['variable']} at {worst['valid_time']}: {worst['suspected_cause']}"

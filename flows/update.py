@@ -43,7 +43,9 @@ def update(
     """
     settings = settings or Settings()
     if new_era:
-        channels_of(settings), checks_in_use()  # a wrong setting must not be found after the era
+        # A wrong setting must not be found after the era.
+        channels_of(settings)
+        checks_in_use(file=settings.checks)
         steps.new_era(repository)
     now = steps.valid_time(repository, time)
     report: dict[str, Any] = prefect_cycle(

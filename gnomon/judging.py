@@ -10,6 +10,7 @@ from gnomon.flows.doubts import doubted_incidents
 from gnomon.maintenance import Maintenance, utc
 from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.errors import GnomonError, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.choices import RulesBody
@@ -74,7 +75,7 @@ class Judging(Maintenance):
             for incident in report.incidents if report else ():
                 is_open = False
                 step = times[era].get(incident["valid_time"])
-                if step is not None and incident["severity"] == "critical":
+                if step is not None and incident["severity"] == CRITICAL:
                     chunks = suspects(eras[era], step).get(incident["variable"], [])
                     still = {"/".join(map(str, index)) for index in chunks}
                     is_open = bool(still & set(incident["chunks"]))
@@ -278,7 +279,7 @@ def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
                 format_instant(step.instant, calendar),
                 (),
                 ("believable_time",),
-                "critical",
+                CRITICAL,
                 f"the time {distance(step.instant, believed, calendar)}: if it is right, accept "
                 f"it; otherwise give it up with 'gnomon forget --capture {step.step}'",
             )

@@ -110,8 +110,8 @@ class GnomonRepository(Reading, Judging):
             Least number of captures to compare with the source, which may have changed them since;
             -1: all.  Default: from the settings.
         checks
-            Checks of captures for this run, beside the built-in ones and those that packages
-            register.
+            Checks of captures for this run, beside the built-in ones, those that packages register
+            and those of the file that the settings name.
         alerts
             Channels of your own for alerts, beside those of the settings.  Each is called with an
             :class:`~gnomon.validations.alerts.Alert` and has a `name`, under which the repository
@@ -129,7 +129,7 @@ class GnomonRepository(Reading, Judging):
         """
         settings = settings or Settings()
         settings.check_outputs()
-        in_use = checks_in_use(checks)
+        in_use = checks_in_use(checks, settings.checks)
         outbox = Outbox(self.path, channels_of(settings, alerts))
         if new_era:
             steps.new_era(self.path)

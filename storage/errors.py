@@ -4,6 +4,7 @@
 
     GnomonError          1   something failed
     ├── InvalidInput     2   the caller asked for something that cannot be; change the request
+    │   └── TargetFailed 2   a target of a restore failed, or kept other bytes; take another
     ├── NotFound         3   a source, repository, variable, time or object is not there
     ├── Conflict         4   another was first, or a target exists; read again or choose another
     ├── Integrity        5   bytes are not what was written; repair or restore from elsewhere
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidInput",
     "Moved",
     "NotFound",
+    "TargetFailed",
     "Unavailable",
     "Unreadable",
 ]
@@ -47,6 +49,10 @@ class InvalidInput(GnomonError, ValueError):
     """The request cannot be met as it stands."""
 
     exit_code = 2
+
+
+class TargetFailed(InvalidInput):
+    """What a restore writes to failed, or gave back other bytes; the repository is well."""
 
 
 class NotFound(GnomonError, LookupError):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.report import Report
@@ -91,7 +92,7 @@ def _of(record: Record, era: int, genesis: str) -> list[DueAlert]:
             record.sequence, era, k, channel, incident, f"{genesis[:16]}-{record.sequence}-{k}"
         )
         for k, incident in enumerate(report.incidents)
-        if incident.get("severity") == "critical"
+        if incident.get("severity") == CRITICAL
         for channel in distinct
     ]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gnomon.storage import entrypoints
+
 Install = Callable[..., None]
 
 
@@ -24,6 +26,7 @@ def installing(folder: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> Ite
         monkeypatch.syspath_prepend(str(folder))
         names.append(name)
 
+    entrypoints._tell_left_out.cache_clear()
     yield install
     for name in names:
         sys.modules.pop(name, None)

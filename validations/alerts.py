@@ -11,15 +11,18 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
+from inspect import iscoroutine
 from pathlib import Path
 from threading import Thread
 from typing import Any, BinaryIO, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.log.durable import force_name
@@ -44,6 +47,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_S = 60.0
+"""How long any action may take for one alert."""
 _SHOWN_CHUNKS = 10
 _TOLD_CHUNKS = 1000
 """Of an incident: Prefect drops events of 1.5 MB without a word, and webhooks have limits too."""
@@ -129,7 +134,7 @@ class LogAlert:
 
     def __call__(self, alert: Alert) -> None:
         """Write the alert to the log."""
-        level = logging.ERROR if alert.severity == "critical" else logging.WARNING
+        level = logging.ERROR if alert.severity == CRITICAL else logging.WARNING
         logger.log(
             level, "alert severity=%s title=%r text=%r", alert.severity, alert.title, alert.text
         )
@@ -270,27 +275,31 @@ class WebhookAlert:
                 raise Redirected("it redirects elsewhere")
 
 
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do something, and raise what it raises, or TimeoutError if it takes longer in all.
+def _within[R](seconds: float, work: Callable[[], R]) -> R:
+    """Do something, and return or raise what it does, or TimeoutError if it takes longer in all.
 
     The limit of a socket is one for each piece that arrives: a server that goes on sending little
     would hold up a run for ever.
     """
-    failures: list[Exception] = []
+    results: list[R] = []
+    failures: list[BaseException] = []
 
     def guarded() -> None:
         try:
-            work()
-        except Exception as error:
+            results.append(work())
+        except BaseException as error:
             failures.append(error)
 
-    thread = Thread(target=guarded, daemon=True)  # one that hangs must not outlive the program
+    # What is logged there belongs to the flow run that waits.  One that hangs must not outlive the
+    # program.
+    thread = Thread(target=copy_context().run, args=(guarded,), daemon=True)
     thread.start()
     thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError("timed out")
     if failures:
         raise failures[0]
+    if not results:
+        raise TimeoutError(f"timed out after {seconds:g} s")
+    return results[0]
 
 
 def _reason(error: Exception) -> str:
@@ -325,14 +334,22 @@ def alert_of(incident: Incident, identity: str = "") -> Alert:
 
 
 def emit(alerts: Iterable[Alert], actions: Sequence[AlertAction]) -> list[AlertFailure]:
-    """Give every alert to every action and return what failed; never raises for an action."""
+    """Give every alert to every action and return what failed; never raises for an action.
+
+    One that hangs is not waited for longer than `PATIENCE_S`.
+    """
     failures = []
     for alert in alerts:
         for action in actions:
             try:
-                action(alert)
+                answer: object = _within(PATIENCE_S, partial(action, alert))
+                if iscoroutine(answer):
+                    answer.close()
+                    raise TypeError("it is a coroutine, and was not awaited; make it a function")
             except FOREIGN as error:
                 reason = one_line(error)
+                if isinstance(error, SystemExit | KeyError):  # whose text says too little
+                    reason = f"{type(error).__name__}: {reason}"
                 is_refusal = isinstance(error, Refused)
                 name = str(getattr(action, "name", type(action).__name__))
                 failures.append(AlertFailure(name, alert.title, reason, is_refusal))

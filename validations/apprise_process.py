@@ -1,15 +1,19 @@
-"""The process that knows an Apprise URL: reads what to send, and answers in one word.
+"""The process that knows Apprise URLs: reads what to send, line by line, and answers in a word.
 
 It answers ``sent``, ``failed`` (with the HTTP code, if there is one) or ``unknown``, of a URL that
 Apprise does not know; without a title it sends nothing, and answers ``known``.  All else that is
-printed or logged in it may hold the URL, and is thrown away.
+printed or logged in it may hold the URL, and is thrown away.  It ends as soon as nobody can ask any
+more, whatever it is waiting for then.
 """
 
 import json
 import logging
+import os
 import re
 import sys
-from typing import Any
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TextIO
 
 __all__ = ["main"]
 
@@ -18,9 +22,24 @@ _CODE = re.compile(r"\berror=(\d{3})\b", re.ASCII)
 
 
 def main() -> None:
-    """Read a message from standard input and answer on standard output."""
+    """Read messages from standard input and answer each on standard output."""
     output, sys.stdout = sys.stdout, sys.stderr  # what a plugin prints is no answer
-    output.write(_answer(json.load(sys.stdin)))
+    lines: SimpleQueue[str] = SimpleQueue()
+    Thread(target=_serve, args=(lines, output), daemon=True).start()
+    for line in sys.stdin:  # ends also where the one who asks was killed
+        lines.put(line)
+    os._exit(0)  # a service may hang in the thread
+
+
+def _serve(lines: "SimpleQueue[str]", output: TextIO) -> None:
+    while True:
+        message = json.loads(lines.get())
+        try:
+            answer = _answer(message)
+        except Exception:  # noqa: BLE001 - of any plugin; its text may hold the URL
+            answer = "failed"
+        output.write(f"{answer}\n")
+        output.flush()
 
 
 def _answer(message: dict[str, Any]) -> str:

@@ -8,16 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
-from gnomon.storage.checks.captures import CAPTURE_CHECKS
-from gnomon.storage.checks.check import Check
+from gnomon.storage.checks.captures import CAPTURE_CHECKS, UNEXPLAINED
+from gnomon.storage.checks.check import CRITICAL, Check
 
 __all__ = ["UNEXPLAINED", "UNKNOWN", "UNUSABLE", "Statistics", "suspected_cause", "unit_change"]
 
 UNUSABLE = "unusable forecast: the prediction failed its own checks"
 """The cause of everything that is found in a prediction."""
-
-UNEXPLAINED = "values far from what was expected"
-"""The cause where no check has one."""
 
 _CLEAR = 0.5
 """Clarity of a check, above which its cause is told before a change of unit is looked for."""
@@ -86,7 +83,7 @@ def suspected_cause(
         Those that there are; each says how clearly its violation shows its cause.
     """
     violated = [check for check in checks if check.name in violations]
-    critical = [check for check in violated if check.severity == "critical"]
+    critical = [check for check in violated if check.severity == CRITICAL]
     # What only warns does not explain what is worse.
     clearest = max(critical or violated, key=lambda check: check.clarity, default=None)
     if clearest is None or clearest.clarity <= _CLEAR:

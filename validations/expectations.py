@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from gnomon.storage.checks.check import Severity
+from gnomon.storage.checks.check import CRITICAL, Severity
 
 __all__ = ["Finding", "Severity", "Validation", "suspect_chunks"]
 
@@ -70,5 +70,5 @@ def suspect_chunks(validation: Validation) -> set[tuple[str, str, str]]:
     return {
         (finding.variable, finding.valid_time, finding.chunk)
         for finding in validation.findings
-        if finding.severity == "critical" and finding.lead is None
+        if finding.severity == CRITICAL and finding.lead is None
     }

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
-from gnomon.storage.checks.check import Check
+from gnomon.storage.checks.check import CRITICAL, WARNING, Check
 from gnomon.storage.errors import Format
 from gnomon.validations.causes import UNKNOWN, UNUSABLE, Statistics, suspected_cause
 from gnomon.validations.expectations import Finding, Severity, Validation
@@ -102,7 +102,7 @@ def group_incidents(
     ]
     return tuple(
         sorted(
-            incidents, key=lambda incident: (incident.severity != "critical", -len(incident.chunks))
+            incidents, key=lambda incident: (incident.severity != CRITICAL, -len(incident.chunks))
         )
     )
 
@@ -154,7 +154,7 @@ def _statistics(frame: pd.DataFrame, chosen: Mapping[_Place, object]) -> dict[_P
 
 
 def _worst(findings: list[Finding]) -> Severity:
-    return "critical" if any(finding.severity == "critical" for finding in findings) else "warning"
+    return CRITICAL if any(finding.severity == CRITICAL for finding in findings) else WARNING
 
 
 def _index(chunk: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gnomon.storage.checks.check import Check
+from gnomon.storage.checks.check import CRITICAL, Check
 from gnomon.storage.errors import GnomonError
 from gnomon.validations.context import Context, open_context, writing_docs
 from gnomon.validations.expectations import Finding, Validation
@@ -70,7 +70,7 @@ def validate(
             check, frame, np.sort(labels.get_indexer(pd.Index(failing[check.name], dtype=object)))
         )
     )
-    success = all(finding.severity != "critical" for finding in findings)
+    success = all(finding.severity != CRITICAL for finding in findings)
     return Validation(success, findings, len(frame), len(checks))
 
 

@@ -22,6 +22,7 @@ from gnomon.cli.console import (
     OutputFailed,
     Place,
     PlaceOrFolder,
+    apart,
     app,
     drop_output,
     open_missing_streams,
@@ -40,6 +41,7 @@ __all__ = ["app", "main"]
 _joined = cli_hindcast, cli_init, cli_maintenance, cli_source
 
 Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
+Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
 Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
@@ -93,12 +95,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _settings(
-    docs: Path | None, alerts: Path | None, workers: int | None, compare: int | None = None
-) -> "Settings":
+def _settings(**options: Path | int | None) -> "Settings":
     from gnomon.flows.settings import Settings
 
-    options = {"docs": docs, "alerts": alerts, "workers": workers, "compare": compare}
     return Settings(**{name: value for name, value in options.items() if value is not None})
 
 
@@ -117,6 +116,7 @@ def update(
         int | None,
         typer.Option(min=-1, help="Least number of captures to compare with the source; -1: all."),
     ] = None,
+    checks: Checks = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -124,13 +124,14 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Capture what is new in the source, check it, and renew the shadow."""
-    settings = _settings(docs, alerts, workers, compare)
+    settings = _settings(checks=checks, docs=docs, alerts=alerts, workers=workers, compare=compare)
 
     def run(place: str, settings: "Settings") -> dict[str, Any]:
         if flow:
             from gnomon.flows.launch import run_update
 
-            return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
+            with apart():
+                return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
@@ -149,6 +150,7 @@ def update(
 def backfill(
     repository: Place,
     until: Annotated[str | None, typer.Option(help="Capture nothing after this time.")] = None,
+    checks: Checks = None,
     flow: Flow = False,
     docs: Docs = None,
     alerts: Alerts = None,
@@ -156,11 +158,12 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Capture the history of an append source, then make the first shadow."""
-    settings = _settings(docs, alerts, workers)
+    settings = _settings(checks=checks, docs=docs, alerts=alerts, workers=workers)
     if flow:
         from gnomon.flows.launch import run_backfill
 
-        result = run_backfill(repository, until=until, settings=settings)
+        with apart():
+            result = run_backfill(repository, until=until, settings=settings)
     else:
         from gnomon.repository import open_repository
 
@@ -253,17 +256,18 @@ def restore(
     if flow:
         from gnomon.flows.launch import run_restore
 
-        result = run_restore(
-            repository,
-            at,
-            target,
-            kind=kind,
-            capture=capture,
-            match=match,
-            accept_predicted=accept_predicted,
-            plain=plain,
-            settings=_settings(None, None, None),
-        )
+        with apart():
+            result = run_restore(
+                repository,
+                at,
+                target,
+                kind=kind,
+                capture=capture,
+                match=match,
+                accept_predicted=accept_predicted,
+                plain=plain,
+                settings=_settings(),
+            )
     else:
         from gnomon.repository import open_repository
 

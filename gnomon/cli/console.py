@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "OutputFailed",
     "Place",
     "PlaceOrFolder",
+    "apart",
     "app",
     "drop_output",
     "open_missing_streams",
@@ -35,10 +36,11 @@ __all__ = [
 ]
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense;
-3 not found; 4 conflict: the target exists or another writer was first; 5 damage was found in the
-repository; 6 a store did not answer, try again; 7 the repository has another format; 130 and 143
-interrupted and terminated, nothing half-done was kept; 141 the reader of the output ended.
+Exit codes: 0 done; 1 something failed that should not have; 2 the request makes no sense, or the
+target of a restore failed; 3 not found; 4 conflict: the target exists or another writer was first;
+5 damage was found in the repository; 6 a store did not answer, try again; 7 the repository has
+another format; 130 and 143 interrupted and terminated, nothing half-done was kept; 141 the reader
+of the output ended.
 """
 LINE_EVERY_S = 10.0
 """How often progress is printed if no terminal draws it."""
@@ -122,6 +124,13 @@ def printing() -> Iterator[None]:
         raise OutputFailed from error
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Send what the code of others prints meanwhile to standard error, where no result is."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
 def drop_output() -> None:
     """Discard what is still to be printed: it would fail once more when the program ends."""
     with suppress(OSError, ValueError):
@@ -131,16 +140,17 @@ def drop_output() -> None:
 @contextmanager
 def progress_of(*, shown: bool) -> Iterator["Progress | None"]:
     """Give a progress callback: a bar on a terminal, otherwise a line now and then."""
-    if not shown:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield progress_lines()
-        return
-    from gnomon.cli.report import progress_bar
+    with apart():
+        if not shown:
+            yield None
+            return
+        if not sys.stderr.isatty():
+            yield progress_lines()
+            return
+        from gnomon.cli.report import progress_bar
 
-    with progress_bar() as callback:
-        yield callback
+        with progress_bar() as callback:
+            yield callback
 
 
 def progress_lines(clock: Callable[[], float] = monotonic) -> "Progress":

@@ -252,8 +252,9 @@ def rules(
         raise InvalidInput("--candidate none stands alone: leave it out, or the others")
     names = None if not candidate else [] if candidate == ["none"] else candidate
     standing = open_repository(repository).rules(revisable=revisable, candidates=names)
-    in_use = checks_in_use()
-    checks = [check.to_json() for check in in_use.suite(Settings().alpha)]
+    settings = Settings()
+    in_use = checks_in_use(file=settings.checks)
+    checks = [check.to_json() for check in in_use.suite(settings.alpha)]
     if as_json:
         print_json(standing | {"checks": checks, "failed_checks": in_use.failures})
         return

@@ -4,12 +4,15 @@ A new test of damage is a :class:`Check` in `CAPTURE_CHECKS`.  If its statistic 
 chunk alone, it stands in `CAPTURE_STATISTICS` with its function, and nothing else has to be opened.
 """
 
-from gnomon.storage.checks.check import Check, Statistic
+from gnomon.storage.checks.check import CRITICAL, WARNING, Check, Statistic
 
-__all__ = ["ALPHA", "CAPTURE_CHECKS", "CAPTURE_STATISTICS", "PLACE"]
+__all__ = ["ALPHA", "CAPTURE_CHECKS", "CAPTURE_STATISTICS", "PLACE", "UNEXPLAINED"]
 
 ALPHA = 0.001
 """Rate of false discoveries among the chunks that are called implausible."""
+
+UNEXPLAINED = "values far from what was expected"
+"""The cause where no check knows a better one."""
 
 PLACE = (
     Statistic("variable", "1", "name of the variable", "str", "place"),
@@ -123,16 +126,16 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "plausible",
         _Q_VALUE,
-        "critical",
+        CRITICAL,
         "The values are further from the forecast than its error allows.",
         minimum=ALPHA,
-        cause="values far from what was expected",
+        cause=UNEXPLAINED,
         clarity=0.3,
     ),
     Check(
         "not_replayed",
         _REPLAYED,
-        "critical",
+        CRITICAL,
         "The chunk is a bit-for-bit copy of an older capture: old data was ingested again.",
         flag=False,
         cause="replay: old data was ingested again",
@@ -141,7 +144,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_revised",
         _REVISED,
-        "critical",
+        CRITICAL,
         "The source changed the chunk after it was captured.",
         flag=False,
         cause="revision: the source was changed after it was captured",
@@ -150,7 +153,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_newly_constant",
         _NEWLY_CONSTANT,
-        "critical",
+        CRITICAL,
         "All cells became equal: a fill value or a default was written over the data.",
         flag=False,
         cause="constant fill: all cells became equal",
@@ -159,7 +162,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "no_new_infinities",
         _INFINITE_COUNT,
-        "critical",
+        CRITICAL,
         "Cells became infinite: a division or an overflow went wrong upstream.",
         maximum=0,
         cause="overflow: cells became infinite",
@@ -168,7 +171,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_mostly_lost",
         _MISSING_CHANGE,
-        "critical",
+        CRITICAL,
         "More than half of the values are gone: fewer cells have one than before.",
         maximum=0.5,
         cause="missing block: most cells that had values lost them",
@@ -177,7 +180,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_below_range",
         _BELOW_MINIMUM,
-        "critical",
+        CRITICAL,
         "Values are below the smallest that the variable is declared to take.",
         maximum=0,
         cause=_OUT_OF_RANGE,
@@ -186,7 +189,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_above_range",
         _ABOVE_MAXIMUM,
-        "critical",
+        CRITICAL,
         "Values are above the largest that the variable is declared to take.",
         maximum=0,
         cause=_OUT_OF_RANGE,
@@ -195,7 +198,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "same_metadata",
         _METADATA_CHANGED,
-        "critical",
+        CRITICAL,
         "Units or other attributes that give values their meaning are not those last accepted.",
         flag=False,
         cause="changed metadata: units or other attributes that give values their meaning are "
@@ -205,7 +208,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "not_replaced",
         _REPLACED,
-        "warning",
+        WARNING,
         "The source replaced the state after it was captured, as it may.",
         flag=False,
         cause="replacement: the source replaced the state, as it may",
@@ -214,7 +217,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "moving",
         _STALLED,
-        "warning",
+        WARNING,
         "The chunk usually changes and did not: the source may not have been updated.",
         flag=False,
         cause="stale source: the data did not change",
@@ -223,7 +226,7 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
     Check(
         "hardly_lost",
         _MISSING_CHANGE,
-        "warning",
+        WARNING,
         "More than a tenth of the values are gone: fewer cells have one than before.",
         maximum=0.1,
         cause="missing cells: some cells that had values lost them",

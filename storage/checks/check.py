@@ -7,8 +7,8 @@ documents list it, all from this record.  What violates a critical check is susp
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite, isnan
-from typing import Any, Literal, get_args
+from math import isfinite, isnan, nan
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,24 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.units import same_units
 
-__all__ = ["Check", "Chunk", "Dtype", "Measure", "Origin", "Severity", "Statistic"]
+__all__ = [
+    "CRITICAL",
+    "WARNING",
+    "Check",
+    "Chunk",
+    "Dtype",
+    "Measure",
+    "Origin",
+    "Severity",
+    "Statistic",
+    "as_number",
+]
 
 Severity = Literal["critical", "warning"]
+CRITICAL: Final = "critical"
+"""Severity of what makes a chunk suspect."""
+WARNING: Final = "warning"
+"""Severity of what is only told."""
 Dtype = Literal["str", "int64", "float64", "bool"]
 Origin = Literal["place", "values", "forecast", "digests", "source", "table"]
 
@@ -153,7 +168,7 @@ class Check:
         _refuse_text(f"check {self.name}", "reason", self.reason)
         if self.cause != "":
             _refuse_text(f"check {self.name}", "cause", self.cause)
-        if not _is_number(self.clarity) or not 0 <= self.clarity <= 1:
+        if not 0 <= _finite(self.clarity) <= 1:
             raise InvalidInput(
                 f"the clarity of check {self.name} is {self.clarity!r:.40}; it is from 0 to 1"
             )
@@ -161,19 +176,23 @@ class Check:
             raise InvalidInput(f"check {self.name} has no statistic; give a Statistic")
         if self.severity not in get_args(Severity):
             raise InvalidInput(
-                f"the severity of check {self.name} is {self.severity!r:.40}; it is 'critical' or "
-                "'warning'"
+                f"the severity of check {self.name} is {self.severity!r:.40}; it is "
+                f"{CRITICAL!r} or {WARNING!r}"
             )
         if self.flag is not None:
             if self.statistic.dtype != "bool":
                 raise InvalidInput(f"check {self.name} has a flag; of numbers, give a maximum")
             return
         bounds = [bound for bound in (self.minimum, self.maximum) if bound is not None]
-        if not bounds or not all(_is_number(b) for b in bounds) or bounds != sorted(bounds):
+        if not bounds or any(isnan(_finite(b)) for b in bounds) or bounds != sorted(bounds):
             raise InvalidInput(
                 f"check {self.name} allows from {self.minimum!r:.20} to {self.maximum!r:.20}; give "
                 "a minimum, or a maximum, or both in order, as finite numbers"
             )
+        for side in ("minimum", "maximum"):
+            bound = getattr(self, side)
+            if bound is not None and not isinstance(bound, int | float):  # a number of NumPy
+                object.__setattr__(self, side, float(bound))
 
     @property
     def column(self) -> str:
@@ -218,8 +237,22 @@ class Check:
         return self.maximum is None or value <= self.maximum
 
 
-def _is_number(bound: object) -> bool:
-    return isinstance(bound, int | float) and isfinite(bound)
+def as_number(value: object) -> float | None:
+    """Return one real number of Python, of NumPy, or in an array of no dimension; else None."""
+    if isinstance(value, np.ndarray | np.generic):
+        is_real = value.shape == () and value.dtype.kind in "biuf"
+    else:
+        is_real = isinstance(value, bool | int | float)
+    try:
+        return float(value) if is_real else None  # type: ignore[arg-type]
+    except OverflowError:  # an integer of Python has no bounds
+        return None
+
+
+def _finite(value: object) -> float:
+    """Return what is set in a check as a number; NaN of what is none, or infinite."""
+    number = as_number(value)
+    return number if number is not None and isfinite(number) else nan
 
 
 def _refuse_name(what: str, name: object) -> None:

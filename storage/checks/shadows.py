@@ -3,7 +3,7 @@
 A chunk that violates a critical one is left out of the shadow; a warning only tells.
 """
 
-from gnomon.storage.checks.check import Check, Statistic
+from gnomon.storage.checks.check import CRITICAL, WARNING, Check, Statistic
 
 __all__ = ["SHADOW_CHECKS", "SHADOW_STATISTICS"]
 
@@ -79,21 +79,21 @@ SHADOW_CHECKS: tuple[Check, ...] = (
     Check(
         "finite",
         _BROKEN,
-        "critical",
+        CRITICAL,
         "Predictions could not be computed from what was learnt.",
         maximum=0,
     ),
     Check(
         "within_bounds",
         _OUT_OF_BOUNDS,
-        "critical",
+        CRITICAL,
         "Predictions are outside the bounds of the variable.",
         maximum=0,
     ),
     Check(
         "uncertain",
         _LEAST_ERROR,
-        "critical",
+        CRITICAL,
         "A prediction without error claims to be the truth.",
         minimum=0,
         strict=True,
@@ -101,14 +101,14 @@ SHADOW_CHECKS: tuple[Check, ...] = (
     Check(
         "uncertainty_known",
         _UNCERTAINTY_MISSING,
-        "critical",
+        CRITICAL,
         "Something was predicted, but its standard error or confidence is missing or infinite.",
         flag=False,
     ),
     Check(
         "confidence_is_probability",
         _CONFIDENCE,
-        "critical",
+        CRITICAL,
         "The confidence is not a probability.",
         minimum=0,
         maximum=1,
@@ -116,14 +116,14 @@ SHADOW_CHECKS: tuple[Check, ...] = (
     Check(
         "complete",
         _MISSING,
-        "warning",
+        WARNING,
         "Cells that have values now are not predicted: they were seen too seldom.",
         maximum=0,
     ),
     Check(
         "usual_change",
         _CHANGE_RATIO,
-        "warning",
+        WARNING,
         "The predicted change is more than ten times the usual one: the forecast may run away.",
         maximum=10,
     ),

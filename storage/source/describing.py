@@ -149,7 +149,7 @@ def _weights(dataset: xr.Dataset) -> dict[str, int]:
     names = [
         n
         for n in map(str, dataset.variables)
-        if _is_number(dataset.variables[n].dtype) and _is_predictable(dataset, n)
+        if _is_numeric(dataset.variables[n].dtype) and _is_predictable(dataset, n)
     ]
     return {
         str(d): sum(d in dataset.variables[n].dims for n in names if n != d) for d in dataset.dims
@@ -304,7 +304,7 @@ def _variable(
         units=units,
         shards=choose_shards(shape, units, source_chunks, array.dtype.itemsize, steps),
         attributes={str(k): v for k, v in array.attrs.items()},
-        forecast=_is_number(array.dtype)
+        forecast=_is_numeric(array.dtype)
         and 0 not in shape
         and (name in names or _is_predictable(dataset, name)),
         cyclic=tuple(_is_cyclic(dataset, d) for d in dims),
@@ -312,7 +312,7 @@ def _variable(
     )
 
 
-def _is_number(dtype: np.dtype[Any]) -> bool:
+def _is_numeric(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "biuf" and dtype.itemsize <= 8
 
 

@@ -3,7 +3,7 @@
 Nothing is read of the source here, and nothing written.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
 
@@ -52,8 +52,10 @@ class ChunkEncoder:
     """By position in the plan: the captures that it may revise."""
     held: dict[Index, tuple[int, Held]] = field(default_factory=dict)
     """The newest chunk of this commit, and its number."""
-    trusted: dict[Index, tuple[float, NDArray[np.float64] | None]] = field(default_factory=dict)
-    """The last trusted values of a chunk, and up to which instant they are the last."""
+    trusted: dict[Index, "_Trusted"] = field(default_factory=dict)
+    """The last trusted capture of a chunk."""
+    reach: dict[int, float] = field(default_factory=dict)
+    """By instant of a planned state: the earliest one at which a trusted capture is looked for."""
     newest: dict[int, float] = field(default_factory=dict)
     """By instant of a planned state: that of the capture before it, known already."""
     ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
@@ -142,12 +144,29 @@ class ChunkEncoder:
             statistics |= departures.get(index, {})
             statistics |= self._checked(index, physical, before, statistics)
             statistics |= self._revision(k, index, physical, before)
-            doubtful = statistics["constant"] and not statistics["was_constant"]
-            doubtful = doubtful or self.measuring.doubts(statistics)
-            if not (doubtful or statistics.get("p_value", 1.0) < GATE):
-                self.trusted[index] = (instant, physical)
+            if not self._doubts(k, statistics):
+                self.trusted[index] = _Trusted(instant, instant, physical)
             result[index] = statistics
         return result
+
+    def _doubts(self, k: int, statistics: dict[str, float]) -> bool:
+        """Tell whether the checks will call a chunk suspect, as far as it shows by now.
+
+        What is doubted is not the last trusted capture of the states that follow in this commit, as
+        it would not be if each were committed alone.  Two things show only once all chunks are
+        known: a copy of an older capture, and the rate of false discoveries, for which the p-value
+        stands in.
+        """
+        is_new = self.plan.revises[k] is None
+        is_revised = statistics.get("completed") == 0 and not (
+            is_new or self.repository.state.may_be_revised(self.plan.instants[k])
+        )
+        derived = {
+            "newly_constant": float(statistics["constant"] and not statistics["was_constant"]),
+            "metadata_changed": float(k in self.plan.metadata_changed.get(self.variable.name, ())),
+            "revised": float(is_revised),
+        }
+        return self.measuring.doubts(statistics | derived) or statistics["p_value"] < GATE
 
     def _measure_again(
         self, k: int, index: Index, raw: NDArray[np.generic], statistics: dict[str, float]
@@ -219,15 +238,27 @@ class ChunkEncoder:
         return others > 0
 
     def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
-        through, values = self.trusted.get(index, (-inf, None))
+        trusted = self.trusted.get(index, _Trusted(-inf, -inf, None))
         newest = self._newest(instant)
-        if newest > through:  # a late state, or a revision, is not the last one before a new one
+        if newest > trusted.through:  # a late state, or a revision, is not the last one before
             captured, numbers = self.repository.captured, self.repository.state.before
             last = last_trusted(self.captures, index, numbers(instant, SEARCH))
-            if last is not None and captured[last[0]].instant > through:
-                values = last[1]
-            self.trusted[index] = (newest, values)
-        return values
+            at = -inf if last is None else captured[last[0]].instant
+            if last is not None and at > trusted.through:
+                trusted = _Trusted(newest, at, last[1])
+            else:
+                trusted = replace(trusted, through=newest)
+            self.trusted[index] = trusted
+        return trusted.values if trusted.instant >= self._reach(instant) else None
+
+    def _reach(self, instant: int) -> float:
+        """Return the instant of the last state but `SEARCH`, those of this commit among them."""
+        if instant not in self.reach:
+            captured = self.repository.captured
+            earlier = {captured[n].instant for n in self.repository.state.before(instant, SEARCH)}
+            earlier |= {planned for planned in self.plan.instants if planned < instant}
+            self.reach[instant] = sorted(earlier)[-SEARCH] if len(earlier) >= SEARCH else -inf
+        return self.reach[instant]
 
     def _newest(self, instant: int) -> float:
         if instant not in self.newest:
@@ -237,8 +268,21 @@ class ChunkEncoder:
         return self.newest[instant]
 
 
+@dataclass(frozen=True, slots=True)
+class _Trusted:
+    """The last trusted capture of a chunk."""
+
+    through: float
+    """Up to which instant it is the last."""
+    instant: float
+    """Its own."""
+    values: NDArray[np.float64] | None
+    """Physical values; None: there is none."""
+
+
 def _unwritable(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the same values for somebody who must not change them."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
+    """Return a copy that nobody can write to, not even who insists: the next chunk is measured by
+    these values, and other checks are given them too."""
+    if not values.size:
+        return values
+    return np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)

@@ -13,7 +13,7 @@ import cloudpickle
 import numpy as np
 
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
-from gnomon.storage.checks.check import Check, Chunk, Measure, Statistic
+from gnomon.storage.checks.check import CRITICAL, Check, Chunk, Measure, Statistic, as_number
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.redaction import one_line
 from gnomon.storage.values.model import Variable
@@ -28,7 +28,7 @@ class Measuring:
     statistics: tuple[Statistic, ...]
     """Those that are measured of the variable."""
     critical: tuple[Check, ...]
-    """The critical checks about them."""
+    """The critical checks of the variable, about these and about what the cycle fills."""
     failures: dict[str, str] = field(default_factory=dict)
     """By name of a statistic: why it is NaN somewhere, at the first chunk."""
 
@@ -37,8 +37,8 @@ class Measuring:
         return {s.name: self._number(s.name, s.measure, chunk) for s in self.statistics}
 
     def doubts(self, statistics: Mapping[str, float]) -> bool:
-        """Tell whether a critical check does not allow the statistics of a chunk."""
-        return any(not check.allows(statistics[check.column]) for check in self.critical)
+        """Tell whether a critical check does not allow a statistic of a chunk that is known."""
+        return any(not check.allows(statistics.get(check.column, nan)) for check in self.critical)
 
     def _number(self, name: str, measure: Measure | None, chunk: Chunk) -> float:
         if measure is None:
@@ -46,7 +46,7 @@ class Measuring:
         try:
             with np.errstate(all="ignore"):
                 value: Any = measure(chunk)
-            number = float(value) if _is_number(value) else None
+            number = as_number(value)
         except FOREIGN as error:
             self._note(name, reason_of(error), chunk)
             return nan
@@ -66,13 +66,6 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _is_number(value: object) -> bool:
-    """Tell whether a value is one real number: of Python, of NumPy, or an array of no dimension."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.shape == () and value.dtype.kind in "biuf"
-    return isinstance(value, bool | int | float)
-
-
 def _told(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and type {value.dtype}"
@@ -88,26 +81,29 @@ class Checks:
     """
 
     checks: tuple[Check, ...]
-    """What is measured of chunks."""
+    """What is measured of chunks, and what of them is critical."""
 
     @classmethod
     def beside(cls, others: Sequence[Check]) -> "Checks":
-        """Return the built-in checks that are functions of a chunk, and those of others."""
-        every = (*CAPTURE_CHECKS, *others)
-        return cls(tuple(check for check in every if check.statistic.measure is not None))
+        """Return the built-in checks and those of others."""
+        return cls((*CAPTURE_CHECKS, *others))
 
     @property
     def statistics(self) -> tuple[Statistic, ...]:
-        """The statistics that they are about, each once."""
-        return tuple({check.column: check.statistic for check in self.checks}.values())
+        """The statistics that are functions of a chunk, each once."""
+        by_name = {check.column: check.statistic for check in self.checks}
+        return tuple(s for s in by_name.values() if s.measure is not None)
 
     def of(self, variable: Variable) -> "Measuring":
         """Return what is measured of a variable: nothing of text and of complex numbers."""
-        if variable.numpy_dtype.kind not in "biuf":
-            return Measuring((), ())
-        statistics = tuple(s for s in self.statistics if s.is_of(variable))
-        names = {statistic.name for statistic in statistics}
-        critical = (c for c in self.checks if c.severity == "critical" and c.column in names)
+        is_real = variable.numpy_dtype.kind in "biuf"
+        statistics = tuple(s for s in self.statistics if is_real and s.is_of(variable))
+        critical = (
+            check
+            for check in self.checks
+            if check.severity == CRITICAL
+            and (check.statistic.measure is None or check.statistic in statistics)
+        )
         return Measuring(statistics, tuple(critical))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -124,8 +120,10 @@ class _Lost:
         raise RuntimeError(self.reason)
 
 
-def _packed(check: Check) -> tuple[Check, bytes]:
+def _packed(check: Check) -> tuple[Check, bytes | None]:
     measure = check.statistic.measure
+    if measure is None:
+        return check, None
     try:
         function = cloudpickle.dumps(measure)
     except FOREIGN as error:
@@ -133,9 +131,12 @@ def _packed(check: Check) -> tuple[Check, bytes]:
     return replace(check, statistic=replace(check.statistic, measure=None)), function
 
 
-def _unpacked(packed: tuple[tuple[Check, bytes], ...]) -> Checks:
+def _unpacked(packed: tuple[tuple[Check, bytes | None], ...]) -> Checks:
     checks = []
     for check, function in packed:
+        if function is None:
+            checks.append(check)
+            continue
         try:
             measure = cloudpickle.loads(function)
         except FOREIGN as error:

@@ -13,7 +13,7 @@ from functools import cache
 from math import isfinite
 from typing import NoReturn
 
-from gnomon.storage.entrypoints import make, registered
+from gnomon.storage.entrypoints import choose, registered, take
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.values.documents import plain_name
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
@@ -30,7 +30,8 @@ _registered: dict[str, Candidate] = {}
 
 def installed() -> tuple[str, ...]:
     """Names of the candidates that can be chosen here, in order."""
-    return tuple(sorted({*_registered, *(entry.name for entry in registered(GROUP))}))
+    names = {*_registered, *(entry.name for entry in registered(GROUP))}
+    return tuple(sorted(names.difference(CANDIDATES)))  # what is built in is always there
 
 
 def register(candidate: Candidate) -> str:
@@ -110,10 +111,9 @@ def _load(name: str) -> Candidate | GnomonError:
 
 
 def _installed(name: str) -> Candidate:
-    for entry in registered(GROUP):
-        if entry.name != name:
-            continue
-        candidate: Candidate = _checked(make(entry))
+    if entries := [entry for entry in registered(GROUP) if entry.name == name]:
+        taken = take(choose(entries), lambda named: hasattr(named, "predict"), "candidate")
+        candidate: Candidate = _checked(taken)
         if candidate.name != name:
             raise InvalidInput(f"the entry point {name} gives a candidate named {candidate.name}")
         return candidate

@@ -1,6 +1,8 @@
 """Restore: write a restore point as a dataset of its own, and verify what was written."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from os import PathLike
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.entrypoints import FOREIGN
-from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound, Unavailable
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, TargetFailed, Unavailable
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
@@ -33,6 +35,8 @@ from gnomon.tasks.restoring.targets.target import Layout, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
+
+logger = logging.getLogger(__name__)
 
 _EXTRAS = ("_standard_error", "_provenance")
 """Endings of the arrays that stand beside the values."""
@@ -122,36 +126,70 @@ def restore(
         A plain restore of something predicted was asked for, or the target cannot be written;
         nothing of it is left behind.
     Integrity
-        A stored chunk is damaged, or what was read back is not what was written.
+        A stored chunk is damaged.
+    TargetFailed
+        What can be read back is not what was written, or the target failed.
     Unavailable
         A store, or a worker, did not answer; try again.
     """
     target = target_of(to)
-    target.check(repository)
+    with _blaming(target):
+        target.check(repository)
     shown, point = planes(repository, point)
     dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
     layout = _layout(repository, dataset)
-    with target.making() as draft:
-        try:
-            draft.create(_in_blocks(dataset, layout), layout)
-            results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
-            _verify_rest(dataset.drop_vars(layout), draft)
-            draft.finish([part for _, written in results for part in written])
-        except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
-            if isinstance(error, OSError) and error.errno is None:  # a worker that went away
-                raise Unavailable(
-                    f"writing {target} failed: {one_line(error)}; "
-                    "nothing was left behind, try again"
-                ) from error
-            raise blame("--to", str(target), error) from error
-        except GnomonError:
-            raise
-        except FOREIGN as error:  # of a target that somebody else wrote
-            raise InvalidInput(
-                f"--to {target}: the target failed ({type(error).__name__}: {one_line(error)}); "
-                "nothing was left behind, mend the target"
-            ) from error
+    with _making(target) as draft:
+        draft.create(_in_blocks(dataset, layout), layout)
+        results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
+        _verify_rest(dataset.drop_vars(layout), draft)
+        draft.finish([part for _, written in results for part in written])
     return Restored(str(target), point, sum(chunks for chunks, _ in results))
+
+
+@contextmanager
+def _making(target: Target) -> Iterator[Target]:
+    """Give the target that is written to, and let it clear up after a failure.
+
+    The failure is what is raised: not what goes wrong with clearing up, nor nothing, where a target
+    swallows it.
+    """
+    failure: BaseException | None = None
+    try:
+        with _blaming(target), target.making() as draft:
+            try:
+                with _blaming(target):
+                    yield draft
+            except BaseException as error:
+                failure = error
+                raise
+    except FOREIGN as error:
+        if failure is None or error is failure:
+            raise
+        left = f"the target could not remove what was written ({one_line(error)}): look there"
+        if not isinstance(failure, GnomonError):
+            logger.warning("%s target=%s", left, target)
+            raise failure from None
+        raise type(failure)(f"{failure}; {left}") from failure
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def _blaming(target: Target) -> Iterator[None]:
+    """Say of what a target raises that it is the target's; somebody else may have written it."""
+    try:
+        yield
+    except GnomonError:
+        raise
+    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
+        if isinstance(error, OSError) and error.errno is None:  # a worker that went away
+            raise Unavailable(f"writing {target} failed: {one_line(error)}; try again") from error
+        raise blame("--to", str(target), error) from error
+    except FOREIGN as error:
+        raise TargetFailed(
+            f"--to {target}: the target failed ({type(error).__name__}: {one_line(error)}); "
+            "mend the target, or choose another"
+        ) from error
 
 
 def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
@@ -263,10 +301,7 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
         stored = native(np.asarray(job.target.read(name, where, field.dtype)))
         for index, _, cells in variable.grid.inner(job.block):
             if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
-                raise Integrity(
-                    f"{name} chunk {index} was not written to {job.target} as it was read; "
-                    "nothing was left behind, check the disk or the target"
-                )
+                raise _unfaithful(job.target, f"{name} chunk {index}")
     return prod(job.block.grid), written
 
 
@@ -298,7 +333,11 @@ def _verify_rest(rest: xr.Dataset, target: Target) -> None:
             else native(before).tobytes() == native(after.astype(before.dtype)).tobytes()
         )
         if not same:
-            raise Integrity(
-                f"{name} was not written to {target} as it was read; "
-                "nothing was left behind, check the disk or the target"
-            )
+            raise _unfaithful(target, name)
+
+
+def _unfaithful(target: Target, what: object) -> TargetFailed:
+    return TargetFailed(
+        f"--to {target}: the target gives back other bytes of {what} than were written; the "
+        "repository is whole: check the disk there, mend the target, or choose another"
+    )

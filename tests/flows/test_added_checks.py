@@ -1,5 +1,6 @@
 """Checks beside the built-in ones: given to an update, or registered by an installed package."""
 
+import json
 import logging
 import sys
 import threading
@@ -31,6 +32,8 @@ from gnomon.tasks.capturing.statistics import STATISTICS
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
+from tests.gnomon.test_cli import run
+from tests.packages import Install, installing
 
 DAY = "2001-01-25"
 REPEATING = (slice(0, 4), slice(4, 8))
@@ -244,6 +247,32 @@ def test_one_that_fails_stops_nothing(grown: Case, caplog: pytest.LogCaptureFixt
     assert sources.bits(stored.captures("sst").chunk(HISTORY, DAMAGED)) == sources.bits(source)
 
 
+def test_one_that_insists_on_writing_changes_nothing(
+    grown: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insist(chunk: Chunk) -> float:
+        for values in (chunk.values, chunk.before):
+            base: Any = values
+            while isinstance(base, np.ndarray):
+                base.flags.writeable = True
+                base[...] = 0
+                base = base.base
+        return 0.0
+
+    grown.arrive(HISTORY, HISTORY + 2)
+    (tmp_path / "other").mkdir()
+    other = grown.copy(tmp_path / "other")
+    report = grown.open().update(checks=[check_of(insist, maximum=1)])
+    assert list(report.failed_checks) == ["not_odd"]
+    assert report.suspect_chunks == 0
+    monkeypatch.chdir(other.folder)
+    other.open().update()
+    monkeypatch.chdir(grown.folder)
+    stored = [Repository.open(str(case.place)) for case in (grown, other)]
+    ledgers = [read_ledger(s, s.settings.variable("sst"), HISTORY + 1) for s in stored]
+    assert sources.bits(ledgers[0]["change_rms"]) == sources.bits(ledgers[1]["change_rms"])
+
+
 def test_a_check_that_is_gone_leaves_its_incidents(grown: Case) -> None:
     repeating(grown)
     grown.open().update(checks=[NOT_REPEATED])
@@ -375,6 +404,54 @@ def test_a_registered_check_is_made_and_what_cannot_be_is_told(
     assert (Repository.open(str(grown.place)).captures("sst").status(HISTORY) == SUSPECT).sum() == 1
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Return a function that installs a package with checks."""
+    registered._points.cache_clear()
+    with installing(tmp_path / "site", monkeypatch, "gnomon.checks") as install:
+        yield install
+    registered._points.cache_clear()
+
+
+MAKER = """
+from gnomon import Check, Statistic
+
+def check(name, statistic, of=len):
+    return Check(name, Statistic(statistic, "1", "m", measure=of), "warning", "r", maximum=1)
+"""
+
+
+def test_a_name_of_two_packages_is_nobodys_and_the_others_are_made(install: Install) -> None:
+    ours = 'checks = [check("a", "a"), check("b", "b"), check("c", "c"), check("own", "own")]'
+    theirs = 'checks = (check("a", "x"), check("y", "b", max), check("c", "c"))'
+    install("ours", MAKER + ours, "checks = ours:checks")
+    install("theirs", MAKER + theirs, "theirs = theirs:checks")
+    in_use = checks_in_use()
+    assert {check.name for check in in_use.checks} == {"c", "own"}
+    both = ("ours (ours:checks)", "theirs (theirs:checks)")
+    for reason in in_use.failures.values():
+        assert all(package in reason for package in both)
+        assert len(reason.splitlines()) == 1
+    assert "check a" in in_use.failures["theirs"]
+    assert "statistic b" in in_use.failures["checks"]
+
+
+def test_an_entry_point_is_a_check_or_makes_checks(install: Install) -> None:
+    code = """
+one = check("one", "one")
+def two(): return check("two", "two")
+class Several(list):
+    def __init__(self): super().__init__([check("three", "three"), "no check"])
+def broken(): raise OSError("no disk")
+"""
+    entries = ["a = ours:one", "b = ours:two", "c = ours:Several", "d = ours:broken"]
+    install("ours", MAKER + code, *entries)
+    in_use = checks_in_use()
+    assert [check.name for check in in_use.checks] == ["one", "two", "three"]
+    assert in_use.failures["c"] == "a str is no check; give a gnomon.Check"
+    assert "OSError: no disk" in in_use.failures["d"]
+
+
 def test_the_one_that_is_registered_may_be_given_too(package: Path) -> None:
     import repeats  # type: ignore[import-not-found]
 
@@ -416,3 +493,105 @@ def test_the_checks_of_a_package_are_made_on_dask_workers(package: Path, grown: 
     assert column(stored, HISTORY, "here").tolist() == [[0.0] * 3, [1.0] * 3]
     assert np.isnan(column(stored, HISTORY, "locked")).all()
     assert "cannot be sent to a worker" in report.failed_checks["not_locked"]
+
+
+# In a file of the user's own -----------------------------------------------------------------
+
+
+FILE = f"""
+from __future__ import annotations
+from dataclasses import dataclass
+{PACKAGE}
+@dataclass
+class Limit:
+    least: float = 0.4
+
+limit = Limit()
+
+def above(chunk):
+    return repeated(chunk) - limit.least
+
+del taken, twice
+listed = [*checks, Check("not_above", Statistic("above", "1", "more", measure=above),
+          "warning", "It is more.", maximum=0)]
+"""
+
+
+@pytest.fixture
+def file(grown: Case) -> Path:
+    path = grown.folder / "my_checks.py"
+    path.write_text(FILE)
+    return path
+
+
+NAMES = ["not_above", "not_repeated"]
+
+
+def test_what_the_code_of_others_prints_is_no_part_of_the_result(
+    grown: Case, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(
+        FILE.replace("def above(chunk):", "print('read')\ndef above(chunk):\n    print('here')")
+    )
+    repeating(grown)
+    code, out, err = run(capsys, "update", "repository", "--checks", str(file), "--json")
+    assert code == 0
+    assert json.loads(out)["incidents"][0]["expectations"] == NAMES
+    assert "read" in err
+    assert "here" in err
+
+
+def test_a_file_of_checks_on_the_command_line(
+    grown: Case, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeating(grown)
+    done = CliRunner().invoke(app, ["update", str(grown.place), "--checks", str(file), "--json"])
+    assert done.exit_code == 0, done.output
+    (incident,) = json.loads(done.stdout)["incidents"]
+    assert incident["expectations"] == NAMES
+    monkeypatch.setenv("GNOMON_CHECKS", "my_checks.py")
+    printed = CliRunner().invoke(app, ["rules", str(grown.place)])
+    assert all(name in printed.output for name in NAMES)
+
+
+def test_a_file_of_checks_in_settings_reaches_other_processes(grown: Case, file: Path) -> None:
+    """As parameters of a deployment say it; the worker has no such module."""
+    repeating(grown)
+    settings = Settings(**json.loads(Settings(checks=file, workers=1).model_dump_json()))
+    place = str(grown.place.absolute())
+    with Workers(settings) as workers:
+
+        def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
+            if step not in steps.ON_CHUNKS:
+                return step(*arguments)
+            return step(*arguments, mapper=workers.mapper if step is steps.capture else serial)
+
+        in_use = checks_in_use(file=settings.checks)
+        report = Cycle(place, settings, call, Outbox(place, {}), in_use).run()
+    assert report.failed_checks == {}
+    assert [i["expectations"] for i in report.incidents] == [NAMES]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        ("def (", r"cannot be run \(SyntaxError"),
+        ("import nobody_has_this", "cannot be run .*ModuleNotFoundError"),
+        ("raise SystemExit(0)", "cannot be run .*SystemExit"),
+        ("import gnomon\ngnomon.Check('x', 3, 'critical', 'r', maximum=1)", "has no statistic"),
+        ("x = 1", "has no gnomon.Check at its top level"),
+        (FILE.replace('"not_repeated"', '"plausible"'), "a check plausible already"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_before_any_work(
+    grown: Case, text: str | None, reason: str
+) -> None:
+    grown.arrive(HISTORY, HISTORY + 1)
+    file = grown.folder / "odd.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        grown.open().update(settings=Settings(checks=file))
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(grown.open().stored.captured) == HISTORY

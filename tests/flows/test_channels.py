@@ -2,9 +2,13 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +19,11 @@ import pytest
 from gnomon.flows.alerting import BUILT_IN, channels_of
 from gnomon.flows.cycle import UpdateReport
 from gnomon.flows.settings import Settings, named_urls
+from gnomon.storage.entrypoints import registered
 from gnomon.storage.errors import InvalidInput, Unavailable
+from gnomon.validations import alerts
 from gnomon.validations.alerts import Alert, Refused
-from gnomon.validations.apprising import AppriseAlert
+from gnomon.validations.apprising import AppriseAlert, AppriseProcess
 from tests.cases import HISTORY, Case
 from tests.flows.test_outbox import arrive_damaged
 from tests.gnomon.test_cli import run
@@ -95,6 +101,41 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_done(struck: Case, 
     assert len(struck.open().stored.captured) == HISTORY
 
 
+def test_a_channel_may_do_what_it_likes(
+    struck: Case,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that hangs, exits or is a coroutine is told in one line each, and the rest is sent."""
+    end = threading.Event()
+
+    class Odd(Pager):
+        def __call__(self, alert: Alert) -> Any:
+            if self.name == "hanging":
+                return end.wait(60)
+            if self.name == "leaving":
+                raise SystemExit(0)
+            return sleeping()
+
+    async def sleeping() -> None:
+        pass
+
+    monkeypatch.setattr(alerts, "PATIENCE_S", 0.5)
+    desk = Pager("desk")
+    report = update(struck, [*map(Odd, ("hanging", "leaving", "waiting")), desk])
+    end.set()
+    assert report.due is not None
+    assert len(desk.got) == 2
+    told = {alert["channel"]: alert["error"] for alert in report.alerts_unsent}
+    assert told == {
+        "hanging": "timed out after 0.5 s",
+        "leaving": "SystemExit: 0",
+        "waiting": "it is a coroutine, and was not awaited; make it a function",
+    }
+    lines = [r.getMessage() for r in caplog.records if "alert not sent" in r.getMessage()]
+    assert len(lines) == 3
+
+
 def test_channels_that_are_mistaken_for_each_other_are_refused(struck: Case) -> None:
     mistakes: dict[str, tuple[list[Any], dict[str, Any]]] = {
         "two alert channels are called 'pager'": ([Pager("pager"), Pager("pager")], {}),
@@ -103,6 +144,7 @@ def test_channels_that_are_mistaken_for_each_other_are_refused(struck: Case) -> 
             {"apprise": "team=json://127.0.0.1:9/x"},
         ),
         "function is no alert channel: it must have a name": ([lambda _: None], {}),
+        "the class Pager is no alert channel; give an object": ([Pager], {}),
         "keep to 15": ([Pager(chr(97 + k)) for k in range(15)], {}),
     }
     for expected, (own, settings) in mistakes.items():
@@ -249,6 +291,90 @@ def test_a_service_that_does_not_answer_is_not_waited_for(service: Service) -> N
     assert TOKEN not in str(failure.value)
 
 
+def processes() -> list[int]:
+    """Return the processes that know Apprise, of this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+            if b"apprise_process" in path.read_bytes() and int(parent) == os.getpid():
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_one_process_sends_for_all_urls_and_ends_with_the_update(
+    struck: Case, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+    start = AppriseProcess._start
+
+    def counted(process: AppriseProcess) -> Any:
+        starts.append(time.monotonic())
+        return start(process)
+
+    monkeypatch.setattr(AppriseProcess, "_start", counted)
+    names = ("desk", "team", "ops")
+    report = update(struck, apprise=" ".join(f"{n}={service.url(n)}" for n in names))
+    assert report.alerts_unsent == []
+    assert [service.count(name) for name in names] == [2, 2, 2]
+    assert len(starts) == 1
+    assert processes() == []
+
+
+def test_a_service_that_hangs_holds_up_nothing_else_and_leaves_no_process(
+    struck: Case, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = AppriseAlert.__init__
+    service.codes["poor"] = 500
+
+    def hasty(channel: AppriseAlert, *arguments: Any) -> None:
+        made(channel, *arguments)
+        if channel.name == "held":
+            vars(channel)["_timeout_s"] = 2
+
+    monkeypatch.setattr(AppriseAlert, "__init__", hasty)
+    urls = " ".join(f"{name}={service.url(name)}" for name in ("held", "poor", "desk"))
+    report = update(struck, apprise=urls)
+    assert report.due is not None
+    assert (service.count("held"), service.count("desk")) == (1, 2)
+    told = {alert["channel"]: alert["error"] for alert in report.alerts_unsent}
+    assert set(told) == {"held", "poor"}
+    assert "(timed out)" in told["held"]
+    assert "(it answered 500)" in told["poor"]
+    assert processes() == []
+
+
+def test_the_process_ends_with_who_asks_it_however_that_ends(service: Service) -> None:
+    """Even while it waits for a service."""
+    program = (
+        "import os, sys, threading, time\n"
+        "from gnomon.validations.apprising import AppriseProcess\n"
+        "process = AppriseProcess()\n"
+        "message = {'url': sys.argv[1], 'title': 't', 'body': 'b', 'type': 'info'}\n"
+        "thread = threading.Thread(target=process.ask, args=(message, 60), daemon=True)\n"
+        "thread.start()\n"
+        "while not process._process: time.sleep(0.01)\n"
+        "print(process._process.pid, flush=True)\n"
+        "sys.stdin.readline()\n"
+        "os._exit(9)\n"
+    )
+    command = [sys.executable, "-c", program, service.url("held")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        assert asking.stdout is not None
+        pid = int(asking.stdout.readline())
+        until = time.monotonic() + 60
+        while not service.count("held") and time.monotonic() < until:
+            time.sleep(0.05)
+        assert service.count("held") == 1
+        asking.communicate(b"go\n")
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # nobody in this container may take it away
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{pid}").exists()
+
+
 def test_a_url_that_apprise_does_not_know_is_refused_and_not_told(struck: Case) -> None:
     for url in (f"nonsense://{TOKEN}", f"mailto://u:{TOKEN}@127.0.0.1:9?to=a@b.c"):
         with pytest.raises(InvalidInput, match="Apprise knows no such URL") as refusal:
@@ -319,7 +445,7 @@ def test_a_setting_names_channels_of_other_packages(
     made = "\ndef make_desk(): return desk\ndef make_pager(): return pager\n"
     made += "def poor(): import os; os.environ['NO_SUCH_KEY']\n"
     entries = ["desk = my_pagers:make_desk", "pager = my_pagers:make_pager"]
-    entries += ["lost = no_such:thing", "poor = my_pagers:poor"]
+    entries += ["lost = no_such:thing", "poor = my_pagers:poor", "other = my_pagers:make_desk"]
     install("my_pagers", code + made, *entries)
     monkeypatch.setenv("GNOMON_CHANNELS", "pager")
     report = struck.open().update()
@@ -332,6 +458,36 @@ def test_a_setting_names_channels_of_other_packages(
         "lost": r"'lost' of gnomon\.alerts cannot be loaded from no_such",
         "poor": r"'poor' of gnomon\.alerts cannot be loaded .*KeyError: 'NO_SUCH_KEY'",
         "pager,pager": "two alert channels are called 'pager'",
+        "log": "names 'log', which is built in; leave it out",
+        "other": "'other' of gnomon.alerts gives a channel named 'desk'",
     }.items():
         with pytest.raises(InvalidInput, match=expected):
             channels_of(Settings(channels=names))
+
+
+def test_an_entry_point_is_a_channel_or_makes_one(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "class Desk:\n"
+        "    name = 'desk'\n"
+        "    def __call__(self, alert): pass\n"
+        "def make(): return Desk()\n"
+        "thing = Desk()\n"
+        "lamb = lambda alert: None\n"
+    )
+    for what in ("Desk", "make", "thing", "lamb"):
+        install(f"my_{what.lower()}", code, f"desk = my_{what.lower()}:{what}")
+    entries = {entry.value: entry for entry in registered("gnomon.alerts")}
+    for value, entry in entries.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gnomon.flows.alerting.registered", lambda _, e=entry: (e,))
+            if value.endswith("lamb"):
+                with pytest.raises(InvalidInput, match="it is no channel itself, and was called"):
+                    channels_of(Settings(channels="desk"))
+            else:
+                assert type(channels_of(Settings(channels="desk"))["desk"]).__name__ == "Desk"
+    with pytest.raises(InvalidInput, match="several packages register 'desk'") as caught:
+        channels_of(Settings(channels="desk"))
+    assert all(f"my_{what} (" in str(caught.value) for what in ("desk", "make", "thing", "lamb"))
+    assert channels_of(Settings()).keys() == {"log"}

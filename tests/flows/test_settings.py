@@ -29,6 +29,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "WEBHOOK_BLOCK": ("https://host/x?token=PASSWORD", "a value of 'token'"),
     "DOCS": ("s3://AKIA:PASSWORD@bucket/docs", "a path on this machine"),
     "ALERTS": ("alerts?token=PASSWORD", "a value of 'token'"),
+    "CHECKS": ("https://host/checks.py?token=PASSWORD", "a path on this machine"),
     "APPRISE": ("json://host/PASSWORD hooks.example.org/PASSWORD", "entry 2 is no URL of Apprise"),
     "CHANNELS": ("pager, desk", "names of letters a-z"),
 }

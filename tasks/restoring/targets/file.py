@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from gnomon.storage.errors import Conflict, InvalidInput, NotFound
+from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
 from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.repository import Repository
 from gnomon.storage.userpath import check_output
@@ -70,9 +70,7 @@ class FileTarget:
         with in_the_making(self.path) as partial:
             yield replace(self, partial=partial)
             if os.path.lexists(partial) or not os.path.lexists(self.path):
-                raise InvalidInput(
-                    f"{self.name} did not get its name; mend the target's finish method"
-                )
+                raise TargetFailed(f"{self.name} did not get its name; mend the target's finish")
 
     def finish(self, written: Sequence[object]) -> None:
         """Force all of it to the disk and give it its name.

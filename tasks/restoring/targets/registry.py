@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from gnomon.storage.entrypoints import make, registered
+from gnomon.storage.entrypoints import choose, make, registered
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.credentials import refuse_credentials
 from gnomon.tasks.restoring.targets.target import Target
@@ -34,7 +34,8 @@ def target_of(to: str | os.PathLike[str] | Target) -> Target:
     Raises
     ------
     InvalidInput
-        There is none, or more than one, or it cannot be loaded; or what was given is no target.
+        There is none, or several packages have one, or it cannot be loaded; or what was given is no
+        target.
     """
     if isinstance(to, os.PathLike):
         to = os.fspath(to)
@@ -45,13 +46,7 @@ def target_of(to: str | os.PathLike[str] | Target) -> Target:
     if not fitting:
         raise InvalidInput(f"cannot restore to {to!r}; give {_offered(choices)}")
     longest = max(len(choice.name) for choice in fitting)
-    chosen, *others = [choice for choice in fitting if len(choice.name) == longest]
-    if others:
-        places = ", ".join(choice.value for choice in (chosen, *others))
-        raise InvalidInput(
-            f"several targets are registered for {chosen.name!r} ({places}); remove the packages "
-            "of all but one, or give the target itself in Python"
-        )
+    chosen = choose([choice for choice in fitting if len(choice.name) == longest])
     if "://" in to:
         refuse_credentials("--to", to)
     return _checked(make(chosen, to), chosen.value)
@@ -66,6 +61,8 @@ def _fits(to: str, name: str) -> bool:
 
 def _checked(target: Target, name: str) -> Target:
     """Refuse what lacks something that a target has."""
+    if isinstance(target, type):
+        raise InvalidInput(f"the class {target.__name__} is no target; give an object of it")
     lacking = [part for part in _PARTS if not callable(getattr(target, part, None))]
     if lacking:
         raise InvalidInput(

@@ -91,6 +91,9 @@ def test_a_statistic_that_cannot_be_is_refused(fields: dict[str, Any], message: 
         ({"maximum": None}, "a minimum, or a maximum"),
         ({"maximum": math.nan}, "finite"),
         ({"maximum": "3"}, "finite"),
+        ({"maximum": 10**400}, "finite"),
+        ({"maximum": np.ones(2)}, "finite"),
+        ({"clarity": None}, "from 0 to 1"),
         ({"minimum": 2, "maximum": 1}, "in order"),
         ({"flag": False}, "a flag"),
     ],
@@ -117,3 +120,9 @@ def test_names_of_the_built_in_ones_are_unique() -> None:
         checks = CAPTURE_CHECKS if statistics is CAPTURE_STATISTICS else SHADOW_CHECKS
         assert all(kept.get(c.column, c.statistic) == c.statistic for c in checks)
         assert all(c.statistic.origin == "table" for c in checks if c.column not in kept)
+
+
+def test_a_bound_may_be_a_number_of_numpy() -> None:
+    check = Check("n", NUMBER, "critical", "r", minimum=np.float32(0.5), maximum=np.int64(3))  # type: ignore[arg-type]
+    assert (type(check.minimum), type(check.maximum)) == (float, float)
+    assert check == Check("n", NUMBER, "critical", "r", minimum=0.5, maximum=3)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gnomon.storage.errors import Conflict, Integrity, InvalidInput
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput, TargetFailed
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.partial import in_the_making, sweep
 from gnomon.tasks.restoring.points import points
@@ -24,6 +24,7 @@ from gnomon.tasks.restoring.targets.target import Layout, Target
 from gnomon.tasks.restoring.targets.zarr import ZarrTarget
 from tests import sources
 from tests.cases import Case
+from tests.gnomon.test_cli import run
 from tests.packages import Install, installing
 
 AT = "2001-01-10"
@@ -130,7 +131,7 @@ def test_what_fails_of_another_package_is_blamed_and_cleared_away(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for write, error in ((spoil, Integrity), (full, InvalidInput)):
+    for write, error in ((spoil, TargetFailed), (full, InvalidInput)):
         monkeypatch.setattr(kind, "write", write)
         with pytest.raises(error, match=r"x\.npd"):
             grown.open().restore(AT, "x.npd")
@@ -168,11 +169,31 @@ def test_a_package_that_cannot_be_loaded_matters_only_to_who_needs_it(
     assert "\n" not in said
 
 
-def test_two_packages_for_one_ending_are_told(install: Install) -> None:
-    install("my_target", PACKAGE, ".zarr = my_target:Numbers")
-    with pytest.raises(InvalidInput, match=r"several targets .*\.zarr.*my_target:Numbers"):
-        target_of("x.zarr")
-    assert isinstance(target_of("x.nc"), NetCDFTarget)
+def test_what_is_built_in_stays_so_and_that_is_told_once(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("my_target", PACKAGE, ".zarr = my_target:Numbers", ".nc = no_such:thing")
+    for to, kind in {"x.nc": NetCDFTarget, "x.zarr": ZarrTarget, "y.zarr": ZarrTarget}.items():
+        assert isinstance(target_of(to), kind)
+    told = [r.getMessage() for r in caplog.records]
+    assert told == [
+        f"package my_target registers '{ending}' in gnomon.targets, which is built in: the "
+        "built-in one is used"
+        for ending in (".nc", ".zarr")
+    ]
+
+
+def test_two_packages_for_one_ending_are_both_named_to_who_needs_it(install: Install) -> None:
+    install("my_target", PACKAGE, ".npd = my_target:Numbers", ".mine = my_target:Numbers")
+    install("your_target", PACKAGE, ".npd = your_target:Numbers")
+    with pytest.raises(InvalidInput) as caught:
+        target_of("x.npd")
+    text = str(caught.value)
+    assert "my_target (my_target:Numbers)" in text
+    assert "your_target (your_target:Numbers)" in text
+    assert len(text.splitlines()) == 1
+    assert type(target_of("x.mine")).__name__ == "Numbers"
+    assert isinstance(target_of("x.zarr"), ZarrTarget)
 
 
 def test_the_longest_ending_wins(install: Install) -> None:
@@ -206,6 +227,11 @@ repository.restore("2001-01-10", "x.nc")
 def test_what_is_no_target_is_refused(grown: Case, thing: Any) -> None:
     with pytest.raises(InvalidInput, match="is no target: it lacks check, create"):
         grown.open().restore(AT, thing)
+
+
+def test_a_class_is_no_target(grown: Case) -> None:
+    with pytest.raises(InvalidInput, match="the class Colourful is no target; give an object"):
+        grown.open().restore(AT, Colourful)  # type: ignore[arg-type]
 
 
 # A target that is no file ------------------------------------------------------------------------
@@ -317,7 +343,7 @@ def test_a_target_that_changes_what_it_is_given_is_found_out(
 
     for write in (spoil, force):
         monkeypatch.setattr(kind, "write", write)
-        with pytest.raises(Integrity, match=r"was not written to x\.npd as it was read"):
+        with pytest.raises(TargetFailed, match=r"--to x\.npd: .* other bytes of sst chunk"):
             grown.open().restore("2001-01-25", "x.npd", accept_predicted=True)
         assert not Path("x.npd").exists()
 
@@ -334,7 +360,7 @@ def test_a_target_that_gives_no_name_has_not_restored(
     assert listing(grown.folder) == before
 
 
-@pytest.mark.parametrize("where", ["create", "write", "read", "finish"])
+@pytest.mark.parametrize("where", ["check", "making", "create", "write", "read", "finish"])
 def test_a_target_cannot_end_the_program(
     grown: Case, install: Install, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -350,3 +376,76 @@ def test_a_target_cannot_end_the_program(
     with pytest.raises(InvalidInput, match=r"the target failed \(SystemExit"):
         grown.open().restore(AT, "x.npd")
     assert listing(grown.folder) == before
+
+
+def test_wrong_bytes_are_the_fault_of_the_target_not_of_the_repository(
+    grown: Case, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code 5 would send a person to repair what is well."""
+    code = PACKAGE.replace("[where] = values", "[where] = values + 1")
+    install("numbers_target", code, ".npd = numbers_target:Numbers")
+    before = sources.listing(grown.folder)
+    exit_code, out, err = run(capsys, "restore", "repository", "--at", AT, "--to", "x.npd")
+    assert (exit_code, out) == (TargetFailed.exit_code, "")
+    assert exit_code == 2
+    assert err.count("\n") == 1
+    assert "--to x.npd: the target gives back other bytes of sst" in err
+    assert "the repository is well" in err
+    assert sources.listing(grown.folder) == before
+
+
+def test_damage_of_the_repository_is_not_blamed_on_the_target(grown: Case) -> None:
+    repository = grown.open()
+    for path in grown.place.glob("captures/*/v-sst/residual/c/*/0/0"):
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(Integrity):
+        repository.restore(AT, "x.zarr")
+    assert not Path("x.zarr").exists()
+
+
+class Careless(Bucket):
+    """Swallows what goes wrong, or fails once more as it clears up."""
+
+    at_the_end: ClassVar[list[Exception]] = []
+
+    @contextmanager
+    def making(self) -> Iterator["Bucket"]:
+        try:
+            yield replace(self, options={"upload": "1"})
+        except Exception:  # noqa: BLE001 - as somebody may write it
+            if self.at_the_end:
+                raise self.at_the_end[0] from None
+
+
+@pytest.mark.parametrize("where", ["create", "write", "finish"])
+def test_a_target_that_swallows_its_failure_has_not_restored(
+    grown: Case, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    count = 0
+
+    def fail(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if where != "write" or count == 3:
+            raise ValueError("the third is too many")
+
+    monkeypatch.setattr(Careless, where, fail)
+    if where == "write":
+        monkeypatch.setattr(Careless, "read", lambda _, name, place, dtype: np.zeros(0))
+        count = 2
+    with pytest.raises(TargetFailed, match=r"b://x: the target failed .*the third is too many"):
+        grown.open().restore(AT, Careless("b://x"), workers=1)
+
+
+def test_what_goes_wrong_with_clearing_up_does_not_hide_why(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Careless, "at_the_end", [PermissionError(13, "Permission denied")])
+    monkeypatch.setattr(Careless, "finish", lambda *_: 1 / 0)
+    with pytest.raises(TargetFailed) as caught:
+        grown.open().restore(AT, Careless("b://x"))
+    text = str(caught.value)
+    assert "ZeroDivisionError" in text
+    assert "could not remove what was written" in text
+    assert "Permission denied" in text
+    assert len(text.splitlines()) == 1
