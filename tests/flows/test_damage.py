@@ -67,10 +67,10 @@ def test_a_damaged_chunk_does_not_stop_updates(
     assert report.due is not None
     repository = reopened(grown.place)
     if step == NEWEST or refit:
-        assert any(f"step {step}" in r.getMessage() for r in caplog.records)
+        assert any(f"capture {step}" in r.getMessage() for r in caplog.records)
     for new in (HISTORY, HISTORY + 1):
         captured_as_is(repository, grown, new)
-    with pytest.raises(Integrity, match=f"step {step}"):
+    with pytest.raises(Integrity, match=f"capture {step}"):
         repository.captures("sst").chunk(step, DAMAGED)
 
 

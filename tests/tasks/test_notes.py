@@ -114,7 +114,7 @@ def test_a_healed_state_says_which_captures_it_had_to_do_without(damaged: Case) 
     point = repository.explain(DAMAGED_DAY, kind="healed")
     dataset = repository.dataset(DAMAGED_DAY, kind="healed", accept_predicted=True)
     assert point.notes
-    assert any(f"step {HISTORY - 3}" in note for note in point.notes)
+    assert any(f"capture {HISTORY - 3}" in note for note in point.notes)
     assert dataset.attrs[f"{NOTE}notes"] == "; ".join(point.notes)
     with xr.open_dataset(
         damaged.place, engine="gnomon", at=DAMAGED_DAY, kind="healed", accept_predicted=True

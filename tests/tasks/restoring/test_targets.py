@@ -390,7 +390,7 @@ def test_wrong_bytes_are_the_fault_of_the_target_not_of_the_repository(
     assert exit_code == 2
     assert err.count("\n") == 1
     assert "--to x.npd: the target gives back other bytes of sst" in err
-    assert "the repository is well" in err
+    assert "the repository is whole" in err
     assert sources.listing(grown.folder) == before
 
 
