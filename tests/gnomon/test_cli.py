@@ -35,6 +35,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     """Run the command line in this process; returns exit code, output and errors."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["gnomon", *arguments])
+        # As a script: under `python -m pytest` the program would be named that.
+        patch.setattr(sys.modules["__main__"], "__package__", "", raising=False)
         code = 0
         try:
             cli.main()
