@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.entrypoints import FOREIGN
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound, TargetFailed, Unavailable
+from gnomon.storage.errors import (
+    GnomonError,
+    Integrity,
+    InvalidInput,
+    NotFound,
+    TargetFailed,
+    Unavailable,
+)
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
@@ -126,7 +133,7 @@ def restore(
         A plain restore of something predicted was asked for, or the target cannot be written;
         nothing of it is left behind.
     Integrity
-        A stored chunk is damaged.
+        A stored chunk is damaged, or what is restored is not what was captured.
     TargetFailed
         What can be read back is not what was written, or the target failed.
     Unavailable
@@ -301,7 +308,7 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
         stored = native(np.asarray(job.target.read(name, where, field.dtype)))
         for index, _, cells in variable.grid.inner(job.block):
             if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
-                raise _unfaithful(job.target, f"{name} chunk {index}")
+                raise _fault(job, name, index, expected[index])
     return prod(job.block.grid), written
 
 
@@ -334,6 +341,20 @@ def _verify_rest(rest: xr.Dataset, target: Target) -> None:
         )
         if not same:
             raise _unfaithful(target, name)
+
+
+def _fault(job: _Job, name: str, index: Index, expected: bytes) -> GnomonError:
+    """Return whose fault it is that a chunk is not read back: the target may have touched what it
+    was given, so it is computed anew."""
+    variable, _, fields = _computed(job)
+    field = fields[job.parts.index(name)]
+    cells = next(cells for i, _, cells in variable.grid.inner(job.block) if i == index)
+    if digest(variable.name, index, native(cut(field, cells))) == expected:
+        return _unfaithful(job.target, f"{name} chunk {index}")
+    return Integrity(
+        f"{name} chunk {index} is not what was captured, and was not restored to {job.target}; "
+        "run 'gnomon check --read-data'"
+    )
 
 
 def _unfaithful(target: Target, what: object) -> TargetFailed:

@@ -1,7 +1,7 @@
 """One rule for what other packages register; here with candidates, beside each socket's own tests.
 
 Targets are in `tests/tasks/restoring/test_targets.py`, checks and channels in `tests/flows/`:
-`test_added_checks.py` and `test_channels.py`.
+`test_registered_checks.py` and `test_channels.py`.
 """
 
 from collections.abc import Iterator
