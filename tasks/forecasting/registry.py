@@ -125,6 +125,10 @@ def _installed(name: str) -> Candidate:
 
 def _checked(candidate: Candidate) -> Candidate:
     """Return a candidate after its name and kind were found legal."""
+    if isinstance(candidate, type):
+        raise InvalidInput(
+            f"{candidate.__name__} is a class; give one of it: {candidate.__name__}()"
+        )
     try:
         name = plain_name(getattr(candidate, "name", None), "the name of a candidate")
     except ValueError as error:
@@ -138,7 +142,7 @@ def _checked(candidate: Candidate) -> Candidate:
     if not isinstance(cost_s, int | float) or not isfinite(cost_s):
         raise InvalidInput(f"the candidate {name} costs {cost_s!r} s; expected a finite number")
     version = version_of(candidate)
-    if not isinstance(version, int) or not 0 <= version <= LATEST:
+    if type(version) is not int or not 0 <= version <= LATEST:
         raise InvalidInput(f"the candidate {name} has version {version!r}, not 0 to {LATEST}")
     for method in ("fit", "predict", *(("lags",) if per == "cell" else ())):
         if not callable(getattr(candidate, method, None)):

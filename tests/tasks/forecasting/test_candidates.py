@@ -413,6 +413,18 @@ def test_a_name_is_plain(name: str) -> None:
         registry.register(Cycle(name))
 
 
+@pytest.mark.parametrize("version", [True, "1", -1, 1.5, 2**40, None])
+def test_a_version_is_a_number(version: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cycle, "version", version, raising=False)
+    with pytest.raises(InvalidInput, match="has version"):
+        registry.register(Cycle())
+
+
+def test_a_class_is_no_candidate() -> None:
+    with pytest.raises(InvalidInput, match=r"Cycle is a class; give one of it: Cycle\(\)"):
+        registry.register(Cycle)  # type: ignore[arg-type]
+
+
 def test_a_name_is_given_once() -> None:
     with pytest.raises(InvalidInput, match="built-in"):
         registry.register(Cycle("arima"))
