@@ -80,6 +80,12 @@ class Telling[A, B]:
     function: Callable[[A], B]
     """What is called; picklable, as this is then."""
 
+    @property
+    def __name__(self) -> str:
+        """Name of the function, which a dashboard shows."""
+        function: Any = self.function
+        return str(getattr(function, "func", function).__name__)  # that of a partial is within
+
     def __call__(self, item: A, /) -> tuple[B, dict[str, str]]:
         """Return the function's result, and the first reason of each that failed, by name."""
         failures: dict[str, str] = {}

@@ -4,20 +4,28 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import xarray as xr
+from dask.utils import funcname
 
 import gnomon
+from gnomon.flows.cluster import Workers
 from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.settings import Settings
 from gnomon.flows.summary import sentence
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.tasks.forecasting import CANDIDATES, Specification, guarded, registry
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
+from gnomon.tasks.forecasting.guarded import Telling
 from gnomon.tasks.learning.expectation import specification_of
+from gnomon.tasks.learning.features import features
+from gnomon.tasks.work import serial
+from tests import sources
 from tests.cases import HISTORY, Case
 from tests.gnomon.test_cli import run, strict
 from tests.gnomon.test_hindcast import red, write
@@ -185,6 +193,43 @@ def test_what_another_version_left_behind_is_not_predicted_from(
     after = specification_of(grown.open()._repository, "sst")
     assert after is not None
     assert after.versions == (3,)
+
+
+def test_workers_say_the_same_and_tell_what_they_lack(grown: Case) -> None:
+    """What is installed is there in every process; an object is known to this one alone."""
+    grown.open().rules(candidates=["ridge", Mine()])
+    repository = grown.open().stored
+    with Workers(Settings(workers=1)) as workers:
+        for mapper, missing in ((serial, set()), (workers.mapper, {"mine"})):
+            learnt = features(repository, refit="as a test", mapper=mapper)
+            assert set(learnt["sst"].failed_candidates) == missing
+            assert learnt["sst"].specification.candidates == ("ridge", "mine")[: 2 - len(missing)]
+        grown.open().rules(candidates=["ridge"])
+        repository = grown.open().stored
+        outlooks = [
+            features(repository, refit="as a test", mapper=mapper)["sst"].outlook.pack()
+            for mapper in (serial, workers.mapper)
+        ]
+        assert outlooks[0].tobytes() == outlooks[1].tobytes()
+        assert funcname(Telling(partial(np.sum, axis=0))) == "sum"
+
+
+def test_a_damaged_state_is_healed_with_one(grown: Case) -> None:
+    """The forecast that it starts from is the one with the candidate."""
+    grown.open().rules(candidates=["ridge"])
+    grown.arrive(HISTORY, HISTORY + 1)
+    grown.open().update()
+    data = grown.data.copy(deep=True)
+    data.sst.values[HISTORY + 1, :4, :4] += np.float32(20)
+    sources.write(grown.source, data, HISTORY + 1, HISTORY + 2)
+    assert grown.open().update().suspect_chunks == 1
+    healed = grown.open().dataset("2001-01-26", kind="healed", accept_predicted=True)
+    truth = grown.data.sst.values[HISTORY + 1, :4, :4]
+    error = healed.sst.values[0, :4, :4] - truth
+    bar = healed.sst_standard_error.values[0, :4, :4]
+    assert np.isfinite(bar[np.isfinite(truth)]).all()
+    assert np.nanmax(np.abs(error)) < 5.0
+    assert np.nanmean(np.abs(error) < 3.0 * bar) > 0.9
 
 
 def test_one_that_cannot_be_fitted_is_told_at_every_update(
