@@ -146,10 +146,12 @@ def restore(
     dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
     layout = _layout(repository, dataset)
     with _making(target) as draft:
-        draft.create(_in_blocks(dataset, layout), layout)
+        with _blaming(target):
+            draft.create(_in_blocks(dataset, layout), layout)
         results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
-        _verify_rest(dataset.drop_vars(layout), draft)
-        draft.finish([part for _, written in results for part in written])
+        with _blaming(target):
+            _verify_rest(dataset.drop_vars(layout), draft)
+            draft.finish([part for _, written in results for part in written])
     return Restored(str(target), point, sum(chunks for chunks, _ in results))
 
 
@@ -162,15 +164,18 @@ def _making(target: Target) -> Iterator[Target]:
     """
     failure: BaseException | None = None
     try:
-        with _blaming(target), target.making() as draft:
+        with target.making() as draft:
             try:
-                with _blaming(target):
+                with _blaming_disk(target):
                     yield draft
             except BaseException as error:
                 failure = error
                 raise
     except FOREIGN as error:
-        if failure is None or error is failure:
+        if failure is None:
+            with _blaming(target):
+                raise
+        if error is failure:
             raise
         left = f"the target could not remove what was written ({one_line(error)}): look there"
         if not isinstance(failure, GnomonError):
@@ -185,18 +190,26 @@ def _making(target: Target) -> Iterator[Target]:
 def _blaming(target: Target) -> Iterator[None]:
     """Say of what a target raises that it is the target's; somebody else may have written it."""
     try:
-        yield
+        with _blaming_disk(target):
+            yield
     except GnomonError:
         raise
-    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
-        if isinstance(error, OSError) and error.errno is None:  # a worker that went away
-            raise Unavailable(f"writing {target} failed: {one_line(error)}; try again") from error
-        raise blame("--to", str(target), error) from error
     except FOREIGN as error:
         raise TargetFailed(
             f"--to {target}: the target failed ({type(error).__name__}: {one_line(error)}); "
             "mend the target, or choose another"
         ) from error
+
+
+@contextmanager
+def _blaming_disk(target: Target) -> Iterator[None]:
+    """Say of what the system refuses that it was for the target; what else fails is not told so."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
+        if isinstance(error, OSError) and error.errno is None:  # a worker that went away
+            raise Unavailable(f"writing {target} failed: {one_line(error)}; try again") from error
+        raise blame("--to", str(target), error) from error
 
 
 def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
@@ -304,8 +317,9 @@ def _write_block(job: _Job) -> tuple[int, list[object]]:
         # What is expected is settled before anybody's target has had the values in its hands.
         expected = _digests(job, captures, name, field)
         field.flags.writeable = False
-        written.append(job.target.write(name, where, field))
-        stored = native(np.asarray(job.target.read(name, where, field.dtype)))
+        with _blaming(job.target):
+            written.append(job.target.write(name, where, field))
+            stored = native(np.asarray(job.target.read(name, where, field.dtype)))
         for index, _, cells in variable.grid.inner(job.block):
             if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
                 raise _fault(job, name, index, expected[index])

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, TargetFailed
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.partial import in_the_making, sweep
 from gnomon.tasks.restoring.points import points
@@ -400,6 +401,18 @@ def test_damage_of_the_repository_is_not_blamed_on_the_target(grown: Case) -> No
         path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(Integrity):
         repository.restore(AT, "x.zarr")
+    assert not Path("x.zarr").exists()
+
+
+def test_a_fault_of_gnomon_is_not_blamed_on_the_target(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(CaptureStack, "chunk", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        grown.open().restore(AT, "x.zarr", plain=True)
     assert not Path("x.zarr").exists()
 
 
