@@ -67,6 +67,7 @@ def fit(
     cells = series.shape[1]
     # One layout, or compiled code would be compiled again for another.
     changes = np.ascontiguousarray(difference(series, d))
+    # A change has the weight of its later slot.
     weight = np.ones(len(changes)) if weights is None else weights[len(weights) - len(changes) :]
     drift = np.zeros(cells)
     if d:
@@ -82,6 +83,7 @@ def fit(
     longest = max(1, min(LONG_ORDER, len(changes) // 4))
     long = levinson(correlations(changes, drift, weight, longest, starts))
     both = _regress(changes, drift, long, weight, (p, q), starts)
+    # 1 + theta B is invertible where the autoregression by -theta is stationary: hence the signs.
     return Process(stationary(both[:p]), -stationary(-both[p:]), drift)
 
 
@@ -115,9 +117,11 @@ def correlations(
     kernels.lagged(series, centre, weight, count, product, size)
     pairs = np.maximum(len(series) - np.arange(1, order + 1), 0)[:, None]
     total = _pooled(size, starts)
+    # The last lags of a short record rest on a pair or two of slots, however many the cells.
     pooled = _pooled(product, starts) / np.where(total > 0, total, 1.0) * (pairs / (pairs + 1.0))
     cellwise = np.where(size > 0, product / np.maximum(size, TINY), pooled)
     share = count / (count + SHRINKAGE)
+    # With a denominator for each lag these need not be positive definite; `levinson` sees to it.
     return np.clip(share * cellwise + (1.0 - share) * pooled, -1.0, 1.0)
 
 
@@ -145,7 +149,9 @@ def levinson(correlation: Array) -> Array:
     variance = np.ones(cells)
     for k in range(order):
         explained = (result[:k] * correlation[:k][::-1]).sum(axis=0)
+        # The limit also keeps `variance` above zero, and so the next division from failing.
         partial = np.clip((correlation[k] - explained) / variance, -PARTIAL_LIMIT, PARTIAL_LIMIT)
+        # Not in place: the later half would read what the first half has become.
         result[:k] = result[:k] - partial * result[:k][::-1]
         result[k] = partial
         variance = variance * (1.0 - partial**2)
@@ -169,6 +175,7 @@ def stationary(coefficients: Array) -> Array:
     down = coefficients.copy()
     for k in range(order - 1, -1, -1):
         partials[k] = np.clip(down[k], -PARTIAL_LIMIT, PARTIAL_LIMIT)
+        # By the clipped partial: by that of a root on the circle, zero would be divided by.
         down = (down[:k] + partials[k] * down[:k][::-1]) / (1.0 - partials[k] ** 2)
     result = np.zeros((order, cells))
     for k in range(order):
@@ -192,9 +199,12 @@ def _regress(
     scale, total = np.empty(cells), np.empty(cells)
     kernels.regress(changes, drift, long, weight, p, q, gram, moment, scale, total)
     scale = np.where(scale > 0, scale, 1.0)
+    # Without units, or the cells of the greatest variance would be all of the pool.
     gram, moment = gram / scale, moment / scale
+    # After division by the squares these are means: 20 captures against `total` are 20 / total.
     prior = SHRINKAGE / np.maximum(total, 1.0)
     number = _pooled(np.ones(cells), starts)
+    # A chunk that never changed has zeros to borrow: without a ridge there is no solution.
     pooled = _pooled(gram, starts) / number + 1e-6 * np.eye(size)[..., None]
     gram = np.moveaxis(gram + prior * pooled, -1, 0) + 1e-9 * np.eye(size)
     moment = moment + prior * _pooled(moment, starts) / number
@@ -208,6 +218,7 @@ def innovate(process: Process, series: Array, d: int) -> Array:
         return np.zeros((0, series.shape[1]))
     changes = difference(series[-LONGEST_FILTER:], d) - process.drift
     has_value = np.isfinite(changes)
+    # In a gap nothing is new: an innovation of zero, and a change of the drift.
     filled = np.where(has_value, changes, 0.0)
     past = np.zeros((q, series.shape[1]))
     for t in range(len(filled)):

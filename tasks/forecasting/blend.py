@@ -70,6 +70,7 @@ def weights(products: Array, verified: Array) -> Array:
     _, leads, candidates, _ = products.shape
     total = verified.sum(axis=0)
     count = total**2 / np.maximum((verified**2).sum(axis=0), 1e-12)
+    # Moments about zero, not covariances: a bias is an error, too.
     mean = np.einsum("oh,ohcd->hcd", verified, products) / np.maximum(total, 1e-12)[:, None, None]
     loss = np.diagonal(mean, axis1=1, axis2=2)
     usual = _usual(loss)
@@ -80,8 +81,10 @@ def weights(products: Array, verified: Array) -> Array:
     near = np.exp(-NEIGHBOURS * np.abs(logarithm[:, None] - logarithm))
     result = np.zeros((leads, candidates))
     result[:, 0] = 1.0
+    # Where no candidate errs there is nothing to choose by, and nothing to divide by.
     usable = (scale > 0) & (total > 0)
     for lead in range(leads):
+        # By distance, and by what each lead knows: long leads have few hindcasts, and borrow.
         share = near[lead] * np.where(usable, count, 0.0)
         if share.sum() < LEAST_HINDCASTS:
             continue
@@ -92,6 +95,7 @@ def weights(products: Array, verified: Array) -> Array:
         prior = (each / each.min()) ** -SHARPNESS
         prior = prior / prior.sum()
         strength = LEANING / np.sqrt(max(count[lead], 0.5))
+        # As weights sum to 1, this times w is w - a: the leaning is one more quadratic form.
         away = np.eye(candidates) - prior[:, None]
         sane = np.flatnonzero(each <= RUNAWAY * each.min())
         matrix = pooled + strength * (away.T @ away)
@@ -128,6 +132,7 @@ def _doubted(optimum: Array, products: Array, verified: Array, size: Array) -> A
     gains = np.where(weight > 0, (each * gain).sum(axis=1) / np.maximum(weight, 1e-300), 0.0)
     weight = weight / max(float(weight.sum()), 1e-300)
     mean = float(weight @ gains)
+    # E^2, the variance of a weighted mean of hindcasts that are taken as independent.
     error = float(weight**2 @ (gains - mean) ** 2)
     way = max(0.0, 1.0 - DOUBT * error / mean**2) if mean > 0 else 0.0
     baseline = np.eye(len(optimum))[best]
@@ -155,4 +160,5 @@ def faded(
     ahead = np.arange(1, leads + 1)
     age = np.maximum(reference - origins, 0) / stride(origins)
     weight = 0.5 ** (age / half) * ((origins + 1.0) / (reference + 1.0)) ** power
+    # A lead counts from its valid time on: nothing later than the reference slot is known.
     return np.asarray(weight[:, None] * (origins[:, None] + ahead <= reference))

@@ -58,6 +58,7 @@ def bounds(declared: Bounds, standard_name: str, units: str, values: Array) -> B
         least, greatest = float(finite.min()), float(finite.max())
         low = None if low is not None and least < low else low
         high = None if high is not None and greatest > high else high
+        # A constant sample sits on both its extremes, and shows no bound by it.
         if least < greatest:
             needed = max(LEAST_AT_BOUND, AT_BOUND * finite.size)
             if low is None and _is_reached(values, least, needed):

@@ -73,6 +73,7 @@ class Sequence:
             return uncalibrated(spec)
         past = slice(0, upto)
         weight = blend.faded(self.made.origins[past], slot, spec.leads) * self.verified[past]
+        # A shorter memory than that of the weights: error bars have to follow the noise.
         recent, number = self._recent(slot, past)
         factors = uncertainty.factors(self.points[past], recent, number)
         factors *= uncertainty.student(number) * np.exp(self._correction(slot, past))
@@ -106,6 +107,7 @@ class Sequence:
         """Weight (O, H) of hindcasts in the error bars at a slot, and how many (H,) they are."""
         origins = self.made.origins[past]
         weight = blend.faded(origins, slot, self.spec.leads, power=POWER, half=MEMORY)
+        # NaN where no cell was verified: no quantile is known.
         weight = np.where(np.isfinite(self.points[past, :, 0]), weight, 0.0)
         return weight, uncertainty.independent(weight, blend.stride(origins))
 
@@ -120,6 +122,7 @@ class Sequence:
         verified = (weight > 0) & np.isfinite(self.misses[past])
         number = verified.sum(axis=1)
         excess = np.where(verified, self.misses[past] - (1.0 - uncertainty.NOMINAL), 0.0)
+        # One step for each hindcast, whatever the leads: they are wrong together.
         total = weight.max(axis=1, initial=0.0) @ (excess.sum(axis=1) / np.maximum(number, 1))
         return float(np.clip(CORRECTION_RATE * total, -GREATEST_CORRECTION, GREATEST_CORRECTION))
 
@@ -139,6 +142,7 @@ class Sequence:
         """Standardised errors and chunk ratios of one hindcast."""
         blended = np.einsum("hc,hcn->hn", calibration.weights, self.made.errors[place])
         scale = self.made.spread[place]
+        # Over the scale without its factors: those are estimated from this.
         self.points[place] = uncertainty.quantiles(blended / scale)
         self.scaled[place] = uncertainty.mean_squares(blended, scale)
         covering = scale * calibration.factors[:, None]
@@ -153,9 +157,11 @@ class Sequence:
         square = np.add.reduceat(np.where(verified, blended**2, 0.0), self.starts[:-1], axis=1)
         stated = np.add.reduceat(np.where(verified, expected**2, 0.0), self.starts[:-1], axis=1)
         ratio = square / np.where(stated > 0, stated, 1.0)
+        # Of squares, so that half of the logarithm is that of an RMSE.
         bounded = np.clip(ratio, LEAST_RATIO, 1.0 / LEAST_RATIO)
         self.logs[place] = np.where(count > 0, 0.5 * np.log(bounded), np.nan)
         last = self.made.errors[place][:, 0]
+        # The same cells for both: they are subtracted from each other in `last_capture_rmse`.
         both = verified & np.isfinite(last)
         number = np.maximum(both.sum(axis=1), 1)
         for k, errors in enumerate((last, blended)):
@@ -205,6 +211,7 @@ def last_capture_rmse(calibration: Calibration, expected: Array) -> Array:
     for lead, (square, issued) in enumerate(calibration.squares.T):
         if np.isfinite(square) and np.isfinite(issued):
             last, forecast = float(square), float(issued)
+        # There the forecast is the last capture, and has stated that error already.
         if calibration.weights[lead, 0] == 1.0:
             continue
         if last >= forecast:
@@ -237,5 +244,6 @@ def confidence(
     positive = np.maximum(nominal, np.finfo(np.float64).tiny)
     margin = np.log(max(tolerance, np.finfo(np.float64).tiny) / positive)
     sure = special.stdtr(freedom, (margin - location) / scale)
+    # Bounded: a t distribution's exponential has no mean, and few hindcasts have a wide scale.
     ratio = np.exp(location + 0.5 * np.minimum(scale, 1.0) ** 2)
     return np.asarray(sure), nominal * np.maximum(ratio, calibration.roots[:, None] / bars)

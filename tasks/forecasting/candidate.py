@@ -59,6 +59,7 @@ class ModeRecord:
         """Slots of the shortest period whose last cycle may be a predictor; 0 for none."""
         spec, captures = self.spec, len(self.amplitudes)
         slots = [round(period / spec.interval_s) for period in spec.periods_s]
+        # A cycle and the leads go at the ends: more than one cycle of pairs is left to fit to.
         seen = [s for s in slots if captures > 2 * s + spec.leads + 12]
         return min((s for s in seen if 2 <= s <= LONGEST_SEASON), default=0)
 

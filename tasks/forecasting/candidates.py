@@ -122,10 +122,12 @@ def predict(
         is_asked = candidate.per == "cell" or len(prospect.now) > 0
         if values is None and is_asked and needed is not None and needed[place]:
             raise CandidateFailed(candidate.name)
+        # Every place on the axis has numbers, or moments of all candidates could not be taken.
         result[:, place] = result[:, _ARIMA] if values is None else values
         if place >= len(BUILT_IN) and values is not None:
             unknown = np.isnan(values)
             result[:, place][unknown] = result[:, _ARIMA][unknown]
+    # Before they are blended: what cannot be must not pull at the others.
     return clip(spec, result)
 
 
@@ -172,6 +174,7 @@ class _Following:
         # The mean has moved since the modes were found; they know nothing of that.
         self._moved = np.nan_to_num(state.coefficients[0] - state.anchor)
         rest = past.anomalies[0] + self._moved - prospect.now @ self._loadings
+        # The anomaly is one of `unseen` slots ago: kappa^(h + u) of numerics.md.
         rest *= state.rest ** tracking.unseen(state)
         self._left = rest * powers(state.rest, len(past.season))
 

@@ -106,6 +106,7 @@ def _size(change: Array, categorical: bool) -> float | None:
     with np.errstate(over="ignore"):
         square = np.where(has_change, change, 0.0) ** 2
         each = square.sum(axis=1) / np.maximum(count, 1)
+        # The median of those that are not zero: of what mostly stands still it would be zero.
         undamaged = (count > 0) & (each <= DAMAGE**2 * _median(each[each > 0]))
         size = float(np.sqrt(square[undamaged].sum() / max(1, count[undamaged].sum())))
     return min(size, float(np.finfo(np.float64).max))
@@ -116,6 +117,7 @@ def _span_share(values: Array, resolution: float) -> float:
     if not finite.size:
         return resolution / 2
     size = float(np.abs(finite).max())
+    # Divided first: squares of large values would not be finite.
     spread = float(np.std(finite / size) * size) if size else 0.0
     return SPREAD_TOLERANCE * spread or max(LEAST_TOLERANCE * size, resolution / 2)
 

@@ -36,6 +36,7 @@ def features(spec: Specification, times_s: Array) -> Array:
     columns = [np.ones_like(times)]
     for period, harmonics in zip(spec.periods_s, spec.harmonics, strict=True):
         for harmonic in range(1, harmonics + 1):
+            # The origin comes off first: of seconds since 1970 the phase would lose digits.
             angle = 2.0 * np.pi * harmonic * ((times - spec.origin_s) / period)
             columns += [np.cos(angle), np.sin(angle)]
     return np.stack(columns, axis=-1)

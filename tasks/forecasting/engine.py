@@ -120,6 +120,7 @@ def _forecast(spec: Specification, state: State, outlook: Outlook, times_s: Arra
         mean[:, cells], error[:, cells] = issued
     absent = state.present < LEAST_PRESENCE
     new = ~absent & (state.count < LEAST_INNOVATIONS)
+    # Infinite is what checks can see: a broken state that gave NaN would pass for land.
     mean[~np.isfinite(mean)] = np.inf
     mean[:, absent | new] = error[:, absent | new] = np.nan
     for chunk in np.flatnonzero(np.logical_or.reduceat(new, state.starts[:-1])):
@@ -179,6 +180,7 @@ def departures(
     standard = np.where(compared, departure / error, 0.0)
     p_values = tracking.advance(
         spec,
+        # A copy, not trusted: the p-value is what counts here, and nothing is learnt.
         state.copy(),
         _run_of(slot, time_s, values, np.zeros(state.chunks, bool)),
     ).p_values[0]
@@ -237,11 +239,13 @@ def roll(
     learn = np.ones(state.chunks, bool) if trusted is None else trusted
     mean, error = _ahead(spec, state, outlook, slot, time_s)
     gap = slot - state.slot
+    # Before the state advances. Over a gap it misses by more than one innovation.
     expected = _process_ahead(spec, state) if gap == 1 else None
     judged = tracking.advance(spec, result, _run_of(slot, time_s, values, learn))
     learnt = judged.outcome[0] == LEARNT
     tracking.drift(result, judged.p_values[0], learnt)
     missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
+    # What was doubted is not held against the bars: damage would widen them.
     compared = np.isfinite(values - mean) & state.spread(learnt)
     count = np.add.reduceat(compared, state.starts[:-1])
     share = np.add.reduceat(missed & compared, state.starts[:-1]) / np.maximum(count, 1)
@@ -285,6 +289,7 @@ def _issue(
     season = tracking.seasons(state, climatology.features(spec, times_s))
     chunk = state.spread(np.arange(state.chunks))
     unseen, lasting = tracking.unseen(state), tracking.lasting(state, damping)
+    # A candidate without weight may fail: no error bar rests on it.
     needed = (weights > 0).any(axis=0)
     for cells in _tiles(state, whole=bool(spec.candidates)):
         predictions = predict(
@@ -293,6 +298,7 @@ def _issue(
         growth = uncertainty.growth(
             damping[cells], season[:, chunk[cells]], unseen[cells], lasting[cells]
         )
+        # Candidates are within bounds already, but rounding may take their mean out.
         mean = clip(spec, (weights[:, None] @ predictions)[:, 0])
         bars = uncertainty.bars(factors, roots, correction[cells])
         yield cells, mean, scale[cells] * np.sqrt(growth) * bars
@@ -329,6 +335,7 @@ def _adopt(recent: Array, new: NDArray[np.bool_], mean: Array, error: Array) -> 
         return mean, error
     change = mean[:, rest] - last[rest]
     centre = change.mean(axis=1, keepdims=True)
+    # Of a cell taken at random: variance within and between. 1 / n below is the mean's own.
     square = (error[:, rest] ** 2 + (change - centre) ** 2).mean(axis=1, keepdims=True)
     wide = np.sqrt(square * (1.0 + 1.0 / count)) * uncertainty.student(np.array(float(count)))
     taken = new & has_last

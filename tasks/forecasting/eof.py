@@ -29,12 +29,14 @@ def gram_vectors(fields: Array) -> tuple[Array, Array]:
     Patterns that are combinations of fields can be evaluated at any cells, and at a few alone.
     """
     variance, vectors = np.linalg.eigh(fields @ fields.T)
+    # Eigenvalues that are zero may be a little less, by rounding.
     return np.maximum(variance[::-1], 0.0), vectors[:, ::-1]
 
 
 def leading_patterns(weighted: Array, largest: int) -> Array:
     """Patterns (M, S) of the greatest variance of weighted anomalies (T, S), `largest` at most."""
     slots, cells = weighted.shape
+    # Both products have the same eigenvalues beside zeros; the smaller one is cheap.
     gram = weighted @ weighted.T if slots <= cells else weighted.T @ weighted
     top = [max(0, len(gram) - largest), len(gram) - 1]
     variance, left = linalg.eigh(gram, subset_by_index=top)

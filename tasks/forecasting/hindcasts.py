@@ -69,6 +69,7 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
         Of the modes, on the window's slots.
     """
     anomalies = climatology.features(spec, window.times_s) @ state.coefficients
+    # In place: an array of the window, all slots of all cells, is the largest there is.
     np.subtract(window.values, anomalies, out=anomalies)
     weight = weights(spec, len(anomalies))
     process = arima.fit(anomalies, spec.order, weight, window.starts)
@@ -76,6 +77,7 @@ def fit_models(spec: Specification, state: State, window: Window, amplitudes: Ar
     state.moving[:] = process.moving
     state.drift[:] = process.drift
     state.shocks[:] = arima.innovate(process, anomalies, spec.order[1])
+    # There may be fewer modes than rows, and fewer than at the origin before.
     state.loadings[:] = 0.0
     state.anchor[:] = state.coefficients[0]
     if amplitudes is not None and amplitudes.shape[1]:
@@ -98,7 +100,9 @@ def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Arr
     scores = np.where(seen[:, None], amplitudes, 0.0)
     scaled = scores * weight[:, None]
     gram = scaled.T @ scores
+    # The last term is for amplitudes that are all zero: without it there is no solution.
     gram = gram + 1e-6 * np.trace(gram) * np.eye(len(gram)) + 1e-300 * np.eye(len(gram))
+    # A sum tells it in one pass, without a mask of the window.
     whole = np.isfinite(anomalies.sum())
     filled = anomalies if whole else np.nan_to_num(anomalies)
     loadings = np.linalg.solve(gram, scaled.T @ filled)
@@ -108,6 +112,7 @@ def load(anomalies: Array, amplitudes: Array, weight: Array) -> tuple[Array, Arr
         counted = has_value * weight[:, None]
         total = counted.sum(axis=0)
         gaps = (total > 0) & (has_value.sum(axis=0) < seen.sum())
+        # In turn, as each needs the other: loadings are found with gaps that both have filled.
         for _ in range(LOADINGS):
             left = np.where(has_value, anomalies - scores @ loadings, 0.0)
             offsets = np.where(gaps, (counted * left).sum(axis=0) / np.maximum(total, 1e-300), 0.0)
@@ -224,6 +229,7 @@ def rolling(
     past = _Past(spec, state, window)
     fitted: tuple[Fitted, ...] = ()
     for place, slot in enumerate(map(int, origins)):
+        # One state goes on from origin to origin, and is what learning anew up to each would give.
         past.advance(slot)
         rows = slice(max(0, slot + 1 - LONGEST), slot + 1)
         seen = Window(window.times_s[rows], past.values[rows], window.starts)
@@ -254,10 +260,12 @@ class _Past:
 
     def __init__(self, spec: Specification, state: State, window: Window) -> None:
         self.spec, self.state, self.window = spec, state, window
+        # Levels are moved in these as the origin passes the captures that show it.
         self.values = window.values.copy() if window.moves else window.values
         slots = len(window.values)
         trusted = np.ones((slots, state.chunks), bool)
         for move in window.moves:
+            # Learnt by the move, when the last of them has come: none of them was believed before.
             trusted[move.slots, move.chunk] = False
         self.record = tracking.CaptureRun(np.arange(slots), window.times_s, window.values, trusted)
         self.left = sorted(window.moves, key=lambda move: int(move.slots[-1]))

@@ -21,6 +21,7 @@ type Ints = NDArray[np.int64]
 def compiled[F: Callable[..., Any]](function: F) -> F:
     """Compile a function at its first call, once for each machine where that can be kept."""
     try:
+        # By NumPy's error model a division by zero is inf or NaN, as uncompiled, and not checked.
         return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:  # neither the package nor a home can be written to
         return cast(F, njit(nogil=True, error_model="numpy")(function))
@@ -35,6 +36,7 @@ def simplex(matrix: Floats) -> Floats:
     """
     size = len(matrix)
     weights = np.full(size, 1.0 / size)
+    # M w is half of the gradient; the halves cancel in gap / curve.
     slope = np.zeros(size)
     for i in range(size):
         for j in range(size):
@@ -47,11 +49,13 @@ def simplex(matrix: Floats) -> Floats:
                 best = k
             if weights[k] > 0.0 and (worst < 0 or slope[k] > slope[worst]):
                 worst = k
+        # At the minimum all candidates in use have one slope, and no other has a smaller one (KKT).
         gap = slope[worst] - slope[best]
         if gap <= 1e-10 * abs(slope[worst]):
             break
         curve = matrix[best, best] + matrix[worst, worst] - 2.0 * matrix[best, worst]
         step = weights[worst]
+        # Without curvature, as of two candidates with the same errors, all of the weight may move.
         if curve > 0.0:
             step = min(step, gap / curve)
         weights[best] += step
@@ -106,6 +110,7 @@ def lagged(
                 now = series[t, cell] - centre[cell]
                 then = series[t - lag, cell] - centre[cell]
                 pair = now * then
+                # Squares over the pairs of the product itself (Burg 1975): gaps bias neither.
                 if np.isfinite(pair):
                     product[lag - 1, cell] += weight * pair
                     size[lag - 1, cell] += 0.5 * weight * (now * now + then * then)
@@ -132,6 +137,7 @@ def follow(
         for cell in range(cells):
             value = anomalies[lag, cell]
             if differences:
+                # A process of the changes about their drift, which comes back at each lead.
                 value -= anomalies[lag + 1, cell] + drift[cell]
             past[p - 1 - lag, cell] = value
     for cell in range(cells):
@@ -141,6 +147,7 @@ def follow(
             value = 0.0
             for lag in range(p):
                 value += autoregressive[lag, cell] * past[p + lead - 1 - lag, cell]
+            # Shocks to come have mean zero: beyond lead q none is left.
             for lag in range(lead, q):
                 value += moving[lag, cell] * shocks[lag - lead, cell]
             past[p + lead, cell] = value
@@ -171,6 +178,7 @@ def regress(  # noqa: PLR0912, PLR0913, PLR0917 - compiled code takes arrays
     """
     slots, cells = series.shape
     longest = len(long)
+    # Before `longest` there are no innovations; here all q of the first row are known.
     first = longest + max(p, q)
     shocks = np.zeros((q + 1, cells))
     column = np.zeros(p + q)
@@ -190,6 +198,7 @@ def regress(  # noqa: PLR0912, PLR0913, PLR0917 - compiled code takes arrays
             left = value
             for lag in range(longest):
                 before = series[t - 1 - lag, cell] - centre[cell]
+                # What is missing counts as its mean, zero.
                 if np.isfinite(before):
                     left -= long[lag, cell] * before
             shocks[0, cell] = left

@@ -71,6 +71,7 @@ def shares(spec: Specification, values: Array, starts: NDArray[np.int64]) -> Arr
         else:
             share = 0.0
         result[0, lead - 1] = number
+        # Not less than at a shorter lead: fewer intervals must not look like more certainty.
         expected = max(expected, (number * share + DOUBT) / (number + 2 * DOUBT))
         result[2, lead - 1] = expected
     return result

@@ -92,9 +92,11 @@ def learn(
     """
     state = empty(spec, starts)
     early = _screen(values, starts, trusted & gated)
+    # NaN, not screened, compares false: such a chunk stays trusted.
     record = CaptureRun(slots, times_s, values, trusted & ~(early < GATE), gated)
     judged = tracking.advance(spec, state, record, patience=AGREEING_RUN)
     shifts: list[tuple[int, NDArray[np.intp], Array]] = []
+    # One sweep takes all chunks; those that stopped in it, few, go on by themselves.
     for chunk in map(int, np.flatnonzero(judged.doubts >= AGREEING_RUN)):
         index, cells = np.array([chunk]), slice(int(starts[chunk]), int(starts[chunk + 1]))
         alone, chunk_values = state.take(index), np.ascontiguousarray(values[:, cells])
@@ -114,6 +116,7 @@ def learn(
     captured = replace(captured, moves=moves)
     window = replace(captured, values=captured.values.copy(), moves=()) if moves else captured
     for move in moves:
+        # Models are fitted to a history on today's level; hindcasts get the one that was known.
         window.values[: move.slots[0], window.cells(move.chunk)] += move.offset
     fit_models(spec, state, window, _aligned(amplitudes, len(window.values)))
     # Drift is counted from here: what changed before is learnt.
@@ -139,17 +142,21 @@ def _screen(
     for chunk in range(len(starts) - 1):
         first, last = int(starts[chunk]), int(starts[chunk + 1])
         sample = head[:, first : last : max(1, (last - first) // SCREENED)]
+        # The median of a cell that is seldom known is one of the values that are judged by it.
         sample = sample[:, np.isfinite(sample).sum(axis=0) > FIRST]
         if not sample.shape[1]:
             continue
+        # Medians, as the damage that is looked for is among these captures.
         departure = np.abs(sample - np.nanmedian(sample, axis=0))
         largest = np.nanmax(departure)
+        # Over the largest: squares of values near `specification.LARGEST` would not be finite.
         scaled = np.nan_to_num(departure / largest) if largest > 0 else np.zeros_like(sample)
         square = (scaled**2).mean(axis=1)
         size = np.log(square[square > 0]) / 2.0
         if len(size) < 2 * FIRST:
             continue
         centre = np.median(size)
+        # 1.4826 median absolute deviations are one standard deviation of a normal sample.
         scale = max(SURPRISE_SCALE, 1.4826 * float(np.median(np.abs(size - centre))))
         with np.errstate(divide="ignore"):
             score = (np.log(square[:FIRST]) / 2.0 - centre) / scale
@@ -196,7 +203,9 @@ def _resolve(
 
     Returned are those that were learnt, and the change of level that they show.
     """
+    # Rewound to be learnt; if it is not to be, the run has to stay passed over.
     trial = state.copy()
+    # The last ones: a spike before a change of level is not part of it.
     tail = run[-AGREEING_RUN:]
     rewind(trial, int(record.slots[tail[0]]))
     offset = _common_offset(spec, trial, record.take(tail))

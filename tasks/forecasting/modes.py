@@ -69,7 +69,9 @@ def fit(anomalies: Array, weights: Array) -> Modes:
     largest = 0 if count < LEAST_CAPTURES else min(LARGEST, count // CAPTURES_PER_MODE)
     if largest == 0:
         return nothing(*has_value.shape)
+    # A slot that nothing was captured of is no gap: as zeros it adds nothing to the products.
     gaps = ~has_value & seen[:, None] & has_value.any(axis=0)
+    # Rows times the root of their weight have the weighted covariance as their product.
     filled, root = np.where(has_value, anomalies, 0.0), np.sqrt(weights)[:, None]
     if gaps.any():
         filled = np.where(gaps, _nearest(anomalies), filled)
@@ -81,9 +83,11 @@ def fit(anomalies: Array, weights: Array) -> Modes:
         few = patterns[:count]
         modelled = project(few, anomalies - offsets) @ few
         left = np.where(has_value, anomalies - modelled, 0.0)
+        # Of cells with gaps alone: the mean of the others is of all times already.
         offsets = np.where(partial, (weights @ left) / total, 0.0)
         filled = np.where(gaps, modelled, np.where(has_value, anomalies - offsets, 0.0))
         patterns = leading_patterns(filled * root, largest)
+    # Of what was captured, not of what was filled in: a filling must not confirm itself.
     amplitudes = project(patterns, anomalies - offsets)
     return Modes(patterns, np.where(seen[:, None], amplitudes, np.nan), offsets)
 
@@ -144,16 +148,20 @@ class LinearInverse:
         result = np.zeros((leads, amplitudes.shape[1]))
         if not amplitudes.shape[1]:
             return result
+        # One for all modes: relative to each one's own, the small and noisy would fit as freely.
         size = float(_mean_square(record).mean())
         strength = RIDGE[0] + RIDGE[1] / len(amplitudes)
         for lead in range(1, leads + 1):
             parts = [amplitudes[season:], level[season:]]
             if season:
+                # As few cycles before the valid time as end at the reference time, or before.
                 start = season + lead - season * -(-lead // season)
                 parts.append(amplitudes[start : start + len(amplitudes) - season])
             predictors = np.concatenate(parts, axis=1)
             past, target = predictors[:-lead], amplitudes[season + lead :]
+            # The weight of the target's slot: where that is a gap there is no truth.
             w = weight[season + lead :]
+            # Few pairs, and fewer at later leads: these stay zero, which is the climatology.
             if len(past) < record.spec.leads:
                 break
             scaled = past * w[:, None]
@@ -185,6 +193,7 @@ class Independent:
             if season:
                 first = start + lead - season * -(-lead // season)
                 parts.append(amplitudes[first : first + len(amplitudes) - start])
+            # A constant of the mode's own size: the ridge weighs on it as on the others.
             parts.append(np.broadcast_to(size, parts[0].shape))
             predictors = np.stack(parts).transpose(2, 0, 1)
             past, target = predictors[..., :-lead], amplitudes[start + lead :]
@@ -217,6 +226,7 @@ def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
     """Exponentially weighted means (T, M) of the amplitudes up to each slot."""
     keep = 1.0 - rate
     sums = signal.lfilter([rate], [1.0, -keep], filled, axis=0)
+    # The filter begins with zero; divided out, the first level is the first amplitude.
     return np.asarray(sums / (1.0 - keep ** np.arange(1.0, len(filled) + 1.0))[:, None])
 
 
@@ -224,4 +234,5 @@ def _filled(amplitudes: Array) -> Array:
     """Amplitudes with the last known ones in the gaps."""
     has_amplitudes = np.isfinite(amplitudes[:, :1]).all(axis=1)
     last = np.maximum.accumulate(np.where(has_amplitudes, np.arange(len(has_amplitudes)), 0))
+    # Before the first one 0, the climatology; `record_of` gives such slots no weight.
     return np.nan_to_num(amplitudes[last])

@@ -168,6 +168,7 @@ def seasonal_periods(times_s: Array, interval_s: float, year_s: float) -> tuple[
 def _harmonics(period_s: float, interval_s: float, times_s: Array) -> int:
     """Number of harmonics: below the Nyquist limit, and one per 12 captures of record."""
     most = 3 if period_s <= DAY_S else 2
+    # Below the Nyquist limit, not at it: a sine may be zero at every capture there.
     resolved = int((period_s / interval_s - 1e-6) // 2)
     return max(1, min(most, resolved, len(times_s) // 12))
 
@@ -200,10 +201,13 @@ def _line(modes: Array, times_s: Array, spec: Specification) -> float | None:
     span = float(times_s[-1] - times_s[0])
     # Fitted to the first part and judged on the rest: only a cycle that keeps its phase predicts.
     cut = int(0.6 * len(modes))
+    # Three captures or more in a cycle: clear of the Nyquist limit and its aliases.
     frequencies = np.arange(LEAST_CYCLES, span / (3.0 * spec.interval_s), 0.5) / max(span, 1e-300)
     if not len(frequencies):
         return None
+    # Not an FFT: captures may be missing, or unevenly spaced.
     phase = np.exp(-2j * np.pi * np.multiply.outer(frequencies, times_s - times_s[0]))
+    # Picked on all of the record, so the part that judges it has had a say: `LINE_CHANCE`.
     power = (np.abs(phase @ modes) ** 2).sum(axis=1)
     trials = [float(frequencies[power.argmax()])]
     if trials[0] * TIDE_S > 0.5 and frequencies[-1] > 1.0 / TIDE_S:
@@ -238,6 +242,7 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
         fewer than `LEAST_CAPTURES` captures or a constant sample.
     """
     has_value = np.isfinite(values)
+    # Gaps become the mean below: a cell with more of them would look calmer than it is.
     cells = has_value.sum(axis=0) >= max(LEAST_CAPTURES, len(values) // 2)
     if not cells.any():
         return np.empty((len(values), 0))
@@ -246,11 +251,13 @@ def leading_modes(spec: Specification, times_s: Array, values: Array) -> Array:
     mean = part.sum(axis=0) / has_value.sum(axis=0)
     part = np.where(has_value, part - mean, 0.0)
     regressors = climatology.features(spec, times_s)
+    # The prior of the recursive fit: orders are for the anomalies that it will leave.
     gram = regressors.T @ regressors + climatology.prior(spec)
     part = part - regressors @ np.linalg.solve(gram, regressors.T @ part)
     amplitudes, singular = principal_components(part)
     size = float(np.abs(values[:, cells][has_value]).max())
     variance = singular**2
+    # The second: of a constant sample only rounding is left, which may look like a process.
     large = (variance > 0.01 * variance.sum()) & (singular > 1e-9 * max(size, 1e-300))
     return np.asarray(amplitudes[:, large][:, :MODES])
 
@@ -291,6 +298,7 @@ def hindcast_error(modes: Array, order: tuple[int, int, int], leads: int) -> flo
     p, d, _ = order
     cut = int(0.7 * len(modes))
     leads = min(leads, len(modes) - cut - 1)
+    # Fitted once, and used from every origin: all orders have the same handicap, at little cost.
     process = arima.fit(modes[:cut], order)
     total, count = 0.0, 0
     for origin in range(cut, len(modes) - leads, max(1, (len(modes) - leads - cut) // ORIGINS)):
@@ -310,6 +318,7 @@ def _search(series: Array) -> tuple[int, int, int] | None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model = pmdarima.auto_arima(
+                # Of unit variance: the optimiser's tolerances then mean the same in any units.
                 series / np.std(series),
                 seasonal=False,
                 start_p=1,

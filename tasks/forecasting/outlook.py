@@ -77,6 +77,7 @@ class Outlook:
         season = climatology.features(spec, np.array([time_s]))[0] @ self.coefficients
         anomalies = values - season
         latest = modes.project(self.patterns, anomalies[None])
+        # The projection of nothing is zero, the climatology; what is not known must not say so.
         if not np.isfinite(anomalies).any():
             latest = np.full_like(latest, np.nan)
         gap = np.full((min(slot - self.slot, LONGEST) - 1, len(self.patterns)), np.nan)
@@ -203,6 +204,7 @@ def place_origins(slots: int, count: int = ORIGINS) -> NDArray[np.int64]:
     first = sweep.LEAST_CAPTURES - 1
     if slots <= first + 1:
         return np.empty(0, np.int64)
+    # From when something is expected to when one capture is left to verify with.
     return np.unique(np.linspace(first, slots - 2, min(count, slots - 1 - first)).astype(np.int64))
 
 
@@ -225,6 +227,7 @@ def calibrate(spec: Specification, window: Window) -> tuple[Calibration, Calibra
         calibrations = []
         for form in forms:
             sequence = Sequence(form, forecasts.take(len(names_of(form))), window.starts)
+            # In order: each hindcast is scored with what was calibrated on those before it.
             sequence.run()
             calibrations.append(sequence.at(slots - 1, len(origins)))
     return calibrations[0], calibrations[1] if spec.candidates else None
@@ -258,6 +261,7 @@ def fit(
         leading = modes.fit(window.values - season, weight)
     spec = replace(spec, modes=len(leading.patterns))
     coefficients = learnt.state.coefficients.copy()
+    # Kept, so that a roll projects anomalies about the same means as the modes have.
     coefficients[0] += leading.offsets
     record = modes.record_of(spec, leading.amplitudes, weight)
     everything = np.arange(values.shape[1])
@@ -269,6 +273,7 @@ def fit(
         ),
         (),
     )
+    # Not the window: there the history is moved to a level that was not known yet.
     calibration, plain = calibrate(spec, learnt.captured)
     outlook = Outlook(
         replace(calibration, doubted=learnt.doubted),

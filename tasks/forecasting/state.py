@@ -201,6 +201,7 @@ def empty(spec: Specification, starts: Ints) -> State:
     parts = {n: np.zeros((*s, cells)) for n, s in cell_shapes.items()}
     parts |= {n: np.zeros((*s, chunks)) for n, s in chunk_shapes.items()}
     state = State(np.asarray(starts, np.int64), **parts)
+    # NaN, not 0: what was never seen would be predicted as a value.
     state.coefficients[:] = np.nan
     state.recent[:] = np.nan
     state.clock[[0, 2]] = -1.0
@@ -241,6 +242,7 @@ def unpack(spec: Specification, starts: Ints, cells: Array, chunks: Array) -> St
         row = 0
         for name, shape in part.items():
             size = prod(shape)
+            # A copy: the sweep writes in place, and what was read may be shared.
             parts[name] = np.array(array[row : row + size]).reshape(*shape, array.shape[1])
             row += size
     return State(np.asarray(starts, np.int64), **parts)

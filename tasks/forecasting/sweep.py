@@ -156,6 +156,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
     # Arrays of their own: a compiler does not see that rows of one do not overlap.
     work = np.empty(widest), np.empty(widest), np.empty(widest)
     scratch = np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    # By place within a tile: no addition waits for the one before, so that they become vectors.
     sums = np.empty((6, TILE))
     for chunk in range(len(starts) - 1):
         first, last = starts[chunk], starts[chunk + 1]
@@ -163,14 +164,17 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
         variance, count = _totals(state, first, last, sums)
         stops[chunk] = len(captures.rows)
         for slot in range(len(captures.rows)):
+            # A ring while captures go in: to move all rows at each slot would cost a pass for each.
             head = (head - 1) % past
             for cell in range(first, last):
+                # NaN until learnt: what is doubted must not become the value that persists.
                 state.recent[head, cell] = np.nan
             t = captures.rows[slot]
             if t < 0:
                 continue
             now = past + slot
             row = captures.regressors[now]
+            # Judged by what earlier captures taught, then learnt: none widens the limit for itself.
             swing = season(state.swing, state.surprises, row, chunk)
             mean = variance / count if count > 0.0 else 0.0
             valued, number, standard, damped, level = _depart(
@@ -185,6 +189,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             size = np.nan
             if number > 0.0 and learnt[chunk] >= LEAST_CAPTURES:
                 rms = sqrt(standard / number)
+                # `_score` takes the log sizes as normal: the sizes themselves are skewed.
                 size = log(rms) if rms > LEAST_SIZE else np.nan
             score, freedom, location, usual = _score(state.surprises, size, chunk)
             scores[0, t, chunk] = score
@@ -192,6 +197,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
             doubted = False
             if captures.gated[t, chunk]:
                 scored = _scored(state.surprises[0, chunk])
+                # A NaN, too little history, compares false: what cannot be judged is not doubted.
                 doubted = score > captures.limits[min(scored, len(captures.limits) - 1)]
             if captures.trusted[t, chunk] and valued > 0.0 and not doubted:
                 outcome[t, chunk] = LEARNT
@@ -202,6 +208,8 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
                     _remember(state.surprises, size, chunk)
                 gains, fade = _inform(state, memory, row, learnt[chunk], chunk)
                 if np.isfinite(size):
+                    # The shrunk season, a variance, is put back: the regression is of the size
+                    # itself, and must not have its own estimate taken off.
                     left = size + 0.5 * log(swing)
                     for k in range(len(row)):
                         left -= row[k] * state.swing[k, chunk]
@@ -214,6 +222,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - compiled code takes arrays
                     gains,
                     (
                         fade,
+                        # With 1 all that is older would be forgotten, and 0 would be divided by.
                         1.0 - 1.0 / min(max(learnt[chunk], 2.0), VARIANCE_MEMORY),
                         _level_rate(state.pooled, learnt[chunk], chunk),
                         LATE * min(learnt[chunk], VARIANCE_MEMORY),
@@ -244,16 +253,19 @@ def season(swing: Floats, surprises: Floats, row: Floats, chunk: int) -> float:
     terms = len(row)
     number = max(surprises[0, chunk], 1.0)
     mean = surprises[1, chunk] / number
+    # White noise gives each coefficient the variance 2 var / N; half, as below, is var / N.
     noise = max(surprises[2, chunk] / number - mean * mean, 0.0) * (terms - 1) / number
     noise *= 1.0 + CAUTION / number
     size = 0.0
     logarithm = 0.0
     for k in range(1, terms):
+        # The mean square of a cosine is a half.
         size += 0.5 * swing[k, chunk] * swing[k, chunk]
         logarithm += row[k] * swing[k, chunk]
     if size <= noise:
         return 1.0
     logarithm *= 1.0 - noise / size
+    # The logarithm is that of a standard deviation; what is returned is a variance.
     return exp(2.0 * min(max(logarithm, -LARGEST_SWING), LARGEST_SWING))
 
 
@@ -308,9 +320,11 @@ def _score(surprises: Floats, size: float, chunk: int) -> tuple[float, float, fl
     freedom = count + 4.0
     weight = count + 1.0
     location = surprises[1, chunk] / weight
+    # Equal sizes may leave a little less than nothing, by rounding.
     scatter = max(surprises[2, chunk] - weight * location * location, 0.0)
     variance = (4.0 * SURPRISE_SCALE * SURPRISE_SCALE + scatter) / freedom
     scale = sqrt(variance * (1.0 + 1.0 / weight))
+    # The count fades: of six captures it is a little less than six.
     few = count < LEAST_SURPRISES * (1.0 - LEAST_SURPRISES / SURPRISE_MEMORY)
     return np.nan if few else (size - location) / scale, freedom, location, scale
 
@@ -318,6 +332,7 @@ def _score(surprises: Floats, size: float, chunk: int) -> tuple[float, float, fl
 @compiled
 def _scored(count: float) -> int:
     """Number of departures of which so much is remembered."""
+    # The count is a geometric sum. Inverted, as the limits are tabulated by whole numbers.
     left = max(1.0 - count / SURPRISE_MEMORY, 1e-12)
     return int(log(left) / log(1.0 - 1.0 / SURPRISE_MEMORY) + 0.5)
 
@@ -353,6 +368,8 @@ def _inform(
         trace += matrix[i, i]
     gains = row.copy()
     for i in range(terms):
+        # On the copy: in what is kept it would add up. The harmonics of a part of a cycle are
+        # nearly dependent, and the root of a pivot below zero would be NaN for good.
         matrix[i, i] += 1e-9 * trace
     # Cholesky, in place, and its two substitutions.
     for i in range(terms):
@@ -380,7 +397,9 @@ def _level_rate(pooled: Floats, learnt: float, chunk: int) -> float:
     """
     if pooled[2, chunk] <= 0.0:
         return FIRST_RATE
+    # No ARIMA(0, 1, 1) has an r beyond -1/2, and with one above 0 the rate would exceed 1.
     r = min(max(pooled[3, chunk] / pooled[2, chunk], -0.4999), 0.0)
+    # Near 0 the quotient below is 0 / 0; theta is r there, to first order.
     theta = r
     if r < -1e-6:
         theta = (1.0 - sqrt(1.0 - 4.0 * r * r)) / (2.0 * r)
@@ -427,6 +446,7 @@ def _depart(
     pooled = (
         state.pooled[1, chunk] / state.pooled[0, chunk] if state.pooled[0, chunk] > 0.0 else 0.0
     )
+    # Sums, not means: both are over the same departures, faded alike.
     levelled = state.pooled[5, chunk] < state.pooled[4, chunk]
     sums[:5] = 0.0
     for tile in range(first, last, TILE):
@@ -441,6 +461,7 @@ def _depart(
         _fitted(state.coefficients, captures.regressors[now], tile, fitted[:width])
         for i in range(width):
             weight = count[i] / (count[i] + SHRINKAGE)
+            # Choices of a value instead of branches: the loop stays one of vectors.
             ratio = product[i] / (size[i] if size[i] > TINY else 1.0)
             mixed = weight * ratio + (1.0 - weight) * pooled
             mixed = mixed if size[i] > TINY else pooled
@@ -463,6 +484,7 @@ def _depart(
             for i in range(width):
                 base[i] = recent[i] - base[i]
                 left += 1 if searched[i] > 0.0 and base[i] != base[i] else 0
+            # Nearly always: every cell has the value before, and the passes below are saved.
             if lag == 1 and left == 0:
                 anomaly[:width] = base[:width]
                 break
@@ -470,6 +492,7 @@ def _depart(
                 open_ = searched[i] > 0.0
                 passed = open_ and base[i] != base[i]
                 anomaly[i] = base[i] if open_ and not passed else anomaly[i]
+                # Each slot without a value adds an innovation of mean size, damped since.
                 growth[i] += power[i] * power[i] if passed else 0.0
                 power[i] *= damping[i] if passed else 1.0
                 searched[i] = 1.0 if passed else 0.0
@@ -478,7 +501,9 @@ def _depart(
         for i in range(width):
             anomaly[i] = base[i] - power[i] * anomaly[i]
         for i in range(width):
+            # To y - s - level: the mean is in `fitted` and in the level, and must count once.
             base[i] -= level[i] - centre[i]
+        # Chosen by earlier captures: the nearer one, after the fact, would be too near.
         departure[:width] = base[:width] if levelled else anomaly[:width]
         for i in range(width):
             anomaly[i] *= anomaly[i]
@@ -489,6 +514,7 @@ def _depart(
         _add_where(sums[2], anomaly, departure[:width])
         _add_where(sums[3], base, departure[:width])
         for i in range(width):
+            # That of `uncertainty.innovation_scale`: test and error bar share one scale.
             pool = variance[i] + POOLED_CAPTURES * mean
             error = sqrt(pool / (count[i] + POOLED_CAPTURES))
             error += RESOLUTION * abs(centre[i]) + SMALLEST
@@ -545,6 +571,8 @@ def _absorb(
             # What a cell has not, or never had before, moves nothing.
             residual = values[i] - fitted[i]
             rest[i] = residual if residual == residual else 0.0
+        # Gains meet the residual from before the update (Plackett 1950): `rest` is not taken anew
+        # as coefficients move, so their order does not matter.
         seasonal[:width] = 0.0
         for k in range(1, terms):
             gain, factor, term = gains[k], row[k], coefficients[k, tile:stop]
@@ -557,17 +585,20 @@ def _absorb(
             faster = faster if count[i] < late and faster > gains[0] else gains[0]
             centre[i] += faster * rest[i]
         for i in range(width):
+            # By the updated season, which is the one that they are compared with from now on.
             deseasoned = values[i] - seasonal[i]
             anomaly[i] = deseasoned - centre[i]
             moved = level[i] + rate * (deseasoned - level[i])
             level[i] = moved if moved == moved else level[i]
         for i in range(width):
+            # From before the update: what is left after it is less than a forecast misses by.
             square = departure[i] * departure[i] / growth[i]
             total, number = forget * variance[i] + square, forget * count[i] + 1.0
             variance[i] = total if square == square else variance[i]
             count[i] = number if square == square else count[i]
         _add(sums[0], variance)
         _add(sums[1], count)
+        # Taken anew: from the coefficients of then, each update would look like a change.
         _fitted(coefficients, captures.regressors[now - 1], tile, before[:width])
         _fitted(coefficients, captures.regressors[now - 2], tile, older[:width])
         for i in range(width):
@@ -576,14 +607,18 @@ def _absorb(
             older[i] = before[i] - (earlier[i] - older[i])
         for i in range(width):
             pair = anomaly[i] * before[i]
+            # The squares of the pair itself (Burg 1975): gaps cannot take the ratio out of [-1, 1].
             both = 0.5 * (anomaly[i] * anomaly[i] + before[i] * before[i])
             energy, cross = fade * size[i] + both, fade * product[i] + pair
+            # Nothing fades without a pair: a cell that is seldom seen keeps what it learnt.
             size[i] = energy if pair == pair else size[i]
             product[i] = cross if pair == pair else product[i]
+        # Cells that are gone have no say in the damping of those that are there.
         _add_where(sums[2], size, anomaly[:width])
         _add_where(sums[3], product, anomaly[:width])
         for i in range(width):
             change = anomaly[i] - before[i]
+            # Lags 0 and 1 are summed where all three values are known: over the same changes.
             older[i] *= change
             rest[i] = change * change
         _add_where(sums[4], rest, older[:width])
@@ -595,6 +630,7 @@ def _absorb(
             centre[i] = values[i] if begins else centre[i]
             level[i] = values[i] if begins else level[i]
             begun += 1 if begins else 0
+        # Without this NaN would stay. New cells are seldom, and most captures need no pass.
         for k in range(1, terms if begun else 1):
             term = coefficients[k, tile:stop]
             for i in range(width):

@@ -125,6 +125,7 @@ def advance(
     captures = Captures(
         rows,
         np.ascontiguousarray(record.values),
+        # Slots before the first capture have no time; their values are NaN, and count nowhere.
         np.nan_to_num(climatology.features(spec, times)),
         np.ascontiguousarray(record.trusted),
         np.ascontiguousarray(np.zeros_like(record.trusted) if gated is None else gated),
@@ -154,12 +155,14 @@ def advance(
     latest = np.where(outcome == LEARNT, slots[:, None], -1).max(axis=0, initial=-1)
     state.clock[2] = np.maximum(state.clock[2], latest)
     state.clock[3:] = times[stops + np.arange(past - 1, -1, -1)[:, None]]
+    # The lower tail at -t: 1 - T(t) would make every p-value below 1e-16 a zero.
     return Outcomes(special.stdtr(scores[1], -scores[0]), outcome, passed + 1, doubted)
 
 
 @cache
 def _limits(count: int) -> Array:
     """Student t quantiles (count,) of the gate, by the number of departures scored before."""
+    # A table, as compiled code has no Student quantile. N is what has not faded of them.
     remembered = SURPRISE_MEMORY * (1.0 - (1.0 - 1.0 / SURPRISE_MEMORY) ** np.arange(count))
     return np.asarray(-special.stdtrit(remembered + 4.0, GATE))
 
@@ -186,6 +189,7 @@ def bridged(spec: Specification, state: State, damped: Array) -> Array:
     stays = np.full(state.cells, True) if walks else state.spread(levelled(state))
     factor, drift = np.where(stays, 1.0, damped), state.drift if walks else np.zeros(state.cells)
     level = np.where(stays, np.nan_to_num(state.level - state.coefficients[0]), 0.0)
+    # A walk has no mean to begin with; what is older than its first known value is filled below.
     before = np.where(np.isfinite(anomalies).any(axis=0) & walks, np.nan, level)
     result = np.empty_like(anomalies)
     for lag in range(len(anomalies) - 1, -1, -1):
@@ -204,6 +208,7 @@ def drifted(state: State) -> NDArray[np.bool_]:
 
 def drift(state: State, p_values: Array, learnt: NDArray[np.bool_]) -> None:
     """Add a capture's p-values (G,) to the one-sided CUSUM of their normal scores (Page 1954)."""
+    # At 1e-12 a score is 7.03: less the allowance, one capture alone is not beyond `DRIFTED`.
     score = special.ndtri(1.0 - np.clip(np.nan_to_num(p_values, nan=0.5), 1e-12, 1.0 - 1e-12))
     cusum = np.maximum(0.0, state.correction[1] + score - ALLOWANCE)
     state.correction[1] = np.where(learnt, cusum, state.correction[1])
@@ -265,6 +270,7 @@ def pooled_damping(state: State) -> Array:
 
 def damping(state: State) -> Array:
     """Damping per slot (N,) of the cells' anomalies, in [0, 0.98]."""
+    # As in `sweep._depart`, or forecasts would be damped otherwise than they were judged.
     weight = state.count / (state.count + SHRINKAGE)
     pooled = state.spread(pooled_damping(state))
     ratio = state.products[1] / np.where(state.products[0] > 0, state.products[0], 1.0)
@@ -312,6 +318,7 @@ def rebase(state: State, offset: Array, captures: int) -> None:
     state.level += moved
     # The mean is now known by those captures alone, and follows the next ones as fast.
     number = state.information[0, 0]
+    # The root on row and column: the corner is scaled as meant, and R stays positive definite.
     less = np.sqrt(np.minimum(1.0, captures / np.maximum(number, captures)))
     state.information[0] *= less
     state.information[:, 0] *= less

@@ -60,6 +60,7 @@ def growth(
     if unseen is not None and unseen.any():
         lasting_square = square if lasting is None else lasting**2
         rest = 1.0 - lasting_square
+        # Where the damping is 1 the geometric sum is u itself, which the quotient cannot say.
         passed = np.divide(
             1.0 - lasting_square**unseen, rest, out=unseen.astype(np.float64), where=rest > 0
         )
@@ -115,6 +116,7 @@ def innovation_scale(sums: Array, captures: Array, size: Array, starts: NDArray[
     pooled = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
     spread = np.repeat(pooled, np.diff(starts))
     variance = (sums + POOLED_CAPTURES * spread) / (captures + POOLED_CAPTURES)
+    # What never changed has an error of its rounding: no standardised error divides by zero.
     floor = RESOLUTION * np.abs(size) + SMALLEST
     return np.asarray(np.sqrt(variance) + floor)
 
@@ -138,6 +140,7 @@ def independent(weight: Array, stride: float) -> Array:
     stride : float
         Slots between two hindcasts. Those of a longer lead overlap, and fewer of them are news.
     """
+    # N_h of the error bars: what unequal weights are worth, over how many forecasts overlap.
     count = weight.sum(axis=0) ** 2 / np.maximum((weight**2).sum(axis=0), 1e-12)
     leads = np.arange(1.0, weight.shape[1] + 1.0)
     return np.asarray(count / np.maximum(1.0, leads / stride))
@@ -222,9 +225,11 @@ def _shrunk(estimates: Array, number: Array) -> Array:
     previous = 1.0
     for lead, count in enumerate(number):
         if count > 0:
+            # Variances are averaged, not standard errors.
             mixed = (count * estimates[lead] ** 2 + PRIOR_HINDCASTS * previous**2) / (
                 count + PRIOR_HINDCASTS
             )
+            # Hindcasts without any error must not leave an interval of no width at all.
             previous = max(float(np.sqrt(mixed)), 1e-6)
         elif lead:
             # Nothing is known of this lead: it may go on as a walk does.
@@ -235,11 +240,13 @@ def _shrunk(estimates: Array, number: Array) -> Array:
 
 def student(number: Array) -> Array:
     """Factor (H,) on an interval that so many hindcasts were its only measure: Student's."""
+    # Two degrees more, so that with no hindcasts it is finite: 1.8 times the normal's.
     return np.asarray(special.stdtrit(number + 2.0, 0.5 + NOMINAL / 2) / NOMINAL_Z)
 
 
 def _quantile(points: Array, weight: Array) -> float:
     """`NOMINAL` quantile of rows (O, Q) of some weight (O,)."""
+    # One distribution of all: a mean of quantiles would hide the few hindcasts that went wrong.
     each = np.repeat(weight, points.shape[1])
     order = np.argsort(points.ravel(), kind="stable")
     share = np.cumsum(each[order]) / each.sum()
@@ -266,6 +273,7 @@ def predictive(sums: Array, prior_scale: float) -> tuple[Array, Array, Array]:
     weight = count + 1.0
     location = total / weight
     freedom = count + 4.0
+    # Equal values may leave a little less than nothing, by rounding.
     scatter = np.maximum(squares - weight * location**2, 0.0)
     variance = (4.0 * prior_scale**2 + scatter) / freedom
     return location, np.sqrt(variance * (1.0 + 1.0 / weight)), freedom
