@@ -125,6 +125,7 @@ def measure_lengths(
         curves = [_autocorrelation(sample, axis + 1, cyclic[axis]) for sample in samples]
         valid = np.sum([np.isfinite(curve) for curve in curves], axis=0)
         total = np.nansum(curves, axis=0)
+        # The present counts as much as all of the past: it is what is healed, but one field.
         lengths.append(_fall_to_1_over_e(np.where(valid > 0, total / np.maximum(valid, 1), np.nan)))
     return tuple(lengths)
 
@@ -134,6 +135,7 @@ def _autocorrelation(fields: Floats, axis: int, wraps: bool) -> Floats:
     curve = np.full(len(_LAGS), np.nan)
     size = fields.shape[axis]
     for i, lag in enumerate(_LAGS):
+        # Round a circle, lags k and size - k are of the same pairs.
         if lag > (size // 2 if wraps else size - 1):
             break
         first = np.moveaxis(fields, axis, -1)
@@ -142,6 +144,7 @@ def _autocorrelation(fields: Floats, axis: int, wraps: bool) -> Floats:
             first, second = first[..., :-lag], second[..., :-lag]
         both = np.isfinite(first) & np.isfinite(second)
         left, right = first[both], second[both]
+        # About zero, not about the mean: a bias that a field shares is carried into the hole.
         power = np.sqrt(np.sum(left**2) * np.sum(right**2))
         if left.size >= 10 and power > 0.0:
             curve[i] = np.sum(left * right) / power
@@ -153,11 +156,13 @@ def _fall_to_1_over_e(curve: Floats) -> float:
     usable = np.isfinite(curve)
     if not usable.any():
         return 1.0
+    # Logarithms are taken, and divided by: neither 0 nor 1 may be among them.
     lags, values = np.array(_LAGS, dtype=float)[usable], np.clip(curve[usable], 1e-6, 0.9999)
     below = np.flatnonzero(values < np.exp(-1.0))
     at = int(below[0]) if below.size else len(lags) - 1
     if not below.size or at == 0:
         return max(float(-lags[at] / np.log(values[at])), _SMALLEST_LENGTH)
+    # Between two lags the curve falls exponentially: its logarithm is a line, and 1/e is at -1.
     share = np.log(values[at - 1]) + 1.0
     return float(
         lags[at - 1]
@@ -207,6 +212,7 @@ def interpolate(
     matrix = _covary(observed, observed, covariance, rest)
     matrix[np.diag_indices_from(matrix)] += rest * covariance.nugget + _JITTER * len(matrix)
     factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    # All fields have the same observers, and share the factorisation, which is what costs.
     gain = cho_solve(factor, values.T, check_finite=False)
     count = len(targets.position)
     mean, variance = np.empty((len(values), count)), np.empty(count)
@@ -215,11 +221,14 @@ def interpolate(
         batch = Places(targets.position[part], targets.loading[part])
         cross = _covary(observed, batch, covariance, rest)
         mean[:, part] = gain.T @ cross
+        # It overwrites `cross`, so the mean comes first. Of c' C^-1 c = |L^-1 c|^2 half a solve
+        # is enough.
         solved = solve_triangular(
             factor[0], cross, lower=True, overwrite_b=True, check_finite=False
         )
         prior = rest + np.sum(batch.loading**2, axis=1)
         variance[part] = prior - np.sum(solved**2, axis=0)
+    # A difference of like numbers may round to less than 0: not below 1 % of a standard error.
     return mean, np.maximum(variance, 1e-4)
 
 
@@ -228,6 +237,7 @@ def _covary(left: Places, right: Places, covariance: Covariance, rest: float) ->
     distance = cdist(left.position, right.position)
     large = left.loading @ right.loading.T
     if np.isfinite(covariance.reach):
+        # Entry by entry: a Schur product of two covariances is a covariance.
         large *= np.exp(-((distance / covariance.reach) ** 2))
     near = correlate(distance, smooth=covariance.smooth)
     return np.asarray(rest * (1.0 - covariance.nugget) * near + large)

@@ -205,15 +205,19 @@ def _cut(
     axes, local = surround(np.concatenate(holes), grid, MOST_CELLS)
     box: tuple[Cells, ...] = np.ix_(*axes)
     numbers = np.ravel_multi_index(box, grid.shape).ravel()
+    # A box that is turned at a seam has its cells out of order.
     order = np.argsort(numbers)
     scale, intact = standard_error[box], is_intact[box]
     anomaly = np.full(local.shape, np.nan)
+    # Over its standard error, a calm place and a wild one have one variance, as C has.
     np.divide(departure[box], scale, out=anomaly, where=intact)
     past = np.zeros((0, *local.shape))
     if history is not None and len(history):
+        # Over today's standard error: the covariance that is sought is that of today's field.
         past = np.stack([field[box] for field in history]) / np.where(scale > 0.0, scale, np.nan)
     lengths = measure_lengths(anomaly, past, local.cyclic)
     past = past.reshape(len(past), anomaly.size)
+    # Modes take what is unknown as zero, its expectation; trials keep NaN, as no truth is known.
     fields = np.nan_to_num(past)
     patch = Patch(
         anomaly=anomaly.ravel(),
@@ -233,6 +237,7 @@ def _fold(past: Floats, fields: Floats, present: Floats, intact: Mask) -> tuple[
     """Return the past in parts, each with the modes of the others; none of too short a past."""
     if len(past) < _FEWEST_PAST:
         return ()
+    # Parts in a row: captures next to each other are alike, and would tell of the one left out.
     parts = np.array_split(np.arange(len(past)), min(_MOST_FOLDS, len(past)))
     folds = (Fold(_match(past[part], present), find_modes(fields, intact, part)) for part in parts)
     return tuple(fold for fold in folds if len(fold.fields))
@@ -245,6 +250,7 @@ def _match(past: Floats, present: Floats) -> Floats:
         return past[:0]
     complete = np.isfinite(past[:, has_value]).mean(axis=1) > _COMPLETE
     size = np.sqrt(np.nanmean(past[complete][:, has_value] ** 2, axis=1))
+    # The past lends its patterns, not its size: its weather was another.
     fields = past[complete][size > 0.0] / size[size > 0.0, np.newaxis]
     return np.asarray(fields * np.sqrt(np.mean(present[has_value] ** 2)))
 
@@ -258,6 +264,7 @@ def _fill(patch: Patch, hole: Cells, verdict: Verdict, observers: int) -> tuple[
     (mean,), variance = estimate(patch, now, verdict.covariance)
     relative = np.sqrt(soften(variance, verdict.weight)) * verdict.inflation
     scale = patch.scale[hole]
+    # No more than the forecast's own, or what the copies have shown that to be.
     return verdict.weight * mean * scale, np.minimum(relative, verdict.ceiling) * scale
 
 

@@ -54,6 +54,8 @@ class PastModes:
             Number of modes; all of them if there are fewer.
         """
         share = self.explain(rank)
+        # Beyond `_MOST_SHARE` all are scaled down alike: with the 1 - a of the stationary part the
+        # variance is 1 again.
         factor = np.sqrt(share / self.shares[:rank][-1]) if share > 0.0 else 0.0
         return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank] * factor)
 
@@ -82,6 +84,7 @@ def find_modes(
     thinned = fields[used, ::stride]
     values, vectors = gram_vectors(thinned)
     combination = np.zeros((len(fields), len(used)))
+    # A sum over fields, as a mode's square is one over them: their ratio has the mean 1.
     power = sum(float(np.sum(fields[k, intact] ** 2)) for k in used)
     power /= max(1, int(np.count_nonzero(intact)))
     if not (power > 0.0 and values[0] > 0.0):

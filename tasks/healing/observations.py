@@ -39,17 +39,21 @@ def pick_observers(
     scale = np.array(lengths)
     points = np.stack(np.unravel_index(intact, grid.shape), axis=1)
     even = points @ _recurrence(len(grid.shape)) % 1.0
+    # A sixth of them anywhere: modes may tie the hole to distant places.
     afar = np.argpartition(even, most // 6)[: most // 6]
     region = np.stack(np.unravel_index(hole, grid.shape), axis=1)
     away = _box_distance(points, region, grid, scale)
     near = np.arange(len(intact))
     if len(intact) > _MOST_NEAR:
+        # Equal distances are parted evenly, or all of them could lie on one side.
         near = np.argpartition(away + even * 1e-3, _MOST_NEAR)[:_MOST_NEAR]
     circle = [
         size / s if wraps else 0.0
         for size, s, wraps in zip(grid.shape, scale, grid.cyclic, strict=True)
     ]
     distance, _ = cKDTree(region / scale, boxsize=circle).query(points[near] / scale)
+    # `even` is uniform, so the share below a threshold falls with the square of the distance.
+    # Without the 0.1 all cells at the rim would come first, and leave no room.
     key = even[near] * (0.1 + distance) ** 2
     chosen = near[np.argpartition(key, min(most, len(key) - 1))[: most - len(afar)]]
     return np.asarray(intact[np.union1d(chosen, afar)])
@@ -57,6 +61,7 @@ def pick_observers(
 
 def _recurrence(dims: int) -> Floats:
     """Return the steps of the additive recurrence with the most even spread in so many dims."""
+    # The root of x^(d + 1) = x + 1, a golden ratio of d dimensions (Roberts 2018).
     root = 2.0
     for _ in range(40):
         root = (1.0 + root) ** (1.0 / (dims + 1))

@@ -112,10 +112,12 @@ def _depart(
     if not len(origins):
         return
     sample_values = record.values[:, sample]
+    # From all origins, as today's are: the past has to miss as today's forecast does.
     weights = _weights(spec, record, sample_values, origins)
     targets = np.searchsorted(rows, origins + spec.leads)
     per_cell = 8 * (2 * len(origins) * len(CANDIDATES) + 3 * int(rows[-1] + 1))
     for cells, starts in _tiles(record, chunks, max(1, TILE_BYTES // per_cell)):
+        # The sample goes along with every tile, or modes would depend on where a tile ends.
         values = np.concatenate([record.values[:, cells], sample_values], axis=1)
         window = record.window(values, np.append(starts, values.shape[1]), spec.leads)
         sampled = len(cells) + np.arange(len(sample))

@@ -67,6 +67,7 @@ def group_damage(damaged: Mask, cyclic: tuple[bool, ...]) -> list[list[Cells]]:
     regions, count = label(damaged, structure=np.ones((3,) * damaged.ndim))
     pairs = [np.zeros((0, 2), dtype=np.intp)]
     for axis in (a for a, wraps in enumerate(cyclic) if wraps):
+        # `label` knows no axis that wraps: holes at both ends of one are joined here.
         ends = np.take(regions, [0, -1], axis=axis)
         seam = np.moveaxis(ends, axis, -1).reshape(-1, 2)
         pairs.append(seam[(seam > 0).all(axis=1)] - 1)
@@ -146,6 +147,7 @@ def _span(used: Cells, size: int, wraps: bool) -> tuple[int, int]:
     """Return the start and extent of the shortest run that holds all used indices."""
     if not wraps:
         return int(used[0]), int(used[-1] - used[0] + 1)
+    # On a circle the shortest run is all but the widest gap.
     gaps = np.diff(used, append=used[0] + size)
     widest = int(np.argmax(gaps))
     return int(used[(widest + 1) % len(used)]), int(size - gaps[widest] + 1)
@@ -199,7 +201,9 @@ def _translate(
         fraction = is_intact.ravel()[cells].sum() / len(probes)
         if fraction >= 0.5:
             unlike = int(np.sum(touched != _touches(low + offset, high + offset, grid)))
+            # By the golden ratio, copies that are equally good come from all over the field.
             spread = (number * 0.6180339887) % 1.0
+            # A quarter that is missing is as bad as one edge that the hole does not touch.
             candidates.append((round(unlike + 4.0 * (1.0 - fraction)), spread, shift))
     copies = []
     for _, _, shift in sorted(candidates)[:most]:

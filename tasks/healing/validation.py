@@ -142,6 +142,7 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
         return None
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
     best = Covariance(patch.lengths)
+    # In turn, not all combinations: each costs a factorisation for every trial.
     for models in (_vary_shape, _vary_nugget, partial(_vary_rank, _past(patch))):
         best = min(models(best), key=lambda model: _score(patch, trials, model).healed)
     return _score(patch, _plan(patch, hidden, observers), best)
@@ -206,6 +207,7 @@ def _exclude(cells: Cells, taken: Cells) -> Cells:
 
 def _past(patch: Patch) -> int:
     """Return how many modes every trial has."""
+    # The fewest: where a trial lacks a mode, another model would be judged.
     return min(len(modes.shares) for modes in (patch.modes, *(f.modes for f in patch.folds)))
 
 
@@ -235,7 +237,9 @@ def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict
     rows = [row for trial in trials for row in _compare(patch, trial, covariance)]
     sums = np.array([row.sums for row in rows])
     weight, without = _weigh(sums)
+    # Each trial by the weight of the others: its own would make every model look like a gain.
     healed = sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2]
+    # By trial, whatever its cells: those of one trial are wrong together.
     excess = np.array([row.excess(weight).mean() for row in rows])
     size = np.mean([np.mean(row.truth**2) for row in rows])
     location, spread = _spread(np.concatenate([row.by_chunk(weight) for row in rows]), excess)
@@ -247,6 +251,7 @@ def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict
         inflation=float(np.sqrt(excess.mean())),
         location=location,
         spread=spread,
+        # Above 1 where hidden cells show that the forecast states too little of itself.
         ceiling=float(max(1.0, np.sqrt(size))),
         healed=float(healed.sum()),
         forecast=float(sums[:, 0].sum()),
@@ -273,6 +278,7 @@ def _spread(chunks: Floats, trials: Floats) -> tuple[float, float]:
 def _earned(forecast: Floats, healed: Floats) -> bool:
     """Return whether healing gains more than 1 % and more than the gain's standard error."""
     gain = forecast - healed
+    # The standard error of a sum, not of a mean.
     doubt = float(np.std(gain, ddof=1)) * np.sqrt(len(gain))
     return bool(gain.sum() > max(doubt, _LEAST_GAIN * forecast.sum()))
 
@@ -291,6 +297,7 @@ class _Row:
     @property
     def sums(self) -> tuple[float, float, float]:
         """Sums of truth^2, truth x estimate and estimate^2, in data units."""
+        # In data units, as that is the error to be made small: wild cells count for more.
         truth, estimate = self.truth * self.scale, self.estimate * self.scale
         return float(truth @ truth), float(truth @ estimate), float(estimate @ estimate)
 
@@ -339,6 +346,7 @@ def _weigh(sums: Floats) -> tuple[float, Floats]:
     if not total[2] > 0.0:
         return 0.0, np.clip(without, 0.0, 1.0)
     weight = float(np.clip(total[1] / total[2], 0.0, 1.0))
+    # Jackknife variance of weights that are not clipped: bounds would make them look surer.
     variance = float(np.sum((without - without.mean()) ** 2)) * (len(sums) - 1) / len(sums)
     shrunk = weight * max(0.0, 1.0 - variance / weight**2) if weight > 0.0 else 0.0
     return shrunk, np.clip(without, 0.0, 1.0)
@@ -346,4 +354,5 @@ def _weigh(sums: Floats) -> tuple[float, Floats]:
 
 def soften(variance: Floats, weight: float) -> Floats:
     """Return the relative error variance when only a share (0..1) of the estimate is used."""
+    # The error is (z - z^) + (1 - w) z^. The two are not correlated, and var z^ is 1 - v.
     return np.asarray(variance + (1.0 - weight) ** 2 * np.maximum(1.0 - variance, 0.0))
