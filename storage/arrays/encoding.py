@@ -98,7 +98,9 @@ def encode_unit(
     for index, values, previous in chunks:
         chunk_digest = np.frombuffer(digest(variable, index, values), "<i8")
         row = np.array([step, 0, 0, *chunk_digest, 0], np.int64)
+        # By digest: of what has not changed nothing needs to be read.
         if previous is not None and np.array_equal(previous.digest, chunk_digest):
+            # Whoever holds the bytes, not the step before: unchanged steps add nothing to a read.
             row[[BASE, CODING]] = previous.holder, UNCHANGED
         rows.append(row)
     changed = [k for k, row in enumerate(rows) if row[CODING] != UNCHANGED]
@@ -137,6 +139,7 @@ def _coded(
     size, bent = _smallest(keys)
     if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
         try:
+            # Of integers: the difference of two floats is rounded, one modulo 2^width never.
             deltas = {
                 k: subtracted(keys[k], ordered(p.values()))
                 for k, p in previous.items()

@@ -72,6 +72,8 @@ def restored(
 def _flip_magnitude(bits: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Turn sign and magnitude into two's complement, or back: negative bits are flipped."""
     mask = bits.dtype.type(np.iinfo(bits.dtype).max)
+    # The shift spreads the sign over all bits, without a branch; the sign itself is not flipped, so
+    # that the same step leads back. In place, on an array of its own.
     flipped = np.asarray(bits >> bits.dtype.type(8 * bits.dtype.itemsize - 1))
     flipped &= mask
     flipped ^= bits
@@ -104,6 +106,7 @@ def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """
     bent = integers.copy()
     bent[..., 1:, :] -= integers[..., :-1, :]
+    # A copy: in place, a difference would be taken from what is a difference already.
     rows = bent.copy()
     bent[..., :, 1:] -= rows[..., :, :-1]
     return bent
@@ -128,6 +131,7 @@ def sample(
     parts = []
     for chunk in chunks:
         rows = chunk.reshape(-1, chunk.shape[-1]) if chunk.ndim >= 2 else chunk.reshape(-1, 1)
+        # Two whole rows at least, of which planar differences can be taken.
         count = max(2, -(-share // max(1, rows.shape[1])))
         middle = max(0, (rows.shape[0] - count) // 2)
         parts.append(rows[middle : middle + count])
@@ -167,6 +171,7 @@ def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -
     """
     data = np.asarray(values, order="C")
     kind = "text" if is_text(data.dtype) else data.dtype.str
+    # Parted by NUL, no two addresses are the same text.
     state = xxhash.xxh3_128(f"{variable}\0{index}\0{kind}\0{data.shape}\0".encode())
     state.update(text_bytes(data) if kind == "text" else data.reshape(-1).view(np.uint8))
     return state.digest()

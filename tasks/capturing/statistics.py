@@ -90,6 +90,8 @@ def chunk_statistics(
             "minimum": smallest,
             "maximum": largest,
             "mean": mean,
+            # About the mean, in a second pass: mean squares less the squared mean cancel in a field
+            # of large values that hardly differ.
             "spread": _rms_difference(finite, mean),
             "constant": float(constant),
         }
@@ -106,6 +108,7 @@ def chunk_statistics(
 
 def _finite(values: Floats) -> NDArray[np.bool_] | None:
     """Return which values are finite; None, and much sooner, if all are."""
+    # A sum that overflows costs the slower way, and is not wrong.
     with np.errstate(invalid="ignore", over="ignore"):
         if np.isfinite(values.sum()):
             return None
@@ -142,6 +145,7 @@ def _rms_difference(a: Floats, b: Floats | float) -> float:
         for start in range(0, a.size, PIECE):
             piece = a[start : start + PIECE]
             piece = piece - (b if isinstance(b, float) else b[start : start + PIECE])
+            # Squares are added up as they are made, without an array of them.
             total += float(np.einsum("i,i->", piece, piece))
     return float(np.sqrt(total / a.size))
 
@@ -163,6 +167,7 @@ def _is_usual_constant(
     finite = before[np.isfinite(before)]
     if value is None or _is_constant(finite):
         return _is_constant(finite)
+    # Close to: values that were unpacked have their rounding, declared bounds another.
     at_bound = any(b is not None and np.isclose(value, b) for b in bounds)
     return at_bound or bool(np.mean(finite == value) >= USUAL if finite.size else False)
 
