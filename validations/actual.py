@@ -65,6 +65,7 @@ def validate_actual(
     table = checked(frame, actual_schema(checks))
     p_values = np.where(_negligible(table), 1.0, table["p_value"].to_numpy())
     derived = table.assign(
+        # No p-value, no test: as 1 it would count in m, and make all others less significant.
         q_value=q_values(np.where(np.isnan(table["p_value"]), np.nan, p_values)),
         newly_constant=table["constant"] & ~table["was_constant"],
         # One value in all cells, no rain say, comes back by itself, and so does none at all.
@@ -95,12 +96,14 @@ def implausible(
     overall = np.full(spread.shape, np.sqrt(np.mean(spread**2)) if spread.size else 0.0)
     small = np.asarray(departures) <= _floor(spread, overall, np.nan_to_num(np.asarray(size)))
     p = np.asarray(p_values, np.float64)
+    # A NaN compares false: what was not tested is not implausible.
     return np.asarray(q_values(np.where(small & ~np.isnan(p), 1.0, p)) < alpha)
 
 
 def _negligible(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which departures are too small to matter, whatever their p-value."""
     spread = table["spread"].fillna(0.0)
+    # Per variable, as variables have other units; their p-values, which have none, go together.
     overall = np.sqrt((spread**2).groupby(table["variable"]).transform("mean"))
     size = table[["minimum", "maximum"]].abs().max(axis=1).fillna(0.0)
     floor = _floor(spread.to_numpy(), overall.to_numpy(), size.to_numpy())

@@ -52,5 +52,7 @@ def q_values(p_values: ArrayLike) -> NDArray[np.float64]:
             f"p-values lie in 0..1, found {p[tested].min():g} to {p[tested].max():g}; "
             "check the test that made them"
         )
+    # SciPy's default is Benjamini and Hochberg's step-up: for tests that are independent or depend
+    # on each other positively, as those of neighbours do.
     q[tested] = false_discovery_control(p[tested])
     return q

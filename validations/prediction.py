@@ -36,6 +36,7 @@ def validate_prediction(frame: pd.DataFrame, *, context: Context | None = None) 
         table["confidence"]
     )
     has_uncertainty &= np.isfinite(table["standard_error_mean"])
+    # A variable that never changed has no unit of change; its standard error is then the only one.
     usual = table["usual_change"].where(
         table["usual_change"] != 0, table["standard_error_mean"].abs()
     )

@@ -59,6 +59,7 @@ class Blocks:
         rng = np.random.default_rng(0)
         blocks = ceil(self.independent)
         heads = rng.integers(0, self.count, (DRAWS, blocks, 1))
+        # Round a circle: the first and last origins are drawn as often as the others.
         rows = (heads + np.arange(self.length)) % self.count
         return np.asarray(rows.reshape(DRAWS, -1)[:, : self.count])
 
@@ -91,6 +92,7 @@ class Blocks:
         stretch = float(special.stdtrit(freedom, 1.0 - tail) / special.ndtri(1.0 - tail))
         # A resample scatters about the mean of the blocks, which scatters itself.
         stretch *= (self.independent / freedom) ** 0.5
+        # Each side by itself: shares near 1 and ratios are skewed.
         return best - stretch * max(0.0, best - low), best + stretch * max(0.0, high - best)
 
 
@@ -112,6 +114,7 @@ def calibration_error(stated: Floats, within: Floats) -> float:
     if not len(stated):
         return 0.0
     number = np.bincount(_bins(stated), minlength=BINS)
+    # Number times the distance of the means: bins without any need no division.
     off = np.bincount(_bins(stated), weights=stated - within, minlength=BINS)
     return float(np.abs(off).sum() / number.sum())
 
@@ -165,9 +168,11 @@ def _likeness(stated: Floats, within: Floats, block: NDArray[np.int64]) -> float
     bins = _bins(stated)
     number = np.bincount(bins, minlength=BINS)
     share = np.bincount(bins, weights=within, minlength=BINS) / np.maximum(number, 1)
+    # About what was observed in the bin: a confidence that is off must not pass for likeness.
     left = within - share[bins]
     spread = np.sqrt(share * (1.0 - share))[bins]
     squares = np.bincount(block, weights=spread**2)
+    # The variance of a block's sum is its variances plus likeness times the cross products.
     together = np.bincount(block, weights=spread) ** 2 - squares
     total = np.bincount(block, weights=left) ** 2
     if not together.sum() > 0:

@@ -130,6 +130,7 @@ class Score:
             scored.truth,
             scored.issued.candidates,
         )
+        # The same cells for all: none must gain by having nothing to say where it is hard.
         verified = np.isfinite(truth) & np.isfinite(predictions).all(axis=1) & np.isfinite(mean)
         departure = np.where(verified, mean - truth, np.nan)
         every = np.concatenate([mean[:, None], predictions], axis=1)
@@ -147,6 +148,7 @@ class Score:
         stated = scored.issued.forecast.confidence / (
             1.0 - scored.issued.outlook.calibration.doubted
         )
+        # Where all was doubted this is 0 / 0, NaN, and left out.
         usable = compared & np.isfinite(stated)
         origin = np.full(usable.sum(), len(self.origins))
         self.pairs.append(np.stack([stated[usable], within[usable], origin], axis=1))
@@ -212,6 +214,7 @@ class Score:
         for k, name in enumerate(self.names, start=1):
             pair = sums[:, [0, k]]
             with np.errstate(divide="ignore", invalid="ignore"):
+                # Of sums, not the mean of ratios: an origin that is nearly perfect has any ratio.
                 ratios[name] = float(compare(pair.sum(axis=0)))
             intervals[name] = self.blocks.interval(pair, compare)
         return ratios, intervals

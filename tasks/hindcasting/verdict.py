@@ -48,6 +48,7 @@ def verdict(
     if not isfinite(ratio["persistence"]):
         return False, "unsuitable: the last capture is never wrong; nothing is to be gained"
     honest = _honesty(coverage, coverage_interval, season, ece)
+    # The greatest ratio is to the smallest error: this one is the hardest to beat.
     best = max(BASELINES, key=lambda name: ratio[name])
     to_persistence, high = ratio["persistence"], ratio_interval["persistence"][1]
     percent = (
@@ -82,6 +83,7 @@ def _honesty(
         if abs(share - nominal) <= allowed:
             continue
         words = f"{level} % intervals cover {share:.0%}{_range((low, high))}"
+        # Only if all of the interval is outside: few origins are no fault of the error bars.
         certain = high < nominal - allowed or low > nominal + allowed
         (wrong if certain else unsure).append(words)
     worst, (_, high) = season
@@ -89,6 +91,7 @@ def _honesty(
         words = f"90 % intervals cover {worst:.0%} in the worst season{_range(season[1])}"
         (wrong if high < LEAST_SEASON else unsure).append(words)
     off, usual, limit = ece
+    # Both: chance makes a short record look wrong, and a long one makes trifles certain.
     if off > ALLOWED_ECE and off > limit:
         wrong.append(f"the confidence is off by {off:.2f}, a perfect one would be by {usual:.2f}")
     parts = []
