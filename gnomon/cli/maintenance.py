@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gnomon.cli.console import Json, Place, app, print_json, progress_of
+from gnomon.cli.console import Json, Place, apart, app, print_json, progress_of
 
 __all__: list[str] = []
 
@@ -251,9 +251,10 @@ def rules(
     if "none" in candidate and len(candidate) > 1:
         raise InvalidInput("--candidate none stands alone: leave it out, or the others")
     names = None if not candidate else [] if candidate == ["none"] else candidate
-    standing = open_repository(repository).rules(revisable=revisable, candidates=names)
     settings = Settings()
-    in_use = checks_in_use(file=settings.checks)
+    with apart():
+        standing = open_repository(repository).rules(revisable=revisable, candidates=names)
+        in_use = checks_in_use(file=settings.checks)
     checks = [check.to_json() for check in in_use.suite(settings.alpha)]
     if as_json:
         print_json(standing | {"checks": checks, "failed_checks": in_use.failures})

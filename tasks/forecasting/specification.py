@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.values.documents import plain_name
+from gnomon.storage.values.documents import plain_name, whole
 
 FORMAT_VERSION = 6
 """Of what is learnt: with another one it is learnt anew."""
@@ -173,10 +173,10 @@ class Specification:
             versions = fields.get("versions", [1] * len(names))
             if not isinstance(versions, list | tuple):
                 raise TypeError("versions is not a list of numbers")
-            fields["versions"] = tuple(int(version) for version in versions)
+            fields["versions"] = tuple(whole(v, "a version", least=0) for v in versions)
             spec = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
             counts = spec.leads, spec.modes, spec.lags, len(spec.candidates)
-            if max(*counts, *spec.order, *spec.harmonics) > LARGEST_FORM:
+            if max(*counts, *spec.order, spec.terms) > LARGEST_FORM:
                 raise ValueError(f"a count of more than {LARGEST_FORM}")
             return spec
         except (KeyError, TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """What the newest forecaster expects of the next captures of some chunks.
 
 How a variable is forecast, its cadence and specification, stands in the log record; what was learnt
-of it is stored apart, and may be damaged.  Answers hang on the record alone, so that damage to what
-was learnt changes none of them: it costs a refit, and :func:`unreadable` tells.
+of it is stored apart, and may be damaged.  Answers depend on the record alone, so that damage to
+what was learnt changes none of them: it costs a refit, and :func:`unreadable` tells.
 """
 
 from collections.abc import Mapping

@@ -128,7 +128,7 @@ def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep
 
 
 def is_believed(repository: Repository, step: int) -> bool:
-    """Tell whether the time of a capture is believed: else nothing may hang on it."""
+    """Tell whether the time of a capture is believed: else nothing may depend on it."""
     return repository.captured[step].instant not in repository.state.doubted
 
 

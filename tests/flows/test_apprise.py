@@ -283,8 +283,8 @@ def test_urls_have_names() -> None:
     [
         ("json://h/TOKEN json://h/TOKEN", "entry 2 has the name of another"),
         ("a=json://h/TOKEN a=json://h/TOKEN", "entry 2 has the name of another"),
-        ("Ops=json://h/TOKEN", "the name of entry 1 is none"),
-        ("=json://h/TOKEN", "the name of entry 1 is none"),
+        ("Ops=json://h/TOKEN", "entry 1 has no valid name"),
+        ("=json://h/TOKEN", "entry 1 has no valid name"),
         ("TOKEN", "entry 1 is no URL"),
         ("json://h/TOKEN, TOKEN", "entry 2 is no URL"),
         ("  ", "found blanks"),

@@ -304,10 +304,11 @@ def test_workers_that_die_and_schedulers_that_are_not_there() -> None:
     from gnomon.flows.cluster import Workers
     from gnomon.flows.settings import Settings
     from gnomon.storage.errors import Unavailable
+    from gnomon.tasks.forecasting import Telling
 
     with Workers(Settings(workers=1)) as workers:
         with pytest.raises(Unavailable, match=r"died 4 times over one block of _die"):
-            workers.mapper(_die, [0])
+            workers.mapper(Telling(_die), [0])
         assert workers.mapper(_process_of, [0]) != [os.getpid()]
     nowhere = Workers(Settings(scheduler="tcp://127.0.0.1:9"))
     with (

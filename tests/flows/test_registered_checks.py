@@ -219,7 +219,10 @@ NAMES = ["not_above", "not_repeated"]
 
 
 def test_what_the_code_of_others_prints_is_no_part_of_the_result(
-    grown: Case, file: Path, capsys: pytest.CaptureFixture[str]
+    grown: Case,
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file.write_text(
         FILE.replace("def above(chunk):", "print('read')\ndef above(chunk):\n    print('here')")
@@ -230,6 +233,11 @@ def test_what_the_code_of_others_prints_is_no_part_of_the_result(
     assert json.loads(out)["incidents"][0]["expectations"] == NAMES
     assert "read" in err
     assert "here" in err
+    monkeypatch.setenv("GNOMON_CHECKS", str(file))
+    code, out, err = run(capsys, "rules", "repository", "--json")
+    assert code == 0
+    assert {check["name"] for check in json.loads(out)["checks"]} >= set(NAMES)
+    assert "read" in err
 
 
 def test_a_file_of_checks_on_the_command_line(

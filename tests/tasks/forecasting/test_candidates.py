@@ -451,3 +451,6 @@ def test_a_specification_names_its_candidates() -> None:
     for wrong in ("cycle", [1], 3):
         with pytest.raises(InvalidInput, match="not a specification"):
             Specification.from_json(spec.to_json() | {"candidates": wrong})
+    for version in (1.5, "1", -1, 10**30, True, None):
+        with pytest.raises(InvalidInput, match="not a specification"):
+            Specification.from_json(spec.to_json() | {"versions": [1, version]})

@@ -95,6 +95,7 @@ def test_a_specification_survives_json() -> None:
         {"leads": 0},
         {"periods_s": [5.0]},
         {"periods_s": [-5.0], "harmonics": [1]},
+        {"periods_s": [5.0, 6.0], "harmonics": [4000, 4000]},
         {"tolerance": float("nan")},
         {"surprise": 1},
         {"order": None},
