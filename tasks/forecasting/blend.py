@@ -132,9 +132,13 @@ def _doubted(optimum: Array, products: Array, verified: Array, size: Array) -> A
     gains = np.where(weight > 0, (each * gain).sum(axis=1) / np.maximum(weight, 1e-300), 0.0)
     weight = weight / max(float(weight.sum()), 1e-300)
     mean = float(weight @ gains)
-    # E^2, the variance of a weighted mean of hindcasts that are taken as independent.
-    error = float(weight**2 @ (gains - mean) ** 2)
-    way = max(0.0, 1.0 - DOUBT * error / mean**2) if mean > 0 else 0.0
+    # E^2, the variance of a weighted mean of hindcasts that are taken as independent. Of a single
+    # one it is not known, and nothing is believed.
+    number = 1.0 / max(float(weight @ weight), 1e-300)
+    way = 0.0
+    if mean > 0 and number > 1.0 + 1e-9:
+        error = float(weight**2 @ (gains - mean) ** 2) * number / (number - 1.0)
+        way = max(0.0, 1.0 - DOUBT * error / mean**2)
     baseline = np.eye(len(optimum))[best]
     return np.asarray(baseline + way * (optimum - baseline))
 

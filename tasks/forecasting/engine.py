@@ -258,7 +258,10 @@ def roll(
         shock = np.zeros(state.cells)
         if expected is not None:
             shock = np.where(np.isfinite(result.recent[0]), anomaly - expected, 0.0)
-        result.shocks[:] = np.concatenate([np.nan_to_num(shock)[None], state.shocks[:-1]])
+        # Of slots that were skipped nothing is known, but they have passed.
+        skipped = np.zeros((min(gap - 1, len(state.shocks)), state.cells))
+        shocks = np.concatenate([np.nan_to_num(shock)[None], skipped, state.shocks])
+        result.shocks[:] = shocks[: len(state.shocks)]
     return result
 
 

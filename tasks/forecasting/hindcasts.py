@@ -246,10 +246,11 @@ def rolling(
             captured = window.values[slot + 1 + passed : slot + 1 + len(ahead), None]
             errors[place, :kept] = predicted[passed:] - captured
         for move in window.moves:
-            # What a change of level made of a forecast says nothing of the next ones.
-            beyond = int(move.slots[0]) - slot - 1
-            if beyond >= 0:
-                errors[place, max(0, beyond - passed) :, :, window.cells(move.chunk)] = np.nan
+            # What a change of level made of a forecast says nothing of the next ones. It has been
+            # learnt from the last of its captures on: those before do not know all of it.
+            if slot < int(move.slots[-1]):
+                first = max(0, int(move.slots[0]) - slot - 1 - passed)
+                errors[place, first:, :, window.cells(move.chunk)] = np.nan
         if progress is not None:
             progress("hindcasts", place + 1, len(origins))
     return Hindcasts(origins, predictions, errors, spread)

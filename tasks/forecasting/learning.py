@@ -230,9 +230,15 @@ def _common_offset(spec: Specification, state: State, run: CaptureRun) -> Array 
     ]
     departure = run.values - np.stack(expected)
     compared = np.isfinite(departure)
-    mean = np.where(compared, departure, 0.0).sum(axis=0) / np.maximum(compared.sum(axis=0), 1)
-    spread = float(np.sqrt(np.mean(np.where(compared, departure - mean, 0.0) ** 2)))
-    size = float(np.sqrt(np.mean(mean**2)))
+    count = compared.sum(axis=0)
+    mean = np.where(compared, departure, 0.0).sum(axis=0) / np.maximum(count, 1)
+    # A cell that is known in one capture agrees with itself, whatever it says.
+    twice = count > 1
+    if not twice.any():
+        return None
+    left = (departure - mean)[:, twice][compared[:, twice]]
+    spread = float(np.sqrt(np.mean(left**2)))
+    size = float(np.sqrt(np.mean(mean[twice] ** 2)))
     return mean if spread < AGREEMENT * size else None
 
 

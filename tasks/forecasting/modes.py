@@ -162,7 +162,7 @@ class LinearInverse:
             # The weight of the target's slot: where that is a gap there is no truth.
             w = weight[season + lead :]
             # Few pairs, and fewer at later leads: these stay zero, which is the climatology.
-            if len(past) < record.spec.leads:
+            if len(past) < record.spec.leads or not w.any():
                 break
             scaled = past * w[:, None]
             gram = scaled.T @ past + strength * float(w.sum()) * size * np.eye(past.shape[1])
@@ -198,7 +198,7 @@ class Independent:
             predictors = np.stack(parts).transpose(2, 0, 1)
             past, target = predictors[..., :-lead], amplitudes[start + lead :]
             w = weight[start + lead :]
-            if past.shape[2] < record.spec.leads:
+            if past.shape[2] < record.spec.leads or not w.any():
                 break
             scaled = past * w
             gram = scaled @ past.transpose(0, 2, 1)
