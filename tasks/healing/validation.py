@@ -186,16 +186,15 @@ def _plan(patch: Patch, hidden: list[tuple[Cells, Cells]], observers: int) -> li
     ]
     hole = patch.holes[0]
     trials += [(patch.intact, hole, patch.chunks, fold.fields, fold.modes) for fold in patch.folds]
-    return [
-        Trial(
-            cells[:: -(-len(cells) // _MOST_SCORED)],
-            chunks[:: -(-len(cells) // _MOST_SCORED)],
-            pick_observers(seen, cells, patch.grid, patch.lengths, observers),
-            fields,
-            modes,
-        )
-        for seen, cells, chunks, fields, modes in trials
-    ]
+    plans = []
+    for seen, cells, chunks, fields, modes in trials:
+        # Only where there is a truth: those taken must not all be among the others.
+        scored = np.flatnonzero(np.isfinite(fields[:, cells]).any(axis=0))
+        scored = scored[:: max(1, -(-len(scored) // _MOST_SCORED))]
+        if len(scored):
+            near = pick_observers(seen, cells, patch.grid, patch.lengths, observers)
+            plans.append(Trial(cells[scored], chunks[scored], near, fields, modes))
+    return plans
 
 
 def _exclude(cells: Cells, taken: Cells) -> Cells:

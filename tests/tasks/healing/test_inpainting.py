@@ -407,3 +407,16 @@ def test_correlation_is_valid_round_a_circle() -> None:
         matrix = correlate(distance, smooth=smooth)
         assert np.linalg.eigvalsh(matrix).min() > 0.0
         assert correlate(np.ones(1), smooth=smooth)[0] == pytest.approx(np.exp(-1.0), rel=1e-3)
+
+
+def test_a_hole_whose_past_is_known_in_a_few_cells_is_tried_on_those() -> None:
+    """They need not be among those that a large hole is thinned to."""
+    shape = (60, 60)
+    mask = block(shape, (10, 50), (10, 50))
+    rng = np.random.default_rng(9)
+    fields = rng.standard_normal((7, *shape))
+    fields[:, mask] = np.nan
+    fields[:6, 10, 11] = 1.0
+    healed = inpaint(fields[-1], np.ones(shape), mask, history=fields[:-1], unseen=mask)
+    assert np.isfinite(healed.departure[mask]).all()
+    assert np.isfinite(healed.forecast_rmse)
