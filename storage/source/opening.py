@@ -34,7 +34,7 @@ from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.log.location import RETRIES
 from gnomon.storage.redaction import one_line
 from gnomon.storage.source.cutoff import missing_bytes
-from gnomon.storage.source.files.listing import ENDINGS, is_many, local_path
+from gnomon.storage.source.files.listing import ENDINGS, is_listed, is_many, local_path
 from gnomon.storage.source.icechunks import icechunk_store
 from gnomon.storage.source.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.source.inherited import with_inherited
@@ -49,9 +49,11 @@ if TYPE_CHECKING:
 __all__ = [
     "chunk_sizes",
     "guess_engine",
+    "marks_of",
     "native",
     "open_source",
     "pinned",
+    "predicted_cells",
     "read_state",
     "read_states",
     "reading",
@@ -61,6 +63,7 @@ __all__ = [
     "shared_source",
     "source_path",
     "target_of",
+    "would_be_part",
 ]
 
 
@@ -259,6 +262,16 @@ def guess_engine(path: Path) -> str | None:
     return None
 
 
+def would_be_part(path: Path, spec: SourceSpec) -> bool:
+    """Tell whether something new at a path would be in a source's store, or one of its files."""
+    place = local_path(spec.url)
+    if place is None:
+        return False
+    if guess_engine(place) is None and is_many(spec.url, spec.engine):
+        return is_listed(path, spec.url)
+    return path.expanduser().resolve().is_relative_to(place.expanduser().resolve())
+
+
 def _consolidation(group: Path) -> tuple[bool, tuple[str, ...]]:
     """Tell whether the consolidated metadata of a Zarr group are to be used, and why not.
 
@@ -301,18 +314,29 @@ def refuse_predicted(
     InvalidInput
         ``<var>_provenance`` marks a cell as predicted: it must never be captured as data.
     """
-    marks = f"{variable.name}_provenance"
-    if marks not in dataset.variables:
-        return
-    meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
-    if meanings[:1] != ["captured"]:
+    marks = marks_of(dataset, variable.name)
+    if marks is None:
         return
     flags = read_states(dataset, replace(variable, name=marks), positions, cells)
     if flags.any():
-        raise InvalidInput(
-            f"the source marks {int((flags != 0).sum())} cells of {variable.name} as predicted "
-            f"({marks}); predictions are never captured as data, restore from a measured copy"
-        )
+        raise InvalidInput(f"the source {predicted_cells(flags, variable.name)}")
+
+
+def marks_of(dataset: xr.Dataset, name: str) -> str | None:
+    """Return the variable that marks cells of another as predicted, as a restore writes it."""
+    marks = f"{name}_provenance"
+    if marks not in dataset.variables:
+        return None
+    meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
+    return marks if meanings[:1] == ["captured"] else None
+
+
+def predicted_cells(flags: NDArray[np.generic], name: str) -> str:
+    """Return what is said, after the name of its place, of data that are marked as predicted."""
+    return (
+        f"marks {int((flags != 0).sum())} cells of {name} as predicted ({name}_provenance); "
+        "predictions are never captured as data, restore from a measured copy"
+    )
 
 
 @without_secrets

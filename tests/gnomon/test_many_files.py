@@ -9,6 +9,7 @@ import xarray as xr
 
 import gnomon
 from gnomon.cli import main
+from gnomon.storage.errors import InvalidInput
 from tests import sources
 
 
@@ -62,6 +63,66 @@ def test_a_folder_from_init_to_restore(
     expected = sources.temperature(22)
     for name in ("sst", "time_bnds", "time", "lat"):
         np.testing.assert_array_equal(found[name].values, expected[name].values)
+
+
+def test_a_restored_file_among_others_is_not_taken_for_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only it has the marks, so the source as a whole has none."""
+    monkeypatch.chdir(tmp_path)
+
+    def arrive(folder: Path, start: int, stop: int) -> None:
+        folder.mkdir(exist_ok=True)
+        for k in range(start, stop):
+            day = sources.temperature(32).isel(time=[k])
+            del day["time"].attrs["bounds"]
+            day[["sst"]].to_netcdf(folder / f"day{k:03d}.nc")
+
+    arrive(tmp_path / "archive", 0, 20)
+    repository = gnomon.create("r", "archive")
+    repository.backfill()
+    repository.restore("2001-01-21", "day020.nc", accept_predicted=True)
+    (tmp_path / "day020.nc").rename(tmp_path / "archive" / "day020.nc")
+    arrive(tmp_path / "archive", 21, 22)
+    report = repository.update()
+    assert report.captured == ["2001-01-22T00:00:00"]
+    (left_out,) = report.unread
+    assert left_out["valid_time"] == "2001-01-21T00:00:00"
+    assert "day020.nc marks" in left_out["error"]
+    assert "predictions are never captured as data" in left_out["error"]
+    # What is restored of what was captured has no such cells, and is taken.
+    arrive(tmp_path / "archive", 20, 21)
+    repository.update()
+    repository.restore("2001-01-05", "day004.nc")
+    (tmp_path / "day004.nc").replace(tmp_path / "archive" / "day004.nc")
+    report = repository.update()
+    assert (report.unread, report.suspect_chunks) == ([], 0)
+
+
+@pytest.mark.parametrize("source", ["archive", "archive/*.nc"])
+def test_a_restore_does_not_write_into_the_source(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arrive(tmp_path / "archive", 0, 4)
+    repository = gnomon.create("r", source)
+    repository.backfill()
+    with pytest.raises(InvalidInput, match="would be a part of the source"):
+        repository.restore("2001-01-02", "archive/day100.nc")
+    # Beside its files, what nobody takes for one is nobody's harm.
+    repository.restore("2001-01-02", "archive/restored.zarr")
+    assert repository.update().notes == []
+
+
+def test_a_restore_does_not_write_into_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources.write(tmp_path / "s.zarr", sources.temperature(6), 0, 4)
+    repository = gnomon.create("r", "s.zarr")
+    repository.backfill()
+    with pytest.raises(InvalidInput, match="would be a part of the source"):
+        repository.restore("2001-01-02", "s.zarr/restored.zarr")
 
 
 def test_a_revised_file_is_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Where a source is on a disk, and of which files one of many is made: a folder, or a pattern."""
 
+import fnmatch
 import glob
 import os
 from pathlib import Path
 
 from gnomon.storage.errors import InvalidInput, NotFound
 
-__all__ = ["ENDINGS", "is_many", "list_files", "local_path"]
+__all__ = ["ENDINGS", "is_listed", "is_many", "list_files", "local_path"]
 
 ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
 """Endings of files that hold a dataset each."""
@@ -69,6 +70,17 @@ def list_files(url: str) -> dict[str, Path]:
     if not names:
         raise NotFound(_nothing(path))
     return {name: root / name for name in sorted(names)}
+
+
+def is_listed(file: Path, url: str) -> bool:
+    """Tell whether a new file would be one of those of a folder or pattern."""
+    path, file = local_path(url), file.expanduser().absolute()
+    assert path is not None
+    place = path.expanduser().absolute()
+    if not path.is_dir():
+        return fnmatch.fnmatch(str(file), str(place))
+    is_beside = file.parent.resolve() == place.resolve()
+    return is_beside and file.name.lower().endswith(ENDINGS)
 
 
 def _plain(parts: tuple[str, ...]) -> list[str]:

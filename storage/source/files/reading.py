@@ -19,7 +19,7 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.source.cutoff import missing_bytes
 from gnomon.storage.source.files.form import find_time, form_of, hash_of, packings_of, told_in
 from gnomon.storage.source.files.index import NAT, Entry, Packings, SourceMemory, drop_index
-from gnomon.storage.source.opening import native
+from gnomon.storage.source.opening import marks_of, native, predicted_cells
 from gnomon.storage.values.meaning import READ_BY
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.timeforms import filled_times
@@ -233,15 +233,22 @@ class Files:
         """
         entry, time = self.entries[file], self.entries[file].form.time
         with self._lock:
-            variable = self.dataset(file).variables[name]
+            dataset = self.dataset(file)
+            variable = dataset.variables[name]
+            where = dict(cells)
             if time in variable.dims:
                 run = steps == list(range(steps[0], steps[-1] + 1))
-                where = {time: slice(steps[0], steps[-1] + 1) if run else steps, **cells}
-                values = np.asarray(variable.isel(where).values)
-            else:  # a single value is that of all steps
-                values = np.asarray(variable.isel(cells).values)
+                where[time] = slice(steps[0], steps[-1] + 1) if run else steps
+            values = np.asarray(variable.isel(where).values)
+            if time not in variable.dims:  # a single value is that of all steps
                 values = np.repeat(values[np.newaxis], len(steps), axis=0)
+            # By file: of a variable that not all files have, the source as a whole has none.
+            marks = marks_of(dataset, name)
+            if marks is not None:
+                flags = dataset.variables[marks].isel(where).values
             self._refuse_changed(file)
+        if marks is not None and np.any(flags):
+            raise Unfit(f"{file} {predicted_cells(flags, name)}")
         return self._told(entry, name, values, variable.attrs)
 
     def dataset(self, file: str) -> xr.Dataset:

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
 from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.repository import Repository
+from gnomon.storage.source.opening import would_be_part
 from gnomon.storage.userpath import check_output
 from gnomon.tasks.restoring.partial import in_the_making
 
@@ -40,7 +41,7 @@ class FileTarget:
         return Path(self.name).expanduser()
 
     def check(self, repository: Repository) -> None:
-        """Refuse a path that exists, cannot be written, or is inside the repository.
+        """Refuse a path that exists, cannot be written, or is in the repository or its source.
 
         Raises
         ------
@@ -63,6 +64,11 @@ class FileTarget:
         place = repository.location.path
         if place is not None and path.resolve().is_relative_to(place.resolve()):
             raise InvalidInput(f"{self.name} is inside the repository; choose a target elsewhere")
+        if would_be_part(path, repository.settings.source):
+            raise InvalidInput(
+                f"{self.name} would be a part of the source, and what is predicted would be taken "
+                "for data; choose a target elsewhere"
+            )
 
     @contextmanager
     def making(self) -> Iterator[Self]:
