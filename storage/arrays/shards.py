@@ -35,6 +35,8 @@ SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
 _RATIO = 2**15
 """Zstandard makes at most so many bytes of one: 128 KiB of a block that takes four."""
+REPAIR = "run 'gnomon repair'"
+"""What to do about damage of what there is a copy of, or may be."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
 
@@ -101,10 +103,17 @@ def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -
         raise Integrity(f"{name} cannot be unpacked: {reason}") from error
 
 
-def read_whole(location: Location, path: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+def read_whole(
+    location: Location, path: str, cure: str = REPAIR
+) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return a small array that is stored as one object, and the names of its columns.
 
     Both are *not yet verified*.
+
+    Parameters
+    ----------
+    cure
+        What the error says to do next.
 
     Raises
     ------
@@ -125,14 +134,14 @@ def read_whole(location: Location, path: str) -> tuple[NDArray[Any], tuple[str, 
         if nbytes:
             _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
     except NotFound as error:
-        raise Integrity(f"{error}; run 'gnomon repair'") from error
+        raise Integrity(f"{error}; {cure}") from error
     except Integrity as error:
-        raise Integrity(f"{error}; run 'gnomon repair'") from error
+        raise Integrity(f"{error}; {cure}") from error
     except GnomonError:
         raise
     except NONSENSE as error:
         reason = str(error)[:200]
-        raise Integrity(f"{path}/zarr.json is damaged ({reason}); run 'gnomon repair'") from error
+        raise Integrity(f"{path}/zarr.json is damaged ({reason}); {cure}") from error
     return values, columns
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.layout import residual_metadata, table_metadata
-from gnomon.storage.arrays.shards import Shards, pack_whole, read_whole
+from gnomon.storage.arrays.shards import REPAIR, Shards, pack_whole, read_whole
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
@@ -79,18 +79,22 @@ class StoredColumn:
     """Another name that it had."""
 
 
-def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str) -> None:
+def _check_names(values: NDArray[Any], names: tuple[str, ...], path: str, cure: str) -> None:
     """Refuse names that do not tell the columns apart."""
     if len(set(names)) != len(names) or values.shape[-1:] != (len(names),):
         raise Integrity(
             f"{path} has the shape {values.shape} and {len(names)} names of columns "
             f"({', '.join(names)[:200]}), expected one for each column, all different; "
-            "run 'gnomon repair'"
+            f"{cure}"
         )
 
 
 def _chosen(
-    values: NDArray[Any], names: tuple[str, ...], columns: Sequence[StoredColumn], path: str
+    values: NDArray[Any],
+    names: tuple[str, ...],
+    columns: Sequence[StoredColumn],
+    path: str,
+    cure: str,
 ) -> NDArray[Any]:
     """Return the wanted columns in the wanted order; the array itself if it has them so already."""
     places = {name: k for k, name in enumerate(names)}
@@ -99,7 +103,7 @@ def _chosen(
     if missing:
         raise Integrity(
             f"{path} lacks the columns {', '.join(missing)}, found "
-            f"{', '.join(names)[:200] or 'none with a name'}; run 'gnomon repair', or read it with "
+            f"{', '.join(names)[:200] or 'none with a name'}; {cure}, or read it with "
             "the version of gnomon that wrote it"
         )
     if indices == list(range(values.shape[-1])):
@@ -124,6 +128,8 @@ class Slab:
     """Per index array, the columns that are wanted of it, in this order; else all, as stored."""
     sizes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
     """Per index array, its size along every axis but that of the columns; None: any."""
+    cure: str = REPAIR
+    """What to do about damage."""
     _tables: dict[str, NDArray[Any]] = field(default_factory=dict)
     _shards: dict[str, Shards] = field(default_factory=dict)
 
@@ -157,23 +163,24 @@ class Slab:
         values, names = self._stored(name, prefix)
         if name not in self.columns:
             return values
-        _check_names(values, names, f"{prefix}{self.path}/{name}")
-        return _chosen(values, names, self.columns[name], f"{prefix}{self.path}/{name}")
+        path = f"{prefix}{self.path}/{name}"
+        _check_names(values, names, path, self.cure)
+        return _chosen(values, names, self.columns[name], path, self.cure)
 
     def by_name(self, name: str) -> dict[str, NDArray[Any]]:
         """Return every column of a small array, verified, by the name that it was stored with."""
         values, names = self._stored(name, "")
-        _check_names(values, names, f"{self.path}/{name}")
+        _check_names(values, names, f"{self.path}/{name}", self.cure)
         return {column: values[..., k] for k, column in enumerate(names)}
 
     def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
         path = f"{prefix}{self.path}/{name}"
-        values, names = read_whole(self.location, path)
+        values, names = read_whole(self.location, path, self.cure)
         values_root = root(values)
         if values_root != self.roots[name]:
             raise Integrity(
                 f"{path}: root {values_root[:12]} found, {self.roots[name][:12]} expected; "
-                "the file was changed after it was written, run 'gnomon repair'"
+                f"the file was changed after it was written; {self.cure}"
             )
         sizes = self.sizes.get(name)
         if sizes is not None:

@@ -42,6 +42,8 @@ STATE_BYTES = 2**26
 
 Floats = NDArray[np.float64]
 
+_CURE = "run 'gnomon update --refit' to learn it anew"
+
 _INDEX = [StoredColumn("digest_high", also="high"), StoredColumn("digest_low", also="low")]
 
 
@@ -184,7 +186,7 @@ class ForecasterState:
     def outlook(self) -> Floats:
         """Return the numbers of the whole variable, float64 (n,), verified; raises as `index`."""
         path = state_of(self.id, self.variable)
-        slab = Slab(self.location, path, {"outlook": self.outlook_root})
+        slab = Slab(self.location, path, {"outlook": self.outlook_root}, cure=_CURE)
         return np.asarray(slab.index("outlook")[:, 0])
 
     def _open(self) -> tuple[Slab, Shards, Shards]:
@@ -196,6 +198,7 @@ class ForecasterState:
                 {"index": self.root},
                 columns={"index": _INDEX},
                 sizes={"index": self.variable.grid.counts},
+                cure=_CURE,
             )
             double = np.dtype("<f8")
             grid = state_grid(self.variable.grid, self.rows)
@@ -225,13 +228,12 @@ class ForecasterState:
             shared = all_shared.read(0, place).reshape(self.columns)
         except Integrity as error:
             raise Integrity(
-                f"forecaster state of {self.variable.name} chunk {index}: {error}; "
-                "run 'gnomon update --refit' to learn it anew"
+                f"forecaster state of {self.variable.name} chunk {index}: {error}; {_CURE}"
             ) from error
         if not np.array_equal(state_digest(self.variable.name, index, cells, shared), expected):
             files = f"{all_cells.name(0, region)} or {all_shared.name(0, place)}"
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index} is damaged "
-                f"({files}); run 'gnomon update --refit' to learn it anew"
+                f"({files}); {_CURE}"
             )
         return cells, shared

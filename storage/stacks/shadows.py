@@ -223,6 +223,7 @@ class ShadowStack:
                 roots,
                 columns={"index": _INDEX, "score": _SCORE},
                 sizes=dict.fromkeys(("index", "score"), sizes),
+                cure="run 'gnomon update --refit' to make a new shadow",
             )
         return self._slab
 
