@@ -16,6 +16,8 @@ __all__ = ["LONGEST_S", "check_forecast", "duration_s"]
 LONGEST_S = 100_000 * 366 * 86400.0
 """A hundred thousand years in seconds."""
 SHORTEST_S = 1e-6
+MOST_PERIODS = 16
+"""Each has up to three harmonics in a regression that is solved for every chunk."""
 
 
 def check_forecast(
@@ -30,6 +32,8 @@ def check_forecast(
     """
     if leads is not None and not 1 <= leads <= MOST_LEADS:
         raise InvalidInput(f"leads is {leads}; it must be at least 1 and at most {MOST_LEADS}")
+    if periods_s is not None and len(periods_s) > MOST_PERIODS:
+        raise InvalidInput(f"{len(periods_s)} periods were given; give {MOST_PERIODS} at most")
     for name, value in (("the interval", interval_s), *(("a period", p) for p in periods_s or ())):
         if value is not None and not SHORTEST_S <= value <= LONGEST_S:
             raise InvalidInput(

@@ -123,7 +123,7 @@ class Outlook:
         end = calibrated + _size(shapes)
         chosen = len(spec.candidates)
         kept = _unpack_kept(packed[end:], 2 * chosen + (chosen > 0), MOST_NUMBERS)
-        if kept is None or not _fits(kept, spec):
+        if min(slots, cells) < 0 or kept is None or end > len(packed) or not _fits(kept, spec):
             raise InvalidInput(
                 f"found {len(packed)} numbers of an outlook, expected {end}: "
                 "was the specification changed?"

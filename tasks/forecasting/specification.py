@@ -23,7 +23,12 @@ type Array = NDArray[np.float64]
 LARGEST = 1e150
 """Absolute value from which nothing can be computed; larger ones count as missing."""
 LARGEST_FORM = 2**12
-"""Leads, modes, terms and orders that are far beyond what anything is fitted with."""
+"""Leads, modes, lags and candidates that are far beyond what anything is fitted with."""
+MOST_TERMS = 129
+"""Columns of the harmonic regression, at most: three pairs for each of the periods that a user may
+give, and a few that are found. The work grows with their cube: a forged record may not stall."""
+LARGEST_ORDER = 16
+"""Of an ARIMA process, far beyond the 3 that is searched to."""
 MEMORY = 350.0
 """Captures after which what was learnt counts a third: regimes last weeks, not months of hours."""
 MEMORY_PERIODS = 5.0
@@ -175,9 +180,15 @@ class Specification:
                 raise TypeError("versions is not a list of numbers")
             fields["versions"] = tuple(whole(v, "a version", least=0) for v in versions)
             spec = cls(**fields)  # type: ignore[arg-type]  # checked by __post_init__
-            counts = spec.leads, spec.modes, spec.lags, len(spec.candidates)
-            if max(*counts, *spec.order, spec.terms) > LARGEST_FORM:
-                raise ValueError(f"a count of more than {LARGEST_FORM}")
+            for what, count, most in (
+                ("leads", spec.leads, LARGEST_FORM),
+                ("modes", spec.modes, LARGEST_FORM),
+                ("lags", spec.lags, LARGEST_FORM),
+                ("candidates", len(spec.candidates), LARGEST_FORM),
+                ("terms", spec.terms, MOST_TERMS),
+                ("order", max(spec.order), LARGEST_ORDER),
+            ):
+                whole(count, what, least=0, most=most)
             return spec
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a specification: {error}") from error
