@@ -148,7 +148,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
 ) -> Replay:
     """Return what a hindcast replays: a repository of the variable alone, before any capture."""
     check_forecast(leads, periods_s, interval_s)
-    names = tuple(map(registry.name_of, candidates))
+    names = registry.names(candidates)
     wanted = model.RepositorySettings(
         source=model.SourceSpec(source_path(source), "append", time, engine, group),
         variables=(),

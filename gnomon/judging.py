@@ -23,7 +23,7 @@ from gnomon.storage.values.believable import DAY
 from gnomon.storage.values.times import clock, format_instant
 from gnomon.tasks.capturing.sighting import distance, sight
 from gnomon.tasks.forecasting.candidate import Candidate
-from gnomon.tasks.forecasting.registry import name_of
+from gnomon.tasks.forecasting.registry import names
 from gnomon.tasks.restoring.locate import find_period
 from gnomon.tasks.restoring.points import find_instant, suspects
 from gnomon.validations.incidents import Incident
@@ -188,7 +188,7 @@ class Judging(Maintenance):
             none = revisable == "none"
             given["revisable"] = None if none else -parse_duration(revisable).before(0, calendar)
         if candidates is not None:
-            given["candidates"] = tuple(dict.fromkeys(map(name_of, candidates)))
+            given["candidates"] = names(candidates)
 
         def commit(seen: Repository) -> tuple[Repository, None]:
             # What is not given is what stands now, whoever has set it since.

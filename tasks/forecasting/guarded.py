@@ -38,6 +38,11 @@ weight helps against one value beyond all measure."""
 MOST_LAGS = 512
 """Slots of the past that a candidate may predict from: each is a number per cell."""
 
+
+class Unusable(ValueError):
+    """What a candidate returned is not what it has to be."""
+
+
 type Fitted = Array | None
 """What a candidate left behind at its fit; None: the fit failed."""
 
@@ -101,7 +106,10 @@ def unfitted(spec: Specification, fitted: tuple[Fitted, ...]) -> dict[str, str]:
     return {
         candidate.name: "it could not be fitted at the last refit"
         for candidate, parameters in zip(chosen(spec), fitted, strict=True)
-        if parameters is None and (candidate.per == "cell" or spec.modes)
+        # Of one that is not here it is not known what it predicts, and it is told elsewhere.
+        if parameters is None
+        and not isinstance(candidate, _Absent)
+        and (candidate.per == "cell" or spec.modes)
     }
 
 
@@ -109,9 +117,11 @@ def _guarded[R](ask: Callable[..., R], candidate: Candidate, *given: Any) -> R |
     """What comes of asking a candidate; None, with a warning, if it fails: the others go on."""
     try:
         return ask(candidate, *given)
-    except FOREIGN as error:
+    except (GnomonError, Unusable) as error:
         _pass_over(candidate.name, one_line(error))
-        return None
+    except FOREIGN as error:
+        _pass_over(candidate.name, f"{type(error).__name__}: {one_line(error)}")
+    return None
 
 
 def _lags(candidate: Candidate, spec: Specification) -> int:
@@ -120,7 +130,7 @@ def _lags(candidate: Candidate, spec: Specification) -> int:
         raise NotFound(candidate.reason)
     lags = int(candidate.lags(spec)) if candidate.per == "cell" else 0
     if not 0 <= lags <= MOST_LAGS:
-        raise ValueError(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
+        raise Unusable(f"it wants {lags} lags, expected 0 to {MOST_LAGS}")
     return lags
 
 
@@ -135,7 +145,7 @@ def _find(name: str, version: int | None = None) -> Candidate:
         return _Absent(
             name,
             f"version {version} was fitted, but version {registry.version_of(candidate)} is "
-            "installed; the next update fits it anew",
+            "installed: it has to be fitted anew",
         )
     return candidate
 
@@ -201,9 +211,9 @@ def _fit(
     else:
         return None
     if parameters.ndim != 1 or not np.isfinite(parameters).all():
-        raise ValueError(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
+        raise Unusable(f"fit returned {_looks(parameters)}, expected finite numbers (F,)")
     if len(parameters) > MOST_NUMBERS:
-        raise ValueError(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
+        raise Unusable(f"fit returned {len(parameters)} numbers, {MOST_NUMBERS} at most")
     return parameters
 
 
@@ -225,10 +235,10 @@ def _predict_modes(
         return None
     amplitudes = _numbers(candidate.predict(parameters, _sealed(record), leads))
     if amplitudes.shape != shape or not np.isfinite(amplitudes).all():
-        raise ValueError(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
+        raise Unusable(f"predict returned {_looks(amplitudes)}, expected finite {shape}")
     size, largest = np.abs(record.amplitudes).max(), np.abs(amplitudes).max()
     if largest > LARGEST_SIZE * size:
-        raise ValueError(f"predict returned {largest:.3g}, of amplitudes up to {size:.3g}")
+        raise Unusable(f"predict returned {largest:.3g}, of amplitudes up to {size:.3g}")
     return amplitudes
 
 
@@ -242,11 +252,11 @@ def _predict_cells(candidate: CellCandidate, parameters: Fitted, past: CellPast)
         return None
     values = _numbers(candidate.predict(parameters, _sealed(past)))
     if values.shape != past.season.shape:
-        raise ValueError(f"predict returned {_looks(values)}, expected {past.season.shape}")
+        raise Unusable(f"predict returned {_looks(values)}, expected {past.season.shape}")
     size = np.nanmax(np.abs(past.season), initial=0.0) + np.nanmax(past.scale, initial=0.0)
     mad = ~(np.abs(values) <= LARGEST_SIZE * size) & ~np.isnan(values)
     if mad.any():
-        raise ValueError(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
+        raise Unusable(f"predict returned {values[mad][0]:.3g}, of values up to {size:.3g}")
     return values
 
 
@@ -266,12 +276,12 @@ def _numbers(given: Any) -> Array:
 
     Raises
     ------
-    TypeError
+    Unusable
         They are no real numbers.
     """
     values = np.ma.filled(given.astype(np.float64), np.nan) if np.ma.isMaskedArray(given) else given
     if np.iscomplexobj(values):
-        raise TypeError("it returned complex numbers")
+        raise Unusable("it returned complex numbers")
     return np.array(values, np.float64)
 
 

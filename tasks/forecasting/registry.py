@@ -7,18 +7,19 @@ processes know only those that are installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from math import isfinite
 from typing import NoReturn
 
-from gnomon.storage.entrypoints import choose, registered, take
+from gnomon.storage.entrypoints import FOREIGN, choose, registered, take
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
+from gnomon.storage.redaction import one_line
 from gnomon.storage.values.documents import plain_name
 from gnomon.tasks.forecasting.candidate import CANDIDATES, Candidate
 
-__all__ = ["GROUP", "find", "for_now", "installed", "name_of", "register", "version_of"]
+__all__ = ["GROUP", "find", "for_now", "installed", "name_of", "names", "register", "version_of"]
 
 GROUP = "gnomon.candidates"
 """Entry-point group."""
@@ -60,6 +61,13 @@ def for_now() -> Iterator[None]:
     finally:
         _registered.clear()
         _registered.update(before)
+
+
+def names(candidates: str | Candidate | Iterable[str | Candidate]) -> tuple[str, ...]:
+    """Return the name of each candidate, or of the one that is given alone; as `name_of`."""
+    is_listed = isinstance(candidates, Iterable) and not isinstance(candidates, str)
+    listed = candidates if is_listed else [candidates]
+    return tuple(dict.fromkeys(map(name_of, listed)))  # type: ignore[arg-type]
 
 
 def name_of(candidate: str | Candidate) -> str:
@@ -124,7 +132,19 @@ def _installed(name: str) -> Candidate:
 
 
 def _checked(candidate: Candidate) -> Candidate:
-    """Return a candidate after its name and kind were found legal."""
+    """Return a candidate after it was found legal; it may be anything, and do anything."""
+    try:
+        return _legal(candidate)
+    except GnomonError:
+        raise
+    except FOREIGN as error:
+        raise InvalidInput(
+            f"a {type(candidate).__name__} is no candidate ({type(error).__name__}: "
+            f"{one_line(error)}); mend it"
+        ) from error
+
+
+def _legal(candidate: Candidate) -> Candidate:
     if isinstance(candidate, type):
         raise InvalidInput(
             f"{candidate.__name__} is a class; give one of it: {candidate.__name__}()"

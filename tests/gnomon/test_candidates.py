@@ -166,8 +166,8 @@ def test_one_that_fails_later_stops_nothing(
     grown.arrive(HISTORY + 1, HISTORY + 2)
     with caplog.at_level(logging.WARNING):
         report = grown.open().update()
-    assert "the candidate 'mine' failed, and is left out: too much" in caplog.text
-    assert report.failed_candidates == {"mine": "too much"}
+    assert "the candidate 'mine' failed, and is left out: MemoryError: too much" in caplog.text
+    assert report.failed_candidates == {"mine": "MemoryError: too much"}
     assert is_whole(grown, "2001-01-28")
 
 
@@ -265,6 +265,13 @@ def test_what_a_hindcast_tries_is_not_kept(tmp_path: Path) -> None:
     gnomon.hindcast(source, "v", origins=2, candidates=[Mine()])
     with pytest.raises(NotFound):
         registry.find("mine")
+
+
+def test_one_alone_need_not_be_in_a_list(grown: Case) -> None:
+    assert grown.open().rules(candidates="ridge")["candidates"] == ["ridge"]
+    assert grown.open().rules(candidates=Mine())["candidates"] == ["mine"]  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"Mine is a class; give one of it: Mine\(\)"):
+        grown.open().rules(candidates=[Mine])  # type: ignore[list-item]
 
 
 def test_what_is_no_candidate_is_refused(grown: Case) -> None:
