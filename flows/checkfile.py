@@ -1,5 +1,6 @@
 """Checks in a file of the user's own, for whoever has no package to register them with."""
 
+import hashlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from gnomon.storage.redaction import one_line
 __all__ = ["checks_of"]
 
 _MODULE = "gnomon_checks_file"
+"""Start of the name of its module; two files must not look into each other."""
 
 
 def checks_of(file: Path) -> tuple[Check, ...]:
@@ -28,11 +30,14 @@ def checks_of(file: Path) -> tuple[Check, ...]:
         It cannot be read or run, or has no check.
     """
     what = f"--checks (GNOMON_CHECKS) {file}"
-    module = ModuleType(_MODULE)
-    module.__file__ = str(file)
     try:
-        code = compile(file.read_bytes(), str(file), "exec")
-        sys.modules[_MODULE] = module  # dataclasses and pickling look there
+        source = file.read_bytes()
+        # By content: a process that runs for long reads the same file again and again.
+        name = f"{_MODULE}_{hashlib.sha256(bytes(file) + source).hexdigest()[:16]}"
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        code = compile(source, str(file), "exec", dont_inherit=True)
+        sys.modules[name] = module  # dataclasses and pickling look there
         cloudpickle.register_pickle_by_value(module)
         exec(code, vars(module))
     except GnomonError as error:
@@ -49,5 +54,7 @@ def checks_of(file: Path) -> tuple[Check, ...]:
             if isinstance(check, Check) and check not in checks:
                 checks.append(check)
     if not checks:
-        raise InvalidInput(f"{what} has no gnomon.Check at its top level; define one there")
+        raise InvalidInput(
+            f"{what} has no gnomon.Check at its top level; define one there, alone or in a list"
+        )
     return tuple(checks)

@@ -4,7 +4,7 @@ A package registers a :class:`Check`, or several, in the entry-point group ``gno
 scheduled runs have it, and so have the workers, which load its function from the same package.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -96,11 +96,11 @@ def _points() -> tuple[EntryPoint, ...]:
 
 
 def _is_listed(named: object) -> bool:
-    return isinstance(named, Check | list | tuple)
+    return isinstance(named, Check | Iterable)
 
 
 def _listed(named: Any) -> list[Any]:
-    return list(named) if isinstance(named, list | tuple) else [named]
+    return list(named) if isinstance(named, Iterable) else [named]
 
 
 type _Name = tuple[str, str]
