@@ -74,10 +74,7 @@ class Workers:
         from distributed import CancelledError, KilledWorker
         from distributed.comm.core import CommClosedError
 
-        from gnomon.tasks.forecasting import Telling
-
-        alone = delayed(SingleThreaded(function), pure=False)
-        name = funcname(function.function if isinstance(function, Telling) else function)
+        alone, name = delayed(SingleThreaded(function), pure=False), funcname(function)
         # The name is what Dask shows of a task; numbers alone would be taken for the same work.
         graph = [alone(item, dask_key_name=f"{name}-{uuid4()}") for item in items]
         client = self._connected()

@@ -1,7 +1,7 @@
 """A ridge regression on the last values of the cell and of its neighbours, one for all cells.
 
-The neighbours are the cells of its chunk, by their mean: that says as much as the cells next to it
-or more (`benchmarks.neighbours`), and needs no geometry.
+The neighbours are the cells of its chunk, by their mean: in most cases that says more than the
+cells next to it (docs/design/008), and it needs no geometry.
 """
 
 from typing import Literal
