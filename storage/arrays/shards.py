@@ -133,9 +133,7 @@ def read_whole(
         values = np.zeros(shape, dtype)
         if nbytes:
             _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
-    except NotFound as error:
-        raise Integrity(f"{error}; {cure}") from error
-    except Integrity as error:
+    except (NotFound, Integrity) as error:
         raise Integrity(f"{error}; {cure}") from error
     except GnomonError:
         raise
