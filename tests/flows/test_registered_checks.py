@@ -294,3 +294,31 @@ def test_a_file_that_cannot_be_used_is_refused_before_any_work(
         grown.open().update(settings=Settings(checks=file))
     assert len(str(caught.value).splitlines()) == 1
     assert len(grown.open().stored.captured) == HISTORY
+
+
+def test_two_files_of_checks_do_not_look_into_each_other(tmp_path: Path) -> None:
+    """What their functions find at the top level is that of their own file, each time."""
+    code = """
+from gnomon import Check, Statistic
+LIMIT = {limit}
+def tell(chunk):
+    return float(LIMIT)
+told = Check("told", Statistic("told", "1", "m", measure=tell), "warning", "r", maximum=9)
+"""
+    used = []
+    for limit in (3, 5):
+        file = tmp_path / f"{limit}.py"
+        file.write_text(code.format(limit=limit))
+        (check,) = checks_in_use(file=file).checks
+        used.append(check)
+    for check, limit in zip(used, (3.0, 5.0), strict=True):
+        function = check.statistic.measure
+        assert function is not None
+        module = sys.modules[function.__module__]
+        assert limit == module.LIMIT
+        assert function(None) == limit  # type: ignore[arg-type]
+
+
+def test_checks_may_be_in_any_collection(install: Install) -> None:
+    install("ours", MAKER + 'checks = dict(a=check("a", "a")).values()', "checks = ours:checks")
+    assert [check.name for check in checks_in_use().checks] == ["a"]

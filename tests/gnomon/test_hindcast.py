@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import gnomon
 from gnomon.hindcasting import forecasts, hindcast, open_replay
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.tasks.learning import refit
@@ -234,3 +235,10 @@ def test_wrong_names_and_numbers_are_refused(tmp_path: Path) -> None:
         hindcast(source, "v", leads=0)
     with pytest.raises(NotFound, match="does not exist"):
         hindcast(str(tmp_path / "nowhere.zarr"), "v")
+
+
+def test_more_periods_than_a_season_can_have_are_refused(tmp_path: Path) -> None:
+    periods = [3600.0 * k for k in range(2, 30)]
+    with pytest.raises(InvalidInput, match="28 periods were given; give 16 at most"):
+        gnomon.create(str(tmp_path / "r"), write(tmp_path / "s.zarr", red()), periods_s=periods)
+    assert not (tmp_path / "r").exists()
