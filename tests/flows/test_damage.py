@@ -144,3 +144,15 @@ def test_what_an_older_forecaster_learnt_is_learnt_anew(
     monkeypatch.setattr("gnomon.tasks.forecasting.specification.FORMAT_VERSION", 99)
     grown.arrive(HISTORY, HISTORY + 1)
     assert grown.open().update().refit == {"sst": "a newer version of the forecaster"}
+
+
+@pytest.mark.parametrize("part", ["shadows/*/v-sst/score"])
+def test_damage_of_a_shadow_names_what_helps(grown: Case, part: str) -> None:
+    """There is no copy of its tables: a repair could not put them back."""
+    (table,) = grown.place.glob(part)
+    for path in (table / "c").rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(Integrity, match="run 'gnomon update --refit'") as told:
+        grown.open().dataset("2001-01-26", kind="forecast", accept_predicted=True).load()
+    assert "gnomon repair" not in str(told.value)
