@@ -311,7 +311,7 @@ told = Check("told", Statistic("told", "1", "m", measure=tell), "warning", "r", 
         file.write_text(code.format(limit=limit))
         (check,) = checks_in_use(file=file).checks
         used.append(check)
-    for check, limit in zip(used, (3.0, 5.0), strict=True):
+    for check, limit in zip(used, (3, 5), strict=True):
         function = check.statistic.measure
         assert function is not None
         module = sys.modules[function.__module__]
