@@ -17,7 +17,6 @@ from gnomon.storage.redaction import one_line
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
-    from gnomon.tasks.restoring.locate import Match
 
 __all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 
@@ -121,19 +120,15 @@ def run_backfill(repository: str, *, until: str | None, settings: "Settings") ->
     return result
 
 
-def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
+def run_restore(
     repository: str,
-    at: str,
+    at: str | None,
     target: str,
     *,
-    kind: str | None,
-    accept_predicted: bool,
-    plain: bool,
     settings: "Settings",
-    capture: int | None = None,
-    match: "Match" = "exact",
+    **options: Any,
 ) -> dict[str, Any]:
-    """Run the restore flow."""
+    """Run the restore flow; the options are those of :func:`gnomon.flows.restore.restore`."""
     refuse_credentials("--to", target)
     repository = Location(repository).url
     with prefect_api():
@@ -143,11 +138,7 @@ def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
             repository,
             at,
             str(Path(target).expanduser().absolute()) if "://" not in target else target,
-            kind=kind,
-            accept_predicted=accept_predicted,
-            plain=plain,
-            capture=capture,
             settings=settings,
-            match=match,
+            **options,
         )
     return result

@@ -13,7 +13,8 @@ from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import restore as write
-from gnomon.tasks.restoring.restore import select
+from gnomon.tasks.restoring.selection import Wanted
+from gnomon.tasks.restoring.states import choose_states
 
 __all__ = ["restore"]
 
@@ -22,7 +23,7 @@ __all__ = ["restore"]
 @without_secrets
 def restore(
     repository: str,
-    at: str,
+    at: str | None,
     target: str,
     kind: str | None = None,
     accept_predicted: bool = False,
@@ -30,15 +31,21 @@ def restore(
     capture: int | None = None,
     settings: Settings | None = None,
     match: Match = "exact",
+    from_: str | None = None,
+    until: str | None = None,
+    variable: list[str] | None = None,
+    region: str | None = None,
+    chunk: list[str] | None = None,
+    marks: bool = False,
 ) -> dict[str, Any]:
-    """Restore the state of a time into a new dataset.
+    """Restore the state of a time, or those of a period, into a new dataset.
 
     Parameters
     ----------
     repository
         Path or URL of the repository.
     at
-        Time of the state, ISO 8601.
+        Time of the state, ISO 8601; none if a period is given.
     target
         New path; its ending, such as ``.zarr`` or ``.nc``, says what it will be.
     kind
@@ -46,7 +53,7 @@ def restore(
     accept_predicted
         Allow a state with estimated cells.
     plain
-        Leave out standard errors and provenance; captured states only.
+        Refuse a state with estimated cells.
     capture
         Number of the capture to take, where a time has several.
     settings
@@ -54,24 +61,47 @@ def restore(
     match
         Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
         ``before`` the last one before.
+    from_, until
+        Ends of a period, both included, of which all states are restored.
+    variable
+        Names of the variables to restore; default: all.
+    region
+        Part of the grid, such as ``lat=10:20,lon=-5:5``.
+    chunk
+        Instead of a region, chunks by their index on the chunk grid: ``3,4`` or ``sst:3,4``.
+    marks
+        Write standard errors and provenance of captured states, too.
     """
-    seen, point = run_as_task(
+    wanted = Wanted.of(variable or (), region, chunk or ())
+    states = run_as_task(
         "choose restore point",
-        lambda: select(
+        lambda: choose_states(
             Repository.open(repository),
             at,
+            from_=from_,
+            until=until,
             match=match,
             kind=kind,
             accept_predicted=accept_predicted,
             capture=capture,
+            wanted=wanted,
         ),
     )
     with told() as logger, Workers(settings or Settings()) as workers:
         restored = run_as_task(
             "write and verify",
-            lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
+            lambda: write(
+                states.seen,
+                states.points,
+                target,
+                selection=states.selection,
+                plain=plain,
+                marks=marks,
+                mapper=workers.mapper,
+            ),
         )
-        text = f"asked for {at}: {restored}"
+        asked = at or f"{from_ or 'the first'} to {until or 'the last'}"
+        text = f"asked for {asked}: {restored}"
         logger.info(text)
         keep_artifacts({"gnomon-restore": text})
     state: Any = Completed(message=text, data=restored.to_json())

@@ -1,5 +1,7 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
+from collections.abc import Sequence
+
 import xarray as xr
 
 from gnomon.storage.errors import Integrity, InvalidInput
@@ -8,8 +10,11 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
+from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
-from gnomon.tasks.restoring.restore import newest_shadow, planes, select
+from gnomon.tasks.restoring.restore import newest_shadow, planes_of, select
+from gnomon.tasks.restoring.selection import Region, Selection, Wanted
+from gnomon.tasks.restoring.states import choose_states, notes_of
 
 __all__ = ["Reading"]
 
@@ -41,18 +46,28 @@ class Reading:
         """
         return points(*locate(self._repository, at, match=match))
 
-    def dataset(
+    def dataset(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
         self,
         at: str | None = None,
         *,
+        from_: str | None = None,
+        until: str | None = None,
         match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
+        marks: bool = False,
         decode: bool = True,
     ) -> xr.Dataset:
         """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
+
+        A state whose cells were all captured is the source's, without any variable or attribute
+        that the source does not have.  Where a cell is an estimate, marks stand beside the values:
+        ``<var>_standard_error``, ``<var>_provenance`` and attributes that begin with ``gnomon_``.
 
         Parameters
         ----------
@@ -60,45 +75,92 @@ class Reading:
             Time, ISO 8601; it may be partial if it is unique: ``2010-09``.  None: all captured
             states of an append source, or with kind ``forecast`` the newest shadow, all leads along
             time.
+        from_, until
+            Instead of `at`, the ends of a period, both included; a partial time stands for all of
+            its period, None for an open end.  All captured states along time; with
+            `accept_predicted` the best of each slot, such as a forecast of one that is missing.
         match
             What to do if no state has that time, as in `points`.
         kind
             Kind of restore point; default: the best.
         capture
             Number of the capture to take, if a time has several; `points` shows them.
+        variable
+            Names of the variables to give, with the coordinates and others that they refer to;
+            default: all.
+        region
+            Part of the grid by coordinate values, both ends included: ``"lat=10:20,lon=-5:5"`` or
+            ``{"lat": (10, 20)}``.  Ends may come in either order; longitudes go around, and of two
+            in descending order the shorter way is meant.  Along a dimension without coordinate it
+            is given by position.  Nothing else is read, verified or healed.
+        chunk
+            Instead of `region`, indices of chunks on the chunk grid, ``"3,4"`` or ``"sst:3,4"``,
+            or several: the smallest region that holds them.
         accept_predicted
             Allow estimated cells, which ``<var>_provenance`` marks.
         plain
-            Leave out ``<var>_standard_error`` and ``<var>_provenance``; captured states only.
+            Refuse a state that needs marks.
+        marks
+            Give the marks of captured states too.
         decode
             Decode CF times, scales and missing values; otherwise values are as stored.
+
+        Raises
+        ------
+        NotFound
+            There is no such state, variable, dimension or chunk; the message says what there is.
+        InvalidInput
+            What is asked for holds predictions that were not accepted, no cell lies in the region,
+            or the options contradict each other.
         """
-        seen, shown, notes = self._shown(
-            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        seen, shown, notes, selection = self._shown(
+            at,
+            from_=from_,
+            until=until,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+            wanted=Wanted.of(variable, region, chunk),
         )
-        raw = raw_dataset(seen, shown, plain=plain, notes=notes)
+        raw = raw_dataset(seen, shown, plain=plain, marks=marks, notes=notes, selection=selection)
         return _decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
-        raw = raw_dataset(self._repository, self._history(), plain=True)
+        raw = raw_dataset(self._repository, self._history())
         return _decoded(raw) if decode else raw
 
-    def reading_store(
+    def reading_store(  # noqa: PLR0913 - what a user may settle, all keyword-only
         self,
         at: str | None = None,
         *,
+        from_: str | None = None,
+        until: str | None = None,
         match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
+        marks: bool = False,
     ) -> ReadingStore:
         """Return the same as :meth:`dataset` as a read-only Zarr store."""
-        seen, shown, notes = self._shown(
-            at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
+        seen, shown, notes, selection = self._shown(
+            at,
+            from_=from_,
+            until=until,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+            wanted=Wanted.of(variable, region, chunk),
         )
-        return reading_store(seen, shown, plain=plain, notes=notes)
+        return reading_store(
+            seen, shown, plain=plain, marks=marks, notes=notes, selection=selection
+        )
 
     def _history(self) -> tuple[Plane, ...]:
         if self._repository.settings.source.kind == "state":
@@ -115,36 +177,44 @@ class Reading:
         self,
         at: str | None,
         *,
+        from_: str | None,
+        until: str | None,
         match: Match,
         kind: str | None,
         capture: int | None,
         accept_predicted: bool,
-    ) -> tuple[Repository, tuple[Plane, ...], Notes]:
-        """Return what options ask for: the era, its planes, and what they say of themselves."""
-        if at is not None:
-            seen, point = select(
+        wanted: Wanted,
+    ) -> tuple[Repository, tuple[Plane, ...], Notes, Selection]:
+        """Return what options ask for: the era, its planes, what they say of themselves, and which
+        of their cells are wanted."""
+        if not (at is None and from_ is None and until is None):
+            states = choose_states(
                 self._repository,
                 at,
+                from_=from_,
+                until=until,
                 match=match,
                 kind=kind,
                 capture=capture,
                 accept_predicted=accept_predicted,
+                wanted=wanted,
             )
-            shown, point = planes(seen, point)
-            return seen, shown, point.attributes()
+            shown, points = planes_of(states)
+            return states.seen, shown, notes_of(points), states.selection
         if match != "exact" or capture is not None or kind not in (None, "forecast"):
             raise InvalidInput(
                 "match, capture and kinds other than 'forecast' need one time; name it with 'at'"
             )
+        selection = wanted.within(self._repository)
         if kind == "forecast":
             shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
-            return self._repository, shadow, {}
+            return self._repository, shadow, {}, selection
         if accept_predicted:
             raise InvalidInput(
                 "without 'at' there are no predictions to accept; name a time, or take all leads "
                 "of the newest shadow with kind='forecast'"
             )
-        return self._repository, self._history(), {}
+        return self._repository, self._history(), {}, selection
 
 
 def _decoded(raw: xr.Dataset) -> xr.Dataset:

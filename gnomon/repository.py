@@ -21,11 +21,14 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.restoring.points import Match
-from gnomon.tasks.restoring.restore import Restored, restore, select
+from gnomon.tasks.restoring.restore import Restored, restore
+from gnomon.tasks.restoring.selection import Region, Wanted
+from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper
 
@@ -159,25 +162,35 @@ class GnomonRepository(Reading, Judging):
 
     def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
         self,
-        at: str,
+        at: str | None,
         to: str | PathLike[str] | Target,
         *,
+        from_: str | None = None,
+        until: str | None = None,
         match: Match = "exact",
         kind: str | None = None,
         capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
+        marks: bool = False,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
-        """Write the state of a time to a new dataset, and verify what was written.
+        """Write the state of a time, or those of a period, to a new dataset, and verify it.
+
+        A state whose cells were all captured is written as it was in the source, and nothing else.
 
         Parameters
         ----------
+        at
+            As for :meth:`dataset`; None if `from_` or `until` is given.
         to
             Path of the new dataset; its ending says of which kind it is, such as ``.zarr`` or
             ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
-        at, match, kind, capture, accept_predicted, plain
+        from_, until, match, kind, capture, variable, region, chunk, accept_predicted, plain, marks
             As for :meth:`dataset`.
         workers
             Threads that write; default: from the settings.
@@ -188,20 +201,32 @@ class GnomonRepository(Reading, Judging):
         ------
         Conflict
             The target exists.
+        NotFound
+            There is no such state, variable, dimension or chunk; the message says what there is.
         InvalidInput
-            The best restore point contains predictions, and those were not accepted; or nothing
-            can be written there.
+            What is asked for holds predictions that were not accepted, no cell lies in the region,
+            or nothing can be written there.
         """
-        seen, point = select(
+        states = choose_states(
             self._repository,
             at,
+            from_=from_,
+            until=until,
             match=match,
             kind=kind,
             capture=capture,
             accept_predicted=accept_predicted,
+            wanted=Wanted.of(variable, region, chunk),
         )
-        mapper = _mapper("blocks", workers or Settings().workers, progress)
-        return restore(seen, point, to, plain=plain, mapper=mapper)
+        return restore(
+            states.seen,
+            states.points,
+            to,
+            selection=states.selection,
+            plain=plain,
+            marks=marks,
+            mapper=_mapper("blocks", workers or Settings().workers, progress),
+        )
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""

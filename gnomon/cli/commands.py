@@ -19,6 +19,7 @@ from gnomon.cli.console import (
     READER_GONE,
     At,
     Json,
+    OptionalAt,
     OutputFailed,
     Place,
     PlaceOrFolder,
@@ -31,6 +32,7 @@ from gnomon.cli.console import (
     progress_of,
 )
 from gnomon.cli.failures import Terminated, fail, tell, tell_if_stopped, terminate
+from gnomon.cli.selection import Chunks, From, Region, Until, Variables
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -229,59 +231,61 @@ def points(
 @app.command()
 def restore(
     repository: Place,
-    at: At,
     target: Annotated[
         str,
         typer.Option(
             "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
         ),
     ],
+    at: OptionalAt = None,
+    from_: From = None,
+    until: Until = None,
     kind: Kind = None,
     capture: Annotated[
         int | None, typer.Option(help="Number of the capture, if a time has several.")
     ] = None,
     nearest: Nearest = False,
     before: Before = False,
+    variable: Variables = [],  # noqa: B006
+    region: Region = [],  # noqa: B006
+    chunk: Chunks = [],  # noqa: B006
     accept_predicted: Accept = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
+        bool, typer.Option("--plain", help="Refuse a state with estimated cells.")
+    ] = False,
+    marks: Annotated[
+        bool,
+        typer.Option("--marks", help="Add standard errors and provenance of captured cells, too."),
     ] = False,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
-    """Write the state of a time to a new dataset, and verify what was written."""
+    """Write the state of a time, or of a period, to a new dataset, and verify what was written."""
     from gnomon.tasks.restoring.locate import match_of
 
-    match = match_of(nearest=nearest, before=before)
+    options: dict[str, Any] = {
+        "from_": from_,
+        "until": until,
+        "match": match_of(nearest=nearest, before=before),
+        "kind": kind,
+        "capture": capture,
+        "variable": variable,
+        "region": ",".join(region) or None,
+        "chunk": chunk,
+        "accept_predicted": accept_predicted,
+        "plain": plain,
+        "marks": marks,
+    }
     if flow:
         from gnomon.flows.launch import run_restore
 
         with apart():
-            result = run_restore(
-                repository,
-                at,
-                target,
-                kind=kind,
-                capture=capture,
-                match=match,
-                accept_predicted=accept_predicted,
-                plain=plain,
-                settings=_settings(),
-            )
+            result = run_restore(repository, at, target, settings=_settings(), **options)
     else:
         from gnomon.repository import open_repository
 
         with progress_of(shown=not as_json) as progress:
-            restored = open_repository(repository).restore(
-                at,
-                target,
-                match=match,
-                kind=kind,
-                capture=capture,
-                accept_predicted=accept_predicted,
-                plain=plain,
-                progress=progress,
-            )
+            restored = open_repository(repository).restore(at, target, progress=progress, **options)
         result = restored.to_json()
     if as_json:
         print_json(result)

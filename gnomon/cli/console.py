@@ -21,6 +21,7 @@ __all__ = [
     "READER_GONE",
     "At",
     "Json",
+    "OptionalAt",
     "OutputFailed",
     "Place",
     "PlaceOrFolder",
@@ -87,10 +88,9 @@ PlaceOrFolder = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-At = Annotated[
-    str,
-    typer.Option("--at", help="Time of the state: 2010-09-16T12:00, 2010-09, latest, latest~2."),
-]
+_AT = typer.Option("--at", help="Time of the state: 2010-09-16T12:00, 2010-09, latest, latest~2.")
+At = Annotated[str, _AT]
+OptionalAt = Annotated[str | None, _AT]
 
 
 def print_json(value: Any) -> None:

@@ -301,12 +301,15 @@ def note_match(at: str, points: Sequence["RestorePoint"]) -> None:
 def print_restored(result: dict[str, Any]) -> None:
     """Print what a restore wrote."""
     from gnomon.tasks.restoring.restore_point import RestorePoint
+    from gnomon.tasks.restoring.states import summary_of
 
-    point = RestorePoint(**result["point"])
-    note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
-    if point.predicted:
+    points = [RestorePoint(**point) for point in result["points"]]
+    note(
+        f"restored to {result['target']}: {summary_of(points)}; {result['chunks']} chunks verified"
+    )
+    if any(point.predicted for point in points):
         note("some cells are estimates: see <variable>_provenance and <variable>_standard_error")
-    _print_notes(point.notes)
+    _print_notes(text for point in points for text in point.notes)
 
 
 def print_judged(verdict: "Judged", *, accepted: bool, dry_run: bool) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,9 @@ def plane_chunk(
     plane: Plane,
     index: Index,
     into: Packing,
-) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]]:
+    *,
+    marks: bool = True,
+) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]] | tuple[NDArray[Any]]:
     """Return raw values, standard error and provenance of one chunk of a plane.
 
     Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
@@ -74,8 +77,12 @@ def plane_chunk(
     ----------
     into
         What raw values are to stand for; see `served_reading`.
+    marks
+        Without, only the raw values of a plane whose cells were all captured.
     """
     variable = captures.variable
+    if not marks and plane.step is not None and not plane.patches:
+        return (_captured(captures, plane.step, index, into),)
     patch = plane.patches.get((variable.name, index))
     if patch is not None:
         raw = into.from_physical(patch.values)

@@ -90,6 +90,8 @@ class ReadingStore(Store):
     attributes
         Exact attributes by array, those of the dataset under "", which the JSON of Zarr metadata
         cannot all hold.
+    source_chunks
+        Cells of the source's chunks by array, where they are known and it has any.
     """
 
     supports_writes = False
@@ -102,12 +104,14 @@ class ReadingStore(Store):
         arrays: dict[str, ComputedArray],
         recipe: tuple[Callable[..., "ReadingStore"], tuple[Any, ...]],
         attributes: Mapping[str, dict[str, Any]] | None = None,
+        source_chunks: Mapping[str, Index] | None = None,
     ) -> None:
         super().__init__(read_only=True)
         self._template = template
         self._arrays = arrays
         self._recipe = recipe
         self.attributes = dict(attributes or {})
+        self.source_chunks = dict(source_chunks or {})
 
     def __reduce__(self) -> tuple[Callable[..., "ReadingStore"], tuple[Any, ...]]:
         return self._recipe

@@ -1,11 +1,12 @@
 """Restore points as datasets: which captured, predicted or healed states are served together.
 
-A view is a list of planes, one per valid time.  Where the cells of each come from stands in two
-ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
+A view is a list of planes, one per valid time.  Captured planes are the source's states and nothing
+else.  Where any cell was not captured, two ancillary variables say where the cells come from:
+``<var>_standard_error`` and ``<var>_provenance``.
 """
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from gnomon.storage.errors import GnomonError, Integrity, InvalidInput
+from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
@@ -24,15 +25,18 @@ from gnomon.storage.serve.readings import served_description, served_reading
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
 from gnomon.storage.values.attributes import plain_attributes
 from gnomon.storage.values.documents import NONSENSE
-from gnomon.storage.values.grid import Index
+from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.meaning import RANGE, read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import PACKING
+from gnomon.storage.values.selection import EVERYTHING, Selection, assembled
 from gnomon.storage.values.timeforms import is_form
 from gnomon.storage.values.times import EPOCH, SECOND, encode
 
 __all__ = [
     "Notes",
+    "are_marked",
+    "chunked_as_source",
     "open_view",
     "raw_dataset",
     "reading_store",
@@ -47,23 +51,36 @@ def raw_dataset(
     planes: tuple[Plane, ...],
     *,
     plain: bool = False,
+    marks: bool = False,
     notes: Notes | None = None,
+    selection: Selection = EVERYTHING,
 ) -> xr.Dataset:
     """Return planes as an undecoded, lazy dataset laid out like the source.
+
+    Planes that were captured are the source's states and nothing else.  Where any cell was not, its
+    marks stand beside the values: standard errors, provenance and notes.
 
     Parameters
     ----------
     plain
-        Leave out standard errors, provenance and notes; only for planes that were captured.
+        Refuse what needs marks.
+    marks
+        Give the marks of captured planes too.
     notes
-        What the view says of itself, beside the source's attributes.
+        What the view says of itself, beside the source's attributes; a part of the marks.
+    selection
+        What of the planes is wanted.
 
     Raises
     ------
     InvalidInput
         Something predicted was to be plain.
+    NotFound
+        A variable that is wanted is not in the planes.
     """
-    store = reading_store(repository, planes, plain=plain, notes=notes)
+    store = reading_store(
+        repository, planes, plain=plain, marks=marks, notes=notes, selection=selection
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -83,6 +100,16 @@ def raw_dataset(
     for name, attributes in store.attributes.items():
         described = dataset.variables[name] if name else dataset
         described.attrs = dict(attributes)
+    return chunked_as_source(dataset, store)
+
+
+def chunked_as_source(dataset: xr.Dataset, store: ReadingStore) -> xr.Dataset:
+    """Return a dataset that was opened from a store, with the source's chunks in its encoding."""
+    for name, chunks in store.source_chunks.items():
+        if name in dataset.variables:
+            variable = dataset.variables[name]
+            preferred = dict(zip(variable.dims, chunks, strict=True))
+            variable.encoding |= {"chunks": chunks, "preferred_chunks": preferred}
     return dataset
 
 
@@ -91,26 +118,44 @@ def reading_store(
     planes: tuple[Plane, ...],
     *,
     plain: bool = False,
+    marks: bool = False,
     notes: Notes | None = None,
+    selection: Selection = EVERYTHING,
 ) -> ReadingStore:
     """Return planes as a read-only Zarr store; see :func:`raw_dataset`."""
+    marked = are_marked(planes, plain=plain, marks=marks)
+    return _build(repository, planes, dict(notes or {}) if marked else None, selection)
+
+
+def are_marked(planes: tuple[Plane, ...], *, plain: bool, marks: bool) -> bool:
+    """Tell whether planes are given with marks; raises as :func:`raw_dataset`."""
+    if plain and marks:
+        raise InvalidInput("plain and marks were both asked for; take one of them")
     if plain and is_predicted(planes):
         raise InvalidInput("a predicted state cannot be plain: its cells must stay marked")
-    return _build(repository, planes, plain, {} if plain else dict(notes or {}))
+    return marks or is_predicted(planes)
 
 
 def open_view(
-    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    pinned: tuple[str, int, int],
+    planes: tuple[Plane, ...],
+    notes: Notes | None,
+    selection: Selection,
 ) -> ReadingStore:
     """Rebuild a reading store in another process, pinned to the same commit and era."""
-    return _build(Repository.open(url).at(sequence).in_era(era), planes, plain, notes)
+    url, sequence, era = pinned
+    return _build(Repository.open(url).at(sequence).in_era(era), planes, notes, selection)
 
 
 def _build(
-    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    notes: Notes | None,
+    selection: Selection,
 ) -> ReadingStore:
+    """Return a store of planes; without notes also without the other marks."""
     try:
-        return _laid_out(repository, planes, plain, notes)
+        return _laid_out(repository, planes, notes, selection)
     except GnomonError:
         raise
     except NONSENSE as error:
@@ -127,13 +172,21 @@ def _none(error: BaseException) -> Integrity:
 
 
 def _laid_out(
-    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    repository: Repository,
+    planes: tuple[Plane, ...],
+    notes: Notes | None,
+    selection: Selection,
 ) -> ReadingStore:
     memory = MemoryStore()
     description = served_description(repository, planes)
-    described = {**description.attributes, **notes.get("", {})}
+    noted_by = notes or {}
+    described = {**description.attributes, **noted_by.get("", {})}
     zarr.create_group(memory, attributes=plain_attributes(described))
-    constant = repository.fixed(description)
+    constant = {
+        name: selection.cut(variable)
+        for name, variable in repository.fixed(description).items()
+        if selection.gives(name)
+    }
     time = _stacking(repository, planes, constant)
     coordinates = _forecast_coordinates(repository, planes, time)
     fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
@@ -146,30 +199,46 @@ def _laid_out(
         exact[str(name)] = dict(variable.attrs)
         create_fixed(memory, str(name), variable)
     arrays: dict[str, ComputedArray] = {}
-    for captured in _served_variables(repository, planes):
-        noted = dict(notes.get(captured.name, {}))
+    source_chunks: dict[str, Index] = {}
+    for captured in _served_variables(repository, planes, selection):
+        noted = dict(noted_by.get(captured.name, {}))
         if coordinates:
             named = str(description.variables[captured.name].get("coordinates", "")).split()
             noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
-        served_values = _Served(repository, captured, planes, time)
+        served_values = _Served(repository, captured, planes, time, selection)
         attributes = {**served_values.attributes(description), **noted}
-        for served in served_values.arrays(attributes, extras=captured.forecast and not plain):
+        marked = captured.forecast and notes is not None
+        for served in served_values.arrays(attributes, extras=marked):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
+            if captured.source_chunks:
+                source_chunks[served.name] = served_values.source_chunks()
     pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    recipe = (*pinned, planes, plain, notes)
-    return ReadingStore(memory, arrays, (open_view, recipe), exact)
+    recipe = (pinned, planes, notes, selection)
+    return ReadingStore(memory, arrays, (open_view, recipe), exact, source_chunks)
 
 
-def _served_variables(repository: Repository, planes: tuple[Plane, ...]) -> Iterator[Variable]:
-    """Yield the variables that all planes have."""
-    for variable in repository.settings.variables:
-        if is_predicted(planes) and not variable.forecast:
-            continue
+def _served_variables(
+    repository: Repository, planes: tuple[Plane, ...], selection: Selection
+) -> list[Variable]:
+    """Return the variables that all planes have, of those that are wanted."""
+    predicted = is_predicted(planes)
+    variables = [
+        variable
+        for variable in repository.settings.variables
+        if variable.forecast or not predicted
         # A state has the variables that it was captured with.
-        if not any(p.step is not None and p.step < variable.since for p in planes):
-            yield variable
+        if not any(p.step is not None and p.step < variable.since for p in planes)
+    ]
+    names = [variable.name for variable in variables]
+    missing = [name for name in selection.variables if name not in names]
+    if missing:
+        raise NotFound(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in this "
+            f"{'predicted ' if predicted else ''}state; it has {', '.join(names) or 'none'}"
+        )
+    return [variable for variable in variables if selection.gives(variable.name)]
 
 
 def _time_coordinate(
@@ -244,8 +313,10 @@ class _Served:
         variable: Variable,
         planes: tuple[Plane, ...],
         time: str | None,
+        selection: Selection,
     ) -> None:
         self.variable = variable
+        self.selection = selection
         self.into = served_reading(repository, variable, planes)
         self.planes = planes
         self.captures = repository.captures(variable.name)
@@ -291,13 +362,23 @@ class _Served:
             self._array(names[1], 2, np.dtype("u1"), flags),
         ]
 
+    def source_chunks(self) -> Index:
+        """Return the chunks of the source in the served arrays."""
+        shape = self.selection.shape(self.variable)
+        chunks = [*_at_most(self.variable.source_chunks, shape)]
+        if self.time is not None:
+            chunks.insert(self.variable.time_axis, 1)
+        return tuple(chunks)
+
     def _array(
         self, name: str, part: int, dtype: np.dtype[Any], attributes: dict[str, Any]
     ) -> ServedArray:
-        grid = self.variable.grid
+        variable = self.variable
+        size = self.selection.shape(variable)
+        grid = ChunkGrid(size, _at_most(variable.chunks, size), size)
         shape, chunks, counts = list(grid.shape), list(grid.chunks), list(grid.counts)
-        dims = list(self.variable.dims)
-        axis = self.variable.time_axis if self.time is not None else None
+        dims = list(variable.dims)
+        axis = variable.time_axis if self.time is not None else None
         if axis is not None and self.time is not None:
             shape.insert(axis, len(self.planes))
             chunks.insert(axis, 1)
@@ -306,15 +387,29 @@ class _Served:
 
         def compute(index: Index) -> NDArray[Any]:
             if axis is None:
-                return self._chunk(self.planes[0], index, part).astype(dtype, copy=False)
-            inner = index[:axis] + index[axis + 1 :]
-            cells = self._chunk(self.planes[index[axis]], inner, part)
+                return self._block(self.planes[0], grid.cells(index), part).astype(
+                    dtype, copy=False
+                )
+            inner = grid.cells(index[:axis] + index[axis + 1 :])
+            cells = self._block(self.planes[index[axis]], inner, part)
             return np.expand_dims(cells.astype(dtype, copy=False), axis)
 
         computed = ComputedArray(tuple(chunks), tuple(counts), dtype, compute)
         return ServedArray(name, tuple(dims), tuple(shape), attributes, computed)
 
-    def _chunk(self, plane: Plane, index: Index, part: int) -> NDArray[Any]:
+    def _block(self, plane: Plane, cells: tuple[slice, ...], part: int) -> NDArray[Any]:
+        """Return a block of the selected cells of a plane: values, errors or provenance."""
         shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
-        result: NDArray[Any] = plane_chunk(self.captures, shadow, plane, index, self.into)[part]
-        return result
+
+        def read(index: Index) -> tuple[NDArray[Any]]:
+            arrays = plane_chunk(self.captures, shadow, plane, index, self.into, marks=part > 0)
+            return (arrays[part],)
+
+        start, stop = tuple(c.start for c in cells), tuple(c.stop for c in cells)
+        parts = self.selection.parts(self.variable, start, stop)
+        shape = tuple(c.stop - c.start for c in cells)
+        return assembled(parts, shape, read)[0]
+
+
+def _at_most(chunks: Index, shape: Index) -> Index:
+    return tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True))

@@ -309,6 +309,7 @@ def _variable(
         and (name in names or _is_predictable(dataset, name)),
         cyclic=tuple(_is_cyclic(dataset, d) for d in dims),
         time_axis=array.dims.index(spec.time) if spec.time in array.dims else 0,
+        source_chunks=tuple(map(max, source_chunks, (1,) * len(dims))) if preferred else (),
     )
 
 

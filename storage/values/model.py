@@ -141,6 +141,9 @@ class Variable:
     """Position of the time dimension in the source's variable."""
     since: int = 0
     """Number of the first capture that has it; it was added then."""
+    source_chunks: tuple[int, ...] = ()
+    """Cells of a chunk of the source along each dimension at init; empty if it has none, or where
+    an older program made the repository."""
 
     @property
     def folder(self) -> str:
@@ -234,6 +237,7 @@ class Variable:
             cyclic=items(data["cyclic"], f"cyclic of {name}", flag),
             time_axis=whole(data["time_axis"], f"time_axis of {name}", least=0, most=LARGEST_NDIM),
             since=whole(data.get("since", 0), f"since of {name}", least=0),
+            source_chunks=items(data.get("source_chunks", []), f"source_chunks of {name}", length),
         )
         check_variable(variable)
         return variable

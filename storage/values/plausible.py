@@ -81,7 +81,8 @@ def check_variable(variable: "Variable") -> None:
     """
     name, ndim = variable.name, len(variable.dims)
     parts = (variable.shape, variable.chunks, variable.units, variable.shards)
-    if any(len(part) != ndim for part in parts) or len(variable.cyclic) not in (0, ndim):
+    optional = (variable.cyclic, variable.source_chunks)
+    if any(len(part) != ndim for part in parts) or any(len(o) not in (0, ndim) for o in optional):
         raise ValueError(f"{name} has {ndim} dims, and sizes for another number of them")
     if ndim > LARGEST_NDIM or len(set(variable.dims)) != ndim or variable.time_axis > ndim:
         raise ValueError(f"{name} has the dims {variable.dims!r:.80}")

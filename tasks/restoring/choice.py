@@ -8,6 +8,7 @@ from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring.locate import Match, locate
 from gnomon.tasks.restoring.points import candidates, complete
 from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
+from gnomon.tasks.restoring.selection import ALL_OF_IT, Wanted
 
 __all__ = ["choose", "select"]
 
@@ -20,8 +21,14 @@ def select(
     kind: str | None = None,
     capture: int | None = None,
     accept_predicted: bool = False,
+    wanted: Wanted = ALL_OF_IT,
 ) -> tuple[Repository, RestorePoint]:
     """Return the era that has the state of a time, and the restore point that is taken of it.
+
+    Parameters
+    ----------
+    wanted
+        What of the state is wanted: what is suspect or predicted elsewhere does not count.
 
     Raises
     ------
@@ -31,12 +38,13 @@ def select(
         The time names several states, or the best one holds predictions that were not accepted.
     """
     seen, instant = locate(repository, at, match=match)
+    selection = wanted.within(seen)
     point = choose(
-        candidates(seen, instant),
+        candidates(seen, instant, selection),
         kind,
         accept_predicted=accept_predicted,
         capture=capture,
-        tell=partial(complete, seen),
+        tell=partial(complete, seen, selection=selection),
     )
     return seen, point
 

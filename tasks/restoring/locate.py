@@ -16,7 +16,15 @@ from gnomon.storage.values.times import SECOND, format_instant, period
 from gnomon.tasks.learning import expectation
 from gnomon.tasks.learning.cadence import Cadence
 
-__all__ = ["Match", "cadence_of", "find_instant", "find_period", "locate", "match_of"]
+__all__ = [
+    "Match",
+    "cadence_of",
+    "find_instant",
+    "find_period",
+    "find_range",
+    "locate",
+    "match_of",
+]
 
 Match = Literal["exact", "nearest", "before"]
 """What a time that names no state stands for: nothing, the nearest state, or the one before."""
@@ -113,6 +121,53 @@ def locate(repository: Repository, text: str, *, match: Match = "exact") -> tupl
     """
     eras = [repository, *(repository.in_era(k) for k in reversed(range(repository.era)))]
     return _resolve(eras, text, match)
+
+
+def find_range(
+    repository: Repository, first: str | None, last: str | None, *, predicted: bool
+) -> tuple[Repository, list[int]]:
+    """Return the era that has the states of a period, and their times in order.
+
+    A capture whose time is not believed is not among them.
+
+    Parameters
+    ----------
+    first, last
+        Times as in `locate`, both included; a partial one stands for all of its period.  None: from
+        the first capture on, or to the last one (of what is predicted, to the end).
+    predicted
+        Whether times count that were predicted and never captured.
+
+    Raises
+    ------
+    InvalidInput
+        The period ends before it begins, or its states lie in several eras.
+    NotFound
+        It has no state.
+    """
+    start = -(2**63) if first is None else find_period(repository, first)[0]
+    stop = 2**63 if last is None else find_period(repository, last)[1]
+    if stop <= start:
+        raise InvalidInput(f"--from {first} is after --until {last}; {_range(repository)}")
+    eras = [repository, *(repository.in_era(k) for k in reversed(range(repository.era)))]
+    states = [
+        state
+        for state in _inside(eras, start, stop)
+        if state.instant not in state.seen.state.doubted and (predicted or not state.predicted)
+    ]
+    if not states:
+        asked = " ".join(
+            f"{word} {time}" for word, time in (("from", first), ("until", last)) if time
+        )
+        raise NotFound(f"there is no captured state {asked}; {_range(repository)}")
+    counts = {state.seen.era: state for state in states}
+    if len(counts) > 1:
+        later = next(s for s in states if s.seen.era != states[0].seen.era)
+        raise InvalidInput(
+            f"the states from {states[0]} to {states[-1]} are of {len(counts)} eras, which differ "
+            f"in their grids or variables; the second begins at {later}: take one era at a time"
+        )
+    return states[0].seen, [state.instant for state in states]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ import numpy as np
 
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.shadow import PredictedEntry
-from gnomon.storage.log.steps import Shadow
+from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import EstimatedChunk
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT
+from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
@@ -31,6 +32,7 @@ __all__ = [
     "PointKind",
     "RestorePoint",
     "candidates",
+    "captured_point",
     "complete",
     "find_instant",
     "heal_point",
@@ -50,12 +52,22 @@ DOUBTED = "the time of this capture is not believed; 'gnomon anomalies' says why
 Patches = dict[tuple[str, Index], EstimatedChunk]
 
 
-def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:
-    """Return the suspect chunks of a captured step by variable; empty if it is trusted."""
+def suspects(
+    repository: Repository, step: int, selection: Selection = EVERYTHING
+) -> dict[str, list[Index]]:
+    """Return the suspect chunks of a captured step by variable; empty if it is trusted.
+
+    Of a selection, those that have a selected cell.
+    """
     doubted: dict[str, list[Index]] = {}
     for variable in repository.settings.variables:
+        if not selection.gives(variable.name):
+            continue
         status = repository.captures(variable.name).status(step)
         chunks = [tuple(map(int, index)) for index in np.argwhere(status == SUSPECT)]
+        if not selection.is_all_of(variable):
+            touched = selection.touched(variable)
+            chunks = [index for index in chunks if index in touched]
         if chunks:
             doubted[variable.name] = chunks
     return doubted
@@ -66,14 +78,21 @@ def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
     return best_first([_told(repository, point) for point in candidates(repository, instant)])
 
 
-def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return the same without healing, and so without error and confidence of a healed state."""
+def candidates(
+    repository: Repository, instant: int, selection: Selection = EVERYTHING
+) -> tuple[RestorePoint, ...]:
+    """Return the same without healing, and so without error and confidence of a healed state.
+
+    Where only a part is wanted, the points are those of that part: a state whose suspect chunks all
+    lie elsewhere is captured.
+    """
     versions = repository.state.versions(instant)
     cadence = cadence_of(repository)
     there: list[RestorePoint] = []
     forecast = _forecast(repository, instant, cadence)
     if versions:
-        step, count = versions[0].step, versions[0].suspects
+        step = versions[0].step
+        count = _count(repository, versions[0], selection)
         if count and forecast is not None:
             there.append(_point(repository, "healed", instant, step=step, like=forecast))
         there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
@@ -87,16 +106,53 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
         there = [replace(p, notes=(*p.notes, DOUBTED)) for p in there]
     notes = unreadable(repository)
     rested = (p if p.kind in _AS_CAPTURED else replace(p, notes=(*p.notes, *notes)) for p in there)
-    return best_first(list(rested))
+    return best_first([_narrowed(repository, point, selection) for point in rested])
 
 
-def complete(repository: Repository, point: RestorePoint) -> RestorePoint:
+def captured_point(
+    repository: Repository, captured: CapturedStep, selection: Selection = EVERYTHING
+) -> RestorePoint | None:
+    """Return a captured state as a restore point; None if it is suspect where it is wanted."""
+    if _count(repository, captured, selection):
+        return None
+    point = _point(repository, "captured", captured.instant, step=captured.step)
+    return _narrowed(repository, point, selection)
+
+
+def _count(repository: Repository, captured: CapturedStep, selection: Selection) -> int:
+    """Return how many of the suspect chunks of a capture are selected."""
+    if not captured.suspects or selection is EVERYTHING:
+        return captured.suspects
+    return sum(map(len, suspects(repository, captured.step, selection).values()))
+
+
+def _narrowed(repository: Repository, point: RestorePoint, selection: Selection) -> RestorePoint:
+    """Return what is said of a point for what is selected of it."""
+    if selection is EVERYTHING:
+        return point
+    narrowed = point.of_variables(selection.gives)
+    if point.step is None:
+        return narrowed
+    count = _count(repository, repository.captured[point.step], selection)
+    return replace(narrowed, suspect_chunks=count)
+
+
+def complete(
+    repository: Repository, point: RestorePoint, selection: Selection = EVERYTHING
+) -> RestorePoint:
     """Return a restore point with the error and the confidence that healing finds."""
-    return heal_point(repository, point)[1] if point.kind == "healed" else point
+    return heal_point(repository, point, selection)[1] if point.kind == "healed" else point
 
 
-def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, RestorePoint]:
+def heal_point(
+    repository: Repository, point: RestorePoint, selection: Selection = EVERYTHING
+) -> tuple[Patches, RestorePoint]:
     """Estimate the suspect chunks of a healed point; return them, and the point with its figures.
+
+    Parameters
+    ----------
+    selection
+        Only suspect chunks with a selected cell are estimated.
 
     Raises
     ------
@@ -111,12 +167,12 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
     shares: dict[str, float] = dict.fromkeys(point.expected_error, 0.0)
     estimated = there = 0
     with gather() as passed:
-        for name, chunks in suspects(repository, point.step).items():
+        for name, chunks in suspects(repository, point.step, selection).items():
             healed = heal(repository, point.step, shadow, point.lead, name, chunks)
             patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
                 errors[name], sure[name] = healed.expected_error, healed.confidence
-                size = repository.settings.variable(name).grid.size
+                size = len(selection.touched(repository.settings.variable(name)))
                 shares[name] = len(chunks) / max(1, size)
                 estimated, there = estimated + len(chunks), there + size
     lacking = (f"estimated without what is damaged: {text}" for text in passed)

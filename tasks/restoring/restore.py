@@ -1,9 +1,11 @@
 """Restore: write a restore point as a dataset of its own, and verify what was written."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from os import PathLike
 from typing import Any
@@ -32,21 +34,27 @@ from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame
-from gnomon.storage.values.grid import Block, Index, cut
+from gnomon.storage.values.grid import ChunkGrid, Index, cut
+from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
+from gnomon.storage.values.scaling import Packing
+from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
+from gnomon.tasks.restoring.states import States, notes_of, summary_of
 from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
+__all__ = ["Restored", "choose", "newest_shadow", "planes", "planes_of", "restore", "select"]
 
 logger = logging.getLogger(__name__)
 
 _EXTRAS = ("_standard_error", "_provenance")
 """Endings of the arrays that stand beside the values."""
+LARGEST_CHUNK = 2**26
+"""Bytes of a chunk of the source that a target has too: a worker holds a few of them at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +63,50 @@ class Restored:
 
     target: str
     """Path of the new dataset."""
-    point: RestorePoint
-    """What it holds, with the figures that healing found."""
+    points: tuple[RestorePoint, ...]
+    """What it holds, in order of time, with the figures that healing found."""
     chunks: int
-    """Chunks that were read back and verified."""
+    """Chunks, or parts of them, that were read back and verified."""
+
+    @property
+    def point(self) -> RestorePoint:
+        """What it holds; of a period, the first state."""
+        return self.points[0]
 
     def __str__(self) -> str:
         """Say in one line what was written."""
-        return f"restored to {self.target}: {self.point}; {self.chunks} chunks verified"
+        return (
+            f"restored to {self.target}: {summary_of(self.points)}; {self.chunks} chunks verified"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"target": self.target, "point": self.point.to_json(), "chunks": self.chunks}
+        points = [point.to_json() for point in self.points]
+        return {
+            "target": self.target,
+            "point": points[0],
+            "points": points,
+            "chunks": self.chunks,
+        }
 
 
-def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
+def planes(
+    repository: Repository, point: RestorePoint, selection: Selection = EVERYTHING
+) -> tuple[tuple[Plane, ...], RestorePoint]:
     """Return the planes to serve for a restore point, and the point; healed, with its figures."""
     if point.kind == "forecast":
         return (Plane(point.instant, shadow=point.shadow, lead=point.lead),), point
     assert point.step is not None
     if point.kind != "healed":
         return (Plane(point.instant, step=point.step),), point
-    patches, healed_point = heal_point(repository, point)
+    patches, healed_point = heal_point(repository, point, selection)
     return (Plane(point.instant, step=point.step, patches=patches),), healed_point
+
+
+def planes_of(states: States) -> tuple[tuple[Plane, ...], tuple[RestorePoint, ...]]:
+    """Return the planes to serve for states, in order of time, and the points as `planes` does."""
+    served = [planes(states.seen, point, states.selection) for point in states.points]
+    return tuple(p for shown, _ in served for p in shown), tuple(point for _, point in served)
 
 
 def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Plane, ...]:
@@ -110,10 +139,12 @@ def _shadow(repository: Repository, name: str | None) -> Shadow:
 
 def restore(
     repository: Repository,
-    point: RestorePoint,
+    point: RestorePoint | Sequence[RestorePoint],
     to: str | PathLike[str] | Target,
     *,
+    selection: Selection = EVERYTHING,
     plain: bool = False,
+    marks: bool = False,
     mapper: Mapper = serial,
 ) -> Restored:
     """Write a restore point to a target, and read back all that was written.
@@ -122,8 +153,16 @@ def restore(
 
     Parameters
     ----------
+    point
+        One, or several in order of time, which are written along it.
     to
         A target, or the path or URL of one; its ending or scheme says of which kind.
+    selection
+        What of it is wanted; nothing else is read.
+    plain
+        Refuse a state with estimated cells.
+    marks
+        Write standard errors, provenance and notes of a state whose cells were all captured, too.
 
     Raises
     ------
@@ -142,17 +181,28 @@ def restore(
     target = target_of(to)
     with _blaming(target):
         target.check(repository)
-    shown, point = planes(repository, point)
-    dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
-    layout = _layout(repository, dataset)
+    several = (point,) if isinstance(point, RestorePoint) else tuple(point)
+    shown, points = planes_of(States(repository, several, selection))
+    dataset = raw_dataset(
+        repository,
+        shown,
+        plain=plain,
+        marks=marks,
+        notes=notes_of(points),
+        selection=selection,
+    )
+    layout = _layout(repository, dataset, selection)
     with _making(target) as draft:
         with _blaming(target):
             draft.create(_in_blocks(dataset, layout), layout)
-        results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
+        try:
+            results = mapper(_write_block, _jobs(repository, layout, shown, draft, selection))
+        finally:
+            _opened.cache_clear()
         with _blaming(target):
             _verify_rest(dataset.drop_vars(layout), draft)
             draft.finish([part for _, written in results for part in written])
-    return Restored(str(target), point, sum(chunks for chunks, _ in results))
+    return Restored(str(target), points, sum(chunks for chunks, _ in results))
 
 
 @contextmanager
@@ -212,20 +262,37 @@ def _blaming_disk(target: Target) -> Iterator[None]:
         raise blame("--to", str(target), error) from error
 
 
-def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
+def _layout(repository: Repository, dataset: xr.Dataset, selection: Selection) -> dict[str, Layout]:
     """Return how the arrays of the variables are cut; each step in time is by itself."""
-    time = str(repository.settings.source.time)
     layout = {}
     for variable in repository.settings.variables:
-        blocks = dict(zip(variable.dims, variable.shards, strict=True)) | {time: 1}
-        chunks = dict(zip(variable.dims, variable.units, strict=True)) | {time: 1}
-        for name in (f"{variable.name}{ending}" for ending in ("", *_EXTRAS)):
-            if name in dataset:
-                dims = list(map(str, dataset[name].dims))
-                layout[name] = Layout(
-                    tuple(blocks[d] for d in dims), tuple(chunks[d] for d in dims)
-                )
+        blocks, chunks = _cut(variable, selection.shape(variable))
+        names = [f"{variable.name}{ending}" for ending in ("", *_EXTRAS)]
+        for name in (name for name in names if name in dataset):
+            stacked = len(dataset[name].dims) > len(variable.dims)
+            axis = variable.time_axis
+            layout[name] = Layout(
+                (*blocks[:axis], 1, *blocks[axis:]) if stacked else blocks,
+                (*chunks[:axis], 1, *chunks[axis:]) if stacked else chunks,
+            )
     return layout
+
+
+def _cut(variable: Variable, shape: Index) -> tuple[Index, Index]:
+    """Return the blocks and chunks of a target: the source's chunks, in blocks as they are stored.
+
+    If the source has none, or such that a worker could not hold one, the repository's.
+    """
+    chunks = variable.source_chunks
+    if not chunks or prod(chunks) * variable.numpy_dtype.itemsize > LARGEST_CHUNK:
+        chunks = variable.units
+    chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True))
+    # A block is whole chunks, and one chunk at least; one that is beyond the far end is cut off.
+    blocks = (
+        min(max(1, s // c), max(1, -(-n // c))) * c
+        for s, c, n in zip(variable.shards, chunks, shape, strict=True)
+    )
+    return tuple(blocks), chunks
 
 
 def _in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
@@ -239,21 +306,33 @@ def _in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
 class _Job:
     """One block of one variable of one plane."""
 
-    pinned: tuple[str, int, int]
-    """URL, commit and era of the repository."""
+    pinned: tuple[str, int, int, str]
+    """URL, commit and era of the repository, and a name of the restore: what is opened for one is
+    never used for another."""
     target: Target
     """The dataset in the making."""
     variable: str
     plane: Plane
     position: int | None
     """Index along time in the dataset; None without time."""
-    block: Block
-    parts: tuple[str, ...]
-    """Names of the arrays: values and, unless plain, standard errors and provenance."""
+    into: Packing
+    """What the values of all planes together stand for."""
+    selection: Selection
+    start: Index
+    """First cell of the block along each dimension of what is selected of the state."""
+    stop: Index
+    """One past the last."""
+    names: tuple[str, ...]
+    """Of the arrays: values and, where they are marked, standard errors and provenance."""
+
+    @property
+    def shape(self) -> Index:
+        """Cells of the block."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     def where(self, variable: Variable) -> Where:
         """Return the block's place in the arrays."""
-        cells: list[Any] = list(self.block.cells)
+        cells: list[Any] = [slice(a, b) for a, b in zip(self.start, self.stop, strict=True)]
         if self.position is not None:
             cells.insert(variable.time_axis, self.position)
         return tuple(cells)
@@ -261,85 +340,113 @@ class _Job:
 
 def _jobs(
     repository: Repository,
-    dataset: xr.Dataset,
+    layout: Mapping[str, Layout],
     shown: tuple[Plane, ...],
     target: Target,
-    *,
-    plain: bool,
+    selection: Selection,
 ) -> list[_Job]:
-    pinned = (repository.location.url, repository.records[-1].sequence, repository.era)
-    append = repository.settings.source.time is not None
+    pinned = (
+        repository.location.url,
+        repository.records[-1].sequence,
+        repository.era,
+        secrets.token_hex(8),
+    )
     jobs = []
     for variable in repository.settings.variables:
-        if variable.name not in dataset:
+        names = tuple(
+            name for name in (f"{variable.name}{e}" for e in ("", *_EXTRAS)) if name in layout
+        )
+        if not names:
             continue
-        extras = () if plain or not variable.forecast else _EXTRAS
-        parts = tuple(f"{variable.name}{ending}" for ending in ("", *extras))
-        for k, plane in enumerate(shown):
-            position = k if append else None
-            jobs += [
-                _Job(pinned, target, variable.name, plane, position, block, parts)
-                for block in variable.grid.blocks()
-            ]
+        blocks = list(layout[variable.name].blocks)
+        stacked = len(blocks) > len(variable.dims)
+        if stacked:
+            blocks.pop(variable.time_axis)
+        shape = selection.shape(variable)
+        into = served_reading(repository, variable, shown)
+        # State after state of a block: what a chunk is coded against was read for the one before.
+        jobs += [
+            _Job(
+                pinned,
+                target,
+                variable.name,
+                plane,
+                k if stacked else None,
+                into,
+                selection,
+                block.start,
+                block.stop,
+                names,
+            )
+            for block in ChunkGrid(shape, tuple(blocks), tuple(blocks)).blocks()
+            for k, plane in enumerate(shown)
+        ]
     return jobs
+
+
+@lru_cache(maxsize=2)
+def _opened(
+    pinned: tuple[str, int, int, str], name: str
+) -> tuple[Repository, Variable, CaptureStack]:
+    """Return a repository and the captures of a variable, open for all blocks of one restore."""
+    url, sequence, era, _ = pinned
+    repository = Repository.open(url).at(sequence).in_era(era)
+    return repository, repository.settings.variable(name), repository.captures(name)
 
 
 def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     """Return the variable, its captures, and the block's values, errors and provenance."""
-    url, sequence, era = job.pinned
-    repository = Repository.open(url).at(sequence).in_era(era)
-    variable = repository.settings.variable(job.variable)
-    captures = repository.captures(job.variable)
+    repository, variable, captures = _opened(job.pinned, job.variable)
     shadow = None
     if job.plane.shadow is not None:
         shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
-    shape = tuple(s.stop - s.start for s in job.block.cells)
-    into = served_reading(repository, variable, (job.plane,))
-    types = (into.dtype, np.dtype("<f4"), np.dtype("u1"))
-    fields = [np.empty(shape, dtype) for dtype in types[: len(job.parts)]]
-    for index, _, cells in variable.grid.inner(job.block):
-        where: tuple[Any, ...] = (..., *cells)
-        if len(fields) == 1 and job.plane.step is not None and not job.plane.patches:
-            fields[0][where] = captures.chunk(job.plane.step, index)
-            continue
-        served = plane_chunk(captures, shadow, job.plane, index, into)
-        for field, values in zip(fields, served, strict=False):
-            field[where] = values
-    return variable, captures, fields
+    types = (job.into.dtype, np.dtype("<f4"), np.dtype("u1"))
+    marked = len(job.names) > 1
+
+    def read(index: Index) -> tuple[NDArray[Any], ...]:
+        arrays = plane_chunk(captures, shadow, job.plane, index, job.into, marks=marked)
+        chosen = zip(arrays[: len(job.names)], types, strict=False)
+        return tuple(array.astype(dtype, copy=False) for array, dtype in chosen)
+
+    parts = job.selection.parts(variable, job.start, job.stop)
+    return variable, captures, assembled(parts, job.shape, read)
 
 
 def _write_block(job: _Job) -> tuple[int, list[object]]:
     """Write a block and read it back; return the number of chunks, and what `finish` must know."""
     variable, captures, fields = _computed(job)
+    parts = list(job.selection.parts(variable, job.start, job.stop))
     where = job.where(variable)
     written = []
-    for name, field in zip(job.parts, fields, strict=True):
+    for name, field in zip(job.names, fields, strict=True):
         # What is expected is settled before anybody's target has had the values in its hands.
         expected = _digests(job, captures, name, field)
         field.flags.writeable = False
         with _blaming(job.target):
             written.append(job.target.write(name, where, field))
             stored = native(np.asarray(job.target.read(name, where, field.dtype)))
-        for index, _, cells in variable.grid.inner(job.block):
-            if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
-                raise _fault(job, name, index, expected[index])
-    return prod(job.block.grid), written
+        for part, digested in zip(parts, expected, strict=True):
+            if digest(variable.name, part.index, native(cut(stored, part.place))) != digested:
+                raise _fault(job, name, part, digested)
+    return len(parts), written
 
 
-def _digests(
-    job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]
-) -> dict[Index, bytes]:
-    """Return what must be read back: by digest where it was captured, else bit for bit."""
+def _digests(job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]) -> list[bytes]:
+    """Return what must be read back, part by part.
+
+    Of a whole chunk as it was captured it is the digest that was stored with it; of what is only
+    a part of one, or estimated, that of the values.
+    """
     variable = captures.variable
-    digests = {}
-    for index, _, cells in variable.grid.inner(job.block):
-        exact = job.plane.step is not None and (variable.name, index) not in job.plane.patches
-        exact = exact and field.dtype == variable.numpy_dtype  # or they are served as numbers
-        if exact and name == variable.name:
-            assert job.plane.step is not None
-            digests[index] = captures.rows(job.plane.step)[index][DIGEST].tobytes()
+    digests = []
+    for part in job.selection.parts(variable, job.start, job.stop):
+        step = job.plane.step
+        exact = name == variable.name and part.is_whole(variable)
+        exact = exact and (variable.name, part.index) not in job.plane.patches
+        if exact and step is not None and read_alike(captures.reading(step), job.into):
+            digests.append(captures.rows(step)[part.index][DIGEST].tobytes())
         else:
-            digests[index] = digest(variable.name, index, native(cut(field, cells)))
+            digests.append(digest(variable.name, part.index, native(cut(field, part.place))))
     return digests
 
 
@@ -357,17 +464,17 @@ def _verify_rest(rest: xr.Dataset, target: Target) -> None:
             raise _unfaithful(target, name)
 
 
-def _fault(job: _Job, name: str, index: Index, expected: bytes) -> GnomonError:
+def _fault(job: _Job, name: str, part: Part, expected: bytes) -> GnomonError:
     """Return whose fault it is that a chunk is not read back: the target may have touched what it
     was given, so it is computed anew."""
+    _opened.cache_clear()
     variable, _, fields = _computed(job)
-    field = fields[job.parts.index(name)]
-    cells = next(cells for i, _, cells in variable.grid.inner(job.block) if i == index)
-    if digest(variable.name, index, native(cut(field, cells))) == expected:
-        return _unfaithful(job.target, f"{name} chunk {index}")
+    field = fields[job.names.index(name)]
+    if digest(variable.name, part.index, native(cut(field, part.place))) == expected:
+        return _unfaithful(job.target, f"{name} chunk {part.index}")
     return Integrity(
-        f"{name} chunk {index} is not what was captured, and was not restored to {job.target}; "
-        "run 'gnomon check --read-data'"
+        f"{name} chunk {part.index} is not what was captured, and was not restored to "
+        f"{job.target}; run 'gnomon check --read-data'"
     )
 
 

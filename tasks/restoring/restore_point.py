@@ -1,6 +1,7 @@
 """A restore point: one candidate answer to "give me the dataset at time T", and how it is told."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, sqrt
 from typing import Any, Literal
 
@@ -72,6 +73,15 @@ class RestorePoint:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def of_variables(self, gives: Callable[[str], bool]) -> "RestorePoint":
+        """Return the point as it is for some of its variables."""
+        figures = ("expected_error", "estimated_shares", "confidences", "tolerances", "units")
+        chosen: dict[str, Any] = {
+            name: {v: x for v, x in getattr(self, name).items() if gives(v)} for name in figures
+        }
+        sure = [c for c in chosen["confidences"].values() if c is not None]
+        return replace(self, **chosen, confidence=min(sure, default=self.confidence))
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return what a dataset says of itself: attributes by variable, its own under ""."""

@@ -51,7 +51,7 @@ def test_a_forecast_has_its_times_as_cf_has_them(grown: Case) -> None:
 def test_what_a_restore_says_is_not_captured(grown: Case, tmp_path: Path, ending: str) -> None:
     """An exact restore is a dataset like any other: captured anew, it is what the source was."""
     exact = tmp_path / f"exact{ending}"
-    grown.open().restore("2001-01-10", str(exact))
+    grown.open().restore("2001-01-10", str(exact), marks=True)
     assert sources.raw(exact).attrs["gnomon_method"] == "captured"
     again = gnomon.create(str(tmp_path / "again"), str(exact), variables=["sst"])
     again.update()
@@ -69,12 +69,15 @@ def test_an_estimate_is_never_captured(grown: Case, tmp_path: Path, ending: str)
         gnomon.create(str(tmp_path / "again"), str(target)).update()
 
 
-def test_a_plain_restore_is_the_source_and_nothing_else(grown: Case) -> None:
-    target = grown.folder / "plain.zarr"
-    grown.open().restore("2001-01-10", str(target), plain=True)
-    written = sources.raw(target)
-    assert written.attrs == grown.data.attrs
-    assert not [n for n in written.sst.attrs if n.startswith("gnomon_")]
+def test_plain_insists_on_what_was_captured(grown: Case) -> None:
+    """Plain changes nothing of a captured state, and is refused where marks are needed."""
+    shown = grown.open().dataset("2001-01-10", decode=False)
+    xr.testing.assert_identical(
+        grown.open().dataset("2001-01-10", plain=True, decode=False).load(), shown.load()
+    )
+    assert shown.attrs == grown.data.attrs
+    with pytest.raises(InvalidInput, match="take one"):
+        grown.open().dataset("2001-01-10", plain=True, marks=True)
     with pytest.raises(InvalidInput, match="plain"):
         grown.open().dataset(NEXT, plain=True, accept_predicted=True)
 

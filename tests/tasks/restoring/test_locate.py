@@ -136,7 +136,7 @@ def test_another_state_is_taken_when_it_is_asked_for(
         == locate(repository.stored, text, match=match)[1]
     )
     assert repository.explain(text, match=match).valid_time == expected
-    shown = repository.dataset(text, match=match, accept_predicted=True)
+    shown = repository.dataset(text, match=match, accept_predicted=True, marks=True)
     assert str(shown.time.values[0])[:19] == expected
     assert shown.attrs["gnomon_valid_time"] == expected
 
