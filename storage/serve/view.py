@@ -297,9 +297,10 @@ def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any
     dtype = np.dtype(settings.time_dtype)
     raw = []
     for plane in planes:
-        if plane.step is not None:
-            raw.append(np.frombuffer(repository.captured[plane.step].raw_time, dtype)[0])
-        else:
+        told = b"" if plane.step is None else repository.captured[plane.step].raw_time
+        if told:
+            raw.append(np.frombuffer(told, dtype)[0])
+        else:  # of a prediction, or a state of a source without time
             raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
     return np.array(raw)
 

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.arrays.ahead import ahead
 from gnomon.storage.arrays.encoding import (
     BASE,
     CODING,
@@ -276,9 +277,9 @@ class CaptureStack:
         """Return the sum of residuals and of what is below them; the bent ones are undone once."""
         sums: dict[bool, NDArray[np.signedinteger]] = {} if below is None else {False: below}
         fresh: set[bool] = set()
-        for step in links:
+        residuals = ahead(partial(self._residual, index=index), links)
+        for step, residual in zip(links, residuals, strict=True):
             bent = bool(self.rows(step)[index][FILTER])
-            residual = self._residual(step, index)
             if bent in fresh:
                 with np.errstate(over="ignore"):
                     sums[bent] += residual

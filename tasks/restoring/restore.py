@@ -400,7 +400,7 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     shadow = None
     if job.plane.shadow is not None:
         shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
-    types = (job.into.dtype, np.dtype("<f4"), np.dtype("u1"))
+    types: tuple[np.dtype[Any], ...] = (job.into.dtype, np.dtype("<f4"), np.dtype("u1"))
     marked = len(job.names) > 1
 
     def read(index: Index) -> tuple[NDArray[Any], ...]:

@@ -255,7 +255,7 @@ def test_what_was_written_wrong_is_noticed(
 
     def wrong_block(job: Any) -> Any:
         variable, captures, fields = compute(job)
-        if variable.name == "sst" and job.block.start == (0, 0):
+        if variable.name == "sst" and job.start == (0, 0):
             fields[0][0, 0] = np.nextafter(fields[0][0, 0], np.float32(0))
         return variable, captures, fields
 
