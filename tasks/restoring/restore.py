@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 from os import PathLike
 from typing import Any
 
@@ -41,6 +40,7 @@ from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
+from gnomon.tasks.restoring.layout import EXTRAS, in_blocks, layout_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.states import States, notes_of, summary_of
 from gnomon.tasks.restoring.targets.registry import target_of
@@ -50,11 +50,6 @@ from gnomon.tasks.work import Mapper, serial
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "planes_of", "restore", "select"]
 
 logger = logging.getLogger(__name__)
-
-_EXTRAS = ("_standard_error", "_provenance")
-"""Endings of the arrays that stand beside the values."""
-LARGEST_CHUNK = 2**26
-"""Bytes of a chunk of the source that a target has too: a worker holds a few of them at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +186,10 @@ def restore(
         notes=notes_of(points),
         selection=selection,
     )
-    layout = _layout(repository, dataset, selection)
+    layout = layout_of(repository, dataset, selection)
     with _making(target) as draft:
         with _blaming(target):
-            draft.create(_in_blocks(dataset, layout), layout)
+            draft.create(in_blocks(dataset, layout), layout)
         try:
             results = mapper(_write_block, _jobs(repository, layout, shown, draft, selection))
         finally:
@@ -262,46 +257,6 @@ def _blaming_disk(target: Target) -> Iterator[None]:
         raise blame("--to", str(target), error) from error
 
 
-def _layout(repository: Repository, dataset: xr.Dataset, selection: Selection) -> dict[str, Layout]:
-    """Return how the arrays of the variables are cut; each step in time is by itself."""
-    layout = {}
-    for variable in repository.settings.variables:
-        blocks, chunks = _cut(variable, selection.shape(variable))
-        names = [f"{variable.name}{ending}" for ending in ("", *_EXTRAS)]
-        for name in (name for name in names if name in dataset):
-            stacked = len(dataset[name].dims) > len(variable.dims)
-            axis = variable.time_axis
-            layout[name] = Layout(
-                (*blocks[:axis], 1, *blocks[axis:]) if stacked else blocks,
-                (*chunks[:axis], 1, *chunks[axis:]) if stacked else chunks,
-            )
-    return layout
-
-
-def _cut(variable: Variable, shape: Index) -> tuple[Index, Index]:
-    """Return the blocks and chunks of a target: the source's chunks, in blocks as they are stored.
-
-    If the source has none, or such that a worker could not hold one, the repository's.
-    """
-    chunks = variable.source_chunks
-    if not chunks or prod(chunks) * variable.numpy_dtype.itemsize > LARGEST_CHUNK:
-        chunks = variable.units
-    chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True))
-    # A block is whole chunks, and one chunk at least; one that is beyond the far end is cut off.
-    blocks = (
-        min(max(1, s // c), max(1, -(-n // c))) * c
-        for s, c, n in zip(variable.shards, chunks, shape, strict=True)
-    )
-    return tuple(blocks), chunks
-
-
-def _in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
-    arrays = {name: dataset[name] for name in layout}
-    return dataset.assign(
-        {n: a.chunk(dict(zip(a.dims, layout[n].blocks, strict=True))) for n, a in arrays.items()}
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
     """One block of one variable of one plane."""
@@ -354,7 +309,7 @@ def _jobs(
     jobs = []
     for variable in repository.settings.variables:
         names = tuple(
-            name for name in (f"{variable.name}{e}" for e in ("", *_EXTRAS)) if name in layout
+            name for name in (f"{variable.name}{e}" for e in ("", *EXTRAS)) if name in layout
         )
         if not names:
             continue

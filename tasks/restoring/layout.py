@@ -1,0 +1,62 @@
+"""How a restored dataset is cut: the chunks that it has, and the blocks that workers write."""
+
+from collections.abc import Mapping
+from math import prod
+
+import xarray as xr
+
+from gnomon.storage.repository import Repository
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import Variable
+from gnomon.storage.values.selection import Selection
+from gnomon.tasks.restoring.targets.target import Layout
+
+__all__ = ["EXTRAS", "in_blocks", "layout_of"]
+
+EXTRAS = ("_standard_error", "_provenance")
+"""Endings of the arrays that stand beside the values."""
+LARGEST_CHUNK = 2**26
+"""Bytes of a chunk of the source that a target has too: a worker holds a few of them at once."""
+
+
+def layout_of(
+    repository: Repository, dataset: xr.Dataset, selection: Selection
+) -> dict[str, Layout]:
+    """Return how the arrays of the variables are cut; each step in time is by itself."""
+    layout = {}
+    for variable in repository.settings.variables:
+        blocks, chunks = _sizes(variable, selection.shape(variable))
+        names = [f"{variable.name}{ending}" for ending in ("", *EXTRAS)]
+        for name in (name for name in names if name in dataset):
+            stacked = len(dataset[name].dims) > len(variable.dims)
+            axis = variable.time_axis
+            layout[name] = Layout(
+                (*blocks[:axis], 1, *blocks[axis:]) if stacked else blocks,
+                (*chunks[:axis], 1, *chunks[axis:]) if stacked else chunks,
+            )
+    return layout
+
+
+def _sizes(variable: Variable, shape: Index) -> tuple[Index, Index]:
+    """Return the blocks and chunks of a target: the source's chunks, in blocks as they are stored.
+
+    If the source has none, or such that a worker could not hold one, the repository's.
+    """
+    chunks = variable.source_chunks
+    if not chunks or prod(chunks) * variable.numpy_dtype.itemsize > LARGEST_CHUNK:
+        chunks = variable.units
+    chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, shape, strict=True))
+    # A block is whole chunks, and one chunk at least; one that is beyond the far end is cut off.
+    blocks = (
+        min(max(1, s // c), max(1, -(-n // c))) * c
+        for s, c, n in zip(variable.shards, chunks, shape, strict=True)
+    )
+    return tuple(blocks), chunks
+
+
+def in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
+    """Return a dataset whose arrays are lazy, one Dask chunk for each block."""
+    arrays = {name: dataset[name] for name in layout}
+    return dataset.assign(
+        {n: a.chunk(dict(zip(a.dims, layout[n].blocks, strict=True))) for n, a in arrays.items()}
+    )
