@@ -132,6 +132,7 @@ def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     settings: "Settings",
     capture: int | None = None,
     match: "Match" = "exact",
+    zarr_format: int | None = None,
 ) -> dict[str, Any]:
     """Run the restore flow."""
     refuse_credentials("--to", target)
@@ -149,5 +150,6 @@ def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
             capture=capture,
             settings=settings,
             match=match,
+            zarr_format=zarr_format,
         )
     return result

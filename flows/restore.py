@@ -30,6 +30,7 @@ def restore(
     capture: int | None = None,
     settings: Settings | None = None,
     match: Match = "exact",
+    zarr_format: int | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time into a new dataset.
 
@@ -40,7 +41,7 @@ def restore(
     at
         Time of the state, ISO 8601.
     target
-        New path; its ending, such as ``.zarr`` or ``.nc``, says what it will be.
+        New path or URL; its ending, ``.zarr``, ``.nc`` or ``.icechunk``, says what it will be.
     kind
         Take this kind of restore point; default: the best.
     accept_predicted
@@ -54,6 +55,8 @@ def restore(
     match
         Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
         ``before`` the last one before.
+    zarr_format
+        Format of a Zarr store: 2 or 3; default: 3.
     """
     seen, point = run_as_task(
         "choose restore point",
@@ -69,7 +72,9 @@ def restore(
     with told() as logger, Workers(settings or Settings()) as workers:
         restored = run_as_task(
             "write and verify",
-            lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
+            lambda: write(
+                seen, point, target, plain=plain, zarr_format=zarr_format, mapper=workers.mapper
+            ),
         )
         text = f"asked for {at}: {restored}"
         logger.info(text)

@@ -167,18 +167,24 @@ class GnomonRepository(Reading, Judging):
         capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
+        zarr_format: int | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
         """Write the state of a time to a new dataset, and verify what was written.
 
+        What a killed call with the same arguments has written is not written again.
+
         Parameters
         ----------
         to
-            Path of the new dataset; its ending says of which kind it is, such as ``.zarr`` or
-            ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
+            Path of the new dataset, or URL in an object store; its ending says of which kind it is:
+            ``.zarr``, ``.nc`` or ``.icechunk``.  Or a
+            :class:`~gnomon.tasks.restoring.targets.target.Target`.
         at, match, kind, capture, accept_predicted, plain
             As for :meth:`dataset`.
+        zarr_format
+            Of a Zarr store: 2 or 3; default: 3.
         workers
             Threads that write; default: from the settings.
         progress
@@ -201,7 +207,7 @@ class GnomonRepository(Reading, Judging):
             accept_predicted=accept_predicted,
         )
         mapper = _mapper("blocks", workers or Settings().workers, progress)
-        return restore(seen, point, to, plain=plain, mapper=mapper)
+        return restore(seen, point, to, plain=plain, zarr_format=zarr_format, mapper=mapper)
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""

@@ -233,7 +233,8 @@ def restore(
     target: Annotated[
         str,
         typer.Option(
-            "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
+            "--to",
+            help="New path or URL; its ending, .zarr, .nc or .icechunk, says what it will be.",
         ),
     ],
     kind: Kind = None,
@@ -246,6 +247,9 @@ def restore(
     plain: Annotated[
         bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
     ] = False,
+    zarr_format: Annotated[
+        int | None, typer.Option(help="Format of a Zarr store: 2 or 3; default: 3.")
+    ] = None,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
@@ -266,6 +270,7 @@ def restore(
                 match=match,
                 accept_predicted=accept_predicted,
                 plain=plain,
+                zarr_format=zarr_format,
                 settings=_settings(),
             )
     else:
@@ -280,6 +285,7 @@ def restore(
                 capture=capture,
                 accept_predicted=accept_predicted,
                 plain=plain,
+                zarr_format=zarr_format,
                 progress=progress,
             )
         result = restored.to_json()

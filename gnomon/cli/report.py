@@ -303,7 +303,8 @@ def print_restored(result: dict[str, Any]) -> None:
     from gnomon.tasks.restoring.restore_point import RestorePoint
 
     point = RestorePoint(**result["point"])
-    note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified")
+    kept = f", {result['kept']} of them written by an earlier try" if result["kept"] else ""
+    note(f"restored to {result['target']}: {point}; {result['chunks']} chunks verified{kept}")
     if point.predicted:
         note("some cells are estimates: see <variable>_provenance and <variable>_standard_error")
     _print_notes(point.notes)

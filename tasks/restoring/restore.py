@@ -36,9 +36,10 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
+from gnomon.tasks.restoring.mark import mark_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.targets.registry import target_of
-from gnomon.tasks.restoring.targets.target import Layout, Target, Where
+from gnomon.tasks.restoring.targets.target import Layout, Resumable, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
@@ -59,14 +60,22 @@ class Restored:
     """What it holds, with the figures that healing found."""
     chunks: int
     """Chunks that were read back and verified."""
+    kept: int = 0
+    """Those of them that a try that was killed had written."""
 
     def __str__(self) -> str:
         """Say in one line what was written."""
-        return f"restored to {self.target}: {self.point}; {self.chunks} chunks verified"
+        kept = f", {self.kept} of them written by an earlier try" if self.kept else ""
+        return f"restored to {self.target}: {self.point}; {self.chunks} chunks verified{kept}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"target": self.target, "point": self.point.to_json(), "chunks": self.chunks}
+        return {
+            "target": self.target,
+            "point": self.point.to_json(),
+            "chunks": self.chunks,
+            "kept": self.kept,
+        }
 
 
 def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
@@ -114,16 +123,21 @@ def restore(
     to: str | PathLike[str] | Target,
     *,
     plain: bool = False,
+    zarr_format: int | None = None,
     mapper: Mapper = serial,
 ) -> Restored:
     """Write a restore point to a target, and read back all that was written.
 
-    The dataset appears under its name only when it is complete, verified and durable.
+    The dataset appears under its name only when it is complete, verified and durable.  What a
+    killed try of the same restore has written, and what can be verified of it, is not written
+    again.
 
     Parameters
     ----------
     to
         A target, or the path or URL of one; its ending or scheme says of which kind.
+    zarr_format
+        Of a Zarr store: 2 or 3; default: 3.
 
     Raises
     ------
@@ -139,20 +153,32 @@ def restore(
     Unavailable
         A store, or a worker, did not answer; try again.
     """
-    target = target_of(to)
+    target = target_of(to, zarr_format)
     with _blaming(target):
         target.check(repository)
     shown, point = planes(repository, point)
     dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
     layout = _layout(repository, dataset)
+    if isinstance(target, Resumable):
+        with _blaming(target):
+            target = target.marked(mark_of(repository, shown, str(point), dataset, layout))
     with _making(target) as draft:
         with _blaming(target):
-            draft.create(_in_blocks(dataset, layout), layout)
-        results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
+            _create(draft, _in_blocks(dataset, layout), layout)
+        blocks = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
         with _blaming(target):
             _verify_rest(dataset.drop_vars(layout), draft)
-            draft.finish([part for _, written in results for part in written])
-    return Restored(str(target), point, sum(chunks for chunks, _ in results))
+            draft.finish([part for block in blocks for part in block.written])
+    chunks, kept = (sum(getattr(b, name) for b in blocks) for name in ("chunks", "kept"))
+    return Restored(str(target), point, chunks, kept)
+
+
+def _create(draft: Target, dataset: xr.Dataset, layout: Mapping[str, Layout]) -> None:
+    if not isinstance(draft, Resumable):
+        draft.create(dataset, layout)
+    elif not draft.resumed:
+        draft.create(dataset, layout)
+        draft.created()
 
 
 @contextmanager
@@ -308,22 +334,69 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     return variable, captures, fields
 
 
-def _write_block(job: _Job) -> tuple[int, list[object]]:
-    """Write a block and read it back; return the number of chunks, and what `finish` must know."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What became of a block."""
+
+    chunks: int
+    """Chunks of it."""
+    kept: int
+    """Those of them of which nothing had to be written."""
+    written: list[object]
+    """What `finish` must know."""
+
+
+def _write_block(job: _Job) -> _Block:
+    """Write what is not there yet of a block, and read it back."""
     variable, captures, fields = _computed(job)
     where = job.where(variable)
-    written = []
+    written: list[object] = []
+    kept = 0
     for name, field in zip(job.parts, fields, strict=True):
         # What is expected is settled before anybody's target has had the values in its hands.
         expected = _digests(job, captures, name, field)
         field.flags.writeable = False
+        if _is_kept(job, variable, name, where, expected, field.dtype):
+            kept += 1
+            continue
         with _blaming(job.target):
             written.append(job.target.write(name, where, field))
-            stored = native(np.asarray(job.target.read(name, where, field.dtype)))
-        for index, _, cells in variable.grid.inner(job.block):
-            if digest(variable.name, index, native(cut(stored, cells))) != expected[index]:
-                raise _fault(job, name, index, expected[index])
-    return prod(job.block.grid), written
+            wrong = _wrong(job, variable, name, where, expected, field.dtype)
+        if wrong is not None:
+            raise _fault(job, name, wrong, expected[wrong])
+    chunks = prod(job.block.grid)
+    return _Block(chunks, chunks if kept == len(job.parts) else 0, written)
+
+
+def _wrong(
+    job: _Job,
+    variable: Variable,
+    name: str,
+    where: Where,
+    expected: Mapping[Index, bytes],
+    dtype: np.dtype[Any],
+) -> Index | None:
+    """Read a block back and return the first chunk that is not as expected; None if all are."""
+    stored = native(np.asarray(job.target.read(name, where, dtype)))
+    return next(
+        (
+            index
+            for index, _, cells in variable.grid.inner(job.block)
+            if digest(variable.name, index, native(cut(stored, cells))) != expected[index]
+        ),
+        None,
+    )
+
+
+def _is_kept(job: _Job, *block: Any) -> bool:
+    """Tell whether an earlier try has written a block as it should be."""
+    if not (isinstance(job.target, Resumable) and job.target.resumed):
+        return False
+    try:
+        return _wrong(job, *block) is None
+    except FOREIGN as error:  # half there, or not at all: it is written anew
+        logger.info("block is written anew target=%s reason=%s", job.target, one_line(error))
+        return False
 
 
 def _digests(

@@ -210,7 +210,7 @@ def test_a_target_that_exists_is_left_alone(grown: Case, ending: str) -> None:
 @pytest.mark.parametrize(
     ("target", "error"),
     [
-        ("s3://bucket/x.zarr", InvalidInput),
+        ("ftp://bucket/x.zarr", InvalidInput),
         ("x.txt", InvalidInput),
         ("x", InvalidInput),
         ("no/such/folder/x.zarr", NotFound),
