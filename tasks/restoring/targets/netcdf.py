@@ -123,6 +123,7 @@ class NetCDFBucket(NetCDFTarget):
         """Refuse a name that is taken, or in the repository or its source, and types as above."""
         refuse_inside(self.name, repository)
         folder, name = _place(self.name)
+        location_of(folder).list(name)  # says what is wrong with the bucket, where that is the case
         with suppress(NotFound):
             with suppress(Integrity):  # it is there, without a first byte
                 location_of(folder).read(name, (0, 1))
