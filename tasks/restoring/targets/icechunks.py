@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
@@ -76,9 +76,14 @@ class _Icechunk:
     def read(self, name: str, where: Where, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return a part of an array: of a block with what was changed, or of the others."""
         with _telling(self, name):
-            session = _opened(self).readonly_session(branch=_MADE)
-            with suppress(NotFound):
+            session: icechunk.Session
+            try:
                 session = _fork(self.beside.read(_block(name, where)))
+            except NotFound:
+                made = _opened(self)
+                there = made.list_branches()
+                branch = next(b for b in (_MADE, _MERGED, "main") if b in there)
+                session = made.readonly_session(branch=branch)
             return np.asarray(zarr.open_array(session.store, path=name, mode="r")[where])
 
     def _publish(self) -> None:
@@ -93,21 +98,29 @@ class _Icechunk:
         """
         with _telling(self, "the repository"):
             made = icechunk.Repository.open(self.storage)
-            if _MERGED in made.list_branches():  # of a process that was killed while it merged
+            if _MADE in made.list_branches():
+                self._merge(made)
+                made.delete_branch(_MADE)
+            # Without that branch, an earlier try was killed when all was merged.
+            if _MERGED in made.list_branches():
+                first = made.lookup_branch("main")
+                if not _is_empty(made):
+                    raise Conflict(f"{self.name} was made by another; choose a new target")
+                snapshot = made.lookup_branch(_MERGED)
+                made.reset_branch("main", snapshot, from_snapshot_id=first)
                 made.delete_branch(_MERGED)
-            made.create_branch(_MERGED, made.lookup_branch(_MADE))
-            session = made.writable_session(_MERGED)
-            names = self.beside.list(_BLOCKS)
-            session.merge(*(_fork(self.beside.read(name)) for name in names))
-            for array in {unquote(name.split("/")[-2]) for name in names}:
-                self._refuse_lost(session, array)
-            # In place of the commit of the arrays, so that there is one.
-            snapshot = session.amend(f"gnomon restore: {json.loads(self.mark)[0]['summary']}")
-            if not _is_empty(made):
-                raise Conflict(f"{self.name} was made by another meanwhile; choose a new target")
-            made.reset_branch("main", snapshot, from_snapshot_id=made.lookup_branch("main"))
-            for branch in (_MERGED, _MADE):
-                made.delete_branch(branch)
+
+    def _merge(self, made: icechunk.Repository) -> None:
+        if _MERGED in made.list_branches():  # of a process that was killed while it merged
+            made.delete_branch(_MERGED)
+        made.create_branch(_MERGED, made.lookup_branch(_MADE))
+        session = made.writable_session(_MERGED)
+        names = self.beside.list(_BLOCKS)
+        session.merge(*(_fork(self.beside.read(name)) for name in names))
+        for array in {unquote(name.split("/")[-2]) for name in names}:
+            self._refuse_lost(session, array)
+        # In place of the commit of the arrays, so that there is one.
+        session.amend(f"gnomon restore: {json.loads(self.mark)[0]['summary']}")
 
     def _refuse_lost(self, session: icechunk.Session, name: str) -> None:
         array = zarr.open_array(session.store, path=name, mode="r")
@@ -185,7 +198,8 @@ class IcechunkTarget(_Icechunk, FileTarget):
     def finish(self, written: Sequence[object]) -> None:
         """Commit, force all of it to the disk and give it its name."""
         self._publish()
-        shutil.rmtree(self.partial / MARKS)
+        if (self.partial / MARKS).is_dir():  # an earlier try may have been killed after this
+            shutil.rmtree(self.partial / MARKS)
         super().finish(written)
 
 
