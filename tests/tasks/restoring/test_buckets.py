@@ -95,7 +95,8 @@ def read(url: str, folder: Path) -> xr.Dataset:
         return sources.raw(folder / name)
     store = ObjectStore(obstore.store.from_url(url), read_only=True)
     dataset = xr.open_zarr(store, decode_cf=False, chunks=None, consolidated=True)
-    return xr.Dataset(dataset.load())
+    loaded: xr.Dataset = dataset.load()
+    return loaded
 
 
 @NAMES

@@ -60,7 +60,9 @@ def read(path: str | Path) -> xr.Dataset:
 
 def read_icechunk(opened: Any) -> xr.Dataset:
     store = opened.readonly_session("main").store
-    return xr.Dataset(xr.open_zarr(store, consolidated=False, decode_cf=False, chunks=None).load())
+    dataset = xr.open_zarr(store, consolidated=False, decode_cf=False, chunks=None)
+    loaded: xr.Dataset = dataset.load()
+    return loaded
 
 
 def assert_right(restored: xr.Dataset, step: int = 1) -> None:
