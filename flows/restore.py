@@ -37,6 +37,7 @@ def restore(
     region: str | None = None,
     chunk: list[str] | None = None,
     marks: bool = False,
+    zarr_format: int | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time, or those of a period, into a new dataset.
 
@@ -47,7 +48,7 @@ def restore(
     at
         Time of the state, ISO 8601; none if a period is given.
     target
-        New path; its ending, such as ``.zarr`` or ``.nc``, says what it will be.
+        New path or URL; its ending, ``.zarr``, ``.nc`` or ``.icechunk``, says what it will be.
     kind
         Take this kind of restore point; default: the best.
     accept_predicted
@@ -71,6 +72,8 @@ def restore(
         Instead of a region, chunks by their index on the chunk grid: ``3,4`` or ``sst:3,4``.
     marks
         Write standard errors and provenance of captured states, too.
+    zarr_format
+        Format of a Zarr store: 2 or 3; default: 3.
     """
     wanted = Wanted.of(variable or (), region, chunk or ())
     states = run_as_task(
@@ -97,6 +100,7 @@ def restore(
                 selection=states.selection,
                 plain=plain,
                 marks=marks,
+                zarr_format=zarr_format,
                 mapper=workers.mapper,
             ),
         )

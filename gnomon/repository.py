@@ -176,6 +176,7 @@ class GnomonRepository(Reading, Judging):
         accept_predicted: bool = False,
         plain: bool = False,
         marks: bool = False,
+        zarr_format: int | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
@@ -183,15 +184,20 @@ class GnomonRepository(Reading, Judging):
 
         A state whose cells were all captured is written as it was in the source, and nothing else.
 
+        What a killed call with the same arguments has written is not written again.
+
         Parameters
         ----------
         at
             As for :meth:`dataset`; None if `from_` or `until` is given.
         to
-            Path of the new dataset; its ending says of which kind it is, such as ``.zarr`` or
-            ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
+            Path of the new dataset, or URL in an object store; its ending says of which kind it is:
+            ``.zarr``, ``.nc`` or ``.icechunk``.  Or a
+            :class:`~gnomon.tasks.restoring.targets.target.Target`.
         from_, until, match, kind, capture, variable, region, chunk, accept_predicted, plain, marks
             As for :meth:`dataset`.
+        zarr_format
+            Of a Zarr store: 2 or 3; default: 3.
         workers
             Threads that write; default: from the settings.
         progress
@@ -225,6 +231,7 @@ class GnomonRepository(Reading, Judging):
             selection=states.selection,
             plain=plain,
             marks=marks,
+            zarr_format=zarr_format,
             mapper=_mapper("blocks", workers or Settings().workers, progress),
         )
 

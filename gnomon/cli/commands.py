@@ -234,7 +234,8 @@ def restore(
     target: Annotated[
         str,
         typer.Option(
-            "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
+            "--to",
+            help="New path or URL; its ending, .zarr, .nc or .icechunk, says what it will be.",
         ),
     ],
     at: OptionalAt = None,
@@ -257,6 +258,9 @@ def restore(
         bool,
         typer.Option("--marks", help="Add standard errors and provenance of captured cells, too."),
     ] = False,
+    zarr_format: Annotated[
+        int | None, typer.Option(help="Format of a Zarr store: 2 or 3; default: 3.")
+    ] = None,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
@@ -275,6 +279,7 @@ def restore(
         "accept_predicted": accept_predicted,
         "plain": plain,
         "marks": marks,
+        "zarr_format": zarr_format,
     }
     if flow:
         from gnomon.flows.launch import run_restore

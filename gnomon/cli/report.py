@@ -304,8 +304,10 @@ def print_restored(result: dict[str, Any]) -> None:
     from gnomon.tasks.restoring.states import summary_of
 
     points = [RestorePoint(**point) for point in result["points"]]
+    kept = f", {result['kept']} of them written by an earlier try" if result["kept"] else ""
     note(
-        f"restored to {result['target']}: {summary_of(points)}; {result['chunks']} chunks verified"
+        f"restored to {result['target']}: {summary_of(points)}; {result['chunks']} chunks "
+        f"verified{kept}"
     )
     if any(point.predicted for point in points):
         note("some cells are estimates: see <variable>_provenance and <variable>_standard_error")

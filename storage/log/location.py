@@ -124,7 +124,7 @@ class Location:
         except OSError as error:
             raise self.unavailable("", error) from error
 
-    def create(self, name: str, data: bytes, *, durable: bool = False) -> None:
+    def create(self, name: str, data: bytes | memoryview, *, durable: bool = False) -> None:
         """Store a new object, or raise :class:`Conflict` if the name is taken.
 
         The put is atomic: of several writers one wins, and a reader sees all of it or nothing.
@@ -171,7 +171,7 @@ class Location:
             else:
                 raise Conflict(f"{name} exists already in {self.url}") from cause
 
-    def _create_durable(self, path: Path, data: bytes) -> None:
+    def _create_durable(self, path: Path, data: bytes | memoryview) -> None:
         """Write beside the name, force to the disk, then link: the name never shows half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Names that end in '#' and digits are what the object store calls unfinished, and skips.

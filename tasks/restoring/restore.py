@@ -41,10 +41,11 @@ from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembl
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.layout import EXTRAS, in_blocks, layout_of
+from gnomon.tasks.restoring.mark import mark_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.states import States, notes_of, summary_of
 from gnomon.tasks.restoring.targets.registry import target_of
-from gnomon.tasks.restoring.targets.target import Layout, Target, Where
+from gnomon.tasks.restoring.targets.target import Layout, Resumable, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Restored", "choose", "newest_shadow", "planes", "planes_of", "restore", "select"]
@@ -62,6 +63,8 @@ class Restored:
     """What it holds, in order of time, with the figures that healing found."""
     chunks: int
     """Chunks, or parts of them, that were read back and verified."""
+    kept: int = 0
+    """Those of them that a try that was killed had written."""
 
     @property
     def point(self) -> RestorePoint:
@@ -70,8 +73,10 @@ class Restored:
 
     def __str__(self) -> str:
         """Say in one line what was written."""
+        kept = f", {self.kept} of them written by an earlier try" if self.kept else ""
         return (
-            f"restored to {self.target}: {summary_of(self.points)}; {self.chunks} chunks verified"
+            f"restored to {self.target}: {summary_of(self.points)}; {self.chunks} chunks "
+            f"verified{kept}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +87,7 @@ class Restored:
             "point": points[0],
             "points": points,
             "chunks": self.chunks,
+            "kept": self.kept,
         }
 
 
@@ -140,11 +146,14 @@ def restore(
     selection: Selection = EVERYTHING,
     plain: bool = False,
     marks: bool = False,
+    zarr_format: int | None = None,
     mapper: Mapper = serial,
 ) -> Restored:
     """Write a restore point to a target, and read back all that was written.
 
-    The dataset appears under its name only when it is complete, verified and durable.
+    The dataset appears under its name only when it is complete, verified and durable.  What a
+    killed try of the same restore has written, and what can be verified of it, is not written
+    again.
 
     Parameters
     ----------
@@ -158,6 +167,8 @@ def restore(
         Refuse a state with estimated cells.
     marks
         Write standard errors, provenance and notes of a state whose cells were all captured, too.
+    zarr_format
+        Of a Zarr store: 2 or 3; default: 3.
 
     Raises
     ------
@@ -173,7 +184,7 @@ def restore(
     Unavailable
         A store, or a worker, did not answer; try again.
     """
-    target = target_of(to)
+    target = target_of(to, zarr_format)
     with _blaming(target):
         target.check(repository)
     several = (point,) if isinstance(point, RestorePoint) else tuple(point)
@@ -187,17 +198,30 @@ def restore(
         selection=selection,
     )
     layout = layout_of(repository, dataset, selection)
+    if isinstance(target, Resumable):
+        with _blaming(target):
+            mark = mark_of(repository, shown, summary_of(points), dataset, layout)
+            target = target.marked(mark)
     with _making(target) as draft:
         with _blaming(target):
-            draft.create(in_blocks(dataset, layout), layout)
+            _create(draft, in_blocks(dataset, layout), layout)
         try:
-            results = mapper(_write_block, _jobs(repository, layout, shown, draft, selection))
+            blocks = mapper(_write_block, _jobs(repository, layout, shown, draft, selection))
         finally:
             _opened.cache_clear()
         with _blaming(target):
             _verify_rest(dataset.drop_vars(layout), draft)
-            draft.finish([part for _, written in results for part in written])
-    return Restored(str(target), points, sum(chunks for chunks, _ in results))
+            draft.finish([part for block in blocks for part in block.written])
+    chunks, kept = (sum(getattr(b, name) for b in blocks) for name in ("chunks", "kept"))
+    return Restored(str(target), points, chunks, kept)
+
+
+def _create(draft: Target, dataset: xr.Dataset, layout: Mapping[str, Layout]) -> None:
+    if not isinstance(draft, Resumable):
+        draft.create(dataset, layout)
+    elif not draft.resumed:
+        draft.create(dataset, layout)
+        draft.created()
 
 
 @contextmanager
@@ -367,23 +391,70 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     return variable, captures, assembled(parts, job.shape, read)
 
 
-def _write_block(job: _Job) -> tuple[int, list[object]]:
-    """Write a block and read it back; return the number of chunks, and what `finish` must know."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What became of a block."""
+
+    chunks: int
+    """Chunks of it."""
+    kept: int
+    """Those of them of which nothing had to be written."""
+    written: list[object]
+    """What `finish` must know."""
+
+
+def _write_block(job: _Job) -> _Block:
+    """Write what is not there yet of a block, and read it back."""
     variable, captures, fields = _computed(job)
     parts = list(job.selection.parts(variable, job.start, job.stop))
     where = job.where(variable)
-    written = []
+    written: list[object] = []
+    kept = 0
     for name, field in zip(job.names, fields, strict=True):
         # What is expected is settled before anybody's target has had the values in its hands.
         expected = _digests(job, captures, name, field)
         field.flags.writeable = False
+        if _is_kept(job, parts, name, where, expected, field.dtype):
+            kept += 1
+            continue
         with _blaming(job.target):
             written.append(job.target.write(name, where, field))
-            stored = native(np.asarray(job.target.read(name, where, field.dtype)))
-        for part, digested in zip(parts, expected, strict=True):
-            if digest(variable.name, part.index, native(cut(stored, part.place))) != digested:
-                raise _fault(job, name, part, digested)
-    return len(parts), written
+            wrong = _wrong(job, parts, name, where, expected, field.dtype)
+        if wrong is not None:
+            part, digested = wrong
+            raise _fault(job, name, part, digested)
+    return _Block(len(parts), len(parts) if kept == len(job.names) else 0, written)
+
+
+def _wrong(
+    job: _Job,
+    parts: Sequence[Part],
+    name: str,
+    where: Where,
+    expected: Sequence[bytes],
+    dtype: np.dtype[Any],
+) -> tuple[Part, bytes] | None:
+    """Read a block back and return the first part that is not as expected; None if all are."""
+    stored = native(np.asarray(job.target.read(name, where, dtype)))
+    return next(
+        (
+            (part, digested)
+            for part, digested in zip(parts, expected, strict=True)
+            if digest(job.variable, part.index, native(cut(stored, part.place))) != digested
+        ),
+        None,
+    )
+
+
+def _is_kept(job: _Job, *block: Any) -> bool:
+    """Tell whether an earlier try has written a block as it should be."""
+    if not (isinstance(job.target, Resumable) and job.target.resumed):
+        return False
+    try:
+        return _wrong(job, *block) is None
+    except FOREIGN as error:  # half there, or not at all: it is written anew
+        logger.info("block is written anew target=%s reason=%s", job.target, one_line(error))
+        return False
 
 
 def _digests(job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]) -> list[bytes]:

@@ -3,21 +3,22 @@
 A format of files needs a class that adds `create`, `write` and `read` to :class:`FileTarget`.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
 from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import would_be_part
 from gnomon.storage.userpath import check_output
-from gnomon.tasks.restoring.partial import in_the_making
+from gnomon.tasks.restoring.partial import in_the_making, is_created, note_created
 
-__all__ = ["FileTarget"]
+__all__ = ["FileTarget", "mark_of"]
 
 
 @dataclass(frozen=True)  # without slots: what a subclass adds is pickled too
@@ -28,9 +29,15 @@ class FileTarget:
     """Path as it was given."""
     partial: Path = Path()
     """Where it is written: a hidden path beside it; set while it is in the making."""
+    mark: str = ""
+    """Of which restore it is; empty if it is always begun anew."""
+    resumed: bool = False
+    """Whether an earlier try of that restore was through with `create`."""
 
     is_folder: ClassVar[bool] = False
     """Whether the format is a folder of files."""
+    resumes: ClassVar[bool] = False
+    """Whether a restore that was killed after `create` can be gone on with."""
 
     def __str__(self) -> str:
         return self.name
@@ -70,13 +77,23 @@ class FileTarget:
                 "for data; choose a target elsewhere"
             )
 
+    def marked(self, mark: str) -> Self:
+        """Return the target for a restore; the mark also has all options of the target."""
+        return replace(self, mark=mark_of(self, mark, self.path.name)) if self.resumes else self
+
     @contextmanager
     def making(self) -> Iterator[Self]:
         """Give the target under its hidden path; what is there after a failure is removed."""
-        with in_the_making(self.path) as partial:
-            yield replace(self, partial=partial)
+        with in_the_making(self.path, self.mark) as partial:
+            yield replace(self, partial=partial, resumed=is_created(partial))
             if os.path.lexists(partial) or not os.path.lexists(self.path):
                 raise TargetFailed(f"{self.name} did not get its name; mend the target's finish")
+
+    def created(self) -> None:
+        """Force to the disk what is there before the blocks, and note that it is."""
+        if self.mark:
+            force_tree(self.partial)
+            note_created(self.partial)
 
     def finish(self, written: Sequence[object]) -> None:
         """Force all of it to the disk and give it its name.
@@ -92,3 +109,11 @@ class FileTarget:
         os.rename(self.partial, self.path)
         with suppress(OSError):  # some file systems force no folders; all that is in it was forced
             force_name(self.path)
+
+
+def mark_of(target: Any, mark: str, name: str) -> str:
+    """Return the mark of a restore to a target: of its last name, its kind, and its options."""
+    apart = ("name", "partial", "mark", "turn", "token", "resumed")
+    options = {f.name: repr(getattr(target, f.name)) for f in fields(target) if f.name not in apart}
+    kind = f"{type(target).__module__}:{type(target).__qualname__}"
+    return json.dumps([json.loads(mark), kind, name, options])

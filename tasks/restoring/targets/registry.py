@@ -1,13 +1,16 @@
 """Which target a path or URL asks for: those that are built in, and those of other packages.
 
 Either is an entry point of the group ``gnomon.targets``.  Its name is an ending with its dot
-(``.zarr``) or the scheme of a URL (``s3``); it loads to what makes a target of a path or URL.
+(``.zarr``), the scheme of a URL (``s3``), or an ending in any object store (``://.zarr``); it loads
+to what makes a target of a path or URL.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any, cast
 
 from gnomon.storage.entrypoints import choose, make, registered
 from gnomon.storage.errors import InvalidInput
@@ -25,22 +28,49 @@ _HERE = "gnomon.tasks.restoring.targets"
 _BUILT_IN = (
     EntryPoint(".zarr", f"{_HERE}.zarr:ZarrTarget", GROUP),
     EntryPoint(".nc", f"{_HERE}.netcdf:NetCDFTarget [netcdf]", GROUP),
+    EntryPoint(".icechunk", f"{_HERE}.icechunks:IcechunkTarget [icechunk]", GROUP),
+    EntryPoint("://.zarr", f"{_HERE}.zarr:ZarrBucket", GROUP),
+    EntryPoint("://.nc", f"{_HERE}.netcdf:NetCDFBucket [netcdf]", GROUP),
+    EntryPoint("://.icechunk", f"{_HERE}.icechunks:IcechunkBucket [icechunk]", GROUP),
 )
+_STORES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
+"""Schemes of object stores that put an object only if it is absent."""
 
 
-def target_of(to: str | os.PathLike[str] | Target) -> Target:
+def target_of(to: str | os.PathLike[str] | Target, zarr_format: int | None = None) -> Target:
     """Return the target that a path or URL asks for by its ending or scheme; a target as it is.
+
+    Parameters
+    ----------
+    zarr_format
+        Of a Zarr store: 2 or 3; default: that of the target.
 
     Raises
     ------
     InvalidInput
         There is none, or several packages have one, or it cannot be loaded; or what was given is no
-        target.
+        target; or there is no such Zarr format, or the target has none.
     """
+    target = _found(to)
+    if zarr_format is None:
+        return target
+    if zarr_format not in (2, 3):
+        raise InvalidInput(f"found {zarr_format} as the format of a Zarr store; give 2 or 3")
+    if not hasattr(target, "zarr_format"):
+        raise InvalidInput(
+            f"a format of Zarr was asked for, but {target} is no Zarr store; leave that out, or "
+            "give a path ending in .zarr"
+        )
+    formatted: Target = replace(cast(Any, target), zarr_format=zarr_format)
+    return formatted
+
+
+def _found(to: str | os.PathLike[str] | Target) -> Target:
     if isinstance(to, os.PathLike):
         to = os.fspath(to)
     if not isinstance(to, str):
         return _checked(to, repr(type(to).__name__))
+    to = to.removeprefix("file://")
     choices = [*_BUILT_IN, *registered(GROUP)]
     fitting = [choice for choice in choices if _fits(to, choice.name)]
     if not fitting:
@@ -53,10 +83,17 @@ def target_of(to: str | os.PathLike[str] | Target) -> Target:
 
 
 def _fits(to: str, name: str) -> bool:
-    if "://" in to:
-        return to.partition("://")[0].lower() == name.lower()
-    last = Path(to).name
-    return name.startswith(".") and last.endswith(name) and len(last) > len(name)
+    scheme, separator, rest = to.partition("://")
+    if not separator:
+        return name.startswith(".") and _ends(to, name)
+    if name.startswith("://"):
+        return scheme.lower() in _STORES and _ends(rest, name.removeprefix("://"))
+    return scheme.lower() == name.lower()
+
+
+def _ends(path: str, ending: str) -> bool:
+    last = Path(path).name
+    return last.endswith(ending) and len(last) > len(ending)
 
 
 def _checked(target: Target, name: str) -> Target:
@@ -74,10 +111,14 @@ def _checked(target: Target, name: str) -> Target:
 
 def _offered(choices: Sequence[EntryPoint]) -> str:
     names = dict.fromkeys(choice.name for choice in choices)
-    endings = [name for name in names if name.startswith(".")]
-    schemes = [f"{name}://" for name in names if not name.startswith(".")]
-    path = f"a local path ending in {_listed(endings)}"
-    return f"{path}, or a URL that begins with {_listed(schemes)}" if schemes else path
+    local = [name for name in names if name.startswith(".")]
+    stored = [name.removeprefix("://") for name in names if name.startswith("://")]
+    schemes = [f"{name}://" for name in names if not name.startswith((".", "://"))]
+    beginning = f"; or one that begins with {_listed(schemes)}" if schemes else ""
+    return (
+        f"a local path ending in {_listed(local)}; or a URL (s3://, gs://, az://) ending in "
+        f"{_listed(stored)}{beginning}"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

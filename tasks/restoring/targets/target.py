@@ -7,7 +7,7 @@ the blocks, spreading them over workers, comparing what is read back, saying wha
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.repository import Repository
 
-__all__ = ["Layout", "Target", "Where"]
+__all__ = ["Layout", "Resumable", "Target", "Where"]
 
 Where = tuple[Any, ...]
 """A place in an array: an integer, a slice of step 1 or an ellipsis for each dimension."""
@@ -104,10 +104,37 @@ class Target(Protocol):
         Parameters
         ----------
         written
-            What each `write` returned, in no order that means anything.
+            What each `write` returned, in no order that means anything; of blocks that an earlier
+            try had written, nothing.
 
         Raises
         ------
         Conflict
             Something has appeared there meanwhile.
         """
+
+
+@runtime_checkable
+class Resumable(Target, Protocol):
+    """A target that goes on with what a restore that was killed has written."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether such a restore was through with `create`.
+
+        Then `create` is not called.  Blocks that can be read as they should be are not written;
+        the others are, and may be there in part.
+        """
+
+    def marked(self, mark: str) -> Self:
+        """Return the target for a restore, before `making`.
+
+        Parameters
+        ----------
+        mark
+            Says in one line of JSON what is restored, and tells no secret.  Only what was written
+            under the same mark may be gone on with: of anything else it may be a part.
+        """
+
+    def created(self) -> None:
+        """Note that `create` is through, so that a later try can go on from here."""

@@ -7,6 +7,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import gnomon
 from gnomon.storage.arrays.shards import Shards
@@ -210,7 +211,7 @@ def test_a_target_that_exists_is_left_alone(grown: Case, ending: str) -> None:
 @pytest.mark.parametrize(
     ("target", "error"),
     [
-        ("s3://bucket/x.zarr", InvalidInput),
+        ("ftp://bucket/x.zarr", InvalidInput),
         ("x.txt", InvalidInput),
         ("x", InvalidInput),
         ("no/such/folder/x.zarr", NotFound),
@@ -245,6 +246,63 @@ def test_a_failing_disk_leaves_nothing_behind(
     with pytest.raises(expected, match=f"--to x{ending} cannot" if failure.args else None):
         grown.open().restore("2001-01-10", f"x{ending}")
     assert sources.listing(grown.folder) == before
+
+
+def test_a_full_disk_is_told_as_such_of_netcdf_too(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library says that it may not write, when nothing more can be written there."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = sources.listing(grown.folder)
+    monkeypatch.setattr(NetCDFTarget, "_create", refuse)
+    with pytest.raises(InvalidInput, match=r"--to x\.nc cannot be written: Permission denied"):
+        grown.open().restore("2001-01-10", "x.nc")
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(InvalidInput, match=r"--to x\.nc cannot be written: No space left"):
+        grown.open().restore("2001-01-10", "x.nc")
+    assert sources.listing(grown.folder) == before
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_every_format_of_zarr_keeps_chunks_fill_values_and_text(form: int, tmp_path: Path) -> None:
+    odd = np.array([0x7FC00001, 0x80000000, 0x7F800001, 0], "<u4").view("<f4")  # NaNs, -0.0
+    days = np.arange(4)
+    fields = {
+        "f": (("time", "x"), np.tile(odd, (4, 1)), {"_FillValue": np.float32("nan")}),
+        "z": (("time", "x"), np.full((4, 4), -0.0), {"_FillValue": 0.0}),
+        "i": (("time", "x"), np.arange(16, dtype="i2").reshape(4, 4), {"_FillValue": np.int16(3)}),
+        "b": (("time", "x"), np.arange(16).reshape(4, 4) % 3 == 0),
+        "c": (("time", "x"), np.arange(16).reshape(4, 4) * (1 - 2j)),
+        "when": (("time", "x"), np.arange(16).reshape(4, 4).astype("M8[ns]")),
+        "name": (("x",), np.array(["a", "ü", "", "long text"], object)),
+    }
+    data = xr.Dataset(fields, {"time": ("time", days, {"units": "days since 2024-01-01"})})
+    sources.overwrite(tmp_path / "s.zarr", data)
+    chunks = {"x": 2}
+    repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.zarr", chunks=chunks))
+    point = points(repository, repository.captured[1].instant)[0]
+    target = tmp_path / "x.zarr"
+    module.restore(repository, point, target, plain=True, zarr_format=form)
+    before, after = sources.raw(tmp_path / "s.zarr").isel(time=slice(1, 2)), sources.raw(target)
+    assert set(after.variables) == set(before.variables)
+    for name, variable in before.variables.items():
+        same = after[name].values.tolist() == variable.values.tolist()
+        if variable.dtype.kind not in "OT":
+            same = sources.bits(after[name].values) == sources.bits(variable.values)
+        assert same, name
+        sources.assert_same_attributes(after[name].attrs, variable.attrs)
+    group = zarr.open_group(target, mode="r")
+    assert group.metadata.zarr_format == form
+    array: Any = group["f"]
+    assert array.shards is None or form == 3
+    with xr.open_dataset(target, engine="zarr", consolidated=True) as consolidated:
+        assert set(consolidated.variables) == set(before.variables)
 
 
 @ENDINGS

@@ -18,8 +18,9 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.partial import in_the_making, sweep
 from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.targets.bucket import BucketTarget
 from gnomon.tasks.restoring.targets.file import FileTarget
-from gnomon.tasks.restoring.targets.netcdf import NetCDFTarget
+from gnomon.tasks.restoring.targets.netcdf import NetCDFBucket, NetCDFTarget
 from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Target
 from gnomon.tasks.restoring.targets.zarr import ZarrTarget
@@ -88,9 +89,14 @@ def test_an_ending_chooses_what_is_built_in() -> None:
         assert isinstance(target, Target)
 
 
-@pytest.mark.parametrize("to", ["x", "x.txt", ".zarr", "a/.nc", "zarr", "s3://b/x.zarr", "x.nc4"])
+@pytest.mark.parametrize(
+    "to", ["x", "x.txt", ".zarr", "a/.nc", "zarr", "x.nc4", "s3://b/x", "ftp://b/x.zarr", "s3://b"]
+)
 def test_what_nobody_is_registered_for_is_refused(to: str) -> None:
-    with pytest.raises(InvalidInput, match=r"give a local path ending in \.zarr or \.nc$"):
+    offer = (
+        r"give a local path ending in \.zarr, \.nc or \.icechunk; or a URL .* ending in \.zarr, "
+    )
+    with pytest.raises(InvalidInput, match=offer):
         target_of(to)
 
 
@@ -106,7 +112,7 @@ def test_a_target_of_another_package_is_used_like_a_built_in_one(
         assert sources.bits(values) == sources.bits(variable.values), name
     with pytest.raises(Conflict, match=r"x\.npd exists already"):
         grown.open().restore(AT, "x.npd")
-    with pytest.raises(InvalidInput, match=r"ending in \.zarr, \.nc or \.npd$"):
+    with pytest.raises(InvalidInput, match=r"ending in \.zarr, \.nc, \.icechunk or \.npd;"):
         target_of("x.txt")
 
 
@@ -307,8 +313,34 @@ def test_a_scheme_chooses_too_and_takes_no_secret(install: Install) -> None:
     with pytest.raises(InvalidInput, match="a user and a password") as refusal:
         target_of("bucket://me:PASSWORD@b/x")
     assert "PASSWORD" not in str(refusal.value)
-    with pytest.raises(InvalidInput, match="or a URL that begins with bucket://"):
+    with pytest.raises(InvalidInput, match="or one that begins with bucket://"):
         target_of("s3://b/x")
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".nc", ".icechunk"])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "abfs", "S3"])
+def test_an_ending_chooses_in_every_object_store(
+    scheme: str, ending: str, install: Install
+) -> None:
+    install("bucket_target", "from tests.tasks.restoring.test_targets import Bucket", "s3 = b:B")
+    target = target_of(f"{scheme}://b/x{ending}")
+    assert str(target) == f"{scheme}://b/x{ending}"
+    assert isinstance(target, BucketTarget | NetCDFBucket)
+
+
+def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+    assert target_of(f"file://{tmp_path}/x.zarr") == target_of(tmp_path / "x.zarr")
+
+
+def test_a_format_is_of_zarr_stores() -> None:
+    for to in ("x.zarr", "s3://b/x.zarr"):
+        target: Any = target_of(to, 2)
+        assert target.zarr_format == 2
+    with pytest.raises(InvalidInput, match="found 4 as the format of a Zarr store; give 2 or 3"):
+        target_of("x.zarr", 4)
+    for to in ("x.nc", "x.icechunk"):
+        with pytest.raises(InvalidInput, match=f"{to} is no Zarr store"):
+            target_of(to, 2)
 
 
 def test_a_file_target_is_pickled_with_what_a_subclass_adds() -> None:
