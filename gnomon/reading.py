@@ -1,5 +1,7 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
+from typing import Any
+
 import xarray as xr
 
 from gnomon.storage.errors import Integrity, InvalidInput
@@ -9,9 +11,10 @@ from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
-from gnomon.tasks.restoring.restore import newest_shadow, planes, select
+from gnomon.tasks.restoring.restore import planes, select
+from gnomon.tasks.restoring.shadow import newest_shadow
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "decoded"]
 
 
 class Reading:
@@ -77,12 +80,12 @@ class Reading:
             at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
         )
         raw = raw_dataset(seen, shown, plain=plain, notes=notes)
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
         raw = raw_dataset(self._repository, self._history(), plain=True)
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def reading_store(
         self,
@@ -137,8 +140,8 @@ class Reading:
                 "match, capture and kinds other than 'forecast' need one time; name it with 'at'"
             )
         if kind == "forecast":
-            shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
-            return self._repository, shadow, {}
+            shadow, notes = newest_shadow(self._repository, accept_predicted=accept_predicted)
+            return self._repository, shadow, notes
         if accept_predicted:
             raise InvalidInput(
                 "without 'at' there are no predictions to accept; name a time, or take all leads "
@@ -147,10 +150,10 @@ class Reading:
         return self._repository, self._history(), {}
 
 
-def _decoded(raw: xr.Dataset) -> xr.Dataset:
+def decoded(raw: xr.Dataset, **options: Any) -> xr.Dataset:
     """Return a dataset decoded by CF, if its attributes are such that it can be."""
     try:
-        return xr.decode_cf(raw)
+        return xr.decode_cf(raw, **options)
     except NONSENSE as error:
         reason = " ".join(str(error).split())[:200]
         raise Integrity(

@@ -2,10 +2,13 @@
 
 A view is a list of planes, one per valid time.  Where the cells of each come from stands in two
 ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
+
+The planes of one shadow can be served along their leads instead, as a forecast: with
+``<var>_confidence`` and ``<var>_expected_error`` as well, and the valid times beside the leads.
 """
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,29 @@ from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput
+from gnomon.storage.log.bodies.shadow import PredictedEntry
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
+from gnomon.storage.serve.cf import (
+    WHOLE,
+    about_confidence,
+    about_error,
+    about_expected_error,
+    about_provenance,
+    referring_to,
+    with_ancillary,
+    with_conventions,
+)
+from gnomon.storage.serve.coordinates import along_leads, along_time
+from gnomon.storage.serve.planes import (
+    EXPECTED_ERROR,
+    EXTRAS,
+    FORECAST_EXTRAS,
+    Plane,
+    is_predicted,
+    plane_chunk,
+)
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
 from gnomon.storage.serve.readings import served_description, served_reading
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
@@ -28,8 +50,6 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import RANGE, read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import PACKING
-from gnomon.storage.values.timeforms import is_form
-from gnomon.storage.values.times import EPOCH, SECOND, encode
 
 __all__ = [
     "Notes",
@@ -47,6 +67,7 @@ def raw_dataset(
     planes: tuple[Plane, ...],
     *,
     plain: bool = False,
+    by_lead: bool = False,
     notes: Notes | None = None,
 ) -> xr.Dataset:
     """Return planes as an undecoded, lazy dataset laid out like the source.
@@ -55,6 +76,8 @@ def raw_dataset(
     ----------
     plain
         Leave out standard errors, provenance and notes; only for planes that were captured.
+    by_lead
+        Stack the planes, which are of one shadow, along their leads and not along time.
     notes
         What the view says of itself, beside the source's attributes.
 
@@ -63,7 +86,7 @@ def raw_dataset(
     InvalidInput
         Something predicted was to be plain.
     """
-    store = reading_store(repository, planes, plain=plain, notes=notes)
+    store = reading_store(repository, planes, plain=plain, by_lead=by_lead, notes=notes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -91,26 +114,33 @@ def reading_store(
     planes: tuple[Plane, ...],
     *,
     plain: bool = False,
+    by_lead: bool = False,
     notes: Notes | None = None,
 ) -> ReadingStore:
     """Return planes as a read-only Zarr store; see :func:`raw_dataset`."""
     if plain and is_predicted(planes):
         raise InvalidInput("a predicted state cannot be plain: its cells must stay marked")
-    return _build(repository, planes, plain, {} if plain else dict(notes or {}))
+    return _build(repository, planes, plain, {} if plain else dict(notes or {}), by_lead)
 
 
 def open_view(
-    url: str, sequence: int, era: int, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    url: str,
+    sequence: int,
+    era: int,
+    planes: tuple[Plane, ...],
+    plain: bool,
+    notes: Notes,
+    by_lead: bool = False,
 ) -> ReadingStore:
     """Rebuild a reading store in another process, pinned to the same commit and era."""
-    return _build(Repository.open(url).at(sequence).in_era(era), planes, plain, notes)
+    return _build(Repository.open(url).at(sequence).in_era(era), planes, plain, notes, by_lead)
 
 
 def _build(
-    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes, by_lead: bool
 ) -> ReadingStore:
     try:
-        return _laid_out(repository, planes, plain, notes)
+        return _laid_out(repository, planes, plain, notes, by_lead)
     except GnomonError:
         raise
     except NONSENSE as error:
@@ -127,112 +157,66 @@ def _none(error: BaseException) -> Integrity:
 
 
 def _laid_out(
-    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes
+    repository: Repository, planes: tuple[Plane, ...], plain: bool, notes: Notes, by_lead: bool
 ) -> ReadingStore:
     memory = MemoryStore()
     description = served_description(repository, planes)
     described = {**description.attributes, **notes.get("", {})}
+    if not plain:
+        described = with_conventions(described)
     zarr.create_group(memory, attributes=plain_attributes(described))
     constant = repository.fixed(description)
-    time = _stacking(repository, planes, constant)
-    coordinates = _forecast_coordinates(repository, planes, time)
+    along = along_leads if by_lead else along_time
+    dim, coordinates, auxiliary = along(repository, planes, constant, description)
+    for coordinate in coordinates.values() if not plain else ():
+        coordinate.attrs.pop(WHOLE, None)
     fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
-    if time is not None:
-        fixed[repository.settings.time_name or time] = _time_coordinate(
-            repository, planes, time, description
-        )
+    served_variables = list(_served_variables(repository, planes))
     exact: dict[str, dict[str, Any]] = {"": described}
-    for name, variable in fixed.items():
-        exact[str(name)] = dict(variable.attrs)
-        create_fixed(memory, str(name), variable)
     arrays: dict[str, ComputedArray] = {}
-    for captured in _served_variables(repository, planes):
-        noted = dict(notes.get(captured.name, {}))
-        if coordinates:
-            named = str(description.variables[captured.name].get("coordinates", "")).split()
-            noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
-        served_values = _Served(repository, captured, planes, time)
-        attributes = {**served_values.attributes(description), **noted}
-        for served in served_values.arrays(attributes, extras=captured.forecast and not plain):
+    there = {*map(str, fixed), *(v.name for v in served_variables)}
+    there |= set(str(description.attributes.get("external_variables", "")).split())
+    is_whole = not is_predicted(planes)
+    for captured in served_variables:
+        served_values = _Served(repository, captured, planes, dim, by_lead=by_lead)
+        attributes = served_values.attributes(description)
+        if not is_whole:
+            attributes = referring_to(attributes, there)
+        if auxiliary:
+            named = str(attributes.get("coordinates", "")).split()
+            attributes["coordinates"] = " ".join(dict.fromkeys([*named, *auxiliary]))
+        attributes |= notes.get(captured.name, {})
+        if not plain:
+            attributes.pop(WHOLE, None)
+        extras = captured.forecast and not plain
+        for served in served_values.arrays(attributes, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
+        if extras and by_lead:
+            name, errors = served_values.expected_error(attributes)
+            fixed[name] = errors
+    for name, variable in fixed.items():
+        told = dict(variable.attrs) if is_whole else referring_to(variable.attrs, there)
+        exact[str(name)] = told
+        create_fixed(memory, str(name), xr.Variable(variable.dims, variable.values, told))
     pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    recipe = (*pinned, planes, plain, notes)
+    recipe = (*pinned, planes, plain, notes, by_lead)
     return ReadingStore(memory, arrays, (open_view, recipe), exact)
 
 
 def _served_variables(repository: Repository, planes: tuple[Plane, ...]) -> Iterator[Variable]:
     """Yield the variables that all planes have."""
+    ids = {plane.shadow for plane in planes}
+    shadows = [shadow for shadow in repository.shadows if shadow.id in ids]
     for variable in repository.settings.variables:
         if is_predicted(planes) and not variable.forecast:
             continue
+        if any(variable.name not in shadow.variables for shadow in shadows):
+            continue  # it came after the forecast was made
         # A state has the variables that it was captured with.
         if not any(p.step is not None and p.step < variable.since for p in planes):
             yield variable
-
-
-def _time_coordinate(
-    repository: Repository, planes: tuple[Plane, ...], time: str, description: Description
-) -> xr.Variable:
-    """Return the times of planes along their dimension, told as the source tells them."""
-    settings = repository.settings
-    attributes = dict(description.time)
-    if not attributes and not settings.time_form:
-        attributes = {
-            "standard_name": "time",
-            "units": settings.time_units,
-            "calendar": settings.calendar,
-        }
-    if is_predicted(planes):
-        attributes.pop("bounds", None)
-    return xr.Variable((time,), _raw_times(repository, planes), attributes)
-
-
-def _stacking(
-    repository: Repository, planes: tuple[Plane, ...], fixed: Collection[str]
-) -> str | None:
-    """Return the dimension that planes are stacked along; None for one state without time."""
-    settings = repository.settings
-    if settings.source.time is not None or len(planes) == 1:
-        return settings.source.time
-    taken = {*settings.dims, *fixed, *(v.name for v in settings.variables)}
-    return next(n for n in ("time", "valid_time", "shadow_time") if n not in taken)
-
-
-def _forecast_coordinates(
-    repository: Repository, planes: tuple[Plane, ...], time: str | None
-) -> dict[Any, xr.Variable]:
-    """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
-    ids = {plane.shadow for plane in planes}
-    shadow = next((s for s in repository.shadows if ids == {s.id}), None)
-    if shadow is None:
-        return {}
-    settings = repository.settings
-    calendar, in_cf = settings.calendar, not is_form(settings.time_units)
-    units, dtype = (settings.time_units, settings.time_dtype) if in_cf else (EPOCH, "<i8")
-    reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
-    hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
-    dims, periods = ((), hours[0]) if time is None else ((time,), hours)
-    attributes = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
-    return {
-        "forecast_reference_time": xr.Variable((), reference, attributes),
-        "forecast_period": xr.Variable(
-            dims, periods, {"standard_name": "forecast_period", "units": "hours"}
-        ),
-    }
-
-
-def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any]:
-    settings = repository.settings
-    dtype = np.dtype(settings.time_dtype)
-    raw = []
-    for plane in planes:
-        if plane.step is not None:
-            raw.append(np.frombuffer(repository.captured[plane.step].raw_time, dtype)[0])
-        else:
-            raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
-    return np.array(raw)
 
 
 class _Served:
@@ -243,13 +227,16 @@ class _Served:
         repository: Repository,
         variable: Variable,
         planes: tuple[Plane, ...],
-        time: str | None,
+        dim: str | None,
+        *,
+        by_lead: bool,
     ) -> None:
         self.variable = variable
         self.into = served_reading(repository, variable, planes)
         self.planes = planes
         self.captures = repository.captures(variable.name)
-        self.time = time
+        self.dim = dim
+        self.by_lead = by_lead
         by_id: dict[str, Shadow] = {s.id: s for s in repository.shadows}
         self.shadows = {
             p.shadow: repository.shadow(variable.name, by_id[p.shadow], self.captures)
@@ -268,28 +255,35 @@ class _Served:
         variable = self.variable
         if not extras:
             return [self._array(variable.name, 0, self.into.dtype, attributes)]
-        names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
-        before = str(attributes.get("ancillary_variables", "")).split()
-        attributes = {**attributes, "ancillary_variables": " ".join([*before, *names])}
-        about = {"units": attributes["units"]} if "units" in attributes else {}
-        standard_name = attributes.get("standard_name")
-        if standard_name:
-            about["standard_name"] = f"{standard_name} standard_error"
-        flags = {
-            "standard_name": "status_flag",
-            "long_name": f"provenance of {variable.name}",
-            "flag_values": np.array(list(PROVENANCE.values()), np.uint8),
-            "flag_meanings": " ".join(PROVENANCE),
-        }
-        error = about | {"long_name": f"standard error of {variable.name}"}
-        if variable.categorical:
-            # Flags have no units, and what may be wrong with one is that another one is true.
-            error = {"units": "1", "long_name": f"probability that {variable.name} is another"}
+        types = FORECAST_EXTRAS if self.by_lead else EXTRAS
+        names = [f"{variable.name}{ending}" for ending in types]
+        abouts = [about_error(variable, attributes), about_provenance(variable, attributes)]
+        if self.by_lead:
+            tolerance = self._entry.tolerance / abs(self.into.factor)
+            abouts.append(about_confidence(variable, attributes, tolerance))
+        beside = zip(names, types.values(), abouts, strict=True)
+        every = [*names, f"{variable.name}{EXPECTED_ERROR}"] if self.by_lead else names
         return [
-            self._array(variable.name, 0, self.into.dtype, attributes),
-            self._array(names[0], 1, np.dtype("<f4"), error | {"_FillValue": np.float32(np.nan)}),
-            self._array(names[1], 2, np.dtype("u1"), flags),
+            self._array(variable.name, 0, self.into.dtype, with_ancillary(attributes, every)),
+            *(
+                self._array(name, part, np.dtype(dtype), about)
+                for part, (name, dtype, about) in enumerate(beside, start=1)
+            ),
         ]
+
+    def expected_error(self, attributes: dict[str, Any]) -> tuple[str, xr.Variable]:
+        """Return the expected error of each lead of the one shadow that is served, and its name."""
+        by_lead = self._entry.expected_rmse
+        errors = np.array([np.nan if e is None else e for e in by_lead], np.float64)
+        about = about_expected_error(self.variable, attributes)
+        leads = [plane.lead - 1 for plane in self.planes]
+        values = errors[leads] / abs(self.into.factor)
+        return f"{self.variable.name}{EXPECTED_ERROR}", xr.Variable((self.dim,), values, about)
+
+    @property
+    def _entry(self) -> PredictedEntry:
+        (stack,) = self.shadows.values()
+        return stack.shadow.variables[self.variable.name]
 
     def _array(
         self, name: str, part: int, dtype: np.dtype[Any], attributes: dict[str, Any]
@@ -297,12 +291,12 @@ class _Served:
         grid = self.variable.grid
         shape, chunks, counts = list(grid.shape), list(grid.chunks), list(grid.counts)
         dims = list(self.variable.dims)
-        axis = self.variable.time_axis if self.time is not None else None
-        if axis is not None and self.time is not None:
+        axis = self.variable.time_axis if self.dim is not None else None
+        if axis is not None and self.dim is not None:
             shape.insert(axis, len(self.planes))
             chunks.insert(axis, 1)
             counts.insert(axis, len(self.planes))
-            dims.insert(axis, self.time)
+            dims.insert(axis, self.dim)
 
         def compute(index: Index) -> NDArray[Any]:
             if axis is None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from os import PathLike
 from typing import Any
@@ -18,15 +18,13 @@ from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import (
     GnomonError,
     Integrity,
-    InvalidInput,
-    NotFound,
     TargetFailed,
     Unavailable,
 )
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import Plane, plane_chunk
+from gnomon.storage.serve.planes import EXTRAS, FORECAST_EXTRAS, Plane, plane_chunk
 from gnomon.storage.serve.readings import served_reading
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
@@ -34,19 +32,15 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.userpath import blame
 from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import Variable
-from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Restored", "choose", "newest_shadow", "planes", "restore", "select"]
+__all__ = ["Restored", "choose", "deliver", "planes", "restore", "select"]
 
 logger = logging.getLogger(__name__)
-
-_EXTRAS = ("_standard_error", "_provenance")
-"""Endings of the arrays that stand beside the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +72,6 @@ def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ..
         return (Plane(point.instant, step=point.step),), point
     patches, healed_point = heal_point(repository, point)
     return (Plane(point.instant, step=point.step, patches=patches),), healed_point
-
-
-def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Plane, ...]:
-    """Return all leads of the newest shadow, to be served together.
-
-    Raises
-    ------
-    NotFound
-        There is no shadow yet.
-    InvalidInput
-        Predictions were not accepted.
-    """
-    if not repository.shadows:
-        raise NotFound("there is no shadow yet; a forecast needs at least 3 captures")
-    shadow = repository.shadows[-1]
-    if not accept_predicted:
-        time = format_instant(shadow.reference, repository.settings.calendar)
-        raise InvalidInput(
-            f"the shadow made at {time} holds predicted cells; allow that with --accept-predicted"
-        )
-    return tuple(
-        Plane(instant, shadow=shadow.id, lead=lead)
-        for lead, instant in enumerate(shadow.instants, start=1)
-    )
 
 
 def _shadow(repository: Repository, name: str | None) -> Shadow:
@@ -139,20 +109,54 @@ def restore(
     Unavailable
         A store, or a worker, did not answer; try again.
     """
+    target = checked_target(repository, to)
+    shown, point = planes(repository, point)
+    dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
+    extras = () if plain else tuple(EXTRAS)
+    chunks = deliver(
+        repository, dataset, shown, target, extras, repository.settings.source.time, mapper
+    )
+    return Restored(str(target), point, chunks)
+
+
+def checked_target(repository: Repository, to: str | PathLike[str] | Target) -> Target:
+    """Return the target that is asked for, if it can be written; nothing is."""
     target = target_of(to)
     with _blaming(target):
         target.check(repository)
-    shown, point = planes(repository, point)
-    dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
-    layout = _layout(repository, dataset)
+    return target
+
+
+def deliver(
+    repository: Repository,
+    dataset: xr.Dataset,
+    shown: tuple[Plane, ...],
+    target: Target,
+    extras: tuple[str, ...],
+    dim: str | None,
+    mapper: Mapper,
+) -> int:
+    """Write a view to a checked target, read back all that was written; return chunks verified.
+
+    Parameters
+    ----------
+    dataset
+        The view of the planes, undecoded.
+    extras
+        Endings of the arrays that stand beside the values.
+    dim
+        Dimension that the planes are stacked along; None for one plane without any.
+    """
+    layout = _layout(repository, dataset, extras, dim)
+    jobs = _jobs(repository, dataset, shown, target, extras, dim)
     with _making(target) as draft:
         with _blaming(target):
             draft.create(_in_blocks(dataset, layout), layout)
-        results = mapper(_write_block, _jobs(repository, dataset, shown, draft, plain=plain))
+        results = mapper(_write_block, [replace(job, target=draft) for job in jobs])
         with _blaming(target):
             _verify_rest(dataset.drop_vars(layout), draft)
             draft.finish([part for _, written in results for part in written])
-    return Restored(str(target), point, sum(chunks for chunks, _ in results))
+    return sum(chunks for chunks, _ in results)
 
 
 @contextmanager
@@ -212,14 +216,16 @@ def _blaming_disk(target: Target) -> Iterator[None]:
         raise blame("--to", str(target), error) from error
 
 
-def _layout(repository: Repository, dataset: xr.Dataset) -> dict[str, Layout]:
-    """Return how the arrays of the variables are cut; each step in time is by itself."""
-    time = str(repository.settings.source.time)
+def _layout(
+    repository: Repository, dataset: xr.Dataset, extras: tuple[str, ...], dim: str | None
+) -> dict[str, Layout]:
+    """Return how the arrays of the variables are cut; each plane is by itself."""
+    alone = {} if dim is None else {dim: 1}
     layout = {}
     for variable in repository.settings.variables:
-        blocks = dict(zip(variable.dims, variable.shards, strict=True)) | {time: 1}
-        chunks = dict(zip(variable.dims, variable.units, strict=True)) | {time: 1}
-        for name in (f"{variable.name}{ending}" for ending in ("", *_EXTRAS)):
+        blocks = dict(zip(variable.dims, variable.shards, strict=True)) | alone
+        chunks = dict(zip(variable.dims, variable.units, strict=True)) | alone
+        for name in (f"{variable.name}{ending}" for ending in ("", *extras)):
             if name in dataset:
                 dims = list(map(str, dataset[name].dims))
                 layout[name] = Layout(
@@ -246,10 +252,10 @@ class _Job:
     variable: str
     plane: Plane
     position: int | None
-    """Index along time in the dataset; None without time."""
+    """Index of the plane in the dataset; None for one that is not stacked."""
     block: Block
     parts: tuple[str, ...]
-    """Names of the arrays: values and, unless plain, standard errors and provenance."""
+    """Names of the arrays: values and what stands beside them, such as provenance."""
 
     def where(self, variable: Variable) -> Where:
         """Return the block's place in the arrays."""
@@ -264,19 +270,18 @@ def _jobs(
     dataset: xr.Dataset,
     shown: tuple[Plane, ...],
     target: Target,
-    *,
-    plain: bool,
+    extras: tuple[str, ...],
+    dim: str | None,
 ) -> list[_Job]:
     pinned = (repository.location.url, repository.records[-1].sequence, repository.era)
-    append = repository.settings.source.time is not None
     jobs = []
     for variable in repository.settings.variables:
         if variable.name not in dataset:
             continue
-        extras = () if plain or not variable.forecast else _EXTRAS
-        parts = tuple(f"{variable.name}{ending}" for ending in ("", *extras))
+        beside = extras if variable.forecast else ()
+        parts = tuple(f"{variable.name}{ending}" for ending in ("", *beside))
         for k, plane in enumerate(shown):
-            position = k if append else None
+            position = None if dim is None else k
             jobs += [
                 _Job(pinned, target, variable.name, plane, position, block, parts)
                 for block in variable.grid.blocks()
@@ -295,7 +300,7 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
         shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
     shape = tuple(s.stop - s.start for s in job.block.cells)
     into = served_reading(repository, variable, (job.plane,))
-    types = (into.dtype, np.dtype("<f4"), np.dtype("u1"))
+    types = (into.dtype, *map(np.dtype, FORECAST_EXTRAS.values()))
     fields = [np.empty(shape, dtype) for dtype in types[: len(job.parts)]]
     for index, _, cells in variable.grid.inner(job.block):
         where: tuple[Any, ...] = (..., *cells)
