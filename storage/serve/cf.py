@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from gnomon.storage.serve.planes import PROVENANCE
-from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.units import conversion
 
@@ -125,7 +124,6 @@ def about_confidence(
     return _shared(attributes) | {
         "units": "1",
         "long_name": f"confidence that the chunk of {variable.name} is within {within}",
-        f"{NOTE}tolerance": tolerance,
         "valid_min": np.float32(0),
         "valid_max": np.float32(1),
         "_FillValue": np.float32(np.nan),

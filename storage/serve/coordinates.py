@@ -15,6 +15,8 @@ from gnomon.storage.values.times import EPOCH, SECOND, encode
 
 __all__ = ["Coordinates", "along_leads", "along_time"]
 
+_WITH_LEAP_SECONDS = ("standard", "gregorian", "proleptic_gregorian", "julian")
+"""Calendars of which CF wants to know whether leap seconds are counted."""
 Coordinates = tuple[str | None, dict[Any, xr.Variable], list[str]]
 """The dimension that planes are stacked along, coordinates, and names of those that have no
 dimension of their own."""
@@ -37,7 +39,7 @@ def along_time(
     # One state without time needs no dimension to be stacked along.
     if dim is None and len(planes) > 1:
         dim = _free(repository, fixed, ("time", "valid_time", "shadow_time"))
-    coordinates = _forecast_coordinates(repository, planes, dim)
+    coordinates = _forecast_coordinates(repository, planes, dim, description)
     auxiliary = list(coordinates)
     if dim is not None:
         times = _time_coordinate(repository, planes, dim, description)
@@ -56,7 +58,7 @@ def along_leads(
     dim = _free(repository, fixed, ("lead", "forecast_period", "shadow_lead"))
     own = settings.time_name or settings.source.time
     time = own or _free(repository, fixed, ("time", "valid_time", "shadow_time"))
-    coordinates = _forecast_coordinates(repository, planes, dim)
+    coordinates = _forecast_coordinates(repository, planes, dim, description)
     coordinates = {dim: coordinates.pop("forecast_period"), **coordinates}
     times = _time_coordinate(repository, planes, dim, description)
     times.attrs.pop("axis", None)  # it has none: it lies along the leads
@@ -83,13 +85,15 @@ def _time_coordinate(
             "units": settings.time_units,
             "calendar": settings.calendar,
         }
+        if settings.calendar in _WITH_LEAP_SECONDS:
+            attributes["units_metadata"] = "leap_seconds: unknown"
     if is_predicted(planes):
         attributes = {n: v for n, v in attributes.items() if n not in ("bounds", "climatology")}
     return xr.Variable((dim,), _raw_times(repository, planes), attributes)
 
 
 def _forecast_coordinates(
-    repository: Repository, planes: tuple[Plane, ...], time: str | None
+    repository: Repository, planes: tuple[Plane, ...], dim: str | None, description: Description
 ) -> dict[Any, xr.Variable]:
     """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
     ids = {plane.shadow for plane in planes}
@@ -101,8 +105,10 @@ def _forecast_coordinates(
     units, dtype = (settings.time_units, settings.time_dtype) if in_cf else (EPOCH, "<i8")
     reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
     hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
-    dims, periods = ((), hours[0]) if time is None else ((time,), hours)
+    dims, periods = ((), hours[0]) if dim is None else ((dim,), hours)
     attributes = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
+    if "units_metadata" in description.time:
+        attributes["units_metadata"] = description.time["units_metadata"]
     return {
         "forecast_reference_time": xr.Variable((), reference, attributes),
         "forecast_period": xr.Variable(

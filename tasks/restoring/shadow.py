@@ -11,6 +11,7 @@ from gnomon.storage.serve.planes import FORECAST_EXTRAS, Plane
 from gnomon.storage.serve.view import Notes, raw_dataset
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.times import format_instant, period
+from gnomon.tasks.restoring.points import units_of
 from gnomon.tasks.restoring.restore import checked_target, deliver
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper, serial
@@ -106,7 +107,15 @@ def shadow_planes(repository: Repository, shadow: Shadow) -> tuple[tuple[Plane, 
         "estimated_share": 1.0,
         "summary": _told(reference, len(times), times[0], times[-1]),
     }
-    each: dict[str, dict[str, Any]] = {name: {"method": _METHOD} for name in shadow.variables}
+    units = units_of(repository)
+    each: dict[str, dict[str, Any]] = {
+        name: {
+            "method": _METHOD,
+            "tolerance": entry.tolerance,
+            "expected_error_units": units[name],
+        }
+        for name, entry in shadow.variables.items()
+    }
     notes = {
         name: {f"{NOTE}{key}": value for key, value in facts.items()}
         for name, facts in {"": whole, **each}.items()

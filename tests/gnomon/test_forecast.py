@@ -54,7 +54,7 @@ def test_confidence_is_that_of_each_chunk_and_errors_are_those_of_each_lead(grow
     whole = np.repeat(np.repeat(chunks, 4, axis=1), 4, axis=2)
     np.testing.assert_array_equal(whole, shadow.sst_confidence.values)
     assert shadow.sst_expected_error.values.tolist() == list(entry.expected_rmse)
-    assert shadow.sst_confidence.attrs["gnomon_tolerance"] == entry.tolerance
+    assert shadow.sst.attrs["gnomon_tolerance"] == entry.tolerance
 
 
 def test_nothing_is_read_before_it_is_asked_for(
