@@ -33,6 +33,7 @@ from gnomon.storage.serve.cf import (
     with_conventions,
 )
 from gnomon.storage.serve.coordinates import along_leads, along_time
+from gnomon.storage.serve.names import extra_name
 from gnomon.storage.serve.planes import (
     EXPECTED_ERROR,
     EXTRAS,
@@ -231,6 +232,7 @@ class _Served:
         *,
         by_lead: bool,
     ) -> None:
+        self.repository = repository
         self.variable = variable
         self.into = served_reading(repository, variable, planes)
         self.planes = planes
@@ -256,13 +258,13 @@ class _Served:
         if not extras:
             return [self._array(variable.name, 0, self.into.dtype, attributes)]
         types = FORECAST_EXTRAS if self.by_lead else EXTRAS
-        names = [f"{variable.name}{ending}" for ending in types]
+        names = [self._extra(ending) for ending in types]
         abouts = [about_error(variable, attributes), about_provenance(variable, attributes)]
         if self.by_lead:
             tolerance = self._entry.tolerance / abs(self.into.factor)
             abouts.append(about_confidence(variable, attributes, tolerance))
         beside = zip(names, types.values(), abouts, strict=True)
-        every = [*names, f"{variable.name}{EXPECTED_ERROR}"] if self.by_lead else names
+        every = [*names, self._extra(EXPECTED_ERROR)] if self.by_lead else names
         return [
             self._array(variable.name, 0, self.into.dtype, with_ancillary(attributes, every)),
             *(
@@ -278,7 +280,10 @@ class _Served:
         about = about_expected_error(self.variable, attributes)
         leads = [plane.lead - 1 for plane in self.planes]
         values = errors[leads] / abs(self.into.factor)
-        return f"{self.variable.name}{EXPECTED_ERROR}", xr.Variable((self.dim,), values, about)
+        return self._extra(EXPECTED_ERROR), xr.Variable((self.dim,), values, about)
+
+    def _extra(self, ending: str) -> str:
+        return extra_name(self.repository, self.variable.name, ending)
 
     @property
     def _entry(self) -> PredictedEntry:

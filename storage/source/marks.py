@@ -73,16 +73,21 @@ def marks_of(dataset: xr.Dataset, name: str) -> Marks:
     if _means_provenance(dataset.variables[name]):
         return Marks()
     flags = _flags_of(dataset, name)
-    if not flags:
+    if not flags and (alike := _along(dataset, name)):
         claimed = {f for n in dataset.variables if n != name for f in _flags_of(dataset, str(n))}
-        dims = set(dataset.variables[name].dims)
-        flags = tuple(
-            str(n)
-            for n, variable in dataset.variables.items()
-            if _means_provenance(variable) and n not in claimed and dims.issuperset(variable.dims)
-        )
+        flags = tuple(n for n in alike if n not in claimed)
     said: Mapping[str, str] = dataset.encoding.get(_SAID, {})
     return Marks(flags, "" if flags else said.get(name, ""))
+
+
+def _along(dataset: xr.Dataset, name: str) -> list[str]:
+    """Return the flags that lie along no other dimensions than a variable."""
+    dims = set(dataset.variables[name].dims)
+    return [
+        str(n)
+        for n, variable in dataset.variables.items()
+        if _means_provenance(variable) and dims.issuperset(variable.dims)
+    ]
 
 
 def _flags_of(dataset: xr.Dataset, name: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.names import extra_name
 from gnomon.storage.serve.planes import EXTRAS, FORECAST_EXTRAS, Plane, plane_chunk
 from gnomon.storage.serve.readings import served_reading
 from gnomon.storage.serve.view import raw_dataset
@@ -225,13 +226,19 @@ def _layout(
     for variable in repository.settings.variables:
         blocks = dict(zip(variable.dims, variable.shards, strict=True)) | alone
         chunks = dict(zip(variable.dims, variable.units, strict=True)) | alone
-        for name in (f"{variable.name}{ending}" for ending in ("", *extras)):
+        for name in _parts(repository, variable, extras):
             if name in dataset:
                 dims = list(map(str, dataset[name].dims))
                 layout[name] = Layout(
                     tuple(blocks[d] for d in dims), tuple(chunks[d] for d in dims)
                 )
     return layout
+
+
+def _parts(repository: Repository, variable: Variable, extras: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a variable's arrays: values, and what stands beside them."""
+    beside = extras if variable.forecast else ()
+    return variable.name, *(extra_name(repository, variable.name, e) for e in beside)
 
 
 def _in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
@@ -278,8 +285,7 @@ def _jobs(
     for variable in repository.settings.variables:
         if variable.name not in dataset:
             continue
-        beside = extras if variable.forecast else ()
-        parts = tuple(f"{variable.name}{ending}" for ending in ("", *beside))
+        parts = _parts(repository, variable, extras)
         for k, plane in enumerate(shown):
             position = None if dim is None else k
             jobs += [
