@@ -175,8 +175,7 @@ def packed(count: int, calendar: str) -> xr.Dataset:
     )
 
 
-@pytest.mark.parametrize("calendar", ["360_day", "noleap"])
-@pytest.mark.parametrize("ending", [".zarr", ".nc"])
+@pytest.mark.parametrize(("calendar", "ending"), [("360_day", ".zarr"), ("noleap", ".nc")])
 def test_packed_integers_in_any_calendar(tmp_path: Path, calendar: str, ending: str) -> None:
     sources.write(tmp_path / "s.zarr", packed(12, calendar))
     repository = gnomon.create(str(tmp_path / "r"), str(tmp_path / "s.zarr"), leads=3)
