@@ -23,7 +23,12 @@ from gnomon.storage.source.files.opening import keep_index, read_numbers
 from gnomon.storage.source.groups import groups_beside
 from gnomon.storage.source.identify import told_groups
 from gnomon.storage.source.objects import objects_of
-from gnomon.storage.source.opening import open_source, read_state, source_path
+from gnomon.storage.source.opening import (
+    open_source,
+    read_state,
+    refuse_all_predicted,
+    source_path,
+)
 from gnomon.storage.values import model
 
 __all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]
@@ -91,8 +96,8 @@ def create(
     NotFound
         There is no such source or variable.
     InvalidInput
-        The source has nothing that can be protected, an option makes no sense, or a URL contains a
-        secret.
+        The source has nothing that can be protected, or is a prediction itself, an option makes no
+        sense, or a URL contains a secret.
     Conflict
         The place for the repository is not empty.
     """
@@ -190,6 +195,8 @@ def prepared(
             raise InvalidInput(
                 f"{error}; or one of its groups with --group: {told_groups(groups)}"
             ) from error
+        for variable in settings.variables:
+            refuse_all_predicted(dataset, variable.name)
         _refuse_empty(dataset, settings)
         _check_tolerances(settings, tolerances or {})
         yield settings, frame, describe_dataset(dataset, settings, described, groups), dataset

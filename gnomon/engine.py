@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import xarray as xr
-from xarray.backends import BackendEntrypoint, StoreBackendEntrypoint, ZarrStore
+from xarray.backends import BackendEntrypoint
 
 __all__ = ["GnomonBackendEntrypoint"]
 
@@ -36,6 +36,8 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         "accept_predicted",
         "plain",
         "marks",
+        "shadow",
+        "reference",
     )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
@@ -44,7 +46,7 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
             return False
         return (Path(filename_or_obj) / "gnomon.json").is_file()
 
-    def open_dataset(  # noqa: PLR0913 - what a user may settle, all keyword-only
+    def open_dataset(  # noqa: PLR0913 - what a user may settle, all keyword-only after the path
         self,
         filename_or_obj: Any,
         *,
@@ -61,33 +63,45 @@ class GnomonBackendEntrypoint(BackendEntrypoint):
         accept_predicted: bool = False,
         plain: bool = False,
         marks: bool = False,
+        shadow: bool = False,
+        reference: str | None = None,
         **decoding: Any,
     ) -> xr.Dataset:
         """Open the state of a time; the options are those of `GnomonRepository.dataset`.
 
         Without a time: all captured states of an append source, or with kind ``forecast`` all leads
-        of the newest shadow.
+        of the newest shadow along time.  With `shadow`: the shadow itself along its leads, that
+        made at `reference` or else the newest, as `GnomonRepository.shadow_dataset` gives it.
         """
+        from gnomon.reading import decoded
         from gnomon.repository import open_repository
-        from gnomon.storage.serve.view import chunked_as_source
+        from gnomon.storage.errors import InvalidInput
 
         repository = open_repository(os.fspath(filename_or_obj))
-        store = repository.reading_store(
-            at,
-            from_=from_,
-            until=until,
-            match=match,
-            kind=kind,
-            capture=capture,
-            variable=variable,
-            region=region,
-            chunk=chunk,
-            accept_predicted=accept_predicted,
-            plain=plain,
-            marks=marks,
-        )
-        zarr_store = ZarrStore.open_group(store, mode="r", consolidated=False)
-        dataset = StoreBackendEntrypoint().open_dataset(
-            zarr_store, drop_variables=drop_variables, **decoding
-        )
-        return chunked_as_source(dataset, store)
+        options: dict[str, Any] = {
+            "from_": from_,
+            "until": until,
+            "match": match,
+            "kind": kind,
+            "capture": capture,
+            "variable": variable,
+            "region": region,
+            "chunk": chunk,
+            "plain": plain,
+            "marks": marks,
+        }
+        if not shadow:
+            if reference is not None:
+                raise InvalidInput("reference names a shadow; ask for it with shadow=True")
+            raw = repository.dataset(at, accept_predicted=accept_predicted, decode=False, **options)
+        else:
+            options |= {"at": at, "match": None if match == "exact" else match}
+            given = sorted(name.rstrip("_") for name, value in options.items() if value)
+            if given:
+                raise InvalidInput(
+                    "shadow=True opens all leads of one forecast, all of them predicted; choose it "
+                    f"by its reference time with 'reference', and leave out {', '.join(given)}"
+                )
+            raw = repository.shadow_dataset(reference, decode=False)
+        # From the undecoded dataset, whose attributes have the exact types.
+        return decoded(raw, drop_variables=drop_variables, **decoding)

@@ -16,7 +16,12 @@ from gnomon.options import check_forecast
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.files.opening import read_numbers
-from gnomon.storage.source.opening import open_source, read_states, source_path
+from gnomon.storage.source.opening import (
+    open_source,
+    read_states,
+    refuse_predicted,
+    source_path,
+)
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
 from gnomon.tasks.capturing.sighting import judge
@@ -244,6 +249,7 @@ def _histories(
     parts: list[list[NDArray[np.float64]]] = [[] for _ in chunks]
     for start in range(0, len(positions), span):
         taken = [int(p) for p in positions[start : start + span]]
+        refuse_predicted(dataset, variable, taken, region)  # only what was measured can judge
         raw = read_states(dataset, variable, taken, region)
         for part, cells in zip(parts, chunks, strict=True):
             where: tuple[slice, ...] = (slice(None), *cells)

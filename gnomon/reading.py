@@ -1,6 +1,7 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import xarray as xr
 
@@ -12,11 +13,12 @@ from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
-from gnomon.tasks.restoring.restore import newest_shadow, planes_of, select
+from gnomon.tasks.restoring.restore import planes_of, select
 from gnomon.tasks.restoring.selection import Region, Selection, Wanted
+from gnomon.tasks.restoring.shadow import newest_shadow
 from gnomon.tasks.restoring.states import choose_states, notes_of
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "decoded"]
 
 
 class Reading:
@@ -124,12 +126,12 @@ class Reading:
             wanted=Wanted.of(variable, region, chunk),
         )
         raw = raw_dataset(seen, shown, plain=plain, marks=marks, notes=notes, selection=selection)
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
         raw = raw_dataset(self._repository, self._history())
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def reading_store(  # noqa: PLR0913 - what a user may settle, all keyword-only
         self,
@@ -207,8 +209,8 @@ class Reading:
             )
         selection = wanted.within(self._repository)
         if kind == "forecast":
-            shadow = newest_shadow(self._repository, accept_predicted=accept_predicted)
-            return self._repository, shadow, {}, selection
+            shadow, notes = newest_shadow(self._repository, accept_predicted=accept_predicted)
+            return self._repository, shadow, notes, selection
         if accept_predicted:
             raise InvalidInput(
                 "without 'at' there are no predictions to accept; name a time, or take all leads "
@@ -217,10 +219,10 @@ class Reading:
         return self._repository, self._history(), {}, selection
 
 
-def _decoded(raw: xr.Dataset) -> xr.Dataset:
+def decoded(raw: xr.Dataset, **options: Any) -> xr.Dataset:
     """Return a dataset decoded by CF, if its attributes are such that it can be."""
     try:
-        return xr.decode_cf(raw)
+        return xr.decode_cf(raw, **options)
     except NONSENSE as error:
         reason = " ".join(str(error).split())[:200]
         raise Integrity(

@@ -12,6 +12,7 @@ from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
+from gnomon.forecast import Forecasting
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
@@ -53,7 +54,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging):
+class GnomonRepository(Reading, Judging, Forecasting):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.

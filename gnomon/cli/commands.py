@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnomon.cli import export as cli_export
 from gnomon.cli import groups as cli_groups
 from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 # Their commands are part of the application.
-_joined = cli_hindcast, cli_init, cli_maintenance, cli_source
+_joined = cli_export, cli_hindcast, cli_init, cli_maintenance, cli_source
 
 Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
 Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]

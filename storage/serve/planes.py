@@ -14,7 +14,16 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.scaling import Packing
 
-__all__ = ["PROVENANCE", "EstimatedChunk", "Plane", "is_predicted", "plane_chunk"]
+__all__ = [
+    "EXPECTED_ERROR",
+    "EXTRAS",
+    "FORECAST_EXTRAS",
+    "PROVENANCE",
+    "EstimatedChunk",
+    "Plane",
+    "is_predicted",
+    "plane_chunk",
+]
 
 PROVENANCE = {
     "captured": 0,
@@ -25,6 +34,12 @@ PROVENANCE = {
     "missing": 5,
 }
 """Values of ``<var>_provenance``, one per cell."""
+EXTRAS = {"_standard_error": "<f4", "_provenance": "u1"}
+"""How the arrays are called that stand beside the values, by ending, and their types."""
+FORECAST_EXTRAS = {**EXTRAS, "_confidence": "<f4"}
+"""The same of a shadow that is served along its leads."""
+EXPECTED_ERROR = "_expected_error"
+"""Ending of the expected errors of such a shadow, one per lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +83,10 @@ def plane_chunk(
     into: Packing,
     *,
     marks: bool = True,
-) -> tuple[NDArray[np.generic], NDArray[np.float64], NDArray[np.uint8]] | tuple[NDArray[Any]]:
+) -> tuple[NDArray[Any], ...]:
     """Return raw values, standard error and provenance of one chunk of a plane.
 
+    Of a predicted plane the confidence comes after them, the same for all cells, NaN if unknown.
     Masked cells (land, fill values) of a captured chunk count as captured, with an error of NaN.
 
     Parameters
@@ -99,7 +115,8 @@ def plane_chunk(
     values, errors = shadow.chunk(plane.lead, index)
     predicted = np.isfinite(values)
     provenance = np.where(predicted, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
-    return into.from_physical(values), errors / abs(into.factor), provenance
+    confidence = np.full(values.shape, shadow.confidence(plane.lead, index))
+    return into.from_physical(values), errors / abs(into.factor), provenance, confidence
 
 
 def _captured(

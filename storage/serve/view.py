@@ -3,10 +3,13 @@
 A view is a list of planes, one per valid time.  Captured planes are the source's states and nothing
 else.  Where any cell was not captured, two ancillary variables say where the cells come from:
 ``<var>_standard_error`` and ``<var>_provenance``.
+
+The planes of one shadow can be served along their leads instead, as a forecast: with
+``<var>_confidence`` and ``<var>_expected_error`` as well, and the valid times beside the leads.
 """
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,30 @@ from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
+from gnomon.storage.log.bodies.shadow import PredictedEntry
 from gnomon.storage.log.description import Description
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
+from gnomon.storage.serve.cf import (
+    WHOLE,
+    about_confidence,
+    about_error,
+    about_expected_error,
+    about_provenance,
+    referring_to,
+    with_ancillary,
+    with_conventions,
+)
+from gnomon.storage.serve.coordinates import along_leads, along_time
+from gnomon.storage.serve.names import extra_name
+from gnomon.storage.serve.planes import (
+    EXPECTED_ERROR,
+    EXTRAS,
+    FORECAST_EXTRAS,
+    Plane,
+    is_predicted,
+    plane_chunk,
+)
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
 from gnomon.storage.serve.readings import served_description, served_reading
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
@@ -30,8 +53,6 @@ from gnomon.storage.values.meaning import RANGE, read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import PACKING
 from gnomon.storage.values.selection import EVERYTHING, Selection, assembled
-from gnomon.storage.values.timeforms import is_form
-from gnomon.storage.values.times import EPOCH, SECOND, encode
 
 __all__ = [
     "Notes",
@@ -52,6 +73,7 @@ def raw_dataset(
     *,
     plain: bool = False,
     marks: bool = False,
+    by_lead: bool = False,
     notes: Notes | None = None,
     selection: Selection = EVERYTHING,
 ) -> xr.Dataset:
@@ -66,6 +88,8 @@ def raw_dataset(
         Refuse what needs marks.
     marks
         Give the marks of captured planes too.
+    by_lead
+        Stack the planes, which are of one shadow, along their leads and not along time.
     notes
         What the view says of itself, beside the source's attributes; a part of the marks.
     selection
@@ -79,7 +103,13 @@ def raw_dataset(
         A variable that is wanted is not in the planes.
     """
     store = reading_store(
-        repository, planes, plain=plain, marks=marks, notes=notes, selection=selection
+        repository,
+        planes,
+        plain=plain,
+        marks=marks,
+        by_lead=by_lead,
+        notes=notes,
+        selection=selection,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -119,12 +149,13 @@ def reading_store(
     *,
     plain: bool = False,
     marks: bool = False,
+    by_lead: bool = False,
     notes: Notes | None = None,
     selection: Selection = EVERYTHING,
 ) -> ReadingStore:
     """Return planes as a read-only Zarr store; see :func:`raw_dataset`."""
     marked = are_marked(planes, plain=plain, marks=marks)
-    return _build(repository, planes, dict(notes or {}) if marked else None, selection)
+    return _build(repository, planes, dict(notes or {}) if marked else None, selection, by_lead)
 
 
 def are_marked(planes: tuple[Plane, ...], *, plain: bool, marks: bool) -> bool:
@@ -141,10 +172,12 @@ def open_view(
     planes: tuple[Plane, ...],
     notes: Notes | None,
     selection: Selection,
+    by_lead: bool = False,
 ) -> ReadingStore:
     """Rebuild a reading store in another process, pinned to the same commit and era."""
     url, sequence, era = pinned
-    return _build(Repository.open(url).at(sequence).in_era(era), planes, notes, selection)
+    repository = Repository.open(url).at(sequence).in_era(era)
+    return _build(repository, planes, notes, selection, by_lead)
 
 
 def _build(
@@ -152,10 +185,11 @@ def _build(
     planes: tuple[Plane, ...],
     notes: Notes | None,
     selection: Selection,
+    by_lead: bool,
 ) -> ReadingStore:
     """Return a store of planes; without notes also without the other marks."""
     try:
-        return _laid_out(repository, planes, notes, selection)
+        return _laid_out(repository, planes, notes, selection, by_lead)
     except GnomonError:
         raise
     except NONSENSE as error:
@@ -176,47 +210,65 @@ def _laid_out(
     planes: tuple[Plane, ...],
     notes: Notes | None,
     selection: Selection,
+    by_lead: bool,
 ) -> ReadingStore:
     memory = MemoryStore()
     description = served_description(repository, planes)
-    noted_by = notes or {}
+    is_marked, noted_by = notes is not None, notes or {}
     described = {**description.attributes, **noted_by.get("", {})}
+    if is_marked:
+        described = with_conventions(described)
     zarr.create_group(memory, attributes=plain_attributes(described))
     constant = {
         name: selection.cut(variable)
         for name, variable in repository.fixed(description).items()
         if selection.gives(name)
     }
-    time = _stacking(repository, planes, constant)
-    coordinates = _forecast_coordinates(repository, planes, time)
+    along = along_leads if by_lead else along_time
+    dim, coordinates, auxiliary = along(repository, planes, constant, description)
+    for coordinate in coordinates.values() if is_marked else ():
+        coordinate.attrs.pop(WHOLE, None)
     fixed: dict[Any, xr.Variable] = {**constant, **coordinates}
-    if time is not None:
-        fixed[repository.settings.time_name or time] = _time_coordinate(
-            repository, planes, time, description
-        )
+    served_variables = _served_variables(repository, planes, selection)
     exact: dict[str, dict[str, Any]] = {"": described}
-    for name, variable in fixed.items():
-        exact[str(name)] = dict(variable.attrs)
-        create_fixed(memory, str(name), variable)
     arrays: dict[str, ComputedArray] = {}
     source_chunks: dict[str, Index] = {}
-    for captured in _served_variables(repository, planes, selection):
-        noted = dict(noted_by.get(captured.name, {}))
-        if coordinates:
-            named = str(description.variables[captured.name].get("coordinates", "")).split()
-            noted["coordinates"] = " ".join(dict.fromkeys([*named, *coordinates]))
-        served_values = _Served(repository, captured, planes, time, selection)
-        attributes = {**served_values.attributes(description), **noted}
-        marked = captured.forecast and notes is not None
-        for served in served_values.arrays(attributes, extras=marked):
+    there = {*map(str, fixed), *(v.name for v in served_variables)}
+    there |= set(str(description.attributes.get("external_variables", "")).split())
+    is_whole = not is_predicted(planes)
+    for captured in served_variables:
+        served_values = _Served(repository, captured, planes, dim, selection, by_lead=by_lead)
+        attributes = served_values.attributes(description)
+        if not is_whole:
+            attributes = referring_to(attributes, there)
+        attributes = _beside(attributes, auxiliary) | noted_by.get(captured.name, {})
+        if is_marked:
+            attributes.pop(WHOLE, None)
+        extras = captured.forecast and is_marked
+        for served in served_values.arrays(attributes, extras=extras):
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
             if captured.source_chunks:
                 source_chunks[served.name] = served_values.source_chunks()
+        if extras and by_lead:
+            name, errors = served_values.expected_error(attributes)
+            fixed[name] = errors
+    for name, variable in fixed.items():
+        told = dict(variable.attrs) if is_whole else referring_to(variable.attrs, there)
+        exact[str(name)] = told
+        create_fixed(memory, str(name), xr.Variable(variable.dims, variable.values, told))
     pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    recipe = (pinned, planes, notes, selection)
+    recipe = (pinned, planes, notes, selection, by_lead)
     return ReadingStore(memory, arrays, (open_view, recipe), exact, source_chunks)
+
+
+def _beside(attributes: Mapping[str, Any], coordinates: list[str]) -> dict[str, Any]:
+    """Return attributes of a variable that has coordinates without a dimension of their own."""
+    if not coordinates:
+        return dict(attributes)
+    named = str(attributes.get("coordinates", "")).split()
+    return {**attributes, "coordinates": " ".join(dict.fromkeys([*named, *coordinates]))}
 
 
 def _served_variables(
@@ -224,10 +276,14 @@ def _served_variables(
 ) -> list[Variable]:
     """Return the variables that all planes have, of those that are wanted."""
     predicted = is_predicted(planes)
+    ids = {plane.shadow for plane in planes}
+    shadows = [shadow for shadow in repository.shadows if shadow.id in ids]
     variables = [
         variable
         for variable in repository.settings.variables
         if variable.forecast or not predicted
+        # It may have come after the forecast was made.
+        if all(variable.name in shadow.variables for shadow in shadows)
         # A state has the variables that it was captured with.
         if not any(p.step is not None and p.step < variable.since for p in planes)
     ]
@@ -241,70 +297,6 @@ def _served_variables(
     return [variable for variable in variables if selection.gives(variable.name)]
 
 
-def _time_coordinate(
-    repository: Repository, planes: tuple[Plane, ...], time: str, description: Description
-) -> xr.Variable:
-    """Return the times of planes along their dimension, told as the source tells them."""
-    settings = repository.settings
-    attributes = dict(description.time)
-    if not attributes and not settings.time_form:
-        attributes = {
-            "standard_name": "time",
-            "units": settings.time_units,
-            "calendar": settings.calendar,
-        }
-    if is_predicted(planes):
-        attributes.pop("bounds", None)
-    return xr.Variable((time,), _raw_times(repository, planes), attributes)
-
-
-def _stacking(
-    repository: Repository, planes: tuple[Plane, ...], fixed: Collection[str]
-) -> str | None:
-    """Return the dimension that planes are stacked along; None for one state without time."""
-    settings = repository.settings
-    if settings.source.time is not None or len(planes) == 1:
-        return settings.source.time
-    taken = {*settings.dims, *fixed, *(v.name for v in settings.variables)}
-    return next(n for n in ("time", "valid_time", "shadow_time") if n not in taken)
-
-
-def _forecast_coordinates(
-    repository: Repository, planes: tuple[Plane, ...], time: str | None
-) -> dict[Any, xr.Variable]:
-    """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
-    ids = {plane.shadow for plane in planes}
-    shadow = next((s for s in repository.shadows if ids == {s.id}), None)
-    if shadow is None:
-        return {}
-    settings = repository.settings
-    calendar, in_cf = settings.calendar, not is_form(settings.time_units)
-    units, dtype = (settings.time_units, settings.time_dtype) if in_cf else (EPOCH, "<i8")
-    reference = encode([shadow.reference], units, calendar, np.dtype(dtype))[0]
-    hours = np.array([(p.instant - shadow.reference) / (3600 * SECOND) for p in planes])
-    dims, periods = ((), hours[0]) if time is None else ((time,), hours)
-    attributes = {"standard_name": "forecast_reference_time", "units": units, "calendar": calendar}
-    return {
-        "forecast_reference_time": xr.Variable((), reference, attributes),
-        "forecast_period": xr.Variable(
-            dims, periods, {"standard_name": "forecast_period", "units": "hours"}
-        ),
-    }
-
-
-def _raw_times(repository: Repository, planes: tuple[Plane, ...]) -> NDArray[Any]:
-    settings = repository.settings
-    dtype = np.dtype(settings.time_dtype)
-    raw = []
-    for plane in planes:
-        told = b"" if plane.step is None else repository.captured[plane.step].raw_time
-        if told:
-            raw.append(np.frombuffer(told, dtype)[0])
-        else:  # of a prediction, or a state of a source without time
-            raw.append(encode([plane.instant], settings.time_units, settings.calendar, dtype)[0])
-    return np.array(raw)
-
-
 class _Served:
     """The arrays that a view serves for one variable."""
 
@@ -313,15 +305,19 @@ class _Served:
         repository: Repository,
         variable: Variable,
         planes: tuple[Plane, ...],
-        time: str | None,
+        dim: str | None,
         selection: Selection,
+        *,
+        by_lead: bool,
     ) -> None:
+        self.repository = repository
         self.variable = variable
         self.selection = selection
         self.into = served_reading(repository, variable, planes)
         self.planes = planes
         self.captures = repository.captures(variable.name)
-        self.time = time
+        self.dim = dim
+        self.by_lead = by_lead
         by_id: dict[str, Shadow] = {s.id: s for s in repository.shadows}
         self.shadows = {
             p.shadow: repository.shadow(variable.name, by_id[p.shadow], self.captures)
@@ -340,34 +336,44 @@ class _Served:
         variable = self.variable
         if not extras:
             return [self._array(variable.name, 0, self.into.dtype, attributes)]
-        names = [f"{variable.name}_standard_error", f"{variable.name}_provenance"]
-        before = str(attributes.get("ancillary_variables", "")).split()
-        attributes = {**attributes, "ancillary_variables": " ".join([*before, *names])}
-        about = {"units": attributes["units"]} if "units" in attributes else {}
-        standard_name = attributes.get("standard_name")
-        if standard_name:
-            about["standard_name"] = f"{standard_name} standard_error"
-        flags = {
-            "standard_name": "status_flag",
-            "long_name": f"provenance of {variable.name}",
-            "flag_values": np.array(list(PROVENANCE.values()), np.uint8),
-            "flag_meanings": " ".join(PROVENANCE),
-        }
-        error = about | {"long_name": f"standard error of {variable.name}"}
-        if variable.categorical:
-            # Flags have no units, and what may be wrong with one is that another one is true.
-            error = {"units": "1", "long_name": f"probability that {variable.name} is another"}
+        types = FORECAST_EXTRAS if self.by_lead else EXTRAS
+        names = [self._extra(ending) for ending in types]
+        abouts = [about_error(variable, attributes), about_provenance(variable, attributes)]
+        if self.by_lead:
+            tolerance = self._entry.tolerance / abs(self.into.factor)
+            abouts.append(about_confidence(variable, attributes, tolerance))
+        beside = zip(names, types.values(), abouts, strict=True)
+        every = [*names, self._extra(EXPECTED_ERROR)] if self.by_lead else names
         return [
-            self._array(variable.name, 0, self.into.dtype, attributes),
-            self._array(names[0], 1, np.dtype("<f4"), error | {"_FillValue": np.float32(np.nan)}),
-            self._array(names[1], 2, np.dtype("u1"), flags),
+            self._array(variable.name, 0, self.into.dtype, with_ancillary(attributes, every)),
+            *(
+                self._array(name, part, np.dtype(dtype), about)
+                for part, (name, dtype, about) in enumerate(beside, start=1)
+            ),
         ]
+
+    def expected_error(self, attributes: dict[str, Any]) -> tuple[str, xr.Variable]:
+        """Return the expected error of each lead of the one shadow that is served, and its name."""
+        by_lead = self._entry.expected_rmse
+        errors = np.array([np.nan if e is None else e for e in by_lead], np.float64)
+        about = about_expected_error(self.variable, attributes)
+        leads = [plane.lead - 1 for plane in self.planes]
+        values = errors[leads] / abs(self.into.factor)
+        return self._extra(EXPECTED_ERROR), xr.Variable((self.dim,), values, about)
+
+    def _extra(self, ending: str) -> str:
+        return extra_name(self.repository, self.variable.name, ending)
+
+    @property
+    def _entry(self) -> PredictedEntry:
+        (stack,) = self.shadows.values()
+        return stack.shadow.variables[self.variable.name]
 
     def source_chunks(self) -> Index:
         """Return the chunks of the source in the served arrays."""
         shape = self.selection.shape(self.variable)
         chunks = [*_at_most(self.variable.source_chunks, shape)]
-        if self.time is not None:
+        if self.dim is not None:
             chunks.insert(self.variable.time_axis, 1)
         return tuple(chunks)
 
@@ -379,12 +385,12 @@ class _Served:
         grid = ChunkGrid(size, _at_most(variable.chunks, size), size)
         shape, chunks, counts = list(grid.shape), list(grid.chunks), list(grid.counts)
         dims = list(variable.dims)
-        axis = variable.time_axis if self.time is not None else None
-        if axis is not None and self.time is not None:
+        axis = variable.time_axis if self.dim is not None else None
+        if axis is not None and self.dim is not None:
             shape.insert(axis, len(self.planes))
             chunks.insert(axis, 1)
             counts.insert(axis, len(self.planes))
-            dims.insert(axis, self.time)
+            dims.insert(axis, self.dim)
 
         def compute(index: Index) -> NDArray[Any]:
             if axis is None:

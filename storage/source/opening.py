@@ -38,6 +38,7 @@ from gnomon.storage.source.files.listing import ENDINGS, is_listed, is_many, loc
 from gnomon.storage.source.icechunks import icechunk_store
 from gnomon.storage.source.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.source.inherited import with_inherited
+from gnomon.storage.source.marks import marks_of, note_marks, predicted
 from gnomon.storage.source.zarrgroup import open_whole_steps, stale_arrays
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.dtypes import is_text
@@ -49,15 +50,14 @@ if TYPE_CHECKING:
 __all__ = [
     "chunk_sizes",
     "guess_engine",
-    "marks_of",
     "native",
     "open_source",
     "pinned",
-    "predicted_cells",
     "read_state",
     "read_states",
     "reading",
     "refuse_absent",
+    "refuse_all_predicted",
     "refuse_predicted",
     "release_source",
     "shared_source",
@@ -128,6 +128,7 @@ def _opened(spec: SourceSpec, memory: "SourceMemory | None") -> xr.Dataset:
     if not dataset.variables:
         _refuse_groups(spec, target, engine)
     dataset.encoding["notes"] = (*notes, *dataset.encoding.get("notes", ()))
+    note_marks(dataset)
     return dataset
 
 
@@ -301,6 +302,19 @@ def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
 
 
+def refuse_all_predicted(dataset: xr.Dataset, name: str) -> None:
+    """Refuse a variable of a source that is a prediction as a whole, by what attributes say of it.
+
+    Raises
+    ------
+    InvalidInput
+        They say so, and no flags tell which cells are not.
+    """
+    marks = marks_of(dataset, name)
+    if marks.method:
+        raise InvalidInput(f"the source {marks.refusal(name, 0)}")
+
+
 def refuse_predicted(
     dataset: xr.Dataset,
     variable: Variable,
@@ -312,31 +326,28 @@ def refuse_predicted(
     Raises
     ------
     InvalidInput
-        ``<var>_provenance`` marks a cell as predicted: it must never be captured as data.
+        A cell is marked as predicted, by whatever is left of what a restore wrote: it must never be
+        captured as data.
     """
+    refuse_all_predicted(dataset, variable.name)
     marks = marks_of(dataset, variable.name)
-    if marks is None:
-        return
-    flags = read_states(dataset, replace(variable, name=marks), positions, cells)
-    if flags.any():
-        raise InvalidInput(f"the source {predicted_cells(flags, variable.name)}")
-
-
-def marks_of(dataset: xr.Dataset, name: str) -> str | None:
-    """Return the variable that marks cells of another as predicted, as a restore writes it."""
-    marks = f"{name}_provenance"
-    if marks not in dataset.variables:
-        return None
-    meanings = str(dataset.variables[marks].attrs.get("flag_meanings", "")).split()
-    return marks if meanings[:1] == ["captured"] else None
-
-
-def predicted_cells(flags: NDArray[np.generic], name: str) -> str:
-    """Return what is said, after the name of its place, of data that are marked as predicted."""
-    return (
-        f"marks {int((flags != 0).sum())} cells of {name} as predicted ({name}_provenance); "
-        "predictions are never captured as data, restore from a measured copy"
-    )
+    by_dim = dict(zip(variable.dims, cells, strict=True))
+    for flags in marks.flags:
+        array = dataset.variables[flags]
+        time = None
+        if positions is not None:
+            time = dataset.variables[variable.name].dims[variable.time_axis]
+        along = time in array.dims
+        like = replace(
+            variable,
+            name=flags,
+            dims=tuple(str(d) for d in array.dims if d != time),
+            time_axis=array.dims.index(time) if along else 0,
+        )
+        where = tuple(by_dim.get(d, slice(None)) for d in like.dims)
+        raw = read_states(dataset, like, positions if along else None, where)
+        if (count := int(predicted(raw, array.attrs).sum())) > 0:
+            raise InvalidInput(f"the source {marks.refusal(variable.name, count)}")
 
 
 @without_secrets

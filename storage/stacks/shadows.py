@@ -243,6 +243,11 @@ class ShadowStack:
         rmse[~((rmse >= 0) & np.isfinite(rmse))] = np.nan
         return scores
 
+    def confidence(self, lead: int, index: Index) -> float:
+        """Return the confidence of a chunk at lead 1..H; NaN if it is not known."""
+        confidence = float(self.slab.index("score")[(lead - 1, *index, 2)])
+        return confidence if 0 <= confidence <= 1 else np.nan
+
     def file(self, lead: int, index: Index) -> str:
         """Return the stored object that holds the predicted change of a chunk."""
         cells = self.variable.grid.cells(index)

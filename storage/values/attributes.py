@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.documents import members
 
-__all__ = ["NOTE", "attributes_from_json", "attributes_to_json", "plain_attributes"]
+__all__ = ["MEASURED", "NOTE", "attributes_from_json", "attributes_to_json", "plain_attributes"]
 
 NOTE = "gnomon_"
 """How the attributes begin that say what a restored dataset is."""
+MEASURED = ("captured", "suspect", "revision", "last_capture")
+"""What ``gnomon_method`` is of a dataset whose cells were all captured; of any other, some or all
+were predicted."""
 
 
 MOST_ITEMS = 2**16

@@ -6,15 +6,15 @@ from math import prod
 import xarray as xr
 
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.names import extra_name
+from gnomon.storage.serve.planes import FORECAST_EXTRAS
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.selection import Selection
 from gnomon.tasks.restoring.targets.target import Layout
 
-__all__ = ["EXTRAS", "in_blocks", "layout_of"]
+__all__ = ["array_names", "in_blocks", "layout_of"]
 
-EXTRAS = ("_standard_error", "_provenance")
-"""Endings of the arrays that stand beside the values."""
 LARGEST_CHUNK = 2**26
 """Bytes of a chunk of the source that a target has too: a worker holds a few of them at once."""
 
@@ -22,12 +22,11 @@ LARGEST_CHUNK = 2**26
 def layout_of(
     repository: Repository, dataset: xr.Dataset, selection: Selection
 ) -> dict[str, Layout]:
-    """Return how the arrays of the variables are cut; each step in time is by itself."""
+    """Return how the arrays of the variables are cut; each plane is by itself."""
     layout = {}
     for variable in repository.settings.variables:
         blocks, chunks = _sizes(variable, selection.shape(variable))
-        names = [f"{variable.name}{ending}" for ending in ("", *EXTRAS)]
-        for name in (name for name in names if name in dataset):
+        for name in (name for name in array_names(repository, variable) if name in dataset):
             stacked = len(dataset[name].dims) > len(variable.dims)
             axis = variable.time_axis
             layout[name] = Layout(
@@ -35,6 +34,12 @@ def layout_of(
                 (*chunks[:axis], 1, *chunks[axis:]) if stacked else chunks,
             )
     return layout
+
+
+def array_names(repository: Repository, variable: Variable) -> tuple[str, ...]:
+    """Return the names that arrays of a variable may have: values, and what stands beside them."""
+    beside = FORECAST_EXTRAS if variable.forecast else ()
+    return variable.name, *(extra_name(repository, variable.name, e) for e in beside)
 
 
 def _sizes(variable: Variable, shape: Index) -> tuple[Index, Index]:

@@ -39,6 +39,7 @@ __all__ = [
     "locate",
     "points",
     "suspects",
+    "units_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -233,11 +234,11 @@ def _point(
         reference_time=None if like is None else like.reference_time,
         confidences=dict.fromkeys(names, sure),
         tolerances={} if like is None else like.tolerances,
-        units=_units(repository),
+        units=units_of(repository),
     )
 
 
-def _units(repository: Repository) -> dict[str, str]:
+def units_of(repository: Repository) -> dict[str, str]:
     """Return the units of each variable's expected error."""
     variables = [v for v in repository.settings.variables if v.forecast]
     return {v.name: "1" if v.categorical else str(v.attributes.get("units", "")) for v in variables}
@@ -272,7 +273,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
         reference_time=format_instant(shadow.reference, calendar),
         confidences=sure,
         tolerances={n: float(e.tolerance) for n, e in shadow.variables.items()},
-        units={n: u for n, u in _units(repository).items() if n in shadow.variables},
+        units={n: u for n, u in units_of(repository).items() if n in shadow.variables},
     )
 
 
@@ -338,7 +339,7 @@ def _last_capture(
         captured.tags,
         confidences=dict.fromkeys(names),
         tolerances={n: float(e.tolerance) for n, e in entries.items()},
-        units=_units(repository),
+        units=units_of(repository),
     )
 
 

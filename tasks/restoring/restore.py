@@ -19,15 +19,13 @@ from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import (
     GnomonError,
     Integrity,
-    InvalidInput,
-    NotFound,
     TargetFailed,
     Unavailable,
 )
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import Plane, plane_chunk
+from gnomon.storage.serve.planes import FORECAST_EXTRAS, Plane, plane_chunk
 from gnomon.storage.serve.readings import served_reading
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
@@ -38,9 +36,8 @@ from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
-from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
-from gnomon.tasks.restoring.layout import EXTRAS, in_blocks, layout_of
+from gnomon.tasks.restoring.layout import array_names, in_blocks, layout_of
 from gnomon.tasks.restoring.mark import mark_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.states import States, notes_of, summary_of
@@ -48,7 +45,16 @@ from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Resumable, Target, Where
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Restored", "choose", "newest_shadow", "planes", "planes_of", "restore", "select"]
+__all__ = [
+    "Restored",
+    "checked_target",
+    "choose",
+    "deliver",
+    "planes",
+    "planes_of",
+    "restore",
+    "select",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -110,30 +116,6 @@ def planes_of(states: States) -> tuple[tuple[Plane, ...], tuple[RestorePoint, ..
     return tuple(p for shown, _ in served for p in shown), tuple(point for _, point in served)
 
 
-def newest_shadow(repository: Repository, *, accept_predicted: bool) -> tuple[Plane, ...]:
-    """Return all leads of the newest shadow, to be served together.
-
-    Raises
-    ------
-    NotFound
-        There is no shadow yet.
-    InvalidInput
-        Predictions were not accepted.
-    """
-    if not repository.shadows:
-        raise NotFound("there is no shadow yet; a forecast needs at least 3 captures")
-    shadow = repository.shadows[-1]
-    if not accept_predicted:
-        time = format_instant(shadow.reference, repository.settings.calendar)
-        raise InvalidInput(
-            f"the shadow made at {time} holds predicted cells; allow that with --accept-predicted"
-        )
-    return tuple(
-        Plane(instant, shadow=shadow.id, lead=lead)
-        for lead, instant in enumerate(shadow.instants, start=1)
-    )
-
-
 def _shadow(repository: Repository, name: str | None) -> Shadow:
     return next(s for s in repository.shadows if s.id == name)
 
@@ -184,9 +166,7 @@ def restore(
     Unavailable
         A store, or a worker, did not answer; try again.
     """
-    target = target_of(to, zarr_format)
-    with _blaming(target):
-        target.check(repository)
+    target = checked_target(repository, to, zarr_format)
     several = (point,) if isinstance(point, RestorePoint) else tuple(point)
     shown, points = planes_of(States(repository, several, selection))
     dataset = raw_dataset(
@@ -197,11 +177,58 @@ def restore(
         notes=notes_of(points),
         selection=selection,
     )
+    chunks, kept = deliver(
+        repository,
+        dataset,
+        shown,
+        target,
+        selection=selection,
+        summary=summary_of(points),
+        mapper=mapper,
+    )
+    return Restored(str(target), points, chunks, kept)
+
+
+def checked_target(
+    repository: Repository, to: str | PathLike[str] | Target, zarr_format: int | None = None
+) -> Target:
+    """Return the target that is asked for, if it can be written; nothing is."""
+    target = target_of(to, zarr_format)
+    with _blaming(target):
+        target.check(repository)
+    return target
+
+
+def deliver(
+    repository: Repository,
+    dataset: xr.Dataset,
+    shown: tuple[Plane, ...],
+    target: Target,
+    *,
+    selection: Selection = EVERYTHING,
+    summary: str,
+    mapper: Mapper,
+) -> tuple[int, int]:
+    """Write a view to a checked target, and read back all that was written.
+
+    Parameters
+    ----------
+    dataset
+        The view of the planes, undecoded.
+    selection
+        What of the planes it holds.
+    summary
+        What it is, in one line for people.
+
+    Returns
+    -------
+    tuple
+        Chunks that were verified, and those of them that a killed try had written.
+    """
     layout = layout_of(repository, dataset, selection)
     if isinstance(target, Resumable):
         with _blaming(target):
-            mark = mark_of(repository, shown, summary_of(points), dataset, layout)
-            target = target.marked(mark)
+            target = target.marked(mark_of(repository, shown, summary, dataset, layout))
     with _making(target) as draft:
         with _blaming(target):
             _create(draft, in_blocks(dataset, layout), layout)
@@ -212,8 +239,7 @@ def restore(
         with _blaming(target):
             _verify_rest(dataset.drop_vars(layout), draft)
             draft.finish([part for block in blocks for part in block.written])
-    chunks, kept = (sum(getattr(b, name) for b in blocks) for name in ("chunks", "kept"))
-    return Restored(str(target), points, chunks, kept)
+    return sum(block.chunks for block in blocks), sum(block.kept for block in blocks)
 
 
 def _create(draft: Target, dataset: xr.Dataset, layout: Mapping[str, Layout]) -> None:
@@ -332,9 +358,7 @@ def _jobs(
     )
     jobs = []
     for variable in repository.settings.variables:
-        names = tuple(
-            name for name in (f"{variable.name}{e}" for e in ("", *EXTRAS)) if name in layout
-        )
+        names = tuple(name for name in array_names(repository, variable) if name in layout)
         if not names:
             continue
         blocks = list(layout[variable.name].blocks)
@@ -379,7 +403,7 @@ def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     shadow = None
     if job.plane.shadow is not None:
         shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
-    types: tuple[np.dtype[Any], ...] = (job.into.dtype, np.dtype("<f4"), np.dtype("u1"))
+    types = (job.into.dtype, *map(np.dtype, FORECAST_EXTRAS.values()))
     marked = len(job.names) > 1
 
     def read(index: Index) -> tuple[NDArray[Any], ...]:

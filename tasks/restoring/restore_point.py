@@ -97,6 +97,8 @@ class RestorePoint:
         }
         each = {
             name: {
+                # An array that is taken out of its dataset keeps its own attributes only.
+                "method": self.kind,
                 "expected_error": error,
                 "expected_error_units": self.units.get(name, ""),
                 "confidence": self.confidences.get(name),

@@ -62,6 +62,28 @@ def test_what_a_restore_says_is_not_captured(grown: Case, tmp_path: Path, ending
 
 
 @pytest.mark.parametrize("ending", [".zarr", ".nc"])
+def test_a_restore_that_is_captured_with_its_marks_can_be_given_back_with_new_ones(
+    grown: Case, tmp_path: Path, ending: str
+) -> None:
+    """What is captured keeps its name; what is said of it has another one."""
+    exact = tmp_path / f"exact{ending}"
+    grown.open().restore("2001-01-10", str(exact), plain=False)
+    again = gnomon.create(str(tmp_path / "again"), str(exact))
+    again.update()
+    again.restore("2001-01-10", tmp_path / f"twice{ending}", plain=False)
+    before, after = sources.raw(exact), sources.raw(tmp_path / f"twice{ending}")
+    for name in ("sst", "sst_provenance", "sst_standard_error"):
+        assert sources.bits(after[name].values) == sources.bits(before[name].values)
+    assert after.sst.attrs["ancillary_variables"].split() == [
+        "sst_standard_error",
+        "sst_provenance",
+        "sst_standard_error_2",
+        "sst_provenance_2",
+    ]
+    assert (after.sst_provenance_2 == 0).all()
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".nc"])
 def test_an_estimate_is_never_captured(grown: Case, tmp_path: Path, ending: str) -> None:
     target = tmp_path / f"forecast{ending}"
     grown.open().restore(NEXT, str(target), accept_predicted=True)

@@ -19,7 +19,8 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.source.cutoff import missing_bytes
 from gnomon.storage.source.files.form import find_time, form_of, hash_of, packings_of, told_in
 from gnomon.storage.source.files.index import NAT, Entry, Packings, SourceMemory, drop_index
-from gnomon.storage.source.opening import marks_of, native, predicted_cells
+from gnomon.storage.source.marks import marks_of, note_marks, predicted
+from gnomon.storage.source.opening import native
 from gnomon.storage.values.meaning import READ_BY
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.timeforms import filled_times
@@ -71,11 +72,13 @@ def open_file(path: Path, spec: SourceSpec) -> xr.Dataset:
             raise ValueError(f"it is cut off, {lacking} bytes are missing")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return xr.open_dataset(path, **options)
+            dataset = xr.open_dataset(path, **options)
     except Exception as error:  # xarray engines raise whatever their libraries raise
         message = error.strerror if isinstance(error, OSError) else None
         reason = (message or one_line(error, 160)).replace(str(path), "it")
         raise Unfit(f"cannot be opened ({reason})", opened=False) from error
+    note_marks(dataset)
+    return dataset
 
 
 def look_at(path: Path, spec: SourceSpec) -> Entry:
@@ -244,11 +247,12 @@ class Files:
                 values = np.repeat(values[np.newaxis], len(steps), axis=0)
             # By file: of a variable that not all files have, the source as a whole has none.
             marks = marks_of(dataset, name)
-            if marks is not None:
-                flags = dataset.variables[marks].isel(where).values
+            flags = [dataset.variables[n] for n in marks.flags]
+            raw = [(f.isel(where, missing_dims="ignore").values, f.attrs) for f in flags]
             self._refuse_changed(file)
-        if marks is not None and np.any(flags):
-            raise Unfit(f"{file} {predicted_cells(flags, name)}")
+        count = sum(int(predicted(np.asarray(part), told).sum()) for part, told in raw)
+        if count or marks.method:
+            raise Unfit(f"{file} {marks.refusal(name, count)}")
         return self._told(entry, name, values, variable.attrs)
 
     def dataset(self, file: str) -> xr.Dataset:
