@@ -15,6 +15,7 @@ from gnomon.flows.settings import Settings
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
+from gnomon.rollingback import RollingBack
 from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
@@ -50,7 +51,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging):
+class GnomonRepository(Reading, Judging, RollingBack):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -228,6 +229,7 @@ class GnomonRepository(Reading, Judging):
             },
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
+            "rollbacks": self.rollbacks(),
             "alerts_unsent": unsent_alerts(stored),
             "due": report.due if report else None,
             "notes": list(unreadable(stored)),
