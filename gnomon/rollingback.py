@@ -5,18 +5,27 @@ from typing import Any
 
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.settings import Settings
+from gnomon.maintenance import Progress
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import select
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
 from gnomon.tasks.rollback.undo import Undone, settle, undo
+from gnomon.tasks.work import Mapper
 
 __all__ = ["RollingBack"]
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _mapper(workers: int | None, progress: Progress | None) -> Mapper:
+    threads = workers or Settings().workers
+    if progress is None:
+        return thread_mapper(threads)
+    return thread_mapper(threads, lambda done, total: progress("compare", done, total))
 
 
 class RollingBack:
@@ -36,6 +45,7 @@ class RollingBack:
         plan: str | None = None,
         force: bool = False,
         workers: int | None = None,
+        progress: Progress | None = None,
     ) -> Rolled:
         """Write the state of a time into the live dataset, and keep what that replaces.
 
@@ -56,6 +66,8 @@ class RollingBack:
             Write also where somebody has changed the dataset since the plan.
         workers
             Threads; default: from the settings.
+        progress
+            Called as the chunks are compared.
 
         Raises
         ------
@@ -82,7 +94,7 @@ class RollingBack:
             into=into,
             expected=plan,
             force=force,
-            mapper=thread_mapper(workers or Settings().workers),
+            mapper=_mapper(workers, progress),
         )
         self._repository = self._repository.refresh()
         return rolled
@@ -96,6 +108,7 @@ class RollingBack:
         kind: str | None = None,
         capture: int | None = None,
         workers: int | None = None,
+        progress: Progress | None = None,
     ) -> RollbackPlan:
         """Return what :meth:`rollback` would write; writes nothing."""
         seen, point = select(
@@ -106,8 +119,7 @@ class RollingBack:
             capture=capture,
             accept_predicted=True,
         )
-        mapper = thread_mapper(workers or Settings().workers)
-        return plan_rollback(seen, point, into=into, mapper=mapper)
+        return plan_rollback(seen, point, into=into, mapper=_mapper(workers, progress))
 
     def undo(
         self,

@@ -14,6 +14,7 @@ from gnomon.cli import groups as cli_groups
 from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
 from gnomon.cli import maintenance as cli_maintenance
+from gnomon.cli import rollback as cli_rollback
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
     READER_GONE,
@@ -231,11 +232,13 @@ def restore(
     repository: Place,
     at: At,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
         ),
-    ],
+    ] = None,
+    in_place: cli_rollback.InPlace = False,
+    into: cli_rollback.Into = False,
     kind: Kind = None,
     capture: Annotated[
         int | None, typer.Option(help="Number of the capture, if a time has several.")
@@ -246,13 +249,33 @@ def restore(
     plain: Annotated[
         bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
     ] = False,
+    dry_run: cli_rollback.DryRun = False,
+    plan: cli_rollback.Plan = None,
+    force: cli_rollback.Force = False,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
-    """Write the state of a time to a new dataset, and verify what was written."""
+    """Write the state of a time to a new dataset, or into the live one; verify what was written."""
     from gnomon.tasks.restoring.locate import match_of
 
     match = match_of(nearest=nearest, before=before)
+    writes_live = cli_rollback.is_rollback(
+        target, in_place=in_place, into=into, dry_run=dry_run, plan=plan, force=force, flow=flow
+    )
+    if writes_live:
+        cli_rollback.restore_in_place(
+            repository,
+            at,
+            into=target,
+            choice={"match": match, "kind": kind, "capture": capture},
+            accept_predicted=accept_predicted,
+            dry_run=dry_run,
+            plan=plan,
+            force=force,
+            as_json=as_json,
+        )
+        return
+    assert target is not None
     if flow:
         from gnomon.flows.launch import run_restore
 

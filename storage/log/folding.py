@@ -287,6 +287,7 @@ class _Folding:
             id=folder,
             instant=body.instant,
             live=body.live,
+            is_source=body.live == self._settings.source,
             what=body.what,
             objects=body.objects,
             chunks=body.chunks,

@@ -76,6 +76,8 @@ class Rollback:
     """Valid time of the state."""
     live: SourceSpec
     """Where it was written."""
+    is_source: bool
+    """Whether that was the source, wherever the source is by now."""
     what: str
     """What was written, in one line for people."""
     objects: int

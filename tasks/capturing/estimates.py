@@ -31,8 +31,7 @@ def estimated_digests(
     settings = repository.settings
     digests: dict[Index, frozenset[bytes]] = {}
     for rollback in repository.state.rollbacks:
-        is_there = rollback.estimated and rollback.state != "undone"
-        if not is_there or rollback.live.url != settings.source.url:
+        if not (rollback.estimated and rollback.is_source) or rollback.state == "undone":
             continue
         if settings.source.kind == "append" and rollback.instant != instant:
             continue
