@@ -109,6 +109,13 @@ def _print_plan(plan: "RollbackPlan", sequence: int | None, *, dry_run: bool) ->
     from gnomon.storage.redaction import redacted
 
     live = redacted(plan.live)
+    if plan.spared:
+        note(
+            f"{plan.spared} chunks differ and are left alone, as there is only a forecast and "
+            f"{live} has values there; name what to overwrite with --variable, --chunk or --region"
+        )
+    if not plan.objects and plan.spared:
+        return
     if not plan.objects:
         note(f"{live} is so already: {plan.point}; nothing was written")
         return

@@ -23,7 +23,7 @@ from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.capturing.reading import reading_grid
 from gnomon.tasks.work import Mapper
 
-__all__ = ["ChunkChange", "Selection", "Wanted", "differences"]
+__all__ = ["ChunkChange", "Differences", "Selection", "Wanted", "differences", "differing"]
 
 ESTIMATED = [v for k, v in PROVENANCE.items() if k not in ("captured", "missing")]
 
@@ -54,6 +54,20 @@ class ChunkChange:
     """Whether the live dataset holds bytes there that cannot be decoded."""
     digest: str
     """Digest, in hexadecimal, of the whole chunk as it should stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What of a live dataset is not what a restore point holds."""
+
+    changes: tuple[ChunkChange, ...] = ()
+    """Chunks that are to be written."""
+    spared: int = 0
+    """Chunks that are not: the live dataset has values there, and there is but a forecast."""
+
+    def and_also(self, other: "Differences") -> "Differences":
+        """Return both together."""
+        return Differences((*self.changes, *other.changes), self.spared + other.spared)
 
 
 class Wanted:
@@ -117,12 +131,54 @@ class Wanted:
         extent = tuple(slice(0, s.stop - s.start) for s in variable.grid.cells(index))
         return extent if self.selection is None else self.selection.within(variable, index)
 
+    @property
+    def fills_in(self) -> bool:
+        """Whether only cells are written that have no value in the live dataset.
+
+        A state that was never captured is known from its forecast alone, which is worth less than
+        what is there; where that is to be overwritten, a person says so and selects it.
+        """
+        return self.plane.step is None and self.selection is None
+
     def chunk(self, name: str, index: Index) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
         """Return raw values and provenance of a chunk, each in its shape."""
         raw, _, provenance = plane_chunk(
             self._captures[name], self._shadows.get(name), self.plane, index, self.readings[name]
         )
         return native(raw), provenance
+
+    def after(
+        self, variable: Variable, index: Index, there: NDArray[np.generic] | None
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Return a chunk as it will stand, and which of its cells are estimates that were written.
+
+        Parameters
+        ----------
+        there
+            The chunk as the live dataset holds it; None if that cannot be decoded.
+
+        Raises
+        ------
+        Unreadable
+            It cannot be decoded, and a part of it should stay.
+        """
+        raw, provenance = self.chunk(variable.name, index)
+        cells = self.cells(variable, index)
+        assert cells is not None
+        written = np.zeros(raw.shape, bool)
+        written[cells] = True
+        if there is None and not written.all():
+            raise Unreadable(
+                f"{variable.name} chunk {index} of the live dataset cannot be decoded, so no part "
+                "of it can be kept; select the whole chunk"
+            )
+        is_estimated = written & np.isin(provenance, ESTIMATED)
+        if there is None:
+            return raw, is_estimated
+        if self.fills_in:
+            numbers = self.readings[variable.name].to_physical(there)
+            written &= is_estimated & np.isnan(numbers)
+        return np.where(written, raw, there), is_estimated & written
 
 
 def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
@@ -139,7 +195,7 @@ def differences(
     dataset: xr.Dataset,
     position: int | None,
     mapper: Mapper,
-) -> list[ChunkChange]:
+) -> Differences:
     """Return the chunks of an open live dataset that are not what they should become.
 
     Each is read whole, and compared bit for bit; those outside the selection are not read.
@@ -151,7 +207,7 @@ def differences(
     mapper
         Works on threads of this process: the open dataset is shared.
     """
-    changes: list[ChunkChange] = []
+    total = Differences()
     for name in wanted.readings:
         variable = repository.settings.variable(name)
         _, along = chunk_sizes(dataset, variable)
@@ -161,13 +217,14 @@ def differences(
             if any(wanted.cells(variable, i) for i, _, _ in variable.grid.inner(block))
         ]
         compare = partial(_compared, wanted, dataset, variable, position)
-        changes += [change for found in mapper(compare, blocks) for change in found]
-    return changes
+        for part in mapper(compare, blocks):
+            total = total.and_also(part)
+    return total
 
 
 def _compared(
     wanted: Wanted, dataset: xr.Dataset, variable: Variable, position: int | None, block: Block
-) -> list[ChunkChange]:
+) -> Differences:
     """Return the chunks of a block that differ."""
     selected = [
         (index, cells)
@@ -178,7 +235,7 @@ def _compared(
         live = read_state(dataset, variable, position, block.cells) if len(selected) > 1 else None
     except Unreadable:  # some chunk of it: which, is seen one by one
         live = None
-    changes = []
+    total = Differences()
     for index, cells in selected:
         there: NDArray[np.generic] | None
         if live is not None:
@@ -188,49 +245,40 @@ def _compared(
                 there = read_state(dataset, variable, position, variable.grid.cells(index))
             except Unreadable:
                 there = None
-        change = _change(wanted, variable, index, there)
-        if change is not None:
-            changes.append(change)
-    return changes
+        total = total.and_also(_difference(wanted, variable, index, there))
+    return total
 
 
-def _change(
+def _difference(
     wanted: Wanted, variable: Variable, index: Index, there: NDArray[np.generic] | None
-) -> ChunkChange | None:
-    """Return how a chunk differs from what it should become; None if it does not."""
+) -> Differences:
+    """Return how a chunk differs from what it should become."""
     name = variable.name
     if there is not None:
         expected = wanted.captured_digest(name, index)
         if expected is not None and expected == digest(name, index, there):
-            return None
-    raw, provenance = wanted.chunk(name, index)
-    cells = wanted.cells(variable, index)
-    assert cells is not None
-    is_whole = raw[cells].shape == raw.shape
-    if there is None and not is_whole:
-        raise Unreadable(
-            f"{name} chunk {index} of the live dataset cannot be decoded, so no part of it can be "
-            "kept; select the whole chunk"
-        )
-    after = raw
-    if there is not None and not is_whole:
-        after = there.copy()
-        after[cells] = raw[cells]
-    differing = raw.size if there is None else int(_differing(after, there).sum())
-    if not differing:
-        return None
-    estimated = int(np.isin(provenance[cells], ESTIMATED).sum())
-    return ChunkChange(
-        name, index, differing, estimated, there is None, digest(name, index, after).hex()
+            return Differences()
+    after, is_estimated = wanted.after(variable, index, there)
+    changed = np.ones(after.shape, bool) if there is None else differing(after, there)
+    if not changed.any():
+        raw, _ = wanted.chunk(name, index)
+        spares = wanted.fills_in and there is not None and bool(differing(raw, there).any())
+        return Differences(spared=int(spares))
+    change = ChunkChange(
+        name,
+        index,
+        int(changed.sum()),
+        int(is_estimated.sum()),
+        there is None,
+        digest(name, index, after).hex(),
     )
+    return Differences((change,))
 
 
-def _differing(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
+def differing(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Return which cells differ in their bits."""
     if first.dtype == object:
-        return np.asarray(first != second)
-    bits = [
-        np.ascontiguousarray(a).reshape(a.shape or (1,)).view(np.uint8).reshape(-1, a.itemsize)
-        for a in (first, second)
-    ]
-    return np.asarray((bits[0] != bits[1]).any(axis=1))
+        return np.asarray(first != second, bool)
+    bits = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second)]
+    unequal = (bits[0] != bits[1]).reshape(-1, first.itemsize).any(axis=1)
+    return np.asarray(unequal.reshape(first.shape))

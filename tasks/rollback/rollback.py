@@ -61,6 +61,9 @@ class RollbackPlan:
     """Objects that would be replaced."""
     is_atomic: bool
     """Whether readers see all of it at once."""
+    spared: int = 0
+    """Chunks that differ and would be left alone: the live dataset has values there, and there is
+    but a forecast."""
 
     @property
     def nbytes(self) -> int:
@@ -100,6 +103,7 @@ class RollbackPlan:
             "cells": self.cells,
             "objects": [o.change.key for o in self.objects],
             "bytes": self.nbytes,
+            "spared": self.spared,
             "atomic": self.is_atomic,
         }
 
@@ -146,14 +150,13 @@ def _planned(
         check_frame(repository.frame, dataset, grid_names(repository.settings))
         position = _position(repository, dataset, point)
         wanted = Wanted.of(repository, plane, dataset, position, selection)
-        chunks = differences(repository, wanted, dataset, position, mapper)
+        different = differences(repository, wanted, dataset, position, mapper)
         staging = Staging(repository, live, spec, dataset, position, wanted, Path(folder))
-        objects = stage(staging, chunks, mapper)
-        yield (
-            RollbackPlan(spec.url, point, tuple(chunks), tuple(objects), live.is_atomic),
-            live,
-            position,
+        objects = tuple(stage(staging, different.changes, mapper))
+        plan = RollbackPlan(
+            spec.url, point, different.changes, objects, live.is_atomic, different.spared
         )
+        yield plan, live, position
 
 
 def _position(repository: Repository, dataset: xr.Dataset, point: RestorePoint) -> int | None:

@@ -21,11 +21,12 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.listing import local_path
 from gnomon.storage.source.files.opening import file_at
+from gnomon.storage.source.opening import read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.userpath import blaming
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.model import SourceSpec
-from gnomon.tasks.rollback.differences import ChunkChange, Wanted
+from gnomon.tasks.rollback.differences import ChunkChange, Wanted, differing
 from gnomon.tasks.work import Mapper
 
 __all__ = ["StagedObject", "stage"]
@@ -75,6 +76,16 @@ class Staging:
     folder: Path
     """Where the objects are made."""
 
+    def chunk(self, change: ChunkChange) -> tuple[NDArray[np.generic] | None, NDArray[np.generic]]:
+        """Return a chunk as it stands, None if that cannot be decoded, and as it will stand."""
+        variable = self.repository.settings.variable(change.variable)
+        before = None
+        if not change.is_damaged:
+            cells = variable.grid.cells(change.index)
+            before = read_state(self.dataset, variable, self.position, cells)
+        after, _ = self.wanted.after(variable, change.index, before)
+        return before, after
+
 
 def stage(staging: Staging, changes: Sequence[ChunkChange], mapper: Mapper) -> list[StagedObject]:
     """Return the objects that hold some chunks, as they will be.
@@ -108,18 +119,11 @@ class _Array:
         self.grid = ChunkGrid(array.shape, sizes, sizes)
         self.axis = None if staging.position is None else self.variable.time_axis
 
-    def tiles(self, changes: Sequence[ChunkChange]) -> dict[Index, list[tuple[Index, Box]]]:
+    def tiles(self, changes: Sequence[ChunkChange]) -> dict[Index, list[tuple[ChunkChange, Box]]]:
         """Return by object the chunks that have a part in it, with the cells that they share."""
-        tiles: dict[Index, list[tuple[Index, Box]]] = {}
+        tiles: dict[Index, list[tuple[ChunkChange, Box]]] = {}
         for change in changes:
-            cells = self.staging.wanted.cells(self.variable, change.index)
-            assert cells is not None
-            corner = self.variable.grid.cells(change.index)
-            box = [
-                slice(c.start + s.start, c.start + s.stop)
-                for c, s in zip(corner, cells, strict=True)
-            ]
-            box = list(self._whole(box))
+            box = self._whole(self.variable.grid.cells(change.index))
             ranges = [
                 range(s.start // size, -(-s.stop // size))
                 for s, size in zip(box, self.grid.chunks, strict=True)
@@ -129,7 +133,7 @@ class _Array:
                     slice(max(a.start, b.start), min(a.stop, b.stop))
                     for a, b in zip(box, self.grid.cells(tile), strict=True)
                 )
-                tiles.setdefault(tile, []).append((change.index, shared))
+                tiles.setdefault(tile, []).append((change, shared))
         return tiles
 
     def _whole(self, box: Sequence[slice]) -> Box:
@@ -149,13 +153,21 @@ class _Array:
         values = chunk[cells]
         return values if self.axis is None else np.expand_dims(values, self.axis)
 
-    def stage(self, item: tuple[Index, list[tuple[Index, Box]]]) -> list[StagedObject]:
+    def stage(self, item: tuple[Index, list[tuple[ChunkChange, Box]]]) -> list[StagedObject]:
         """Return the objects that a tile is stored in, as they will be: one, or none."""
         tile, parts = item
-        chunks = {
-            index: self.staging.wanted.chunk(self.variable.name, index)[0] for index, _ in parts
-        }
-        regions = [(box, self._values(index, box, chunks[index])) for index, box in parts]
+        regions = []
+        for change, box in parts:
+            before, after = self.staging.chunk(change)
+            values = self._values(change.index, box, after)
+            is_same = (
+                before is not None
+                and not differing(values, self._values(change.index, box, before)).any()
+            )
+            if not is_same:
+                regions.append((box, values))
+        if not regions:
+            return []
         staged = Staged(self.staging.live.zarr())  # type: ignore[arg-type]
         also: tuple[int, ...] = ()
         try:
@@ -171,10 +183,13 @@ class _Array:
                 path = self.staging.folder / f"{self.variable.folder}-{'-'.join(map(str, tile))}"
                 with blaming("the temporary folder", path):
                     path.write_bytes(content)
-            before = entry_of(self.staging.live.pieces(key))
-            after = entry_of(None if content is None else (content,))
-            if before != after:
-                objects.append(StagedObject(ObjectChange(key, before, after), path, also))
+            change = ObjectChange(
+                key,
+                entry_of(self.staging.live.pieces(key)),
+                entry_of(None if content is None else (content,)),
+            )
+            if change.before != change.after:
+                objects.append(StagedObject(change, path, also))
         return objects
 
     def _write(self, staged: Staged, regions: Sequence[tuple[Box, NDArray[Any]]]) -> None:
@@ -301,17 +316,10 @@ def _write_file(
         group: Any = file[staging.spec.group] if staging.spec.group else file
         for change in changes:
             variable = staging.repository.settings.variable(change.variable)
-            cells = staging.wanted.cells(variable, change.index)
-            assert cells is not None
-            corner = variable.grid.cells(change.index)
-            where: list[Any] = [
-                slice(c.start + s.start, c.start + s.stop)
-                for c, s in zip(corner, cells, strict=True)
-            ]
+            where: list[Any] = [*variable.grid.cells(change.index)]
             stored = group.variables[change.variable]
             stored.set_auto_maskandscale(False)
             stored.set_auto_chartostring(False)
             if local is not None and stored.ndim > len(where):
                 where.insert(variable.time_axis, local)
-            raw, _ = staging.wanted.chunk(change.variable, change.index)
-            stored[tuple(where)] = raw[cells]
+            stored[tuple(where)] = staging.chunk(change)[1]

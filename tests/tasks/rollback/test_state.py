@@ -36,6 +36,9 @@ def test_estimates_are_suspect_in_every_capture_until_the_source_writes_there(
     put(source, DAYS)
     array = zarr.open_array(source / "sst", mode="r+")
     opened.update(date(DAYS))
+    planned = opened.plan_rollback(date(DAYS), kind="forecast")
+    assert (planned.chunks, planned.spared) == ((), 5)  # a forecast never replaces values
+    array[CHUNK] = np.nan
     opened.rollback(date(DAYS), kind="forecast", accept_predicted=True)
     estimate = np.asarray(array[CHUNK])
     # Everything moves on, but for the chunk that a rollback wrote.
