@@ -157,12 +157,12 @@ class _Array:
         """Return the objects that a tile is stored in, as they will be: one, or none."""
         tile, parts = item
         regions = []
-        for change, box in parts:
-            before, after = self.staging.chunk(change)
-            values = self._values(change.index, box, after)
+        for chunk, box in parts:
+            before, after = self.staging.chunk(chunk)
+            values = self._values(chunk.index, box, after)
             is_same = (
                 before is not None
-                and not differing(values, self._values(change.index, box, before)).any()
+                and not differing(values, self._values(chunk.index, box, before)).any()
             )
             if not is_same:
                 regions.append((box, values))
