@@ -166,6 +166,8 @@ class Cycle:
             now = None
         try:
             self._outbox.send()  # what a run before this one was stopped in
+            if note := steps.settle(self._url):
+                self.report.notes.append(note)
             self._capture_all(now, until, compare)
             self._renew_shadow(refit)
             if self.report.unread and not self.report.captured:

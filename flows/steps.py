@@ -39,6 +39,7 @@ from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
 from gnomon.tasks.materialize import withhold as rewrite_shadow
 from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.rollback.undo import settle as settle_rollback
 from gnomon.tasks.work import Mapper
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "plan",
     "repeats",
     "revisions",
+    "settle",
     "valid_time",
     "was_pruned",
     "withhold",
@@ -136,6 +138,22 @@ def was_pruned(url: str, sequence: int) -> bool:
     """Tell whether there was a prune after a commit: what it names may be gone."""
     later = Repository.open(url).records[sequence + 1 :]
     return any(record.kind == "prune" for record in later)
+
+
+def settle(url: str) -> str | None:
+    """Take back a rollback that was stopped half way; returns what to note of it.
+
+    Raises
+    ------
+    Conflict
+        It is under way.
+    """
+    undone = settle_rollback(Repository.open(url), at=_now())
+    if undone is None:
+        return None
+    return (
+        f"a rollback was stopped half way, and was taken back: {undone.what}; run the restore again"
+    )
 
 
 def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]:

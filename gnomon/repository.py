@@ -16,6 +16,7 @@ from gnomon.forecast import Forecasting
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
+from gnomon.rollingback import RollingBack
 from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
@@ -54,7 +55,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging, Forecasting):
+class GnomonRepository(Reading, Judging, Forecasting, RollingBack):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -261,6 +262,7 @@ class GnomonRepository(Reading, Judging, Forecasting):
             },
             "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
             "open_incidents": sum(a["open"] for a in self.anomalies()),
+            "rollbacks": self.rollbacks(),
             "alerts_unsent": unsent_alerts(stored),
             "due": report.due if report else None,
             "notes": list(unreadable(stored)),

@@ -15,6 +15,7 @@ from gnomon.cli import groups as cli_groups
 from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
 from gnomon.cli import maintenance as cli_maintenance
+from gnomon.cli import rollback as cli_rollback
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
     READER_GONE,
@@ -233,13 +234,15 @@ def points(
 def restore(
     repository: Place,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--to",
             help="New path or URL; its ending, .zarr, .nc or .icechunk, says what it will be.",
         ),
-    ],
+    ] = None,
     at: OptionalAt = None,
+    in_place: cli_rollback.InPlace = False,
+    into: cli_rollback.Into = False,
     from_: From = None,
     until: Until = None,
     kind: Kind = None,
@@ -262,21 +265,43 @@ def restore(
     zarr_format: Annotated[
         int | None, typer.Option(help="Format of a Zarr store: 2 or 3; default: 3.")
     ] = None,
+    dry_run: cli_rollback.DryRun = False,
+    plan: cli_rollback.Plan = None,
+    force: cli_rollback.Force = False,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
-    """Write the state of a time, or of a period, to a new dataset, and verify what was written."""
+    """Write the state of a time to a new dataset, or into the live one; verify what was written."""
     from gnomon.tasks.restoring.locate import match_of
 
-    options: dict[str, Any] = {
-        "from_": from_,
-        "until": until,
+    choice: dict[str, Any] = {
         "match": match_of(nearest=nearest, before=before),
         "kind": kind,
         "capture": capture,
         "variable": variable,
         "region": ",".join(region) or None,
         "chunk": chunk,
+    }
+    writes_live = cli_rollback.is_rollback(
+        target, in_place=in_place, into=into, dry_run=dry_run, plan=plan, force=force, flow=flow
+    )
+    if writes_live:
+        cli_rollback.restore_in_place(
+            repository,
+            cli_rollback.one_time(at, from_, until),
+            into=target,
+            choice=choice,
+            accept_predicted=accept_predicted,
+            dry_run=dry_run,
+            plan=plan,
+            force=force,
+            as_json=as_json,
+        )
+        return
+    assert target is not None
+    options = choice | {
+        "from_": from_,
+        "until": until,
         "accept_predicted": accept_predicted,
         "plain": plain,
         "marks": marks,

@@ -86,6 +86,20 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("[", r"\[")
 
 
+def told_rollback(rollback: dict[str, Any]) -> str:
+    """Return what a person is told of a rollback that stands, or was stopped."""
+    if rollback["state"] in ("begun", "undoing"):
+        return (
+            f"a rollback of {rollback['begun_at']} into {rollback['live']} is under way, or was "
+            "stopped half way: 'gnomon undo' takes it back"
+        )
+    estimates = f", {rollback['estimated']} with estimates" if rollback["estimated"] else ""
+    return (
+        f"rollback {rollback['rollback']} stands: {rollback['chunks']} chunks at "
+        f"{rollback['valid_time']}{estimates}, in {rollback['live']}; 'gnomon undo' takes it back"
+    )
+
+
 def print_status(status: dict[str, Any]) -> None:
     """Print what `GnomonRepository.status` returned."""
     due = status["due"]
@@ -126,6 +140,8 @@ def print_status(status: dict[str, Any]) -> None:
     _note_unprotected(status["unprotected"])
     for name, v in status["variables"].items():
         _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
+    for rollback in status["rollbacks"]:
+        note(told_rollback(rollback))
     _print_notes(status["notes"])
 
 

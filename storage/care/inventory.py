@@ -84,13 +84,13 @@ def is_expected(state: History, folder: str, name: str) -> bool:
             position = parts[5]
             return position.isdecimal() and (folder, int(position[:20])) in state.places
         return folder in state.written
-    if parts[0] == "forecaster":
-        return folder in state.forecasters
-    if parts[0] == "shadows":
-        return any(shadow.id == folder for shadow in state.shadows)
-    if parts[0] == "frame":
-        return name in state.frames
-    return True
+    expected = {
+        "forecaster": folder in state.forecasters,
+        "shadows": any(shadow.id == folder for shadow in state.shadows),
+        "frame": name in state.frames,
+        "replaced": folder in state.replaced,
+    }
+    return expected.get(parts[0], True)
 
 
 def folder_of(name: str) -> str | None:

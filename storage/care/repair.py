@@ -140,6 +140,8 @@ class _Repair:
             return "a prediction: 'gnomon update --refit' makes a new one"
         if group == "ledger":
             return "statistics of a capture; its data is not concerned"
+        if group == "replaced":
+            return "what a rollback replaced: it cannot be taken back; no other data is concerned"
         return "no intact copy was found; restore it from a copy of the repository"
 
     def _bytes_of(self, name: str) -> tuple[bytes, str] | None:

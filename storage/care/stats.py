@@ -54,7 +54,8 @@ class Stats:
     """What takes how many bytes."""
 
     parts: dict[str, int]
-    """Stored bytes of captures, index, shadows, state, ledger, log, frame, unreferenced."""
+    """Stored bytes of captures, index, shadows, state, ledger, log, frame, replaced, and what is
+    unreferenced."""
     objects: int
     """Stored objects."""
     captures: int
@@ -77,6 +78,7 @@ _PARTS = {
     "forecaster": "state",
     "ledger": "ledger",
     "frame": "frame",
+    "replaced": "replaced",
     "manifests": "log",
     "log": "log",
     "checkpoints": "log",
@@ -89,8 +91,8 @@ def stats(repository: Repository) -> Stats:
     there = repository.location.sizes("")
     loose = set(unreferenced(repository, there))
     parts = dict.fromkeys(
-        ("captures", "index", "shadows", "state", "ledger", "log", "frame", "unreferenced"), 0
-    )
+        ("captures", "index", "shadows", "state", "ledger", "log", "frame", "replaced"), 0
+    ) | {"unreferenced": 0}
     for name, size in there.items():
         group = name.removeprefix(COPIES).split("/", maxsplit=1)[0]
         part = _PARTS.get(group, "log")

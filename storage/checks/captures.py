@@ -48,6 +48,9 @@ _REVISED = Statistic(
 _REPLACED = Statistic(
     "replaced", "1", "the same, and the whole state by little, or by a rule", "bool", "source"
 )
+_ESTIMATED = Statistic(
+    "estimated", "1", "a rollback wrote the chunk into the source as an estimate", "bool", "source"
+)
 _METADATA_CHANGED = Statistic(
     "metadata_changed",
     "1",
@@ -114,6 +117,7 @@ CAPTURE_STATISTICS: tuple[Statistic, ...] = (
     _METADATA_CHANGED,
     _BELOW_MINIMUM,
     _ABOVE_MAXIMUM,
+    _ESTIMATED,
 )
 """What the ledger keeps of each captured chunk, in the order of the table.
 
@@ -131,6 +135,15 @@ CAPTURE_CHECKS: tuple[Check, ...] = (
         minimum=ALPHA,
         cause=UNEXPLAINED,
         clarity=0.3,
+    ),
+    Check(
+        "not_estimated",
+        _ESTIMATED,
+        CRITICAL,
+        "The chunk is what a rollback wrote into the source as an estimate: it is no data.",
+        flag=False,
+        cause="estimate: a rollback wrote it, and the source has no data there yet",
+        clarity=1.0,
     ),
     Check(
         "not_replayed",

@@ -55,6 +55,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     capture                  yes: numbers, and what is new          yes: it is not learnt yet
     shadow                   yes: its forecaster judges better      yes
     source                   yes: it is read elsewhere              no
+    rollback, rolled         yes: the source was written to         no
     era, kinds not known     yes                                    yes
     =======================  =====================================  =============================
 
@@ -72,7 +73,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     match record.kind:
         case "tag" | "repair" | "rules":
             return False
-        case "verdict" | "source":
+        case "verdict" | "source" | "rollback" | "rolled":
             return work.kind == ("shadow" if record.kind == "verdict" else "capture")
         case "forget" | "rewrite":
             relied_on = work.kept if record.kind == "forget" else work.steps
@@ -81,6 +82,7 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
 
 
 _OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules", "source"}
+_OF_ONE_ERA |= {"rollback", "rolled"}
 
 
 def _era(record: Record, work: Work) -> int:

@@ -12,11 +12,12 @@ __all__ = [
     "frame_of",
     "ledger_of",
     "predicted_statistics",
+    "replaced_of",
     "shadow_of",
     "state_of",
 ]
 
-GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame")
+GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame", "replaced")
 """What a commit writes below folders of its name; copies of captures' indices apart."""
 
 
@@ -53,3 +54,8 @@ def predicted_statistics(variable: Variable) -> str:
 def frame_of(commit: str) -> str:
     """Return the folder of the variables that do not change."""
     return f"frame/{commit}"
+
+
+def replaced_of(commit: str) -> str:
+    """Return the folder of what a rollback has replaced in a live dataset."""
+    return f"replaced/{commit}"

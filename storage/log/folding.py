@@ -15,6 +15,7 @@ from gnomon.storage.log.bodies.body import Header, folder_name
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
+from gnomon.storage.log.bodies.rollback import RollbackBody, RolledBody
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
 from gnomon.storage.log.bodies.verdict import VerdictBody
@@ -26,7 +27,7 @@ from gnomon.storage.log.description import (
 from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.history import History, Place
 from gnomon.storage.log.records import Record
-from gnomon.storage.log.steps import CapturedStep, Shadow
+from gnomon.storage.log.steps import CapturedStep, Rollback, Shadow
 from gnomon.storage.values.documents import NONSENSE, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT, TRUSTED, RepositorySettings, SourceSpec, Variable
@@ -100,6 +101,7 @@ class _Folding:
         self._forecasters: set[str] = set()
         self._changes: list[Change] = []
         self._frames: set[str] = set()
+        self._rollbacks: dict[int, Rollback] = {}
         self._described: Description | None = None
         """The newest description, as soon as it is asked for."""
         self._grown: History | None = None
@@ -122,6 +124,7 @@ class _Folding:
         folding._begun = state.begun
         folding._changes = list(state.changes)
         folding._frames = set(state.frames)
+        folding._rollbacks = {rollback.sequence: rollback for rollback in state.rollbacks}
         folding._grown = state
         return folding
 
@@ -142,12 +145,13 @@ class _Folding:
             begun=self._begun,
             changes=tuple(self._changes),
             frames=frozenset(self._frames),
+            rollbacks=tuple(self._rollbacks.values()),
         )
         if self._grown is not None:
             history.follow(self._grown)
         return history
 
-    def take(self, record: Record, header: Header) -> None:
+    def take(self, record: Record, header: Header) -> None:  # noqa: PLR0912 - a branch per kind
         """Add what a record says; kinds that say nothing of the state are passed over."""
         if header.id is not None:
             self._folders[header.id] = record.sequence
@@ -171,6 +175,10 @@ class _Folding:
                 self._rules = RulesBody.from_json(record.body)
             case "source":
                 self._move(SourceBody.from_json(record.body).source)
+            case "rollback":
+                self._roll_back(record, folder_name(header.id))
+            case "rolled":
+                self._rolled(RolledBody.from_json(record.body))
             case "variables":
                 for variable in VariablesBody.from_json(record.body).added:
                     self._add(variable)
@@ -271,6 +279,29 @@ class _Folding:
         for step in self._there(*body.steps):
             tags = dict.fromkeys(self._captured[step].tags) | dict.fromkeys(body.add)
             self._change(step, tags=tuple(tag for tag in tags if tag not in body.remove))
+
+    def _roll_back(self, record: Record, folder: str) -> None:
+        body = RollbackBody.from_json(record.body)
+        self._rollbacks[record.sequence] = Rollback(
+            sequence=record.sequence,
+            id=folder,
+            instant=body.instant,
+            live=body.live,
+            is_source=body.live == self._settings.source,
+            what=body.what,
+            objects=body.objects,
+            chunks=body.chunks,
+            estimated=body.estimated,
+            listed=body.listed,
+            begun_at=record.committed_at,
+            writer=body.writer,
+        )
+
+    def _rolled(self, body: RolledBody) -> None:
+        if body.rollback not in self._rollbacks:
+            raise ValueError(f"record {body.rollback} is no rollback")
+        before = self._rollbacks[body.rollback]
+        self._rollbacks[body.rollback] = replace(before, state=body.state, writer=body.writer)
 
     def _move(self, now: SourceSpec) -> None:
         before = self._settings.source

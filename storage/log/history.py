@@ -18,7 +18,7 @@ from gnomon.storage.log.description import (
     files_in_use,
 )
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
-from gnomon.storage.log.steps import CapturedStep, Shadow
+from gnomon.storage.log.steps import CapturedStep, Rollback, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import RepositorySettings
@@ -65,6 +65,18 @@ class History:
     """What the source has changed of its attributes and fixed variables, in order of capture."""
     frames: frozenset[str] = frozenset()
     """Objects with changed fixed variables that were not pruned."""
+    rollbacks: tuple[Rollback, ...] = ()
+    """Every rollback of a live dataset, in order; those that were taken back too."""
+
+    @property
+    def open_rollback(self) -> Rollback | None:
+        """The rollback that is under way, or was stopped; None if there is none."""
+        return next((r for r in reversed(self.rollbacks) if r.is_open), None)
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """The commits that hold what a rollback has replaced and can be taken back."""
+        return frozenset(r.id for r in self.rollbacks if r.state != "undone")
 
     @property
     def forecaster(self) -> Shadow | None:
@@ -248,7 +260,8 @@ class History:
         captured = {s.sequence for s in self.kept}
         ledgers = {folder for folder, n in self.folders.items() if n in captured}
         fixed = {name.split("/")[1] for name in self.frames & self.live_frames}
-        return frozenset(slabs | ledgers | fixed | {s.id for s in self.live_shadows} | newest)
+        shadows = {s.id for s in self.live_shadows}
+        return frozenset(slabs | ledgers | fixed | shadows | newest | self.replaced)
 
     @cached_property
     def written(self) -> frozenset[str]:

@@ -1,11 +1,13 @@
-"""What the log records say was captured and predicted: captures and shadows, as values."""
+"""What the log records say was captured, predicted and written back, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gnomon.storage.log.bodies.rollback import RollbackState, Writer
 from gnomon.storage.log.bodies.shadow import LearntEntry, PredictedEntry
+from gnomon.storage.values.model import SourceSpec
 
-__all__ = ["CapturedStep", "Shadow"]
+__all__ = ["CapturedStep", "Rollback", "Shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,40 @@ class Shadow:
     """Captured steps that its changes are counted from."""
     learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
     """Per variable, the forecaster's state that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A state that was written into a live dataset."""
+
+    sequence: int
+    """Log record with which it began."""
+    id: str
+    """Folder under ``replaced/`` that holds what the objects were."""
+    instant: int
+    """Valid time of the state."""
+    live: SourceSpec
+    """Where it was written."""
+    is_source: bool
+    """Whether that was the source, wherever the source is by now."""
+    what: str
+    """What was written, in one line for people."""
+    objects: int
+    """Objects that were replaced."""
+    chunks: int
+    """Chunks that changed."""
+    estimated: int
+    """Those of them that hold estimated cells."""
+    listed: str
+    """SHA-256 of the list of the objects."""
+    begun_at: str
+    """Wall-clock time of its record."""
+    writer: Writer | None
+    """Who is at work on it; None: nobody."""
+    state: RollbackState = "begun"
+    """How far it is."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is under way, or its process was stopped."""
+        return self.state in ("begun", "undoing")

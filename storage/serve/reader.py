@@ -15,16 +15,11 @@ from typing import Any
 import numpy as np
 from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
-from zarr.abc.store import (
-    ByteRequest,
-    OffsetByteRequest,
-    RangeByteRequest,
-    Store,
-    SuffixByteRequest,
-)
+from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
+from gnomon.storage.arrays.byteranges import part_of
 from gnomon.storage.values.dtypes import is_text
 from gnomon.storage.values.grid import Index
 
@@ -149,7 +144,7 @@ class ReadingStore(Store):
         array, index = chunk
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(_pool(), array.encoded, index)
-        return prototype.buffer.from_bytes(_cut(data, byte_range))
+        return prototype.buffer.from_bytes(part_of(data, byte_range))
 
     async def get_partial_values(
         self,
@@ -207,15 +202,3 @@ def _chunk_names(counts: Index, above: str) -> set[str]:
     if not inside or len(parts) >= len(counts):
         return set()
     return set(map(str, range(counts[len(parts)])))
-
-
-def _cut(data: bytes, byte_range: ByteRequest | None) -> bytes:
-    match byte_range:
-        case None:
-            return data
-        case RangeByteRequest(start=start, end=end):
-            return data[start:end]
-        case OffsetByteRequest(offset=offset):
-            return data[offset:]
-        case SuffixByteRequest(suffix=suffix):
-            return data[-suffix:]

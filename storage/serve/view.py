@@ -241,7 +241,7 @@ def _laid_out(
         attributes = served_values.attributes(description)
         if not is_whole:
             attributes = referring_to(attributes, there)
-        attributes = _beside(attributes, auxiliary) | noted_by.get(captured.name, {})
+        attributes = _beside(attributes, auxiliary) | dict(noted_by.get(captured.name, {}))
         if is_marked:
             attributes.pop(WHOLE, None)
         extras = captured.forecast and is_marked

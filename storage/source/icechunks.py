@@ -8,7 +8,31 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.source.identify import listed
 from gnomon.storage.values.model import SourceSpec
 
-__all__ = ["icechunk_store"]
+__all__ = ["icechunk_store", "open_icechunk"]
+
+
+def open_icechunk(path: Path) -> Any:
+    """Return a local Icechunk repository.
+
+    Raises
+    ------
+    InvalidInput
+        The package is not there.
+    Unavailable
+        It cannot be opened.
+    """
+    try:
+        import icechunk
+    except ImportError as error:
+        raise InvalidInput(
+            f"{path} is an Icechunk repository; install the icechunk package to read it"
+        ) from error
+    try:
+        return icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    except icechunk.IcechunkError as error:
+        raise Unavailable(
+            f"the Icechunk repository {path} cannot be opened: {one_line(error)}"
+        ) from error
 
 
 def icechunk_store(path: Path, spec: SourceSpec) -> Any:
@@ -24,14 +48,10 @@ def icechunk_store(path: Path, spec: SourceSpec) -> Any:
     named = {n: v for n in ("branch", "tag", "snapshot") if (v := getattr(spec, n)) is not None}
     if len(named) > 1:
         raise InvalidInput(f"give one of {', '.join(f'--{n}' for n in named)}")
+    repository = open_icechunk(path)
+    import icechunk
+
     try:
-        import icechunk
-    except ImportError as error:
-        raise InvalidInput(
-            f"{path} is an Icechunk repository; install the icechunk package to read it"
-        ) from error
-    try:
-        repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
         branches, tags = sorted(repository.list_branches()), sorted(repository.list_tags())
     except icechunk.IcechunkError as error:
         raise Unavailable(

@@ -42,6 +42,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.encoder import ChunkEncoder
+from gnomon.tasks.capturing.estimates import estimated_chunks
 from gnomon.tasks.capturing.measuring import Checks
 from gnomon.tasks.capturing.moved import refuse_redescribed, refuse_shifted
 from gnomon.tasks.capturing.plan import CapturePlan
@@ -203,6 +204,7 @@ def _compared(
     columns["metadata_changed"][list(plan.metadata_changed.get(name, ()))] = True
     columns["revised"] = revised_chunks(repository, plan, name, rows[name])
     columns["replayed"] |= copied_chunks(repository, plan, name, rows, columns["revised"])
+    columns["estimated"] = estimated_chunks(repository, name, plan.instants, rows[name])
     return columns
 
 

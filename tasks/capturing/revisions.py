@@ -37,6 +37,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
+from gnomon.tasks.capturing.estimates import estimated_digests
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.sighting import Sighting, sight
 from gnomon.tasks.learning.trusted import pass_over, readable_rows
@@ -238,10 +239,13 @@ def _changed_in_block(
             unread.append(str(error))
             continue
         for j, k in enumerate(span):
+            written = _written(repository, name, by_place[places[k]])
             chunks = {
                 index: cut(states[j, ...], cells) for index, _, cells in variable.grid.inner(block)
             }
             digests = {index: digest(name, index, raw) for index, raw in chunks.items()}
+            # What a rollback wrote there as an estimate is no revision by the source.
+            digests = {i: d for i, d in digests.items() if d not in written.get(i, ())}
             now = readings[places[k]]
             for step in by_place[places[k]]:
                 rows = readable_rows(captures, step)
@@ -255,6 +259,12 @@ def _changed_in_block(
                     changed.add((step, places[k]))
     rest(dataset)
     return changed, unread
+
+
+def _written(repository: Repository, name: str, steps: list[int]) -> dict[Index, frozenset[bytes]]:
+    """Return what rollbacks have written as estimates for the time of some captures."""
+    (instant,) = {repository.captured[step].instant for step in steps}
+    return estimated_digests(repository, name, instant)
 
 
 def _of_other_numbers(

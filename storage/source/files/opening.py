@@ -29,6 +29,7 @@ from gnomon.storage.values.model import RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.times import format_instant
 
 __all__ = [
+    "file_at",
     "is_as_at_init",
     "is_many",
     "keep_index",
@@ -193,6 +194,12 @@ def written_at(dataset: xr.Dataset) -> NDArray[np.float64] | None:
 def is_many(dataset: xr.Dataset) -> bool:
     """Tell whether an open source is made of files."""
     return _FILES in dataset.encoding
+
+
+def file_at(dataset: xr.Dataset, position: int) -> tuple[str, int] | None:
+    """Return in which file a step is, and where in it; None if the source is not made of files."""
+    files = dataset.encoding.get(_FILES)
+    return None if files is None else files.place(position)
 
 
 def told_at(dataset: xr.Dataset, name: str, position: int | None) -> Mapping[str, Any]:

@@ -1,0 +1,196 @@
+"""The part of the Python API that writes into the live dataset, and takes that back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gnomon.flows.cluster import thread_mapper
+from gnomon.flows.settings import Settings
+from gnomon.maintenance import Progress
+from gnomon.storage.repository import Repository
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.times import format_instant
+from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.restore import select
+from gnomon.tasks.restoring.selection import Region, Wanted
+from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
+from gnomon.tasks.rollback.undo import Undone, settle, undo
+from gnomon.tasks.work import Mapper
+
+__all__ = ["RollingBack"]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _mapper(workers: int | None, progress: Progress | None) -> Mapper:
+    threads = workers or Settings().workers
+    if progress is None:
+        return thread_mapper(threads)
+    return thread_mapper(threads, lambda done, total: progress("compare", done, total))
+
+
+class RollingBack:
+    """Methods that change the live dataset."""
+
+    _repository: Repository
+
+    def rollback(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
+        self,
+        at: str,
+        *,
+        into: str | None = None,
+        match: Match = "exact",
+        kind: str | None = None,
+        capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
+        accept_predicted: bool = False,
+        plan: str | None = None,
+        force: bool = False,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> Rolled:
+        """Write the state of a time into the live dataset, and keep what that replaces.
+
+        Only objects whose chunks differ are written, each as a whole: who reads the dataset
+        meanwhile has a mixture of old and new chunks, unless it is an Icechunk branch.  What was
+        written is read back; where that fails, or the process is stopped, all of it is taken back,
+        at the latest by the next `update`, `rollback` or `undo`.
+
+        Parameters
+        ----------
+        at, match, kind, capture, variable, region, chunk, accept_predicted
+            As for :meth:`dataset`.
+        into
+            Path or URL of another dataset of the same grid; None: the source itself.
+        plan
+            Token of a plan that :meth:`plan_rollback` returned: refuse if it is another by now.
+        force
+            Write also where somebody has changed the dataset since the plan.
+        workers
+            Threads; default: from the settings.
+        progress
+            Called as the chunks are compared.
+
+        Raises
+        ------
+        NotFound
+            The live dataset has no step of that time.
+        InvalidInput
+            It is on another grid, or of a form that is only read; or predictions were not accepted.
+        Conflict
+            It was changed since the plan, or another rollback is under way.
+        """
+        wanted = Wanted.of(variable, region, chunk)
+        seen, point = select(
+            self._repository.refresh(),
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=accept_predicted,
+            wanted=wanted,
+        )
+        settle(self._repository.refresh(), at=_now())
+        rolled = rollback(
+            seen.refresh(),
+            point,
+            at=_now(),
+            into=into,
+            selection=wanted.within(seen),
+            expected=plan,
+            force=force,
+            mapper=_mapper(workers, progress),
+        )
+        self._repository = self._repository.refresh()
+        return rolled
+
+    def plan_rollback(  # noqa: PLR0913 - as for `rollback`
+        self,
+        at: str,
+        *,
+        into: str | None = None,
+        match: Match = "exact",
+        kind: str | None = None,
+        capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> RollbackPlan:
+        """Return what :meth:`rollback` would write; writes nothing."""
+        wanted = Wanted.of(variable, region, chunk)
+        seen, point = select(
+            self._repository.refresh(),
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=True,
+            wanted=wanted,
+        )
+        mapper = _mapper(workers, progress)
+        return plan_rollback(seen, point, into=into, selection=wanted.within(seen), mapper=mapper)
+
+    def undo(
+        self,
+        rollback: int | None = None,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        interrupted: bool = False,
+    ) -> Undone:
+        """Take back a rollback, bit for bit, or one that was stopped half way.
+
+        Parameters
+        ----------
+        rollback
+            Number of its record, as `status` tells it; None: the one that was stopped, or the
+            newest that stands.
+        force
+            Take it back also where others have written since: what they wrote is lost.
+        dry_run
+            Only say what would be taken back.
+        interrupted
+            Its process, on another machine, does not run any more.
+
+        Raises
+        ------
+        NotFound
+            There is no such rollback.
+        Conflict
+            Others have written since, or it is under way.
+        """
+        self._repository = self._repository.refresh()
+        open_rollback = self._repository.state.open_rollback
+        if open_rollback is not None and rollback in (None, open_rollback.sequence) and not dry_run:
+            undone = settle(self._repository, at=_now(), interrupted=interrupted)
+            assert undone is not None
+        else:
+            undone = undo(
+                self._repository, at=_now(), sequence=rollback, force=force, dry_run=dry_run
+            )
+        self._repository = self._repository.refresh()
+        return undone
+
+    def rollbacks(self) -> list[dict[str, Any]]:
+        """Return the rollbacks of the live dataset that stand or are under way, newest first."""
+        calendar = self._repository.settings.calendar
+        return [
+            {
+                "rollback": r.sequence,
+                "valid_time": format_instant(r.instant, calendar),
+                "live": r.live.url,
+                "what": r.what,
+                "state": r.state,
+                "begun_at": r.begun_at,
+                "chunks": r.chunks,
+                "estimated": r.estimated,
+            }
+            for r in reversed(self._repository.state.rollbacks)
+            if r.state != "undone"
+        ]

@@ -1,0 +1,279 @@
+"""Where the live dataset is written: a folder of objects or files, a bucket, an Icechunk branch.
+
+An object is replaced as a whole: whoever reads it meanwhile has the old bytes or the new ones.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import from_url
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, ObjectStore
+
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
+from gnomon.storage.log.durable import force
+from gnomon.storage.log.location import RETRIES
+from gnomon.storage.redaction import one_line
+from gnomon.storage.source.files.listing import is_many, list_files, local_path
+from gnomon.storage.source.icechunks import icechunk_store, open_icechunk
+from gnomon.storage.source.opening import guess_engine
+from gnomon.storage.values.model import SourceSpec
+
+__all__ = ["PIECE", "LiveStore", "live_store"]
+
+PIECE = 2**25
+"""Bytes of an object that are in memory at a time, where it is a file."""
+
+Pieces = Iterable[bytes]
+
+
+class LiveStore(Protocol):
+    """The objects of one live dataset, by key."""
+
+    is_atomic: bool
+    """Whether all that is replaced becomes visible at once, by `finish`."""
+
+    def zarr(self) -> Store | None:
+        """Return the Zarr store to read it with; None if the objects are files of another form."""
+
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        """Return the bytes of an object as it is now; None if there is none."""
+
+    def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
+        """Replace an object, make it, or remove it (None).
+
+        Parameters
+        ----------
+        mark
+            Tells what a stopped process leaves beside the object: see `tidy`.
+        """
+
+    def tidy(self, key: str, mark: str) -> None:
+        """Remove what a stopped `replace` has left beside an object."""
+
+    def finish(self, message: str) -> None:
+        """Make what was replaced visible, if it is not yet."""
+
+
+def live_store(spec: SourceSpec) -> LiveStore:
+    """Return the store of a live dataset.
+
+    Raises
+    ------
+    InvalidInput
+        It is of a kind that is only read.
+    """
+    path = local_path(spec.url)
+    if path is None:
+        if spec.engine not in (None, "zarr"):
+            raise InvalidInput(f"{spec.url} is remote and no Zarr store; it cannot be written")
+        return _Bucket(spec.url)
+    path = path.expanduser().absolute()
+    engine = guess_engine(path)
+    if engine == "icechunk":
+        return _Branch(path, spec)
+    if engine == "zarr":
+        return _Folder(path)
+    if is_many(spec.url, spec.engine):
+        return _Files(list_files(spec.url))
+    return _Files({path.name: path})
+
+
+def _refused(place: object, error: Exception) -> Unavailable:
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return Unavailable(
+        f"the live dataset cannot be written: {place}: {reason}; mend that, then run "
+        "'gnomon undo' to see whether anything is left half-done"
+    )
+
+
+class _Files:
+    """Files by name."""
+
+    is_atomic = False
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def zarr(self) -> Store | None:
+        return None
+
+    def _path(self, key: str) -> Path:
+        try:
+            return self._paths[key]
+        except KeyError:
+            raise NotFound(f"the live dataset has no file {key!r}; it was left alone") from None
+
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        try:
+            path = self._path(key)
+        except NotFound:
+            return None
+        try:
+            file = open(path, "rb")  # noqa: SIM115 - closed by whoever reads it to its end
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _refused(path, error) from error
+        return _read(file)
+
+    def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
+        path = self._path(key)
+        try:
+            if pieces is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._put(path, pieces, mark)
+            force(path.parent)
+        except OSError as error:
+            raise _refused(path, error) from error
+
+    def _put(self, path: Path, pieces: Pieces, mark: str) -> None:
+        beside = _beside(path, mark)
+        try:
+            with open(beside, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                shutil.copymode(path, beside)
+            os.replace(beside, path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+
+    def tidy(self, key: str, mark: str) -> None:
+        with suppress(OSError, NotFound):
+            _beside(self._path(key), mark).unlink(missing_ok=True)
+
+    def finish(self, message: str) -> None:
+        pass
+
+
+def _beside(path: Path, mark: str) -> Path:
+    # Readers of Zarr and of folders of files pass over names that begin with a dot.
+    return path.with_name(f".{path.name[:100]}.{mark}.partial")
+
+
+def _read(file: Any) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+class _Folder(_Files):
+    """A Zarr store in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__({})
+        self._root = root
+
+    def zarr(self) -> Store | None:
+        return LocalStore(self._root, read_only=True)
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
+            raise Integrity(f"{key!r} leads out of {self._root}; it was left alone")
+        return self._root / key
+
+
+class _Bucket:
+    """A Zarr store in a bucket."""
+
+    is_atomic = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        try:
+            self._objects: Any = from_url(self._url, retry_config=RETRIES)
+        except (BaseError, ValueError) as error:
+            raise InvalidInput(f"{url} is not the URL of a store: {one_line(error)}") from error
+
+    def zarr(self) -> Store | None:
+        return ObjectStore(self._objects, read_only=True)
+
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        try:
+            return iter((bytes(obstore.get(self._objects, key).bytes()),))
+        except (NotFoundError, FileNotFoundError):
+            return None
+        except (BaseError, OSError, ValueError) as error:
+            raise _refused(f"{self._url}/{key}", error) from error
+
+    def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
+        try:
+            if pieces is None:
+                obstore.delete(self._objects, key)
+            else:
+                obstore.put(self._objects, key, b"".join(pieces))
+        except (NotFoundError, FileNotFoundError):
+            return
+        except (BaseError, OSError, ValueError) as error:
+            raise _refused(f"{self._url}/{key}", error) from error
+
+    def tidy(self, key: str, mark: str) -> None:
+        pass
+
+    def finish(self, message: str) -> None:
+        pass
+
+
+class _Branch:
+    """A branch of an Icechunk repository: what is replaced becomes visible in one commit."""
+
+    is_atomic = True
+
+    def __init__(self, path: Path, spec: SourceSpec) -> None:
+        if spec.tag or spec.snapshot:
+            raise InvalidInput(
+                f"{path} is read at a tag or a snapshot, which never change; name a branch"
+            )
+        self._spec, self._path = spec, path
+        self._repository = open_icechunk(path)
+        self._session: Any = None
+
+    def zarr(self) -> Store | None:
+        return icechunk_store(self._path, self._spec)  # type: ignore[no-any-return]
+
+    def pieces(self, key: str) -> Iterator[bytes] | None:
+        buffer: Any = sync(self.zarr().get(key, default_buffer_prototype()))  # type: ignore[union-attr]
+        return None if buffer is None else iter((buffer.to_bytes(),))
+
+    def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
+        if self._session is None:
+            self._session = self._repository.writable_session(self._spec.branch or "main")
+        store = self._session.store
+        if pieces is None:
+            sync(store.delete(key))
+        else:
+            sync(store.set(key, default_buffer_prototype().buffer.from_bytes(b"".join(pieces))))
+
+    def tidy(self, key: str, mark: str) -> None:
+        pass
+
+    def finish(self, message: str) -> None:
+        if self._session is None:
+            return
+        import icechunk
+
+        session, self._session = self._session, None
+        try:
+            session.commit(message)
+        except icechunk.ConflictError as error:
+            raise Conflict(
+                f"another commit was made on branch {self._spec.branch or 'main'} of {self._path} "
+                "meanwhile; nothing was changed, run it again"
+            ) from error
+        except icechunk.IcechunkError as error:
+            raise _refused(self._path, error) from error

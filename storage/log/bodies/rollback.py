@@ -1,0 +1,125 @@
+"""What the records of a rollback say: a live dataset is written to, and how that ended."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin
+from gnomon.storage.values.documents import text, whole
+from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.plausible import members_of
+
+__all__ = ["RollbackBody", "RollbackState", "RolledBody", "Writer"]
+
+RollbackState = Literal["begun", "done", "undoing", "undone"]
+"""How far a rollback is; ``begun`` and ``undoing`` pass, unless their process was stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The process that writes, by which it is told whether it still lives."""
+
+    host: str
+    """Name of the machine."""
+    pid: int
+    """Number of the process there."""
+    started: str
+    """When the process was started, ISO 8601: numbers are used again."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Writer":
+        """Read the JSON form; ValueError or the like if it is not one."""
+        return cls(
+            text(data["host"], "host"),
+            whole(data["pid"], "pid", least=0),
+            text(data["started"], "started"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackBody:
+    """Objects of a live dataset are going to be replaced; what they were is kept."""
+
+    kind: ClassVar[str] = "rollback"
+    instant: int
+    """Valid time of the state that is written."""
+    live: SourceSpec
+    """Where it is written."""
+    what: str
+    """What is written, in one line for people."""
+    objects: int
+    """Objects that are replaced."""
+    chunks: int
+    """Chunks that change."""
+    estimated: int
+    """Those of them that hold estimated cells."""
+    listed: str
+    """SHA-256 of the list of the objects."""
+    writer: Writer
+    """Who writes."""
+    margin: Margin = ALL_WRITTEN
+    """What the record says beside."""
+
+    _ALWAYS: ClassVar = frozenset(
+        {"instant", "live", "what", "objects", "chunks", "estimated", "listed", "writer"}
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        fields = {name: getattr(self, name) for name in self._ALWAYS}
+        return self.margin.around(
+            fields | {"live": asdict(self.live), "writer": asdict(self.writer)}
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RollbackBody":
+        """Read the JSON form; ValueError or the like if it is not one."""
+        return cls(
+            whole(data["instant"], "instant"),
+            SourceSpec.from_json(members_of(data["live"])),
+            text(data["what"], "what"),
+            whole(data["objects"], "objects", least=0),
+            whole(data["chunks"], "chunks", least=0),
+            whole(data["estimated"], "estimated", least=0),
+            text(data["listed"], "listed"),
+            Writer.from_json(members_of(data["writer"])),
+            Margin.of(data, cls._ALWAYS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBody:
+    """A rollback has come to an end, or is being taken back."""
+
+    kind: ClassVar[str] = "rolled"
+    rollback: int
+    """Number of the record with which it began."""
+    state: RollbackState
+    """How far it is from now on."""
+    writer: Writer | None = None
+    """Who takes it back; None: nobody is at work."""
+    margin: Margin = ALL_WRITTEN
+    """What the record says beside."""
+
+    _ALWAYS: ClassVar = frozenset({"rollback", "state"})
+    _SOMETIMES: ClassVar = frozenset({"writer"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        fields: dict[str, Any] = {"rollback": self.rollback, "state": self.state}
+        if self.writer is not None:
+            fields["writer"] = asdict(self.writer)
+        return self.margin.around(fields)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RolledBody":
+        """Read the JSON form; ValueError or the like if it is not one."""
+        state = text(data["state"], "state")
+        if state not in get_args(RollbackState):
+            raise ValueError(f"a rollback that is {state[:40]!r}")
+        return cls(
+            whole(data["rollback"], "rollback", least=0),
+            state,  # type: ignore[arg-type]
+            Writer.from_json(members_of(data["writer"])) if "writer" in data else None,
+            Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
+        )

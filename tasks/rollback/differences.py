@@ -1,0 +1,277 @@
+"""Differences: which chunks of a live dataset are not what a restore point holds."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.arrays.encoding import DIGEST
+from gnomon.storage.arrays.residuals import digest
+from gnomon.storage.changes.repacked import readings_at
+from gnomon.storage.errors import Unreadable
+from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
+from gnomon.storage.source.opening import chunk_sizes, native, read_state
+from gnomon.storage.values.grid import Block, Index, cut
+from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.model import Variable
+from gnomon.storage.values.scaling import Packing
+from gnomon.storage.values.selection import EVERYTHING, Selection
+from gnomon.tasks.capturing.reading import reading_grid
+from gnomon.tasks.work import Mapper
+
+__all__ = ["ChunkChange", "Differences", "Intended", "differences", "differing"]
+
+ESTIMATED = [v for k, v in PROVENANCE.items() if k not in ("captured", "missing")]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkChange:
+    """A chunk of a live dataset that is not what it should become."""
+
+    variable: str
+    """Name of the variable."""
+    index: Index
+    """Index of the chunk on the repository's grid."""
+    cells: int
+    """Cells that differ; all of them where the chunk cannot be read."""
+    estimated: int
+    """Estimated cells among those that it should hold."""
+    is_damaged: bool
+    """Whether the live dataset holds bytes there that cannot be decoded."""
+    digest: str
+    """Digest, in hexadecimal, of the whole chunk as it should stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What of a live dataset is not what a restore point holds."""
+
+    changes: tuple[ChunkChange, ...] = ()
+    """Chunks that are to be written."""
+    spared: int = 0
+    """Chunks that are not: the live dataset has values there, and there is but a forecast."""
+
+    def and_also(self, other: "Differences") -> "Differences":
+        """Return both together."""
+        return Differences((*self.changes, *other.changes), self.spared + other.spared)
+
+
+class Intended:
+    """What a live dataset should hold: the chunks of one plane, in its own packing.
+
+    Parameters
+    ----------
+    plane
+        The state.
+    readings
+        By variable: how the live dataset's raw values stand for numbers.
+    selection
+        What of it is written.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        plane: Plane,
+        readings: Mapping[str, Packing],
+        selection: Selection = EVERYTHING,
+    ) -> None:
+        self.plane, self.readings = plane, readings
+        self._is_everything = selection == EVERYTHING
+        self._cells: dict[str, dict[Index, list[tuple[slice, ...]]]] = {}
+        for name in readings if not self._is_everything else ():
+            for part in selection.blocks(repository.settings.variable(name)):
+                self._cells.setdefault(name, {}).setdefault(part.index, []).append(part.inside)
+        self._captures = {name: repository.captures(name) for name in readings}
+        by_id = {shadow.id: shadow for shadow in repository.shadows}
+        self._shadows = {
+            name: repository.shadow(name, by_id[plane.shadow], captures)
+            for name, captures in self._captures.items()
+            if plane.shadow is not None
+        }
+
+    @classmethod
+    def of(
+        cls,
+        repository: Repository,
+        plane: Plane,
+        dataset: xr.Dataset,
+        position: int | None,
+        selection: Selection,
+    ) -> "Intended":
+        """Return what an open live dataset should hold at a position along time."""
+        place = position or 0
+        readings = {
+            variable.name: readings_at(repository, dataset, variable, [place])[place]
+            for variable in _written(repository, plane)
+            if not selection.variables or variable.name in selection.variables
+        }
+        return cls(repository, plane, readings, selection)
+
+    def captured_digest(self, name: str, index: Index) -> bytes | None:
+        """Return the digest of a chunk that is exactly as it was captured; None of another."""
+        plane, captures = self.plane, self._captures[name]
+        if plane.step is None or (name, index) in plane.patches:
+            return None
+        if not read_alike(captures.reading(plane.step), self.readings[name]):
+            return None
+        return bytes(captures.rows(plane.step)[index][DIGEST].tobytes())
+
+    def takes(self, name: str, index: Index) -> bool:
+        """Tell whether any cell of a chunk is written."""
+        return self._is_everything or index in self._cells.get(name, {})
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether only cells are written that have no value in the live dataset.
+
+        A state that was never captured is known from its forecast alone, which is worth less than
+        what is there; where that is to be overwritten, a person says so and selects it.
+        """
+        return self.plane.step is None and self._is_everything
+
+    def chunk(self, name: str, index: Index) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
+        """Return raw values and provenance of a chunk, each in its shape."""
+        raw, _, provenance = plane_chunk(
+            self._captures[name], self._shadows.get(name), self.plane, index, self.readings[name]
+        )
+        return native(raw), provenance
+
+    def after(
+        self, variable: Variable, index: Index, there: NDArray[np.generic] | None
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Return a chunk as it will stand, and which of its cells are estimates that were written.
+
+        Parameters
+        ----------
+        there
+            The chunk as the live dataset holds it; None if that cannot be decoded.
+
+        Raises
+        ------
+        Unreadable
+            It cannot be decoded, and a part of it should stay.
+        """
+        raw, provenance = self.chunk(variable.name, index)
+        written = np.full(raw.shape, self._is_everything)
+        for cells in self._cells.get(variable.name, {}).get(index, ()):
+            written[cells] = True
+        if there is None and not written.all():
+            raise Unreadable(
+                f"{variable.name} chunk {index} of the live dataset cannot be decoded, so no part "
+                "of it can be kept; select the whole chunk"
+            )
+        is_estimated = written & np.isin(provenance, ESTIMATED)
+        if there is None:
+            return raw, is_estimated
+        if self.fills_in:
+            numbers = self.readings[variable.name].to_physical(there)
+            written &= is_estimated & np.isnan(numbers)
+        return np.where(written, raw, there), is_estimated & written
+
+
+def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
+    """Yield the variables of which a plane has a state."""
+    for variable in repository.settings.variables:
+        is_known = plane.step is None or plane.step >= variable.since
+        if is_known and (variable.forecast or not is_predicted((plane,))):
+            yield variable
+
+
+def differences(
+    repository: Repository,
+    intended: Intended,
+    dataset: xr.Dataset,
+    position: int | None,
+    mapper: Mapper,
+) -> Differences:
+    """Return the chunks of an open live dataset that are not what they should become.
+
+    Each is read whole, and compared bit for bit; those outside the selection are not read.
+
+    Parameters
+    ----------
+    position
+        Along time; None for a state source.
+    mapper
+        Works on threads of this process: the open dataset is shared.
+    """
+    total = Differences()
+    for name in intended.readings:
+        variable = repository.settings.variable(name)
+        _, along = chunk_sizes(dataset, variable)
+        blocks = [
+            block
+            for block in reading_grid(variable.grid, along).blocks()
+            if any(intended.takes(name, index) for index, _, _ in variable.grid.inner(block))
+        ]
+        compare = partial(_compared, intended, dataset, variable, position)
+        for part in mapper(compare, blocks):
+            total = total.and_also(part)
+    return total
+
+
+def _compared(
+    intended: Intended, dataset: xr.Dataset, variable: Variable, position: int | None, block: Block
+) -> Differences:
+    """Return the chunks of a block that differ."""
+    selected = [
+        (index, cells)
+        for index, _, cells in variable.grid.inner(block)
+        if intended.takes(variable.name, index)
+    ]
+    try:
+        live = read_state(dataset, variable, position, block.cells) if len(selected) > 1 else None
+    except Unreadable:  # some chunk of it: which, is seen one by one
+        live = None
+    total = Differences()
+    for index, cells in selected:
+        there: NDArray[np.generic] | None
+        if live is not None:
+            there = cut(live, cells)
+        else:
+            try:
+                there = read_state(dataset, variable, position, variable.grid.cells(index))
+            except Unreadable:
+                there = None
+        total = total.and_also(_difference(intended, variable, index, there))
+    return total
+
+
+def _difference(
+    intended: Intended, variable: Variable, index: Index, there: NDArray[np.generic] | None
+) -> Differences:
+    """Return how a chunk differs from what it should become."""
+    name = variable.name
+    if there is not None:
+        expected = intended.captured_digest(name, index)
+        if expected is not None and expected == digest(name, index, there):
+            return Differences()
+    after, is_estimated = intended.after(variable, index, there)
+    changed = np.ones(after.shape, bool) if there is None else differing(after, there)
+    if not changed.any():
+        raw, _ = intended.chunk(name, index)
+        spares = intended.fills_in and there is not None and bool(differing(raw, there).any())
+        return Differences(spared=int(spares))
+    change = ChunkChange(
+        name,
+        index,
+        int(changed.sum()),
+        int(is_estimated.sum()),
+        there is None,
+        digest(name, index, after).hex(),
+    )
+    return Differences((change,))
+
+
+def differing(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which cells differ in their bits."""
+    if first.dtype == object:
+        return np.asarray(first != second, bool)
+    bits = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second)]
+    unequal = (bits[0] != bits[1]).reshape(-1, first.itemsize).any(axis=1)
+    return np.asarray(unequal.reshape(first.shape))

@@ -1,0 +1,364 @@
+"""Rollback: write a restore point into a live dataset, and only where that differs from it.
+
+First it is found which chunks differ, and their objects are made beside; nothing is written then.
+What they were is put into the repository, with one log record; only after it the objects are
+replaced, one by one, and read back.  A rollback that is stopped in between is taken back by the
+next command that looks: see :mod:`gnomon.tasks.rollback.undo`.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from gnomon.storage.arrays.residuals import digest
+from gnomon.storage.changes.observed import grid_names
+from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
+from gnomon.storage.live.replaced import Replaced, entry_of, keep, keep_list
+from gnomon.storage.live.stores import LiveStore, live_store
+from gnomon.storage.log.bodies.rollback import RollbackBody
+from gnomon.storage.log.staging import Batch, fresh_id
+from gnomon.storage.log.steps import Rollback
+from gnomon.storage.redaction import redacted
+from gnomon.storage.repository import Repository
+from gnomon.storage.source.opening import open_source, read_state, release_source
+from gnomon.storage.source.unchanged import check_frame, check_unchanged
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.selection import EVERYTHING, Selection
+from gnomon.storage.values.times import format_instant
+from gnomon.tasks.capturing.sighting import sight
+from gnomon.tasks.restoring.restore import planes
+from gnomon.tasks.restoring.restore_point import RestorePoint
+from gnomon.tasks.rollback.differences import ChunkChange, Intended, differences
+from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
+from gnomon.tasks.rollback.undo import ended, refuse_open, take_back
+from gnomon.tasks.rollback.writer import this_writer
+from gnomon.tasks.work import Mapper, serial
+
+__all__ = ["RollbackPlan", "Rolled", "plan_rollback", "rollback"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """What would be written into a live dataset."""
+
+    live: str
+    """Path or URL of the live dataset."""
+    point: RestorePoint
+    """What would be written."""
+    chunks: tuple[ChunkChange, ...]
+    """Chunks that differ."""
+    objects: tuple[StagedObject, ...]
+    """Objects that would be replaced."""
+    is_atomic: bool
+    """Whether readers see all of it at once."""
+    spared: int = 0
+    """Chunks that differ and would be left alone: the live dataset has values there, and there is
+    but a forecast."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that would be written into the live dataset."""
+        return sum(o.change.after[0] for o in self.objects if o.change.after is not None)
+
+    @property
+    def cells(self) -> int:
+        """Cells that would change."""
+        return sum(chunk.cells for chunk in self.chunks)
+
+    @property
+    def token(self) -> str:
+        """What stands for this plan: it is another once the live dataset, or the answer, is."""
+        document = [
+            self.live,
+            *([o.change.key, o.change.before, o.change.after] for o in self.objects),
+        ]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "live": redacted(self.live),
+            "plan": self.token,
+            "point": self.point.to_json(),
+            "chunks": [
+                {
+                    "variable": c.variable,
+                    "chunk": "/".join(map(str, c.index)),
+                    "cells": c.cells,
+                    "estimated": c.estimated,
+                    "damaged": c.is_damaged,
+                }
+                for c in self.chunks
+            ],
+            "cells": self.cells,
+            "objects": [o.change.key for o in self.objects],
+            "bytes": self.nbytes,
+            "spared": self.spared,
+            "atomic": self.is_atomic,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.point} into {redacted(self.live)}: {len(self.chunks)} chunks, {self.cells} "
+            f"cells, {len(self.objects)} objects, {self.nbytes} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """What a rollback wrote."""
+
+    plan: RollbackPlan
+    """What it was."""
+    sequence: int | None
+    """Number of its record, by which it can be taken back; None if nothing differed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return self.plan.to_json() | {"rollback": self.sequence}
+
+
+@contextmanager
+def _planned(
+    repository: Repository,
+    point: RestorePoint,
+    spec: SourceSpec,
+    selection: Selection,
+    mapper: Mapper,
+) -> Iterator[tuple[RollbackPlan, LiveStore, int | None]]:
+    """Give the plan, with its objects made in a folder that is there inside only."""
+    refuse_open(repository)
+    live = live_store(spec)
+    shown, point = planes(repository, point, selection)
+    (plane,) = shown
+    memory = repository.memory if spec == repository.settings.source else None
+    with (
+        tempfile.TemporaryDirectory(prefix="gnomon-") as folder,
+        open_source(spec, memory) as dataset,
+    ):
+        check_unchanged(dataset, repository.settings)
+        check_frame(repository.frame, dataset, grid_names(repository.settings))
+        position = _position(repository, dataset, point)
+        intended = Intended.of(repository, plane, dataset, position, selection)
+        different = differences(repository, intended, dataset, position, mapper)
+        staging = Staging(repository, live, spec, dataset, position, intended, Path(folder))
+        objects = tuple(stage(staging, different.changes, mapper))
+        plan = RollbackPlan(
+            spec.url, point, different.changes, objects, live.is_atomic, different.spared
+        )
+        yield plan, live, position
+
+
+def _position(repository: Repository, dataset: xr.Dataset, point: RestorePoint) -> int | None:
+    """Return the place of a state along time in an open live dataset; None for a state source."""
+    if repository.settings.source.kind == "state":
+        return None
+    positions = sight(repository, dataset).positions(point.instant)
+    if len(positions) == 1:
+        return positions[0]
+    time = format_instant(point.instant, repository.settings.calendar)
+    if positions:
+        raise InvalidInput(
+            f"the live dataset has {len(positions)} steps of {time}, and it is not known which one "
+            "is meant; remove the others, or restore to a new place with --to"
+        )
+    raise NotFound(
+        f"the live dataset has no step of {time}; only steps that are there are written in place: "
+        "append one first, or restore to a new place with --to"
+    )
+
+
+def _spec_of(repository: Repository, point: RestorePoint, into: str | None) -> SourceSpec:
+    source = repository.settings.source
+    if point.era != len(repository.eras) - 1:
+        raise InvalidInput(
+            f"{point.valid_time} was captured in era {point.era}, before the source changed its "
+            "grid or types; it cannot be written into it, restore to a new place with --to"
+        )
+    return source if into is None else replace(source, url=into)
+
+
+def plan_rollback(
+    repository: Repository,
+    point: RestorePoint,
+    *,
+    into: str | None = None,
+    selection: Selection = EVERYTHING,
+    mapper: Mapper = serial,
+) -> RollbackPlan:
+    """Return what a rollback would write; writes nothing.
+
+    Parameters
+    ----------
+    into
+        Path or URL of another dataset of the same grid; None: the source.
+    selection
+        What of the state is written; nothing else is read.
+    """
+    spec = _spec_of(repository, point, into)
+    with _planned(repository, point, spec, selection, mapper) as (plan, _, _):
+        return plan
+
+
+def rollback(
+    repository: Repository,
+    point: RestorePoint,
+    *,
+    at: str,
+    into: str | None = None,
+    selection: Selection = EVERYTHING,
+    expected: str | None = None,
+    force: bool = False,
+    mapper: Mapper = serial,
+) -> Rolled:
+    """Write a restore point into a live dataset, and keep what it replaces.
+
+    Parameters
+    ----------
+    at
+        Wall-clock time of the commit, ISO 8601.
+    into, selection
+        As for :func:`plan_rollback`.
+    expected
+        Token of the plan that was looked at; None: none was.
+    force
+        Write also where somebody has changed an object since the plan.
+    mapper
+        Works on threads of this process.
+
+    Raises
+    ------
+    Conflict
+        The live dataset is not what it was when the plan was made, or another rollback is under
+        way; it is as it was before.
+    TargetFailed
+        What can be read back is not what was written; it was taken back.
+    """
+    spec = _spec_of(repository, point, into)
+    with _planned(repository, point, spec, selection, mapper) as (plan, live, position):
+        if expected not in (None, plan.token) and not force:
+            raise Conflict(
+                f"the plan is {plan.token} by now, {expected} was expected: the live dataset, or "
+                "the answer, has changed since; look at --dry-run again, or leave --plan out"
+            )
+        if not plan.objects:
+            return Rolled(plan, None)
+        begun = _begin(repository, plan, live, spec, at, force=force)
+        mark = begun.state.rollbacks[-1]
+        try:
+            _replace(plan, live, mark, force=force)
+            _verify(begun, plan, spec, position)
+        except BaseException as error:
+            _withdraw(begun, mark, live, at, error)
+            raise
+    ended(begun, mark, "done", at)
+    return Rolled(plan, mark.sequence)
+
+
+def _begin(
+    repository: Repository,
+    plan: RollbackPlan,
+    live: LiveStore,
+    spec: SourceSpec,
+    at: str,
+    *,
+    force: bool,
+) -> Repository:
+    """Keep what is going to be replaced, and put the record; returns the repository with it."""
+    batch = Batch(repository.location, fresh_id(len(repository.records)))
+    changes = []
+    for number, staged in enumerate(plan.objects):
+        before = keep(batch, number, staged.change.key, live)
+        if before != staged.change.before and not force:
+            raise _changed(staged.change.key)
+        changes.append(replace(staged.change, before=before))
+    estimates: dict[str, dict[Index, str]] = {}
+    for chunk in plan.chunks:
+        if chunk.estimated:
+            estimates.setdefault(chunk.variable, {})[chunk.index] = chunk.digest
+    listed = keep_list(batch, Replaced(tuple(changes), estimates))
+    body = RollbackBody(
+        instant=plan.point.instant,
+        live=spec,
+        what=str(plan.point),
+        objects=len(plan.objects),
+        chunks=len(plan.chunks),
+        estimated=sum(map(len, estimates.values())),
+        listed=listed,
+        writer=this_writer(),
+    )
+
+    def commit(seen: Repository) -> Repository:
+        refuse_open(seen)
+        return seen.commit(body, at, batch)
+
+    return repository.retried(commit)
+
+
+def _replace(plan: RollbackPlan, live: LiveStore, mark: Rollback, *, force: bool) -> None:
+    for staged in plan.objects:
+        change = staged.change
+        if not force and entry_of(live.pieces(change.key)) != change.before:
+            raise _changed(change.key)
+        live.replace(change.key, staged.pieces(), mark.id)
+    live.finish(f"gnomon: {mark.what}")
+
+
+def _changed(key: str) -> Conflict:
+    return Conflict(
+        f"{key} of the live dataset was changed by somebody else since the plan was made; nothing "
+        "of the rollback stays, run it again when its writer is done, or with --force"
+    )
+
+
+def _verify(
+    repository: Repository, plan: RollbackPlan, spec: SourceSpec, position: int | None
+) -> None:
+    """Read back every chunk that was written."""
+    memory = repository.memory if spec == repository.settings.source else None
+    release_source()
+    with open_source(spec, memory) as dataset:
+        for chunk in plan.chunks:
+            variable = repository.settings.variable(chunk.variable)
+            cells = variable.grid.cells(chunk.index)
+            there = read_state(dataset, variable, position, cells)
+            if digest(chunk.variable, chunk.index, there).hex() != chunk.digest:
+                raise TargetFailed(
+                    f"the live dataset gives back other bytes of {chunk.variable} chunk "
+                    f"{chunk.index} than were written; the rollback was taken back, check the disk "
+                    "there"
+                )
+
+
+def _withdraw(
+    repository: Repository, mark: Rollback, live: LiveStore, at: str, error: BaseException
+) -> None:
+    """Put back what was replaced; what goes wrong with that is for the next command."""
+    try:
+        foreign = take_back(repository, mark, live)
+        ended(repository, mark, "undone", at)
+    except Exception as failure:  # noqa: BLE001 - the first error is what is raised
+        logger.warning(
+            "the rollback failed (%s), and could not be taken back (%s); run 'gnomon undo'",
+            error,
+            failure,
+        )
+        return
+    if foreign:
+        logger.warning("left as somebody else has written them since: %s", _named(foreign))
+
+
+def _named(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:3])
+    return f"{shown} and {len(keys) - 3} more" if len(keys) > 3 else shown

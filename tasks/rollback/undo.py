@@ -1,0 +1,211 @@
+"""Undo: take back what a rollback has written; also one that was stopped half way.
+
+Every object is what it was, or what it became: either is known by its hash.  What is neither was
+written by somebody else since, and is left alone.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gnomon.storage.errors import Conflict, NotFound
+from gnomon.storage.live.replaced import entry_of, kept_pieces, load_list
+from gnomon.storage.live.stores import LiveStore, live_store
+from gnomon.storage.log.bodies.rollback import RollbackState, RolledBody, Writer
+from gnomon.storage.log.steps import Rollback
+from gnomon.storage.redaction import redacted
+from gnomon.storage.repository import Repository
+from gnomon.storage.values.times import format_instant
+from gnomon.tasks.rollback.writer import refuse_living, this_writer
+
+__all__ = ["Undone", "ended", "refuse_open", "settle", "take_back", "undo"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What was taken back."""
+
+    rollback: int
+    """Number of its record."""
+    live: str
+    """Path or URL of the live dataset."""
+    valid_time: str
+    """Time of the state that had been written, ISO 8601."""
+    what: str
+    """What it was."""
+    objects: int
+    """Objects that are as they were before."""
+    left: tuple[str, ...] = ()
+    """Keys of objects that somebody else has written since, and that were left alone."""
+    dry_run: bool = False
+    """Whether nothing was done."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"live": redacted(self.live), "left": list(self.left)}
+
+
+def refuse_open(repository: Repository) -> None:
+    """Refuse to begin while a rollback is under way, or was stopped.
+
+    Raises
+    ------
+    Conflict
+        There is one.
+    """
+    rollback = repository.state.open_rollback
+    if rollback is None:
+        return
+    refuse_living(rollback)
+    raise Conflict(
+        f"a rollback of {rollback.begun_at} was stopped half way; run 'gnomon undo' to take it back"
+    )
+
+
+def settle(repository: Repository, *, at: str, interrupted: bool = False) -> Undone | None:
+    """Take back a rollback that was stopped half way; return what was, None if there was none.
+
+    Parameters
+    ----------
+    at
+        Wall-clock time, ISO 8601.
+    interrupted
+        Somebody says that its process does not run any more.
+
+    Raises
+    ------
+    Conflict
+        Its process lives, or may.
+    """
+    rollback = repository.state.open_rollback
+    if rollback is None:
+        return None
+    if not interrupted:
+        refuse_living(rollback)
+    logger.warning("taking back a rollback that was stopped: %s", rollback.what)
+    live = live_store(rollback.live)
+    left = take_back(repository, rollback, live)
+    ended(repository, rollback, "undone", at)
+    return _undone(repository, rollback, left)
+
+
+def undo(
+    repository: Repository,
+    *,
+    at: str,
+    sequence: int | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Undone:
+    """Take back a rollback, bit for bit.
+
+    Parameters
+    ----------
+    at
+        Wall-clock time, ISO 8601.
+    sequence
+        Number of its record; None: the newest one that stands.
+    force
+        Take back also where somebody else has written since: what they wrote is lost.
+
+    Raises
+    ------
+    NotFound
+        There is no such rollback.
+    Conflict
+        Somebody else has written to its objects since; nothing was done.
+    """
+    rollback = _chosen(repository, sequence)
+    live = live_store(rollback.live)
+    left = _foreign(repository, rollback, live)
+    if left and not force and not dry_run:
+        raise Conflict(
+            f"{len(left)} of {rollback.objects} objects were written by others after the rollback, "
+            f"{left[0]} among them; taking it back would lose that: do so with --force, or restore "
+            "what you need in place"
+        )
+    if dry_run:
+        return _undone(repository, rollback, left, dry_run=True)
+    repository = ended(repository, rollback, "undoing", at, this_writer())
+    left = take_back(repository, rollback, live, force=force)
+    ended(repository, rollback, "undone", at)
+    return _undone(repository, rollback, left)
+
+
+def _chosen(repository: Repository, sequence: int | None) -> Rollback:
+    standing = [r for r in repository.state.rollbacks if r.state == "done"]
+    chosen = [r for r in standing if sequence in (None, r.sequence)]
+    if chosen:
+        return chosen[-1]
+    if sequence is None:
+        raise NotFound("there is no rollback to take back")
+    there = ", ".join(str(r.sequence) for r in standing) or "none"
+    raise NotFound(f"rollback {sequence} is none that can be taken back; there is {there}")
+
+
+def _undone(
+    repository: Repository, rollback: Rollback, left: Sequence[str], *, dry_run: bool = False
+) -> Undone:
+    return Undone(
+        rollback.sequence,
+        rollback.live.url,
+        format_instant(rollback.instant, repository.settings.calendar),
+        rollback.what,
+        rollback.objects - len(left),
+        tuple(left),
+        dry_run,
+    )
+
+
+def _foreign(repository: Repository, rollback: Rollback, live: LiveStore) -> list[str]:
+    """Return the keys of objects that are neither what they were nor what they became."""
+    return [
+        change.key
+        for change in load_list(repository.location, rollback).objects
+        if entry_of(live.pieces(change.key)) not in (change.before, change.after)
+    ]
+
+
+def take_back(
+    repository: Repository, rollback: Rollback, live: LiveStore, *, force: bool = False
+) -> list[str]:
+    """Put back every object that is what the rollback made of it; return the keys of others.
+
+    Parameters
+    ----------
+    force
+        Put back the others as well.
+    """
+    left = []
+    for number, change in enumerate(load_list(repository.location, rollback).objects):
+        live.tidy(change.key, rollback.id)
+        there = entry_of(live.pieces(change.key))
+        if there == change.before:
+            continue
+        if there != change.after and not force:
+            left.append(change.key)
+            continue
+        pieces = (
+            None
+            if change.before is None
+            else kept_pieces(repository.location, rollback.id, number, change.before)
+        )
+        live.replace(change.key, pieces, rollback.id)
+    live.finish(f"gnomon: undo {rollback.what}")
+    return left
+
+
+def ended(
+    repository: Repository,
+    rollback: Rollback,
+    state: RollbackState,
+    at: str,
+    writer: Writer | None = None,
+) -> Repository:
+    """Put the record that says how far a rollback is; returns the repository with it."""
+    body = RolledBody(rollback.sequence, state, writer)
+    return repository.refresh().retried(lambda seen: seen.commit(body, at))

@@ -1,0 +1,431 @@
+"""A state is written into the live dataset: only what differs, and so that it can be taken back."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+import gnomon
+from gnomon.repository import GnomonRepository
+from gnomon.storage.care.check import check
+from gnomon.storage.care.prune import prune
+from gnomon.storage.errors import Conflict, GnomonError, InvalidInput, NotFound, Unreadable
+from gnomon.storage.live import stores
+from gnomon.storage.log.location import Location
+from gnomon.storage.repository import Repository
+from tests import sources
+from tests.cases import DAMAGED, HISTORY, Case
+from tests.storage.building import WHEN, capture_new, captured, make_repository, weather, write_zarr
+
+DAY = "2001-01-25"
+AT = "2000-01-01T02"
+CHUNKS = {"y": 3, "x": 5}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder."""
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+
+def changed(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
+    return {p for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
+
+
+def zarr_source(path: Path, dataset: xr.Dataset, **encoding: Any) -> Path:
+    encodings = dict.fromkeys(("t", "p", "wet"), encoding)
+    options = {"zarr_format": encoding.pop("zarr_format", 3)}
+    return write_zarr(dataset, path, encoding=encodings, **options)
+
+
+ENCODINGS: dict[str, dict[str, Any]] = {
+    "a chunk a step": {"chunks": (1, 3, 5)},
+    "several steps in a chunk": {"chunks": (3, 3, 5)},
+    "one chunk for all": {"chunks": (4, 6, 10)},
+    "chunks that do not fit": {"chunks": (1, 4, 4)},
+    "shards": {"chunks": (1, 3, 5), "shards": (2, 6, 10)},
+    "format 2": {"chunks": (1, 3, 5), "zarr_format": 2},
+    "format 2, several steps": {"chunks": (2, 2, 10), "zarr_format": 2},
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS.keys())
+def test_only_objects_that_differ_are_written_and_taken_back(
+    tmp_path: Path, encoding: dict[str, Any]
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), **dict(encoding))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    good = files_of(source)
+    array = zarr.open_array(source / "t", mode="r+")
+    array[2, 4, 7] = 1e9
+    bad = files_of(source)
+    planned = opened.plan_rollback(AT)
+    assert (planned.cells, len(planned.chunks), len(planned.objects)) == (1, 1, 1)
+    assert files_of(source) == bad
+    rolled = opened.rollback(AT, plan=planned.token)
+    assert sources.bits(sources.raw(source).t.values) == sources.bits(weather(4).t.values)
+    assert changed(bad, files_of(source)) == changed(bad, good)
+    assert len(changed(bad, good)) == 1
+    undone = opened.undo()
+    assert (undone.rollback, undone.objects, undone.left) == (rolled.sequence, 1, ())
+    assert files_of(source) == bad
+    assert not check(opened.stored, read_data=True).problems
+
+
+def test_what_is_so_already_is_not_written(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    before, records = files_of(tmp_path), len(opened.stored.records)
+    assert opened.rollback(AT).sequence is None
+    assert files_of(tmp_path) == before
+    assert len(opened.stored.refresh().records) == records
+
+
+def test_a_chunk_without_an_object_is_made_and_removed_again(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    lost = source / "t" / "c" / "2" / "1" / "1"
+    content = lost.read_bytes()
+    shutil.rmtree(lost.parent)
+    bad = files_of(source)
+    opened.rollback(AT)
+    assert lost.read_bytes() == content
+    opened.undo()
+    assert files_of(source) == bad
+
+
+def test_an_object_that_cannot_be_decoded_is_replaced(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    path = source / "t" / "c" / "2" / "1" / "1"
+    content = path.read_bytes()
+    path.write_bytes(b"no chunk")
+    planned = opened.plan_rollback(AT)
+    assert [c.is_damaged for c in planned.chunks] == [True]
+    opened.rollback(AT)
+    assert path.read_bytes() == content
+    opened.undo()
+    assert path.read_bytes() == b"no chunk"
+
+
+def test_other_steps_of_a_broken_object_are_put_back_as_they_were_captured(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(2, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    path = source / "t" / "c" / "1" / "1" / "1"
+    path.write_bytes(b"no chunk")
+    planned = opened.plan_rollback(AT)
+    assert [staged.also for staged in planned.objects] == [(3,)]
+    opened.rollback(AT)
+    assert sources.bits(sources.raw(source).t.values) == sources.bits(weather(4).t.values)
+
+
+def test_a_broken_object_with_steps_that_were_never_captured_is_left_alone(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(2, 3, 5))
+    made = make_repository(tmp_path / "r", source, chunks=CHUNKS)
+    opened = GnomonRepository(capture_new(made, until=made_instant(2)))
+    (source / "t" / "c" / "1" / "1" / "1").write_bytes(b"no chunk")
+    before = files_of(source)
+    with pytest.raises(Unreadable, match="never captured"):
+        opened.rollback(AT)
+    assert files_of(source) == before
+
+
+def made_instant(hours: int) -> int:
+    return int(np.datetime64(f"2000-01-01T{hours:02}", "us").astype(int))
+
+
+@pytest.mark.parametrize("ending", [".nc", ""])
+def test_a_file_is_replaced_whole(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / f"source{ending}"
+    if ending:
+        weather(4).to_netcdf(source)
+        place = source
+    else:
+        source.mkdir()
+        for k in range(4):
+            weather(4).isel(time=slice(k, k + 1)).to_netcdf(source / f"{k}.nc")
+        place = source / "2.nc"
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    import netCDF4
+
+    with netCDF4.Dataset(place, "r+") as file:
+        file["t"][2 if ending else 0, 4, 7] = 1e9
+    bad = files_of(source)
+    opened.rollback(AT)
+    assert changed(bad, files_of(source)) == {str(place)}
+    with xr.open_dataset(place, decode_cf=False) as found:
+        expected = weather(4) if ending else weather(4).isel(time=slice(2, 3))
+        for name in ("t", "p", "wet"):
+            assert sources.bits(found[name].values) == sources.bits(expected[name].values)
+    opened.undo()
+    assert files_of(source) == bad
+
+
+def test_an_icechunk_branch_gets_one_commit(tmp_path: Path) -> None:
+    icechunk = pytest.importorskip("icechunk")
+    source = tmp_path / "source"
+    store = icechunk.Repository.create(icechunk.local_filesystem_storage(str(source)))
+    session = store.writable_session("main")
+    write = {n: {"chunks": (1, 3, 5)} for n in ("t", "p", "wet")}
+    weather(4).to_zarr(session.store, encoding=write, consolidated=False)
+    session.commit("made")
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    session = store.writable_session("main")
+    zarr.open_array(session.store, path="t", mode="r+")[2, 4, 7] = 1e9
+    session.commit("damaged")
+
+    def present() -> Any:
+        found = xr.open_zarr(
+            store.readonly_session("main").store, consolidated=False, decode_cf=False
+        )
+        return found.t.values
+
+    def commits() -> int:
+        return len(list(store.ancestry(branch="main")))
+
+    before = commits()
+    planned = opened.plan_rollback(AT)
+    assert planned.is_atomic
+    opened.rollback(AT)
+    assert sources.bits(present()) == sources.bits(weather(4).t.values)
+    assert commits() == before + 1
+    opened.undo()
+    assert present()[2, 4, 7] == np.float32(1e9)
+    assert commits() == before + 2
+
+
+def test_another_dataset_of_the_same_grid_is_written(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    other = tmp_path / "other.zarr"
+    shutil.copytree(source, other)
+    zarr.open_array(other / "t", mode="r+")[2] = 0
+    before = files_of(source)
+    opened.rollback(AT, into=str(other))
+    assert sources.bits(sources.raw(other).t.values) == sources.bits(weather(4).t.values)
+    assert files_of(source) == before
+
+
+def test_what_does_not_fit_is_refused_and_left_alone(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    smaller = zarr_source(tmp_path / "smaller.zarr", weather(4).isel(x=slice(5)))
+    moved = write_zarr(weather(4).assign_coords(x=np.arange(10.0) + 1), tmp_path / "moved.zarr")
+    later = write_zarr(weather(4, first=10), tmp_path / "later.zarr")
+    twice = xr.concat([weather(4), weather(4).isel(time=[2])], "time", data_vars="minimal")
+    double = write_zarr(twice, tmp_path / "double.zarr")
+    before = files_of(tmp_path)
+    refusals: list[tuple[Path, type[GnomonError], str]] = [
+        (smaller, InvalidInput, "shape"),
+        (moved, InvalidInput, "differs from what it was"),
+        (later, NotFound, "no step of 2000-01-01T02"),
+        (double, InvalidInput, "2 steps"),
+        (tmp_path / "nowhere.zarr", NotFound, "does not exist"),
+    ]
+    for place, kind, text in refusals:
+        with pytest.raises(kind, match=text):
+            opened.rollback(AT, into=str(place))
+    assert files_of(tmp_path) == before
+
+
+def test_a_change_by_others_since_the_plan_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    array = zarr.open_array(source / "t", mode="r+")
+    array[2] = 7
+    token = opened.plan_rollback(AT).token
+    array[2, 4, 7] = 8
+    before = files_of(source)
+    with pytest.raises(Conflict, match="by now"):
+        opened.rollback(AT, plan=token)
+    replace, calls = stores._Files.replace, 0
+
+    def overtaken(self: Any, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:  # another writer is at the next object
+            (source / "t" / "c" / "2" / "1" / "1").write_bytes(b"theirs")
+        replace(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Files, "replace", overtaken)
+        with pytest.raises(Conflict, match="changed by somebody else"):
+            opened.rollback(AT)
+    theirs = str(source / "t" / "c" / "2" / "1" / "1")
+    assert files_of(source) == before | {theirs: b"theirs"}
+    assert opened.stored.refresh().state.open_rollback is None
+
+
+def test_what_others_write_afterwards_is_not_lost_by_taking_back(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    array = zarr.open_array(source / "t", mode="r+")
+    array[2] = 7
+    bad = files_of(source)
+    opened.rollback(AT)
+    array[2, 4, 7] = 8
+    theirs = files_of(source)
+    with pytest.raises(Conflict, match="written by others"):
+        opened.undo()
+    assert opened.undo(dry_run=True).left == ("t/c/2/1/1",)
+    assert files_of(source) == theirs
+    opened.undo(force=True)
+    assert files_of(source) == bad
+    with pytest.raises(NotFound, match="no rollback"):
+        opened.undo()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the program sees it."""
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the process die at an operation on a store, and do nothing more after it."""
+    done = 0
+
+    def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            nonlocal done
+            done += 1
+            if done > count:
+                raise Killed
+            return operation(*arguments, **options)
+
+        return run
+
+    for owner, name in (
+        (Location, "create"),
+        (stores._Files, "replace"),
+        (stores._Files, "_put"),
+        (stores._Files, "tidy"),
+    ):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("undoing", [False, True], ids=["rollback", "undo"])
+def test_a_death_at_any_operation_leaves_the_old_or_the_new(
+    tmp_path: Path, undoing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    old = files_of(source)
+    if undoing:
+        gnomon.open(str(tmp_path / "r")).rollback(AT)
+    first = files_of(source)
+    for count in range(200):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        shutil.copytree(tmp_path / "r", folder / "r")
+        with monkeypatch.context() as patch:
+            die_after(patch, count)
+            opened = gnomon.open(str(folder / "r"))
+            try:
+                opened.undo() if undoing else opened.rollback(AT)
+            except Killed:
+                survived = False
+            else:
+                survived = True
+        after = gnomon.open(str(folder / "r"))
+        if after.stored.state.open_rollback is not None:
+            after.undo()
+        state = files_of(source)
+        assert not [path for path in state if path.endswith(".partial")]
+        standing = [r for r in after.stored.refresh().state.rollbacks if r.state == "done"]
+        assert (state == old) is not bool(standing)
+        if standing:
+            assert sources.bits(sources.raw(source).t.values) == sources.bits(weather(4).t.values)
+        # Of the last record of all a stopped writer leaves out the copy; the next commit puts it.
+        problems = check(after.stored.refresh(), read_data=True).problems
+        assert all(p.file.startswith("copies/log/") for p in problems)
+        if survived:
+            break
+        for path, content in first.items():
+            Path(path).write_bytes(content)
+    else:
+        pytest.fail("it never came to its end")
+    assert count > 8
+
+
+def test_a_rollback_that_lives_is_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    messages = []
+
+    def another(self: Any, *arguments: Any) -> None:
+        other = gnomon.open(str(tmp_path / "r"))
+        with monkeypatch.context() as patch:
+            patch.setattr("gnomon.tasks.rollback.writer.os.getpid", lambda: 1)
+            for run in (other.update, other.undo, lambda: other.rollback(AT)):
+                with pytest.raises(Conflict, match="is being written into"):
+                    run()
+                messages.append(1)
+        replace(self, *arguments)
+
+    replace = stores._Files.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Files, "replace", another)
+        opened.rollback(AT)
+    assert messages
+
+
+def test_prune_keeps_what_can_be_taken_back(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    bad = files_of(source)
+    opened.rollback(AT)
+    prune(Repository.open(str(tmp_path / "r")), committed_at=WHEN)
+    assert list((tmp_path / "r" / "replaced").iterdir())
+    opened.undo()
+    assert files_of(source) == bad
+    prune(Repository.open(str(tmp_path / "r")), committed_at=WHEN)
+    assert not files_of(tmp_path / "r" / "replaced")
+    assert not check(Repository.open(str(tmp_path / "r")), read_data=True).problems
+
+
+def test_estimates_are_never_taken_for_data(damaged: Case) -> None:
+    opened = damaged.open()
+    with pytest.raises(InvalidInput, match="--accept-predicted"):
+        opened.rollback(DAY)
+    rolled = opened.rollback(DAY, accept_predicted=True)
+    assert [c.index for c in rolled.plan.chunks] == [DAMAGED]
+    captures = len(opened.stored.captured)
+    assert opened.update(compare=-1).captured == []
+    assert len(opened.stored.captured) == captures
+    assert opened.status()["rollbacks"][0]["estimated"] == 1
+    # The source's own values come: they are a revision, and trusted.
+    lat, lon = (slice(4 * i, 4 * i + 4) for i in DAMAGED)
+    array = zarr.open_array(damaged.source / "sst", mode="r+")
+    array[HISTORY, lat, lon] = damaged.data.sst.values[HISTORY, lat, lon]
+    report = opened.update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (1, 0)
+    assert opened.points(DAY)[0].kind == "captured"
+
+
+def test_a_step_that_was_never_captured_holds_estimates_until_its_data_come(grown: Case) -> None:
+    lost = grown.data.copy(deep=True)
+    lost.sst.values[HISTORY] = np.nan
+    sources.write(grown.source, lost, HISTORY, HISTORY + 1)
+    opened = grown.open()
+    assert opened.update().captured == []
+    opened.rollback(DAY, accept_predicted=True)
+    report = opened.update()
+    assert report.suspect_chunks > 0
+    assert {i["suspected_cause"] for i in report.incidents} == {
+        "estimate: a rollback wrote it, and the source has no data there yet"
+    }
+    array = zarr.open_array(grown.source / "sst", mode="r+")
+    array[HISTORY] = grown.data.sst.values[HISTORY]
+    assert opened.update().revised == 1
+    assert opened.points(DAY)[0].kind == "captured"
