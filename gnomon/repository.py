@@ -15,6 +15,7 @@ from gnomon.flows.settings import Settings
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
+from gnomon.simulating import Simulating
 from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
@@ -50,7 +51,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging):
+class GnomonRepository(Reading, Judging, Simulating):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
