@@ -47,7 +47,8 @@ class PastFields:
         Forecasts of a longer lead overlap, and fewer of them are news.
         """
         count, leads, _ = self.values.shape
-        return count / np.maximum(1.0, np.arange(1.0, leads + 1) / blend.stride(self.slots))
+        overlap = np.arange(1.0, leads + 1) / blend.stride(self.slots)
+        return np.asarray(count / np.maximum(1.0, overlap))
 
 
 def place_origins(spec: Specification, record: PastCaptures) -> NDArray[np.int64]:

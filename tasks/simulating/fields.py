@@ -84,7 +84,7 @@ class Waves:
         # Not by matrix products, whose order of additions depends on threads and machine.
         field = np.einsum("wr,wc->rc", above.real, last.real)
         field -= np.einsum("wr,wc->rc", above.imag, last.imag)
-        return field.reshape(shape)
+        return np.asarray(field.reshape(shape))
 
 
 @lru_cache(maxsize=64)

@@ -194,8 +194,8 @@ class Simulation:
         if self.variables[name].categorical:
             place = [int(n) for n in (*index, 0, 0)]
             uniform = generator(seed, f"labels/{name}/{place}", member, lead).random(values.size)
-            flat = (part.ravel() for part in (values, errors, field))
-            labels = draw_labels(*flat, uniform, self._seen(name, index))
+            seen = self._seen(name, index)
+            labels = draw_labels(values.ravel(), errors.ravel(), field.ravel(), uniform, seen)
             return np.where(estimated, labels.reshape(values.shape), values)
         # What healing leaves uncertain was measured on hidden cells: it needs no Student's t.
         size = 1.0

@@ -169,7 +169,8 @@ def _go_through(simulation: Simulation, draft: Target | None, job: _Job) -> _Sum
     sums = _Sums(int(simulated.sum()), values=np.zeros(members))
     for member in range(members):
         for index, _, cells in inner:
-            raw[(..., *cells)] = simulation.chunk(name, member, plane, index)
+            place: tuple[Any, ...] = (..., *cells)
+            raw[place] = simulation.chunk(name, member, plane, index)
         if draft is not None:
             for array, written in ((name, raw), (f"{name}_provenance", flags)):
                 sums.written.append(
