@@ -117,8 +117,7 @@ def test_what_is_written_is_what_is_drawn_and_no_repository_captures_it(
 ) -> None:
     repository, to = grown.open(), grown.folder / f"members{ending}"
     told = repository.write_simulation(to, members=3, seed=2)
-    options = {} if ending == ".nc" else {"consolidated": False}
-    with xr.open_dataset(to, **options) as written:
+    with xr.open_dataset(to) as written:
         drawn = repository.simulate(members=3, seed=2)
         assert written.sst.values.tobytes() == drawn.sst.values.tobytes()
         assert written.attrs["gnomon_method"] == "simulated"
