@@ -90,8 +90,15 @@ class Drawn:
             field = field + np.sqrt(1.0 - nugget) * wave
         if nugget > 0.0:
             number = int(np.ravel_multi_index(index, variable.grid.counts)) if index else 0
+            # By the grid, not the variable: what variables have in common they have here, too.
             rough = fields.roughen(
-                seed, variable.name, member, lead, self.mixing, number, field.shape
+                seed,
+                "/".join(variable.dims),
+                member,
+                self.row + lead,
+                self.waves.mixing,
+                number,
+                field.shape,
             )
             field = field + np.sqrt(nugget) * rough
         if past is None:

