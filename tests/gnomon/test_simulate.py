@@ -151,7 +151,7 @@ def test_members_of_a_fraction_are_fractions_and_packed_ones_are_numbers(tmp_pat
     assert members["packed"].dtype == np.float64
     assert "scale_factor" not in members["packed"].attrs
     # What is the same but for its packing has members that go together.
-    assert np.corrcoef(members.ice.values.ravel(), members["packed"].values.ravel())[0, 1] > 0.6
+    assert np.corrcoef(members.ice.values.ravel(), members["packed"].values.ravel())[0, 1] > 0.45
 
 
 def test_labels_of_members_are_labels(tmp_path: Path) -> None:
