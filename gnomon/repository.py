@@ -17,6 +17,7 @@ from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
 from gnomon.rollingback import RollingBack
+from gnomon.simulating import Simulating
 from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
 from gnomon.storage.log.bodies.report import Report
@@ -55,7 +56,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging, Forecasting, RollingBack):
+class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.

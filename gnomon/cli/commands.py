@@ -16,6 +16,7 @@ from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
 from gnomon.cli import maintenance as cli_maintenance
 from gnomon.cli import rollback as cli_rollback
+from gnomon.cli import simulate as cli_simulate
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
     READER_GONE,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 # Their commands are part of the application.
-_joined = cli_export, cli_hindcast, cli_init, cli_maintenance, cli_source
+_joined = cli_export, cli_hindcast, cli_init, cli_maintenance, cli_simulate, cli_source
 
 Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
 Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]

@@ -32,6 +32,7 @@ PROVENANCE = {
     "forecast": 3,
     "climatology": 4,
     "missing": 5,
+    "simulated": 6,
 }
 """Values of ``<var>_provenance``, one per cell."""
 EXTRAS = {"_standard_error": "<f4", "_provenance": "u1"}

@@ -2,8 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
@@ -19,8 +18,6 @@ from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import (
     GnomonError,
     Integrity,
-    TargetFailed,
-    Unavailable,
 )
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import one_line
@@ -30,13 +27,13 @@ from gnomon.storage.serve.readings import served_reading
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.userpath import blame
 from gnomon.storage.values.grid import ChunkGrid, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
 from gnomon.tasks.restoring.choice import choose, select
+from gnomon.tasks.restoring.delivery import blaming, making, unfaithful, verify_rest
 from gnomon.tasks.restoring.layout import array_names, in_blocks, layout_of
 from gnomon.tasks.restoring.mark import mark_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
@@ -194,7 +191,7 @@ def checked_target(
 ) -> Target:
     """Return the target that is asked for, if it can be written; nothing is."""
     target = target_of(to, zarr_format)
-    with _blaming(target):
+    with blaming(target):
         target.check(repository)
     return target
 
@@ -227,17 +224,17 @@ def deliver(
     """
     layout = layout_of(repository, dataset, selection)
     if isinstance(target, Resumable):
-        with _blaming(target):
+        with blaming(target):
             target = target.marked(mark_of(repository, shown, summary, dataset, layout))
-    with _making(target) as draft:
-        with _blaming(target):
+    with making(target) as draft:
+        with blaming(target):
             _create(draft, in_blocks(dataset, layout), layout)
         try:
             blocks = mapper(_write_block, _jobs(repository, layout, shown, draft, selection))
         finally:
             _opened.cache_clear()
-        with _blaming(target):
-            _verify_rest(dataset.drop_vars(layout), draft)
+        with blaming(target):
+            verify_rest(dataset.drop_vars(layout), draft)
             draft.finish([part for block in blocks for part in block.written])
     return sum(block.chunks for block in blocks), sum(block.kept for block in blocks)
 
@@ -248,63 +245,6 @@ def _create(draft: Target, dataset: xr.Dataset, layout: Mapping[str, Layout]) ->
     elif not draft.resumed:
         draft.create(dataset, layout)
         draft.created()
-
-
-@contextmanager
-def _making(target: Target) -> Iterator[Target]:
-    """Give the target that is written to, and let it clear up after a failure.
-
-    The failure is what is raised: not what goes wrong with clearing up, nor nothing, where a target
-    swallows it.
-    """
-    failure: BaseException | None = None
-    try:
-        with target.making() as draft:
-            try:
-                with _blaming_disk(target):
-                    yield draft
-            except BaseException as error:
-                failure = error
-                raise
-    except FOREIGN as error:
-        if failure is None:
-            with _blaming(target):
-                raise
-        if error is failure:
-            raise
-        left = f"the target could not remove what was written ({one_line(error)}): look there"
-        if not isinstance(failure, GnomonError):
-            logger.warning("%s target=%s", left, target)
-            raise failure from None
-        raise type(failure)(f"{failure}; {left}") from failure
-    if failure is not None:
-        raise failure
-
-
-@contextmanager
-def _blaming(target: Target) -> Iterator[None]:
-    """Say of what a target raises that it is the target's; somebody else may have written it."""
-    try:
-        with _blaming_disk(target):
-            yield
-    except GnomonError:
-        raise
-    except FOREIGN as error:
-        raise TargetFailed(
-            f"--to {target}: the target failed ({type(error).__name__}: {one_line(error)}); "
-            "mend the target, or choose another"
-        ) from error
-
-
-@contextmanager
-def _blaming_disk(target: Target) -> Iterator[None]:
-    """Say of what the system refuses that it was for the target; what else fails is not told so."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # the NetCDF library raises RuntimeError
-        if isinstance(error, OSError) and error.errno is None:  # a worker that went away
-            raise Unavailable(f"writing {target} failed: {one_line(error)}; try again") from error
-        raise blame("--to", str(target), error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,7 +381,7 @@ def _write_block(job: _Job) -> _Block:
         if _is_kept(job, parts, name, where, expected, field.dtype):
             kept += 1
             continue
-        with _blaming(job.target):
+        with blaming(job.target):
             written.append(job.target.write(name, where, field))
             wrong = _wrong(job, parts, name, where, expected, field.dtype)
         if wrong is not None:
@@ -500,20 +440,6 @@ def _digests(job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]) 
     return digests
 
 
-def _verify_rest(rest: xr.Dataset, target: Target) -> None:
-    """Read back coordinates and other variables that do not change, and compare."""
-    for name, variable in rest.variables.items():
-        before = np.asarray(variable.values)
-        after = np.asarray(target.read(str(name), (...,), before.dtype))
-        same = (
-            before.tolist() == after.tolist()
-            if before.dtype.kind in "OTUS"
-            else native(before).tobytes() == native(after.astype(before.dtype)).tobytes()
-        )
-        if not same:
-            raise _unfaithful(target, name)
-
-
 def _fault(job: _Job, name: str, part: Part, expected: bytes) -> GnomonError:
     """Return whose fault it is that a chunk is not read back: the target may have touched what it
     was given, so it is computed anew."""
@@ -521,15 +447,8 @@ def _fault(job: _Job, name: str, part: Part, expected: bytes) -> GnomonError:
     variable, _, fields = _computed(job)
     field = fields[job.names.index(name)]
     if digest(variable.name, part.index, native(cut(field, part.place))) == expected:
-        return _unfaithful(job.target, f"{name} chunk {part.index}")
+        return unfaithful(job.target, f"{name} chunk {part.index}")
     return Integrity(
         f"{name} chunk {part.index} is not what was captured, and was not restored to "
         f"{job.target}; run 'gnomon check --read-data'"
-    )
-
-
-def _unfaithful(target: Target, what: object) -> TargetFailed:
-    return TargetFailed(
-        f"--to {target}: the target gives back other bytes of {what} than were written; the "
-        "repository is whole: check the disk there, mend the target, or choose another"
     )
