@@ -88,6 +88,8 @@ def is_expected(state: History, folder: str, name: str) -> bool:
         return folder in state.forecasters
     if parts[0] == "shadows":
         return any(shadow.id == folder for shadow in state.shadows)
+    if parts[0] == "patches":
+        return any(patches.id == folder for patches in state.patches.values())
     if parts[0] == "frame":
         return name in state.frames
     return True

@@ -54,7 +54,7 @@ class Stats:
     """What takes how many bytes."""
 
     parts: dict[str, int]
-    """Stored bytes of captures, index, shadows, state, ledger, log, frame, unreferenced."""
+    """Stored bytes of captures, index, shadows, patches, state, ledger, log, frame, unreferenced."""
     objects: int
     """Stored objects."""
     captures: int
@@ -74,6 +74,7 @@ class Stats:
 _PARTS = {
     "captures": "captures",
     "shadows": "shadows",
+    "patches": "patches",
     "forecaster": "state",
     "ledger": "ledger",
     "frame": "frame",
@@ -88,9 +89,8 @@ def stats(repository: Repository) -> Stats:
     """Return what a repository holds and how much room it takes; reads no data but a sample."""
     there = repository.location.sizes("")
     loose = set(unreferenced(repository, there))
-    parts = dict.fromkeys(
-        ("captures", "index", "shadows", "state", "ledger", "log", "frame", "unreferenced"), 0
-    )
+    names = "captures", "index", "shadows", "patches", "state", "ledger", "log", "frame"
+    parts = dict.fromkeys((*names, "unreferenced"), 0)
     for name, size in there.items():
         group = name.removeprefix(COPIES).split("/", maxsplit=1)[0]
         part = _PARTS.get(group, "log")

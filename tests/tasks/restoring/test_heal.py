@@ -246,6 +246,7 @@ def test_a_large_field_is_healed_by_its_surroundings(
 
     assert groups((0, 0), (1, 2)) == [[(0, 0), (1, 2)]]
     monkeypatch.setattr("gnomon.tasks.restoring.region.MOST_CELLS", 40)
+    monkeypatch.setattr("gnomon.tasks.restoring.region.ROOM", 40)
     assert groups((0, 0), (1, 0), (1, 2)) == [[(0, 0), (1, 0)], [(1, 2)]]
     assert groups((0, 0), (0, 1), (1, 2)) == [[(0, 0)], [(0, 1)], [(1, 2)]]
     for region in regions(variable, [DAMAGED, (1, 2)]):
