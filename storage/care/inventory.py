@@ -75,7 +75,7 @@ def _read(location: Location, name: str, expected: str) -> dict[str, Entry]:
         raise Integrity(f"{name} is missing; run 'gnomon repair'") from error
 
 
-def is_expected(state: History, folder: str, name: str) -> bool:
+def is_expected(state: History, folder: str, name: str) -> bool:  # noqa: PLR0911 - one a group
     """Tell whether an object of a commit was not pruned."""
     parts = name.removeprefix(COPIES).split("/")
     if parts[0] == "captures":

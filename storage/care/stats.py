@@ -54,7 +54,8 @@ class Stats:
     """What takes how many bytes."""
 
     parts: dict[str, int]
-    """Stored bytes of captures, index, shadows, patches, state, ledger, log, frame, unreferenced."""
+    """Stored bytes of captures, index, shadows, patches, state, ledger, log, frame, and what is
+    unreferenced."""
     objects: int
     """Stored objects."""
     captures: int

@@ -20,7 +20,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.healing.inpainting import inpaint
+from gnomon.tasks.healing.inpainting import FEWEST_KNOWN, inpaint
 from gnomon.tasks.healing.past import changes, past_departures
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
@@ -199,7 +199,8 @@ def heal_region(
     hole = region.hole
     specification = specification_of(repository, variable.name)
     inpainted = None
-    if not variable.categorical and variable.dims:
+    count = np.count_nonzero(np.isfinite(captured - values))
+    if count >= FEWEST_KNOWN and not variable.categorical and variable.dims:
         past = region.past(repository, predicted.captures, step)
         unseen = _unseen(region, past, shadow)
         history = None if past is None else _history(region, past, specification, lead + unseen)

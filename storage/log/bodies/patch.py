@@ -1,4 +1,4 @@
-"""What the record of patches says: estimates of the suspect chunks of a capture, kept to be served."""
+"""What the record of patches says: the suspect chunks of a capture were estimated, and are kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
