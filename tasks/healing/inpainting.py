@@ -41,7 +41,7 @@ MOST_CELLS = 250_000
 """Bound on the surroundings of a hole that are looked at, and so on the memory."""
 _ALL_OBSERVERS = 8_000
 """Shared by the holes of a field: the time of each grows with the cube of its observers."""
-_FEWEST_OBSERVERS, _MOST_OBSERVERS = 300, 800
+_FEWEST_OBSERVERS, _MOST_OBSERVERS = 300, 1200
 """For each hole: fewer would leave out what lies farther off, more take longer, for cells that
 nearer ones screen from the hole."""
 # The cost of a hole grows with the cube of its observers, so many holes share a number of them.

@@ -25,7 +25,7 @@ from gnomon.tasks.learning.trusted import readable_values, trusted_values
 
 __all__ = ["Past", "Region", "regions"]
 
-ROOM = 40_000
+ROOM = 30_000
 """Cells that are looked at around a hole, or four times as many as it has: what lies farther off
 says little of it, and each costs a hindcast. With 250,000 healing took five times as long."""
 HISTORY_BYTES = 2**26
