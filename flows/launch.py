@@ -132,6 +132,8 @@ def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     settings: "Settings",
     capture: int | None = None,
     match: "Match" = "exact",
+    cells: str | None = None,
+    variable: str | None = None,
 ) -> dict[str, Any]:
     """Run the restore flow."""
     refuse_credentials("--to", target)
@@ -149,5 +151,7 @@ def run_restore(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
             capture=capture,
             settings=settings,
             match=match,
+            cells=cells,
+            variable=variable,
         )
     return result

@@ -11,9 +11,12 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
+from gnomon.tasks.restoring.cells import accepted_cells
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import restore as write
 from gnomon.tasks.restoring.restore import select
+from gnomon.tasks.restoring.restore_point import RestorePoint
 
 __all__ = ["restore"]
 
@@ -30,6 +33,8 @@ def restore(
     capture: int | None = None,
     settings: Settings | None = None,
     match: Match = "exact",
+    cells: str | None = None,
+    variable: str | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time into a new dataset.
 
@@ -54,22 +59,27 @@ def restore(
     match
         Where no state is of that time: ``exact`` refuses, ``nearest`` takes the nearest state,
         ``before`` the last one before.
+    cells
+        Path of a mask of damaged cells, which alone are estimated.
+    variable
+        The variable whose cells are damaged; default: all that have the mask's shape.
     """
-    seen, point = run_as_task(
-        "choose restore point",
-        lambda: select(
-            Repository.open(repository),
-            at,
-            match=match,
-            kind=kind,
-            accept_predicted=accept_predicted,
-            capture=capture,
-        ),
-    )
+    asked: Any = {"match": match, "kind": kind, "capture": capture}
+
+    def chosen() -> tuple[Repository, RestorePoint, tuple[Plane, ...] | None]:
+        opened = Repository.open(repository)
+        if cells is None and variable is None:
+            return *select(opened, at, accept_predicted=accept_predicted, **asked), None
+        healed = accepted_cells(
+            opened, at, cells, variable=variable, accept=accept_predicted, **asked
+        )
+        return healed.repository, healed.point, healed.planes
+
+    seen, point, shown = run_as_task("choose restore point", chosen)
     with told() as logger, Workers(settings or Settings()) as workers:
         restored = run_as_task(
             "write and verify",
-            lambda: write(seen, point, target, plain=plain, mapper=workers.mapper),
+            lambda: write(seen, point, target, plain=plain, mapper=workers.mapper, shown=shown),
         )
         text = f"asked for {at}: {restored}"
         logger.info(text)

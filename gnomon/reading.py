@@ -11,7 +11,7 @@ from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
 from gnomon.tasks.restoring.restore import newest_shadow, planes, select
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "decoded"]
 
 
 class Reading:
@@ -77,12 +77,12 @@ class Reading:
             at, match=match, kind=kind, capture=capture, accept_predicted=accept_predicted
         )
         raw = raw_dataset(seen, shown, plain=plain, notes=notes)
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def history(self, *, decode: bool = True) -> xr.Dataset:
         """Return all captured states of an append source as one lazy dataset, exactly."""
         raw = raw_dataset(self._repository, self._history(), plain=True)
-        return _decoded(raw) if decode else raw
+        return decoded(raw) if decode else raw
 
     def reading_store(
         self,
@@ -147,7 +147,7 @@ class Reading:
         return self._repository, self._history(), {}
 
 
-def _decoded(raw: xr.Dataset) -> xr.Dataset:
+def decoded(raw: xr.Dataset) -> xr.Dataset:
     """Return a dataset decoded by CF, if its attributes are such that it can be."""
     try:
         return xr.decode_cf(raw)

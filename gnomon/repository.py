@@ -12,6 +12,7 @@ from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
+from gnomon.healing import Healing
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
@@ -24,6 +25,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
+from gnomon.tasks.restoring.cells import Cells, accepted_cells
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import Restored, restore, select
 from gnomon.tasks.restoring.targets.target import Target
@@ -50,7 +52,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging):
+class GnomonRepository(Reading, Healing, Judging):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -167,6 +169,8 @@ class GnomonRepository(Reading, Judging):
         capture: int | None = None,
         accept_predicted: bool = False,
         plain: bool = False,
+        cells: Cells | None = None,
+        variable: str | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
@@ -179,6 +183,8 @@ class GnomonRepository(Reading, Judging):
             ``.nc``.  Or a :class:`~gnomon.tasks.restoring.targets.target.Target`.
         at, match, kind, capture, accept_predicted, plain
             As for :meth:`dataset`.
+        cells, variable
+            Damaged cells that are to be estimated, and no others; as for :meth:`heal`.
         workers
             Threads that write; default: from the settings.
         progress
@@ -192,6 +198,16 @@ class GnomonRepository(Reading, Judging):
             The best restore point contains predictions, and those were not accepted; or nothing
             can be written there.
         """
+        mapper = _mapper("blocks", workers or Settings().workers, progress)
+        if cells is not None or variable is not None:
+            options: Any = {"match": match, "capture": capture, "variable": variable}
+            healed = accepted_cells(
+                self._repository, at, cells, kind=kind, accept=accept_predicted, **options
+            )
+            shown = healed.planes
+            return restore(
+                healed.repository, healed.point, to, plain=plain, mapper=mapper, shown=shown
+            )
         seen, point = select(
             self._repository,
             at,
@@ -200,7 +216,6 @@ class GnomonRepository(Reading, Judging):
             capture=capture,
             accept_predicted=accept_predicted,
         )
-        mapper = _mapper("blocks", workers or Settings().workers, progress)
         return restore(seen, point, to, plain=plain, mapper=mapper)
 
     def status(self) -> dict[str, Any]:

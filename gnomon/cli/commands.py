@@ -246,6 +246,13 @@ def restore(
     plain: Annotated[
         bool, typer.Option("--plain", help="Leave out standard errors and provenance.")
     ] = False,
+    cells: Annotated[
+        Path | None,
+        typer.Option(help="Mask of damaged cells (.npy, NetCDF, Zarr): estimate these alone."),
+    ] = None,
+    variable: Annotated[
+        str | None, typer.Option(help="The variable whose --cells are damaged; default: all.")
+    ] = None,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
@@ -266,6 +273,8 @@ def restore(
                 match=match,
                 accept_predicted=accept_predicted,
                 plain=plain,
+                cells=None if cells is None else str(cells.absolute()),
+                variable=variable,
                 settings=_settings(),
             )
     else:
@@ -280,6 +289,8 @@ def restore(
                 capture=capture,
                 accept_predicted=accept_predicted,
                 plain=plain,
+                cells=cells,
+                variable=variable,
                 progress=progress,
             )
         result = restored.to_json()

@@ -115,6 +115,7 @@ def restore(
     *,
     plain: bool = False,
     mapper: Mapper = serial,
+    shown: tuple[Plane, ...] | None = None,
 ) -> Restored:
     """Write a restore point to a target, and read back all that was written.
 
@@ -124,6 +125,8 @@ def restore(
     ----------
     to
         A target, or the path or URL of one; its ending or scheme says of which kind.
+    shown
+        What the point stands for, where cells were named; None: what `planes` gives.
 
     Raises
     ------
@@ -142,7 +145,8 @@ def restore(
     target = target_of(to)
     with _blaming(target):
         target.check(repository)
-    shown, point = planes(repository, point)
+    if shown is None:
+        shown, point = planes(repository, point)
     dataset = raw_dataset(repository, shown, plain=plain, notes=point.attributes())
     layout = _layout(repository, dataset)
     with _making(target) as draft:

@@ -1,0 +1,1 @@
+"""What restores are worth: benchmarks of `python -m benchmarks.restore`, one module each."""
