@@ -96,7 +96,9 @@ def heal_cells(
     with gather() as passed:
         for name, damaged in masks.items():
             touched = _touched(seen.settings.variable(name), damaged)
-            healed[name] = heal(seen, base.step, shadow, forecast.lead, name, touched, mask=damaged)
+            healed[name] = heal(
+                seen, base.step, shadow, forecast.lead, name, touched, mask=damaged, apart=masks
+            )
     point = _told(base, forecast, healed, masks)
     lacking = (f"estimated without what is damaged: {text}" for text in passed)
     point = replace(point, notes=(*point.notes, *lacking))

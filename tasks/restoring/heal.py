@@ -4,7 +4,7 @@ The intact cells say how the capture departs from the forecast; that departure i
 the damaged cells and added to the forecast there.  Intact cells stay as they were captured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
@@ -18,13 +18,13 @@ from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
-from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.healing.inpainting import FEWEST_KNOWN, inpaint
-from gnomon.tasks.healing.past import changes, past_departures
+from gnomon.tasks.healing.companions import aided
+from gnomon.tasks.healing.inpainting import FEWEST_KNOWN
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
-from gnomon.tasks.restoring.region import Past, Region, regions
+from gnomon.tasks.restoring.departed import companions, fields_at, past_of, unseen_slots
+from gnomon.tasks.restoring.region import Region, regions
 
 __all__ = ["Estimate", "Figures", "Healed", "Odds", "heal", "heal_region", "summed_up"]
 
@@ -62,6 +62,7 @@ def heal(
     indices: list[Index],
     *,
     mask: Mask | None = None,
+    apart: Collection[str] = (),
 ) -> Healed:
     """Return estimates of chunks of a variable in a captured step.
 
@@ -77,6 +78,8 @@ def heal(
     mask
         (*dims) bool, True in the cells of these chunks that are damaged: the others stay as they
         were captured, and tell of the damaged ones.  None: all cells are damaged.
+    apart
+        Other variables that are damaged there, too, and cannot tell of this one.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def heal(
         estimates = {index: _missing(variable, index) for index in indices}
     else:
         for region in regions(variable, indices, mask):
-            estimates |= heal_region(repository, region, step, shadow, lead)
+            estimates |= heal_region(repository, region, step, shadow, lead, apart)
     return Healed(
         {index: estimate.patch for index, estimate in estimates.items()},
         *summed_up(repository, step, name, {i: e.figures for i, e in estimates.items()}),
@@ -187,7 +190,12 @@ def _is_empty(captures: CaptureStack, index: Index, steps: list[int]) -> bool:
 
 
 def heal_region(
-    repository: Repository, region: Region, step: int, shadow: Shadow, lead: int
+    repository: Repository,
+    region: Region,
+    step: int,
+    shadow: Shadow,
+    lead: int,
+    apart: Collection[str] = (),
 ) -> dict[Index, Estimate]:
     """Return the estimated chunks of a region; see `heal`."""
     variable = region.variable
@@ -198,20 +206,28 @@ def heal_region(
     captured = region.intact(predicted.captures, step)
     hole = region.hole
     specification = specification_of(repository, variable.name)
-    inpainted = None
+    inpainted, from_others = None, False
     count = np.count_nonzero(np.isfinite(captured - values))
     if count >= FEWEST_KNOWN and not variable.categorical and variable.dims:
         past = region.past(repository, predicted.captures, step)
-        unseen = _unseen(region, past, shadow)
-        history = None if past is None else _history(region, past, specification, lead + unseen)
-        inpainted = inpaint(
+        unseen = unseen_slots(region, past, shadow)
+        history, instants = past_of(region, past, specification, lead + unseen)
+        options = {
+            "cyclic": region.cyclic,
+            "chunks": region.chunkwise(np.arange(len(unseen))),
+            "unseen": region.chunkwise(unseen > 0),
+        }
+        others = companions(repository, region, past, step, (shadow, lead), apart)
+        inpainted, from_others = aided(
             captured - values,
             errors,
             hole,
-            cyclic=region.cyclic,
-            history=history,
-            chunks=region.chunkwise(np.arange(len(unseen))),
-            unseen=region.chunkwise(unseen > 0),
+            history,
+            np.array([now for now, _, _ in others]).reshape(-1, *region.shape),
+            np.array([fields_at(fields, of, instants) for _, fields, of in others]).reshape(
+                -1, *history.shape
+            ),
+            **options,
         )
         values = values + np.nan_to_num(inpainted.departure)
         # Where the forecast is sure there is nothing to estimate.
@@ -223,7 +239,9 @@ def heal_region(
     field = EstimatedChunk(
         np.where(hole, values, captured),
         np.where(hole, errors, np.where(np.isfinite(captured), 0.0, np.nan)),
-        np.where(hole, _flags(values, weight), PROVENANCE["captured"]).astype(np.uint8),
+        np.where(hole, _flags(values, weight + from_others), PROVENANCE["captured"]).astype(
+            np.uint8
+        ),
     )
     tolerance = float(shadow.variables[variable.name].tolerance)
     scores = predicted.scores()[lead - 1]
@@ -235,7 +253,7 @@ def heal_region(
         if inpainted is not None and weight[cells].any():
             location, spread = inpainted.log_location[cells], inpainted.log_spread[cells]
             stated, odds = _UNSTATED, Odds(float(np.nanmean(location)), float(np.nanmean(spread)))
-        elif not hole[cells].all():
+        elif from_others or not hole[cells].all():
             stated = _UNSTATED  # that of a whole chunk is not that of a part of it
         known = errors[cells][hole[cells] & np.isfinite(values[cells])]
         estimates[index] = Estimate(EstimatedChunk(*parts), _judge(known, odds, tolerance, stated))
@@ -266,23 +284,3 @@ def _judge(errors: Floats, odds: Odds, tolerance: float, stated: tuple[float, fl
     if all(map(isfinite, stated)):
         return Figures(*stated, cells)
     return Figures(nominal, odds.within(errors, tolerance), cells)
-
-
-def _unseen(region: Region, past: Past | None, shadow: Shadow) -> NDArray[np.int64]:
-    """Return (G,) for how many slots damaged chunks were unknown when the forecast was made."""
-    unseen = np.zeros(len(region.indices), np.int64)
-    if past is not None:
-        unseen[region.places] = past.unseen(shadow.reference)[region.places]
-    return unseen
-
-
-def _history(
-    region: Region, past: Past, specification: Specification | None, leads: NDArray[np.int64]
-) -> Floats:
-    """Return past departures (D, *dims), of each chunk as they would have been at its lead."""
-    if specification is None:
-        departures = changes(past.record, leads)
-    else:
-        departures = past_departures(specification, past.record, leads)
-    has_departure = np.isfinite(departures).any(axis=1)
-    return past.field(departures[has_departure]).reshape(-1, *region.shape)
