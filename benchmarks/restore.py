@@ -6,7 +6,12 @@ what it measures.
 
 import argparse
 import logging
+import sys
 import warnings
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmarks.restoring import band, chunk
 
