@@ -6,6 +6,7 @@ the damaged cells and added to the forecast there.  Intact cells stay as they we
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, sqrt
 
 import numpy as np
@@ -17,7 +18,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Variable
+from gnomon.storage.values.model import SUSPECT, Variable
 from gnomon.tasks.forecasting.specification import clip
 from gnomon.tasks.healing.companions import aided
 from gnomon.tasks.healing.inpainting import FEWEST_KNOWN
@@ -25,6 +26,7 @@ from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
 from gnomon.tasks.restoring.departed import companions, fields_at, past_of, unseen_slots
 from gnomon.tasks.restoring.region import Region, regions
+from gnomon.tasks.work import serial
 
 __all__ = ["Estimate", "Figures", "Healed", "Odds", "heal", "heal_region", "summed_up"]
 
@@ -32,6 +34,9 @@ LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
 of forecasts of single chunks, .44 to .78 on three records while this was developed, .28 to .53 by
 `benchmarks/heal.py` on OSTIA."""
+BELIEF = 6.0
+"""Standard errors of the forecast from which a cell of a suspect chunk tells nothing of those that
+a user has named: the damage may reach farther than they know."""
 LEAST_SPREAD = 0.05
 """No chunk's RMSE is known better than so: trials may agree by chance."""
 
@@ -91,8 +96,10 @@ def heal(
     if name not in shadow.variables and mask is None:
         estimates = {index: _missing(variable, index) for index in indices}
     else:
-        for region in regions(variable, indices, mask):
-            estimates |= heal_region(repository, region, step, shadow, lead, apart)
+        # As the workers of an update do: in which order numbers are added is the same.
+        job = partial(heal_region, repository, step=step, shadow=shadow, lead=lead, apart=apart)
+        for part in serial(job, regions(variable, indices, mask)):
+            estimates |= part
     return Healed(
         {index: estimate.patch for index, estimate in estimates.items()},
         *summed_up(repository, step, name, {i: e.figures for i, e in estimates.items()}),
@@ -219,7 +226,7 @@ def heal_region(
         }
         others = companions(repository, region, past, step, (shadow, lead), apart)
         inpainted, from_others = aided(
-            captured - values,
+            _believable(region, predicted.captures, step, captured - values, errors),
             errors,
             hole,
             history,
@@ -258,6 +265,20 @@ def heal_region(
         known = errors[cells][hole[cells] & np.isfinite(values[cells])]
         estimates[index] = Estimate(EstimatedChunk(*parts), _judge(known, odds, tolerance, stated))
     return estimates
+
+
+def _believable(
+    region: Region, captures: CaptureStack, step: int, departure: Floats, errors: Floats
+) -> Floats:
+    """Return the departures without those that are beyond belief, in chunks that are suspect.
+
+    There the cells that a user has not named are intact by their word alone.
+    """
+    status = captures.status(step)
+    doubted = region.chunkwise(np.array([status[i] == SUSPECT for i in region.indices], bool))
+    with np.errstate(invalid="ignore"):
+        beyond = doubted & ~(np.abs(departure) <= BELIEF * errors)
+    return np.where(beyond, np.nan, departure)
 
 
 def _flags(values: Floats, weight: Floats) -> NDArray[np.uint8]:

@@ -63,6 +63,14 @@ def test_what_the_damaged_cells_hold_is_not_looked_at(damaged: Case) -> None:
     assert sources.bits(before.sst.values) == sources.bits(after.sst.values)
 
 
+def test_damage_that_reaches_farther_than_was_named_tells_nothing(damaged: Case) -> None:
+    """The other cells of the chunk are 20 K too warm as well: they stay, and are not believed."""
+    mask = np.zeros(damaged.data.sst.shape[1:], bool)
+    mask[1:3, 5:7] = True
+    state = damaged.open().heal(NEXT, mask, decode=False).load()
+    assert np.nanmax(np.abs((state.sst.values[0] - damaged.data.sst.values[HISTORY])[mask])) < 6
+
+
 def test_suspect_chunks_elsewhere_stay_as_captured(damaged: Case) -> None:
     mask = np.zeros(damaged.data.sst.shape[1:], bool)
     mask[6, 9:11] = True
