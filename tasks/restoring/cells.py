@@ -57,8 +57,9 @@ def heal_cells(
 ) -> HealedCells:
     """Return the captured state of a time with the damaged cells estimated, and no others.
 
-    The other cells are believed, those beside them in a suspect chunk as well, unless they are far off
-    the forecast; suspect chunks without a damaged cell stay as they were captured, and tell nothing.
+    The other cells are believed, those beside them in a suspect chunk as well, unless they are far
+    off the forecast; suspect chunks without a damaged cell stay as they were captured, and tell
+    nothing.
 
     Parameters
     ----------
