@@ -252,6 +252,16 @@ def summarise(trials: list[DamagedState], undetected: int) -> dict[str, Any]:
     }
 
 
+def open_record(source: str, variable: str) -> xr.Dataset:
+    """Return a variable with time first, and nothing that only its file knows of."""
+    with xr.open_dataset(source) as opened:
+        data = opened[[variable]].transpose("time", ...).load()
+    data = data.drop_vars([name for name in data.coords if name not in data.dims])
+    for values in data.variables.values():
+        values.encoding = {}
+    return data
+
+
 def main() -> None:
     """Run the trials and print a table or JSON."""
     parser = argparse.ArgumentParser(
@@ -265,11 +275,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, nargs="+", help="damage a block of this extent")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    with xr.open_dataset(options.source) as opened:
-        data = opened[[options.variable]].transpose("time", ...).load()
-    data = data.drop_vars([name for name in data.coords if name not in data.dims])
-    for values in data.variables.values():
-        values.encoding = {}
+    data = open_record(options.source, options.variable)
     shape = data[options.variable].shape[1:]
     options.chunk = options.chunk or [max(1, -(-size // 4)) for size in shape]
     tables: dict[int, dict[str, Any]] = {}

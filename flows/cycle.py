@@ -1,4 +1,4 @@
-"""The cycle: capture, check, features, forecast, materialize, check, next due time.
+"""The cycle: capture, check, features, forecast, materialize, check, next due time, heal.
 
 Written once, for two runners: called directly it answers in seconds; in a Prefect flow every
 step is a task and the chunks of a step are one Dask graph.
@@ -19,6 +19,7 @@ from gnomon.storage.errors import Conflict, GnomonError, Integrity, Moved, NotFo
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.capturing.plan import CapturePlan
+from gnomon.tasks.restoring.keeping import Damage
 
 __all__ = ["Call", "Cycle", "UpdateReport"]
 
@@ -90,6 +91,10 @@ class UpdateReport:
     """What the check of the new shadow found, the first of it."""
     due: dict[str, Any] | None = None
     """When the next update is due."""
+    healed: dict[str, int] = field(default_factory=dict)
+    """By valid time of captures: suspect chunks whose estimates were made, and are kept."""
+    unhealed: dict[str, str] = field(default_factory=dict)
+    """By valid time of captures: why their suspect chunks could not be estimated."""
     repeated: list[str] = field(default_factory=list)
     """What was done again, because another writer had changed what it rested on."""
     alerts_sent: int = 0
@@ -170,6 +175,7 @@ class Cycle:
                 self.report.notes.append(note)
             self._capture_all(now, until, compare)
             self._renew_shadow(refit)
+            self._heal_all()
             if self.report.unread and not self.report.captured:
                 raise Unreadable(self.report.unread[0]["error"])
         except Exception:
@@ -359,3 +365,36 @@ class Cycle:
         report.due = due.to_json()
         report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
         logger.info("forecast variables=%d due=%s", len(shadowed.variables), due.valid_time)
+
+    # Healing ---------------------------------------------------------------------------------
+
+    def _heal_all(self) -> None:
+        """Estimate what is suspect once, and keep it, so that restores need only read it."""
+        for attempt in range(ATTEMPTS):
+            sequence = steps.newest(self._url)
+            try:
+                with self._reading(sequence):
+                    for damage in steps.damages(self._url):
+                        self._heal(damage)
+                return
+            except Conflict as error:
+                self._begin_again("healing", error, attempt)
+
+    def _heal(self, damage: Damage) -> None:
+        repository = Repository.open(self._url)
+        instant = repository.captured[damage.step].instant
+        time = format_instant(instant, repository.settings.calendar)
+        if time in self.report.unhealed:
+            return
+        try:
+            patched = self._call(steps.estimate, self._url, damage)
+        except Integrity as error:
+            # No reason to fail: what was captured is kept. A restore tells of the same damage.
+            if steps.was_pruned(self._url, damage.sequence):
+                raise
+            self.report.unhealed[time] = str(error)
+            logger.warning("not healed valid_time=%s because=%s", time, error)
+            return
+        steps.keep_patches(self._url, patched)
+        self.report.healed[time] = patched.count
+        logger.info("healed valid_time=%s chunks=%d", time, patched.count)

@@ -11,10 +11,13 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.values.selection import EVERYTHING
+from gnomon.tasks.restoring.cells import accepted_cells, one_state
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import restore as write
 from gnomon.tasks.restoring.selection import Wanted
-from gnomon.tasks.restoring.states import choose_states
+from gnomon.tasks.restoring.states import States, choose_states
 
 __all__ = ["restore"]
 
@@ -38,6 +41,7 @@ def restore(
     chunk: list[str] | None = None,
     marks: bool = False,
     zarr_format: int | None = None,
+    cells: str | None = None,
 ) -> dict[str, Any]:
     """Restore the state of a time, or those of a period, into a new dataset.
 
@@ -74,22 +78,26 @@ def restore(
         Write standard errors and provenance of captured states, too.
     zarr_format
         Format of a Zarr store: 2 or 3; default: 3.
+    cells
+        Path of a mask of damaged cells, which alone are estimated; of `variable`, or of all that
+        have its shape.
     """
-    wanted = Wanted.of(variable or (), region, chunk or ())
-    states = run_as_task(
-        "choose restore point",
-        lambda: choose_states(
-            Repository.open(repository),
-            at,
-            from_=from_,
-            until=until,
-            match=match,
-            kind=kind,
-            accept_predicted=accept_predicted,
-            capture=capture,
-            wanted=wanted,
-        ),
-    )
+    asked: Any = {"match": match, "kind": kind, "capture": capture}
+    period: Any = {"from_": from_, "until": until}
+
+    def chosen() -> tuple[States, tuple[Plane, ...] | None]:
+        opened = Repository.open(repository)
+        if cells is None:
+            wanted = Wanted.of(variable or (), region, chunk or ())
+            accept: Any = {"accept_predicted": accept_predicted, "wanted": wanted}
+            return choose_states(opened, at, **period, **asked, **accept), None
+        name = one_state(at, variable or (), region=region, chunk=chunk, **period)
+        healed = accepted_cells(
+            opened, str(at), cells, variable=name, accept=accept_predicted, **asked
+        )
+        return States(healed.repository, (healed.point,), EVERYTHING), healed.planes
+
+    states, shown = run_as_task("choose restore point", chosen)
     with told() as logger, Workers(settings or Settings()) as workers:
         restored = run_as_task(
             "write and verify",
@@ -101,6 +109,7 @@ def restore(
                 plain=plain,
                 marks=marks,
                 zarr_format=zarr_format,
+                shown=shown,
                 mapper=workers.mapper,
             ),
         )

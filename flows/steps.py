@@ -38,6 +38,8 @@ from gnomon.tasks.learning.learn import forecast as learn_chunks
 from gnomon.tasks.materialize import Shadowed, commit_shadow
 from gnomon.tasks.materialize import materialize as predict_chunks
 from gnomon.tasks.materialize import withhold as rewrite_shadow
+from gnomon.tasks.restoring.keeping import Damage, Patched, commit_patches, find_damage
+from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
 from gnomon.tasks.restoring.points import suspects
 from gnomon.tasks.rollback.undo import settle as settle_rollback
 from gnomon.tasks.work import Mapper
@@ -45,11 +47,14 @@ from gnomon.tasks.work import Mapper
 __all__ = [
     "ON_CHUNKS",
     "capture",
+    "damages",
+    "estimate",
     "features",
     "forecast",
     "is_shadowed",
     "keep_capture",
     "keep_doubts",
+    "keep_patches",
     "keep_shadow",
     "last_time",
     "materialize",
@@ -345,6 +350,22 @@ def keep_shadow(url: str, shadowed: Shadowed, judgement: Judgement, due: Due) ->
     return committed.records[-1].sequence
 
 
+def damages(url: str) -> tuple[Damage, ...]:
+    """Find captures with suspect chunks that were forecast, and of which no estimate is kept."""
+    return find_damage(Repository.open(url))
+
+
+def estimate(url: str, damage: Damage, *, mapper: Mapper) -> Patched:
+    """Estimate the suspect chunks of a capture and write them; commits nothing yet."""
+    return estimate_chunks(Repository.open(url).at(damage.sequence), damage, mapper)
+
+
+def keep_patches(url: str, patched: Patched) -> int:
+    """Commit the estimates of a capture; returns the sequence of their record."""
+    committed = commit_patches(Repository.open(url), patched, _now())
+    return committed.records[-1].sequence
+
+
 def forecast_excuse(url: str) -> str:
     """Say why there is nothing to forecast from."""
     count = len(Repository.open(url).timeline)
@@ -354,5 +375,5 @@ def forecast_excuse(url: str) -> str:
     return "no forecast: no variable has enough valid values"
 
 
-ON_CHUNKS = {repeats, revisions, capture, features, forecast, materialize, withhold}
+ON_CHUNKS = {repeats, revisions, capture, features, forecast, materialize, withhold, estimate}
 """Steps that work on chunks, and so take a mapper."""

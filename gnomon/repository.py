@@ -13,6 +13,7 @@ from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
 from gnomon.forecast import Forecasting
+from gnomon.healing import Healing
 from gnomon.judging import Judging
 from gnomon.maintenance import Progress, utc
 from gnomon.reading import Reading
@@ -28,6 +29,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
+from gnomon.tasks.restoring.cells import Cells, accepted_cells, one_state
 from gnomon.tasks.restoring.points import Match
 from gnomon.tasks.restoring.restore import Restored, restore
 from gnomon.tasks.restoring.selection import Region, Wanted
@@ -56,7 +58,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
+class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simulating):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.
@@ -180,6 +182,7 @@ class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
         plain: bool = False,
         marks: bool = False,
         zarr_format: int | None = None,
+        cells: Cells | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Restored:
@@ -201,6 +204,9 @@ class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
             As for :meth:`dataset`.
         zarr_format
             Of a Zarr store: 2 or 3; default: 3.
+        cells
+            Damaged cells that are to be estimated, and no others, of `variable` or of all that have
+            their shape; as for :meth:`heal`.
         workers
             Threads that write; default: from the settings.
         progress
@@ -216,6 +222,28 @@ class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
             What is asked for holds predictions that were not accepted, no cell lies in the region,
             or nothing can be written there.
         """
+        mapper = _mapper("blocks", workers or Settings().workers, progress)
+        if cells is not None:
+            name = one_state(at, variable, from_=from_, until=until, region=region, chunk=chunk)
+            healed = accepted_cells(
+                self._repository,
+                str(at),
+                cells,
+                kind=kind,
+                accept=accept_predicted,
+                match=match,
+                capture=capture,
+                variable=name,
+            )
+            return restore(
+                healed.repository,
+                healed.point,
+                to,
+                plain=plain,
+                zarr_format=zarr_format,
+                shown=healed.planes,
+                mapper=mapper,
+            )
         states = choose_states(
             self._repository,
             at,
@@ -235,7 +263,7 @@ class GnomonRepository(Reading, Judging, Forecasting, RollingBack, Simulating):
             plain=plain,
             marks=marks,
             zarr_format=zarr_format,
-            mapper=_mapper("blocks", workers or Settings().workers, progress),
+            mapper=mapper,
         )
 
     def status(self) -> dict[str, Any]:

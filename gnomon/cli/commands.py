@@ -266,6 +266,10 @@ def restore(
     zarr_format: Annotated[
         int | None, typer.Option(help="Format of a Zarr store: 2 or 3; default: 3.")
     ] = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(help="Mask of damaged cells (.npy, NetCDF, Zarr): estimate these alone."),
+    ] = None,
     dry_run: cli_rollback.DryRun = False,
     plan: cli_rollback.Plan = None,
     force: cli_rollback.Force = False,
@@ -307,6 +311,7 @@ def restore(
         "plain": plain,
         "marks": marks,
         "zarr_format": zarr_format,
+        "cells": None if cells is None else str(cells.absolute()),
     }
     if flow:
         from gnomon.flows.launch import run_restore

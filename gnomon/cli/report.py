@@ -198,6 +198,12 @@ def print_update(result: dict[str, Any]) -> None:
     if result["repeated"]:
         note(f"repeated {len(result['repeated'])} times because of other writers")
     _print_shadow(result)
+    for time, count in result["healed"].items():
+        note(
+            f"healed {time}: {count} suspect chunks were estimated; 'gnomon points' has the figures"
+        )
+    for time, reason in result["unhealed"].items():
+        note(f"warning: {time} cannot be healed: {reason}")
     if result["due"]:
         note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
     else:

@@ -16,7 +16,7 @@ from gnomon.storage.care.inventory import Inventory, take_inventory, unreference
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
-from gnomon.storage.log.folders import captures_of, ledger_of, shadow_of, state_of
+from gnomon.storage.log.folders import captures_of, ledger_of, patches_of, shadow_of, state_of
 from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.records import (
     COPIES,
@@ -27,9 +27,11 @@ from gnomon.storage.log.records import (
     record_name,
 )
 from gnomon.storage.log.staging import object_hash
+from gnomon.storage.log.steps import Patches
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.ledger import roots_of
+from gnomon.storage.stacks.patches import read_patch
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.model import Variable
 
@@ -244,6 +246,8 @@ class _Check:
             for shadow in repository.shadows:
                 if variable.name in shadow.variables:
                     self._shadow(repository.shadow(variable.name, shadow, stack))
+            for patches in repository.state.patches.values() if self.read_data else ():
+                self._patches(repository, patches, variable)
             newest = repository.forecaster
             if newest is not None and variable.name in newest.learnt:
                 self._state(repository, variable)
@@ -328,6 +332,14 @@ class _Check:
                         (partial(stack.file, lead, index) for index in indices),
                         f"{where} at lead {lead}",
                     )
+
+    def _patches(self, repository: Repository, patches: Patches, variable: Variable) -> None:
+        entry = patches.variables.get(variable.name)
+        path = patches_of(patches.id, variable)
+        where = f"estimates of {variable.name} in capture {patches.step}"
+        for chunk in entry.chunks if entry is not None else ():
+            place = self.location, patches.id, variable, chunk.chunk, chunk.root
+            self.report.chunks += self._attempt(path, where, partial(read_patch, *place))
 
     def _state(self, repository: Repository, variable: Variable) -> None:
         state = repository.forecaster_state(variable.name)

@@ -87,6 +87,7 @@ def is_expected(state: History, folder: str, name: str) -> bool:
     expected = {
         "forecaster": folder in state.forecasters,
         "shadows": any(shadow.id == folder for shadow in state.shadows),
+        "patches": any(patches.id == folder for patches in state.patches.values()),
         "frame": name in state.frames,
         "replaced": folder in state.replaced,
     }

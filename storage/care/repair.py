@@ -35,6 +35,7 @@ from gnomon.storage.source.opening import open_source, read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_variable
+from gnomon.storage.stacks.patches import CURE
 from gnomon.storage.stacks.writing import ShardPacker, units_of
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
@@ -138,6 +139,8 @@ class _Repair:
         group = name.split("/", maxsplit=1)[0]
         if group in ("shadows", "forecaster"):
             return "a prediction: 'gnomon update --refit' makes a new one"
+        if group == "patches":
+            return f"an estimate of suspect chunks: {CURE}"
         if group == "ledger":
             return "statistics of a capture; its data is not concerned"
         if group == "replaced":

@@ -54,8 +54,8 @@ class Stats:
     """What takes how many bytes."""
 
     parts: dict[str, int]
-    """Stored bytes of captures, index, shadows, state, ledger, log, frame, replaced, and what is
-    unreferenced."""
+    """Stored bytes of captures, index, shadows, patches, state, ledger, log, frame, replaced, and
+    of what is unreferenced."""
     objects: int
     """Stored objects."""
     captures: int
@@ -75,6 +75,7 @@ class Stats:
 _PARTS = {
     "captures": "captures",
     "shadows": "shadows",
+    "patches": "patches",
     "forecaster": "state",
     "ledger": "ledger",
     "frame": "frame",
@@ -90,9 +91,8 @@ def stats(repository: Repository) -> Stats:
     """Return what a repository holds and how much room it takes; reads no data but a sample."""
     there = repository.location.sizes("")
     loose = set(unreferenced(repository, there))
-    parts = dict.fromkeys(
-        ("captures", "index", "shadows", "state", "ledger", "log", "frame", "replaced"), 0
-    ) | {"unreferenced": 0}
+    names = "captures", "index", "shadows", "patches", "state", "ledger", "log", "frame", "replaced"
+    parts = dict.fromkeys((*names, "unreferenced"), 0)
     for name, size in there.items():
         group = name.removeprefix(COPIES).split("/", maxsplit=1)[0]
         part = _PARTS.get(group, "log")

@@ -26,7 +26,7 @@ ATTEMPTS = 32
 class Work:
     """What a commit was made from, as far as commits of others can change it."""
 
-    kind: Literal["capture", "shadow"]
+    kind: Literal["capture", "shadow", "patch"]
     """What is to be committed; doubts that a refit has count as its shadow."""
     sequence: int
     """The newest record that it knows of."""
@@ -57,7 +57,12 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     source                   yes: it is read elsewhere              no
     rollback, rolled         yes: the source was written to         no
     era, kinds not known     yes                                    yes
+    patch                    no                                     no
     =======================  =====================================  =============================
+
+    Patches are made from what is trusted: what concerns them is a verdict, a forget of their
+    capture, and a prune as above.  They are served for what they were made from alone, so that
+    nothing else makes them wrong.
 
     Of another era than that of the work, only a prune or a newer era concerns it.
 
@@ -71,18 +76,27 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     if record.kind in _OF_ONE_ERA and _era(record, work) != work.era:
         return False
     match record.kind:
-        case "tag" | "repair" | "rules":
+        case "tag" | "repair" | "rules" | "patch":
             return False
-        case "verdict" | "source" | "rollback" | "rolled":
-            return work.kind == ("shadow" if record.kind == "verdict" else "capture")
+        case "verdict" | "capture" | "shadow" | "source" | "rollback" | "rolled":
+            return work.kind in _CONCERNED[record.kind]
         case "forget" | "rewrite":
             relied_on = work.kept if record.kind == "forget" else work.steps
             return not relied_on.isdisjoint(_steps(record))
     return True
 
 
-_OF_ONE_ERA = {"capture", "shadow", "verdict", "rewrite", "forget", "tag", "rules", "source"}
-_OF_ONE_ERA |= {"rollback", "rolled"}
+_CONCERNED = {
+    "verdict": ("shadow", "patch"),
+    "capture": ("capture", "shadow"),
+    "shadow": ("capture", "shadow"),
+    "source": ("capture",),
+    "rollback": ("capture",),
+    "rolled": ("capture",),
+}
+"""By kind of record, the kinds of work that any record of it concerns."""
+_OF_ONE_ERA = {"capture", "shadow", "patch", "verdict", "rewrite"}
+_OF_ONE_ERA |= {"forget", "tag", "rules", "source", "rollback", "rolled"}
 
 
 def _era(record: Record, work: Work) -> int:

@@ -1,4 +1,5 @@
-"""The folders of a commit: where its captures, shadow, forecaster's state and statistics are.
+"""The folders of a commit: where its captures, shadow, patches, forecaster's state and statistics
+are.
 
 The names are written here, and taken apart in :mod:`gnomon.storage.care`.
 """
@@ -11,13 +12,14 @@ __all__ = [
     "captures_of",
     "frame_of",
     "ledger_of",
+    "patches_of",
     "predicted_statistics",
     "replaced_of",
     "shadow_of",
     "state_of",
 ]
 
-GROUPS = ("captures", "shadows", "forecaster", "ledger", "frame", "replaced")
+GROUPS = ("captures", "shadows", "patches", "forecaster", "ledger", "frame", "replaced")
 """What a commit writes below folders of its name; copies of captures' indices apart."""
 
 
@@ -29,6 +31,11 @@ def captures_of(commit: str, variable: Variable) -> str:
 def shadow_of(commit: str, variable: Variable | None = None) -> str:
     """Return the folder of the predicted states of a variable; None: of all of them."""
     return "/".join(["shadows", commit, *([variable.folder] if variable else [])])
+
+
+def patches_of(commit: str, variable: Variable) -> str:
+    """Return the folder of the estimated chunks of a variable."""
+    return f"patches/{commit}/{variable.folder}"
 
 
 def state_of(commit: str, variable: Variable | None = None) -> str:

@@ -15,6 +15,7 @@ from gnomon.storage.log.bodies.body import Header, folder_name
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
+from gnomon.storage.log.bodies.patch import PatchBody
 from gnomon.storage.log.bodies.rollback import RollbackBody, RolledBody
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import EraBody, SourceBody, VariablesBody
@@ -27,7 +28,7 @@ from gnomon.storage.log.description import (
 from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.history import History, Place
 from gnomon.storage.log.records import Record
-from gnomon.storage.log.steps import CapturedStep, Rollback, Shadow
+from gnomon.storage.log.steps import CapturedStep, Patches, Rollback, Shadow
 from gnomon.storage.values.documents import NONSENSE, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT, TRUSTED, RepositorySettings, SourceSpec, Variable
@@ -92,6 +93,7 @@ class _Folding:
         self._captured: list[CapturedStep] = []
         self._slabs: dict[str, dict[str, str]] = {}
         self._shadows: list[Shadow] = []
+        self._patches: dict[int, Patches] = {}
         self._verdicts: dict[str, dict[tuple[int, Index], int]] = {}
         self._accepted: dict[str, set[tuple[int, Index]]] = {}
         self._believed: set[int] = set()
@@ -114,6 +116,7 @@ class _Folding:
         folding._captured = list(state.captured)
         folding._slabs = dict(state.slabs)
         folding._shadows = list(state.shadows)
+        folding._patches = dict(state.patches)
         folding._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         folding._accepted = {n: set(v) for n, v in state.accepted.items()}
         folding._believed = set(state.believed)
@@ -134,6 +137,7 @@ class _Folding:
             captured=tuple(self._captured),
             slabs=self._slabs,
             shadows=tuple(self._shadows),
+            patches=dict(self._patches),
             verdicts=self._verdicts,
             accepted={name: frozenset(chunks) for name, chunks in self._accepted.items()},
             believed=frozenset(self._believed),
@@ -162,6 +166,8 @@ class _Folding:
                 self._shadow(
                     ShadowBody.from_json(record.body), folder_name(header.id), record.sequence
                 )
+            case "patch":
+                self._patch(PatchBody.from_json(record.body), folder_name(header.id))
             case "verdict":
                 self._verdict(VerdictBody.from_json(record.body))
             case "rewrite":
@@ -169,6 +175,7 @@ class _Folding:
             case "forget":
                 for step in self._there(*ForgetBody.from_json(record.body).steps):
                     self._change(step, forgotten=True)
+                    self._patches.pop(step, None)
             case "tag":
                 self._tag(TagBody.from_json(record.body))
             case "rules":
@@ -213,6 +220,11 @@ class _Folding:
                 )
             )
             self._places.add((slab, local))
+        # Of a time that was captured again, another version is what is restored.
+        again = set(body.instants)
+        self._patches = {
+            s: p for s, p in self._patches.items() if self._captured[s].instant not in again
+        }
 
     def _describe(self, folder: str, change: Change) -> None:
         """Add what the source has changed; ValueError if it does not fit the description before."""
@@ -250,6 +262,20 @@ class _Folding:
             )
         )
 
+    def _patch(self, body: PatchBody, folder: str) -> None:
+        self._there(body.step)
+        for name, entry in body.variables.items():
+            for patched in entry.chunks:
+                self._refuse_outside(name, patched.chunk)
+        self._patches[body.step] = Patches(
+            folder, body.step, body.shadow, body.lead, body.variables, body.notes
+        )
+
+    def _refuse_outside(self, name: str, chunk: Index) -> None:
+        """Raise for a chunk that a variable does not have."""
+        if not all(i < n for i, n in zip(chunk, self._counts[name], strict=True)):
+            raise IndexError(f"chunk {chunk} of {name}")
+
     def _verdict(self, body: VerdictBody) -> None:
         by_person = body.judged_by is not None
         if by_person:
@@ -257,9 +283,9 @@ class _Folding:
             self._believed.difference_update(body.doubted)
         for chunk in body.chunks:
             self._there(chunk.step)
-            counts = self._counts[chunk.variable]
-            if not all(i < n for i, n in zip(chunk.chunk, counts, strict=True)):
-                raise IndexError(f"chunk {chunk.chunk} of {chunk.variable}")
+            self._refuse_outside(chunk.variable, chunk.chunk)
+            # What is intact of the capture is another part of it now.
+            self._patches.pop(chunk.step, None)
             key = chunk.step, chunk.chunk
             self._verdicts.setdefault(chunk.variable, {})[key] = chunk.status
             # Only changes are recorded: what becomes trusted was suspect, and the reverse.

@@ -18,7 +18,7 @@ from gnomon.storage.log.description import (
     files_in_use,
 )
 from gnomon.storage.log.readings import accepted_settings, limited, readings, vary
-from gnomon.storage.log.steps import CapturedStep, Rollback, Shadow
+from gnomon.storage.log.steps import CapturedStep, Patches, Rollback, Shadow
 from gnomon.storage.values.believable import are_fresh, clock_or_none, doubtful
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import RepositorySettings
@@ -43,6 +43,8 @@ class History:
     """By slab: the root of the index of each variable."""
     shadows: tuple[Shadow, ...] = ()
     """Every shadow that is still there, oldest first."""
+    patches: dict[int, Patches] = field(default_factory=dict)
+    """By capture: the estimates of its suspect chunks that are kept."""
     verdicts: dict[str, dict[tuple[int, Index], int]] = field(default_factory=dict)
     """By variable: the status of (step, chunk), where it was judged later."""
     accepted: dict[str, frozenset[tuple[int, Index]]] = field(default_factory=dict)
@@ -260,8 +262,9 @@ class History:
         captured = {s.sequence for s in self.kept}
         ledgers = {folder for folder, n in self.folders.items() if n in captured}
         fixed = {name.split("/")[1] for name in self.frames & self.live_frames}
-        shadows = {s.id for s in self.live_shadows}
-        return frozenset(slabs | ledgers | fixed | shadows | newest | self.replaced)
+        patches = {p.id for p in self.patches.values()}
+        predicted = {s.id for s in self.live_shadows}
+        return frozenset(slabs | ledgers | fixed | patches | predicted | newest | self.replaced)
 
     @cached_property
     def written(self) -> frozenset[str]:

@@ -1,13 +1,14 @@
-"""What the log records say was captured, predicted and written back, as values."""
+"""What the log records say was captured, predicted, estimated and written back, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gnomon.storage.log.bodies.patch import PatchedEntry
 from gnomon.storage.log.bodies.rollback import RollbackState, Writer
 from gnomon.storage.log.bodies.shadow import LearntEntry, PredictedEntry
 from gnomon.storage.values.model import SourceSpec
 
-__all__ = ["CapturedStep", "Rollback", "Shadow"]
+__all__ = ["CapturedStep", "Patches", "Rollback", "Shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,24 @@ class Shadow:
     """Captured steps that its changes are counted from."""
     learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
     """Per variable, the forecaster's state that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """The estimates of the suspect chunks of a capture that are kept."""
+
+    id: str
+    """Folder under ``patches/``."""
+    step: int
+    """The capture."""
+    shadow: str
+    """Id of the shadow that they start from."""
+    lead: int
+    """Its lead."""
+    variables: Mapping[str, PatchedEntry]
+    """What was estimated of each variable that has suspect chunks."""
+    notes: tuple[str, ...] = ()
+    """What they had to do without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-_FEWEST_KNOWN = 10
+FEWEST_KNOWN = 10
 """Intact cells below which nothing is healed: no correlation is measured from fewer pairs."""
 _COMPLETE = 0.95
 """Share of the intact cells of which a past field must have a value for the hole to be tried in it.
@@ -34,8 +34,9 @@ and one other field tells little of what varies together."""
 _MOST_FOLDS = 5
 """Parts of the past that the hole is tried in: with more, the others know more of it, but modes are
 found for each. To try the latest quarter alone told too little (docs/design/006-healing.md)."""
-_MOST_PAIRS = 80_000_000
-"""Of a cell wanted and an observer: bounds the time that a large hole takes, by fewer observers."""
+_MOST_PRODUCTS = 4_000_000_000
+"""Multiplications, for the error of each cell wanted given each pair of observers: bounds the time
+that a large hole takes, by fewer observers."""
 MOST_CELLS = 250_000
 """Bound on the surroundings of a hole that are looked at, and so on the memory."""
 _ALL_OBSERVERS = 8_000
@@ -124,7 +125,7 @@ def inpaint(
     numbers = np.zeros(departure.shape, np.intp) if chunks is None else chunks
     blind = np.zeros(departure.shape, bool) if unseen is None else unseen
     verdicts: list[Verdict] = []
-    enough = np.count_nonzero(intact) >= _FEWEST_KNOWN
+    enough = np.count_nonzero(intact) >= FEWEST_KNOWN
     groups = _gather(damaged, valid, blind, wraps) if enough else []
     observers = _ALL_OBSERVERS // max(1, sum(len(holes) for holes in groups))
     observers = int(np.clip(observers, _FEWEST_OBSERVERS, _MOST_OBSERVERS))
@@ -257,7 +258,7 @@ def _match(past: Floats, present: Floats) -> Floats:
 
 def _fill(patch: Patch, hole: Cells, verdict: Verdict, observers: int) -> tuple[Floats, Floats]:
     """Return the departures of one hole and their standard errors, data units."""
-    most = int(np.clip(_MOST_PAIRS // len(hole), 200, observers))
+    most = int(np.clip((_MOST_PRODUCTS / len(hole)) ** 0.5, 200, observers))
     chosen = pick_observers(patch.intact, hole, patch.grid, patch.lengths, most)
     whole = np.zeros(len(hole), np.intp)
     now = Trial(hole, whole, chosen, patch.anomaly[np.newaxis], patch.modes)

@@ -22,6 +22,11 @@ Floats = NDArray[np.float64]
 
 MOST_DEPARTURES = 48
 """Past departures, the latest, at most: more add little to what they say of the present."""
+MOST_FITS = 600_000
+"""Cells times past departures, about, which is what takes the time: of many cells there are fewer
+departures, but no fewer than `LEAST_DEPARTURES`."""
+LEAST_DEPARTURES = 16
+"""With fewer, the parts of the past that a hole is tried in hold two or three fields each."""
 LEAST_LEARNT = 1 / 3
 """Share of the record before the first of them: models of fewer captures miss by more. With .15
 the healed error of A1B after 40 captures was 1.19 of the simple system's, and 1.14 with 1/3."""
@@ -78,8 +83,12 @@ def past_departures(spec: Specification, record: PastCaptures, leads: NDArray[np
     same modes and weights.
     """
     departures = np.full(record.values.shape, np.nan)
-    cells = record.values.shape[1]
-    sample = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLE_CELLS)).astype(np.intp))
+    # Land costs as much as sea, and makes all of it look as if it had gaps, which costs more.
+    cells = np.flatnonzero(np.isfinite(record.values).any(axis=0))
+    if not len(cells):
+        return departures
+    places = np.linspace(0, len(cells) - 1, min(len(cells), SAMPLE_CELLS)).astype(np.intp)
+    sample = cells[np.unique(places)]
     for lead in map(int, np.unique(leads)):
         # Which cells are missed together hardly depends on who predicts; the built-in are quick.
         quick = replace(spec.plain(), leads=lead, lags=0)
@@ -108,12 +117,12 @@ def _depart(
 ) -> None:
     """Write the departures of some chunks at the last lead of a specification, in place."""
     rows = positions(record.slots, spec.leads)
-    origins = _origins(rows, spec.leads)
+    most = MOST_FITS // max(1, record.values.shape[1])
+    origins = _origins(rows, spec.leads, min(MOST_DEPARTURES, max(LEAST_DEPARTURES, most)))
     if not len(origins):
         return
     sample_values = record.values[:, sample]
-    # From all origins, as today's are: the past has to miss as today's forecast does.
-    weights = _weights(spec, record, sample_values, origins)
+    weights: Floats | None = None
     targets = np.searchsorted(rows, origins + spec.leads)
     per_cell = 8 * (2 * len(origins) * len(CANDIDATES) + 3 * int(rows[-1] + 1))
     for cells, starts in _tiles(record, chunks, max(1, TILE_BYTES // per_cell)):
@@ -122,43 +131,57 @@ def _depart(
         window = record.window(values, np.append(starts, values.shape[1]), spec.leads)
         sampled = len(cells) + np.arange(len(sample))
         hindcasts = rolling(spec, window, origins, sampled=sampled, passed=spec.leads - 1)
+        if weights is None:
+            # From all origins, as today's are: the past has to miss as today's forecast does.
+            errors = hindcasts.errors[..., sampled]
+            if spec.leads > 1:  # weights of one lead know of those before
+                alone = record.window(sample_values, np.array([0, len(sample)]), spec.leads)
+                errors = rolling(spec, alone, origins).errors
+            weights = _weights(spec, errors, origins)
         predicted = np.einsum("c,ocn->on", weights, hindcasts.predictions[:, 0, :, : len(cells)])
         truth = window.values[origins + spec.leads, : len(cells)]
         departures[np.ix_(targets, cells)] = truth - clip(spec, predicted)
 
 
-def _weights(
-    spec: Specification, record: PastCaptures, sample: Floats, origins: NDArray[np.int64]
-) -> Floats:
-    """Return the candidates' weights (C,) at the last lead that a refit would find of a sample."""
-    window = record.window(sample, np.array([0, sample.shape[1]]), spec.leads)
-    products, verified = blend.moments(rolling(spec, window, origins).errors)
+def _weights(spec: Specification, errors: Floats, origins: NDArray[np.int64]) -> Floats:
+    """Return the candidates' weights (C,) at the last lead that a refit would find of a sample.
+
+    Parameters
+    ----------
+    errors
+        (O, H, C, n) of the sample's hindcasts.
+    """
+    products, verified = blend.moments(errors)
     now = int(origins[-1]) + spec.leads
     weight = blend.faded(origins, now, spec.leads) * verified
     return np.asarray(blend.weights(products, weight)[-1])
 
 
-def _origins(rows: NDArray[np.int64], lead: int) -> NDArray[np.int64]:
-    """Return the rows of a window to forecast from: those with a capture `lead` rows later."""
+def _origins(rows: NDArray[np.int64], lead: int, most: int) -> NDArray[np.int64]:
+    """Return the latest rows of a window with a capture `lead` rows later, to forecast from."""
     captured = np.zeros(int(rows[-1]) + 1, bool)
     captured[rows] = True
     # One capture alone says nothing of how a variable changes.
     origins = np.array([r for r in rows[1:] if r + lead < len(captured) and captured[r + lead]])
     late = origins[origins >= rows[int(LEAST_LEARNT * len(rows))]]
-    return np.asarray((late if len(late) else origins)[-MOST_DEPARTURES:], np.int64)
+    return np.asarray((late if len(late) else origins)[-most:], np.int64)
 
 
 def _tiles(
     record: PastCaptures, chunks: NDArray[np.intp], most: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64]]]:
-    """Yield cells of chunks, at most so many, and the first cell of each chunk among them.
+    """Yield cells of chunks that ever had a value, at most so many, and where each chunk begins.
 
     More only for a single chunk, of which the pieces of a large one are each one.
     """
     tile: list[NDArray[np.intp]] = []
     for chunk in chunks:
-        cells = np.arange(record.starts[chunk], record.starts[chunk + 1])
-        for piece in np.array_split(cells, max(1, -(-len(cells) // PIECE_CELLS))):
+        first = int(record.starts[chunk])
+        cells = first + np.flatnonzero(
+            np.isfinite(record.values[:, record.cells(chunk)]).any(axis=0)
+        )
+        pieces = np.array_split(cells, max(1, -(-len(cells) // PIECE_CELLS)))
+        for piece in pieces if len(cells) else ():
             if tile and sum(map(len, tile)) + len(piece) > most:
                 yield _join(tile)
                 tile = []

@@ -17,7 +17,15 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import TRUSTED
 
-__all__ = ["SEARCH", "gather", "last_trusted", "pass_over", "readable_rows", "trusted_values"]
+__all__ = [
+    "SEARCH",
+    "gather",
+    "last_trusted",
+    "pass_over",
+    "readable_rows",
+    "readable_values",
+    "trusted_values",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +55,15 @@ def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[n
     try:
         if captures.status_of(step, index) != TRUSTED:
             return None
+        return captures.physical(step, index)
+    except Integrity as error:
+        pass_over(error, captures.location.url, captures.variable.name, step)
+        return None
+
+
+def readable_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
+    """Return the physical values of a captured chunk, trusted or not; None if it is damaged."""
+    try:
         return captures.physical(step, index)
     except Integrity as error:
         pass_over(error, captures.location.url, captures.variable.name, step)

@@ -4,7 +4,9 @@ The intact cells say how the capture departs from the forecast; that departure i
 the damaged cells and added to the forecast there.  Intact cells stay as they were captured.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, sqrt
 
 import numpy as np
@@ -15,27 +17,31 @@ from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Variable
-from gnomon.tasks.forecasting import Specification
+from gnomon.storage.values.model import SUSPECT, Variable
 from gnomon.tasks.forecasting.specification import clip
-from gnomon.tasks.healing.inpainting import inpaint
-from gnomon.tasks.healing.past import changes, past_departures
+from gnomon.tasks.healing.companions import aided
+from gnomon.tasks.healing.inpainting import FEWEST_KNOWN
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
-from gnomon.tasks.restoring.region import Past, Region, regions
+from gnomon.tasks.restoring.departed import companions, fields_at, past_of, unseen_slots
+from gnomon.tasks.restoring.region import Region, regions
+from gnomon.tasks.work import serial
 
-__all__ = ["Healed", "Odds", "heal"]
+__all__ = ["Estimate", "Figures", "Healed", "Odds", "heal", "heal_region", "summed_up"]
 
 LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
 of forecasts of single chunks, .44 to .78 on three records while this was developed, .28 to .53 by
 `benchmarks/heal.py` on OSTIA."""
+BELIEF = 6.0
+"""Standard errors of the forecast from which a cell of a suspect chunk tells nothing of those that
+a user has named: the damage may reach farther than they know."""
 LEAST_SPREAD = 0.05
 """No chunk's RMSE is known better than so: trials may agree by chance."""
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,9 @@ def heal(
     lead: int,
     name: str,
     indices: list[Index],
+    *,
+    mask: Mask | None = None,
+    apart: Collection[str] = (),
 ) -> Healed:
     """Return estimates of chunks of a variable in a captured step.
 
@@ -71,6 +80,11 @@ def heal(
         The forecast of the same time, made before it.
     indices
         What to estimate.
+    mask
+        (*dims) bool, True in the cells of these chunks that are damaged: the others stay as they
+        were captured, and tell of the damaged ones.  None: all cells are damaged.
+    apart
+        Other variables that are damaged there, too, and cannot tell of this one.
 
     Raises
     ------
@@ -78,39 +92,58 @@ def heal(
         A chunk that is needed is damaged in the repository.
     """
     variable = repository.settings.variable(name)
+    estimates: dict[Index, Estimate] = {}
+    if name not in shadow.variables and mask is None:
+        estimates = {index: _missing(variable, index) for index in indices}
+    else:
+        # As the workers of an update do: in which order numbers are added is the same.
+        job = partial(heal_region, repository, step=step, shadow=shadow, lead=lead, apart=apart)
+        for part in serial(job, regions(variable, indices, mask)):
+            estimates |= part
+    return Healed(
+        {index: estimate.patch for index, estimate in estimates.items()},
+        *summed_up(repository, step, name, {i: e.figures for i, e in estimates.items()}),
+    )
+
+
+def summed_up(
+    repository: Repository, step: int, name: str, figures: Mapping[Index, "Figures"]
+) -> tuple[float | None, float | None]:
+    """Return expected error and confidence of all estimated chunks of a variable; see `Healed`."""
     captures = repository.captures(name)
-    if name not in shadow.variables:
-        return Healed({index: _missing(variable, index) for index in indices}, None, None)
-    predicted = repository.shadow(name, shadow, captures)
-    estimates: dict[Index, _Estimate] = {}
-    for region in regions(variable, indices):
-        estimates |= _estimate(repository, region, predicted, step, lead)
     before = repository.state.before(repository.captured[step].instant, SEARCH)
     squares, chances, cells = 0.0, [], 0
-    for index, estimate in estimates.items():
-        if isfinite(estimate.expected):
-            count = int(np.isfinite(estimate.patch.standard_error).sum())
-            squares, cells = squares + count * estimate.expected**2, cells + count
-            chances.append(estimate.chance)
+    for index, chunk in figures.items():
+        if chunk.cells:
+            squares, cells = squares + chunk.cells * chunk.expected**2, cells + chunk.cells
+            chances.append(chunk.chance)
         elif not _is_empty(captures, index, before):
             chances.append(0.0)
-    patches = {index: estimate.patch for index, estimate in estimates.items()}
     if not chances:  # land
-        return Healed(patches, 0.0, 1.0)
+        return 0.0, 1.0
     if not cells:
-        return Healed(patches, None, None)
-    return Healed(patches, sqrt(squares / cells), float(np.mean(chances)))
+        return None, None
+    return sqrt(squares / cells), float(np.mean(chances))
 
 
 @dataclass(frozen=True, slots=True)
-class _Estimate:
+class Figures:
+    """What is known of an estimated chunk."""
+
+    expected: float
+    """Expected RMSE over its estimated cells, variable's units; NaN if there is none."""
+    chance: float
+    """Probability that the RMSE is within tolerance; NaN as the error is."""
+    cells: int
+    """Cells that are estimated, and not missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
     """One estimated chunk."""
 
     patch: EstimatedChunk
-    expected: float
-    """Expected RMSE, variable's units; NaN if no cell is estimated."""
-    chance: float
-    """Probability that the RMSE is within tolerance."""
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +172,22 @@ class Odds:
         return float(norm.cdf(margin / max(self.spread, LEAST_SPREAD)))
 
 
+_NOTHING = Figures(float("nan"), float("nan"), 0)
+_UNSTATED = float("nan"), float("nan")
+
+
 def _rms(errors: Floats) -> float:
     """Return the root mean square of what is known; NaN if nothing is."""
     finite = errors[np.isfinite(errors)]
     return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
 
 
-def _missing(variable: Variable, index: Index) -> EstimatedChunk:
+def _missing(variable: Variable, index: Index) -> Estimate:
     """Return a chunk without estimates: its variable is captured but not forecast."""
     shape = tuple(s.stop - s.start for s in variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
-    return EstimatedChunk(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
+    patch = EstimatedChunk(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
+    return Estimate(patch, _NOTHING)
 
 
 def _is_empty(captures: CaptureStack, index: Index, steps: list[int]) -> bool:
@@ -158,27 +196,45 @@ def _is_empty(captures: CaptureStack, index: Index, steps: list[int]) -> bool:
     return last is not None and not np.isfinite(last[1]).any()
 
 
-def _estimate(
-    repository: Repository, region: Region, predicted: ShadowStack, step: int, lead: int
-) -> dict[Index, _Estimate]:
-    """Return the estimated chunks of a region."""
+def heal_region(
+    repository: Repository,
+    region: Region,
+    step: int,
+    shadow: Shadow,
+    lead: int,
+    apart: Collection[str] = (),
+) -> dict[Index, Estimate]:
+    """Return the estimated chunks of a region; see `heal`."""
     variable = region.variable
+    if variable.name not in shadow.variables:
+        return {index: _missing(variable, index) for index in region.damaged}
+    predicted = repository.shadow(variable.name, shadow)
     values, errors = region.predicted(predicted, lead)
+    captured = region.intact(predicted.captures, step)
+    hole = region.hole
     specification = specification_of(repository, variable.name)
-    inpainted = None
-    if not variable.categorical and variable.dims:
-        captured = region.captured(predicted.captures, step, without=region.damaged)
+    inpainted, from_others = None, False
+    count = np.count_nonzero(np.isfinite(captured - values))
+    if count >= FEWEST_KNOWN and not variable.categorical and variable.dims:
         past = region.past(repository, predicted.captures, step)
-        unseen = _unseen(region, past, predicted.shadow)
-        history = None if past is None else _history(region, past, specification, lead + unseen)
-        inpainted = inpaint(
-            captured - values,
+        unseen = unseen_slots(region, past, shadow)
+        history, instants = past_of(region, past, specification, lead + unseen)
+        options = {
+            "cyclic": region.cyclic,
+            "chunks": region.chunkwise(np.arange(len(unseen))),
+            "unseen": region.chunkwise(unseen > 0),
+        }
+        others = companions(repository, region, past, step, (shadow, lead), apart)
+        inpainted, from_others = aided(
+            _believable(region, predicted.captures, step, captured - values, errors),
             errors,
-            region.chunkwise(np.isin(np.arange(len(unseen)), region.places)),
-            cyclic=region.cyclic,
-            history=history,
-            chunks=region.chunkwise(np.arange(len(unseen))),
-            unseen=region.chunkwise(unseen > 0),
+            hole,
+            history,
+            np.array([now for now, _, _ in others]).reshape(-1, *region.shape),
+            np.array([fields_at(fields, of, instants) for _, fields, of in others]).reshape(
+                -1, *history.shape
+            ),
+            **options,
         )
         values = values + np.nan_to_num(inpainted.departure)
         # Where the forecast is sure there is nothing to estimate.
@@ -186,20 +242,43 @@ def _estimate(
     if specification is not None:
         values = clip(specification, values)
     values = np.clip(values, *variable.bounds())
-    tolerance = float(predicted.shadow.variables[variable.name].tolerance)
+    weight = np.zeros(region.shape) if inpainted is None else inpainted.weight
+    field = EstimatedChunk(
+        np.where(hole, values, captured),
+        np.where(hole, errors, np.where(np.isfinite(captured), 0.0, np.nan)),
+        np.where(hole, _flags(values, weight + from_others), PROVENANCE["captured"]).astype(
+            np.uint8
+        ),
+    )
+    tolerance = float(shadow.variables[variable.name].tolerance)
     scores = predicted.scores()[lead - 1]
     estimates = {}
     for index in region.damaged:
         cells = region.cells(index)
-        weight = np.zeros(values[cells].shape) if inpainted is None else inpainted.weight[cells]
-        patch = EstimatedChunk(values[cells], errors[cells], _flags(values[cells], weight))
-        odds = Odds()
-        if inpainted is not None and weight.any():
+        parts = (field.values[cells], field.standard_error[cells], field.provenance[cells])
+        stated, odds = (float(scores[index][3]), float(scores[index][2])), Odds()
+        if inpainted is not None and weight[cells].any():
             location, spread = inpainted.log_location[cells], inpainted.log_spread[cells]
-            odds = Odds(float(np.nanmean(location)), float(np.nanmean(spread)))
-        stated = (np.nan, np.nan) if weight.any() else scores[index][2:]
-        estimates[index] = _judge(patch, odds, tolerance, *map(float, stated))
+            stated, odds = _UNSTATED, Odds(float(np.nanmean(location)), float(np.nanmean(spread)))
+        elif from_others or not hole[cells].all():
+            stated = _UNSTATED  # that of a whole chunk is not that of a part of it
+        known = errors[cells][hole[cells] & np.isfinite(values[cells])]
+        estimates[index] = Estimate(EstimatedChunk(*parts), _judge(known, odds, tolerance, stated))
     return estimates
+
+
+def _believable(
+    region: Region, captures: CaptureStack, step: int, departure: Floats, errors: Floats
+) -> Floats:
+    """Return the departures without those that are beyond belief, in chunks that are suspect.
+
+    There the cells that a user has not named are intact by their word alone.
+    """
+    status = captures.status(step)
+    doubted = region.chunkwise(np.array([status[i] == SUSPECT for i in region.indices], bool))
+    with np.errstate(invalid="ignore"):
+        beyond = doubted & ~(np.abs(departure) <= BELIEF * errors)
+    return np.where(beyond, np.nan, departure)
 
 
 def _flags(values: Floats, weight: Floats) -> NDArray[np.uint8]:
@@ -210,33 +289,19 @@ def _flags(values: Floats, weight: Floats) -> NDArray[np.uint8]:
     return np.where(np.isfinite(values), flags, PROVENANCE["missing"]).astype(np.uint8)
 
 
-def _judge(
-    patch: EstimatedChunk, odds: Odds, tolerance: float, confidence: float, expected: float
-) -> _Estimate:
-    """Return a patch with its figures: the forecast's own where given, else by the odds."""
-    nominal = _rms(patch.standard_error)
+def _judge(errors: Floats, odds: Odds, tolerance: float, stated: tuple[float, float]) -> Figures:
+    """Return the figures of a chunk: the forecast's own where given, else by the odds.
+
+    Parameters
+    ----------
+    errors
+        Standard errors (n,) of its estimated cells.
+    stated
+        Expected RMSE and confidence of the forecast; NaN where another estimate takes its place.
+    """
+    nominal, cells = _rms(errors), int(np.isfinite(errors).sum())
     if not isfinite(nominal):
-        return _Estimate(patch, nominal, nominal)
-    if isfinite(confidence) and isfinite(expected):
-        return _Estimate(patch, expected, confidence)
-    return _Estimate(patch, nominal, odds.within(patch.standard_error, tolerance))
-
-
-def _unseen(region: Region, past: Past | None, shadow: Shadow) -> NDArray[np.int64]:
-    """Return (G,) for how many slots damaged chunks were unknown when the forecast was made."""
-    unseen = np.zeros(len(region.indices), np.int64)
-    if past is not None:
-        unseen[region.places] = past.unseen(shadow.reference)[region.places]
-    return unseen
-
-
-def _history(
-    region: Region, past: Past, specification: Specification | None, leads: NDArray[np.int64]
-) -> Floats:
-    """Return past departures (D, *dims), of each chunk as they would have been at its lead."""
-    if specification is None:
-        departures = changes(past.record, leads)
-    else:
-        departures = past_departures(specification, past.record, leads)
-    has_departure = np.isfinite(departures).any(axis=1)
-    return past.field(departures[has_departure]).reshape(-1, *region.shape)
+        return _NOTHING
+    if all(map(isfinite, stated)):
+        return Figures(*stated, cells)
+    return Figures(nominal, odds.within(errors, tolerance), cells)

@@ -24,6 +24,7 @@ from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.heal import heal
+from gnomon.tasks.restoring.kept import kept_estimates
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
 
@@ -148,7 +149,9 @@ def complete(
 def heal_point(
     repository: Repository, point: RestorePoint, selection: Selection = EVERYTHING
 ) -> tuple[Patches, RestorePoint]:
-    """Estimate the suspect chunks of a healed point; return them, and the point with its figures.
+    """Return the estimates of a healed point's suspect chunks, and the point with its figures.
+
+    They are those that an update has kept; what is not kept, or damaged, is estimated now.
 
     Parameters
     ----------
@@ -167,9 +170,13 @@ def heal_point(
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
     shares: dict[str, float] = dict.fromkeys(point.expected_error, 0.0)
     estimated = there = 0
+    doubted = suspects(repository, point.step, selection)
+    kept, notes = kept_estimates(repository, point.step, point.shadow, point.lead, doubted)
     with gather() as passed:
-        for name, chunks in suspects(repository, point.step, selection).items():
-            healed = heal(repository, point.step, shadow, point.lead, name, chunks)
+        for name, chunks in doubted.items():
+            healed = kept.get(name) or heal(
+                repository, point.step, shadow, point.lead, name, chunks
+            )
             patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
                 errors[name], sure[name] = healed.expected_error, healed.confidence
@@ -184,7 +191,7 @@ def heal_point(
         confidences=sure,
         estimated_share=estimated / max(1, there),
         estimated_shares=shares,
-        notes=(*point.notes, *lacking),
+        notes=(*point.notes, *notes, *lacking),
     )
     return patches, healed_point
 

@@ -1,9 +1,10 @@
 """Surroundings of damaged chunks as plain arrays: captured, predicted, and their past."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,22 @@ from gnomon.tasks.healing.past import PastCaptures
 from gnomon.tasks.healing.regions import Grid, surround
 from gnomon.tasks.learning.cadence import distinct_slots
 from gnomon.tasks.learning.expectation import cadence_of
-from gnomon.tasks.learning.trusted import trusted_values
+from gnomon.tasks.learning.trusted import readable_values, trusted_values
 
 __all__ = ["Past", "Region", "regions"]
 
-HISTORY_BYTES = 2**28
-"""Memory of the past captures of a region."""
+ROOM = 30_000
+"""Cells that are looked at around a hole, or four times as many as it has: what lies farther off
+says little of it, and each costs a hindcast. With 250,000 healing took five times as long."""
+HISTORY_BYTES = 2**26
+"""Memory of the past captures of a region; of their departures there are a few copies."""
 HISTORY_STEPS = 72
 """Past captures that departures are found from, at most."""
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Where = tuple[NDArray[Any], ...]
+"""Indices along each axis, as `numpy.ix_` makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +71,27 @@ class Past:
         return result
 
 
-def regions(variable: Variable, indices: list[Index]) -> list["Region"]:
-    """Return the regions to heal chunks in: one of a small field, in a large one of neighbours."""
-    if prod(variable.shape) <= MOST_CELLS:
-        return [Region(variable, indices)]
+def regions(variable: Variable, indices: list[Index], mask: Mask | None = None) -> list["Region"]:
+    """Return the regions to heal chunks in: one of a small field, in a large one of neighbours.
+
+    Parameters
+    ----------
+    mask
+        (*dims) cells that are damaged; None: all cells of the chunks.
+    """
+    size = prod(variable.shape)
+    if size <= ROOM:
+        return [Region(variable, indices, mask)]
     damaged = np.zeros(variable.grid.counts, bool)
     damaged[tuple(np.array(indices).T)] = True
     number, count = label(damaged, structure=np.ones((3,) * damaged.ndim))
+    if count * ROOM > size and size <= MOST_CELLS:
+        return [Region(variable, indices, mask)]  # one look at all of it is less than many at parts
     result = []
     for group in ([i for i in indices if number[i] == n + 1] for n in range(count)):
         near = prod(s.stop - s.start for s in _box(variable, group)) <= MOST_CELLS
-        result += [Region(variable, part) for part in ([group] if near else [[i] for i in group])]
+        parts = [group] if near else [[i] for i in group]
+        result += [Region(variable, part, mask) for part in parts]
     return result
 
 
@@ -82,6 +99,22 @@ def _box(variable: Variable, indices: list[Index]) -> tuple[slice, ...]:
     """Return the box of cells that holds some chunks."""
     axes = zip(*(variable.grid.cells(index) for index in indices), strict=True)
     return tuple(slice(min(s.start for s in ax), max(s.stop for s in ax)) for ax in axes)
+
+
+def _axes(variable: Variable, damaged: list[Index]) -> tuple[NDArray[np.intp], ...]:
+    """Return the cells along each axis of a box around chunks; it may cross a seam."""
+    box = _box(variable, damaged)
+    room = min(MOST_CELLS, max(ROOM, 4 * prod(s.stop - s.start for s in box)))
+    whole = tuple(np.arange(size) for size in variable.shape)
+    if prod(variable.shape) <= room:
+        return whole
+    # Along the diagonal is every index of each axis: the shortest run on a circle is told by all.
+    longest = np.arange(max(s.stop - s.start for s in box))
+    diagonal = tuple(np.minimum(s.start + longest, s.stop - 1) for s in box)
+    grid = Grid(variable.shape, variable.cyclic)
+    axes, _ = surround(np.ravel_multi_index(diagonal, grid.shape), grid, room)
+    # A whole circle is not turned.
+    return tuple(w if len(a) == len(w) else a for a, w in zip(axes, whole, strict=True))
 
 
 class Region:
@@ -92,44 +125,50 @@ class Region:
     variable
         The variable.
     damaged
-        Chunks in it that are to be estimated.
+        Chunks in it of which something is to be estimated.
+    mask
+        (*dims) cells of the whole field that are damaged, all of them in these chunks or in others
+        that are estimated by themselves; None: all cells of the chunks.
     """
 
-    def __init__(self, variable: Variable, damaged: list[Index]) -> None:
+    def __init__(self, variable: Variable, damaged: list[Index], mask: Mask | None = None) -> None:
         self.variable, self.damaged = variable, damaged
-        self.box = tuple(slice(0, size) for size in variable.shape)
-        if prod(variable.shape) > MOST_CELLS:
-            ends = np.array([(s.start, s.stop - 1) for s in _box(variable, damaged)])
-            plain = Grid(variable.shape, (False,) * len(variable.shape))
-            axes, _ = surround(np.ravel_multi_index(tuple(ends), plain.shape), plain, MOST_CELLS)
-            self.box = tuple(slice(int(axis[0]), int(axis[-1]) + 1) for axis in axes)
-        self.shape = tuple(s.stop - s.start for s in self.box)
+        self._axes = _axes(variable, damaged)
+        self._mask = None if mask is None else np.asarray(mask[np.ix_(*self._axes)])
+        self.shape = tuple(map(len, self._axes))
         self.cyclic = tuple(
             wraps and size == whole
             for wraps, size, whole in zip(variable.cyclic, self.shape, variable.shape, strict=True)
         )
-        near = [
-            range(s.start // size, -(-s.stop // size))
-            for s, size in zip(self.box, variable.grid.chunks, strict=True)
-        ]
+        sizes = variable.grid.chunks
+        near = [dict.fromkeys((a // n).tolist()) for a, n in zip(self._axes, sizes, strict=True)]
         self.indices: list[Index] = list(product(*near))
         """The G chunks that have a part in it."""
         number = {index: place for place, index in enumerate(self.indices)}
         self.places = [number[index] for index in damaged]
         """Those of the damaged ones among them."""
 
-    def cells(self, index: Index) -> tuple[slice, ...]:
-        """Return the slices of the region that a chunk covers."""
-        return tuple(slice(a - s.start, b - s.start) for a, b, s, _ in self._shared(index))
+    def cells(self, index: Index) -> Where:
+        """Return the cells of the region that a chunk covers."""
+        return np.ix_(*self._places_of(index))
 
-    def _part(self, index: Index) -> tuple[slice, ...]:
-        """Return the slices of a chunk that lie in the region."""
-        return tuple(slice(a - c.start, b - c.start) for a, b, _, c in self._shared(index))
+    def _part(self, index: Index) -> Where:
+        """Return the cells of a chunk that lie in the region."""
+        shared = zip(
+            self._axes, self._places_of(index), self.variable.grid.cells(index), strict=True
+        )
+        return np.ix_(*(axis[places] - chunk.start for axis, places, chunk in shared))
 
-    def _shared(self, index: Index) -> list[tuple[int, int, slice, slice]]:
-        """Return the bounds of the cells that a chunk and the region share, by axis, with both."""
-        axes = zip(self.box, self.variable.grid.cells(index), strict=True)
-        return [(max(s.start, c.start), min(s.stop, c.stop), s, c) for s, c in axes]
+    def _places_of(self, index: Index) -> list[NDArray[np.intp]]:
+        axes = zip(self._axes, index, self.variable.grid.chunks, strict=True)
+        return [np.flatnonzero(axis // size == i) for axis, i, size in axes]
+
+    @property
+    def hole(self) -> Mask:
+        """The damaged cells (*dims)."""
+        if self._mask is not None:
+            return self._mask
+        return self.chunkwise(np.isin(np.arange(len(self.indices)), self.places))
 
     def chunkwise[A: np.generic](self, values: NDArray[A]) -> NDArray[A]:
         """Return a field (*dims) that holds in each cell the value (G,) of its chunk."""
@@ -138,14 +177,24 @@ class Region:
             field[self.cells(index)] = value
         return field
 
-    def captured(
-        self, captures: CaptureStack, step: int, *, without: Collection[Index] = ()
-    ) -> Floats:
-        """Return a captured field, float64 (*dims); NaN where missing, not trusted, or left out."""
+    def captured(self, captures: CaptureStack, step: int) -> Floats:
+        """Return a captured field, float64 (*dims); NaN where missing or not trusted."""
+        return self._gathered({i: trusted_values(captures, step, i) for i in self.indices})
+
+    def intact(self, captures: CaptureStack, step: int) -> Floats:
+        """Return what is intact of the field that is healed, float64 (*dims); else NaN.
+
+        Where cells are named that are damaged, the others of their chunks are not, whatever a check
+        says of the chunk.
+        """
+        values = {i: trusted_values(captures, step, i) for i in self.indices}
+        named = self.damaged if self._mask is not None else []
+        values |= {i: readable_values(captures, step, i) for i in named}
+        return np.where(self.hole, np.nan, self._gathered(values))
+
+    def _gathered(self, chunks: Mapping[Index, Floats | None]) -> Floats:
         field = np.full(self.shape, np.nan)
-        left_out = set(without)
-        for index in self.indices:
-            values = None if index in left_out else trusted_values(captures, step, index)
+        for index, values in chunks.items():
             if values is not None:
                 field[self.cells(index)] = values[self._part(index)]
         return np.where(np.isfinite(field), field, np.nan)

@@ -117,7 +117,7 @@ def _shadow(repository: Repository, name: str | None) -> Shadow:
     return next(s for s in repository.shadows if s.id == name)
 
 
-def restore(
+def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the target
     repository: Repository,
     point: RestorePoint | Sequence[RestorePoint],
     to: str | PathLike[str] | Target,
@@ -127,6 +127,7 @@ def restore(
     marks: bool = False,
     zarr_format: int | None = None,
     mapper: Mapper = serial,
+    shown: tuple[Plane, ...] | None = None,
 ) -> Restored:
     """Write a restore point to a target, and read back all that was written.
 
@@ -148,6 +149,8 @@ def restore(
         Write standard errors, provenance and notes of a state whose cells were all captured, too.
     zarr_format
         Of a Zarr store: 2 or 3; default: 3.
+    shown
+        What the point stands for, where cells were named; None: what `planes` gives.
 
     Raises
     ------
@@ -164,8 +167,9 @@ def restore(
         A store, or a worker, did not answer; try again.
     """
     target = checked_target(repository, to, zarr_format)
-    several = (point,) if isinstance(point, RestorePoint) else tuple(point)
-    shown, points = planes_of(States(repository, several, selection))
+    points = (point,) if isinstance(point, RestorePoint) else tuple(point)
+    if shown is None:
+        shown, points = planes_of(States(repository, points, selection))
     dataset = raw_dataset(
         repository,
         shown,

@@ -58,6 +58,8 @@ class RestorePoint:
     that have suspect chunks, else 0."""
     estimated_shares: dict[str, float] = field(default_factory=dict)
     """The same of each variable of a healed state, once it was healed."""
+    estimated_cells: int = 0
+    """Cells that are estimated because a user has named them; 0: whole chunks are, if any."""
     reference_time: str | None = None
     """When the forecast that it takes predictions from was made, ISO 8601; None for a capture."""
     confidences: dict[str, float | None] = field(default_factory=dict)
@@ -135,7 +137,9 @@ class RestorePoint:
         return f"{word} of {self.valid_time} with {_chunks(self.suspect_chunks)} suspect"
 
     def _estimated(self) -> str:
-        return f"{_chunks(self.suspect_chunks)} ({self.estimated_share:.2%})"
+        cells = f"{self.estimated_cells} {'cell' if self.estimated_cells == 1 else 'cells'}"
+        what = cells if self.estimated_cells else _chunks(self.suspect_chunks)
+        return f"{what} ({self.estimated_share:.2%})"
 
     def _errors(self) -> str:
         errors = [

@@ -13,6 +13,7 @@ from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import PruneBody, RepairBody
 from gnomon.storage.log.bodies.choices import ForgetBody, RulesBody, TagBody
+from gnomon.storage.log.bodies.patch import PatchBody
 from gnomon.storage.log.bodies.shadow import ShadowBody
 from gnomon.storage.log.bodies.source import EraBody, InitBody, SourceBody, VariablesBody
 from gnomon.storage.log.bodies.verdict import VerdictBody
@@ -25,6 +26,7 @@ TYPES: tuple[Any, ...] = (
     EraBody,
     ForgetBody,
     InitBody,
+    PatchBody,
     PruneBody,
     RepairBody,
     RewriteBody,
@@ -128,6 +130,21 @@ SHADOW: dict[str, Any] = HEADER | {
     "report": REPORT | {"due": {"valid_time": "2000", "reason": "x", "lead": 1}},
 }
 
+PATCHED: dict[str, Any] = {
+    "chunks": [
+        {"chunk": [0], "root": "r", "expected_rmse": 0.5, "confidence": 1.0},
+        {"chunk": [1], "root": "s", "expected_rmse": None, "confidence": None},
+    ],
+    "expected_error": 0.5,
+    "confidence": 0.5,
+}
+PATCH: dict[str, Any] = HEADER | {
+    "step": 1,
+    "shadow": "00000001-abcdefabcdef",
+    "lead": 2,
+    "variables": {"t": PATCHED},
+}
+
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("capture", CAPTURE),
     ("capture", CAPTURE | {"read_at": "then", "description": CHANGE, "era": 0}),
@@ -140,6 +157,8 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
         "shadow",
         SHADOW | {"variables": {"t": PREDICTED | NEWER}, "forecaster": {"t": LEARNT | NEWER}},
     ),
+    ("patch", PATCH),
+    ("patch", PATCH | {"variables": {"t": PATCHED | NEWER}, "notes": ["without x"], "era": 0}),
     ("verdict", {"chunks": [JUDGED, JUDGED | {"p_value": 1e-9}], "reason": "", "report": REPORT}),
     ("verdict", {"chunks": [], "reason": "x", "judged_by": "person", "times": [-5]}),
     ("verdict", {"chunks": [JUDGED | NEWER], "judged_by": "person", "doubted": [5], "era": 2}),

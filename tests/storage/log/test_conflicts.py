@@ -32,6 +32,7 @@ TABLE: list[tuple[str, dict[str, Any], bool, bool]] = [
     ("prune", {"removed": ["00000003-abcdefabcdef"]}, False, False),
     ("prune", {"removed": [FOLDER]}, True, True),
     ("prune", {}, True, True),
+    ("patch", {}, False, False),
     ("capture", {}, True, True),
     ("shadow", {}, True, True),
     ("era", {"settings": {}}, True, True),
@@ -55,6 +56,31 @@ def test_which_records_concern_which_work(
 ) -> None:
     assert concerns(record(kind, body), CAPTURE) is capture
     assert concerns(record(kind, body), SHADOW) is shadow
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "stale"),
+    [
+        ("verdict", {"chunks": []}, True),
+        ("forget", {"steps": [7]}, True),
+        ("forget", {"steps": [8]}, False),
+        ("rewrite", {"steps": [7], "variables": {}}, False),
+        ("prune", {"removed": [FOLDER]}, True),
+        ("prune", {"removed": []}, False),
+        ("capture", {}, False),
+        ("shadow", {}, False),
+        ("source", {}, False),
+        ("patch", {}, False),
+        ("era", {"settings": {}}, True),
+        ("of a later release", {}, True),
+        ("verdict", {"era": 0, "chunks": []}, False),
+    ],
+)
+def test_which_records_make_estimates_stale(
+    kind: str, body: dict[str, Any], *, stale: bool
+) -> None:
+    patch = Work("patch", 4, 1, FOLDER, frozenset(), frozenset({7}))
+    assert concerns(record(kind, body), patch) is stale
 
 
 def test_a_prune_of_before_says_nothing_and_fences_what_was_begun_before_it() -> None:

@@ -246,6 +246,7 @@ def test_a_large_field_is_healed_by_its_surroundings(
 
     assert groups((0, 0), (1, 2)) == [[(0, 0), (1, 2)]]
     monkeypatch.setattr("gnomon.tasks.restoring.region.MOST_CELLS", 40)
+    monkeypatch.setattr("gnomon.tasks.restoring.region.ROOM", 40)
     assert groups((0, 0), (1, 0), (1, 2)) == [[(0, 0), (1, 0)], [(1, 2)]]
     assert groups((0, 0), (0, 1), (1, 2)) == [[(0, 0)], [(0, 1)], [(1, 2)]]
     for region in regions(variable, [DAMAGED, (1, 2)]):
@@ -336,3 +337,33 @@ def test_healing_twice_gives_the_same_bits(damaged: Case) -> None:
     for name in ("values", "standard_error", "provenance"):
         one, other = (getattr(h.patches[DAMAGED], name) for h in (first, second))
         assert sources.bits(one) == sources.bits(other)
+
+
+def test_another_variable_of_the_dataset_helps(tmp_path: Path) -> None:
+    """What neighbours cannot know, as every cell goes its own way, the other variable does."""
+    rng = np.random.default_rng(4)
+    q = np.zeros((31, 8, 12))
+    for k in range(1, 31):
+        q[k] = 0.5 * q[k - 1] + rng.standard_normal((8, 12))
+    t = 280 + 3 * q + 0.3 * rng.standard_normal(q.shape)
+    times = np.datetime64("2001-01-01", "ns") + np.arange(31) * np.timedelta64(1, "D")
+    dims = ("time", "y", "x")
+    whole = xr.Dataset({"t": (dims, t), "q": (dims, q)}, coords={"time": times})
+    damaged = whole.copy(deep=True)
+    damaged.t.values[-1, :4, :4] = 9999.0
+    path = tmp_path / "source.zarr"
+    damaged.isel(time=slice(30)).to_zarr(path)
+    repository = gnomon.create(
+        str(tmp_path / "repository"), str(path), chunks={"y": 4, "x": 4}, variables=["t", "q"]
+    )
+    repository.update()
+    damaged.isel(time=[30]).to_zarr(path, append_dim="time")
+    assert list(repository.update().healed.values()) == [1]
+    state = repository.dataset("2001-01-31", accept_predicted=True).isel(time=0).load()
+    wrong = (state.t.values - t[-1])[:4, :4]
+    stated = state.t_standard_error.values[:4, :4]
+    assert np.sqrt(np.mean(wrong**2)) < 1.0  # without it 3, the size of what is new
+    assert np.sqrt(np.mean(stated**2)) < 1.2
+    flags = state.t_provenance.values[:4, :4]
+    assert (flags == PROVENANCE["estimated_from_intact_neighbours"]).all()
+    assert (state.q_provenance.values == PROVENANCE["captured"]).all()

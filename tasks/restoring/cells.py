@@ -1,0 +1,314 @@
+"""Cells that a user names as damaged: they alone are estimated, all others stay as captured.
+
+For damage that no check has found.  The cells are given as a mask of a variable's shape: an array,
+or a file of one (NumPy, NetCDF or Zarr).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
+from gnomon.storage.redaction import one_line
+from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.values.grid import Index
+from gnomon.storage.values.model import Variable
+from gnomon.tasks.learning.trusted import gather
+from gnomon.tasks.restoring.heal import Healed, heal
+from gnomon.tasks.restoring.locate import Match, locate
+from gnomon.tasks.restoring.points import Patches, candidates
+from gnomon.tasks.restoring.restore_point import RestorePoint
+
+__all__ = ["Cells", "HealedCells", "accepted_cells", "heal_cells", "one_state"]
+
+Cells = NDArray[Any] | xr.DataArray | str | PathLike[str]
+"""A mask of damaged cells, or the path of a file with one."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class HealedCells:
+    """A captured state of which some cells are estimated."""
+
+    repository: Repository
+    """The era that has the state."""
+    planes: tuple[Plane, ...]
+    """What is served."""
+    point: RestorePoint
+    """What it is, with its figures."""
+
+
+def heal_cells(
+    repository: Repository,
+    at: str,
+    cells: Cells,
+    *,
+    variable: str | None = None,
+    match: Match = "exact",
+    capture: int | None = None,
+) -> HealedCells:
+    """Return the captured state of a time with the damaged cells estimated, and no others.
+
+    The other cells are believed, those beside them in a suspect chunk as well, unless they are far
+    off the forecast; suspect chunks without a damaged cell stay as they were captured, and tell
+    nothing.
+
+    Parameters
+    ----------
+    cells
+        True, or 1, in the damaged cells; of the shape of one state, without time.
+    variable
+        The variable that is damaged; None: all that are forecast and have the mask's shape.
+    capture
+        Number of the capture to take, if a time has several.
+
+    Raises
+    ------
+    NotFound
+        There is no capture of that time, or no forecast of it was made before.
+    InvalidInput
+        The mask is none, has another shape, or marks no cell or all of them.
+    Integrity
+        A chunk that is needed is damaged in the repository.
+    """
+    seen, instant = locate(repository, at, match=match)
+    points = candidates(seen, instant)
+    base = _captured(points, at, capture)
+    mask = _mask(cells, variable)
+    variables = _variables(seen, base, mask, variable)
+    masks = {v.name: _fitted(mask, v, seen.settings.source.time) for v in variables}
+    forecast = next((p for p in points if p.kind == "forecast"), None)
+    if forecast is None:
+        raise NotFound(
+            f"no forecast of {base.valid_time} was made before it was captured, so that nothing "
+            "can be estimated of it; name a capture that came after the first shadow"
+        )
+    healed: dict[str, Healed] = {}
+    assert base.step is not None
+    shadow = next(s for s in seen.shadows if s.id == forecast.shadow)
+    with gather() as passed:
+        for name, damaged in masks.items():
+            touched = _touched(seen.settings.variable(name), damaged)
+            healed[name] = heal(
+                seen, base.step, shadow, forecast.lead, name, touched, mask=damaged, apart=masks
+            )
+    point = _told(base, forecast, healed, masks)
+    lacking = (f"estimated without what is damaged: {text}" for text in passed)
+    point = replace(point, notes=(*point.notes, *lacking))
+    patches: Patches = {
+        (name, index): patch for name, h in healed.items() for index, patch in h.patches.items()
+    }
+    return HealedCells(seen, (Plane(instant, step=base.step, patches=patches),), point)
+
+
+def accepted_cells(
+    repository: Repository,
+    at: str,
+    cells: Cells | None,
+    *,
+    accept: bool,
+    variable: str | None = None,
+    kind: str | None = None,
+    match: Match = "exact",
+    capture: int | None = None,
+) -> HealedCells:
+    """Return what `heal_cells` does, if the user accepts it.
+
+    Parameters
+    ----------
+    accept
+        Whether estimated cells are allowed.
+    kind
+        Kind of restore point that was asked for beside.
+
+    Raises
+    ------
+    InvalidInput
+        Estimates were not accepted, another kind was asked for, or a variable without cells.
+    """
+    if cells is None:
+        raise InvalidInput("a variable was named and no cells of it; name them with --cells")
+    if kind not in (None, "healed"):
+        raise InvalidInput(
+            f"cells are estimated in a captured state, found --kind {kind}; leave that out"
+        )
+    healed = heal_cells(repository, at, cells, variable=variable, match=match, capture=capture)
+    if not accept:
+        raise InvalidInput(
+            f"this would be the {healed.point}; it holds predicted cells: allow that with "
+            "--accept-predicted"
+        )
+    return healed
+
+
+def _captured(points: tuple[RestorePoint, ...], at: str, capture: int | None) -> RestorePoint:
+    """Return the capture whose cells are to be estimated."""
+    kinds = ("captured", "suspect", "revision")
+    versions = [p for kind in kinds for p in points if p.kind == kind]
+    if capture is not None:
+        there = ", ".join(str(p.step) for p in versions) or "none"
+        versions = [p for p in versions if p.step == capture]
+        if not versions:
+            raise NotFound(f"capture {capture} is not one of this time; there is {there}")
+    if not versions:
+        raise NotFound(f"{at} was not captured, so that none of its cells can be kept; forecast it")
+    return versions[0]
+
+
+def _mask(cells: Cells, variable: str | None) -> xr.DataArray:
+    """Return the damaged cells as an array of true and false, its dimensions named if they are."""
+    if isinstance(cells, str | PathLike):
+        array = _read(Path(fspath(cells)), variable)
+    elif isinstance(cells, xr.DataArray):
+        array = cells
+    else:
+        array = xr.DataArray(np.asarray(cells))
+    values = array.values
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise InvalidInput(
+            f"the mask of cells has the type {values.dtype} and other values than 0 and 1; give "
+            "true or 1 in the damaged cells, and false or 0 in all others"
+        )
+    return array.astype(bool)
+
+
+def _read(path: Path, variable: str | None) -> xr.DataArray:
+    """Return the mask of a file."""
+    try:
+        if path.suffix == ".npy":
+            return xr.DataArray(np.load(path, allow_pickle=False))
+        with xr.open_dataset(path, engine="zarr" if path.is_dir() else None) as dataset:
+            loaded = dataset.load()
+    except (OSError, ValueError, KeyError, GnomonError) as error:
+        raise InvalidInput(
+            f"--cells {path} cannot be read as a mask ({one_line(error)}); give a file of NumPy "
+            "(.npy), NetCDF or Zarr"
+        ) from error
+    names = list(map(str, loaded.data_vars))
+    chosen = variable if variable in names else names[0] if len(names) == 1 else None
+    if chosen is None:
+        raise InvalidInput(
+            f"--cells {path} has the variables {', '.join(names) or 'none'}; keep the mask alone "
+            "in it, or under the name of the variable"
+        )
+    return loaded[chosen]
+
+
+def _variables(
+    repository: Repository, base: RestorePoint, mask: xr.DataArray, name: str | None
+) -> list[Variable]:
+    """Return the variables that a mask is for."""
+    assert base.step is not None
+    there = [v for v in repository.settings.variables if v.forecast and base.step >= v.since]
+    if name is not None:
+        variable = repository.settings.variable(name)
+        if variable not in there:
+            raise InvalidInput(f"{name} is captured and not forecast: it cannot be estimated")
+        there = [variable]
+    time = repository.settings.source.time
+    fitting = [v for v in there if _arranged(mask, v, time).shape == v.shape]
+    if not fitting:
+        shapes = ", ".join(f"{v.name} {_extent(v.shape)}" for v in there) or "nothing is forecast"
+        raise InvalidInput(
+            f"the mask of cells has the shape {_extent(mask.shape)}; it must be that of one state: "
+            f"{shapes}"
+        )
+    return fitting
+
+
+def _extent(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "of a single value"
+
+
+def _arranged(mask: xr.DataArray, variable: Variable, time: str | None) -> xr.DataArray:
+    """Return a mask with the dimensions in the variable's order, where they are named so."""
+    if time is not None and mask.sizes.get(time) == 1:
+        mask = mask.isel({time: 0}, drop=True)
+    named = set(map(str, mask.dims)) == set(variable.dims)
+    return mask.transpose(*variable.dims) if named else mask
+
+
+def _fitted(mask: xr.DataArray, variable: Variable, time: str | None) -> Mask:
+    damaged = np.asarray(_arranged(mask, variable, time).values, bool)
+    if not damaged.any():
+        raise InvalidInput("the mask marks no cell as damaged: there is nothing to estimate")
+    if damaged.all():
+        raise InvalidInput(
+            f"the mask marks all {damaged.size} cells of {variable.name} as damaged: nothing is "
+            "left to estimate them from; take the forecast, with --kind forecast"
+        )
+    return damaged
+
+
+def _touched(variable: Variable, damaged: Mask) -> list[Index]:
+    """Return the chunks that hold damaged cells, in order."""
+    places = zip(np.nonzero(damaged), variable.grid.chunks, strict=True)
+    indices = np.stack([place // size for place, size in places], axis=1)
+    return [tuple(map(int, index)) for index in np.unique(indices, axis=0)]
+
+
+def _told(
+    base: RestorePoint,
+    forecast: RestorePoint,
+    healed: Mapping[str, Healed],
+    masks: Mapping[str, Mask],
+) -> RestorePoint:
+    """Return the restore point that says what was estimated, and how well."""
+    names = [*base.expected_error]
+    errors: dict[str, float | None] = dict.fromkeys(names, 0.0)
+    sure: dict[str, float | None] = dict.fromkeys(names, 1.0)
+    errors |= {name: h.expected_error for name, h in healed.items()}
+    sure |= {name: h.confidence for name, h in healed.items()}
+    known = [sure[name] for name in healed]
+    shares = {name: float(mask.mean()) for name, mask in masks.items()}
+    notes = base.notes
+    if base.suspect_chunks:
+        notes += (
+            "only the cells that were named are estimated; what else is suspect stays as captured",
+        )
+    return replace(
+        base,
+        kind="healed",
+        shadow=forecast.shadow,
+        lead=forecast.lead,
+        reference_time=forecast.reference_time,
+        expected_error=errors,
+        confidences=sure,
+        confidence=None if None in known else min(c for c in known if c is not None),
+        predicted=True,
+        estimated_cells=sum(int(mask.sum()) for mask in masks.values()),
+        estimated_share=float(np.mean([*shares.values()])),
+        estimated_shares=dict.fromkeys(names, 0.0) | shares,
+        tolerances=forecast.tolerances,
+        notes=notes,
+    )
+
+
+def one_state(
+    at: str | None,
+    variable: str | Sequence[str],
+    **others: object,
+) -> str | None:
+    """Return the variable whose cells are named; None: all that have the mask's shape.
+
+    Raises
+    ------
+    InvalidInput
+        Something else was asked for that does not go with cells: a period, a region, chunks.
+    """
+    names = [variable] if isinstance(variable, str) else list(variable)
+    given = [f"--{name.rstrip('_')}" for name, value in others.items() if value]
+    if at is None or given or len(names) > 1:
+        raise InvalidInput(
+            "cells are named in one state, with --at, and of one variable or all; leave out "
+            f"{', '.join(given) or 'the period, or name one variable'}"
+        )
+    return names[0] if names else None
