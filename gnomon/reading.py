@@ -8,7 +8,8 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
-from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
+from gnomon.tasks.restoring.choice import locate_or_estimate
+from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
 from gnomon.tasks.restoring.restore import newest_shadow, planes, select
 
 __all__ = ["Reading"]
@@ -39,7 +40,7 @@ class Reading:
         InvalidInput
             The time names several states.
         """
-        return points(*locate(self._repository, at, match=match))
+        return points(*locate_or_estimate(self._repository, at, match, estimated=True))
 
     def dataset(
         self,

@@ -6,6 +6,7 @@ ancillary variables: ``<var>_standard_error`` and ``<var>_provenance``.
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ __all__ = [
     "reading_store",
 ]
 
+_ESTIMATES = 4
+"""Estimated chunks of a variable that are kept for their other parts."""
 Notes = Mapping[str, Mapping[str, Any]]
 """Attributes that say what a view is, by variable; those of the dataset under the empty name."""
 
@@ -256,6 +259,8 @@ class _Served:
             for p in planes
             if p.shadow is not None
         }
+        # Values, errors and provenance are read one by one, and are one estimate.
+        self._estimated = lru_cache(_ESTIMATES)(lambda k, index: self._parts(planes[k], index))
 
     def attributes(self, description: Description) -> dict[str, Any]:
         """Return the attributes of the values, without packing where these are numbers."""
@@ -315,6 +320,12 @@ class _Served:
         return ServedArray(name, tuple(dims), tuple(shape), attributes, computed)
 
     def _chunk(self, plane: Plane, index: Index, part: int) -> NDArray[Any]:
+        if self.variable.name in plane.estimators:
+            return self._estimated(next(k for k, p in enumerate(self.planes) if p is plane), index)[
+                part
+            ]
+        return self._parts(plane, index)[part]
+
+    def _parts(self, plane: Plane, index: Index) -> tuple[NDArray[Any], ...]:
         shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
-        result: NDArray[Any] = plane_chunk(self.captures, shadow, plane, index, self.into)[part]
-        return result
+        return plane_chunk(self.captures, shadow, plane, index, self.into)

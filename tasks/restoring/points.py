@@ -22,6 +22,7 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
+from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.heal import heal
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
@@ -79,6 +80,10 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
         there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
     if forecast is not None:
         there.append(forecast)
+    is_ahead = forecast is not None and instant > repository.timeline[-1].instant
+    if not versions and not (is_ahead and forecast is not None and forecast.instant == instant):
+        estimate = estimate_point(repository, instant)
+        there += [estimate[0]] if estimate is not None else []
     there += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
     before = repository.state.before(instant, 1)
     if before:

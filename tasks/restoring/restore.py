@@ -36,6 +36,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
+from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
 from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Target, Where
@@ -71,6 +72,10 @@ class Restored:
 
 def planes(repository: Repository, point: RestorePoint) -> tuple[tuple[Plane, ...], RestorePoint]:
     """Return the planes to serve for a restore point, and the point; healed, with its figures."""
+    if point.shadow is None and point.kind in ("interpolated", "forecast", "climatology"):
+        estimate = estimate_point(repository, point.instant)
+        assert estimate is not None
+        return (Plane(point.instant, estimators=estimate[1]),), point
     if point.kind == "forecast":
         return (Plane(point.instant, shadow=point.shadow, lead=point.lead),), point
     assert point.step is not None
