@@ -20,7 +20,9 @@ __all__ = [
     "EXIT_CODES",
     "READER_GONE",
     "At",
+    "Before",
     "Json",
+    "Nearest",
     "OutputFailed",
     "Place",
     "PlaceOrFolder",
@@ -90,6 +92,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 At = Annotated[
     str,
     typer.Option("--at", help="Time of the state: 2010-09-16T12:00, 2010-09, latest, latest~2."),
+]
+
+Nearest = Annotated[
+    bool, typer.Option("--nearest", help="If no state has that time, take the nearest one.")
+]
+Before = Annotated[
+    bool, typer.Option("--before", help="If no state has that time, take the last one before it.")
 ]
 
 

@@ -21,7 +21,9 @@ from gnomon.tasks.forecasting.modes import (
 )
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.interpolating.gap import Gap, Ints, rows_of
-from gnomon.tasks.interpolating.process import Record, bridge, damping, fit
+from gnomon.tasks.interpolating.process import Record, bridge, damping, fit, mean_square
+
+__all__ = ["CANDIDATES", "Form", "form_of", "predict", "season_of"]
 
 CANDIDATES = ("line", "climatology", "bridge", "neighbours", "modes", "modes_together")
 """In the order of every candidate axis. A straight line between the sides, or the value of the one
@@ -113,7 +115,7 @@ def form_of(
     process, anomalies = fit(spec, sample, known)
     slots, season = sample.slots, season_of(spec)
     learnt = _learnable(slots, known, gap)
-    scale = np.sqrt(np.nanmean(np.where(known[:, None], anomalies, np.nan) ** 2, axis=0))
+    scale = np.sqrt(mean_square(anomalies[known], axis=0))
     seen = np.isfinite(scale) & (scale > 0)
     unit = anomalies[:, seen] / scale[seen]
     damped = process.damping[seen]
@@ -187,16 +189,13 @@ def predict(
     gap: Gap,
     targets: Ints,
     times_s: Array,
-    chosen: Ints | None = None,
 ) -> Array:
     """What every candidate says of some slots: (O, C, N), variable's units; NaN where never seen.
 
     Parameters
     ----------
     targets, times_s
-        (O,) slots and valid times.
-    chosen
-        (O,) which of the form's targets they are; None: all of them.
+        (O,) slots and valid times, those of the form.
     """
     process, anomalies = fit(spec, record, form.known)
     slots, season = record.slots, season_of(spec)
@@ -212,8 +211,7 @@ def predict(
     loadings, left = _loaded(anomalies, form)
     rest = bridged(left, slots, targets, gap, damping(slots, left, form.known))
     for place, modes in enumerate(form.targets, start=4):
-        picked = modes if chosen is None else modes[chosen]
-        result[:, place] = mean + picked @ loadings + rest
+        result[:, place] = mean + modes @ loadings + rest
     return result
 
 
@@ -236,13 +234,10 @@ def _line(record: Record, targets: Ints, times_s: Array, gap: Gap, mean: Array) 
         if reach is not None:
             rows = rows_of(record.slots, targets + sign * reach)
             values.append(np.where((rows >= 0)[:, None], record.values[rows], np.nan))
-            weights.append(np.abs(times_s - record.times_s[rows])[::1])
+            weights.append(np.abs(times_s - record.times_s[rows]))
     if len(values) == 1:
         return np.asarray(np.where(np.isfinite(values[0]), values[0], mean))
     share = (weights[1] / (weights[0] + weights[1]))[:, None]
     line = share * values[0] + (1.0 - share) * values[1]
     one = np.where(np.isfinite(values[0]), values[0], values[1])
     return np.asarray(np.where(np.isfinite(line), line, np.where(np.isfinite(one), one, mean)))
-
-
-__all__ = ["CANDIDATES", "Form", "form_of", "predict", "season_of"]

@@ -1,6 +1,6 @@
 """A plan: how the candidates are weighed in one place of a gap, and how far that is wrong.
 
-It is learnt once for a variable, from a sample of its cells; then each chunk is estimated by itself.
+It is learnt once for a variable, from a sample of its cells; each chunk is estimated by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gnomon.tasks.forecasting.specification import Array, Specification, clip
 from gnomon.tasks.forecasting.uncertainty import LEAST_SHARE, NOMINAL, NOMINAL_Z, student
 from gnomon.tasks.interpolating.candidates import CANDIDATES, Form, form_of, predict
 from gnomon.tasks.interpolating.gap import Gap, Ints, Trials, rows_of, trials_of
-from gnomon.tasks.interpolating.process import Record, seasons_within
+from gnomon.tasks.interpolating.process import Record, mean_square, seasons_within
 
 POOLED = 4.0
 """Trials' worth of weight of the chunk's mean square error in that of a cell."""
@@ -129,8 +129,8 @@ def learn(
     if len(forms) < 2:
         without = [weights]
     missed = np.einsum("oc,ocn->on", np.stack(without)[trials.folds], errors)
-    squares = np.nanmean(errors[:, 1] ** 2) if np.isfinite(errors[:, 1]).any() else 0.0
-    skilled = not gap.is_open or bool(np.nanmean(missed**2) < SKILL**2 * squares)
+    blended, alone = (float(mean_square(e.ravel(), axis=0)) for e in (missed, errors[:, 1]))
+    skilled = not gap.is_open or blended < SKILL**2 * alone
     factor, location, spread = _calibrated(missed, trials, starts)
     plan = Plan(
         spec, gap, slot, trials, forms, form, weights, np.stack(without), factor, location, spread,
@@ -222,10 +222,10 @@ def _calibrated(missed: Array, trials: Trials, starts: Ints) -> tuple[float, flo
         for first, last in _chunks(starts):
             scale = np.sqrt(_shrunk(rest[:, first:last], number))
             part = missed[inside, first:last]
+            expected = mean_square(scale, axis=0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratios.append(np.abs(part / scale).ravel())
-                square = np.nanmean(np.where(np.isfinite(scale), part, np.nan) ** 2, axis=1)
-                logs.append(np.log(np.sqrt(square) / np.sqrt(np.nanmean(scale**2))))
+                logs.append(0.5 * np.log(mean_square(part, axis=1) / expected))
     ratio, log = np.concatenate(ratios), np.concatenate(logs)
     ratio, log = ratio[np.isfinite(ratio)], log[np.isfinite(log)]
     if not ratio.size or not log.size:

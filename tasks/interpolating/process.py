@@ -48,6 +48,14 @@ class Process:
         return climatology.features(spec, times_s) @ self.coefficients + self.base
 
 
+def mean_square(values: Array, axis: int) -> Array:
+    """Mean squares along an axis; NaN where there is no value."""
+    seen = np.isfinite(values)
+    count = seen.sum(axis=axis)
+    total = np.where(seen, values**2, 0.0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def seasons_within(spec: Specification, times_s: Array) -> Specification:
     """The same with the periods that a record holds often enough to be fitted to it."""
     span = float(times_s[-1] - times_s[0]) if len(times_s) else 0.0

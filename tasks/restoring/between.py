@@ -14,14 +14,13 @@ from math import prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import NotFound
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.times import SECOND, format_instant
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting.specification import Specification, usable
 from gnomon.tasks.interpolating.gap import Gap
 from gnomon.tasks.interpolating.labels import estimate_labels
@@ -33,7 +32,7 @@ from gnomon.tasks.learning.refit import sampled_cells
 from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.restoring.place import Place
 
-__all__ = ["Between", "Figures", "between", "refuse_far"]
+__all__ = ["Between", "Figures", "between", "is_far"]
 
 NEAR = 256
 """Captures around a time that are read, at most: trials hide these."""
@@ -243,13 +242,7 @@ class Between:
 
 
 def between(repository: Repository, name: str, instant: int) -> Between | None:
-    """Return the estimator of a variable at a time; None where nothing was learnt of it.
-
-    Raises
-    ------
-    NotFound
-        The time is farther from all captures than these are from each other.
-    """
+    """Return the estimator of a variable at a time; None where nothing was learnt of it."""
     spec, cadence = specification_of(repository, name), cadence_of(repository, name)
     record = repository.forecaster
     if spec is None or cadence is None or record is None or not repository.timeline:
@@ -297,15 +290,7 @@ def _steps(repository: Repository, instant: int, place: Place, cells: int) -> It
         yield others[k].step
 
 
-def refuse_far(repository: Repository, instant: int) -> None:
-    """Refuse a time that is farther from all captures than these are from each other."""
-    timeline = repository.timeline
-    first, last = timeline[0].instant, timeline[-1].instant
-    away = max(first - instant, instant - last)
-    if away > last - first:
-        calendar = repository.settings.calendar
-        raise NotFound(
-            f"{format_instant(instant, calendar)} is out of reach: {len(timeline)} captures from "
-            f"{format_instant(first, calendar)} to {format_instant(last, calendar)} say nothing of "
-            "a time farther from them than they span; name a nearer time"
-        )
+def is_far(repository: Repository, instant: int) -> bool:
+    """Tell whether a time is farther from all captures than these are from each other."""
+    first, last = (repository.timeline[k].instant for k in (0, -1))
+    return max(first - instant, instant - last) > last - first

@@ -10,7 +10,7 @@ from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.values.times import SECOND, format_instant, period
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import gather
-from gnomon.tasks.restoring.between import Between, between, refuse_far
+from gnomon.tasks.restoring.between import Between, between, is_far
 from gnomon.tasks.restoring.locate import cadence_of
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint
 
@@ -54,7 +54,8 @@ def locate_estimate(repository: Repository, text: str, refusal: NotFound) -> tup
         slots = [t for t in map(cadence.instant, near) if start <= t < stop]
         if len(slots) == 1 or stop - start <= MOMENT:
             instant = slots[0] if len(slots) == 1 else start
-            refuse_far(seen, instant)
+            if is_far(seen, instant):
+                raise NotFound(f"{refusal}; it is too far from all captures to be estimated")
             return seen, instant
     raise refusal
 
@@ -75,10 +76,7 @@ def estimate_point(
 ) -> tuple[RestorePoint, dict[str, Between]] | None:
     """Return the restore point of an estimate with its figures, and its estimators; None if none.
 
-    Raises
-    ------
-    NotFound
-        The time is out of reach.
+    There is none where nothing was learnt, or where all captures are too far.
     """
     key = repository.location.url, repository.records[-1].sequence, repository.era, instant
     if key not in _recent:
@@ -91,7 +89,8 @@ def estimate_point(
 def _estimated(
     repository: Repository, instant: int
 ) -> tuple[RestorePoint, dict[str, Between]] | None:
-    refuse_far(repository, instant)
+    if len(repository.timeline) < 2 or is_far(repository, instant):
+        return None
     estimators = estimators_of(repository, instant)
     if not estimators:
         return None

@@ -22,10 +22,12 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
+from gnomon.tasks.restoring.composite import better, has_both_sides
 from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.heal import heal
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
+from gnomon.tasks.restoring.standing import stand, suggest
 
 __all__ = [
     "Match",
@@ -35,6 +37,7 @@ __all__ = [
     "complete",
     "find_instant",
     "heal_point",
+    "known_points",
     "locate",
     "points",
     "suspects",
@@ -62,9 +65,36 @@ def suspects(repository: Repository, step: int) -> dict[str, list[Index]]:
     return doubted
 
 
-def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return every restore point for a valid time, best first, a healed one with its figures."""
-    return best_first([_told(repository, point) for point in candidates(repository, instant)])
+def points(
+    repository: Repository, instant: int, *, verify: bool = False
+) -> tuple[RestorePoint, ...]:
+    """Return every restore point for a valid time, best first, with all figures.
+
+    Parameters
+    ----------
+    verify
+        Read all that they rest on, to tell whether it is sound.
+    """
+    told = best_first([_told(repository, point) for point in candidates(repository, instant)])
+    return suggest([stand(repository, point, verify=verify) for point in told])
+
+
+def known_points(repository: Repository, *, ahead: bool) -> list[RestorePoint]:
+    """Return one point per captured time, newest first, and before them what is `ahead`.
+
+    Nothing but the log is read: what a healed state is worth is not known.
+    """
+    there: list[RestorePoint] = []
+    if ahead and repository.shadows and repository.timeline:
+        cadence, last = cadence_of(repository), repository.timeline[-1].instant
+        later = [t for t in repository.shadows[-1].instants if t > last]
+        forecasts = (_forecast(repository, t, cadence) for t in reversed(later))
+        there += [point for point in forecasts if point is not None]
+    units = _units(repository)
+    for step in reversed(repository.timeline):
+        kind: PointKind = "suspect" if step.suspects else "captured"
+        there.append(_point(repository, kind, step.instant, step=step.step, units=units))
+    return there
 
 
 def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
@@ -75,7 +105,7 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     forecast = _forecast(repository, instant, cadence)
     if versions:
         step, count = versions[0].step, versions[0].suspects
-        if count and forecast is not None:
+        if count and (forecast is not None or _is_between(repository, instant)):
             there.append(_point(repository, "healed", instant, step=step, like=forecast))
         there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
     if forecast is not None:
@@ -95,6 +125,11 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     return best_first(list(rested))
 
 
+def _is_between(repository: Repository, instant: int) -> bool:
+    """Tell whether a time has captures on both sides, and something was learnt of them."""
+    return has_both_sides(repository, instant) and bool(cadence_of(repository))
+
+
 def complete(repository: Repository, point: RestorePoint) -> RestorePoint:
     """Return a restore point with the error and the confidence that healing finds."""
     return heal_point(repository, point)[1] if point.kind == "healed" else point
@@ -109,7 +144,7 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
         A chunk that is needed is damaged in the repository.
     """
     assert point.step is not None
-    shadow = next(s for s in repository.shadows if s.id == point.shadow)
+    shadow = next((s for s in repository.shadows if s.id == point.shadow), None)
     patches: Patches = {}
     errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
@@ -117,7 +152,8 @@ def heal_point(repository: Repository, point: RestorePoint) -> tuple[Patches, Re
     estimated = there = 0
     with gather() as passed:
         for name, chunks in suspects(repository, point.step).items():
-            healed = heal(repository, point.step, shadow, point.lead, name, chunks)
+            at_hand = shadow and heal(repository, point.step, shadow, point.lead, name, chunks)
+            healed = better(repository, point.instant, name, chunks, at_hand or None)
             patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
                 errors[name], sure[name] = healed.expected_error, healed.confidence
@@ -161,6 +197,7 @@ def _point(
     *,
     step: int,
     like: RestorePoint | None = None,
+    units: dict[str, str] | None = None,
 ) -> RestorePoint:
     there = [v for v in repository.settings.variables if step >= v.since]
     names = [v.name for v in there if v.forecast]
@@ -182,7 +219,7 @@ def _point(
         reference_time=None if like is None else like.reference_time,
         confidences=dict.fromkeys(names, sure),
         tolerances={} if like is None else like.tolerances,
-        units=_units(repository),
+        units=_units(repository) if units is None else units,
     )
 
 

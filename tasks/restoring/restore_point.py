@@ -142,9 +142,12 @@ class RestorePoint:
             case "forecast":
                 return f"forecast of {self.valid_time} {origin}"
             case "healed":
+                rest = f"their neighbours and the forecast {origin}"
+                if self.shadow is None:
+                    rest = "the captures before and after"
                 return (
                     f"healed state of {self.valid_time} with {self._estimated()} estimated from "
-                    f"their neighbours and the forecast {origin}"
+                    f"{rest}"
                 )
             case "last_capture":
                 word = "interval" if self.lead == 1 else "intervals"
