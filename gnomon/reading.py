@@ -12,7 +12,7 @@ from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.restoring.choice import locate_or_estimate
-from gnomon.tasks.restoring.listing import every_point
+from gnomon.tasks.restoring.known import every_point
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
 from gnomon.tasks.restoring.restore import newest_shadow, planes, select
 

@@ -27,14 +27,22 @@ def points(
     as_json: Json = False,
 ) -> None:
     """List every way to give the dataset at a time, best first; or all restore points."""
-    from gnomon.repository import open_repository
     from gnomon.storage.errors import InvalidInput
-    from gnomon.tasks.restoring.locate import match_of
 
-    match = match_of(nearest=nearest, before=before)
-    if at is None and (verify or match != "exact"):
+    if at is None and (verify or nearest or before):
         raise InvalidInput("--verify, --nearest and --before are about one time; name it with --at")
-    restore_points = open_repository(repository).points(at, match=match, verify=verify)
+    if at is None:
+        # Not through the whole API, most of which is of no use here and takes a second to load.
+        from gnomon.storage.repository import Repository
+        from gnomon.tasks.restoring.known import every_point
+
+        restore_points = every_point(Repository.open(repository))
+    else:
+        from gnomon.repository import open_repository
+        from gnomon.tasks.restoring.locate import match_of
+
+        match = match_of(nearest=nearest, before=before)
+        restore_points = open_repository(repository).points(at, match=match, verify=verify)
     if as_json:
         print_json([p.to_json() for p in restore_points])
         return
@@ -43,7 +51,7 @@ def points(
         return
     from gnomon.cli import report
 
-    if match != "exact" and restore_points:
+    if (nearest or before) and restore_points:
         report.note_match(at, restore_points)
     report.print_points(restore_points)
 

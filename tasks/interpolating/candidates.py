@@ -16,7 +16,7 @@ from gnomon.tasks.forecasting.modes import (
     CAPTURES_PER_MODE,
     LARGEST,
     LEAST_CAPTURES,
-    levels,
+    LEVEL_RATE,
     project,
 )
 from gnomon.tasks.forecasting.specification import Array, Specification
@@ -67,7 +67,7 @@ def predictors(series: Array, slots: Ints, targets: Ints, gap: Gap, season: int)
     for sign, reach in ((-1, gap.before), (1, gap.after)):
         if reach is None:
             continue
-        level = levels(filled[::-sign])[::-sign] if len(filled) else filled
+        level = _levels(filled[::-sign])[::-sign]
         near = rows_of(slots, targets + sign * reach)
         beyond = rows_of(slots, targets + sign * (reach + 1))
         beyond = np.where(beyond >= 0, beyond, near)
@@ -76,6 +76,16 @@ def predictors(series: Array, slots: Ints, targets: Ints, gap: Gap, season: int)
             away = sign * season * -(-reach // season)
             parts.append(_taken(filled, rows_of(slots, targets + away)))
     return np.stack(parts, axis=1)
+
+
+def _levels(filled: Array) -> Array:
+    """Exponentially weighted means (T, N) of what is up to each row, the row included."""
+    result, total, weight = np.empty_like(filled), np.zeros(filled.shape[1]), 0.0
+    for row, values in enumerate(filled):
+        total = (1.0 - LEVEL_RATE) * total + LEVEL_RATE * values
+        weight = (1.0 - LEVEL_RATE) * weight + LEVEL_RATE
+        result[row] = total / weight
+    return result
 
 
 def _taken(series: Array, rows: Ints) -> Array:

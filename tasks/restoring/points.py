@@ -5,9 +5,8 @@ Each comes with the error to expect and the confidence to be within tolerance.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite, sqrt
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.composite import better, has_both_sides
 from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.heal import heal
+from gnomon.tasks.restoring.known import at_lead, captured_point, forecast_point, units_of
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
 from gnomon.tasks.restoring.standing import stand, suggest
@@ -37,7 +37,6 @@ __all__ = [
     "complete",
     "find_instant",
     "heal_point",
-    "known_points",
     "locate",
     "points",
     "suspects",
@@ -79,24 +78,6 @@ def points(
     return suggest([stand(repository, point, verify=verify) for point in told])
 
 
-def known_points(repository: Repository, *, ahead: bool) -> list[RestorePoint]:
-    """Return one point per captured time, newest first, and before them what is `ahead`.
-
-    Nothing but the log is read: what a healed state is worth is not known.
-    """
-    there: list[RestorePoint] = []
-    if ahead and repository.shadows and repository.timeline:
-        cadence, last = cadence_of(repository), repository.timeline[-1].instant
-        later = [t for t in repository.shadows[-1].instants if t > last]
-        forecasts = (_forecast(repository, t, cadence) for t in reversed(later))
-        there += [point for point in forecasts if point is not None]
-    units = _units(repository)
-    for step in reversed(repository.timeline):
-        kind: PointKind = "suspect" if step.suspects else "captured"
-        there.append(_point(repository, kind, step.instant, step=step.step, units=units))
-    return there
-
-
 def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
     """Return the same without healing, and so without error and confidence of a healed state."""
     versions = repository.state.versions(instant)
@@ -106,15 +87,17 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     if versions:
         step, count = versions[0].step, versions[0].suspects
         if count and (forecast is not None or _is_between(repository, instant)):
-            there.append(_point(repository, "healed", instant, step=step, like=forecast))
-        there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
+            there.append(captured_point(repository, "healed", instant, step=step, like=forecast))
+        there.append(
+            captured_point(repository, "suspect" if count else "captured", instant, step=step)
+        )
     if forecast is not None:
         there.append(forecast)
     is_ahead = forecast is not None and instant > repository.timeline[-1].instant
     if not versions and not (is_ahead and forecast is not None and forecast.instant == instant):
         estimate = estimate_point(repository, instant)
         there += [estimate[0]] if estimate is not None else []
-    there += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
+    there += [captured_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
     before = repository.state.before(instant, 1)
     if before:
         there.append(_last_capture(repository, instant, before[0], cadence))
@@ -190,45 +173,6 @@ def _least(sure: dict[str, float | None]) -> float | None:
     return min(confidences) if confidences and len(confidences) == len(sure) else None
 
 
-def _point(
-    repository: Repository,
-    kind: PointKind,
-    instant: int,
-    *,
-    step: int,
-    like: RestorePoint | None = None,
-    units: dict[str, str] | None = None,
-) -> RestorePoint:
-    there = [v for v in repository.settings.variables if step >= v.since]
-    names = [v.name for v in there if v.forecast]
-    captured = repository.captured[step]
-    sure = 1.0 if kind == "captured" else None
-    return RestorePoint(
-        kind,
-        format_instant(instant, repository.settings.calendar),
-        instant,
-        step,
-        None if like is None else like.shadow,
-        0 if like is None else like.lead,
-        dict.fromkeys(names, 0.0 if kind == "captured" else None),
-        sure,
-        captured.suspects,
-        kind == "healed",
-        repository.era,
-        captured.tags,
-        reference_time=None if like is None else like.reference_time,
-        confidences=dict.fromkeys(names, sure),
-        tolerances={} if like is None else like.tolerances,
-        units=_units(repository) if units is None else units,
-    )
-
-
-def _units(repository: Repository) -> dict[str, str]:
-    """Return the units of each variable's expected error."""
-    variables = [v for v in repository.settings.variables if v.forecast]
-    return {v.name: "1" if v.categorical else str(v.attributes.get("units", "")) for v in variables}
-
-
 def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> RestorePoint | None:
     """Return the forecast with the shortest lead that knew nothing of the time itself.
 
@@ -236,42 +180,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
     time is that of its slot, and says of which time it is.
     """
     shadow, lead = _shadow_for(repository, instant, cadence)
-    if shadow is None:
-        return None
-    calendar = repository.settings.calendar
-    sure = {name: _at(entry.confidence, lead) for name, entry in shadow.variables.items()}
-    # Of a variable without a prediction nothing can be within tolerance, or beyond.
-    stated = {name: c for name, c in sure.items() if c is not None}
-    return RestorePoint(
-        "forecast",
-        format_instant(shadow.instants[lead - 1], calendar),
-        shadow.instants[lead - 1],
-        None,
-        shadow.id,
-        lead,
-        {n: _at(entry.expected_rmse, lead) for n, entry in shadow.variables.items()},
-        min(stated.values(), default=None),
-        0,
-        True,
-        repository.era,
-        estimated_share=1.0,
-        reference_time=format_instant(shadow.reference, calendar),
-        confidences=sure,
-        tolerances={n: float(e.tolerance) for n, e in shadow.variables.items()},
-        units={n: u for n, u in _units(repository).items() if n in shadow.variables},
-    )
-
-
-def _at(by_lead: Sequence[float | None], lead: int) -> float | None:
-    """Return a figure of a shadow's variable at a lead; None where none is known.
-
-    Beyond the last lead the error of a random walk goes on: it grows with the root of the lead.
-    """
-    values = by_lead or (None,)
-    value = values[min(lead, len(values)) - 1]
-    if value is None or not isfinite(value):
-        return None
-    return float(value) * sqrt(max(1.0, lead / len(values)))
+    return None if shadow is None else forecast_point(repository, shadow, lead)
 
 
 def _shadow_for(
@@ -314,7 +223,7 @@ def _last_capture(
         {
             n: None
             if captured.suspects
-            else _at(entries[n].last_capture_rmse if n in entries else (), max(1, lead))
+            else at_lead(entries[n].last_capture_rmse if n in entries else (), max(1, lead))
             for n in names
         },
         None,
@@ -324,7 +233,7 @@ def _last_capture(
         captured.tags,
         confidences=dict.fromkeys(names),
         tolerances={n: float(e.tolerance) for n, e in entries.items()},
-        units=_units(repository),
+        units=units_of(repository),
     )
 
 
