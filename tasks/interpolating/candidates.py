@@ -124,19 +124,22 @@ def form_of(
     """What the known rows of a sample say of a gap, and of the modes at some slots."""
     process, anomalies = fit(spec, sample, known)
     slots, season = sample.slots, season_of(spec)
-    learnt = _learnable(slots, known, gap)
-    scale = np.sqrt(mean_square(anomalies[known], axis=0))
-    seen = np.isfinite(scale) & (scale > 0)
-    unit = anomalies[:, seen] / scale[seen]
-    damped = process.damping[seen]
-    neighbours = _neighbours(unit, slots, slots[learnt], gap, season, damped, learnt)
+    # Of what is hidden nothing is there, not even beside what is fitted to.
+    seen_slots, seen = slots[known], anomalies[known]
+    learnt = _learnable(seen_slots, gap)
+    scale = np.sqrt(mean_square(seen, axis=0))
+    cells = np.isfinite(scale) & (scale > 0)
+    unit = seen[:, cells] / scale[cells]
+    neighbours = _neighbours(unit, seen_slots, learnt, gap, season, process.damping[cells])
     amplitudes = _amplitudes(anomalies, known)
     own = damping(slots, amplitudes, known)
     given = bridged(amplitudes, slots, targets, gap, own)
     alone, together = given.copy(), given.copy()
     if amplitudes.shape[1] and len(learnt) > 1:
-        past = predictors(amplitudes, slots, slots[learnt], gap, season)
-        left = amplitudes[learnt] - bridged(amplitudes, slots, slots[learnt], gap, own)
+        known_amplitudes = amplitudes[known]
+        past = predictors(known_amplitudes, seen_slots, seen_slots[learnt], gap, season)
+        said = bridged(known_amplitudes, seen_slots, seen_slots[learnt], gap, own)
+        left = known_amplitudes[learnt] - said
         now = predictors(amplitudes, slots, targets, gap, season)
         for mode in range(amplitudes.shape[1]):
             weights = _ridge(past[:, :, mode], left[:, mode : mode + 1])
@@ -146,25 +149,24 @@ def form_of(
     return Form(known, neighbours, amplitudes, (alone, together))
 
 
-def _learnable(slots: Ints, known: NDArray[np.bool_], gap: Gap) -> Ints:
-    """Known rows whose sides are known as well."""
-    usable = known.copy()
+def _learnable(slots: Ints, gap: Gap) -> Ints:
+    """Rows whose sides are there as well."""
+    usable = np.ones(len(slots), bool)
     for reach in (-gap.before if gap.before else None, gap.after):
         if reach is not None:
-            rows = rows_of(slots, slots + reach)
-            usable &= (rows >= 0) & known[rows]
+            usable &= rows_of(slots, slots + reach) >= 0
     return np.flatnonzero(usable)
 
 
 def _neighbours(
-    unit: Array, slots: Ints, targets: Ints, gap: Gap, season: int, damped: Array, rows: Ints
+    unit: Array, slots: Ints, rows: Ints, gap: Gap, season: int, damped: Array
 ) -> Array:
     """Weights (P,) of the predictors of a cell, one for all cells of unit size."""
     count = (3 + bool(season)) * (2 - gap.is_open)
     if not len(rows) or not unit.shape[1]:
         return np.zeros(count)
-    past = predictors(unit, slots, targets, gap, season)
-    left = unit[rows] - bridged(unit, slots, targets, gap, damped)
+    past = predictors(unit, slots, slots[rows], gap, season)
+    left = unit[rows] - bridged(unit, slots, slots[rows], gap, damped)
     filled = np.nan_to_num(left)
     gram = np.einsum("opn,oqn->pq", past, past, optimize=True)
     moment = np.einsum("opn,on->p", past, filled, optimize=True)

@@ -133,7 +133,7 @@ class RestorePoint:
         return ", ".join(part for part in (self._origin(), self._errors(), self._sure()) if part)
 
     def _origin(self) -> str:
-        if self.kind in _WORDS and self.shadow is None:
+        if self.kind in _WORDS and self.reference_time is None:
             return f"{_WORDS[self.kind]} {self.valid_time}, {self._between()}"
         origin = f"made at {self.reference_time} (lead {self.lead})"
         match self.kind:

@@ -1,0 +1,1 @@
+"""What restores are worth, each question a module with `add_parser` and `run`."""
