@@ -84,6 +84,8 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     cadence = cadence_of(repository)
     there: list[RestorePoint] = []
     forecast = _forecast(repository, instant, cadence)
+    if forecast is not None and not versions and forecast.instant != instant:
+        forecast = None  # of the slot beside the time; between slots there is an estimate
     if versions:
         step, count = versions[0].step, versions[0].suspects
         if count and (forecast is not None or _is_between(repository, instant)):
@@ -93,8 +95,8 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
         )
     if forecast is not None:
         there.append(forecast)
-    is_ahead = forecast is not None and instant > repository.timeline[-1].instant
-    if not versions and not (is_ahead and forecast is not None and forecast.instant == instant):
+    is_ahead = bool(repository.timeline) and instant > repository.timeline[-1].instant
+    if not versions and not (is_ahead and forecast is not None):
         estimate = estimate_point(repository, instant)
         there += [estimate[0]] if estimate is not None else []
     there += [captured_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
