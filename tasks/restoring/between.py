@@ -25,7 +25,7 @@ from gnomon.tasks.forecasting.specification import Specification, usable
 from gnomon.tasks.interpolating.gap import Gap
 from gnomon.tasks.interpolating.labels import estimate_labels
 from gnomon.tasks.interpolating.plan import Plan, error_of, estimate, learn
-from gnomon.tasks.interpolating.process import Record, fit, seasons_within
+from gnomon.tasks.interpolating.process import Record, fit, mean_square, seasons_within
 from gnomon.tasks.learning.cadence import distinct_slots
 from gnomon.tasks.learning.expectation import cadence_of, specification_of
 from gnomon.tasks.learning.refit import sampled_cells
@@ -223,7 +223,7 @@ class Between:
     ) -> tuple[Floats, Floats]:
         """Return value and error between two slots: anomalies in a straight line, errors added."""
         spec, share = seasons_within(self.spec, record.times_s), self.place.share
-        process = fit(spec, record, np.ones(len(record.slots), bool))[0]
+        process, anomalies = fit(spec, record, np.ones(len(record.slots), bool))
         times = np.array([self.time_s, *map(self.place.time_s, self.place.slots)])
         mean = process.climatology(spec, times)
         left, right = (states[k][0] - mean[k + 1] for k in (0, 1))
@@ -237,8 +237,10 @@ class Between:
         )
         # Half an interval away from both sides the error is that of one, less what doubling adds.
         half = near**2 / np.clip(ratio, *WITHIN)
-        error = np.sqrt(error**2 + 4.0 * share * (1.0 - share) * half)
-        return np.asarray(values), np.asarray(error)
+        wider = np.sqrt(error**2 + 4.0 * share * (1.0 - share) * half)
+        # Where little is known of the slots, what lies between them is within the usual spread.
+        wider = np.fmin(wider, np.sqrt(mean_square(anomalies, axis=0)))
+        return np.asarray(values), np.asarray(np.fmax(error, wider))
 
 
 def between(repository: Repository, name: str, instant: int) -> Between | None:

@@ -85,7 +85,7 @@ def candidates(repository: Repository, instant: int) -> tuple[RestorePoint, ...]
     there: list[RestorePoint] = []
     forecast = _forecast(repository, instant, cadence)
     if forecast is not None and not versions and forecast.instant != instant:
-        forecast = None  # of the slot beside the time; between slots there is an estimate
+        forecast = None  # it is of the slot beside the time
     if versions:
         step, count = versions[0].step, versions[0].suspects
         if count and (forecast is not None or _is_between(repository, instant)):

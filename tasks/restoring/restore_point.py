@@ -160,7 +160,8 @@ class RestorePoint:
         if len(self.sides) == 2:
             return f"between the captures of {self.sides[0]} and {self.sides[1]}"
         if self.sides and self.sides[0] < self.valid_time:
-            return f"{self.lead} intervals after the last capture, of {self.sides[0]}"
+            word = "interval" if self.lead == 1 else "intervals"
+            return f"{self.lead} {word} after the last capture, of {self.sides[0]}"
         return f"before the first capture, of {''.join(self.sides)}"
 
     def _estimated(self) -> str:

@@ -74,14 +74,9 @@ def test_the_bridge_is_the_best_linear_estimate(before: int, after: int, damping
 
 @pytest.mark.parametrize("length", [1, 3, 7])
 def test_intervals_cover_and_the_line_is_beaten(length: int) -> None:
-    missed, stated, lines = [], [], []
     values = walk(160, 60, 0.8, seed=length)
-    for first in (20, 50, 80, 110):
-        for part in zip(
-            between(values, first, length, length // 2), (missed, stated, lines), strict=True
-        ):
-            part[1].append(part[0])
-    errors, bars, line = (np.array(x) for x in (missed, stated, lines))
+    tried = [between(values, first, length, length // 2) for first in (20, 50, 80, 110)]
+    errors, bars, line = (np.array([part[k] for part in tried]) for k in range(3))
     assert 0.86 <= np.mean(np.abs(errors) <= 1.645 * bars) <= 0.95
     # Of so short a gap of such a process a line is as good as anything.
     assert np.mean(errors**2) < {1: 1.001, 3: 1.0, 7: 0.96}[length] * np.mean(line**2)
