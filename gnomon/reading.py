@@ -15,6 +15,7 @@ from gnomon.tasks.restoring.choice import locate_or_estimate
 from gnomon.tasks.restoring.known import every_point
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
 from gnomon.tasks.restoring.restore import newest_shadow, planes, select
+from gnomon.tasks.restoring.standing import stand
 
 __all__ = ["Reading"]
 
@@ -138,10 +139,12 @@ class Reading:
         return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
 
     def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
-        """Return the restore point that a restore would take, with the figures of `points`."""
-        return complete(
-            *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
-        )
+        """Return the restore point that a restore would take, with the figures of `points`.
+
+        Only `points` compares it with others, and says why it is the first.
+        """
+        seen, point = select(self._repository, at, match=match, kind=kind, accept_predicted=True)
+        return self._with_incidents(stand(seen, complete(seen, point)))
 
     def _shown(
         self,
