@@ -9,9 +9,9 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.restoring import gap
+from benchmarks import restoring
 
-QUESTIONS = (gap,)
+QUESTIONS = (restoring.gap,)
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     subparsers = parser.add_subparsers(dest="question", required=True)
     for question in QUESTIONS:
         question.add_parser(subparsers)
+    parser.epilog = " ".join(p.format_usage() for p in subparsers.choices.values())
     options = parser.parse_args()
     options.run(options)
 

@@ -42,7 +42,7 @@ def walk(count: int, cells: int, damping: float, *, seed: int = 0) -> Floats:
 
 def record(values: Floats, *hidden: int) -> Record:
     slots = np.delete(np.arange(len(values)), hidden)
-    return Record(slots, slots * HOUR, values[slots])
+    return Record(slots, (slots * HOUR).astype(np.float64), values[slots])
 
 
 def between(
