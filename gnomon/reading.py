@@ -1,7 +1,8 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -12,10 +13,13 @@ from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
-from gnomon.tasks.restoring.points import Match, RestorePoint, complete, locate, points
+from gnomon.tasks.restoring.choice import locate_or_estimate
+from gnomon.tasks.restoring.known import every_point
+from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
 from gnomon.tasks.restoring.restore import planes_of, select
 from gnomon.tasks.restoring.selection import Region, Selection, Wanted
 from gnomon.tasks.restoring.shadow import newest_shadow
+from gnomon.tasks.restoring.standing import stand
 from gnomon.tasks.restoring.states import choose_states, notes_of
 
 __all__ = ["Reading", "decoded"]
@@ -26,27 +30,53 @@ class Reading:
 
     _repository: Repository
 
-    def points(self, at: str, *, match: Match = "exact") -> tuple[RestorePoint, ...]:
+    if TYPE_CHECKING:  # of another part of the API, that every repository has as well
+
+        def anomalies(self) -> list[dict[str, Any]]:
+            """Return every incident."""
+
+    def points(
+        self, at: str | None = None, *, match: Match = "exact", verify: bool = False
+    ) -> tuple[RestorePoint, ...]:
         """Return every way to restore the dataset at a time, best first.
 
-        Damage is healed to find out how good that is, which takes a while on a large field.
+        Damage is healed, and what lies between captures is estimated in trials, to find out how
+        good that is, which takes a while on a large field.
 
         Parameters
         ----------
         at
-            Time, ISO 8601; it may be partial if it is unique: ``2010-09``.
+            Time, ISO 8601; it may be partial if it is unique: ``2010-09``.  None: one point for
+            each captured time and each predicted one after the last, newest first, from the log.
         match
-            What to do if no state has that time: ``exact`` refuses, ``nearest`` takes the nearest
-            state, ``before`` the last one before.
+            What to do if no state has that time: ``exact`` estimates it from the captures around
+            it, ``nearest`` takes the nearest state, ``before`` the last one before.
+        verify
+            Read every chunk that the points rest on, to tell whether it is sound.
 
         Raises
         ------
         NotFound
-            There is no state at that time; the message names those before and after it.
+            There is no state at that time, and it cannot be estimated; the message names the states
+            before and after it.
         InvalidInput
             The time names several states.
         """
-        return points(*locate(self._repository, at, match=match))
+        if at is None:
+            return every_point(self._repository)
+        seen, instant = locate_or_estimate(self._repository, at, match, estimated=True)
+        return tuple(self._with_incidents(p) for p in points(seen, instant, verify=verify))
+
+    def _with_incidents(self, point: RestorePoint) -> RestorePoint:
+        """Return a point that says how many incidents are open of its time."""
+        if not point.suspect_chunks:
+            return point
+        count = sum(
+            incident["open"] and incident["valid_time"] == point.valid_time
+            for incident in self.anomalies()
+        )
+        word = "incident" if count == 1 else "incidents"
+        return replace(point, anomalies=(*point.anomalies, f"{count} open {word}"))
 
     def dataset(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
         self,
@@ -82,7 +112,8 @@ class Reading:
             its period, None for an open end.  All captured states along time; with
             `accept_predicted` the best of each slot, such as a forecast of one that is missing.
         match
-            What to do if no state has that time, as in `points`.
+            What to do if no state has that time, as in `points`; estimates need
+            `accept_predicted`.
         kind
             Kind of restore point; default: the best.
         capture
@@ -170,10 +201,12 @@ class Reading:
         return tuple(Plane(s.instant, step=s.step) for s in self._repository.timeline)
 
     def explain(self, at: str, *, match: Match = "exact", kind: str | None = None) -> RestorePoint:
-        """Return the restore point that a restore would take, with the figures of `points`."""
-        return complete(
-            *select(self._repository, at, match=match, kind=kind, accept_predicted=True)
-        )
+        """Return the restore point that a restore would take, with the figures of `points`.
+
+        Only `points` compares it with others, and says why it is the first.
+        """
+        seen, point = select(self._repository, at, match=match, kind=kind, accept_predicted=True)
+        return self._with_incidents(stand(seen, complete(seen, point)))
 
     def _shown(
         self,

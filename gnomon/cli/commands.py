@@ -15,13 +15,15 @@ from gnomon.cli import groups as cli_groups
 from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
 from gnomon.cli import maintenance as cli_maintenance
+from gnomon.cli import points as cli_points
 from gnomon.cli import rollback as cli_rollback
 from gnomon.cli import simulate as cli_simulate
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
     READER_GONE,
-    At,
+    Before,
     Json,
+    Nearest,
     OptionalAt,
     OutputFailed,
     Place,
@@ -43,7 +45,15 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 # Their commands are part of the application.
-_joined = cli_export, cli_hindcast, cli_init, cli_maintenance, cli_simulate, cli_source
+_joined = (
+    cli_export,
+    cli_hindcast,
+    cli_init,
+    cli_maintenance,
+    cli_points,
+    cli_simulate,
+    cli_source,
+)
 
 Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the checks.")]
 Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]
@@ -52,12 +62,6 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask worke
 Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
 Accept = Annotated[
     bool, typer.Option("--accept-predicted", help="Allow a state with estimated cells.")
-]
-Nearest = Annotated[
-    bool, typer.Option("--nearest", help="If no state has that time, take the nearest one.")
-]
-Before = Annotated[
-    bool, typer.Option("--before", help="If no state has that time, take the last one before it.")
 ]
 Kind = Annotated[
     str | None, typer.Option(help="Kind of restore point, as 'points' lists it; default: the best.")
@@ -205,30 +209,6 @@ def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
     from gnomon.cli import report
 
     report.print_status(summary)
-
-
-@app.command()
-def points(
-    repository: Place,
-    at: At,
-    nearest: Nearest = False,
-    before: Before = False,
-    as_json: Json = False,
-) -> None:
-    """List every way to give the dataset at a time, best first."""
-    from gnomon.repository import open_repository
-    from gnomon.tasks.restoring.locate import match_of
-
-    match = match_of(nearest=nearest, before=before)
-    restore_points = open_repository(repository).points(at, match=match)
-    if as_json:
-        print_json([p.to_json() for p in restore_points])
-        return
-    from gnomon.cli import report
-
-    if match != "exact" and restore_points:
-        report.note_match(at, restore_points)
-    report.print_points(restore_points)
 
 
 @app.command()

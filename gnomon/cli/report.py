@@ -276,7 +276,6 @@ def print_points(points: Sequence["RestorePoint"]) -> None:
             f"{name} {'-' if error is None else with_units(error, point.units.get(name))}"
             for name, error in point.expected_error.items()
         ]
-        state = f"{point.suspect_chunks} suspect chunks" if point.suspect_chunks else "trusted"
         rows.append(
             (
                 point.kind,
@@ -286,8 +285,10 @@ def print_points(points: Sequence["RestorePoint"]) -> None:
                 ", ".join(errors),
                 point.confidence,
                 f"{point.estimated_share:.2%}" if point.estimated_share else "",
-                point.reference_time or "",
-                "predicted" if point.kind == "forecast" else state,
+                point.reference_time or " ".join(point.sides),
+                "" if point.age_s is None else _age(point.age_s),
+                "; ".join(point.anomalies) or ("predicted" if point.predicted else "trusted"),
+                point.integrity.partition(":")[0],
                 "--accept-predicted" if point.predicted else "",
             )
         )
@@ -299,12 +300,26 @@ def print_points(points: Sequence["RestorePoint"]) -> None:
         "expected error",
         "confidence",
         "estimated",
-        "made at",
+        "made at, from",
+        "age",
         "state",
+        "read",
         "needs",
     )
     print_table(header, rows)
-    _print_notes(text for point in points for text in point.notes)
+    for point in points[:1]:
+        if point.reason:
+            note(f"first because {point.reason}")
+    bad = (p.integrity for p in points if p.integrity.startswith("bad"))
+    _print_notes([*(text for point in points for text in point.notes), *bad])
+
+
+def _age(seconds: float) -> str:
+    """Return a length of time in the largest unit that it has two of."""
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def _print_notes(notes: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "FORECAST_EXTRAS",
     "PROVENANCE",
     "EstimatedChunk",
+    "Estimator",
     "Plane",
     "is_predicted",
     "plane_chunk",
@@ -55,9 +56,18 @@ class EstimatedChunk:
     """One of `PROVENANCE` per cell."""
 
 
+class Estimator(Protocol):
+    """Estimates a state of one variable chunk by chunk, each when it is asked for; it pickles."""
+
+    def chunk(self, captures: CaptureStack, index: Index) -> EstimatedChunk:
+        """Return the estimate of a chunk; Integrity if what it rests on is damaged."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One state of a view: captured (`step`), predicted (`shadow`), or captured and patched."""
+    """One state of a view: captured (`step`), predicted (`shadow`), captured and patched, or
+    estimated when it is read (`estimators`)."""
 
     instant: int
     """Valid time."""
@@ -69,6 +79,8 @@ class Plane:
     """Lead in that shadow."""
     patches: Mapping[tuple[str, Index], EstimatedChunk] = field(default_factory=dict)
     """Chunks that were estimated, by variable and chunk index."""
+    estimators: Mapping[str, Estimator] = field(default_factory=dict)
+    """By variable: what estimates its chunks that have no patch; only without `step`."""
 
 
 def is_predicted(planes: tuple[Plane, ...]) -> bool:
@@ -101,6 +113,8 @@ def plane_chunk(
     if not marks and plane.step is not None and not plane.patches:
         return (_captured(captures, plane.step, index, into),)
     patch = plane.patches.get((variable.name, index))
+    if patch is None and variable.name in plane.estimators:
+        patch = plane.estimators[variable.name].chunk(captures, index)
     if patch is not None:
         raw = into.from_physical(patch.values)
         captured = patch.provenance == PROVENANCE["captured"]

@@ -61,7 +61,7 @@ def served_reading(
     described = {captured[p.step].description for p in planes if p.step is not None}
     is_one = all(read_alike(readings[number], last) for number in described)
     # A packing that is made anew for each state holds no more than that state.
-    is_foreseen = any(p.shadow is not None for p in planes)
+    is_foreseen = any(p.shadow is not None or p.estimators for p in planes)
     is_foreseen = is_foreseen and variable.numpy_dtype.kind in "iu" and vary(readings)
     patched = [p.patches[key] for p in planes for key in p.patches if key[0] == variable.name]
     if is_one and not is_foreseen and all(last.holds(patch.values) for patch in patched):

@@ -10,6 +10,7 @@ The planes of one shadow can be served along their leads instead, as a forecast:
 
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ __all__ = [
     "reading_store",
 ]
 
+_ESTIMATES = 4
+"""Estimated chunks of a variable that are kept for their other parts."""
 Notes = Mapping[str, Mapping[str, Any]]
 """Attributes that say what a view is, by variable; those of the dataset under the empty name."""
 
@@ -284,6 +287,7 @@ def _served_variables(
         if variable.forecast or not predicted
         # It may have come after the forecast was made.
         if all(variable.name in shadow.variables for shadow in shadows)
+        if not any(p.estimators and variable.name not in p.estimators for p in planes)
         # A state has the variables that it was captured with.
         if not any(p.step is not None and p.step < variable.since for p in planes)
     ]
@@ -324,6 +328,8 @@ class _Served:
             for p in planes
             if p.shadow is not None
         }
+        # Values, errors and provenance are read one by one, and are one estimate.
+        self._estimated = lru_cache(_ESTIMATES)(lambda k, index: self._chunk(planes[k], index))
 
     def attributes(self, description: Description) -> dict[str, Any]:
         """Return the attributes of the values, without packing where these are numbers."""
@@ -406,16 +412,21 @@ class _Served:
 
     def _block(self, plane: Plane, cells: tuple[slice, ...], part: int) -> NDArray[Any]:
         """Return a block of the selected cells of a plane: values, errors or provenance."""
-        shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
 
         def read(index: Index) -> tuple[NDArray[Any]]:
-            arrays = plane_chunk(self.captures, shadow, plane, index, self.into, marks=part > 0)
-            return (arrays[part],)
+            if self.variable.name in plane.estimators:
+                number = next(k for k, other in enumerate(self.planes) if other is plane)
+                return (self._estimated(number, index)[part],)
+            return (self._chunk(plane, index, marks=part > 0)[part],)
 
         start, stop = tuple(c.start for c in cells), tuple(c.stop for c in cells)
         parts = self.selection.parts(self.variable, start, stop)
         shape = tuple(c.stop - c.start for c in cells)
         return assembled(parts, shape, read)[0]
+
+    def _chunk(self, plane: Plane, index: Index, *, marks: bool = True) -> tuple[NDArray[Any], ...]:
+        shadow = self.shadows[plane.shadow] if plane.shadow is not None else None
+        return plane_chunk(self.captures, shadow, plane, index, self.into, marks=marks)
 
 
 def _at_most(chunks: Index, shape: Index) -> Index:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import signal
 
 from gnomon.tasks.forecasting.candidate import ModeRecord
 from gnomon.tasks.forecasting.eof import leading_patterns
@@ -224,6 +223,9 @@ def _mean_square(record: ModeRecord) -> Array:
 
 def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
     """Exponentially weighted means (T, M) of the amplitudes up to each slot."""
+    # Loaded here: it takes a second, which a command that forecasts nothing must not wait for.
+    from scipy import signal
+
     keep = 1.0 - rate
     sums = signal.lfilter([rate], [1.0, -keep], filled, axis=0)
     # The filter begins with zero; divided out, the first level is the first amplitude.

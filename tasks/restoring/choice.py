@@ -5,12 +5,17 @@ from functools import partial
 
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.times import format_instant
+from gnomon.tasks.restoring.estimates import locate_estimate
 from gnomon.tasks.restoring.locate import Match, locate
 from gnomon.tasks.restoring.points import candidates, complete
 from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
 from gnomon.tasks.restoring.selection import ALL_OF_IT, Wanted
 
-__all__ = ["choose", "select"]
+__all__ = ["choose", "locate_or_estimate", "select"]
+
+_ESTIMATED = ("interpolated", "forecast", "climatology")
+"""Kinds of which the one with the least expected error is taken."""
 
 
 def select(
@@ -37,7 +42,7 @@ def select(
     InvalidInput
         The time names several states, or the best one holds predictions that were not accepted.
     """
-    seen, instant = locate(repository, at, match=match)
+    seen, instant = locate_or_estimate(repository, at, match, estimated=accept_predicted)
     selection = wanted.within(seen)
     point = choose(
         candidates(seen, instant, selection),
@@ -47,6 +52,24 @@ def select(
         tell=partial(complete, seen, selection=selection),
     )
     return seen, point
+
+
+def locate_or_estimate(
+    repository: Repository, at: str, match: Match, *, estimated: bool
+) -> tuple[Repository, int]:
+    """Return era and time of a state, or of a time that is estimated if that is accepted."""
+    try:
+        return locate(repository, at, match=match)
+    except NotFound as refusal:
+        if match != "exact":
+            raise
+        if estimated:
+            return locate_estimate(repository, at, refusal)
+        seen, instant = locate_estimate(repository, at, refusal)
+        time = format_instant(instant, seen.settings.calendar)
+        raise NotFound(
+            f"{refusal}; or take an estimate of {time} with --accept-predicted"
+        ) from None
 
 
 def choose(
@@ -91,8 +114,10 @@ def choose(
             raise NotFound(f"no restore point of kind {kind!r} for this time; there is {there}")
     # A stale or a suspect state is only ever taken by name, and healed a forecast keeps what is
     # intact, whether its figures are known yet or not.
-    order = (kind,) if kind else ("captured", "healed", "forecast")
-    chosen = [p for wanted_kind in order for p in points if p.kind == wanted_kind]
+    order: tuple[tuple[str, ...], ...] = (
+        ((kind,),) if kind else (("captured",), ("healed",), _ESTIMATED)
+    )
+    chosen = [p for kinds in order for p in points if p.kind in kinds]
     if not chosen:
         there = ", ".join(p.kind for p in points) or "nothing"
         raise NotFound(f"no state of this time can be restored; by name (--kind) there is {there}")

@@ -11,7 +11,7 @@ from math import isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy import special
 
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
@@ -169,7 +169,7 @@ class Odds:
         if expected == 0.0 or tolerance == 0.0:
             return float(expected <= tolerance)
         margin = np.log(tolerance / expected) - self.location
-        return float(norm.cdf(margin / max(self.spread, LEAST_SPREAD)))
+        return float(special.ndtr(margin / max(self.spread, LEAST_SPREAD)))
 
 
 _NOTHING = Figures(float("nan"), float("nan"), 0)

@@ -5,9 +5,8 @@ Each comes with the error to expect and the confidence to be within tolerance.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite, sqrt
 
 import numpy as np
 
@@ -23,24 +22,27 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
+from gnomon.tasks.restoring.composite import better, has_both_sides
+from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.heal import heal
 from gnomon.tasks.restoring.kept import kept_estimates
+from gnomon.tasks.restoring.known import at_lead, captured_point, forecast_point, units_of
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
+from gnomon.tasks.restoring.standing import stand, suggest
 
 __all__ = [
     "Match",
     "PointKind",
     "RestorePoint",
     "candidates",
-    "captured_point",
     "complete",
     "find_instant",
     "heal_point",
+    "intact_point",
     "locate",
     "points",
     "suspects",
-    "units_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -75,9 +77,18 @@ def suspects(
     return doubted
 
 
-def points(repository: Repository, instant: int) -> tuple[RestorePoint, ...]:
-    """Return every restore point for a valid time, best first, a healed one with its figures."""
-    return best_first([_told(repository, point) for point in candidates(repository, instant)])
+def points(
+    repository: Repository, instant: int, *, verify: bool = False
+) -> tuple[RestorePoint, ...]:
+    """Return every restore point for a valid time, best first, with all figures.
+
+    Parameters
+    ----------
+    verify
+        Read all that they rest on, to tell whether it is sound.
+    """
+    told = best_first([_told(repository, point) for point in candidates(repository, instant)])
+    return suggest([stand(repository, point, verify=verify) for point in told])
 
 
 def candidates(
@@ -92,15 +103,23 @@ def candidates(
     cadence = cadence_of(repository)
     there: list[RestorePoint] = []
     forecast = _forecast(repository, instant, cadence)
+    if forecast is not None and not versions and forecast.instant != instant:
+        forecast = None  # it is of the slot beside the time
     if versions:
         step = versions[0].step
         count = _count(repository, versions[0], selection)
-        if count and forecast is not None:
-            there.append(_point(repository, "healed", instant, step=step, like=forecast))
-        there.append(_point(repository, "suspect" if count else "captured", instant, step=step))
+        if count and (forecast is not None or _is_between(repository, instant)):
+            there.append(captured_point(repository, "healed", instant, step=step, like=forecast))
+        there.append(
+            captured_point(repository, "suspect" if count else "captured", instant, step=step)
+        )
     if forecast is not None:
         there.append(forecast)
-    there += [_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
+    is_ahead = bool(repository.timeline) and instant > repository.timeline[-1].instant
+    if not versions and not (is_ahead and forecast is not None):
+        estimate = estimate_point(repository, instant)
+        there += [estimate[0]] if estimate is not None else []
+    there += [captured_point(repository, "revision", instant, step=v.step) for v in versions[1:]]
     before = repository.state.before(instant, 1)
     if before:
         there.append(_last_capture(repository, instant, before[0], cadence))
@@ -111,13 +130,13 @@ def candidates(
     return best_first([_narrowed(repository, point, selection) for point in rested])
 
 
-def captured_point(
+def intact_point(
     repository: Repository, captured: CapturedStep, selection: Selection = EVERYTHING
 ) -> RestorePoint | None:
     """Return a captured state as a restore point; None if it is suspect where it is wanted."""
     if _count(repository, captured, selection):
         return None
-    point = _point(repository, "captured", captured.instant, step=captured.step)
+    point = captured_point(repository, "captured", captured.instant, step=captured.step)
     return _narrowed(repository, point, selection)
 
 
@@ -137,6 +156,11 @@ def _narrowed(repository: Repository, point: RestorePoint, selection: Selection)
         return narrowed
     count = _count(repository, repository.captured[point.step], selection)
     return replace(narrowed, suspect_chunks=count)
+
+
+def _is_between(repository: Repository, instant: int) -> bool:
+    """Tell whether a time has captures on both sides, and something was learnt of them."""
+    return has_both_sides(repository, instant) and bool(cadence_of(repository))
 
 
 def complete(
@@ -164,7 +188,7 @@ def heal_point(
         A chunk that is needed is damaged in the repository.
     """
     assert point.step is not None
-    shadow = next(s for s in repository.shadows if s.id == point.shadow)
+    shadow = next((s for s in repository.shadows if s.id == point.shadow), None)
     patches: Patches = {}
     errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)
@@ -174,9 +198,10 @@ def heal_point(
     kept, notes = kept_estimates(repository, point.step, point.shadow, point.lead, doubted)
     with gather() as passed:
         for name, chunks in doubted.items():
-            healed = kept.get(name) or heal(
-                repository, point.step, shadow, point.lead, name, chunks
-            )
+            healed = kept.get(name)
+            if healed is None:
+                at_hand = shadow and heal(repository, point.step, shadow, point.lead, name, chunks)
+                healed = better(repository, point.instant, name, chunks, at_hand or None)
             patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
                 errors[name], sure[name] = healed.expected_error, healed.confidence
@@ -213,44 +238,6 @@ def _least(sure: dict[str, float | None]) -> float | None:
     return min(confidences) if confidences and len(confidences) == len(sure) else None
 
 
-def _point(
-    repository: Repository,
-    kind: PointKind,
-    instant: int,
-    *,
-    step: int,
-    like: RestorePoint | None = None,
-) -> RestorePoint:
-    there = [v for v in repository.settings.variables if step >= v.since]
-    names = [v.name for v in there if v.forecast]
-    captured = repository.captured[step]
-    sure = 1.0 if kind == "captured" else None
-    return RestorePoint(
-        kind,
-        format_instant(instant, repository.settings.calendar),
-        instant,
-        step,
-        None if like is None else like.shadow,
-        0 if like is None else like.lead,
-        dict.fromkeys(names, 0.0 if kind == "captured" else None),
-        sure,
-        captured.suspects,
-        kind == "healed",
-        repository.era,
-        captured.tags,
-        reference_time=None if like is None else like.reference_time,
-        confidences=dict.fromkeys(names, sure),
-        tolerances={} if like is None else like.tolerances,
-        units=units_of(repository),
-    )
-
-
-def units_of(repository: Repository) -> dict[str, str]:
-    """Return the units of each variable's expected error."""
-    variables = [v for v in repository.settings.variables if v.forecast]
-    return {v.name: "1" if v.categorical else str(v.attributes.get("units", "")) for v in variables}
-
-
 def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> RestorePoint | None:
     """Return the forecast with the shortest lead that knew nothing of the time itself.
 
@@ -258,42 +245,7 @@ def _forecast(repository: Repository, instant: int, cadence: Cadence | None) -> 
     time is that of its slot, and says of which time it is.
     """
     shadow, lead = _shadow_for(repository, instant, cadence)
-    if shadow is None:
-        return None
-    calendar = repository.settings.calendar
-    sure = {name: _at(entry.confidence, lead) for name, entry in shadow.variables.items()}
-    # Of a variable without a prediction nothing can be within tolerance, or beyond.
-    stated = {name: c for name, c in sure.items() if c is not None}
-    return RestorePoint(
-        "forecast",
-        format_instant(shadow.instants[lead - 1], calendar),
-        shadow.instants[lead - 1],
-        None,
-        shadow.id,
-        lead,
-        {n: _at(entry.expected_rmse, lead) for n, entry in shadow.variables.items()},
-        min(stated.values(), default=None),
-        0,
-        True,
-        repository.era,
-        estimated_share=1.0,
-        reference_time=format_instant(shadow.reference, calendar),
-        confidences=sure,
-        tolerances={n: float(e.tolerance) for n, e in shadow.variables.items()},
-        units={n: u for n, u in units_of(repository).items() if n in shadow.variables},
-    )
-
-
-def _at(by_lead: Sequence[float | None], lead: int) -> float | None:
-    """Return a figure of a shadow's variable at a lead; None where none is known.
-
-    Beyond the last lead the error of a random walk goes on: it grows with the root of the lead.
-    """
-    values = by_lead or (None,)
-    value = values[min(lead, len(values)) - 1]
-    if value is None or not isfinite(value):
-        return None
-    return float(value) * sqrt(max(1.0, lead / len(values)))
+    return None if shadow is None else forecast_point(repository, shadow, lead)
 
 
 def _shadow_for(
@@ -336,7 +288,7 @@ def _last_capture(
         {
             n: None
             if captured.suspects
-            else _at(entries[n].last_capture_rmse if n in entries else (), max(1, lead))
+            else at_lead(entries[n].last_capture_rmse if n in entries else (), max(1, lead))
             for n in names
         },
         None,

@@ -34,6 +34,7 @@ from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
 from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.delivery import blaming, making, unfaithful, verify_rest
+from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.layout import array_names, in_blocks, layout_of
 from gnomon.tasks.restoring.mark import mark_of
 from gnomon.tasks.restoring.points import RestorePoint, heal_point
@@ -98,6 +99,10 @@ def planes(
     repository: Repository, point: RestorePoint, selection: Selection = EVERYTHING
 ) -> tuple[tuple[Plane, ...], RestorePoint]:
     """Return the planes to serve for a restore point, and the point; healed, with its figures."""
+    if point.shadow is None and point.kind in ("interpolated", "forecast", "climatology"):
+        estimate = estimate_point(repository, point.instant)
+        assert estimate is not None
+        return (Plane(point.instant, estimators=estimate[1]),), point
     if point.kind == "forecast":
         return (Plane(point.instant, shadow=point.shadow, lead=point.lead),), point
     assert point.step is not None

@@ -7,19 +7,36 @@ from typing import Any, Literal
 
 from gnomon.storage.values.attributes import NOTE
 
-__all__ = ["PointKind", "RestorePoint", "best_first", "with_units"]
+__all__ = ["PointKind", "RestorePoint", "best_first", "size_of", "with_units"]
 
-PointKind = Literal["captured", "healed", "suspect", "forecast", "revision", "last_capture"]
+PointKind = Literal[
+    "captured",
+    "healed",
+    "interpolated",
+    "forecast",
+    "climatology",
+    "last_capture",
+    "suspect",
+    "revision",
+]
 
 _KINDS: tuple[PointKind, ...] = (
     "captured",
     "healed",
+    "interpolated",
     "forecast",
+    "climatology",
     "last_capture",
     "suspect",
     "revision",
 )
 """Of equally good ones, the first comes first."""
+_WORDS = {
+    "interpolated": "interpolated state of",
+    "forecast": "forecast of",
+    "climatology": "climatology at",
+}
+"""How those that rest on captures alone are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,17 @@ class RestorePoint:
     labels."""
     notes: tuple[str, ...] = ()
     """What could not be read of what the answer rests on, and what follows from that."""
+    sides: tuple[str, ...] = ()
+    """Times of the captures nearest to an interpolated state, or to one beyond all captures."""
+    age_s: float | None = None
+    """Seconds from the newest capture before the valid time that it rests on to that time; of one
+    that rests on later captures alone, to the first of them; 0 if captured."""
+    integrity: str = "not read"
+    """Of the captures that it rests on: ``not read``, ``verified``, or ``bad`` and why."""
+    anomalies: tuple[str, ...] = ()
+    """What is suspect about it: suspect chunks, open incidents, a doubted time."""
+    reason: str = ""
+    """Why it is suggested; empty of all but the first."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -119,6 +147,8 @@ class RestorePoint:
         return ", ".join(part for part in (self._origin(), self._errors(), self._sure()) if part)
 
     def _origin(self) -> str:
+        if self.kind in _WORDS and self.reference_time is None:
+            return f"{_WORDS[self.kind]} {self.valid_time}, {self._between()}"
         origin = f"made at {self.reference_time} (lead {self.lead})"
         match self.kind:
             case "captured":
@@ -126,15 +156,27 @@ class RestorePoint:
             case "forecast":
                 return f"forecast of {self.valid_time} {origin}"
             case "healed":
+                rest = f"their neighbours and the forecast {origin}"
+                if self.shadow is None:
+                    rest = "the captures before and after"
                 return (
                     f"healed state of {self.valid_time} with {self._estimated()} estimated from "
-                    f"their neighbours and the forecast {origin}"
+                    f"{rest}"
                 )
             case "last_capture":
                 word = "interval" if self.lead == 1 else "intervals"
                 return f"last capture before, of {self.valid_time} ({self.lead} {word} earlier)"
         word = "version" if self.kind == "revision" else "suspect state"
         return f"{word} of {self.valid_time} with {_chunks(self.suspect_chunks)} suspect"
+
+    def _between(self) -> str:
+        """Say which captures are nearest."""
+        if len(self.sides) == 2:
+            return f"between the captures of {self.sides[0]} and {self.sides[1]}"
+        if self.sides and self.sides[0] < self.valid_time:
+            word = "interval" if self.lead == 1 else "intervals"
+            return f"{self.lead} {word} after the last capture, of {self.sides[0]}"
+        return f"before the first capture, of {''.join(self.sides)}"
 
     def _estimated(self) -> str:
         cells = f"{self.estimated_cells} {'cell' if self.estimated_cells == 1 else 'cells'}"
@@ -180,10 +222,10 @@ def best_first(points: list[RestorePoint]) -> tuple[RestorePoint, ...]:
     counts.  A healed state counts with the error of all of its cells, the
     intact ones included, and is never behind the forecast of which it is the better part.
     """
-    forecast = min((_size(p) for p in points if p.kind == "forecast"), default=inf)
+    forecast = min((size_of(p) for p in points if p.kind == "forecast"), default=inf)
 
     def place(point: RestorePoint) -> tuple[bool, float, int]:
-        size = _size(point)
+        size = size_of(point)
         if point.kind == "healed" and size < inf:
             size = min(size, forecast)
         return point.kind != "captured", size, _KINDS.index(point.kind)
@@ -191,7 +233,7 @@ def best_first(points: list[RestorePoint]) -> tuple[RestorePoint, ...]:
     return tuple(sorted(points, key=place))
 
 
-def _size(point: RestorePoint) -> float:
+def size_of(point: RestorePoint) -> float:
     """Return the expected error over all cells, in tolerances; infinite if it is not known."""
     errors = [
         (error, point.tolerances.get(name, 0.0), point.estimated_shares.get(name, 1.0))

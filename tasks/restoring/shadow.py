@@ -11,7 +11,7 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import Notes, raw_dataset
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.times import format_instant, period
-from gnomon.tasks.restoring.points import units_of
+from gnomon.tasks.restoring.known import units_of
 from gnomon.tasks.restoring.restore import checked_target, deliver
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper, serial

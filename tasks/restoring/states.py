@@ -11,7 +11,7 @@ from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.locate import Match, find_range
-from gnomon.tasks.restoring.points import candidates, captured_point
+from gnomon.tasks.restoring.points import candidates, intact_point
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.selection import ALL_OF_IT, Selection, Wanted
 
@@ -79,7 +79,7 @@ def choose_states(  # noqa: PLR0913 - what a user may settle, all keyword-only a
     selection = wanted.within(seen)
     captured = {step.instant: step for step in seen.timeline}
     points = [
-        (instant in captured and captured_point(seen, captured[instant], selection))
+        (instant in captured and intact_point(seen, captured[instant], selection))
         or _estimated(seen, instant, selection, accepted=accept_predicted)
         for instant in instants
     ]

@@ -176,8 +176,12 @@ class Intended:
 
 def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
     """Yield the variables of which a plane has a state."""
+    shadow = next((s for s in repository.shadows if s.id == plane.shadow), None)
     for variable in repository.settings.variables:
         is_known = plane.step is None or plane.step >= variable.since
+        # A variable may have come after the forecast was made.
+        is_known &= shadow is None or variable.name in shadow.variables
+        is_known &= not plane.estimators or variable.name in plane.estimators
         if is_known and (variable.forecast or not is_predicted((plane,))):
             yield variable
 

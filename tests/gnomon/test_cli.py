@@ -268,10 +268,11 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "at many": (["points", "repository", "--at", "2001"], 2, "name one"),
     "at nothing": (["points", "repository", "--at", "1999-01-01"], 3, "24 captures"),
     "at between": (
-        ["points", "repository", "--at", "2001-01-10T13:00"],
+        ["restore", "repository", "--at", "2001-01-10T13:00", "--to", "x.zarr"],
         3,
         "before it is 2001-01-10T00:00:00 (captured), after it 2001-01-11T00:00:00 (captured)",
     ),
+    "verify all": (["points", "repository", "--verify"], 2, "name it with --at"),
     "restore between": (
         ["restore", "repository", "--at", "2001-01-10T13:00", "--to", "x.zarr"],
         3,

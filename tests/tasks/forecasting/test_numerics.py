@@ -302,6 +302,14 @@ def test_a_level_of_white_changes_is_the_last_value_and_of_white_noise_the_mean(
     assert theta / (1 + theta**2) == pytest.approx(-0.2, abs=1e-4)
 
 
+ROOMS = {
+    "healing": ("past", "validation", "inpainting", "covariance"),
+    "interpolating": ("gap", "process", "plan"),
+    "restoring": ("between",),
+}
+"""Where the modules are that are not of the forecaster."""
+
+
 def constants() -> Iterator[tuple[str, list[float], list[float]]]:
     """Yield the names in each row of the page's tables, with the values there and in the code."""
     page = (Path(__file__).parents[3] / "docs" / "numerics.md").read_text()
@@ -309,8 +317,8 @@ def constants() -> Iterator[tuple[str, list[float], list[float]]]:
         module, found = "", []
         for name in re.findall(r"`([\w.]+)`", first):
             module, _, constant = name.rpartition(".") if "." in name else (module, "", name)
-            room = "healing" if module in ("past", "validation", "inpainting", "covariance") else ""
-            package = f"gnomon.tasks.{room or 'forecasting'}.{module}"
+            rooms = [room for room, modules in ROOMS.items() if module in modules]
+            package = f"gnomon.tasks.{rooms[0] if rooms else 'forecasting'}.{module}"
             found += np.ravel(getattr(import_module(package), constant)).tolist()
         text = re.sub(r"\$10\^\{(-\d+)\}\$", r"1e\1", re.sub(r"(\d),(\d)", r"\1\2", second))
         stated = re.findall(r"-?\d[\d.]*(?:e-?\d+)?(?:/\d+)?", text)

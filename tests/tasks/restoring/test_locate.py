@@ -67,13 +67,15 @@ def test_a_time_names_the_one_state_in_its_period(grown: Case, text: str, day: i
         ("2050-01-01", "2001-01-30T00:00:00 (predicted)", "none is after"),
     ],
 )
-def test_a_time_between_states_is_refused_and_names_its_neighbours(
+def test_a_time_between_states_names_none_and_its_neighbours_are_told(
     grown: Case, text: str, before: str, after: str
 ) -> None:
+    """Unless an estimate is accepted."""
     repository = grown.open()
-    for ask in (repository.points, repository.dataset, repository.explain):
+    for ask in (repository.dataset, lambda at: repository.restore(at, "x.zarr")):
         with pytest.raises(NotFound) as refusal:
             ask(text)
+        assert not Path("x.zarr").exists()
         told = str(refusal.value)
         assert before in told
         assert after in told
@@ -105,6 +107,8 @@ def test_no_time_between_states_ever_gets_one(grown: Case) -> None:
             continue
         with pytest.raises(NotFound):
             locate(stored, text)
+        if instant % 5 == 0:
+            assert {"interpolated", "forecast"} & {p.kind for p in repository.points(text)}
         nearest = locate(stored, text, match="nearest")[1]
         before = locate(stored, text, match="before")[1]
         assert abs(nearest - instant) == pytest.approx(
@@ -176,7 +180,9 @@ def test_captures_off_the_grid_are_told_by_their_own_times(tmp_path: Path) -> No
     grid = format_instant(stored.shadows[-2].instants[0], "standard")
     assert grid != times[7]
     with pytest.raises(NotFound, match=f"{times[7]}"):
-        repository.points(grid)
+        repository.dataset(grid)
+    times_told = {p.kind: p.valid_time for p in repository.points(grid)}
+    assert times_told["forecast"] == grid
 
 
 def find_instant_of(text: str) -> int:
@@ -189,10 +195,12 @@ def test_a_slot_that_was_skipped_is_estimated_at_its_own_time_only(tmp_path: Pat
     repository = captured_at(
         tmp_path, [*(f"2001-01-0{d}" for d in range(1, 6)), "2001-01-08", "2001-01-09"]
     )
-    assert repository.explain("2001-01-06").kind == "forecast"
+    kinds = {p.kind: p for p in repository.points("2001-01-06")}
+    assert {"forecast", "interpolated"} <= set(kinds)
     for time in ("2001-01-06T09:00", "2001-01-05T23", "2001-01-07T00:00:01"):
         with pytest.raises(NotFound, match=r"before it is .* after it"):
-            repository.points(time)
+            repository.dataset(time)
+        assert repository.explain(time).valid_time.startswith(time)
     nearest = repository.points("2001-01-06T09:00", match="nearest")[0]
     assert nearest.valid_time == "2001-01-06T00:00:00"
 
