@@ -12,6 +12,7 @@ from time import sleep
 from typing import Any, Protocol
 
 from gnomon.flows import checks, steps
+from gnomon.flows.mending import put_right
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import InUse
 from gnomon.flows.settings import Settings
@@ -95,6 +96,9 @@ class UpdateReport:
     """By valid time of captures: suspect chunks whose estimates were made, and are kept."""
     unhealed: dict[str, str] = field(default_factory=dict)
     """By valid time of captures: why their suspect chunks could not be estimated."""
+    put_right: list[dict[str, Any]] = field(default_factory=list)
+    """Suspect chunks whose estimates were written into the source, as a rule allows: `valid_time`,
+    `chunks` by variable, `rollback`, and `error` where it failed."""
     repeated: list[str] = field(default_factory=list)
     """What was done again, because another writer had changed what it rested on."""
     alerts_sent: int = 0
@@ -176,6 +180,7 @@ class Cycle:
             self._capture_all(now, until, compare)
             self._renew_shadow(refit)
             self._heal_all()
+            self._put_right()
             if self.report.unread and not self.report.captured:
                 raise Unreadable(self.report.unread[0]["error"])
         except Exception:
@@ -379,6 +384,14 @@ class Cycle:
                 return
             except Conflict as error:
                 self._begin_again("healing", error, attempt)
+
+    def _put_right(self) -> None:
+        """Write estimates into the source, where a rule allows it, and tell of each."""
+        self.report.put_right = put_right(self._url, self._outbox.channels)
+        for done in self.report.put_right:
+            logger.info("put right valid_time=%s rollback=%s", done["valid_time"], done["rollback"])
+        if self.report.put_right:
+            self._outbox.send()
 
     def _heal(self, damage: Damage) -> None:
         repository = Repository.open(self._url)

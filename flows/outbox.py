@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.log.bodies.rollback import RollbackBody
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.outbox import DueAlert, due, is_marked, mark
 from gnomon.storage.redaction import one_line
@@ -163,6 +164,9 @@ class _Suspicions:
                 chunks = VerdictBody.from_json(record.body).chunks
                 numbers = sorted({chunk.step for chunk in chunks})
                 members = [seen.captured[number] for number in numbers]
+            elif record.kind == "rollback":
+                instant = RollbackBody.from_json(record.body).instant
+                members = [c for c in seen.captured if c.instant == instant]
             else:
                 members = [c for c in seen.captured if c.sequence == sequence]
             times: dict[str, list[int]] = {}

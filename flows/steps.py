@@ -114,7 +114,7 @@ def new_era(url: str) -> int:
     Rules are those of an era; the standing ones are set in the new one as well.
     """
     repository = Repository.open(url)
-    rules = RulesBody(repository.state.revisable, repository.state.candidates)
+    rules = repository.state.rules
     era = _begin_era(repository)
     if rules != RulesBody(None):
         Repository.open(url).retried(lambda seen: (seen.commit(rules, _now()), None))

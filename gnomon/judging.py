@@ -1,7 +1,8 @@
 """The part of the Python API that judges: findings of the checks, and a person's verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from gnomon.maintenance import Maintenance, utc
 from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
 from gnomon.storage.checks.check import CRITICAL
-from gnomon.storage.errors import GnomonError, NotFound
+from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.log.bodies.body import Header
-from gnomon.storage.log.bodies.choices import RulesBody
+from gnomon.storage.log.bodies.choices import AutoHeal
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.repository import Repository
@@ -49,6 +50,25 @@ class Judged:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return asdict(self)
+
+
+AUTO_HEAL_CONFIDENCE = 0.95
+"""Least confidence of what is put right by itself, if nobody says another."""
+
+
+def _auto_heal(
+    repository: Repository, errors: Mapping[str, float], confidence: float
+) -> AutoHeal | None:
+    """Return the rule, checked; None for none."""
+    for name, error in errors.items():
+        variable = repository.settings.variable(name)
+        if not variable.forecast:
+            raise InvalidInput(f"{name} is not forecast, so that none of it is ever estimated")
+        if not (isfinite(error) and error >= 0):
+            raise InvalidInput(f"the expected error of {name} is {error}; give a number from 0")
+    if not 0 <= confidence <= 1:
+        raise InvalidInput(f"the confidence is {confidence}; give a number from 0 to 1")
+    return AutoHeal(dict(errors), confidence) if errors else None
 
 
 class Judging(Maintenance):
@@ -162,6 +182,8 @@ class Judging(Maintenance):
         *,
         revisable: str | None = None,
         candidates: Sequence[str | Candidate] | None = None,
+        auto_heal: Mapping[str, float] | None = None,
+        auto_heal_confidence: float = AUTO_HEAL_CONFIDENCE,
     ) -> dict[str, Any]:
         """Return the standing rules of the repository, after setting those that are given.
 
@@ -174,13 +196,20 @@ class Judging(Maintenance):
             Forecasting models beside the built-in ones, all of them: names of installed ones, or
             objects, which only this process knows.  The next update that captures something learns
             with them.
+        auto_heal
+            By variable, the largest expected error, in its units, of a suspect chunk whose estimate
+            an update writes into the source by itself; it can be taken back, and an alert tells of
+            each.  Empty: nothing is written, which is the default.
+        auto_heal_confidence
+            Its least confidence, 0 to 1.
 
         Raises
         ------
         NotFound
-            A candidate is not installed here.
+            A candidate is not installed here, or there is no such variable.
         InvalidInput
-            A name is that of a built-in one, or an object is no candidate.
+            A name is that of a built-in one, or an object is no candidate; or a number is none
+            that an error or a confidence can be.
         """
         calendar = self._repository.settings.calendar
         given: dict[str, Any] = {}
@@ -190,10 +219,12 @@ class Judging(Maintenance):
         if candidates is not None:
             given["candidates"] = names(candidates)
 
+        if auto_heal is not None:
+            given["auto_heal"] = _auto_heal(self._repository, auto_heal, auto_heal_confidence)
+
         def commit(seen: Repository) -> tuple[Repository, None]:
             # What is not given is what stands now, whoever has set it since.
-            before = RulesBody(seen.state.revisable, seen.state.candidates)
-            return seen.commit(replace(before, **given), utc()), None
+            return seen.commit(replace(seen.state.rules, **given), utc()), None
 
         if given:
             self._adopt(self._repository.refresh().retried(commit)[0])
@@ -202,6 +233,7 @@ class Judging(Maintenance):
         return {
             "revisable_days": None if age is None else age / DAY,
             "candidates": list(state.candidates),
+            "auto_heal": None if state.auto_heal is None else state.auto_heal.to_json(),
         }
 
     def _judged(

@@ -60,7 +60,7 @@ def due(repository: Repository) -> tuple[DueAlert, ...]:
     era = 0
     for record in repository.records:
         era += record.kind == "era"
-        if record.kind in ("capture", "verdict"):
+        if record.kind in ("capture", "verdict", "rollback"):
             record_era = Header.from_json(record.body).era
             alerts += _of(record, era if record_era is None else record_era, repository.genesis)
     if not alerts:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gnomon.cli.console import Json, Place, apart, app, print_json, progress_of
+from gnomon.cli.console import Json, Place, apart, app, pairs_of, print_json, progress_of
 
 __all__: list[str] = []
 
@@ -240,6 +240,17 @@ def rules(
             "name all of them. none: only the built-in ones."
         ),
     ] = [],  # noqa: B006
+    auto_heal: Annotated[
+        list[str],
+        typer.Option(
+            help="Write the estimate of a suspect chunk into the source, if this or less error is "
+            "expected: sst=0.2, in the variable's units; repeat. none: never, the default."
+        ),
+    ] = [],  # noqa: B006
+    auto_heal_confidence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With --auto-heal: its least confidence; default: 0.95."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the standing rules of the repository and the checks in use, or set rules."""
@@ -251,9 +262,21 @@ def rules(
     if "none" in candidate and len(candidate) > 1:
         raise InvalidInput("--candidate none stands alone: leave it out, or the others")
     names = None if not candidate else [] if candidate == ["none"] else candidate
+    if "none" in auto_heal and len(auto_heal) > 1:
+        raise InvalidInput("--auto-heal none stands alone: leave it out, or the others")
+    if auto_heal_confidence is not None and not auto_heal:
+        raise InvalidInput(
+            "--auto-heal-confidence goes with --auto-heal; name variables and errors"
+        )
+    chosen: dict[str, Any] = {"revisable": revisable, "candidates": names}
+    if auto_heal:
+        limits = [] if auto_heal == ["none"] else auto_heal
+        chosen["auto_heal"] = pairs_of(limits, "--auto-heal", float)
+    if auto_heal_confidence is not None:
+        chosen["auto_heal_confidence"] = auto_heal_confidence
     settings = Settings()
     with apart():
-        standing = open_repository(repository).rules(revisable=revisable, candidates=names)
+        standing = open_repository(repository).rules(**chosen)
         in_use = checks_in_use(file=settings.checks)
     checks = [check.to_json() for check in in_use.suite(settings.alpha)]
     if as_json:
@@ -262,7 +285,7 @@ def rules(
     from gnomon.cli import report
 
     _print_rules(standing)
-    if revisable is None and names is None:
+    if revisable is None and names is None and not auto_heal:
         report.print_checks(checks, in_use.failures)
 
 
@@ -276,6 +299,16 @@ def _print_rules(standing: dict[str, Any]) -> None:
         report.note(
             f"the source may revise states up to {days:g} days older than the newest: the new "
             "version is trusted, and both are kept"
+        )
+    rule = standing["auto_heal"]
+    if rule is None:
+        report.note("suspect chunks are put right in the source only when that is asked for")
+    else:
+        limits = ", ".join(f"{name} {error:g}" for name, error in rule["errors"].items())
+        report.note(
+            "estimates of suspect chunks are written into the source by themselves, up to an "
+            f"expected error of {limits}, from a confidence of {rule['confidence']:g} on; 'gnomon "
+            "undo' takes them back"
         )
     beside = ", ".join(standing["candidates"])
     report.note(f"forecasts: the built-in candidates{f', and {beside}' if beside else ''}")

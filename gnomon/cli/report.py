@@ -171,6 +171,18 @@ def _unsent(alerts: Sequence[dict[str, Any]]) -> str:
     return f"{len(alerts)} ({', '.join(channels)})" if alerts else "none"
 
 
+def _note_put_right(entries: Sequence[dict[str, Any]]) -> None:
+    for done in entries:
+        places = ", ".join(f"{name} {' '.join(chunks)}" for name, chunks in done["chunks"].items())
+        if done["error"] is None:
+            note(
+                f"put right in the source: {places} at {done['valid_time']}, rollback "
+                f"{done['rollback']}; 'gnomon undo' takes it back"
+            )
+        else:
+            note(f"not put right: {places} at {done['valid_time']}: {done['error']}")
+
+
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
     from gnomon.storage.values.times import chronological
@@ -202,6 +214,7 @@ def print_update(result: dict[str, Any]) -> None:
         note(
             f"healed {time}: {count} suspect chunks were estimated; 'gnomon points' has the figures"
         )
+    _note_put_right(result["put_right"])
     for time, reason in result["unhealed"].items():
         note(f"warning: {time} cannot be healed: {reason}")
     if result["due"]:

@@ -120,7 +120,7 @@ class _Folding:
         folding._verdicts = {n: dict(v) for n, v in state.verdicts.items()}
         folding._accepted = {n: set(v) for n, v in state.accepted.items()}
         folding._believed = set(state.believed)
-        folding._rules = RulesBody(state.revisable, state.candidates)
+        folding._rules = state.rules
         folding._places = set(state.places)
         folding._folders = dict(state.folders)
         folding._forecasters = set(state.forecasters)
@@ -143,6 +143,7 @@ class _Folding:
             believed=frozenset(self._believed),
             revisable=self._rules.revisable,
             candidates=self._rules.candidates,
+            auto_heal=self._rules.auto_heal,
             places=frozenset(self._places),
             folders=dict(self._folders),
             forecasters=frozenset(self._forecasters),

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from gnomon.storage.log.bodies.choices import AutoHeal, RulesBody
 from gnomon.storage.log.description import (
     Change,
     Description,
@@ -55,6 +56,8 @@ class History:
     """How long after it a state may be revised as a rule, microseconds; None: there is no rule."""
     candidates: tuple[str, ...] = ()
     """Names of the forecasting models that were chosen beside the built-in ones."""
+    auto_heal: AutoHeal | None = None
+    """What is put right in the source by itself; None: nothing."""
     places: frozenset[Place] = frozenset()
     """Where captures were written that were not pruned since; stale ones too."""
     folders: dict[str, int] = field(default_factory=dict)
@@ -69,6 +72,11 @@ class History:
     """Objects with changed fixed variables that were not pruned."""
     rollbacks: tuple[Rollback, ...] = ()
     """Every rollback of a live dataset, in order; those that were taken back too."""
+
+    @property
+    def rules(self) -> RulesBody:
+        """The standing rules."""
+        return RulesBody(self.revisable, self.candidates, self.auto_heal)
 
     @property
     def open_rollback(self) -> Rollback | None:

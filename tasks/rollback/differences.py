@@ -1,6 +1,6 @@
 """Differences: which chunks of a live dataset are not what a restore point holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,6 +71,9 @@ class Intended:
         By variable: how the live dataset's raw values stand for numbers.
     selection
         What of it is written.
+    mended
+        By variable, the only chunks that are written, and only where the live dataset holds them as
+        they were captured: the source may have put them right itself.
     """
 
     def __init__(
@@ -79,13 +82,16 @@ class Intended:
         plane: Plane,
         readings: Mapping[str, Packing],
         selection: Selection = EVERYTHING,
+        mended: Mapping[str, Collection[Index]] | None = None,
     ) -> None:
         self.plane, self.readings = plane, readings
-        self._is_everything = selection == EVERYTHING
+        self._is_everything = selection == EVERYTHING and mended is None
+        self._mends = mended is not None
         self._cells: dict[str, dict[Index, list[tuple[slice, ...]]]] = {}
         for name in readings if not self._is_everything else ():
             for part in selection.blocks(repository.settings.variable(name)):
-                self._cells.setdefault(name, {}).setdefault(part.index, []).append(part.inside)
+                if mended is None or part.index in mended.get(name, ()):
+                    self._cells.setdefault(name, {}).setdefault(part.index, []).append(part.inside)
         self._captures = {name: repository.captures(name) for name in readings}
         by_id = {shadow.id: shadow for shadow in repository.shadows}
         self._shadows = {
@@ -102,6 +108,7 @@ class Intended:
         dataset: xr.Dataset,
         position: int | None,
         selection: Selection,
+        mended: Mapping[str, Collection[Index]] | None = None,
     ) -> "Intended":
         """Return what an open live dataset should hold at a position along time."""
         place = position or 0
@@ -110,7 +117,14 @@ class Intended:
             for variable in _written(repository, plane)
             if not selection.variables or variable.name in selection.variables
         }
-        return cls(repository, plane, readings, selection)
+        return cls(repository, plane, readings, selection, mended)
+
+    def is_superseded(self, name: str, index: Index, there: NDArray[np.generic] | None) -> bool:
+        """Tell whether a chunk that should be mended is no longer as it was captured."""
+        if not self._mends or there is None or self.plane.step is None:
+            return False
+        captured = self._captures[name].rows(self.plane.step)[index][DIGEST].tobytes()
+        return bool(captured != digest(name, index, there))
 
     def captured_digest(self, name: str, index: Index) -> bytes | None:
         """Return the digest of a chunk that is exactly as it was captured; None of another."""
@@ -251,6 +265,8 @@ def _difference(
 ) -> Differences:
     """Return how a chunk differs from what it should become."""
     name = variable.name
+    if intended.is_superseded(name, index, there):
+        return Differences(spared=1)
     if there is not None:
         expected = intended.captured_digest(name, index)
         if expected is not None and expected == digest(name, index, there):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from gnomon.storage.changes.observed import grid_names
 from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
 from gnomon.storage.live.replaced import Replaced, entry_of, keep, keep_list
 from gnomon.storage.live.stores import LiveStore, live_store
+from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.rollback import RollbackBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import Rollback
@@ -46,6 +47,8 @@ from gnomon.tasks.work import Mapper, serial
 __all__ = ["RollbackPlan", "Rolled", "plan_rollback", "rollback"]
 
 logger = logging.getLogger(__name__)
+
+Mended = Mapping[str, Collection[Index]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ def _planned(
     spec: SourceSpec,
     selection: Selection,
     mapper: Mapper,
+    mended: Mended | None = None,
 ) -> Iterator[tuple[RollbackPlan, LiveStore, int | None]]:
     """Give the plan, with its objects made in a folder that is there inside only."""
     refuse_open(repository)
@@ -150,7 +154,7 @@ def _planned(
         check_unchanged(dataset, repository.settings)
         check_frame(repository.frame, dataset, grid_names(repository.settings))
         position = _position(repository, dataset, point)
-        intended = Intended.of(repository, plane, dataset, position, selection)
+        intended = Intended.of(repository, plane, dataset, position, selection, mended)
         different = differences(repository, intended, dataset, position, mapper)
         staging = Staging(repository, live, spec, dataset, position, intended, Path(folder))
         objects = tuple(stage(staging, different.changes, mapper))
@@ -211,7 +215,7 @@ def plan_rollback(
         return plan
 
 
-def rollback(
+def rollback(  # noqa: PLR0913 - what a caller may settle, all keyword-only after the point
     repository: Repository,
     point: RestorePoint,
     *,
@@ -220,6 +224,8 @@ def rollback(
     selection: Selection = EVERYTHING,
     expected: str | None = None,
     force: bool = False,
+    mended: Mended | None = None,
+    report: Report | None = None,
     mapper: Mapper = serial,
 ) -> Rolled:
     """Write a restore point into a live dataset, and keep what it replaces.
@@ -234,6 +240,11 @@ def rollback(
         Token of the plan that was looked at; None: none was.
     force
         Write also where somebody has changed an object since the plan.
+    mended
+        By variable, the only chunks that are written, and only where they are as they were
+        captured; None: nobody says so.
+    report
+        What is to be told, where nobody has asked for it.
     mapper
         Works on threads of this process.
 
@@ -246,7 +257,7 @@ def rollback(
         What can be read back is not what was written; it was taken back.
     """
     spec = _spec_of(repository, point, into)
-    with _planned(repository, point, spec, selection, mapper) as (plan, live, position):
+    with _planned(repository, point, spec, selection, mapper, mended) as (plan, live, position):
         if expected not in (None, plan.token) and not force:
             raise Conflict(
                 f"the plan is {plan.token} by now, {expected} was expected: the live dataset, or "
@@ -254,7 +265,7 @@ def rollback(
             )
         if not plan.objects:
             return Rolled(plan, None)
-        begun = _begin(repository, plan, live, spec, at, force=force)
+        begun = _begin(repository, plan, live, spec, at, force=force, report=report)
         mark = begun.state.rollbacks[-1]
         try:
             _replace(plan, live, mark, force=force)
@@ -274,6 +285,7 @@ def _begin(
     at: str,
     *,
     force: bool,
+    report: Report | None,
 ) -> Repository:
     """Keep what is going to be replaced, and put the record; returns the repository with it."""
     batch = Batch(repository.location, fresh_id(len(repository.records)))
@@ -297,6 +309,7 @@ def _begin(
         estimated=sum(map(len, estimates.values())),
         listed=listed,
         writer=this_writer(),
+        report=report,
     )
 
     def commit(seen: Repository) -> Repository:

@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, numbers
-from gnomon.storage.values.documents import items, optional, plain_name, text, whole
+from gnomon.storage.values.documents import (
+    items,
+    members,
+    number,
+    optional,
+    plain_name,
+    text,
+    whole,
+)
+from gnomon.storage.values.plausible import members_of
 
-__all__ = ["ForgetBody", "RulesBody", "TagBody"]
+__all__ = ["AutoHeal", "ForgetBody", "RulesBody", "TagBody"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,28 @@ class TagBody:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoHeal:
+    """Which estimates of suspect chunks are written into the source without being asked."""
+
+    errors: Mapping[str, float]
+    """By variable, the largest expected RMSE of a chunk that is written, in its units."""
+    confidence: float
+    """The least confidence of a chunk that is written."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"errors": dict(self.errors), "confidence": self.confidence}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "AutoHeal":
+        """Read the JSON form; ValueError or the like if it is not one."""
+        return cls(
+            members(data["errors"], "errors", partial(number, least=0.0)),
+            number(data["confidence"], "confidence", least=0.0, most=1.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RulesBody:
     """The standing rules; the last record counts."""
 
@@ -76,17 +108,21 @@ class RulesBody:
     rule."""
     candidates: tuple[str, ...] = ()
     """Names of the forecasting models beside the built-in ones."""
+    auto_heal: AutoHeal | None = None
+    """What is put right in the source by itself; None: nothing."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset({"revisable"})
-    _SOMETIMES: ClassVar = frozenset({"candidates"})
+    _SOMETIMES: ClassVar = frozenset({"candidates", "auto_heal"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         fields: dict[str, Any] = {"revisable": self.revisable}
         if self.candidates:
             fields["candidates"] = list(self.candidates)
+        if self.auto_heal is not None:
+            fields["auto_heal"] = self.auto_heal.to_json()
         return self.margin.around(fields)
 
     @classmethod
@@ -94,4 +130,5 @@ class RulesBody:
         """Read the JSON form; ValueError or the like if it is not one."""
         age = optional(data["revisable"], lambda v: whole(v, "revisable", least=0))
         names = items(data.get("candidates", []), "candidates", plain_name)
-        return cls(age, names, Margin.of(data, cls._ALWAYS, cls._SOMETIMES))
+        heal = AutoHeal.from_json(members_of(data["auto_heal"])) if "auto_heal" in data else None
+        return cls(age, names, heal, Margin.of(data, cls._ALWAYS, cls._SOMETIMES))

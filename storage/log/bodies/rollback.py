@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin
+from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.values.documents import text, whole
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.plausible import members_of
@@ -57,19 +58,23 @@ class RollbackBody:
     """SHA-256 of the list of the objects."""
     writer: Writer
     """Who writes."""
+    report: Report | None = None
+    """What is to be told, where nobody has asked for it; None: a person has."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset(
         {"instant", "live", "what", "objects", "chunks", "estimated", "listed", "writer"}
     )
+    _SOMETIMES: ClassVar = frozenset({"report"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         fields = {name: getattr(self, name) for name in self._ALWAYS}
-        return self.margin.around(
-            fields | {"live": asdict(self.live), "writer": asdict(self.writer)}
-        )
+        fields |= {"live": asdict(self.live), "writer": asdict(self.writer)}
+        if self.report is not None:
+            fields["report"] = self.report.to_json()
+        return self.margin.around(fields)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RollbackBody":
@@ -83,7 +88,8 @@ class RollbackBody:
             whole(data["estimated"], "estimated", least=0),
             text(data["listed"], "listed"),
             Writer.from_json(members_of(data["writer"])),
-            Margin.of(data, cls._ALWAYS),
+            Report.from_json(data["report"]) if "report" in data else None,
+            Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )
 
 
