@@ -78,12 +78,13 @@ def measure(record: xr.Dataset, options: argparse.Namespace, folder: Path) -> di
     repository = gnomon.create(str(folder / "r"), str(source), chunks=sizes)
     repository.update()
     at = str(repository.status()["last"])
-    files, values = bytes_of(source), bits_of(source, name)
+    values = bits_of(source, name)
     rng = np.random.default_rng(20240229)
     times: dict[str, list[float]] = {"whole_s": [], "chunk_s": [], "undo_s": []}
     written = own = 0
     for _ in range(options.rounds):
         index = tuple(int(rng.integers(-(-n // c))) for n, c in zip(shape, chunk, strict=True))
+        files = bytes_of(source)
         damage(source, name, index, chunk, shape, rng)
         damaged = bytes_of(source)
         (path,) = [p for p in damaged if damaged[p] != files.get(p)]
