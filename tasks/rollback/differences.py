@@ -150,7 +150,7 @@ class Intended:
 
     def chunk(self, name: str, index: Index) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
         """Return raw values and provenance of a chunk, each in its shape."""
-        raw, _, provenance = plane_chunk(
+        raw, _, provenance, *_ = plane_chunk(
             self._captures[name], self._shadows.get(name), self.plane, index, self.readings[name]
         )
         return native(raw), provenance

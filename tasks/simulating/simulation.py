@@ -170,7 +170,7 @@ class Simulation:
         shadow = None
         if shown.shadow is not None:
             shadow = self.repository.shadow(name, self.shadow, captures)
-        values, errors, provenance = plane_chunk(captures, shadow, shown, index, plain)
+        values, errors, provenance, *_ = plane_chunk(captures, shadow, shown, index, plain)
         estimated = (provenance != PROVENANCE["captured"]) & (provenance != PROVENANCE["missing"])
         flags = np.where(estimated, PROVENANCE["simulated"], provenance).astype(np.uint8)
         return np.asarray(values, np.float64), errors, flags
