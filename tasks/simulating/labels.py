@@ -36,7 +36,7 @@ def draw_labels(
     float64, (N,)
         NaN where nothing is predicted; the predicted label where no other was ever seen.
     """
-    changes = special.ndtr(field) < np.nan_to_num(probability)
+    changes = np.isfinite(label) & (special.ndtr(field) < np.nan_to_num(probability))
     known = np.unique(seen[np.isfinite(seen)])
     if not changes.any() or not known.size:
         return label
