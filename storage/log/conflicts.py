@@ -61,8 +61,8 @@ def concerns(record: Record, work: Work, given_up: Set[int] = frozenset()) -> bo
     =======================  =====================================  =============================
 
     Patches are made from what is trusted: what concerns them is a verdict, a forget of their
-    capture, and a prune as above.  They are served for what they were made from alone, so that
-    nothing else makes them wrong.
+    capture or of one beside it that tells of them, and a prune as above.  They are served for what
+    they were made from alone, so that nothing else makes them wrong.
 
     Of another era than that of the work, only a prune or a newer era concerns it.
 

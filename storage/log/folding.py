@@ -264,13 +264,27 @@ class _Folding:
         )
 
     def _patch(self, body: PatchBody, folder: str) -> None:
-        self._there(body.step)
+        self._there(body.step, *(body.between or ()))
         for name, entry in body.variables.items():
             for patched in entry.chunks:
                 self._refuse_outside(name, patched.chunk)
         self._patches[body.step] = Patches(
-            folder, body.step, body.shadow, body.lead, body.variables, body.notes
+            folder, body.step, body.shadow, body.lead, body.variables, body.between, body.notes
         )
+
+    def _drop_patches(self, judged: set[int]) -> None:
+        """Drop the estimates that rest on a time of which another part is trusted now.
+
+        Of those that were interpolated, too, these are all captures from the intact one before to
+        the intact one after: in between each chunk has its own neighbours.
+        """
+
+        def rests(patches: Patches) -> bool:
+            sides = patches.between or (patches.step, patches.step)
+            first, last = (self._captured[step].instant for step in sides)
+            return any(first <= instant <= last for instant in judged)
+
+        self._patches = {s: p for s, p in self._patches.items() if not rests(p)}
 
     def _refuse_outside(self, name: str, chunk: Index) -> None:
         """Raise for a chunk that a variable does not have."""
@@ -285,8 +299,6 @@ class _Folding:
         for chunk in body.chunks:
             self._there(chunk.step)
             self._refuse_outside(chunk.variable, chunk.chunk)
-            # What is intact of the capture is another part of it now.
-            self._patches.pop(chunk.step, None)
             key = chunk.step, chunk.chunk
             self._verdicts.setdefault(chunk.variable, {})[key] = chunk.status
             # Only changes are recorded: what becomes trusted was suspect, and the reverse.
@@ -295,6 +307,8 @@ class _Folding:
             if by_person:
                 accepted = self._accepted.setdefault(chunk.variable, set())
                 (accepted.add if chunk.status == TRUSTED else accepted.discard)(key)
+        judged = {self._captured[chunk.step].instant for chunk in body.chunks}
+        self._drop_patches(judged.union(body.doubted))
 
     def _rewrite(self, body: RewriteBody, slab: str) -> None:
         self._slabs[slab] = self._roots(dict(body.roots))

@@ -238,6 +238,18 @@ class History:
         start = bisect_right(self.timeline, instant, key=lambda s: s.instant)
         return self.before(instant, count) + [s.step for s in self.timeline[start : start + count]]
 
+    def beside(self, instant: int) -> tuple[int | None, int | None]:
+        """Return the numbers of the nearest captures before and after that are not suspect."""
+        timeline = self.timeline
+        start = bisect_left(timeline, instant, key=lambda s: s.instant)
+        stop = bisect_right(timeline, instant, key=lambda s: s.instant)
+        sides = range(start - 1, -1, -1), range(stop, len(timeline))
+        before, after = (
+            next((timeline[k].step for k in side if not timeline[k].suspects), None)
+            for side in sides
+        )
+        return before, after
+
     def versions(self, instant: int) -> tuple[CapturedStep, ...]:
         """Return every kept capture of a valid time, the one on the timeline first."""
         there = [s for s in self.kept if s.instant == instant]

@@ -79,6 +79,8 @@ class Patches:
     """Its lead."""
     variables: Mapping[str, PatchedEntry]
     """What was estimated of each variable that has suspect chunks."""
+    between: tuple[int, int] | None = None
+    """The intact captures before and after that told of them, too; None: none did."""
     notes: tuple[str, ...] = ()
     """What they had to do without."""
 

@@ -1,24 +1,43 @@
-"""Composite: of each suspect chunk the better of two estimates, healed and interpolated.
+"""Composite: each suspect chunk estimated in two ways, healed and interpolated, and combined.
 
 Healing knows the intact neighbours, interpolation the captures before and after.  Both state errors
-that trials have calibrated, so the smaller one is the better bet.
+that trials have calibrated, and each cell is weighed by them.  Of labels the surer one is taken.
 """
 
-from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import EstimatedChunk
+from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.learning.trusted import pass_over
 from gnomon.tasks.restoring.between import Between, between
-from gnomon.tasks.restoring.heal import Healed
+from gnomon.tasks.restoring.heal import (
+    Estimate,
+    Figures,
+    Healed,
+    Odds,
+    heal_region,
+    missing,
+    rms,
+    summed_up,
+)
+from gnomon.tasks.restoring.region import Region, regions
+from gnomon.tasks.work import serial
 
-__all__ = ["better", "has_both_sides"]
+__all__ = ["combine", "compose", "composite", "has_both_sides"]
+
+SHARED = 0.5
+"""Correlation of the errors of both estimates: what neither could know is in both.  Measured on 30
+chunks each: .54 on OSTIA, .53 on ERA5.  As if there were none, 90 % intervals covered 81 and 80 %.
+With it, an estimate that is twice as sure as the other counts alone."""
+
+Floats = NDArray[np.float64]
 
 
 def has_both_sides(repository: Repository, instant: int) -> bool:
@@ -27,77 +46,160 @@ def has_both_sides(repository: Repository, instant: int) -> bool:
     return bool(timeline) and timeline[0].instant < instant < timeline[-1].instant
 
 
-def better(
+def composite(
     repository: Repository,
-    instant: int,
+    step: int,
+    shadow: Shadow | None,
+    lead: int,
     name: str,
-    chunks: list[Index],
-    healed: Healed | None,
+    indices: list[Index],
 ) -> Healed:
-    """Return the estimates of chunks with those that are interpolated where less error is expected.
+    """Return the estimates of suspect chunks of a variable in a captured step.
 
     Parameters
     ----------
-    healed
-        Estimates of the same chunks; None: there are none.
+    shadow, lead
+        The forecast of the same time, made before it; None: there is none, and nothing is healed.
+    indices
+        What to estimate.
+
+    Raises
+    ------
+    Integrity
+        A chunk that is needed is damaged in the repository.
     """
-    nothing = healed or Healed({}, None, None)
-    estimator = between(repository, name, instant) if has_both_sides(repository, instant) else None
-    if estimator is None:
-        return nothing
-    captures = repository.captures(name)
-    before = [_Patch.of(nothing.patches.get(index)) for index in chunks]
-    after = list(before)
-    chances: list[float | None] = [nothing.confidence] * len(chunks)
-    for k, index in enumerate(chunks):
-        try:
-            patch = _Patch.of(estimator.chunk(captures, index))
-        except Integrity as error:
-            pass_over(error, repository.location.url, name, index)
-            continue
-        if patch.expected < before[k].expected:
-            after[k] = patch
-            chances[k] = _chance(estimator, patch.standard_error)
-    patches = {i: p.chunk for i, p in zip(chunks, after, strict=True) if p.chunk is not None}
-    squares = sum(p.cells * p.expected**2 for p in after if p.cells)
-    cells = sum(p.cells for p in after)
-    known = [c for c, p in zip(chances, after, strict=True) if c is not None and p.cells]
-    if all(new is old for new, old in zip(after, before, strict=True)):
-        return nothing
+    variable = repository.settings.variable(name)
+    estimates = compose(repository, step, shadow, lead, regions(variable, indices))
     return Healed(
-        patches,
-        sqrt(squares / cells) if cells else None,
-        float(np.mean(known)) if known else None,
+        {index: estimate.patch for index, estimate in estimates.items()},
+        *summed_up(repository, step, name, {i: e.figures for i, e in estimates.items()}),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """An estimated chunk, and what it states of itself."""
+def compose(
+    repository: Repository,
+    step: int,
+    shadow: Shadow | None,
+    lead: int,
+    parts: list[Region],
+) -> dict[Index, Estimate]:
+    """Return the estimated chunks of regions of one variable; see `composite`.
 
-    chunk: EstimatedChunk | None
-    expected: float
-    """Root mean square of its standard errors; infinite without any."""
-    cells: int
+    They are interpolated, too, where there is no forecast, or an intact capture on either side.
+    """
+    healed: dict[Index, Estimate] = {}
+    if shadow is None:
+        healed = {index: missing(part.variable, index) for part in parts for index in part.damaged}
+    else:
+        # As the workers of an update do: in which order numbers are added is the same.
+        job = partial(heal_region, repository, step=step, shadow=shadow, lead=lead)
+        for estimates in serial(job, parts):
+            healed |= estimates
+    instant = repository.captured[step].instant
+    if shadow is not None and None in repository.state.beside(instant):
+        return healed
+    if not has_both_sides(repository, instant):
+        return healed
+    name = parts[0].variable.name
+    estimator = between(repository, name, instant)
+    return healed if estimator is None else _improved(repository, name, healed, estimator)
 
-    @property
-    def standard_error(self) -> NDArray[np.float64]:
-        assert self.chunk is not None
-        return self.chunk.standard_error.ravel()
 
-    @classmethod
-    def of(cls, chunk: EstimatedChunk | None) -> "_Patch":
-        known = np.empty(0)
-        if chunk is not None:
-            known = chunk.standard_error[np.isfinite(chunk.standard_error)]
-        return cls(chunk, sqrt(float(np.mean(known**2))) if known.size else inf, known.size)
+def _improved(
+    repository: Repository, name: str, healed: Mapping[Index, Estimate], estimator: Between
+) -> dict[Index, Estimate]:
+    """Return the estimates with what the interpolation knows."""
+    captures = repository.captures(name)
+    improved = dict(healed)
+    for index, estimate in healed.items():
+        try:
+            patch = estimator.chunk(captures, index)
+        except Integrity as error:
+            pass_over(error, repository.location.url, name, index)
+            continue
+        improved[index] = _joined(estimate, _interpolated(estimator, patch), estimator)
+    return improved
 
 
-def _chance(estimator: Between, standard_error: NDArray[np.float64]) -> float | None:
-    """Return the probability that an interpolated chunk is within tolerance."""
+def _interpolated(estimator: Between, patch: EstimatedChunk) -> Estimate:
+    """Return an interpolated chunk with what is known of it."""
     plan = next(iter(estimator.plans.values()), None)
-    if plan is None:
-        known = standard_error[np.isfinite(standard_error)]
-        return float(known.mean() <= estimator.spec.tolerance)
-    chance = plan.confidence(standard_error, estimator.spec.tolerance)
-    return chance if isfinite(chance) else None
+    if plan is not None:
+        odds = Odds(plan.location, plan.spread)
+        return Estimate(patch, _figures(patch, odds, estimator.spec.tolerance), odds)
+    known = patch.standard_error[np.isfinite(patch.standard_error)]
+    if not known.size:
+        return Estimate(patch, Figures(np.nan, np.nan, 0))
+    chance = float(known.mean() <= estimator.spec.tolerance)
+    return Estimate(patch, Figures(rms(known), chance, known.size))
+
+
+def _figures(patch: EstimatedChunk, odds: Odds, tolerance: float) -> Figures:
+    cells = int(np.isfinite(patch.standard_error).sum())
+    if not cells:
+        return Figures(np.nan, np.nan, 0)
+    return Figures(rms(patch.standard_error), odds.within(patch.standard_error, tolerance), cells)
+
+
+def _joined(healed: Estimate, interpolated: Estimate, estimator: Between) -> Estimate:
+    """Return one estimate of a chunk; where one of them counts alone, it is that, unchanged."""
+    first, second = healed.patch, interpolated.patch
+    if estimator.spec.categorical:
+        known = interpolated.figures.cells and (
+            not healed.figures.cells or rms(second.standard_error) < rms(first.standard_error)
+        )
+        return interpolated if known else healed
+    values, errors, weight = combine(
+        (first.values, first.standard_error), (second.values, second.standard_error)
+    )
+    there = np.isfinite(values)
+    share = float(weight[there].mean()) if there.any() else 0.0
+    if share in (0.0, 1.0):
+        return interpolated if share else healed
+    flags = np.where(weight > 0.5, PROVENANCE["interpolated"], first.provenance)
+    flags = np.where(there, flags, PROVENANCE["missing"]).astype(np.uint8)
+    patch = EstimatedChunk(values, errors, flags)
+    odds = Odds(
+        (1.0 - share) * healed.odds.location + share * interpolated.odds.location,
+        (1.0 - share) * healed.odds.spread + share * interpolated.odds.spread,
+    )
+    return Estimate(patch, _figures(patch, odds, estimator.spec.tolerance), odds)
+
+
+def combine(
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats]
+) -> tuple[Floats, Floats, Floats]:
+    """Return the best linear combination of two estimates, cell by cell.
+
+    Parameters
+    ----------
+    first, second
+        Values and standard errors, float64 of one shape; NaN where nothing is estimated.
+
+    Returns
+    -------
+    tuple
+        Values, standard errors and the weight of the second, 0 to 1, float64.  Where one of them
+        is not estimated the other counts alone; NaN, with weight 0, where neither is.
+
+    Notes
+    -----
+    With errors `s`, `t` and their correlation `r` the weight of the second is
+    `(s^2 - r s t) / (s^2 + t^2 - 2 r s t)` within 0 and 1 (Bates and Granger 1969, equation 1); the
+    error is that of the combination with these weights.
+    """
+    (value, s), (other, t) = first, second
+    there, also = np.isfinite(value) & np.isfinite(s), np.isfinite(other) & np.isfinite(t)
+    shared = SHARED * s * t
+    spread = s**2 + t**2 - 2.0 * shared
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.clip(np.where(spread > 0.0, (s**2 - shared) / spread, 0.0), 0.0, 1.0)
+    weight = np.where(there & also, weight, np.where(also, 1.0, 0.0))
+    of_first, of_second = np.where(weight < 1.0, 1.0 - weight, 0.0), weight
+    parts = [np.where(w > 0.0, w * v, 0.0) for w, v in ((of_first, value), (of_second, other))]
+    variance = [np.where(w > 0.0, (w * e) ** 2, 0.0) for w, e in ((of_first, s), (of_second, t))]
+    joint = np.where((of_first > 0.0) & (of_second > 0.0), of_first * of_second * shared, 0.0)
+    nothing = ~(there | also)
+    values = np.where(nothing, np.nan, parts[0] + parts[1])
+    errors = np.where(nothing, np.nan, np.sqrt(variance[0] + variance[1] + 2.0 * joint))
+    return values, errors, weight

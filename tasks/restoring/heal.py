@@ -28,7 +28,17 @@ from gnomon.tasks.restoring.departed import companions, fields_at, past_of, unse
 from gnomon.tasks.restoring.region import Region, regions
 from gnomon.tasks.work import serial
 
-__all__ = ["Estimate", "Figures", "Healed", "Odds", "heal", "heal_region", "summed_up"]
+__all__ = [
+    "Estimate",
+    "Figures",
+    "Healed",
+    "Odds",
+    "heal",
+    "heal_region",
+    "missing",
+    "rms",
+    "summed_up",
+]
 
 LOG_SPREAD = 0.55
 """Standard deviation of log RMSE over expected RMSE where nothing could be hidden to find it: that
@@ -94,7 +104,7 @@ def heal(
     variable = repository.settings.variable(name)
     estimates: dict[Index, Estimate] = {}
     if name not in shadow.variables and mask is None:
-        estimates = {index: _missing(variable, index) for index in indices}
+        estimates = {index: missing(variable, index) for index in indices}
     else:
         # As the workers of an update do: in which order numbers are added is the same.
         job = partial(heal_region, repository, step=step, shadow=shadow, lead=lead, apart=apart)
@@ -139,14 +149,6 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """One estimated chunk."""
-
-    patch: EstimatedChunk
-    figures: Figures
-
-
-@dataclass(frozen=True, slots=True)
 class Odds:
     """How far the RMSE of an estimated chunk may be from the one that is expected."""
 
@@ -165,25 +167,35 @@ class Odds:
         tolerance
             In the same units, >= 0.
         """
-        expected = _rms(standard_error)
+        expected = rms(standard_error)
         if expected == 0.0 or tolerance == 0.0:
             return float(expected <= tolerance)
         margin = np.log(tolerance / expected) - self.location
         return float(special.ndtr(margin / max(self.spread, LEAST_SPREAD)))
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One estimated chunk."""
+
+    patch: EstimatedChunk
+    figures: Figures
+    odds: Odds = Odds()
+    """How far its RMSE may be from the expected one."""
+
+
 _NOTHING = Figures(float("nan"), float("nan"), 0)
 _UNSTATED = float("nan"), float("nan")
 
 
-def _rms(errors: Floats) -> float:
+def rms(errors: Floats) -> float:
     """Return the root mean square of what is known; NaN if nothing is."""
     finite = errors[np.isfinite(errors)]
     return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
 
 
-def _missing(variable: Variable, index: Index) -> Estimate:
-    """Return a chunk without estimates: its variable is captured but not forecast."""
+def missing(variable: Variable, index: Index) -> Estimate:
+    """Return a chunk without estimates: such as of a variable that is captured but not forecast."""
     shape = tuple(s.stop - s.start for s in variable.grid.cells(index))
     nothing = np.full(shape, np.nan)
     patch = EstimatedChunk(nothing, nothing, np.full(shape, PROVENANCE["missing"], np.uint8))
@@ -207,7 +219,7 @@ def heal_region(
     """Return the estimated chunks of a region; see `heal`."""
     variable = region.variable
     if variable.name not in shadow.variables:
-        return {index: _missing(variable, index) for index in region.damaged}
+        return {index: missing(variable, index) for index in region.damaged}
     predicted = repository.shadow(variable.name, shadow)
     values, errors = region.predicted(predicted, lead)
     captured = region.intact(predicted.captures, step)
@@ -263,7 +275,8 @@ def heal_region(
         elif from_others or not hole[cells].all():
             stated = _UNSTATED  # that of a whole chunk is not that of a part of it
         known = errors[cells][hole[cells] & np.isfinite(values[cells])]
-        estimates[index] = Estimate(EstimatedChunk(*parts), _judge(known, odds, tolerance, stated))
+        figures = _judge(known, odds, tolerance, stated)
+        estimates[index] = Estimate(EstimatedChunk(*parts), figures, odds)
     return estimates
 
 
@@ -299,7 +312,7 @@ def _judge(errors: Floats, odds: Odds, tolerance: float, stated: tuple[float, fl
     stated
         Expected RMSE and confidence of the forecast; NaN where another estimate takes its place.
     """
-    nominal, cells = _rms(errors), int(np.isfinite(errors).sum())
+    nominal, cells = rms(errors), int(np.isfinite(errors).sum())
     if not isfinite(nominal):
         return _NOTHING
     if all(map(isfinite, stated)):

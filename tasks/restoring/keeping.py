@@ -1,8 +1,10 @@
 """Keep patches: the suspect chunks of a capture are estimated once, and served from then on.
 
-They rest on what was trusted and forecast when they were made.  A verdict on their capture, or
-another capture of its time, drops them (see :mod:`gnomon.storage.log.folding`); then, or where they
-are damaged, they are estimated when they are read, and an update keeps them again.
+They rest on what was trusted and forecast when they were made.  A verdict on their capture or one
+beside it, or another capture of its time, drops them (see :mod:`gnomon.storage.log.folding`); then,
+or where they are damaged, they are estimated when they are read, and an update keeps them again.
+They are renewed once, when the first intact capture after theirs is there, as from both sides more
+is known; and again if that is no longer the first one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +15,13 @@ from math import isfinite, prod
 from gnomon.storage.log.bodies.patch import PatchBody, PatchedChunk, PatchedEntry
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.staging import Batch, Entry, fresh_id
+from gnomon.storage.log.steps import Patches
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.patches import create_patch
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.learning.trusted import gather
-from gnomon.tasks.restoring.heal import Figures, heal_region, summed_up
+from gnomon.tasks.restoring.composite import compose
+from gnomon.tasks.restoring.heal import Figures, summed_up
 from gnomon.tasks.restoring.kept import kept_estimates
 from gnomon.tasks.restoring.points import candidates, suspects
 from gnomon.tasks.restoring.region import Region, regions
@@ -36,7 +40,7 @@ captures. They are estimated when they are read."""
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Suspect chunks of a capture whose estimates are not kept."""
+    """Suspect chunks of a capture whose estimates are not kept, or stale."""
 
     step: int
     """Number of the capture."""
@@ -48,6 +52,8 @@ class Damage:
     """The suspect chunks by variable."""
     sequence: int
     """The commit at which it is so."""
+    between: tuple[int, int] | None = None
+    """The intact captures before and after that tell of them, too; None: not both are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Patched:
 
 
 def find_damage(repository: Repository) -> tuple[Damage, ...]:
-    """Return the damage of which a forecast was made and no estimate is kept, the newest first."""
+    """Return the damage that was forecast and has no estimate of today, the newest first."""
     lacking = _lacking(repository)
     return tuple(damage for damage, _ in zip(lacking, range(AT_ONCE), strict=False))
 
@@ -89,9 +95,22 @@ def _lacking(repository: Repository) -> Iterator[Damage]:
             name: tuple(indices) for name, indices in suspects(repository, point.step).items()
         }
         estimates, _ = kept_estimates(repository, point.step, point.shadow, point.lead, chunks)
-        if estimates.keys() != chunks.keys() and _cells(repository, chunks) <= LARGEST:
+        before, after = repository.state.beside(captured.instant)
+        between = None if before is None or after is None else (before, after)
+        kept = repository.state.patches.get(captured.step)
+        if estimates.keys() == chunks.keys() and not (kept and _is_stale(kept, between, after)):
+            continue
+        if _cells(repository, chunks) <= LARGEST:
             sequence = repository.records[-1].sequence
-            yield Damage(point.step, point.shadow, point.lead, chunks, sequence)
+            yield Damage(point.step, point.shadow, point.lead, chunks, sequence, between)
+
+
+def _is_stale(kept: Patches, between: tuple[int, int] | None, after: int | None) -> bool:
+    """Tell whether the intact capture after is another one than that which estimates were made of.
+
+    Which one is before does not count: what becomes of the past changes no estimate.
+    """
+    return between is not None if kept.between is None else kept.between[1] != after
 
 
 def _cells(repository: Repository, chunks: Mapping[str, tuple[Index, ...]]) -> int:
@@ -136,7 +155,7 @@ def _estimate_part(
     batch = Batch(repository.location, folder)
     with gather() as passed:
         region = Region(variable, list(part[1]))
-        estimates = heal_region(repository, region, damage.step, shadow, damage.lead)
+        estimates = compose(repository, damage.step, shadow, damage.lead, [region])
     roots = {
         index: create_patch(
             batch, variable, index, (e.patch.values, e.patch.standard_error, e.patch.provenance)
@@ -173,9 +192,16 @@ def commit_patches(repository: Repository, patched: Patched, committed_at: str) 
         What is trusted of the capture was changed meanwhile: find the damage again.
     """
     damage = patched.damage
-    kept = frozenset([damage.step])
+    kept = frozenset([damage.step, *(damage.between or ())])
     work = Work("patch", damage.sequence, repository.era, patched.id, frozenset(), kept)
     repository.refuse_stale(work)
     batch = Batch(repository.location, patched.id, dict(patched.entries))
-    body = PatchBody(damage.step, damage.shadow, damage.lead, patched.variables, patched.notes)
+    body = PatchBody(
+        damage.step,
+        damage.shadow,
+        damage.lead,
+        patched.variables,
+        damage.between,
+        patched.notes,
+    )
     return repository.commit(body, committed_at, batch, work)

@@ -22,9 +22,8 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.learning.trusted import gather
-from gnomon.tasks.restoring.composite import better, has_both_sides
+from gnomon.tasks.restoring.composite import composite, has_both_sides
 from gnomon.tasks.restoring.estimates import estimate_point
-from gnomon.tasks.restoring.heal import heal
 from gnomon.tasks.restoring.kept import kept_estimates
 from gnomon.tasks.restoring.known import at_lead, captured_point, forecast_point, units_of
 from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
@@ -200,8 +199,7 @@ def heal_point(
         for name, chunks in doubted.items():
             healed = kept.get(name)
             if healed is None:
-                at_hand = shadow and heal(repository, point.step, shadow, point.lead, name, chunks)
-                healed = better(repository, point.instant, name, chunks, at_hand or None)
+                healed = composite(repository, point.step, shadow, point.lead, name, chunks)
             patches |= {(name, index): patch for index, patch in healed.patches.items()}
             if name in errors:
                 errors[name], sure[name] = healed.expected_error, healed.confidence

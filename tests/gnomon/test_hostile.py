@@ -60,7 +60,7 @@ def questions(place: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
         check_points(box["r"], at)
 
     def loading(at: str) -> None:
-        found = box["r"].dataset(at, accept_predicted=True).load()
+        found = box["r"].dataset(at, accept_predicted=True, marks=True).load()
         error = found.sst_standard_error.values
         assert not (error < 0).any()
         assert not np.isinf(error).any()

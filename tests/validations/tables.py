@@ -31,6 +31,7 @@ def sound_actual(rows: int = 6) -> pd.DataFrame:
         "unchanged": no,
         "replayed": no,
         "revised": no,
+        "estimated": no,
         "replaced": no,
         "change_rms": ones,
         "departure_mean": ones * 0.1,

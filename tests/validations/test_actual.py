@@ -12,7 +12,8 @@ from gnomon.validations.expectations import Validation, suspect_chunks
 from tests.validations.tables import TIME, sound_actual, spoiled
 
 VIOLATIONS: dict[str, tuple[dict[str, Any], float | bool]] = {
-    "plausible": ({"p_value": 1e-6}, 12e-6),
+    "plausible": ({"p_value": 1e-6}, 13e-6),
+    "not_estimated": ({"estimated": True}, True),
     "not_replayed": ({"replayed": True}, True),
     "not_revised": ({"revised": True}, True),
     "not_newly_constant": ({"constant": True}, True),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, claim, folder_name
+from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin, claim, folder_name, numbers
 from gnomon.storage.values.documents import items, text, whole
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.plausible import MOST_LEADS, members_of, size
@@ -84,6 +84,12 @@ def _figures(data: Mapping[str, Any], error: str) -> tuple[float | None, float |
     )
 
 
+def _pair(value: object) -> tuple[int, int]:
+    """Return the numbers of two captures."""
+    before, after = numbers(value)
+    return before, after
+
+
 @dataclass(frozen=True, slots=True)
 class PatchBody:
     """The suspect chunks of a capture were estimated, and the estimates are kept."""
@@ -97,18 +103,22 @@ class PatchBody:
     """Its lead."""
     variables: Mapping[str, PatchedEntry]
     """What was estimated of each variable that has suspect chunks."""
+    between: tuple[int, int] | None = None
+    """Numbers of the intact captures before and after, if they told of it, too."""
     notes: tuple[str, ...] = ()
     """What they had to do without; for people, and not verified."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset({"step", "shadow", "lead", "variables"})
-    _SOMETIMES: ClassVar = frozenset({"notes"})
+    _SOMETIMES: ClassVar = frozenset({"between", "notes"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self._ALWAYS}
         fields["variables"] = {name: entry.to_json() for name, entry in self.variables.items()}
+        if self.between is not None:
+            fields["between"] = list(self.between)
         if self.notes:
             fields["notes"] = list(self.notes)
         return self.margin.around(fields)
@@ -121,6 +131,7 @@ class PatchBody:
             folder_name(data["shadow"]),
             whole(data["lead"], "lead", least=1, most=MOST_LEADS),
             {n: PatchedEntry.from_json(members_of(e)) for n, e in data["variables"].items()},
+            _pair(data["between"]) if "between" in data else None,
             items(data.get("notes", []), "notes", text),
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )

@@ -159,6 +159,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ),
     ("patch", PATCH),
     ("patch", PATCH | {"variables": {"t": PATCHED | NEWER}, "notes": ["without x"], "era": 0}),
+    ("patch", PATCH | {"between": [0, 2]}),
     ("verdict", {"chunks": [JUDGED, JUDGED | {"p_value": 1e-9}], "reason": "", "report": REPORT}),
     ("verdict", {"chunks": [], "reason": "x", "judged_by": "person", "times": [-5]}),
     ("verdict", {"chunks": [JUDGED | NEWER], "judged_by": "person", "doubted": [5], "era": 2}),

@@ -175,6 +175,53 @@ def test_verdicts_change_the_count_of_suspect_chunks(story: Story) -> None:
     assert state.verdicts["t"][0, (0,)] == SUSPECT
 
 
+def test_the_captures_beside_a_time_are_intact_and_kept(story: Story) -> None:
+    """Suspect and forgotten ones are passed over; outside the record there is none."""
+    state = story.eras[-1]
+    assert [state.beside(t) for t in (10, 20, 25, 30)] == [(None, 3), (0, 3), (0, 3), (0, 1)]
+    assert story.verdict((3, (0,), SUSPECT)).beside(20) == (0, 1)
+    assert story.add("forget", steps=[1], reason="").beside(20) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("between", "judged", "there"),
+    [
+        (None, 2, False),
+        (None, 0, True),
+        (None, 3, True),
+        ([0, 1], 2, False),
+        ([0, 1], 0, False),
+        ([0, 1], 3, False),
+        ([0, 1], 1, False),
+        ([0, 3], 1, True),
+    ],
+)
+def test_a_verdict_drops_the_estimates_that_rest_on_what_it_judges(
+    story: Story, between: list[int] | None, judged: int, *, there: bool
+) -> None:
+    """On their capture; of interpolated ones also on those beside, and on all in between."""
+    more = {} if between is None else {"between": between}
+    patch = {"step": 2, "shadow": "s", "lead": 1, "variables": {}, "manifest": "m"}
+    state = story.add("patch", id="00000003-p", **patch, **more)
+    assert state.patches[2].between == (None if between is None else tuple(between))
+    status = TRUSTED if judged == 2 else SUSPECT
+    assert (2 in story.verdict((judged, (0,), status)).patches) is there
+
+
+def test_a_time_between_that_is_no_longer_believed_drops_them(story: Story) -> None:
+    patch = {"step": 2, "shadow": "s", "lead": 1, "variables": {}, "manifest": "m"}
+    story.add("patch", id="00000003-p", **patch, between=[0, 1])
+    assert 2 in story.verdict(judged_by="person", times=[30]).patches
+    assert story.verdict(judged_by="person", doubted=[30]).patches == {}
+
+
+@pytest.mark.parametrize("between", [[0], [0, 1, 3], [0, 9], [-1, 3], "03", None])
+def test_sides_that_are_none_are_refused(story: Story, between: object) -> None:
+    patch = {"step": 2, "shadow": "s", "lead": 1, "variables": {}, "manifest": "m"}
+    with pytest.raises(Integrity):
+        story.add("patch", id="00000003-p", **patch, between=between)
+
+
 def test_a_rewrite_moves_captures_to_another_slab(story: Story) -> None:
     state = story.add(
         "rewrite", id="00000003-w", steps=[3, 0], variables={"t": {"root": "new"}}, manifest="m"

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = gnomon.create(str(place / "r"), str(place / "measured.zarr"), leads=2)
     repository.update()
     repository.restore("2001-01-09", place / "forecast.nc", accept_predicted=True)
-    repository.restore("2001-01-08", place / "exact.nc", plain=False)
+    repository.restore("2001-01-08", place / "exact.nc", marks=True)
     repository.export_shadow(place / "shadow.nc")
     return place
 

@@ -303,9 +303,10 @@ def test_a_level_of_white_changes_is_the_last_value_and_of_white_noise_the_mean(
 
 
 ROOMS = {
-    "healing": ("past", "validation", "inpainting", "covariance"),
+    "healing": ("past", "validation", "inpainting", "covariance", "companions", "regions"),
     "interpolating": ("gap", "process", "plan"),
-    "restoring": ("between",),
+    "restoring": ("between", "composite", "keeping", "region"),
+    "simulating": ("departing", "history", "covariance", "fields", "labels", "simulation"),
 }
 """Where the modules are that are not of the forecaster."""
 
@@ -318,8 +319,11 @@ def constants() -> Iterator[tuple[str, list[float], list[float]]]:
         for name in re.findall(r"`([\w.]+)`", first):
             module, _, constant = name.rpartition(".") if "." in name else (module, "", name)
             rooms = [room for room, modules in ROOMS.items() if module in modules]
-            package = f"gnomon.tasks.{rooms[0] if rooms else 'forecasting'}.{module}"
-            found += np.ravel(getattr(import_module(package), constant)).tolist()
+            modules = [
+                import_module(f"gnomon.tasks.{r}.{module}") for r in rooms or ["forecasting"]
+            ]
+            holder = next(m for m in modules if hasattr(m, constant))
+            found += np.ravel(getattr(holder, constant)).tolist()
         text = re.sub(r"\$10\^\{(-\d+)\}\$", r"1e\1", re.sub(r"(\d),(\d)", r"\1\2", second))
         stated = re.findall(r"-?\d[\d.]*(?:e-?\d+)?(?:/\d+)?", text)
         values = [float(a) / float(b or 1) for a, _, b in (n.partition("/") for n in stated)]

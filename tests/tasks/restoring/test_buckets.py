@@ -281,7 +281,8 @@ def test_a_killed_restore_into_a_bucket_is_gone_on_with(
     assert_gone_on_with(ends, by_blocks=name != "x.nc")
     for number in range(len(shares) + 1):
         assert_right(read(f"{place}/{number}/{name}", tmp_path))
-    assert not list(tmp_path.rglob("*.partial*"))
+    # One that died when all was done leaves an empty lock, which the next one sweeps.
+    assert not [p for p in tmp_path.rglob("*.partial*") if p.suffix != ".lock"]
 
 
 def leave(stored: Repository, to: str, monkeypatch: pytest.MonkeyPatch) -> Any:

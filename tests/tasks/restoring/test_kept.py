@@ -13,6 +13,7 @@ from gnomon.storage.log.records import Record
 from gnomon.storage.log.steps import Patches
 from gnomon.storage.serve.planes import EstimatedChunk
 from gnomon.tasks.restoring import points as restore_points
+from gnomon.tasks.restoring.composite import composite
 from gnomon.tasks.restoring.heal import Healed, heal
 from gnomon.tasks.restoring.keeping import commit_patches, estimate, find_damage
 from gnomon.tasks.work import serial
@@ -49,9 +50,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(*arguments: object, **options: object) -> Healed:
         names.append(str(arguments[4]))
-        return heal(*arguments, **options)  # type: ignore[arg-type]
+        return composite(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restore_points, "heal", counting)
+    monkeypatch.setattr(restore_points, "composite", counting)
     return names
 
 

@@ -1,0 +1,40 @@
+"""Two estimates of the same cells, combined."""
+
+import numpy as np
+import pytest
+
+from gnomon.tasks.restoring.composite import SHARED, combine
+
+
+def test_it_is_right_about_errors_that_share_what_is_assumed() -> None:
+    """Less error than either, and the stated one is the actual one."""
+    draws = np.random.default_rng(3).normal(size=(2, 200_000))
+    s, t = 1.0, 0.8
+    first = s * draws[0]
+    second = t * (SHARED * draws[0] + np.sqrt(1 - SHARED**2) * draws[1])
+    values, errors, weight = combine(
+        (first, np.full_like(first, s)), (second, np.full_like(second, t))
+    )
+    actual = float(np.sqrt(np.mean(values**2)))
+    assert actual < t
+    assert errors[0] == pytest.approx(actual, rel=0.01)
+    assert 0.5 < weight[0] < 1.0
+
+
+@pytest.mark.parametrize(("errors", "weight"), [((2.0, 1.0), 1.0), ((1.0, 2.5), 0.0)])
+def test_one_that_is_twice_as_sure_counts_alone(errors: tuple[float, float], weight: float) -> None:
+    first, second = (
+        (np.array([v]), np.array([e])) for v, e in zip((3.0, 5.0), errors, strict=True)
+    )
+    values, error, weights = combine(first, second)
+    assert (weights[0], values[0], error[0]) == (weight, (3.0, 5.0)[int(weight)], min(errors))
+
+
+def test_what_is_not_estimated_counts_for_nothing() -> None:
+    """In one of them, in both, and where both are sure."""
+    first = np.array([1.0, np.nan, np.nan, 4.0]), np.array([0.5, np.nan, np.nan, 0.0])
+    second = np.array([np.nan, 2.0, np.nan, 4.0]), np.array([np.nan, 0.25, np.nan, 0.0])
+    values, errors, weight = combine(first, second)
+    np.testing.assert_array_equal(values, [1.0, 2.0, np.nan, 4.0])
+    np.testing.assert_array_equal(errors, [0.5, 0.25, np.nan, 0.0])
+    np.testing.assert_array_equal(weight, [0.0, 1.0, 0.0, 0.0])
