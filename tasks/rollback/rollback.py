@@ -25,11 +25,12 @@ from gnomon.storage.live.replaced import Replaced, entry_of, keep, keep_list
 from gnomon.storage.live.stores import LiveStore, live_store
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.rollback import RollbackBody
+from gnomon.storage.log.credentials import refuse_credentials
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.source.opening import open_source, read_state, release_source
+from gnomon.storage.source.opening import open_source, read_state, release_source, source_path
 from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec
@@ -190,7 +191,11 @@ def _spec_of(repository: Repository, point: RestorePoint, into: str | None) -> S
             f"{point.valid_time} was captured in era {point.era}, before the source changed its "
             "grid or types; it cannot be written into it, restore to a new place with --to"
         )
-    return source if into is None else replace(source, url=into)
+    if into is None:
+        return source
+    refuse_credentials("--to", into)
+    # Of another dataset nothing is known but where its variables are; undo may be run elsewhere.
+    return replace(source, url=source_path(into), engine=None, branch=None, tag=None, snapshot=None)
 
 
 def plan_rollback(

@@ -199,16 +199,24 @@ def test_an_icechunk_branch_gets_one_commit(tmp_path: Path) -> None:
     assert commits() == before + 2
 
 
-def test_another_dataset_of_the_same_grid_is_written(tmp_path: Path) -> None:
+def test_another_dataset_of_the_same_grid_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
     opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
     other = tmp_path / "other.zarr"
     shutil.copytree(source, other)
     zarr.open_array(other / "t", mode="r+")[2] = 0
-    before = files_of(source)
-    opened.rollback(AT, into=str(other))
+    before, damaged = files_of(source), files_of(other)
+    monkeypatch.chdir(tmp_path)
+    opened.rollback(AT, into="other.zarr")
     assert sources.bits(sources.raw(other).t.values) == sources.bits(weather(4).t.values)
     assert files_of(source) == before
+    monkeypatch.chdir("/")  # a path that was given there means the same here
+    opened.undo()
+    assert files_of(other) == damaged
+    with pytest.raises(InvalidInput, match=r"secret|password|credentials"):
+        opened.rollback(AT, into="s3://name:word@bucket/other.zarr")
 
 
 def test_what_does_not_fit_is_refused_and_left_alone(tmp_path: Path) -> None:
