@@ -13,14 +13,13 @@ from gnomon.storage.care.retention import Policy
 from gnomon.storage.care.stats import Stats, stats
 from gnomon.storage.care.subset import parse_subset
 from gnomon.storage.changes.moving import move_source
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import source_path
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.compare import Difference, compare
+from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.partial import sweep
-from gnomon.tasks.restoring.points import locate
 
 __all__ = ["Maintenance", "Progress", "utc"]
 
@@ -190,16 +189,6 @@ class Maintenance:
         self._adopt(repository)
         return done
 
-    def diff(self, first: int | str, second: int | str) -> tuple[Difference, ...]:
-        """Return what differs between two captures, by number or time, per variable."""
-        (first_era, a), (second_era, b) = self._number(first), self._number(second)
-        if first_era.era != second_era.era:
-            raise InvalidInput(
-                f"{first!r} and {second!r} are in different eras, whose grids differ; name "
-                "captures of one era"
-            )
-        return compare(first_era, a, b)
-
     def stats(self) -> Stats:
         """Return how many bytes each part takes, and how many were saved."""
         return stats(self._repository)
@@ -210,20 +199,9 @@ class Maintenance:
 
     def _numbers(self, captures: Sequence[int | str]) -> tuple[Repository, list[int]]:
         """Return the era and the numbers of captures; the present era if there are none."""
-        numbered = [self._number(capture) for capture in captures]
+        numbered = [capture_named(self._repository, str(capture)) for capture in captures]
         if len({seen.era for seen, _ in numbered}) > 1:
             raise InvalidInput(
                 "the captures are in different eras; name captures of one era at a time"
             )
         return numbered[0][0] if numbered else self._repository, [step for _, step in numbered]
-
-    def _number(self, capture: int | str) -> tuple[Repository, int]:
-        """Return the era and the number of a capture that is named by number or by time."""
-        text = str(capture)
-        if text.isascii() and text.isdigit() and int(text) < len(self._repository.captured):
-            return self._repository, int(text)
-        seen, instant = locate(self._repository, text)
-        versions = seen.state.versions(instant)
-        if not versions:
-            raise NotFound(f"{text!r} was not captured; 'gnomon captures' lists what was")
-        return seen, versions[0].step

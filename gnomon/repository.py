@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from gnomon.comparing import Comparing
 from gnomon.description import SourceDescription
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
@@ -58,7 +59,7 @@ def open_repository(path: str) -> "GnomonRepository":
     return GnomonRepository(Repository.open(path))
 
 
-class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simulating):
+class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simulating, Comparing):
     """A repository: the captures of one source, and their shadow.
 
     Made by :func:`gnomon.create` and :func:`gnomon.open`.

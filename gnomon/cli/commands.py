@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnomon.cli import diff as cli_diff
 from gnomon.cli import export as cli_export
 from gnomon.cli import groups as cli_groups
 from gnomon.cli import hindcast as cli_hindcast
@@ -46,6 +47,7 @@ __all__ = ["app", "main"]
 
 # Their commands are part of the application.
 _joined = (
+    cli_diff,
     cli_export,
     cli_hindcast,
     cli_init,
@@ -253,6 +255,7 @@ def restore(
     dry_run: cli_rollback.DryRun = False,
     plan: cli_rollback.Plan = None,
     force: cli_rollback.Force = False,
+    preview: cli_diff.Preview = None,
     flow: Flow = False,
     as_json: Json = False,
 ) -> None:
@@ -270,6 +273,17 @@ def restore(
     writes_live = cli_rollback.is_rollback(
         target, in_place=in_place, into=into, dry_run=dry_run, plan=plan, force=force, flow=flow
     )
+    if preview is not None:
+        other = {"--cells": cells, "--flow": flow, "--from": from_, "--until": until}
+        cli_diff.show_preview(
+            repository,
+            at,
+            preview,
+            choice=choice | {"in_place": in_place, "into": target if into else None},
+            other=other,
+            as_json=as_json,
+        )
+        return
     if writes_live:
         cli_rollback.restore_in_place(
             repository,

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-PICTURES = (".pdf", ".png", ".svg")
-"""Endings of the files that can be drawn."""
-
 
 @app.command()
 def hindcast(
@@ -51,7 +48,9 @@ def hindcast(
 ) -> None:
     """Replay what a repository would forecast over the last 30 % of a record, and judge it."""
     if plot is not None:
-        _check_plot(plot)
+        from gnomon.comparing import check_picture
+
+        check_picture("--plot", plot)
     from gnomon.hindcasting import hindcast as run
     from gnomon.options import duration_s
 
@@ -90,14 +89,3 @@ def _draw(hindcast_report: "HindcastReport", variable: str, plot: Path) -> None:
     with blaming("--plot", plot):
         plot.parent.mkdir(parents=True, exist_ok=True)
         plot_hindcast(hindcast_report, variable, plot)
-
-
-def _check_plot(path: Path) -> None:
-    from gnomon.storage.errors import InvalidInput
-    from gnomon.storage.userpath import check_output
-
-    if path.suffix.lower() not in PICTURES:
-        raise InvalidInput(
-            f"--plot is {path}, which is not the name of a picture; end it in .png, .pdf or .svg"
-        )
-    check_output("--plot", path)

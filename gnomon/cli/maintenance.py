@@ -191,25 +191,6 @@ def prune(
 
 
 @app.command()
-def diff(
-    repository: Place,
-    first: Annotated[str, typer.Argument(help="Capture by number or time.")],
-    second: Annotated[str, typer.Argument(help="Capture by number or time.")],
-    as_json: Json = False,
-) -> None:
-    """Show what differs between two captures: chunks, cells, size and place."""
-    from gnomon.repository import open_repository
-
-    differences = open_repository(repository).diff(first, second)
-    if as_json:
-        print_json([d.to_json() for d in differences])
-        return
-    from gnomon.cli import report_maintenance as report
-
-    report.print_differences(differences)
-
-
-@app.command()
 def stats(repository: Place, as_json: Json = False) -> None:
     """Show how many bytes each part takes, and what unchanged chunks and deltas saved."""
     from gnomon.repository import open_repository

@@ -1,5 +1,6 @@
 """The command that lists restore points: all of them, or every way to answer for one time."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,16 @@ def points(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all that the answers rest on.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture (.png, .pdf, .svg): the timeline, or with --at the expected errors."
+        ),
+    ] = None,
+    variable: Annotated[
+        str | None,
+        typer.Option(help="With --plot: whose errors; default: the first that is forecast."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List every way to give the dataset at a time, best first; or all restore points."""
@@ -31,6 +42,12 @@ def points(
 
     if at is None and (verify or nearest or before):
         raise InvalidInput("--verify, --nearest and --before are about one time; name it with --at")
+    if variable is not None and plot is None:
+        raise InvalidInput("--variable is the one that --plot draws; add --plot, or leave it out")
+    if plot is not None:
+        from gnomon.comparing import check_picture
+
+        check_picture("--plot", plot)
     if at is None:
         # Not through the whole API, most of which is of no use here and takes a second to load.
         from gnomon.storage.repository import Repository
@@ -43,17 +60,24 @@ def points(
 
         match = match_of(nearest=nearest, before=before)
         restore_points = open_repository(repository).points(at, match=match, verify=verify)
+    if plot is not None:
+        from gnomon.repository import open_repository
+
+        open_repository(repository).plot_points(plot, at, variable=variable, points=restore_points)
     if as_json:
         print_json([p.to_json() for p in restore_points])
         return
     if at is None:
         print_all(restore_points)
-        return
-    from gnomon.cli import report
+    else:
+        from gnomon.cli import report
 
-    if (nearest or before) and restore_points:
-        report.note_match(at, restore_points)
-    report.print_points(restore_points)
+        if (nearest or before) and restore_points:
+            report.note_match(at, restore_points)
+        report.print_points(restore_points)
+    if plot is not None:
+        with printing():
+            print(f"the picture is in {plot}")
 
 
 def print_all(restore_points: "Sequence[RestorePoint]") -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gnomon.storage.care.prune import Pruned
     from gnomon.storage.care.repair import Repaired
     from gnomon.storage.care.stats import Stats
-    from gnomon.tasks.compare import Difference
+    from gnomon.tasks.comparing.compare import Difference
 
 __all__ = [
     "print_captures",
@@ -126,7 +126,8 @@ def print_pruned(pruned: "Pruned") -> None:
 
 
 def print_differences(differences: "Sequence[Difference]") -> None:
-    """Print a table of differences, one variable to a line, then the attributes that differ."""
+    """Print a table of differences, one variable to a line, then what else differs."""
+    has_estimates = any(d.beyond is not None for d in differences)
     rows = [
         (
             d.variable,
@@ -137,17 +138,33 @@ def print_differences(differences: "Sequence[Difference]") -> None:
             d.mean,
             d.maximum,
             d.units,
+            *([_beyond(d)] if has_estimates else []),
             ", ".join(f"{dim} {a}..{b}" for dim, (a, b) in d.where.items()),
         )
         for d in differences
         if d.chunks  # the time coordinate and the dataset differ in their attributes alone
     ]
-    header = ("variable", "chunks", "cells", "lost", "gained", "mean", "max", "units", "where")
-    print_table(header, rows)
+    header = ("variable", "chunks", "cells", "lost", "gained", "mean", "max", "units")
+    errors = ("beyond 2 standard errors",) if has_estimates else ()
+    print_table((*header, *errors, "where"), rows)
+    for d in differences:
+        if d.unreadable:
+            shown = ", ".join(d.unreadable[:_SHOWN]) + (" ..." if d.unreadable[_SHOWN:] else "")
+            note(
+                f"the live source cannot decode {len(d.unreadable)} chunks of {d.variable} "
+                f"({shown}); they count as differing"
+            )
     for d in differences:
         for name, (first, second) in d.attributes.items():
             of = d.variable or "the dataset"
             note(f"attribute {name} of {of}: {_quoted(first)} -> {_quoted(second)}")
+
+
+def _beyond(difference: "Difference") -> str | None:
+    if difference.beyond is None:
+        return None
+    share = difference.beyond / difference.estimated
+    return f"{difference.beyond} of {difference.estimated} ({share:.1%})"
 
 
 def _quoted(value: str | None) -> str:

@@ -19,6 +19,7 @@ from gnomon.tasks.learning.cadence import Cadence
 __all__ = [
     "Match",
     "cadence_of",
+    "capture_named",
     "find_instant",
     "find_period",
     "find_range",
@@ -121,6 +122,25 @@ def locate(repository: Repository, text: str, *, match: Match = "exact") -> tupl
     """
     eras = [repository, *(repository.in_era(k) for k in reversed(range(repository.era)))]
     return _resolve(eras, text, match)
+
+
+def capture_named(repository: Repository, text: str) -> tuple[Repository, int]:
+    """Return the era and the number of a capture that is named by its number or its time.
+
+    Raises
+    ------
+    InvalidInput
+        The time names several states.
+    NotFound
+        It names none, or one that was predicted and never captured.
+    """
+    if text.isascii() and text.isdigit() and int(text) < len(repository.captured):
+        return repository, int(text)
+    seen, instant = locate(repository, text)
+    versions = seen.state.versions(instant)
+    if not versions:
+        raise NotFound(f"{text!r} was not captured; 'gnomon captures' lists what was")
+    return seen, versions[0].step
 
 
 def find_range(

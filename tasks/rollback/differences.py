@@ -1,6 +1,6 @@
 """Differences: which chunks of a live dataset are not what a restore point holds."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,9 +23,18 @@ from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.tasks.capturing.reading import reading_grid
 from gnomon.tasks.work import Mapper
 
-__all__ = ["ChunkChange", "Differences", "Intended", "differences", "differing"]
+__all__ = [
+    "ESTIMATED",
+    "ChunkChange",
+    "Differences",
+    "Intended",
+    "differences",
+    "differing",
+    "read_chunks",
+]
 
 ESTIMATED = [v for k, v in PROVENANCE.items() if k not in ("captured", "missing")]
+"""Provenance of cells that have a value which was not captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,17 +246,40 @@ def _compared(
     intended: Intended, dataset: xr.Dataset, variable: Variable, position: int | None, block: Block
 ) -> Differences:
     """Return the chunks of a block that differ."""
-    selected = [
-        (index, cells)
-        for index, _, cells in variable.grid.inner(block)
-        if intended.takes(variable.name, index)
-    ]
+    total = Differences()
+    wanted = partial(intended.takes, variable.name)
+    for index, there in read_chunks(dataset, variable, position, block, wanted):
+        total = total.and_also(_difference(intended, variable, index, there))
+    return total
+
+
+def read_chunks(
+    dataset: xr.Dataset,
+    variable: Variable,
+    position: int | None,
+    block: Block,
+    wanted: Callable[[Index], bool],
+) -> Iterator[tuple[Index, NDArray[np.generic] | None]]:
+    """Yield the wanted chunks of a block of a live dataset, undecoded.
+
+    Parameters
+    ----------
+    position
+        Along time; None for a state source.
+
+    Yields
+    ------
+    index
+        Of the chunk on the repository's grid.
+    raw
+        Its values; None if the dataset holds bytes there that cannot be decoded.
+    """
+    chosen = [(i, cells) for i, _, cells in variable.grid.inner(block) if wanted(i)]
     try:
-        live = read_state(dataset, variable, position, block.cells) if len(selected) > 1 else None
+        live = read_state(dataset, variable, position, block.cells) if len(chosen) > 1 else None
     except Unreadable:  # some chunk of it: which, is seen one by one
         live = None
-    total = Differences()
-    for index, cells in selected:
+    for index, cells in chosen:
         there: NDArray[np.generic] | None
         if live is not None:
             there = cut(live, cells)
@@ -256,8 +288,7 @@ def _compared(
                 there = read_state(dataset, variable, position, variable.grid.cells(index))
             except Unreadable:
                 there = None
-        total = total.and_also(_difference(intended, variable, index, there))
-    return total
+        yield index, there
 
 
 def _difference(

@@ -57,7 +57,7 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.capturing import plan
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.revisions import find_revisions
-from gnomon.tasks.compare import compare
+from gnomon.tasks.comparing.compare import compare
 from gnomon.tasks.learning import expectation
 from gnomon.tasks.materialize import commit_shadow
 from gnomon.tasks.restoring import points

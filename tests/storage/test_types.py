@@ -21,7 +21,7 @@ from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.values.dtypes import is_supported
 from gnomon.storage.values.model import SourceSpec
 from gnomon.tasks.capturing.revisions import find_revisions
-from gnomon.tasks.compare import compare
+from gnomon.tasks.comparing.compare import compare
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore
 from gnomon.tasks.work import serial

@@ -21,7 +21,7 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
-from gnomon.tasks.compare import compare
+from gnomon.tasks.comparing.compare import compare
 from gnomon.tasks.work import serial
 from tests.storage.building import (
     WHEN,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gnomon.storage.care.forget import forget
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
-from gnomon.tasks.compare import Difference, compare
+from gnomon.tasks.comparing.compare import Difference, compare
 from tests.storage.building import WHEN, captured, weather, write_zarr
 
 
@@ -53,6 +53,7 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
         mean=(2.0 - 5.0 + 0.5) / 3,
         maximum=5.0,
         where={"y": (0, 3), "x": (0, 5)},
+        peak={"y": 1, "x": 3},
     )
     back = difference(repository, 1, 0)
     assert (back.mean, back.maximum, back.missing) == (2.5 / 3, 5.0, 1)

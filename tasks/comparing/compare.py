@@ -1,6 +1,6 @@
-"""Compare: what differs between two captured states, and where."""
+"""Compare: what differs between two states, and where."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -9,26 +9,28 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.changes.noted import shown
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.errors import NotFound
 from gnomon.storage.log.description import Description, exact, same_entry
-from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import native
-from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.values.meaning import read_alike
+from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
+from gnomon.tasks.comparing.operands import captured_state
+from gnomon.tasks.comparing.pairs import bits, pairs
+from gnomon.tasks.comparing.states import Kept, State
 
-__all__ = ["Difference", "compare"]
+__all__ = ["Difference", "compare", "compare_states"]
 
+Texts = tuple[str | None, str | None]
 
-Pair = tuple[str | None, str | None]
+SURE = 2.0
+"""Standard errors beyond which an estimate is told to differ: some 5 % of cells do by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one variable differs between two captures."""
+    """How one variable differs between two states."""
 
     variable: str
     """Its name; empty for the dataset itself."""
@@ -41,7 +43,8 @@ class Difference:
     cells: int
     """Cells of a state."""
     changed_cells: int
-    """Those that differ in any bit; of two packings, by more than these round."""
+    """Those that differ in any bit; of two packings, by more than these round; of estimates, as
+    numbers."""
     missing: int
     """Cells that have a number in the first only."""
     appeared: int
@@ -53,8 +56,19 @@ class Difference:
     """The largest absolute difference."""
     where: dict[str, tuple[int, int]]
     """Per dimension, first and last position of a cell that differs."""
-    attributes: dict[str, Pair] = field(default_factory=dict)
-    """Attributes that differ, as text: of the first and of the second; None where it has none."""
+    attributes: dict[str, Texts] = field(default_factory=dict)
+    """Of two captures: attributes that differ, as text, of the first and of the second; None where
+    it has none."""
+    peak: dict[str, int] = field(default_factory=dict)
+    """Per dimension, position of the cell with the largest absolute difference; empty if no
+    numbers differ."""
+    estimated: int = 0
+    """Cells with numbers in both of which one at least is an estimate with a standard error."""
+    beyond: int | None = None
+    """Those of them that differ by more than two standard errors of the difference; None if there
+    are none, or of labels."""
+    unreadable: tuple[str, ...] = ()
+    """Chunks that the live dataset holds damaged, by index; all their cells count as differing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -64,37 +78,71 @@ class Difference:
 def compare(repository: Repository, first: int, second: int) -> tuple[Difference, ...]:
     """Return the difference of every variable between two captures of one era, by number.
 
-    Only chunks whose digests differ are read, unless the states are packed in two ways.  Fixed
-    variables, the time coordinate and the dataset follow, where they differ.
+    As :func:`compare_states`, which reads only chunks whose digests differ, unless the states are
+    packed in two ways.
 
     Raises
     ------
     InvalidInput
         A capture was forgotten.
-    Integrity
-        A chunk that is needed is damaged.
     """
-    for step in (first, second):
-        if repository.captured[step].forgotten:
-            raise InvalidInput(f"capture {step} was forgotten; 'gnomon captures' lists the others")
-    descriptions = [
-        repository.state.description(repository.captured[step].description)
-        for step in (first, second)
-    ]
-    captured = [
+    return compare_states(captured_state(repository, first), captured_state(repository, second))
+
+
+def compare_states(
+    first: State, second: State, names: Sequence[str] = ()
+) -> tuple[Difference, ...]:
+    """Return the difference of every variable that both of two states of one era have.
+
+    Of two captures fixed variables, the time coordinate and the dataset follow, where they differ.
+
+    Parameters
+    ----------
+    names
+        Of the variables to compare, and nothing else; empty: all.
+
+    Raises
+    ------
+    NotFound
+        One of the states does not have a variable that is named.
+    Integrity
+        A chunk that is needed is damaged in the repository.
+    """
+    repository, settings = first.repository, first.repository.settings
+    variables = [settings.variable(n) for n in dict.fromkeys(names)] or settings.variables
+    there = [v for v in variables if first.has(v) and second.has(v)]
+    for variable in variables if names else ():
+        if variable not in there:
+            lacking = second if first.has(variable) else first
+            raise NotFound(
+                f"{lacking.told} has no {variable.name}; leave --variable out to see what it has"
+            )
+    descriptions = _descriptions(first, second)
+    pair = len(descriptions) == 2
+    differences = [
         _compare(
-            repository.captures(v.name),
             first,
             second,
-            _attributes(*(d.variables[v.name] for d in descriptions)),
+            v,
+            _attributes(*(d.variables[v.name] for d in descriptions)) if pair else {},
         )
-        for v in repository.settings.variables
-        if min(first, second) >= v.since
+        for v in there
     ]
-    return (*captured, *_compare_rest(repository, *descriptions))
+    if pair and not names:
+        differences += _compare_rest(repository, *descriptions)
+    return tuple(differences)
 
 
-def _attributes(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> dict[str, Pair]:
+def _descriptions(first: State, second: State) -> tuple[Description, ...]:
+    """Return those of the states that are captures."""
+    return tuple(
+        state.repository.state.description(state.repository.captured[state.captured].description)
+        for state in (first, second)
+        if isinstance(state, Kept) and state.captured is not None
+    )
+
+
+def _attributes(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> dict[str, Texts]:
     """Return the attributes that differ in value or type."""
     return {
         name: (
@@ -139,7 +187,7 @@ def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | N
         values[1].dtype,
     )
     if alike:
-        differs = _bits(values[0]) != _bits(values[1])
+        differs = bits(values[0]) != bits(values[1])
         if differs.any():  # or its attributes alone have changed
             former, latter = (
                 Packing(v.dtype, of.attrs).to_physical(v)
@@ -154,34 +202,26 @@ def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | N
 
 
 def _compare(
-    stack: CaptureStack, first: int, second: int, attributes: dict[str, Pair]
+    first: State, second: State, variable: Variable, attributes: dict[str, Texts]
 ) -> Difference:
-    variable = stack.variable
-    rows = stack.rows(first)[..., DIGEST], stack.rows(second)[..., DIGEST]
-    readings = stack.reading(first), stack.reading(second)
-    alike = read_alike(*readings)
     changed = []
     tally = _Tally(len(variable.dims))
-    for index in variable.grid.indices():
-        if alike and np.array_equal(rows[0][index], rows[1][index]):
+    for pair in pairs(first, second, variable):
+        error = None if variable.categorical else pair.error
+        if error is None and not pair.differs.any():
             continue
-        start = [s.start for s in variable.grid.cells(index)]
-        former, latter = stack.chunk(first, index), stack.chunk(second, index)
-        # Packed otherwise, other bits may be the same numbers, and the same bits others.
-        numbers = readings[0].to_physical(former), readings[1].to_physical(latter)
-        differs = _bits(former) != _bits(latter) if alike else ~is_close(*numbers, *readings)
-        if differs.any():
-            changed.append(index)
-            tally.add(*numbers, differs, start)
-    chunks = tuple("/".join(map(str, index)) for index in changed)
-    cells = int(np.prod(variable.shape))
+        start = [s.start for s in variable.grid.cells(pair.index)]
+        tally.add(pair.first.values, pair.second.values, pair.differs, start, error)
+        name = "/".join(map(str, pair.index))
+        changed += [name] if pair.differs.any() else []
+        tally.unreadable += [name] if pair.is_unreadable else []
     return _difference(
         variable.name,
         variable.attributes,
         variable.dims,
-        chunks,
+        tuple(changed),
         variable.grid.size,
-        cells,
+        int(np.prod(variable.shape)),
         tally,
         attributes,
     )
@@ -195,7 +235,7 @@ def _difference(
     chunks: int,
     cells: int,
     tally: "_Tally",
-    attributes: dict[str, Pair],
+    attributes: dict[str, Texts],
 ) -> Difference:
     return Difference(
         variable=name,
@@ -210,6 +250,10 @@ def _difference(
         maximum=_finite(tally.maximum) if tally.numbers else None,
         where=dict(zip(dims, tally.extent, strict=True)) if tally.cells and dims else {},
         attributes=attributes,
+        peak=dict(zip(dims, tally.peak, strict=True)) if tally.peak else {},
+        estimated=tally.estimated,
+        beyond=tally.beyond if tally.estimated else None,
+        unreadable=tuple(tally.unreadable),
     )
 
 
@@ -222,7 +266,10 @@ class _Tally:
 
     def __init__(self, dims: int) -> None:
         self.cells = self.missing = self.appeared = self.numbers = 0
+        self.estimated = self.beyond = 0
         self.total = self.maximum = 0.0
+        self.peak: list[int] = []
+        self.unreadable: list[str] = []
         self.extent: list[tuple[int, int]] = [(2**62, -1)] * dims
 
     def add(
@@ -231,10 +278,18 @@ class _Tally:
         b: NDArray[np.float64],
         differs: NDArray[np.bool_],
         start: list[int],
+        error: NDArray[np.float64] | None = None,
     ) -> None:
-        """Add a chunk: the numbers of both, NaN where they are missing, and where they differ."""
+        """Add a chunk: the numbers of both, NaN where they are missing, and where they differ.
+
+        Parameters
+        ----------
+        error
+            Standard error of the difference, 0 where no cell is an estimate; None: nowhere.
+        """
         self.cells += int(differs.sum())
-        for axis, places in enumerate(np.argwhere(differs).T):  # none without dimensions
+        differing = np.argwhere(differs)
+        for axis, places in enumerate(differing.T if len(differing) else ()):
             low, high = self.extent[axis]
             at = places + start[axis]
             self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
@@ -246,11 +301,12 @@ class _Tally:
             change = b[both] - a[both]
             self.total += float(change.sum())
         self.numbers += change.size
-        self.maximum = max(self.maximum, float(np.abs(change).max(initial=0.0)))
-
-
-def _bits(values: NDArray[np.generic]) -> NDArray[Any]:
-    """Return values that are equal where the bits are, NaN and NaT included."""
-    if values.dtype.kind in "fcMm":
-        return np.asarray(values, order="C").view(np.dtype((np.void, values.dtype.itemsize)))
-    return values
+        sizes = np.abs(change)
+        if sizes.size and (not self.peak or sizes.max() > self.maximum):
+            place = np.argwhere(both)[int(sizes.argmax())]
+            self.peak = [int(p) + s for p, s in zip(place, start, strict=True)]
+        self.maximum = max(self.maximum, float(sizes.max(initial=0.0)))
+        if error is not None:
+            known = has_value[0] & has_value[1] & (error > 0)  # false of NaN
+            self.estimated += int(known.sum())
+            self.beyond += int((np.abs(b - a)[known] > SURE * error[known]).sum())

@@ -1,0 +1,262 @@
+"""The part of the Python API that compares states, and draws them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from gnomon.storage.errors import InvalidInput
+from gnomon.storage.repository import Repository
+from gnomon.storage.userpath import blaming, check_output
+from gnomon.storage.values.grid import Index
+from gnomon.tasks.comparing.compare import Difference, compare_states
+from gnomon.tasks.comparing.fields import PIXELS, Field, difference_field, is_drawable, state_field
+from gnomon.tasks.comparing.operands import opened_states
+from gnomon.tasks.comparing.preview import kept_state, opened_plan
+from gnomon.tasks.comparing.states import State
+from gnomon.tasks.restoring.choice import select
+from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.restore_point import RestorePoint
+from gnomon.tasks.restoring.selection import Region, Wanted
+from gnomon.tasks.restoring.timeline import charted, timeline_of
+
+__all__ = ["MOST_DRAWN", "PICTURES", "Comparing", "check_picture"]
+
+PICTURES = (".pdf", ".png", ".svg")
+"""Endings of the files that can be drawn."""
+MOST_DRAWN = 8
+"""Variables in one picture, at most."""
+
+
+def check_picture(option: str, path: Path | str) -> Path:
+    """Return the path of a picture; refuse one that cannot be written, before long work.
+
+    Raises
+    ------
+    InvalidInput
+        Names the option and the path.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise InvalidInput(
+            f"{option} is {path}, which is not the name of a picture; end it in .png, .pdf or .svg"
+        )
+    check_output(option, path)
+    return path
+
+
+class Comparing:
+    """Methods that compare states and draw them."""
+
+    _repository: Repository
+
+    if TYPE_CHECKING:  # of another part of the API, that every repository has as well
+
+        def points(
+            self, at: str | None = None, *, match: Match = "exact"
+        ) -> tuple[RestorePoint, ...]:
+            """Return restore points."""
+
+    def diff(
+        self,
+        first: int | str,
+        second: int | str,
+        *,
+        variable: str | Sequence[str] = (),
+        plot: Path | str | None = None,
+    ) -> tuple[Difference, ...]:
+        """Return what differs between two states, per variable that both have.
+
+        Two captures are compared by their digests, and bit by bit where these differ; a capture and
+        the live source as well.  Estimates are compared as numbers, in the units of init.
+
+        Parameters
+        ----------
+        first, second
+            A capture by number or time; ``TIME@KIND``, the restore point of a kind:
+            ``2010-09@forecast``, ``latest@healed``; or ``live``, the live source: of an append
+            source its step of the other one's time, of a state source as it is now.
+        variable
+            Names of the variables to compare; default: all, and of two captures what is fixed.
+        plot
+            File for a picture: both and their difference, of at most `MOST_DRAWN` variables, those
+            that differ first.
+
+        Raises
+        ------
+        NotFound
+            There is no such state or variable, or the live source has no step of that time.
+        InvalidInput
+            The states are of two eras, or a variable that was named cannot be drawn.
+        Integrity
+            A chunk that is needed is damaged in the repository.
+        """
+        path = None if plot is None else check_picture("plot", plot)
+        names = (variable,) if isinstance(variable, str) else tuple(variable)
+        with opened_states(self._repository, str(first), str(second)) as (before, after, seen):
+            differences = compare_states(before, after, names)
+            if path is not None:
+                fields = _fields(seen, before, after, differences, named=bool(names))
+        if path is not None:
+            _draw(fields, path)
+        return differences
+
+    def plot_points(
+        self,
+        path: Path | str,
+        at: str | None = None,
+        *,
+        match: Match = "exact",
+        variable: str | None = None,
+        points: Sequence[RestorePoint] | None = None,
+    ) -> Path:
+        """Draw the restore points of a time with their expected errors, or the timeline of all.
+
+        Parameters
+        ----------
+        path
+            File for the picture.
+        at, match
+            As for :meth:`points`; without a time, captures, suspects, revisions and the shadow
+            with the error that is expected of each lead are drawn, all of it from the log.
+        variable
+            Whose errors; default: the first that is forecast.
+        points
+            What :meth:`points` has returned for the time; None: it is called.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        path = check_picture("plot", path)
+        from gnomon import pictures
+
+        draw: Callable[[], Path]
+        if at is None:
+            timeline = timeline_of(self._repository, variable)
+            draw = partial(pictures.draw_timeline, timeline, path)
+        else:
+            shown = tuple(self.points(at, match=match) if points is None else points)
+            name = charted(self._repository, variable)
+            draw = partial(pictures.draw_points, shown, name, path)
+        with blaming("the picture", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return draw()
+
+    def preview(  # noqa: PLR0913 - what a user may settle, all keyword-only after the path
+        self,
+        at: str,
+        path: Path | str,
+        *,
+        in_place: bool = False,
+        into: str | None = None,
+        match: Match = "exact",
+        kind: str | None = None,
+        capture: int | None = None,
+        variable: str | Sequence[str] = (),
+        region: Region | None = None,
+        chunk: str | Index | Sequence[str | Index] = (),
+    ) -> RestorePoint:
+        """Draw what a restore would give, or change in a live dataset; nothing else is written.
+
+        Where cells are estimated, standard errors and provenance are drawn beside the values.
+
+        Parameters
+        ----------
+        path
+            File for the picture.
+        in_place
+            Draw what :meth:`rollback` would change in the source.
+        into
+            The same for another dataset of the same grid: its path or URL.
+        at, match, kind, capture, variable, region, chunk
+            As for :meth:`rollback`.  The picture shows whole chunks.
+
+        Returns
+        -------
+        RestorePoint
+            What would be restored.
+        """
+        path = check_picture("preview", path)
+        wanted = Wanted.of(variable, region, chunk)
+        seen, point = select(
+            self._repository.refresh(),
+            at,
+            match=match,
+            kind=kind,
+            capture=capture,
+            accept_predicted=True,
+            wanted=wanted,
+        )
+        selection = wanted.within(seen)
+        names = selection.variables
+        if in_place or into is not None:
+            if point.era != len(seen.eras) - 1:
+                raise InvalidInput(
+                    f"{point.valid_time} was captured in era {point.era}, before the source "
+                    "changed its grid or types; it cannot be written into it, preview it without "
+                    "--in-place"
+                )
+            source = seen.settings.source
+            spec = source if into is None else replace(source, url=into)
+            with opened_plan(seen, point, spec, selection) as (live, planned, point):
+                differences = compare_states(live, planned, names)
+                fields = _fields(seen, live, planned, differences, named=bool(names))
+        else:
+            state, point = kept_state(seen, point, selection)
+            settings, fixed = seen.settings, _fixed(seen)
+            chosen = [settings.variable(n) for n in names] or [
+                v for v in settings.variables if state.has(v) and is_drawable(v)
+            ]
+            fields = [
+                state_field(state, v, fixed, selection=selection, pixels=_pixels(len(chosen)))
+                for v in chosen[:MOST_DRAWN]
+            ]
+        _draw(fields, path)
+        return point
+
+
+def _fields(
+    seen: Repository,
+    first: State,
+    second: State,
+    differences: Sequence[Difference],
+    *,
+    named: bool,
+) -> list[Field]:
+    """Return what is drawn of two states; those that differ come first."""
+    there = {v.name: v for v in seen.settings.variables}
+    compared = [d for d in differences if d.variable in there]
+    if not named:
+        compared = [d for d in compared if is_drawable(there[d.variable])]
+        compared.sort(key=lambda d: not d.changed_cells)
+    fixed = _fixed(seen)
+    pixels = _pixels(len(compared))
+    return [
+        difference_field(first, second, there[d.variable], d, fixed, pixels=pixels)
+        for d in compared[:MOST_DRAWN]
+    ]
+
+
+def _fixed(seen: Repository) -> dict[str, xr.Variable]:
+    """Return the variables that do not change, coordinates among them."""
+    return {str(name): variable for name, variable in seen.frame.variables.items()}
+
+
+def _pixels(count: int) -> int:
+    """Return the pixels along a side of one of so many fields, all of which are held at once."""
+    return PIXELS if count <= 2 else PIXELS // 2
+
+
+def _draw(fields: Sequence[Field], path: Path) -> None:
+    if not fields:
+        raise InvalidInput("no variable has numbers along a dimension; there is nothing to draw")
+    from gnomon.pictures import draw_fields
+
+    with blaming("the picture", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_fields(fields, path)

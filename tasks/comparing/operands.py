@@ -1,0 +1,142 @@
+"""Operands: the two states that a user names to have them compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import get_args
+
+import xarray as xr
+
+from gnomon.storage.changes.observed import grid_names
+from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.source.unchanged import check_frame, check_unchanged
+from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.times import format_instant
+from gnomon.tasks.capturing.sighting import sight
+from gnomon.tasks.comparing.states import Kept, Live, State
+from gnomon.tasks.restoring.choice import select
+from gnomon.tasks.restoring.locate import capture_named
+from gnomon.tasks.restoring.restore import planes
+from gnomon.tasks.restoring.restore_point import PointKind
+
+__all__ = ["LIVE", "captured_state", "named_state", "opened_live", "opened_states"]
+
+LIVE = "live"
+"""What stands for the live source."""
+
+
+@contextmanager
+def opened_states(
+    repository: Repository, first: str, second: str
+) -> Iterator[tuple[State, State, Repository]]:
+    """Give two states that are named, and the era that they are of; the source is open inside only.
+
+    Parameters
+    ----------
+    first, second
+        A capture by number or time; ``TIME@KIND``, the restore point of a kind; or ``live``: the
+        live source, of an append source its step of the other one's time.
+
+    Raises
+    ------
+    NotFound
+        There is no such state, or no step of that time in the source.
+    InvalidInput
+        They are of two eras, both live, or of no kind; or the source has another grid by now.
+    """
+    texts = (first.strip(), second.strip())
+    if texts == (LIVE, LIVE):
+        raise InvalidInput("both are the live source; name a state to compare it with")
+    kept = [None if text == LIVE else named_state(repository, text) for text in texts]
+    states = [state for state in kept if state is not None]
+    seen = states[0].repository
+    if states[-1].repository.era != seen.era:
+        raise InvalidInput(
+            f"{first!r} and {second!r} are in different eras, whose grids differ; name states of "
+            "one era"
+        )
+    if len(states) == 2:
+        yield states[0], states[1], seen
+        return
+    if seen.era != len(seen.eras) - 1:
+        raise InvalidInput(
+            f"{states[0].told} is of era {seen.era}, before the source changed its grid or types; "
+            "name a state of the present era to compare with the live source"
+        )
+    with opened_live(seen, seen.settings.source, states[0].plane.instant) as live:
+        yield (live if kept[0] is None else kept[0]), (live if kept[1] is None else kept[1]), seen
+
+
+@contextmanager
+def opened_live(repository: Repository, spec: SourceSpec, instant: int) -> Iterator[Live]:
+    """Give the state of a time in a live dataset; of a state source as it is now.
+
+    Raises
+    ------
+    NotFound
+        It has no step of that time.
+    InvalidInput
+        It has several, or another grid.
+    """
+    memory = repository.memory if spec == repository.settings.source else None
+    with open_source(spec, memory) as dataset:
+        check_unchanged(dataset, repository.settings)
+        check_frame(repository.frame, dataset, grid_names(repository.settings))
+        yield Live(repository, dataset, _position(repository, dataset, instant))
+
+
+def _position(repository: Repository, dataset: xr.Dataset, instant: int) -> int | None:
+    """Return the place of a time in a live dataset; None of a state source."""
+    if repository.settings.source.kind == "state":
+        return None
+    positions = sight(repository, dataset).positions(instant)
+    if len(positions) == 1:
+        return positions[0]
+    time = format_instant(instant, repository.settings.calendar)
+    if positions:
+        raise InvalidInput(
+            f"the live source has {len(positions)} steps of {time}, and it is not known which one "
+            "is meant; remove the others"
+        )
+    raise NotFound(
+        f"the live source has no step of {time} whose time is believed; compare a time that it has"
+    )
+
+
+def named_state(repository: Repository, text: str) -> Kept:
+    """Return the state that a number, a time or ``TIME@KIND`` names.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    InvalidInput
+        The time names several states, there is no such kind, or the capture was forgotten.
+    """
+    time, at, kind = text.rpartition("@")
+    if not at:
+        try:
+            return captured_state(*capture_named(repository, text))
+        except NotFound as refusal:
+            raise NotFound(f"{refusal}; an estimate is named as in {text}@forecast") from None
+    if kind not in get_args(PointKind):
+        raise InvalidInput(
+            f"{text!r} ends in @{kind}, which is no kind of restore point; write TIME@KIND with "
+            f"one of {', '.join(get_args(PointKind))}"
+        )
+    seen, point = select(repository, time.strip(), kind=kind, accept_predicted=True)
+    (plane,), point = planes(seen, point)
+    if point.kind != "healed" and point.step is not None:
+        return captured_state(seen, point.step)
+    return Kept(seen, plane, f"{point.valid_time} ({point.kind})")
+
+
+def captured_state(repository: Repository, step: int) -> Kept:
+    """Return a state as it was captured; raises InvalidInput if it was forgotten."""
+    captured = repository.captured[step]
+    if captured.forgotten:
+        raise InvalidInput(f"capture {step} was forgotten; 'gnomon captures' lists the others")
+    time = format_instant(captured.instant, repository.settings.calendar)
+    return Kept(repository, Plane(captured.instant, step=step), f"{time} (capture {step})")
