@@ -13,7 +13,14 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.userpath import blaming, check_output
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.comparing.compare import Difference, compare_states
-from gnomon.tasks.comparing.fields import PIXELS, Field, difference_field, is_drawable, state_field
+from gnomon.tasks.comparing.fields import (
+    PIXELS,
+    Field,
+    check_drawable,
+    difference_field,
+    is_drawable,
+    state_field,
+)
 from gnomon.tasks.comparing.operands import opened_states
 from gnomon.tasks.comparing.preview import kept_state, opened_plan
 from gnomon.tasks.comparing.states import State
@@ -97,6 +104,8 @@ class Comparing:
         path = None if plot is None else check_picture("plot", plot)
         names = (variable,) if isinstance(variable, str) else tuple(variable)
         with opened_states(self._repository, str(first), str(second)) as (before, after, seen):
+            if path is not None:
+                _check_drawable(seen, names)
             differences = compare_states(before, after, names)
             if path is not None:
                 fields = _fields(seen, before, after, differences, named=bool(names))
@@ -194,6 +203,7 @@ class Comparing:
         )
         selection = wanted.within(seen)
         names = selection.variables
+        _check_drawable(seen, names)
         if in_place or into is not None:
             if point.era != len(seen.eras) - 1:
                 raise InvalidInput(
@@ -252,9 +262,17 @@ def _pixels(count: int) -> int:
     return PIXELS if count <= 2 else PIXELS // 2
 
 
+def _check_drawable(seen: Repository, names: Sequence[str]) -> None:
+    """Refuse variables that cannot be drawn, where they are named or there are no others."""
+    variables = seen.settings.variables
+    if names or not any(map(is_drawable, variables)):
+        for variable in [v for v in variables if v.name in names] or variables[:1]:
+            check_drawable(variable)
+
+
 def _draw(fields: Sequence[Field], path: Path) -> None:
     if not fields:
-        raise InvalidInput("no variable has numbers along a dimension; there is nothing to draw")
+        raise InvalidInput("no variable of these states can be drawn; leave the picture out")
     from gnomon.pictures import draw_fields
 
     with blaming("the picture", path):

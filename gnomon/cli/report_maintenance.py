@@ -151,7 +151,7 @@ def print_differences(differences: "Sequence[Difference]") -> None:
         if d.unreadable:
             shown = ", ".join(d.unreadable[:_SHOWN]) + (" ..." if d.unreadable[_SHOWN:] else "")
             note(
-                f"the live source cannot decode {len(d.unreadable)} chunks of {d.variable} "
+                f"the live dataset cannot decode {len(d.unreadable)} chunks of {d.variable} "
                 f"({shown}); they count as differing"
             )
     for d in differences:

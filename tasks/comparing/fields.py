@@ -19,7 +19,16 @@ from gnomon.tasks.comparing.compare import Difference
 from gnomon.tasks.comparing.pairs import pairs
 from gnomon.tasks.comparing.states import Chunk, Kept, Planned, State
 
-__all__ = ["MARKS", "PIXELS", "Canvas", "Field", "difference_field", "is_drawable", "state_field"]
+__all__ = [
+    "MARKS",
+    "PIXELS",
+    "Canvas",
+    "Field",
+    "check_drawable",
+    "difference_field",
+    "is_drawable",
+    "state_field",
+]
 
 Floats = NDArray[np.float64]
 
@@ -184,6 +193,7 @@ def state_field(
     selection
         Only chunks with a selected cell are read and drawn.
     """
+    check_drawable(variable)
     touched = selection.touched(variable)
     at = _others(variable, _least_sure(state, variable, touched))
     names = (state.told, *(MARKS if _is_estimated(state) else ()))
@@ -225,14 +235,20 @@ def _least_sure(state: Kept, variable: Variable, touched: Collection[Index]) -> 
     return dict(zip(variable.dims, place, strict=True))
 
 
+def check_drawable(variable: Variable) -> None:
+    """Raise InvalidInput if there is nothing to draw of a variable."""
+    if is_drawable(variable):
+        return
+    reason = f"values of type {variable.dtype}" if variable.dims else "no dimensions"
+    raise InvalidInput(
+        f"{variable.name} has {reason}, so there is nothing to draw; name another variable with "
+        "--variable, or leave the picture out"
+    )
+
+
 def _others(variable: Variable, place: Mapping[str, int]) -> dict[str, int]:
     """Return positions along all dimensions but the last two, which are drawn."""
-    if not is_drawable(variable):
-        reason = "no dimensions" if not variable.dims else f"values of type {variable.dtype}"
-        raise InvalidInput(
-            f"{variable.name} has {reason}, so there is nothing to draw; name another variable "
-            "with --variable, or leave the picture out"
-        )
+    check_drawable(variable)
     return {d: place.get(d, 0) for d in variable.dims[:-2]}
 
 

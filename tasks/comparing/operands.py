@@ -16,7 +16,7 @@ from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.capturing.sighting import sight
 from gnomon.tasks.comparing.states import Kept, Live, State
-from gnomon.tasks.restoring.choice import select
+from gnomon.tasks.restoring.choice import locate_or_estimate, select
 from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import PointKind
@@ -65,7 +65,7 @@ def opened_states(
             f"{states[0].told} is of era {seen.era}, before the source changed its grid or types; "
             "name a state of the present era to compare with the live source"
         )
-    with opened_live(seen, seen.settings.source, states[0].plane.instant) as live:
+    with opened_live(seen, seen.settings.source, states[0].instant) as live:
         yield (live if kept[0] is None else kept[0]), (live if kept[1] is None else kept[1]), seen
 
 
@@ -97,11 +97,11 @@ def _position(repository: Repository, dataset: xr.Dataset, instant: int) -> int 
     time = format_instant(instant, repository.settings.calendar)
     if positions:
         raise InvalidInput(
-            f"the live source has {len(positions)} steps of {time}, and it is not known which one "
+            f"the live dataset has {len(positions)} steps of {time}, and it is not known which one "
             "is meant; remove the others"
         )
     raise NotFound(
-        f"the live source has no step of {time} whose time is believed; compare a time that it has"
+        f"the live dataset has no step of {time} whose time is believed; compare a time that it has"
     )
 
 
@@ -126,11 +126,12 @@ def named_state(repository: Repository, text: str) -> Kept:
             f"{text!r} ends in @{kind}, which is no kind of restore point; write TIME@KIND with "
             f"one of {', '.join(get_args(PointKind))}"
         )
+    _, instant = locate_or_estimate(repository, time.strip(), "exact", estimated=True)
     seen, point = select(repository, time.strip(), kind=kind, accept_predicted=True)
     (plane,), point = planes(seen, point)
     if point.kind != "healed" and point.step is not None:
         return captured_state(seen, point.step)
-    return Kept(seen, plane, f"{point.valid_time} ({point.kind})")
+    return Kept(seen, plane, f"{point.valid_time} ({point.kind})", instant)
 
 
 def captured_state(repository: Repository, step: int) -> Kept:

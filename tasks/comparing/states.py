@@ -83,10 +83,15 @@ class Kept:
         What it is made of.
     told
         What it is, for people.
+    instant
+        Time that it answers for, which a forecast may miss by a little; None: its own.
     """
 
-    def __init__(self, repository: Repository, plane: Plane, told: str) -> None:
+    def __init__(
+        self, repository: Repository, plane: Plane, told: str, instant: int | None = None
+    ) -> None:
         self.repository, self.plane, self.told = repository, plane, told
+        self.instant = plane.instant if instant is None else instant
         names = [variable.name for variable in repository.settings.variables]
         self._captures = {name: repository.captures(name) for name in names}
         shadow = next((s for s in repository.shadows if s.id == plane.shadow), None)
@@ -140,7 +145,7 @@ class Live:
         Along time; None for a state source.
     """
 
-    told = "the live source"
+    told = "the live dataset"
 
     def __init__(self, repository: Repository, dataset: xr.Dataset, position: int | None) -> None:
         self.repository, self.dataset, self.position = repository, dataset, position

@@ -93,6 +93,12 @@ def test_what_cannot_be_drawn_is_refused_first(
         runner.invoke(app, arguments, catch_exceptions=False, standalone_mode=False)
 
 
-def test_a_picture_that_cannot_be_written_names_its_path(grown: Case) -> None:
-    with pytest.raises(InvalidInput, match=r"plot nowhere/\.\./source.zarr/zarr.json/a.png"):
-        grown.open().diff(0, 1, plot="nowhere/../source.zarr/zarr.json/a.png")
+def test_what_has_nothing_to_draw_is_refused_before_it_is_compared(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnomon.comparing.compare_states", pytest.fail)
+    monkeypatch.setattr("gnomon.tasks.comparing.fields.is_drawable", lambda _: False)
+    with pytest.raises(InvalidInput, match="nothing to draw"):
+        grown.open().diff(0, 1, variable="sst", plot="a.png")
+    with pytest.raises(InvalidInput, match=r"plot source.zarr/zarr.json/a.png cannot be written"):
+        grown.open().diff(0, 1, plot="source.zarr/zarr.json/a.png")
