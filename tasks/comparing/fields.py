@@ -213,9 +213,11 @@ def _is_estimated(state: State) -> bool:
 def _marks(chunk: Chunk, error: Floats) -> dict[str, Floats]:
     """Return standard errors and provenance of the cells that are estimates, NaN elsewhere."""
     assert chunk.provenance is not None
-    there = error > 0
-    marks = (there, error), (chunk.provenance > 0, chunk.provenance)
-    return {n: np.where(*mark, np.nan) for n, mark in zip(MARKS, marks, strict=True)}
+    values = (
+        np.where(error > 0, error, np.nan),
+        np.where(chunk.provenance > 0, chunk.provenance, np.nan),
+    )
+    return dict(zip(MARKS, values, strict=True))
 
 
 def _least_sure(state: Kept, variable: Variable, touched: Collection[Index]) -> dict[str, int]:
