@@ -161,7 +161,7 @@ class Intended:
         """Return raw values and provenance of a chunk, each in its shape."""
         raw, _, provenance, *_ = plane_chunk(
             self._captures[name], self._shadows.get(name), self.plane, index, self.readings[name]
-        )[:3]  # of a forecast the confidence follows
+        )
         return native(raw), provenance
 
     def after(
