@@ -242,9 +242,9 @@ def heal_region(
             errors,
             hole,
             history,
-            np.array([now for now, _, _ in others]).reshape(-1, *region.shape),
+            np.array([now for now, _, _ in others]).reshape(len(others), *region.shape),
             np.array([fields_at(fields, of, instants) for _, fields, of in others]).reshape(
-                -1, *history.shape
+                len(others), *history.shape
             ),
             **options,
         )

@@ -255,9 +255,12 @@ def test_rules_that_others_have_set_stand(grown: Case) -> None:
     """Each handle sets what it is asked to, however old what it has seen."""
     one, other = grown.open(), grown.open()
     one.rules(candidates=["ridge"])
-    assert other.rules(revisable="10d") == {"revisable_days": 10.0, "candidates": ["ridge"]}
+    rule = {"errors": {"sst": 0.5}, "confidence": 0.9}
+    other.rules(auto_heal={"sst": 0.5}, auto_heal_confidence=0.9)
+    standing = {"revisable_days": 10.0, "candidates": ["ridge"], "auto_heal": rule}
+    assert other.rules(revisable="10d") == standing
     one.rules(candidates=[])
-    assert grown.open().rules() == {"revisable_days": 10.0, "candidates": []}
+    assert grown.open().rules() == standing | {"candidates": []}
 
 
 def test_what_a_hindcast_tries_is_not_kept(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def every_answer(repository: gnomon.GnomonRepository, exact: str, folder: Path) 
     """Write one file of each kind."""
     paths = {name: folder / f"{name}.nc" for name in ("plain", "exact", "forecast", "shadow")}
     repository.restore(exact, paths["plain"], plain=True)
-    repository.restore(exact, paths["exact"], plain=False)
+    repository.restore(exact, paths["exact"], marks=True)
     ahead = repository.status()["shadow"][1]
     repository.restore(ahead, paths["forecast"], accept_predicted=True)
     repository.export_shadow(paths["shadow"])

@@ -67,10 +67,10 @@ def test_a_restore_that_is_captured_with_its_marks_can_be_given_back_with_new_on
 ) -> None:
     """What is captured keeps its name; what is said of it has another one."""
     exact = tmp_path / f"exact{ending}"
-    grown.open().restore("2001-01-10", str(exact), plain=False)
+    grown.open().restore("2001-01-10", str(exact), marks=True)
     again = gnomon.create(str(tmp_path / "again"), str(exact))
     again.update()
-    again.restore("2001-01-10", tmp_path / f"twice{ending}", plain=False)
+    again.restore("2001-01-10", tmp_path / f"twice{ending}", marks=True)
     before, after = sources.raw(exact), sources.raw(tmp_path / f"twice{ending}")
     for name in ("sst", "sst_provenance", "sst_standard_error"):
         assert sources.bits(after[name].values) == sources.bits(before[name].values)

@@ -65,6 +65,8 @@ def test_bytes_add_up_to_the_files(made: Repository, tmp_path: Path) -> None:
     assert (found.captures, found.forgotten, found.shadows) == (STEPS, 0, 0)
     assert {part for part, n in found.parts.items() if n == 0} == {
         "frame",  # there is nothing that does not change
+        "patches",
+        "replaced",
         "shadows",
         "state",
         "unreferenced",

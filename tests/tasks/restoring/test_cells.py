@@ -125,8 +125,8 @@ def test_a_restore_needs_consent_and_keeps_the_marks(followed: Case) -> None:
         repository.restore(NEXT, "x.zarr", cells="mask.npy")
     with pytest.raises(InvalidInput, match="leave that out"):
         repository.restore(NEXT, "x.zarr", cells=mask, kind="forecast", accept_predicted=True)
-    with pytest.raises(InvalidInput, match="no cells"):
-        repository.restore(NEXT, "x.zarr", variable="sst", accept_predicted=True)
+    with pytest.raises(InvalidInput, match="leave out --region"):
+        repository.restore(NEXT, "x.zarr", cells=mask, region="lat=0:9", accept_predicted=True)
     assert not Path("x.zarr").exists()
     repository.restore(NEXT, "x.zarr", cells="mask.npy", accept_predicted=True)
     with xr.open_zarr("x.zarr", consolidated=False, decode_cf=False) as written:

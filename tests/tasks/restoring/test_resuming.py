@@ -123,10 +123,10 @@ def test_what_was_written_before_a_kill_is_not_written_again(
 
 
 def again(
-    stored: Repository, to: str, step: int = 1, *, plain: bool = True, form: int | None = None
+    stored: Repository, to: str, step: int = 1, *, marks: bool = False, form: int | None = None
 ) -> Restored:
     point = points(stored, stored.captured[step].instant)[0]
-    return restore(stored, point, to, plain=plain, zarr_format=form)
+    return restore(stored, point, to, marks=marks, zarr_format=form)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_the_same_restore_goes_on(stored: Repository, leave: Callable[[str], Pat
 
 
 @pytest.mark.parametrize(
-    "other", [{"step": 2}, {"plain": False}, {"form": 2}, {"to": "y.zarr"}], ids=str
+    "other", [{"step": 2}, {"marks": True}, {"form": 2}, {"to": "y.zarr"}], ids=str
 )
 def test_another_restore_begins_anew(
     stored: Repository, leave: Callable[[str], Path], other: dict[str, Any]
@@ -181,7 +181,7 @@ def test_another_restore_begins_anew(
     assert again(stored, **options).kept == 0
     assert not list(Path().glob(".x-*"))
     restored = read(options["to"])
-    if options.get("plain", True):
+    if not options.get("marks"):
         assert_right(restored, options.get("step", 1))
 
 
