@@ -1,6 +1,6 @@
 """Differences: which chunks of a live dataset are not what a restore point holds."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,9 +64,12 @@ class Differences:
     spared: int = 0
     """Chunks that are not: the live dataset has values there, and there is but a forecast."""
 
-    def and_also(self, other: "Differences") -> "Differences":
-        """Return both together."""
-        return Differences((*self.changes, *other.changes), self.spared + other.spared)
+    @classmethod
+    def of(cls, parts: Iterable["Differences"]) -> "Differences":
+        """Return parts together."""
+        listed = list(parts)
+        changes = tuple(change for part in listed for change in part.changes)
+        return cls(changes, sum(part.spared for part in listed))
 
 
 class Intended:
@@ -227,7 +230,7 @@ def differences(
     mapper
         Works on threads of this process: the open dataset is shared.
     """
-    total = Differences()
+    parts: list[Differences] = []
     for name in intended.readings:
         variable = repository.settings.variable(name)
         _, along = chunk_sizes(dataset, variable)
@@ -237,20 +240,17 @@ def differences(
             if any(intended.takes(name, index) for index, _, _ in variable.grid.inner(block))
         ]
         compare = partial(_compared, intended, dataset, variable, position)
-        for part in mapper(compare, blocks):
-            total = total.and_also(part)
-    return total
+        parts += mapper(compare, blocks)
+    return Differences.of(parts)
 
 
 def _compared(
     intended: Intended, dataset: xr.Dataset, variable: Variable, position: int | None, block: Block
 ) -> Differences:
     """Return the chunks of a block that differ."""
-    total = Differences()
     wanted = partial(intended.takes, variable.name)
-    for index, there in read_chunks(dataset, variable, position, block, wanted):
-        total = total.and_also(_difference(intended, variable, index, there))
-    return total
+    chunks = read_chunks(dataset, variable, position, block, wanted)
+    return Differences.of(_difference(intended, variable, i, there) for i, there in chunks)
 
 
 def read_chunks(

@@ -74,8 +74,6 @@ class Drawn:
     waves: fields.Waves
     row: int
     """Of its first lead in the waves."""
-    mixing: Floats
-    """(H, H) square root of the correlations between its leads."""
     independent: Floats
     """(H,) number of independent hindcasts."""
 
@@ -374,7 +372,6 @@ def _draw(pasts: Mapping[str, Past], leads: int) -> dict[str, Drawn]:
                 fits[name],
                 waves,
                 rows.start,
-                root(joint.correlations[rows, rows]),
                 np.broadcast_to(counted, leads),
             )
     return drawn
