@@ -37,9 +37,12 @@ class Healing:
             Time of a capture, as for `dataset`.
         cells
             True, or 1, in the damaged cells, and false or 0 elsewhere: an array of the shape of one
-            state, without time, or the path of a file with one (``.npy``, NetCDF or Zarr).
+            state, without time, or the path of a file with one (``.npy``, NetCDF or Zarr).  Or
+            polygons around the centres of damaged cells, longitudes and latitudes in degrees: a
+            GeoJSON object, or the path of a file with one (``.geojson``).
         variable
-            The variable that is damaged; None: all that are forecast and have that shape.
+            The variable that is damaged; None: all that are forecast and have that shape, or, of
+            polygons, longitudes and latitudes.
         match, capture, decode
             As for `dataset`.
 
@@ -48,7 +51,8 @@ class Healing:
         NotFound
             There is no capture of that time, or it was not forecast before.
         InvalidInput
-            The mask is none, has another shape, or marks no cell or all of them.
+            The mask is none, has another shape, or marks no cell or all of them; the same of
+            polygons.
         """
         healed = heal_cells(
             self._repository, at, cells, variable=variable, match=match, capture=capture

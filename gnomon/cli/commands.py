@@ -250,7 +250,10 @@ def restore(
     ] = None,
     cells: Annotated[
         Path | None,
-        typer.Option(help="Mask of damaged cells (.npy, NetCDF, Zarr): estimate these alone."),
+        typer.Option(
+            help="Damaged cells, to estimate these alone: a mask (.npy, NetCDF, Zarr) or polygons "
+            "(.geojson)."
+        ),
     ] = None,
     dry_run: cli_rollback.DryRun = False,
     plan: cli_rollback.Plan = None,

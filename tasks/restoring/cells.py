@@ -1,14 +1,14 @@
 """Cells that a user names as damaged: they alone are estimated, all others stay as captured.
 
-For damage that no check has found.  The cells are given as a mask of a variable's shape: an array,
-or a file of one (NumPy, NetCDF or Zarr).
+For damage that no check has found.  The cells are given as a mask of a variable's shape, an array
+or a file of one (NumPy, NetCDF or Zarr), or as polygons around them (GeoJSON).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -26,12 +26,18 @@ from gnomon.tasks.restoring.locate import Match, locate
 from gnomon.tasks.restoring.points import Patches, candidates
 from gnomon.tasks.restoring.restore_point import RestorePoint
 
+if TYPE_CHECKING:
+    from gnomon.tasks.restoring.polygons import Polygons
+
 __all__ = ["Cells", "HealedCells", "accepted_cells", "heal_cells", "one_state"]
 
-Cells = NDArray[Any] | xr.DataArray | str | PathLike[str]
-"""A mask of damaged cells, or the path of a file with one."""
+Cells = NDArray[Any] | xr.DataArray | Mapping[str, Any] | str | PathLike[str]
+"""A mask of damaged cells, a GeoJSON object of polygons, or the path of a file with either."""
 
 Mask = NDArray[np.bool_]
+
+_GEOJSON = (".geojson", ".json")
+"""Endings of files that hold polygons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,11 @@ def heal_cells(
     Parameters
     ----------
     cells
-        True, or 1, in the damaged cells; of the shape of one state, without time.
+        True, or 1, in the damaged cells, of the shape of one state, without time; or polygons, in
+        which the centres of damaged cells lie.
     variable
-        The variable that is damaged; None: all that are forecast and have the mask's shape.
+        The variable that is damaged; None: all that are forecast and have the mask's shape, or
+        longitudes and latitudes.
     capture
         Number of the capture to take, if a time has several.
 
@@ -75,16 +83,14 @@ def heal_cells(
     NotFound
         There is no capture of that time, or no forecast of it was made before.
     InvalidInput
-        The mask is none, has another shape, or marks no cell or all of them.
+        The mask is none, has another shape, or marks no cell or all of them; the same of polygons.
     Integrity
         A chunk that is needed is damaged in the repository.
     """
     seen, instant = locate(repository, at, match=match)
     points = candidates(seen, instant)
     base = _captured(points, at, capture)
-    mask = _mask(cells, variable)
-    variables = _variables(seen, base, mask, variable)
-    masks = {v.name: _fitted(mask, v, seen.settings.source.time) for v in variables}
+    masks = _masks(seen, cells, _forecast(seen, base, variable), variable)
     forecast = next((p for p in points if p.kind == "forecast"), None)
     if forecast is None:
         raise NotFound(
@@ -163,6 +169,44 @@ def _captured(points: tuple[RestorePoint, ...], at: str, capture: int | None) ->
     return versions[0]
 
 
+def _masks(
+    repository: Repository, cells: Cells, variables: list[Variable], name: str | None
+) -> dict[str, Mask]:
+    """Return the damaged cells of each of the variables that they can be of."""
+    given = _polygons(cells)
+    if given is None:
+        time = repository.settings.source.time
+        mask = _mask(cells, name)
+        masks = {
+            v.name: np.asarray(_arranged(mask, v, time).values, bool)
+            for v in _fitting(mask, variables, time)
+        }
+    else:
+        placed = [v for v in variables if given.covers(repository, v)]
+        if not placed:
+            names = ", ".join(v.name for v in variables) or "nothing is forecast"
+            raise InvalidInput(
+                f"polygons are of longitudes and latitudes, which no variable has: {names}; give a "
+                "mask of the shape of one state"
+            )
+        masks = {v.name: given.mask(repository, v) for v in placed}
+    for of, damaged in masks.items():
+        _refuse_all_or_none(of, damaged)
+    return masks
+
+
+def _polygons(cells: Cells) -> "Polygons | None":
+    """Return the polygons that are given; None: a mask is."""
+    path = Path(fspath(cells)) if isinstance(cells, str | PathLike) else None
+    drawn = isinstance(cells, Mapping) if path is None else path.suffix.lower() in _GEOJSON
+    if not drawn:
+        return None
+    # Its library takes a tenth of a second to import, and few restores need it.
+    from gnomon.tasks.restoring.polygons import Polygons
+
+    return Polygons.of(cells) if path is None else Polygons.read(path)
+
+
 def _mask(cells: Cells, variable: str | None) -> xr.DataArray:
     """Return the damaged cells as an array of true and false, its dimensions named if they are."""
     if isinstance(cells, str | PathLike):
@@ -190,7 +234,7 @@ def _read(path: Path, variable: str | None) -> xr.DataArray:
     except (OSError, ValueError, KeyError, GnomonError) as error:
         raise InvalidInput(
             f"--cells {path} cannot be read as a mask ({one_line(error)}); give a file of NumPy "
-            "(.npy), NetCDF or Zarr"
+            "(.npy), NetCDF or Zarr, or polygons (.geojson)"
         ) from error
     names = list(map(str, loaded.data_vars))
     chosen = variable if variable in names else names[0] if len(names) == 1 else None
@@ -202,18 +246,20 @@ def _read(path: Path, variable: str | None) -> xr.DataArray:
     return loaded[chosen]
 
 
-def _variables(
-    repository: Repository, base: RestorePoint, mask: xr.DataArray, name: str | None
-) -> list[Variable]:
-    """Return the variables that a mask is for."""
+def _forecast(repository: Repository, base: RestorePoint, name: str | None) -> list[Variable]:
+    """Return the variables of which cells can be estimated."""
     assert base.step is not None
     there = [v for v in repository.settings.variables if v.forecast and base.step >= v.since]
-    if name is not None:
-        variable = repository.settings.variable(name)
-        if variable not in there:
-            raise InvalidInput(f"{name} is captured and not forecast: it cannot be estimated")
-        there = [variable]
-    time = repository.settings.source.time
+    if name is None:
+        return there
+    variable = repository.settings.variable(name)
+    if variable not in there:
+        raise InvalidInput(f"{name} is captured and not forecast: it cannot be estimated")
+    return [variable]
+
+
+def _fitting(mask: xr.DataArray, there: list[Variable], time: str | None) -> list[Variable]:
+    """Return the variables that a mask is for."""
     fitting = [v for v in there if _arranged(mask, v, time).shape == v.shape]
     if not fitting:
         shapes = ", ".join(f"{v.name} {_extent(v.shape)}" for v in there) or "nothing is forecast"
@@ -236,16 +282,14 @@ def _arranged(mask: xr.DataArray, variable: Variable, time: str | None) -> xr.Da
     return mask.transpose(*variable.dims) if named else mask
 
 
-def _fitted(mask: xr.DataArray, variable: Variable, time: str | None) -> Mask:
-    damaged = np.asarray(_arranged(mask, variable, time).values, bool)
+def _refuse_all_or_none(name: str, damaged: Mask) -> None:
     if not damaged.any():
         raise InvalidInput("the mask marks no cell as damaged: there is nothing to estimate")
     if damaged.all():
         raise InvalidInput(
-            f"the mask marks all {damaged.size} cells of {variable.name} as damaged: nothing is "
-            "left to estimate them from; take the forecast, with --kind forecast"
+            f"the mask marks all {damaged.size} cells of {name} as damaged: nothing is left to "
+            "estimate them from; take the forecast, with --kind forecast"
         )
-    return damaged
 
 
 def _touched(variable: Variable, damaged: Mask) -> list[Index]:
