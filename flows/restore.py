@@ -11,13 +11,11 @@ from gnomon.flows.settings import Settings
 from gnomon.flows.tasks import run_as_task
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import Plane
-from gnomon.storage.values.selection import EVERYTHING
-from gnomon.tasks.restoring.cells import accepted_cells, one_state
-from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore import restore as write
 from gnomon.tasks.restoring.selection import Wanted
-from gnomon.tasks.restoring.states import States, choose_states
+from gnomon.tasks.restoring.states import choose_states
 
 __all__ = ["restore"]
 
@@ -82,34 +80,20 @@ def restore(
         Path of a mask of damaged cells, which alone are estimated; of `variable`, or of all that
         have its shape.
     """
-    asked: Any = {"match": match, "kind": kind, "capture": capture}
-    period: Any = {"from_": from_, "until": until}
-
-    def chosen() -> tuple[States, tuple[Plane, ...] | None]:
-        opened = Repository.open(repository)
-        if cells is None:
-            wanted = Wanted.of(variable or (), region, chunk or ())
-            accept: Any = {"accept_predicted": accept_predicted, "wanted": wanted}
-            return choose_states(opened, at, **period, **asked, **accept), None
-        name = one_state(at, variable or (), region=region, chunk=chunk, **period)
-        healed = accepted_cells(
-            opened, str(at), cells, variable=name, accept=accept_predicted, **asked
-        )
-        return States(healed.repository, (healed.point,), EVERYTHING), healed.planes
-
-    states, shown = run_as_task("choose restore point", chosen)
+    wanted = Wanted.of(variable or (), region, chunk or ())
+    request = StateRequest(at, from_, until, match, kind, capture, accept_predicted, wanted)
+    states = run_as_task(
+        "choose restore point", lambda: choose_states(Repository.open(repository), request, cells)
+    )
     with told() as logger, Workers(settings or Settings()) as workers:
         restored = run_as_task(
             "write and verify",
             lambda: write(
-                states.seen,
-                states.points,
+                states,
                 target,
-                selection=states.selection,
                 plain=plain,
                 marks=marks,
                 zarr_format=zarr_format,
-                shown=shown,
                 mapper=workers.mapper,
             ),
         )

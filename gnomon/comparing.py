@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import xarray as xr
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
 from gnomon.storage.userpath import blaming, check_output
-from gnomon.storage.values.grid import Index
 from gnomon.tasks.comparing.compare import Difference, compare_states
 from gnomon.tasks.comparing.fields import (
     PIXELS,
@@ -24,10 +23,10 @@ from gnomon.tasks.comparing.fields import (
 from gnomon.tasks.comparing.operands import opened_states
 from gnomon.tasks.comparing.preview import kept_state, opened_plan
 from gnomon.tasks.comparing.states import State
-from gnomon.tasks.restoring.choice import select
 from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
-from gnomon.tasks.restoring.selection import Region, Wanted
+from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.timeline import charted, timeline_of
 
 __all__ = ["MOST_DRAWN", "PICTURES", "Comparing", "check_picture"]
@@ -156,19 +155,14 @@ class Comparing:
             path.parent.mkdir(parents=True, exist_ok=True)
             return draw()
 
-    def preview(  # noqa: PLR0913 - what a user may settle, all keyword-only after the path
+    def preview(
         self,
         at: str,
         path: Path | str,
         *,
         in_place: bool = False,
         into: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
+        **options: Unpack[StateOptions],
     ) -> RestorePoint:
         """Draw what a restore would give, or change in a live dataset; nothing else is written.
 
@@ -182,7 +176,7 @@ class Comparing:
             Draw what :meth:`rollback` would change in the source.
         into
             The same for another dataset of the same grid: its path or URL.
-        at, match, kind, capture, variable, region, chunk
+        at, **options
             As for :meth:`rollback`.  The picture shows whole chunks.
 
         Returns
@@ -191,17 +185,9 @@ class Comparing:
             What would be restored.
         """
         path = check_picture("preview", path)
-        wanted = Wanted.of(variable, region, chunk)
-        seen, point = select(
-            self._repository.refresh(),
-            at,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=True,
-            wanted=wanted,
-        )
-        selection = wanted.within(seen)
+        request = StateRequest.of(at, accept_predicted=True, **options)
+        states = choose_states(self._repository.refresh(), request)
+        seen, (point,), selection = states.seen, states.points, states.selection
         names = selection.variables
         _check_drawable(seen, names)
         if in_place or into is not None:

@@ -6,7 +6,9 @@ from gnomon.reading import decoded
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.tasks.restoring.cells import Cells, heal_cells
-from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.request import StateRequest
+from gnomon.tasks.restoring.selection import Wanted
 
 __all__ = ["Healing"]
 
@@ -54,8 +56,8 @@ class Healing:
             The mask is none, has another shape, or marks no cell or all of them; the same of
             polygons.
         """
-        healed = heal_cells(
-            self._repository, at, cells, variable=variable, match=match, capture=capture
-        )
+        wanted = Wanted.of(() if variable is None else variable)
+        request = StateRequest(at, match=match, capture=capture, wanted=wanted)
+        healed = heal_cells(self._repository, request, cells)
         raw = raw_dataset(healed.repository, healed.planes, notes=healed.point.attributes())
         return decoded(raw) if decode else raw

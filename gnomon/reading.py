@@ -1,8 +1,7 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
@@ -12,12 +11,12 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.reader import ReadingStore
 from gnomon.storage.serve.view import Notes, raw_dataset, reading_store
 from gnomon.storage.values.documents import NONSENSE
-from gnomon.storage.values.grid import Index
-from gnomon.tasks.restoring.choice import locate_or_estimate
+from gnomon.storage.values.selection import Selection
+from gnomon.tasks.restoring.choice import locate_or_estimate, select
 from gnomon.tasks.restoring.known import every_point
 from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
-from gnomon.tasks.restoring.restore import planes_of, select
-from gnomon.tasks.restoring.selection import Region, Selection, Wanted
+from gnomon.tasks.restoring.request import StateOptions, StateRequest
+from gnomon.tasks.restoring.restore import planes_of
 from gnomon.tasks.restoring.shadow import newest_shadow
 from gnomon.tasks.restoring.standing import stand
 from gnomon.tasks.restoring.states import choose_states, notes_of
@@ -78,22 +77,17 @@ class Reading:
         word = "incident" if count == 1 else "incidents"
         return replace(point, anomalies=(*point.anomalies, f"{count} open {word}"))
 
-    def dataset(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
+    def dataset(
         self,
         at: str | None = None,
         *,
         from_: str | None = None,
         until: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
         marks: bool = False,
         decode: bool = True,
+        **options: Unpack[StateOptions],
     ) -> xr.Dataset:
         """Return the state of a time as a lazy dataset; every chunk is verified when it is read.
 
@@ -111,24 +105,6 @@ class Reading:
             Instead of `at`, the ends of a period, both included; a partial time stands for all of
             its period, None for an open end.  All captured states along time; with
             `accept_predicted` the best of each slot, such as a forecast of one that is missing.
-        match
-            What to do if no state has that time, as in `points`; estimates need
-            `accept_predicted`.
-        kind
-            Kind of restore point; default: the best.
-        capture
-            Number of the capture to take, if a time has several; `points` shows them.
-        variable
-            Names of the variables to give, with the coordinates and others that they refer to;
-            default: all.
-        region
-            Part of the grid by coordinate values, both ends included: ``"lat=10:20,lon=-5:5"`` or
-            ``{"lat": (10, 20)}``.  Ends may come in either order; longitudes go around, and of two
-            in descending order the shorter way is meant.  Along a dimension without coordinate it
-            is given by position.  Nothing else is read, verified or healed.
-        chunk
-            Instead of `region`, indices of chunks on the chunk grid, ``"3,4"`` or ``"sst:3,4"``,
-            or several: the smallest region that holds them.
         accept_predicted
             Allow estimated cells, which ``<var>_provenance`` marks.
         plain
@@ -137,6 +113,9 @@ class Reading:
             Give the marks of captured states too.
         decode
             Decode CF times, scales and missing values; otherwise values are as stored.
+        **options
+            Which state of the time it is, and what part of it: match, kind, capture, variable,
+            region, chunk; see :class:`~gnomon.tasks.restoring.request.StateOptions`.
 
         Raises
         ------
@@ -146,16 +125,10 @@ class Reading:
             What is asked for holds predictions that were not accepted, no cell lies in the region,
             or the options contradict each other.
         """
-        seen, shown, notes, selection = self._shown(
-            at,
-            from_=from_,
-            until=until,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=accept_predicted,
-            wanted=Wanted.of(variable, region, chunk),
+        request = StateRequest.of(
+            at, from_=from_, until=until, accept_predicted=accept_predicted, **options
         )
+        seen, shown, notes, selection = self._shown(request)
         raw = raw_dataset(seen, shown, plain=plain, marks=marks, notes=notes, selection=selection)
         return decoded(raw) if decode else raw
 
@@ -164,33 +137,22 @@ class Reading:
         raw = raw_dataset(self._repository, self._history())
         return decoded(raw) if decode else raw
 
-    def reading_store(  # noqa: PLR0913 - what a user may settle, all keyword-only
+    def reading_store(
         self,
         at: str | None = None,
         *,
         from_: str | None = None,
         until: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
         marks: bool = False,
+        **options: Unpack[StateOptions],
     ) -> ReadingStore:
         """Return the same as :meth:`dataset` as a read-only Zarr store."""
-        seen, shown, notes, selection = self._shown(
-            at,
-            from_=from_,
-            until=until,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=accept_predicted,
-            wanted=Wanted.of(variable, region, chunk),
+        request = StateRequest.of(
+            at, from_=from_, until=until, accept_predicted=accept_predicted, **options
         )
+        seen, shown, notes, selection = self._shown(request)
         return reading_store(
             seen, shown, plain=plain, marks=marks, notes=notes, selection=selection
         )
@@ -205,46 +167,30 @@ class Reading:
 
         Only `points` compares it with others, and says why it is the first.
         """
-        seen, point = select(self._repository, at, match=match, kind=kind, accept_predicted=True)
+        request = StateRequest(at, match=match, kind=kind, accept_predicted=True)
+        seen, point = select(self._repository, request)
         return self._with_incidents(stand(seen, complete(seen, point)))
 
     def _shown(
-        self,
-        at: str | None,
-        *,
-        from_: str | None,
-        until: str | None,
-        match: Match,
-        kind: str | None,
-        capture: int | None,
-        accept_predicted: bool,
-        wanted: Wanted,
+        self, request: StateRequest
     ) -> tuple[Repository, tuple[Plane, ...], Notes, Selection]:
-        """Return what options ask for: the era, its planes, what they say of themselves, and which
-        of their cells are wanted."""
-        if not (at is None and from_ is None and until is None):
-            states = choose_states(
-                self._repository,
-                at,
-                from_=from_,
-                until=until,
-                match=match,
-                kind=kind,
-                capture=capture,
-                accept_predicted=accept_predicted,
-                wanted=wanted,
-            )
+        """Return what is asked for: the era, its planes, what they say of themselves, and which of
+        their cells are wanted."""
+        if request.names_time:
+            states = choose_states(self._repository, request)
             shown, points = planes_of(states)
             return states.seen, shown, notes_of(points), states.selection
-        if match != "exact" or capture is not None or kind not in (None, "forecast"):
+        kind = request.kind
+        if (request.match, request.capture) != ("exact", None) or kind not in (None, "forecast"):
             raise InvalidInput(
                 "match, capture and kinds other than 'forecast' need one time; name it with 'at'"
             )
-        selection = wanted.within(self._repository)
+        selection = request.wanted.within(self._repository)
+        accepted = request.accept_predicted
         if kind == "forecast":
-            shadow, notes = newest_shadow(self._repository, accept_predicted=accept_predicted)
+            shadow, notes = newest_shadow(self._repository, accept_predicted=accepted)
             return self._repository, shadow, notes, selection
-        if accept_predicted:
+        if accepted:
             raise InvalidInput(
                 "without 'at' there are no predictions to accept; name a time, or take all leads "
                 "of the newest shadow with kind='forecast'"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gnomon.comparing import Comparing
 from gnomon.description import SourceDescription
@@ -26,14 +26,12 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.expectation import unreadable
-from gnomon.tasks.restoring.cells import Cells, accepted_cells, one_state
-from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.cells import Cells
+from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore import Restored, restore
-from gnomon.tasks.restoring.selection import Region, Wanted
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import Mapper
@@ -173,12 +171,6 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
         *,
         from_: str | None = None,
         until: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plain: bool = False,
         marks: bool = False,
@@ -186,6 +178,7 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
         cells: Cells | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
+        **options: Unpack[StateOptions],
     ) -> Restored:
         """Write the state of a time, or those of a period, to a new dataset, and verify it.
 
@@ -201,7 +194,7 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
             Path of the new dataset, or URL in an object store; its ending says of which kind it is:
             ``.zarr``, ``.nc`` or ``.icechunk``.  Or a
             :class:`~gnomon.tasks.restoring.targets.target.Target`.
-        from_, until, match, kind, capture, variable, region, chunk, accept_predicted, plain, marks
+        from_, until, accept_predicted, plain, marks
             As for :meth:`dataset`.
         zarr_format
             Of a Zarr store: 2 or 3; default: 3.
@@ -212,6 +205,9 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
             Threads that write; default: from the settings.
         progress
             Called as the work goes on.
+        **options
+            Which state of the time it is, and what part of it:
+            :class:`~gnomon.tasks.restoring.request.StateOptions`.
 
         Raises
         ------
@@ -224,48 +220,11 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
             or nothing can be written there.
         """
         mapper = _mapper("blocks", workers or Settings().workers, progress)
-        if cells is not None:
-            name = one_state(at, variable, from_=from_, until=until, region=region, chunk=chunk)
-            healed = accepted_cells(
-                self._repository,
-                str(at),
-                cells,
-                kind=kind,
-                accept=accept_predicted,
-                match=match,
-                capture=capture,
-                variable=name,
-            )
-            return restore(
-                healed.repository,
-                healed.point,
-                to,
-                plain=plain,
-                zarr_format=zarr_format,
-                shown=healed.planes,
-                mapper=mapper,
-            )
-        states = choose_states(
-            self._repository,
-            at,
-            from_=from_,
-            until=until,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=accept_predicted,
-            wanted=Wanted.of(variable, region, chunk),
+        request = StateRequest.of(
+            at, from_=from_, until=until, accept_predicted=accept_predicted, **options
         )
-        return restore(
-            states.seen,
-            states.points,
-            to,
-            selection=states.selection,
-            plain=plain,
-            marks=marks,
-            zarr_format=zarr_format,
-            mapper=mapper,
-        )
+        states = choose_states(self._repository, request, cells)
+        return restore(states, to, plain=plain, marks=marks, zarr_format=zarr_format, mapper=mapper)
 
     def status(self) -> dict[str, Any]:
         """Return a summary: source, captures, shadow, open incidents, next due time."""

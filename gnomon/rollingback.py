@@ -1,18 +1,15 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Unpack
 
 from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.settings import Settings
 from gnomon.maintenance import Progress
 from gnomon.storage.repository import Repository
-from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.restoring.points import Match
-from gnomon.tasks.restoring.restore import select
-from gnomon.tasks.restoring.selection import Region, Wanted
+from gnomon.tasks.restoring.request import StateOptions, StateRequest
+from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
 from gnomon.tasks.rollback.undo import Undone, settle, undo
 from gnomon.tasks.work import Mapper
@@ -36,22 +33,17 @@ class RollingBack:
 
     _repository: Repository
 
-    def rollback(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
+    def rollback(
         self,
         at: str,
         *,
         into: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
         accept_predicted: bool = False,
         plan: str | None = None,
         force: bool = False,
         workers: int | None = None,
         progress: Progress | None = None,
+        **options: Unpack[StateOptions],
     ) -> Rolled:
         """Write the state of a time into the live dataset, and keep what that replaces.
 
@@ -62,7 +54,7 @@ class RollingBack:
 
         Parameters
         ----------
-        at, match, kind, capture, variable, region, chunk, accept_predicted
+        at, accept_predicted
             As for :meth:`dataset`.
         into
             Path or URL of another dataset of the same grid; None: the source itself.
@@ -74,6 +66,9 @@ class RollingBack:
             Threads; default: from the settings.
         progress
             Called as the chunks are compared.
+        **options
+            Which state of the time it is, and what part of it:
+            :class:`~gnomon.tasks.restoring.request.StateOptions`.
 
         Raises
         ------
@@ -84,23 +79,16 @@ class RollingBack:
         Conflict
             It was changed since the plan, or another rollback is under way.
         """
-        wanted = Wanted.of(variable, region, chunk)
-        seen, point = select(
-            self._repository.refresh(),
-            at,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=accept_predicted,
-            wanted=wanted,
-        )
+        request = StateRequest.of(at, accept_predicted=accept_predicted, **options)
+        states = choose_states(self._repository.refresh(), request)
+        (point,) = states.points
         settle(self._repository.refresh(), at=_now())
         rolled = rollback(
-            seen.refresh(),
+            states.seen.refresh(),
             point,
             at=_now(),
             into=into,
-            selection=wanted.within(seen),
+            selection=states.selection,
             expected=plan,
             force=force,
             mapper=_mapper(workers, progress),
@@ -108,33 +96,23 @@ class RollingBack:
         self._repository = self._repository.refresh()
         return rolled
 
-    def plan_rollback(  # noqa: PLR0913 - as for `rollback`
+    def plan_rollback(
         self,
         at: str,
         *,
         into: str | None = None,
-        match: Match = "exact",
-        kind: str | None = None,
-        capture: int | None = None,
-        variable: str | Sequence[str] = (),
-        region: Region | None = None,
-        chunk: str | Index | Sequence[str | Index] = (),
         workers: int | None = None,
         progress: Progress | None = None,
+        **options: Unpack[StateOptions],
     ) -> RollbackPlan:
         """Return what :meth:`rollback` would write; writes nothing."""
-        wanted = Wanted.of(variable, region, chunk)
-        seen, point = select(
-            self._repository.refresh(),
-            at,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=True,
-            wanted=wanted,
-        )
+        request = StateRequest.of(at, accept_predicted=True, **options)
+        states = choose_states(self._repository.refresh(), request)
+        (point,) = states.points
         mapper = _mapper(workers, progress)
-        return plan_rollback(seen, point, into=into, selection=wanted.within(seen), mapper=mapper)
+        return plan_rollback(
+            states.seen, point, into=into, selection=states.selection, mapper=mapper
+        )
 
     def undo(
         self,

@@ -17,15 +17,13 @@ from gnomon.cli import hindcast as cli_hindcast
 from gnomon.cli import init as cli_init
 from gnomon.cli import maintenance as cli_maintenance
 from gnomon.cli import points as cli_points
+from gnomon.cli import restore as cli_restore
 from gnomon.cli import rollback as cli_rollback
 from gnomon.cli import simulate as cli_simulate
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
     READER_GONE,
-    Before,
     Json,
-    Nearest,
-    OptionalAt,
     OutputFailed,
     Place,
     PlaceOrFolder,
@@ -38,7 +36,7 @@ from gnomon.cli.console import (
     progress_of,
 )
 from gnomon.cli.failures import Terminated, fail, tell, tell_if_stopped, terminate
-from gnomon.cli.selection import Chunks, From, Region, Until, Variables
+from gnomon.cli.options import Flow
 
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
@@ -53,6 +51,8 @@ _joined = (
     cli_init,
     cli_maintenance,
     cli_points,
+    cli_restore,
+    cli_rollback,
     cli_simulate,
     cli_source,
 )
@@ -61,13 +61,6 @@ Docs = Annotated[Path | None, typer.Option(help="Folder for the Data Docs of the
 Checks = Annotated[Path | None, typer.Option(help="Python file of checks of your own.")]
 Alerts = Annotated[Path | None, typer.Option(help="File to append alerts to, as JSON lines.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads, or Dask workers with --flow.")]
-Flow = Annotated[bool, typer.Option("--flow", help="Run as a Prefect flow on Dask workers.")]
-Accept = Annotated[
-    bool, typer.Option("--accept-predicted", help="Allow a state with estimated cells.")
-]
-Kind = Annotated[
-    str | None, typer.Option(help="Kind of restore point, as 'points' lists it; default: the best.")
-]
 
 
 def main() -> None:
@@ -211,122 +204,6 @@ def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
     from gnomon.cli import report
 
     report.print_status(summary)
-
-
-@app.command()
-def restore(
-    repository: Place,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--to",
-            help="New path or URL; its ending, .zarr, .nc or .icechunk, says what it will be.",
-        ),
-    ] = None,
-    at: OptionalAt = None,
-    in_place: cli_rollback.InPlace = False,
-    into: cli_rollback.Into = False,
-    from_: From = None,
-    until: Until = None,
-    kind: Kind = None,
-    capture: Annotated[
-        int | None, typer.Option(help="Number of the capture, if a time has several.")
-    ] = None,
-    nearest: Nearest = False,
-    before: Before = False,
-    variable: Variables = [],  # noqa: B006
-    region: Region = [],  # noqa: B006
-    chunk: Chunks = [],  # noqa: B006
-    accept_predicted: Accept = False,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Refuse a state with estimated cells.")
-    ] = False,
-    marks: Annotated[
-        bool,
-        typer.Option("--marks", help="Add standard errors and provenance of captured cells, too."),
-    ] = False,
-    zarr_format: Annotated[
-        int | None, typer.Option(help="Format of a Zarr store: 2 or 3; default: 3.")
-    ] = None,
-    cells: Annotated[
-        Path | None,
-        typer.Option(
-            help="Damaged cells, to estimate these alone: a mask (.npy, NetCDF, Zarr) or polygons "
-            "(.geojson)."
-        ),
-    ] = None,
-    dry_run: cli_rollback.DryRun = False,
-    plan: cli_rollback.Plan = None,
-    force: cli_rollback.Force = False,
-    preview: cli_diff.Preview = None,
-    flow: Flow = False,
-    as_json: Json = False,
-) -> None:
-    """Write the state of a time to a new dataset, or into the live one; verify what was written."""
-    from gnomon.tasks.restoring.locate import match_of
-
-    choice: dict[str, Any] = {
-        "match": match_of(nearest=nearest, before=before),
-        "kind": kind,
-        "capture": capture,
-        "variable": variable,
-        "region": ",".join(region) or None,
-        "chunk": chunk,
-    }
-    writes_live = cli_rollback.is_rollback(
-        target, in_place=in_place, into=into, dry_run=dry_run, plan=plan, force=force, flow=flow
-    )
-    if preview is not None:
-        other = {"--cells": cells, "--flow": flow, "--from": from_, "--until": until}
-        cli_diff.show_preview(
-            repository,
-            at,
-            preview,
-            choice=choice | {"in_place": in_place, "into": target if into else None},
-            other=other,
-            as_json=as_json,
-        )
-        return
-    if writes_live:
-        cli_rollback.restore_in_place(
-            repository,
-            cli_rollback.one_time(at, from_, until),
-            into=target,
-            choice=choice,
-            accept_predicted=accept_predicted,
-            dry_run=dry_run,
-            plan=plan,
-            force=force,
-            as_json=as_json,
-        )
-        return
-    assert target is not None
-    options = choice | {
-        "from_": from_,
-        "until": until,
-        "accept_predicted": accept_predicted,
-        "plain": plain,
-        "marks": marks,
-        "zarr_format": zarr_format,
-        "cells": None if cells is None else str(cells.absolute()),
-    }
-    if flow:
-        from gnomon.flows.launch import run_restore
-
-        with apart():
-            result = run_restore(repository, at, target, settings=_settings(), **options)
-    else:
-        from gnomon.repository import open_repository
-
-        with progress_of(shown=not as_json) as progress:
-            restored = open_repository(repository).restore(at, target, progress=progress, **options)
-        result = restored.to_json()
-    if as_json:
-        print_json(result)
-        return
-    from gnomon.cli import report
-
-    report.print_restored(result)
 
 
 @app.command()

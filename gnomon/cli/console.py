@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT_CODES",
     "READER_GONE",
-    "At",
-    "Before",
     "Json",
-    "Nearest",
-    "OptionalAt",
     "OutputFailed",
     "Place",
     "PlaceOrFolder",
@@ -90,16 +86,6 @@ PlaceOrFolder = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-_AT = typer.Option("--at", help="Time of the state: 2010-09-16T12:00, 2010-09, latest, latest~2.")
-At = Annotated[str, _AT]
-OptionalAt = Annotated[str | None, _AT]
-
-Nearest = Annotated[
-    bool, typer.Option("--nearest", help="If no state has that time, take the nearest one.")
-]
-Before = Annotated[
-    bool, typer.Option("--before", help="If no state has that time, take the last one before it.")
-]
 
 
 def print_json(value: Any) -> None:

@@ -1,11 +1,14 @@
 """The commands that compare states and draw them: what differs, what a restore would change."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gnomon.cli.console import Json, Place, app, print_json
+
+if TYPE_CHECKING:
+    from gnomon.tasks.restoring.request import StateOptions
 
 __all__ = ["Preview", "show_preview"]
 
@@ -54,7 +57,9 @@ def show_preview(
     at: str | None,
     path: Path,
     *,
-    choice: dict[str, Any],
+    state: "StateOptions",
+    in_place: bool,
+    into: str | None,
     other: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -62,7 +67,7 @@ def show_preview(
 
     Parameters
     ----------
-    choice
+    state, in_place, into
         What is restored, as `GnomonRepository.preview` takes it.
     other
         By name, options that do not go with a preview, and what was given.
@@ -76,7 +81,7 @@ def show_preview(
     if given or at is None:
         what = f"leave out {', '.join(given)}" if given else "name it with --at"
         raise InvalidInput(f"--preview draws the state of one time, here; {what}")
-    point = open_repository(repository).preview(at, path, **choice)
+    point = open_repository(repository).preview(at, path, in_place=in_place, into=into, **state)
     if as_json:
         print_json(point.to_json())
         return

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gnomon.cli.console import Json, Place, app, print_json, progress_of
+from gnomon.cli.options import NEW_PATH
 
 __all__: list[str] = []
 
@@ -12,12 +13,7 @@ __all__: list[str] = []
 @app.command()
 def export(
     repository: Place,
-    target: Annotated[
-        str,
-        typer.Option(
-            "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
-        ),
-    ],
+    target: Annotated[str, NEW_PATH],
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Export the shadow: all leads of one forecast.")
     ] = False,

@@ -6,6 +6,7 @@ import typer
 
 from gnomon.cli import groups as cli_groups
 from gnomon.cli.console import Json, Place, app, pairs_of, print_json
+from gnomon.cli.options import Branch, Snapshot, Tag
 
 if TYPE_CHECKING:
     from gnomon.repository import GnomonRepository
@@ -33,11 +34,9 @@ def init(
             "folder REPOSITORY; /all: the group of that name."
         ),
     ] = None,
-    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
-    snapshot: Annotated[
-        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
-    ] = None,
+    branch: Branch = None,
+    tag: Tag = None,
+    snapshot: Snapshot = None,
     chunk: Annotated[
         list[str], typer.Option(help="Chunk size, as in latitude=90; repeat for more.")
     ] = [],  # noqa: B006

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnomon.cli.console import Before, Json, Nearest, Place, app, print_json, printing
+from gnomon.cli.console import Json, Place, app, print_json, printing
+from gnomon.cli.options import Before, Nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,12 +1,13 @@
 """The commands that write into the live dataset: a restore in place, and taking it back."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gnomon.cli.console import Json, Place, app, print_json, progress_of
 
 if TYPE_CHECKING:
+    from gnomon.tasks.restoring.request import StateOptions
     from gnomon.tasks.rollback.rollback import RollbackPlan
     from gnomon.tasks.rollback.undo import Undone
 
@@ -88,8 +89,8 @@ def restore_in_place(
     repository: str,
     at: str,
     *,
+    state: "StateOptions",
     into: str | None,
-    choice: dict[str, Any],
     accept_predicted: bool,
     dry_run: bool,
     plan: str | None,
@@ -102,7 +103,7 @@ def restore_in_place(
     opened = open_repository(repository)
     with progress_of(shown=not as_json) as progress:
         if dry_run:
-            planned = opened.plan_rollback(at, into=into, progress=progress, **choice)
+            planned = opened.plan_rollback(at, into=into, progress=progress, **state)
             document, sequence = planned.to_json(), None
         else:
             rolled = opened.rollback(
@@ -112,7 +113,7 @@ def restore_in_place(
                 plan=plan,
                 force=force,
                 progress=progress,
-                **choice,
+                **state,
             )
             planned, sequence, document = rolled.plan, rolled.sequence, rolled.to_json()
     if as_json:

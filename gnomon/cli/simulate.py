@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gnomon.cli.console import Json, Place, app, print_json, progress_of
+from gnomon.cli.options import NEW_PATH, Before, Nearest
 
 if TYPE_CHECKING:
     from gnomon.tasks.simulating.write import Simulated
@@ -26,19 +27,9 @@ def simulate(
     variable: Annotated[
         list[str], typer.Option(help="Variable to simulate, repeat; default: all.")
     ] = [],  # noqa: B006
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--to", help="New path; its ending, such as .zarr or .nc, says what it will be."
-        ),
-    ] = None,
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="If no state has that time, take the nearest one.")
-    ] = False,
-    before: Annotated[
-        bool,
-        typer.Option("--before", help="If no state has that time, take the last one before it."),
-    ] = False,
+    target: Annotated[str | None, NEW_PATH] = None,
+    nearest: Nearest = False,
+    before: Before = False,
     as_json: Json = False,
 ) -> None:
     """Draw states that might be true, as far apart and as alike as past forecasts missed by."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gnomon.cli.console import Json, Place, app, print_json
+from gnomon.cli.options import Branch, Snapshot, Tag
 
 __all__: list[str] = []
 
@@ -19,11 +20,9 @@ def source(
     group: Annotated[
         str | None, typer.Option(help="Group there; default: as before; '' is the root.")
     ] = None,
-    branch: Annotated[str | None, typer.Option(help="Branch of an Icechunk repository.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag of an Icechunk repository.")] = None,
-    snapshot: Annotated[
-        str | None, typer.Option(help="Snapshot of an Icechunk repository.")
-    ] = None,
+    branch: Branch = None,
+    tag: Tag = None,
+    snapshot: Snapshot = None,
     as_json: Json = False,
 ) -> None:
     """Show where the source is, or follow it to a new place that holds the same data."""

@@ -18,6 +18,7 @@ from gnomon.tasks.capturing.sighting import sight
 from gnomon.tasks.comparing.states import Kept, Live, State
 from gnomon.tasks.restoring.choice import locate_or_estimate, select
 from gnomon.tasks.restoring.locate import capture_named
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import PointKind
 
@@ -127,7 +128,8 @@ def named_state(repository: Repository, text: str) -> Kept:
             f"one of {', '.join(get_args(PointKind))}"
         )
     _, instant = locate_or_estimate(repository, time.strip(), "exact", estimated=True)
-    seen, point = select(repository, time.strip(), kind=kind, accept_predicted=True)
+    request = StateRequest(time.strip(), kind=kind, accept_predicted=True)
+    seen, point = select(repository, request)
     (plane,), point = planes(seen, point)
     if point.kind != "healed" and point.step is not None:
         return captured_state(seen, point.step)

@@ -4,7 +4,7 @@ For damage that no check has found.  The cells are given as a mask of a variable
 or a file of one (NumPy, NetCDF or Zarr), or as polygons around them (GeoJSON).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,14 +22,15 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.heal import Healed, heal
-from gnomon.tasks.restoring.locate import Match, locate
+from gnomon.tasks.restoring.locate import locate
 from gnomon.tasks.restoring.points import Patches, candidates
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
 
 if TYPE_CHECKING:
     from gnomon.tasks.restoring.polygons import Polygons
 
-__all__ = ["Cells", "HealedCells", "accepted_cells", "heal_cells", "one_state"]
+__all__ = ["Cells", "HealedCells", "accepted_cells", "heal_cells"]
 
 Cells = NDArray[Any] | xr.DataArray | Mapping[str, Any] | str | PathLike[str]
 """A mask of damaged cells, a GeoJSON object of polygons, or the path of a file with either."""
@@ -52,15 +53,7 @@ class HealedCells:
     """What it is, with its figures."""
 
 
-def heal_cells(
-    repository: Repository,
-    at: str,
-    cells: Cells,
-    *,
-    variable: str | None = None,
-    match: Match = "exact",
-    capture: int | None = None,
-) -> HealedCells:
+def heal_cells(repository: Repository, request: StateRequest, cells: Cells) -> HealedCells:
     """Return the captured state of a time with the damaged cells estimated, and no others.
 
     The other cells are believed, those beside them in a suspect chunk as well, unless they are far
@@ -69,27 +62,27 @@ def heal_cells(
 
     Parameters
     ----------
+    request
+        The capture.  Of its variables the one that is damaged, or none: all that are forecast and
+        have the mask's shape, or longitudes and latitudes.
     cells
         True, or 1, in the damaged cells, of the shape of one state, without time; or polygons, in
         which the centres of damaged cells lie.
-    variable
-        The variable that is damaged; None: all that are forecast and have the mask's shape, or
-        longitudes and latitudes.
-    capture
-        Number of the capture to take, if a time has several.
 
     Raises
     ------
     NotFound
         There is no capture of that time, or no forecast of it was made before.
     InvalidInput
-        The mask is none, has another shape, or marks no cell or all of them; the same of polygons.
+        The mask is none, has another shape, or marks no cell or all of them; the same of polygons;
+        or a period, a region, chunks or several variables were asked for beside.
     Integrity
         A chunk that is needed is damaged in the repository.
     """
-    seen, instant = locate(repository, at, match=match)
+    at, variable = _one_state(request)
+    seen, instant = locate(repository, at, match=request.match)
     points = candidates(seen, instant)
-    base = _captured(points, at, capture)
+    base = _captured(points, at, request.capture)
     masks = _masks(seen, cells, _forecast(seen, base, variable), variable)
     forecast = next((p for p in points if p.kind == "forecast"), None)
     if forecast is None:
@@ -115,39 +108,20 @@ def heal_cells(
     return HealedCells(seen, (Plane(instant, step=base.step, patches=patches),), point)
 
 
-def accepted_cells(
-    repository: Repository,
-    at: str,
-    cells: Cells | None,
-    *,
-    accept: bool,
-    variable: str | None = None,
-    kind: str | None = None,
-    match: Match = "exact",
-    capture: int | None = None,
-) -> HealedCells:
+def accepted_cells(repository: Repository, request: StateRequest, cells: Cells) -> HealedCells:
     """Return what `heal_cells` does, if the user accepts it.
-
-    Parameters
-    ----------
-    accept
-        Whether estimated cells are allowed.
-    kind
-        Kind of restore point that was asked for beside.
 
     Raises
     ------
     InvalidInput
-        Estimates were not accepted, another kind was asked for, or a variable without cells.
+        Estimates were not accepted, or another kind was asked for.
     """
-    if cells is None:
-        raise InvalidInput("a variable was named and no cells of it; name them with --cells")
-    if kind not in (None, "healed"):
+    if request.kind not in (None, "healed"):
         raise InvalidInput(
-            f"cells are estimated in a captured state, found --kind {kind}; leave that out"
+            f"cells are estimated in a captured state, found --kind {request.kind}; leave that out"
         )
-    healed = heal_cells(repository, at, cells, variable=variable, match=match, capture=capture)
-    if not accept:
+    healed = heal_cells(repository, request, cells)
+    if not request.accept_predicted:
         raise InvalidInput(
             f"this would be the {healed.point}; it holds predicted cells: allow that with "
             "--accept-predicted"
@@ -336,23 +310,19 @@ def _told(
     )
 
 
-def one_state(
-    at: str | None,
-    variable: str | Sequence[str],
-    **others: object,
-) -> str | None:
-    """Return the variable whose cells are named; None: all that have the mask's shape.
-
-    Raises
-    ------
-    InvalidInput
-        Something else was asked for that does not go with cells: a period, a region, chunks.
-    """
-    names = [variable] if isinstance(variable, str) else list(variable)
-    given = [f"--{name.rstrip('_')}" for name, value in others.items() if value]
-    if at is None or given or len(names) > 1:
+def _one_state(request: StateRequest) -> tuple[str, str | None]:
+    """Return the time, and the variable whose cells are named; None: all of the mask's shape."""
+    names, wanted = request.wanted.variables, request.wanted
+    others = {
+        "--from": request.from_,
+        "--until": request.until,
+        "--region": wanted.region,
+        "--chunk": wanted.chunks,
+    }
+    given = [name for name, value in others.items() if value]
+    if request.at is None or given or len(names) > 1:
         raise InvalidInput(
             "cells are named in one state, with --at, and of one variable or all; leave out "
             f"{', '.join(given) or 'the period, or name one variable'}"
         )
-    return names[0] if names else None
+    return request.at, names[0] if names else None

@@ -9,8 +9,8 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.estimates import locate_estimate
 from gnomon.tasks.restoring.locate import Match, locate
 from gnomon.tasks.restoring.points import candidates, complete
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
-from gnomon.tasks.restoring.selection import ALL_OF_IT, Wanted
 
 __all__ = ["choose", "locate_or_estimate", "select"]
 
@@ -18,22 +18,8 @@ _ESTIMATED = ("interpolated", "forecast", "climatology")
 """Kinds of which the one with the least expected error is taken."""
 
 
-def select(
-    repository: Repository,
-    at: str,
-    *,
-    match: Match = "exact",
-    kind: str | None = None,
-    capture: int | None = None,
-    accept_predicted: bool = False,
-    wanted: Wanted = ALL_OF_IT,
-) -> tuple[Repository, RestorePoint]:
+def select(repository: Repository, request: StateRequest) -> tuple[Repository, RestorePoint]:
     """Return the era that has the state of a time, and the restore point that is taken of it.
-
-    Parameters
-    ----------
-    wanted
-        What of the state is wanted: what is suspect or predicted elsewhere does not count.
 
     Raises
     ------
@@ -42,13 +28,15 @@ def select(
     InvalidInput
         The time names several states, or the best one holds predictions that were not accepted.
     """
-    seen, instant = locate_or_estimate(repository, at, match, estimated=accept_predicted)
-    selection = wanted.within(seen)
+    assert request.at is not None
+    accepted = request.accept_predicted
+    seen, instant = locate_or_estimate(repository, request.at, request.match, estimated=accepted)
+    selection = request.wanted.within(seen)
     point = choose(
         candidates(seen, instant, selection),
-        kind,
-        accept_predicted=accept_predicted,
-        capture=capture,
+        request.kind,
+        accept_predicted=accepted,
+        capture=request.capture,
         tell=partial(complete, seen, selection=selection),
     )
     return seen, point

@@ -32,7 +32,6 @@ from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Part, Selection, assembled
-from gnomon.tasks.restoring.choice import choose, select
 from gnomon.tasks.restoring.delivery import blaming, making, unfaithful, verify_rest
 from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.layout import array_names, in_blocks, layout_of
@@ -46,12 +45,10 @@ from gnomon.tasks.work import Mapper, serial
 __all__ = [
     "Restored",
     "checked_target",
-    "choose",
     "deliver",
     "planes",
     "planes_of",
     "restore",
-    "select",
 ]
 
 logger = logging.getLogger(__name__)
@@ -114,6 +111,8 @@ def planes(
 
 def planes_of(states: States) -> tuple[tuple[Plane, ...], tuple[RestorePoint, ...]]:
     """Return the planes to serve for states, in order of time, and the points as `planes` does."""
+    if states.shown is not None:
+        return states.shown, states.points
     served = [planes(states.seen, point, states.selection) for point in states.points]
     return tuple(p for shown, _ in served for p in shown), tuple(point for _, point in served)
 
@@ -122,19 +121,16 @@ def _shadow(repository: Repository, name: str | None) -> Shadow:
     return next(s for s in repository.shadows if s.id == name)
 
 
-def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after the target
-    repository: Repository,
-    point: RestorePoint | Sequence[RestorePoint],
+def restore(
+    states: States,
     to: str | PathLike[str] | Target,
     *,
-    selection: Selection = EVERYTHING,
     plain: bool = False,
     marks: bool = False,
     zarr_format: int | None = None,
     mapper: Mapper = serial,
-    shown: tuple[Plane, ...] | None = None,
 ) -> Restored:
-    """Write a restore point to a target, and read back all that was written.
+    """Write states along time to a target, and read back all that was written.
 
     The dataset appears under its name only when it is complete, verified and durable.  What a
     killed try of the same restore has written, and what can be verified of it, is not written
@@ -142,20 +138,16 @@ def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after t
 
     Parameters
     ----------
-    point
-        One, or several in order of time, which are written along it.
+    states
+        Of what is not selected of them nothing is read.
     to
         A target, or the path or URL of one; its ending or scheme says of which kind.
-    selection
-        What of it is wanted; nothing else is read.
     plain
         Refuse a state with estimated cells.
     marks
         Write standard errors, provenance and notes of a state whose cells were all captured, too.
     zarr_format
         Of a Zarr store: 2 or 3; default: 3.
-    shown
-        What the point stands for, where cells were named; None: what `planes` gives.
 
     Raises
     ------
@@ -171,26 +163,15 @@ def restore(  # noqa: PLR0913 - what a user may settle, all keyword-only after t
     Unavailable
         A store, or a worker, did not answer; try again.
     """
+    repository, selection = states.seen, states.selection
     target = checked_target(repository, to, zarr_format)
-    points = (point,) if isinstance(point, RestorePoint) else tuple(point)
-    if shown is None:
-        shown, points = planes_of(States(repository, points, selection))
+    shown, points = planes_of(states)
+    notes, summary = notes_of(points), summary_of(points)
     dataset = raw_dataset(
-        repository,
-        shown,
-        plain=plain,
-        marks=marks,
-        notes=notes_of(points),
-        selection=selection,
+        repository, shown, plain=plain, marks=marks, notes=notes, selection=selection
     )
     chunks, kept = deliver(
-        repository,
-        dataset,
-        shown,
-        target,
-        selection=selection,
-        summary=summary_of(points),
-        mapper=mapper,
+        repository, dataset, shown, target, selection=selection, summary=summary, mapper=mapper
     )
     return Restored(str(target), points, chunks, kept)
 

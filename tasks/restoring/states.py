@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
+from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import Notes
 from gnomon.storage.values.attributes import NOTE
+from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.storage.values.times import format_instant
+from gnomon.tasks.restoring.cells import Cells, accepted_cells
 from gnomon.tasks.restoring.choice import choose, select
-from gnomon.tasks.restoring.locate import Match, find_range
+from gnomon.tasks.restoring.locate import find_range
 from gnomon.tasks.restoring.points import candidates, intact_point
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
-from gnomon.tasks.restoring.selection import ALL_OF_IT, Selection, Wanted
 
 __all__ = ["States", "choose_states", "notes_of", "summary_of"]
 
@@ -26,29 +29,24 @@ class States:
     """The era."""
     points: tuple[RestorePoint, ...]
     """The restore point that is taken of each."""
-    selection: Selection
+    selection: Selection = EVERYTHING
     """What of each is wanted."""
+    shown: tuple[Plane, ...] | None = None
+    """What is served of them, where cells were named; None: what the points stand for."""
 
 
-def choose_states(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
-    repository: Repository,
-    at: str | None,
-    *,
-    from_: str | None = None,
-    until: str | None = None,
-    match: Match = "exact",
-    kind: str | None = None,
-    capture: int | None = None,
-    accept_predicted: bool = False,
-    wanted: Wanted = ALL_OF_IT,
+def choose_states(
+    repository: Repository, request: StateRequest, cells: Cells | None = None
 ) -> States:
     """Return the state of a time, or the states of a period, each as the best that is accepted.
 
     Parameters
     ----------
-    from_, until
-        Ends of the period, both included; one at least, without `at`.  Without `accept_predicted`
-        the captured states; with it the best of each slot, such as a forecast.
+    request
+        Of a period, the captured states are taken; with `accept_predicted` the best of each slot,
+        such as a forecast.
+    cells
+        Damaged cells of one captured state that are estimated, and no others.
 
     Raises
     ------
@@ -58,29 +56,25 @@ def choose_states(  # noqa: PLR0913 - what a user may settle, all keyword-only a
         The time names several states; the request contradicts itself; or what is wanted of a state
         holds predictions that were not accepted.
     """
-    if (at is None) == (from_ is None and until is None):
+    if cells is not None:
+        healed = accepted_cells(repository, request, cells)
+        return States(healed.repository, (healed.point,), shown=healed.planes)
+    if (request.at is None) == (request.from_ is None and request.until is None):
         raise InvalidInput("name one time with --at, or a period with --from, --until or both")
-    if at is not None:
-        seen, point = select(
-            repository,
-            at,
-            match=match,
-            kind=kind,
-            capture=capture,
-            accept_predicted=accept_predicted,
-            wanted=wanted,
-        )
-        return States(seen, (point,), wanted.within(seen))
-    if match != "exact" or capture is not None or kind is not None:
+    if request.at is not None:
+        seen, point = select(repository, request)
+        return States(seen, (point,), request.wanted.within(seen))
+    if request.match != "exact" or request.capture is not None or request.kind is not None:
         raise InvalidInput(
             "a period takes no kind, capture, --nearest or --before; name one time with --at"
         )
-    seen, instants = find_range(repository, from_, until, predicted=accept_predicted)
-    selection = wanted.within(seen)
+    accepted = request.accept_predicted
+    seen, instants = find_range(repository, request.from_, request.until, predicted=accepted)
+    selection = request.wanted.within(seen)
     captured = {step.instant: step for step in seen.timeline}
     points = [
         (instant in captured and intact_point(seen, captured[instant], selection))
-        or _estimated(seen, instant, selection, accepted=accept_predicted)
+        or _estimated(seen, instant, selection, accepted=accepted)
         for instant in instants
     ]
     return States(seen, tuple(points), selection)

@@ -21,6 +21,7 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.forecasting.specification import clip
 from gnomon.tasks.restoring.choice import select
 from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.shadow import newest_shadow
@@ -307,9 +308,8 @@ def simulate(
     if request.at is None:
         shown, _ = newest_shadow(repository, accept_predicted=True)
     else:
-        repository, point = select(
-            repository, request.at, match=request.match, accept_predicted=True
-        )
+        state = StateRequest(request.at, match=request.match, accept_predicted=True)
+        repository, point = select(repository, state)
         if point.kind == "captured":
             raise InvalidInput(
                 f"the state of {point.valid_time} was captured exactly, so all members would be "

@@ -61,7 +61,9 @@ from gnomon.tasks.comparing.compare import compare
 from gnomon.tasks.learning import expectation
 from gnomon.tasks.materialize import commit_shadow
 from gnomon.tasks.restoring import points
-from gnomon.tasks.restoring.restore import choose, restore
+from gnomon.tasks.restoring.choice import choose
+from gnomon.tasks.restoring.restore import restore
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.work import serial
 from tests.storage.building import HOUR, add_shadow, history, make_repository
 from tests.storage.machine_model import Era, Model, Summary, same
@@ -774,7 +776,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         point = choose(found, None, accept_predicted=False, capture=step)
         assert point.step == step
         target = self.folder / f"restored-{self.ticks}.zarr"
-        restore(seen, point, str(target), plain=True)
+        restore(States(seen, (point,)), str(target), plain=True)
         with xr.open_dataset(target, engine="zarr", decode_cf=False, consolidated=False) as there:
             self._is(there, [era.captures[step].values], seen)
             if self.kind == "append":

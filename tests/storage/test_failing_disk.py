@@ -30,6 +30,7 @@ from gnomon.storage.repository import Repository
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.restoring.points import locate, points
 from gnomon.tasks.restoring.restore import restore
+from gnomon.tasks.restoring.states import States
 from tests import sources
 from tests.cases import HISTORY, Case
 from tests.storage.building import (
@@ -72,7 +73,8 @@ def do_prune(folder: Path) -> None:
 
 def do_restore(folder: Path) -> None:
     repository, instant = locate(reopened(folder / "r"), "2000-01-01T02")
-    restore(repository, points(repository, instant)[0], str(folder / "restored.zarr"), plain=True)
+    states = States(repository, points(repository, instant)[:1])
+    restore(states, str(folder / "restored.zarr"), plain=True)
 
 
 ACTIONS: dict[str, Callable[[Path], None]] = {

@@ -24,6 +24,7 @@ from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.comparing.compare import compare
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.storage.building import (
@@ -149,7 +150,7 @@ def test_a_whole_life(kind: str, tmp_path: Path) -> None:
     assert find_revisions(made, serial, count=None, rng=np.random.default_rng()) == ()
 
     point = points(made, made.captured[2].instant)[0]
-    done = restore(made, point, str(tmp_path / "x.zarr"), plain=True)
+    done = restore(States(made, (point,)), str(tmp_path / "x.zarr"), plain=True)
     assert done.chunks == sum(v.grid.size for v in made.settings.variables)
     written = stored(tmp_path / "x.zarr")
     changed = {d.variable: d.changed_cells for d in compare(made, 1, 2)}
@@ -207,7 +208,7 @@ def test_either_order_of_bytes_is_served_little(order: Literal["<", ">"], tmp_pa
 def restored_to_netcdf(source: Path, folder: Path) -> xr.Dataset:
     made = capture_new(make_repository(folder / "r", source))
     point = points(made, made.captured[1].instant)[0]
-    restore(made, point, str(folder / "x.nc"), plain=True)
+    restore(States(made, (point,)), str(folder / "x.nc"), plain=True)
     with xr.open_dataset(folder / "x.nc", decode_cf=False) as found:
         return found.load()
 

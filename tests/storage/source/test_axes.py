@@ -17,6 +17,7 @@ from gnomon.storage.values.model import RepositorySettings, SourceSpec
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore
+from gnomon.tasks.restoring.states import States
 from tests.storage.building import (
     WHEN,
     assert_identical,
@@ -99,9 +100,8 @@ def test_datetimes_come_back_as_they_are(
     assert str(found["time"].attrs) == str(undecoded(source)["time"].attrs)
     latest = repository.timeline[-1].instant
     for ending in (".zarr", ".nc"):
-        done = restore(
-            repository, points(repository, latest)[0], str(tmp_path / f"x{ending}"), plain=True
-        )
+        states = States(repository, points(repository, latest)[:1])
+        done = restore(states, str(tmp_path / f"x{ending}"), plain=True)
         with xr.open_dataset(done.target) as written:
             np.testing.assert_array_equal(written["time"].values, raw[1:2])
 

@@ -14,6 +14,7 @@ from gnomon.tasks.comparing.fields import Canvas, difference_field, state_field
 from gnomon.tasks.comparing.operands import named_state, opened_states
 from gnomon.tasks.comparing.preview import opened_plan
 from gnomon.tasks.restoring.choice import select
+from gnomon.tasks.restoring.request import StateRequest
 from tests.cases import HISTORY, Case
 
 DAY = "2001-01-25"
@@ -110,7 +111,7 @@ def test_a_variable_without_dimensions_is_refused(grown: Case) -> None:
 
 def test_a_plan_is_what_the_rollback_then_writes(damaged: Case) -> None:
     opened = damaged.open()
-    seen, point = select(opened.stored, DAY, accept_predicted=True)
+    seen, point = select(opened.stored, StateRequest(DAY, accept_predicted=True))
     selection = Selection(("sst",), {"lon": (slice(4, 6),)})
     with opened_plan(seen, point, seen.settings.source, selection) as (live, planned, _):
         (found,) = compare_states(live, planned, ["sst"])

@@ -29,6 +29,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore as write
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.restoring.targets import file as files
 from gnomon.tasks.restoring.targets import netcdf
 from gnomon.tasks.restoring.targets import zarr as zarrs
@@ -110,7 +111,7 @@ def main(place: str, target: str, form: str, *shares: str) -> None:
         repository = Repository.open(place)
         point = points(repository, repository.captured[1].instant)[0]
         to = target.format(number)
-        return write(repository, point, to, plain=True, zarr_format=int(form) or None)
+        return write(States(repository, (point,)), to, plain=True, zarr_format=int(form) or None)
 
     first = run(partial(restore, 0), 0)
     tell(first)

@@ -19,6 +19,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import Restored, restore
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.restoring.targets import bucket
 from gnomon.tasks.restoring.targets.bucket import MARKS, location_of
 from gnomon.tasks.restoring.targets.registry import target_of
@@ -74,7 +75,7 @@ def stored(_stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Re
 def write(stored: Repository, to: str, step: int = 1, **options: Any) -> Restored:
     point = points(stored, stored.captured[step].instant)[0]
     form = FORMATS.get(to.rpartition("/")[2])
-    return restore(stored, point, to, plain=True, zarr_format=form, **options)
+    return restore(States(stored, (point,)), to, plain=True, zarr_format=form, **options)
 
 
 def names_in(server: Server, place: str) -> list[str]:

@@ -13,8 +13,8 @@ import gnomon
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.values.times import SECOND, parse
 from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.restoring.choice import choose
 from gnomon.tasks.restoring.points import RestorePoint, _shadow_for, find_instant, points, suspects
-from gnomon.tasks.restoring.restore import choose
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 

@@ -22,6 +22,7 @@ from gnomon.storage.errors import (
 from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.restoring.targets.netcdf import NetCDFTarget
 from tests import sources
 from tests.cases import HISTORY, Case
@@ -75,7 +76,7 @@ def test_a_grid_mapping_that_is_one_letter_comes_back_as_such(
     repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.nc"))
     target = tmp_path / f"restored{ending}"
     point = points(repository, repository.captured[1].instant)[0]
-    module.restore(repository, point, str(target), plain=True)
+    module.restore(States(repository, (point,)), str(target), plain=True)
     before, after = sources.raw(tmp_path / "s.nc").crs, sources.raw(target).crs
     assert (after.dtype, after.dims, after.values) == (before.dtype, (), before.values)
     sources.assert_same_attributes(after.attrs, before.attrs)
@@ -288,7 +289,7 @@ def test_every_format_of_zarr_keeps_chunks_fill_values_and_text(form: int, tmp_p
     repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.zarr", chunks=chunks))
     point = points(repository, repository.captured[1].instant)[0]
     target = tmp_path / "x.zarr"
-    module.restore(repository, point, target, plain=True, zarr_format=form)
+    module.restore(States(repository, (point,)), target, plain=True, zarr_format=form)
     before, after = sources.raw(tmp_path / "s.zarr").isel(time=slice(1, 2)), sources.raw(target)
     assert set(after.variables) == set(before.variables)
     for name, variable in before.variables.items():

@@ -19,6 +19,7 @@ from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring import partial as partials
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import Restored, restore
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.restoring.targets.zarr import ZarrTarget
 from tests import sources
 from tests.storage.building import WHEN, captured, undecoded, weather, write_zarr
@@ -126,7 +127,7 @@ def again(
     stored: Repository, to: str, step: int = 1, *, marks: bool = False, form: int | None = None
 ) -> Restored:
     point = points(stored, stored.captured[step].instant)[0]
-    return restore(stored, point, to, marks=marks, zarr_format=form)
+    return restore(States(stored, (point,)), to, marks=marks, zarr_format=form)
 
 
 @pytest.fixture

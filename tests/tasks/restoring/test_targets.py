@@ -18,6 +18,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.partial import in_the_making, sweep
 from gnomon.tasks.restoring.points import points
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.restoring.targets.bucket import BucketTarget
 from gnomon.tasks.restoring.targets.file import FileTarget
 from gnomon.tasks.restoring.targets.netcdf import NetCDFBucket, NetCDFTarget
@@ -121,7 +122,7 @@ def test_workers_get_copies(grown: Case, ending: str, install: Install) -> None:
     install("numbers_target", PACKAGE, ".npd = numbers_target:Numbers")
     repository = grown.open().stored
     point = points(repository, repository.captured[9].instant)[0]
-    done = module.restore(repository, point, f"x{ending}", mapper=by_copies)
+    done = module.restore(States(repository, (point,)), f"x{ending}", mapper=by_copies)
     assert done.chunks == 7
 
 
