@@ -14,7 +14,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
 from gnomon.storage.serve.readings import served_description
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
-from gnomon.storage.serve.view import raw_dataset
+from gnomon.storage.serve.view import opened_dataset, raw_dataset
 from gnomon.storage.values.attributes import NOTE, plain_attributes
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import RANGE
@@ -26,20 +26,7 @@ __all__ = ["member_dimension", "open_simulation", "simulated_dataset", "simulati
 
 def simulated_dataset(simulation: Simulation) -> xr.Dataset:
     """Return a simulation as an undecoded, lazy dataset (member, time, ...)."""
-    store = simulation_store(simulation)
-    dataset = xr.open_dataset(
-        store,  # type: ignore[arg-type]
-        engine="zarr",
-        consolidated=False,
-        decode_cf=False,
-        chunks=None,
-        cache=False,
-    )
-    # Zarr keeps attributes as JSON, which has no float32: put back the exact ones.
-    for name, attributes in store.attributes.items():
-        described = dataset.variables[name] if name else dataset
-        described.attrs = dict(attributes)
-    return dataset
+    return opened_dataset(simulation_store(simulation))
 
 
 def member_dimension(simulation: Simulation) -> str:
