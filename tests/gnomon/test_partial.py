@@ -16,13 +16,13 @@ from tests.cases import Case
 
 SLOW = """
 import os, sys, time
-import gnomon.tasks.restoring.restore as restore
-work = restore._write_block
+import gnomon.tasks.restoring.blocks as blocks
+work = blocks._write_block
 def slow(job):
     os.write(1, b"begun\\n")
     time.sleep(SECONDS)
     return work(job)
-restore._write_block = slow
+blocks._write_block = slow
 from gnomon.cli import main
 sys.argv = ["gnomon", "restore", *sys.argv[1:4], "--to", sys.argv[4]]
 main()
@@ -178,7 +178,7 @@ def test_what_fails_because_of_a_signal_is_not_told_as_the_reason(
     """A signal may strike while a lock is taken: giving it back fails, and hides the signal."""
     program = f"""
 import sys
-import gnomon.tasks.restoring.restore as restore
+import gnomon.tasks.restoring.blocks as blocks
 from gnomon.cli import main
 from gnomon.cli.failures import Terminated
 def struck(*_args, **_options):
@@ -186,7 +186,7 @@ def struck(*_args, **_options):
         raise {stop}
     finally:
         raise RuntimeError("release unlocked lock")
-restore._write_block = struck
+blocks._write_block = struck
 sys.argv = ["gnomon", "restore", *sys.argv[1:]]
 main()
 """

@@ -20,6 +20,7 @@ from gnomon.storage.errors import (
     TargetFailed,
 )
 from gnomon.storage.serve.planes import PROVENANCE
+from gnomon.tasks.restoring import blocks
 from gnomon.tasks.restoring import restore as module
 from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.states import States
@@ -310,7 +311,7 @@ def test_every_format_of_zarr_keeps_chunks_fill_values_and_text(form: int, tmp_p
 def test_what_was_written_wrong_is_noticed(
     grown: Case, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute, write = module._computed, NetCDFTarget.create
+    compute, write = blocks._computed, NetCDFTarget.create
 
     def wrong_block(job: Any) -> Any:
         variable, captures, fields = compute(job)
@@ -327,7 +328,7 @@ def test_what_was_written_wrong_is_noticed(
     if ending == ".nc":
         monkeypatch.setattr(NetCDFTarget, "create", wrong_file)
     else:
-        monkeypatch.setattr(module, "_computed", wrong_block)
+        monkeypatch.setattr(blocks, "_computed", wrong_block)
     # What a target wrote is its own fault; what was computed wrong is none of it.
     error = TargetFailed if ending == ".nc" else Integrity
     with pytest.raises(error, match=r"sst chunk \(0, 0\)") as caught:
