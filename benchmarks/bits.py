@@ -14,7 +14,7 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.residuals import ordered
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 
 
 def measure(fields: NDArray[np.generic]) -> dict[str, float]:

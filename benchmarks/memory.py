@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 
 MEGABYTE = 2**20
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 import gnomon
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.model import Variable
 
 if not __package__:  # run as a file: the other is beside it

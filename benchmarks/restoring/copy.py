@@ -33,7 +33,7 @@ from gnomon.engine import GnomonBackendEntrypoint
 from gnomon.flows.cluster import thread_mapper
 from gnomon.storage.arrays.encoding import MAX_CHAIN
 from gnomon.storage.log.durable import force_tree
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import ChunkGrid
 
 SIDE = 512

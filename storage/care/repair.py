@@ -31,7 +31,8 @@ from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.index import SourceMemory
-from gnomon.storage.source.opening import open_source, read_state
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.source.states import read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_variable

@@ -18,9 +18,11 @@ from gnomon.storage.log.readings import is_close
 from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import source_notes
-from gnomon.storage.source.opening import native, open_source, read_state
+from gnomon.storage.source.opening import open_source
+from gnomon.storage.source.states import read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.source.unchanged import ADVICE
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import SourceSpec

@@ -18,7 +18,7 @@ from gnomon.storage.log.description import Description
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import is_many, told_at
-from gnomon.storage.source.opening import read_state
+from gnomon.storage.source.states import read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.meaning import IDENTITY, converting, is_scaled_alike, read_alike, reading

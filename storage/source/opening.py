@@ -1,23 +1,18 @@
-"""The live dataset: opened by path or URL, and read, undecoded.
+"""The live dataset: opened by path or URL, undecoded.
 
 Anything that xarray opens: Zarr, Icechunk, NetCDF, GRIB where cfgrib is installed.  Values stay as
 they are stored (no masking, no scaling, no decoding of times), so that a capture is exact.
 """
 
-import errno
-import lzma
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 from zarr.storage import ObjectStore
@@ -25,10 +20,8 @@ from zarr.storage import ObjectStore
 from gnomon.storage.errors import (
     GnomonError,
     InvalidInput,
-    Moved,
     NotFound,
     Unavailable,
-    Unreadable,
 )
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.log.location import RETRIES
@@ -38,27 +31,20 @@ from gnomon.storage.source.files.listing import ENDINGS, is_listed, is_many, loc
 from gnomon.storage.source.icechunks import icechunk_store
 from gnomon.storage.source.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.source.inherited import with_inherited
-from gnomon.storage.source.marks import marks_of, note_marks, predicted
+from gnomon.storage.source.marks import note_marks
 from gnomon.storage.source.zarrgroup import open_whole_steps, stale_arrays
 from gnomon.storage.values.attributes import NOTE
-from gnomon.storage.values.dtypes import is_text
-from gnomon.storage.values.model import SourceSpec, Variable
+from gnomon.storage.values.model import SourceSpec
 
 if TYPE_CHECKING:
     from gnomon.storage.source.files.index import SourceMemory
 
 __all__ = [
-    "chunk_sizes",
     "guess_engine",
-    "native",
     "open_source",
     "pinned",
-    "read_state",
-    "read_states",
     "reading",
     "refuse_absent",
-    "refuse_all_predicted",
-    "refuse_predicted",
     "release_source",
     "shared_source",
     "source_path",
@@ -293,140 +279,3 @@ def _object_store(url: str) -> Any:
         return ObjectStore(from_url(url.rstrip("/"), retry_config=RETRIES), read_only=True)
     except (BaseError, ValueError) as error:
         raise InvalidInput(f"source {url} is not the URL of a store: {one_line(error)}") from error
-
-
-def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the values little endian and contiguous, bits otherwise unchanged."""
-    if is_text(values.dtype):
-        return values.astype(object)
-    return np.asarray(values, values.dtype.newbyteorder("<"), order="C")
-
-
-def refuse_all_predicted(dataset: xr.Dataset, name: str) -> None:
-    """Refuse a variable of a source that is a prediction as a whole, by what attributes say of it.
-
-    Raises
-    ------
-    InvalidInput
-        They say so, and no flags tell which cells are not.
-    """
-    marks = marks_of(dataset, name)
-    if marks.method:
-        raise InvalidInput(f"the source {marks.refusal(name, 0)}")
-
-
-def refuse_predicted(
-    dataset: xr.Dataset,
-    variable: Variable,
-    positions: Sequence[int] | None,
-    cells: tuple[slice, ...],
-) -> None:
-    """Refuse a region of a source that is itself a restored dataset with estimated cells.
-
-    Raises
-    ------
-    InvalidInput
-        A cell is marked as predicted, by whatever is left of what a restore wrote: it must never be
-        captured as data.
-    """
-    refuse_all_predicted(dataset, variable.name)
-    marks = marks_of(dataset, variable.name)
-    by_dim = dict(zip(variable.dims, cells, strict=True))
-    for flags in marks.flags:
-        array = dataset.variables[flags]
-        time = None
-        if positions is not None:
-            time = dataset.variables[variable.name].dims[variable.time_axis]
-        along = time in array.dims
-        like = replace(
-            variable,
-            name=flags,
-            dims=tuple(str(d) for d in array.dims if d != time),
-            time_axis=array.dims.index(time) if along else 0,
-        )
-        where = tuple(by_dim.get(d, slice(None)) for d in like.dims)
-        raw = read_states(dataset, like, positions if along else None, where)
-        if (count := int(predicted(raw, array.attrs).sum())) > 0:
-            raise InvalidInput(f"the source {marks.refusal(variable.name, count)}")
-
-
-@without_secrets
-def read_states(
-    dataset: xr.Dataset,
-    variable: Variable,
-    positions: Sequence[int] | None,
-    cells: tuple[slice, ...],
-) -> NDArray[np.generic]:
-    """Return a region (state, *dims) of several states, undecoded.
-
-    Parameters
-    ----------
-    positions
-        Indices along time of an append source; None for the one state of a state source.
-    cells
-        Slices along the variable's own dimensions.
-
-    Raises
-    ------
-    Unreadable
-        What is stored there is damaged: other states may be well.
-    Unavailable
-        The source did not answer.
-    Moved
-        There are fewer states by now.
-    """
-    where: dict[str, Any] = dict(zip(variable.dims, cells, strict=True))
-    array = dataset[variable.name]
-    dims: tuple[Any, ...] = variable.dims
-    if positions is not None:
-        time = str(array.dims[variable.time_axis])
-        first, last = positions[0], positions[-1]
-        run = list(positions) == list(range(first, last + 1))
-        where[time] = slice(first, last + 1) if run else list(positions)
-        dims = (time, *variable.dims)
-    try:
-        values = np.asarray(array.isel(where).transpose(*dims).values)
-    except Exception as error:  # xarray engines raise whatever their libraries raise
-        kind = Unreadable if _is_damage(error) else Unavailable
-        raise kind(
-            f"source: {variable.name} at time indices {positions} cannot be read "
-            f"({one_line(error)}); it was not captured, check the source and run again"
-        ) from error
-    if positions is None:
-        return native(values[np.newaxis])
-    if len(values) != len(positions):  # a slice beyond the end is no error to NumPy
-        raise Moved(
-            f"source: {variable.name} ends before time index {positions[-1]}, which was there; "
-            "the source was changed while it was read, run again when its writer is done"
-        )
-    return native(values)
-
-
-def _is_damage(error: Exception) -> bool:
-    """Tell whether a read failed because of the bytes that are there: asking again is no use."""
-    if isinstance(error, ConnectionError | TimeoutError):
-        return False
-    if isinstance(error, OSError):  # libraries that decode raise it without a number
-        return error.errno in (None, errno.EIO)
-    return isinstance(error, ValueError | RuntimeError | EOFError | zlib.error | lzma.LZMAError)
-
-
-def read_state(
-    dataset: xr.Dataset, variable: Variable, position: int | None, cells: tuple[slice, ...]
-) -> NDArray[np.generic]:
-    """Return a region of one state, undecoded; see :func:`read_states`."""
-    positions = None if position is None else [position]
-    return native(read_states(dataset, variable, positions, cells)[0, ...])
-
-
-def chunk_sizes(dataset: xr.Dataset, variable: Variable) -> tuple[int, tuple[int, ...]]:
-    """Return how the source is chunked: steps, and cells along the variable's own dimensions.
-
-    A source that tells no chunks can be read in pieces of any size: 1.
-    """
-    array = dataset.variables[variable.name]
-    preferred = array.encoding.get("preferred_chunks") or {}
-    along = [min(int(preferred.get(d, 1)), dataset.sizes[str(d)]) for d in variable.dims]
-    dims = set(variable.dims)
-    steps = next((int(n) for d, n in preferred.items() if d not in dims), 1)
-    return steps, tuple(along)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.axes import time_variable
-from gnomon.storage.source.opening import native
 from gnomon.storage.source.unchanged import ADVICE
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.timeforms import NATIVE, filled_times, is_form, missing_times
 from gnomon.storage.values.times import calendar_of, decode, same_calendar, told

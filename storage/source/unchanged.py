@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput, Unavailable
 from gnomon.storage.log.description import exact
 from gnomon.storage.source.identify import listed
-from gnomon.storage.source.opening import native
-from gnomon.storage.values.dtypes import type_name
+from gnomon.storage.values.dtypes import native, type_name
 from gnomon.storage.values.model import RepositorySettings, Variable
 from gnomon.storage.values.scaling import PACKING, Packing, check_packing
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["atom", "is_supported", "is_text", "type_name"]
+__all__ = ["atom", "is_supported", "is_text", "native", "type_name"]
 
 
 def is_text(dtype: np.dtype[Any]) -> bool:
@@ -36,3 +37,10 @@ def atom(dtype: np.dtype[np.generic]) -> tuple[np.dtype[np.generic], int]:
     if dtype.kind in "SV" or dtype.itemsize not in (1, 2, 4, 8):
         return np.dtype("u1"), dtype.itemsize
     return dtype, 1
+
+
+def native(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the values little endian and contiguous, bits otherwise unchanged."""
+    if is_text(values.dtype):
+        return values.astype(object)
+    return np.asarray(values, values.dtype.newbyteorder("<"), order="C")

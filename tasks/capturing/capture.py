@@ -23,13 +23,8 @@ from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest
-from gnomon.storage.source.opening import (
-    chunk_sizes,
-    read_states,
-    refuse_predicted,
-    release_source,
-    shared_source,
-)
+from gnomon.storage.source.opening import release_source, shared_source
+from gnomon.storage.source.states import chunk_sizes, read_states, refuse_predicted
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.ledger import create_captured_statistics
 from gnomon.storage.stacks.writing import (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.source.files.opening import read_numbers
 from gnomon.storage.source.objects import objects_of
-from gnomon.storage.source.opening import chunk_sizes, read_states
+from gnomon.storage.source.states import chunk_sizes, read_states
 from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.meaning import reading
 from gnomon.storage.values.model import RepositorySettings, Variable

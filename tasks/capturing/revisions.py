@@ -24,13 +24,8 @@ from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest, written_at
 from gnomon.storage.source.objects import objects_of
-from gnomon.storage.source.opening import (
-    chunk_sizes,
-    open_source,
-    read_states,
-    release_source,
-    shared_source,
-)
+from gnomon.storage.source.opening import open_source, release_source, shared_source
+from gnomon.storage.source.states import chunk_sizes, read_states
 from gnomon.storage.source.unchanged import check_unchanged
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Block, Index, cut

@@ -13,7 +13,7 @@ from gnomon.storage.changes.noted import shown
 from gnomon.storage.errors import NotFound
 from gnomon.storage.log.description import Description, exact, same_entry
 from gnomon.storage.repository import Repository
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.comparing.operands import captured_state

@@ -13,7 +13,7 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane, plane_chunk
-from gnomon.storage.source.opening import chunk_sizes
+from gnomon.storage.source.states import chunk_sizes
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing

@@ -19,8 +19,8 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import FORECAST_EXTRAS, Plane, plane_chunk
 from gnomon.storage.serve.readings import served_reading
-from gnomon.storage.source.opening import native
 from gnomon.storage.stacks.captures import CaptureStack
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import ChunkGrid, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable

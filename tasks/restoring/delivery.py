@@ -10,8 +10,8 @@ import xarray as xr
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import GnomonError, TargetFailed, Unavailable
 from gnomon.storage.redaction import one_line
-from gnomon.storage.source.opening import native
 from gnomon.storage.userpath import blame
+from gnomon.storage.values.dtypes import native
 from gnomon.tasks.restoring.targets.target import Target
 
 __all__ = ["blaming", "making", "unfaithful", "verify_rest"]

@@ -9,8 +9,8 @@ import xxhash
 
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
-from gnomon.storage.source.opening import native
 from gnomon.storage.values.attributes import attributes_to_json
+from gnomon.storage.values.dtypes import native
 from gnomon.tasks.restoring.targets.target import Layout
 
 __all__ = ["mark_of"]

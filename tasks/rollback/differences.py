@@ -14,7 +14,8 @@ from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
-from gnomon.storage.source.opening import chunk_sizes, native, read_state
+from gnomon.storage.source.states import chunk_sizes, read_state
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable

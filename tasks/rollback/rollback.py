@@ -30,7 +30,8 @@ from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.source.opening import open_source, read_state, release_source, source_path
+from gnomon.storage.source.opening import open_source, release_source, source_path
+from gnomon.storage.source.states import read_state
 from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec

@@ -21,7 +21,7 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.listing import local_path
 from gnomon.storage.source.files.opening import file_at
-from gnomon.storage.source.opening import read_state
+from gnomon.storage.source.states import read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.userpath import blaming
 from gnomon.storage.values.grid import ChunkGrid, Index

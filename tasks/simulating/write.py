@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.serve.planes import PROVENANCE
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import Block
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.delivery import blaming, making, unfaithful, verify_rest

@@ -6,7 +6,7 @@ import pytest
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, sentence
 from gnomon.storage.errors import Unavailable, Unreadable
-from gnomon.storage.source.opening import _is_damage
+from gnomon.storage.source.states import _is_damage
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial

@@ -20,7 +20,7 @@ from gnomon.storage.source.cutoff import missing_bytes
 from gnomon.storage.source.files.form import find_time, form_of, hash_of, packings_of, told_in
 from gnomon.storage.source.files.index import NAT, Entry, Packings, SourceMemory, drop_index
 from gnomon.storage.source.marks import marks_of, note_marks, predicted
-from gnomon.storage.source.opening import native
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.meaning import READ_BY
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.timeforms import filled_times

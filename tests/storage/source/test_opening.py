@@ -15,9 +15,7 @@ from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import raw_dataset
-from gnomon.storage.source.opening import (
-    open_source,
-)
+from gnomon.storage.source.opening import open_source
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.model import SourceSpec

@@ -37,7 +37,8 @@ from gnomon.storage.source.files.opening import (
     source_told,
     told_at,
 )
-from gnomon.storage.source.opening import chunk_sizes, open_source, pinned, read_states
+from gnomon.storage.source.opening import open_source, pinned
+from gnomon.storage.source.states import chunk_sizes, read_states
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.source.unchanged import check_unchanged
 from gnomon.storage.values.model import SourceSpec
