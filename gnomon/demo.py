@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gnomon.cli import report
+from gnomon.cli import report, report_restore
 from gnomon.creation import create
 from gnomon.flows.launch import local_cluster, prefect_api, run_backfill, run_restore, run_update
 from gnomon.flows.settings import Settings
@@ -191,7 +191,7 @@ def _report(
         path = plot_heal(picture, folder / "healed.png")
     if say is report.note:
         report.print_anomalies(repository.anomalies())
-        report.print_points(points)
+        report_restore.print_points(points)
         _print(rows, repository, intact, folder, path)
     return {
         "table": [asdict(row) for row in rows],

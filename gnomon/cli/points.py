@@ -71,7 +71,7 @@ def points(
     if at is None:
         print_all(restore_points)
     else:
-        from gnomon.cli import report
+        from gnomon.cli import report_restore as report
 
         if (nearest or before) and restore_points:
             report.note_match(at, restore_points)

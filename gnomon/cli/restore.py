@@ -162,6 +162,6 @@ def _restore_new(
     if as_json:
         print_json(result)
         return
-    from gnomon.cli import report
+    from gnomon.cli.report_restore import print_restored
 
-    report.print_restored(result)
+    print_restored(result)
