@@ -1,7 +1,6 @@
 """The part of the Python API that compares states, and draws them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -28,6 +27,7 @@ from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.timeline import charted, timeline_of
+from gnomon.tasks.rollback.live import live_spec
 
 __all__ = ["MOST_DRAWN", "PICTURES", "Comparing", "check_picture"]
 
@@ -191,14 +191,7 @@ class Comparing:
         names = selection.variables
         _check_drawable(seen, names)
         if in_place or into is not None:
-            if point.era != len(seen.eras) - 1:
-                raise InvalidInput(
-                    f"{point.valid_time} was captured in era {point.era}, before the source "
-                    "changed its grid or types; it cannot be written into it, preview it without "
-                    "--in-place"
-                )
-            source = seen.settings.source
-            spec = source if into is None else replace(source, url=into)
+            spec = live_spec(seen, point, into)
             with opened_plan(seen, point, spec, selection) as (live, planned, point):
                 differences = compare_states(live, planned, names)
                 fields = _fields(seen, live, planned, differences, named=bool(names))

@@ -1,13 +1,10 @@
 """The part of the Python API that gives the shadow itself: the forecast, lead by lead."""
 
-from functools import partial
 from os import PathLike
 
 import xarray as xr
 
-from gnomon.flows.cluster import thread_mapper
-from gnomon.flows.settings import Settings
-from gnomon.maintenance import Progress
+from gnomon.progress import Progress, mapper_of
 from gnomon.reading import decoded
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.view import raw_dataset
@@ -79,6 +76,5 @@ class Forecasting:
         Integrity
             A stored chunk is damaged; nothing is left of the target.
         """
-        told = None if progress is None else partial(progress, "blocks")
-        mapper = thread_mapper(workers or Settings().workers, told)
+        mapper = mapper_of("blocks", workers, progress)
         return export_shadow(self._repository, to, reference=reference, mapper=mapper)

@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.flows.settings import Settings
-from gnomon.maintenance import Progress
 from gnomon.options import check_forecast
+from gnomon.progress import Progress
 from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.files.opening import read_numbers

@@ -1,10 +1,11 @@
 """The part of the Python API that looks after a repository: check, repair, forget, prune."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gnomon.progress import Progress
 from gnomon.storage.care.check import CheckReport, check
 from gnomon.storage.care.forget import Forgotten, forget, tag
 from gnomon.storage.care.prune import Pruned, prune, would_free
@@ -21,11 +22,7 @@ from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.partial import sweep
 
-__all__ = ["Maintenance", "Progress", "utc"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the work, how much of it is done, and how much there is."""
-
+__all__ = ["Maintenance", "utc"]
 
 GRACE = timedelta(days=1)
 """For so long a prune leaves alone what a run has written and not committed."""

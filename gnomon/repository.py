@@ -8,7 +8,6 @@ from gnomon.comparing import Comparing
 from gnomon.description import SourceDescription
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
-from gnomon.flows.cluster import thread_mapper
 from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox, unsent_alerts
 from gnomon.flows.registered import checks_in_use
@@ -16,7 +15,8 @@ from gnomon.flows.settings import Settings
 from gnomon.forecast import Forecasting
 from gnomon.healing import Healing
 from gnomon.judging import Judging
-from gnomon.maintenance import Progress, utc
+from gnomon.maintenance import utc
+from gnomon.progress import Progress, mapper_of
 from gnomon.reading import Reading
 from gnomon.rollingback import RollingBack
 from gnomon.simulating import Simulating
@@ -34,7 +34,6 @@ from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore import Restored, restore
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.targets.target import Target
-from gnomon.tasks.work import Mapper
 
 if TYPE_CHECKING:
     from gnomon.validations.alerts import Channel
@@ -146,7 +145,7 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
         def call(step: Callable[..., Any], /, *arguments: Any) -> Any:
             if step not in steps.ON_CHUNKS:
                 return step(*arguments)
-            return step(*arguments, mapper=_mapper(step.__name__, settings.workers, progress))
+            return step(*arguments, mapper=mapper_of(step.__name__, settings.workers, progress))
 
         last = None if until is None else steps.last_time(self.path, until)
         wanted = settings.compare if compare is None else compare
@@ -219,7 +218,7 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
             What is asked for holds predictions that were not accepted, no cell lies in the region,
             or nothing can be written there.
         """
-        mapper = _mapper("blocks", workers or Settings().workers, progress)
+        mapper = mapper_of("blocks", workers, progress)
         request = StateRequest.of(
             at, from_=from_, until=until, accept_predicted=accept_predicted, **options
         )
@@ -278,9 +277,3 @@ def _status_of(variable: Variable, latest: Shadow | None) -> dict[str, Any]:
             "units": str(variable.attributes.get("units", "")),
         }
     return status
-
-
-def _mapper(name: str, workers: int, progress: Progress | None) -> Mapper:
-    if progress is None:
-        return thread_mapper(workers)
-    return thread_mapper(workers, lambda done, total: progress(name, done, total))

@@ -1,31 +1,17 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
-from datetime import UTC, datetime
 from typing import Any, Unpack
 
-from gnomon.flows.cluster import thread_mapper
-from gnomon.flows.settings import Settings
-from gnomon.maintenance import Progress
+from gnomon.maintenance import utc
+from gnomon.progress import Progress, mapper_of
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
 from gnomon.tasks.rollback.undo import Undone, settle, undo
-from gnomon.tasks.work import Mapper
 
 __all__ = ["RollingBack"]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _mapper(workers: int | None, progress: Progress | None) -> Mapper:
-    threads = workers or Settings().workers
-    if progress is None:
-        return thread_mapper(threads)
-    return thread_mapper(threads, lambda done, total: progress("compare", done, total))
 
 
 class RollingBack:
@@ -82,16 +68,16 @@ class RollingBack:
         request = StateRequest.of(at, accept_predicted=accept_predicted, **options)
         states = choose_states(self._repository.refresh(), request)
         (point,) = states.points
-        settle(self._repository.refresh(), at=_now())
+        settle(self._repository.refresh(), at=utc())
         rolled = rollback(
             states.seen.refresh(),
             point,
-            at=_now(),
+            at=utc(),
             into=into,
             selection=states.selection,
             expected=plan,
             force=force,
-            mapper=_mapper(workers, progress),
+            mapper=mapper_of("compare", workers, progress),
         )
         self._repository = self._repository.refresh()
         return rolled
@@ -109,7 +95,7 @@ class RollingBack:
         request = StateRequest.of(at, accept_predicted=True, **options)
         states = choose_states(self._repository.refresh(), request)
         (point,) = states.points
-        mapper = _mapper(workers, progress)
+        mapper = mapper_of("compare", workers, progress)
         return plan_rollback(
             states.seen, point, into=into, selection=states.selection, mapper=mapper
         )
@@ -146,11 +132,11 @@ class RollingBack:
         self._repository = self._repository.refresh()
         open_rollback = self._repository.state.open_rollback
         if open_rollback is not None and rollback in (None, open_rollback.sequence) and not dry_run:
-            undone = settle(self._repository, at=_now(), interrupted=interrupted)
+            undone = settle(self._repository, at=utc(), interrupted=interrupted)
             assert undone is not None
         else:
             undone = undo(
-                self._repository, at=_now(), sequence=rollback, force=force, dry_run=dry_run
+                self._repository, at=utc(), sequence=rollback, force=force, dry_run=dry_run
             )
         self._repository = self._repository.refresh()
         return undone

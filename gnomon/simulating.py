@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from gnomon.flows.cluster import thread_mapper
-from gnomon.flows.settings import Settings
-from gnomon.maintenance import Progress
+from gnomon.progress import Progress, mapper_of
 from gnomon.reading import decoded
 from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring.points import Match
@@ -125,11 +123,7 @@ class Simulating:
         simulation = self._simulation(
             at, members=members, seed=seed, variables=variables, match=match, progress=progress
         )
-        threads = workers or Settings().workers
-        advance = (
-            None if progress is None else (lambda done, total: progress("blocks", done, total))
-        )
-        mapper = thread_mapper(threads, advance)
+        mapper = mapper_of("blocks", workers, progress)
         return summarise(simulation, mapper) if to is None else write(simulation, to, mapper)
 
     def _simulation(

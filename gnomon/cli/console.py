@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gnomon.maintenance import Progress
+    from gnomon.progress import Progress
 
 __all__ = [
     "EXIT_CODES",

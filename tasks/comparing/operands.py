@@ -4,25 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
-import xarray as xr
-
-from gnomon.storage.changes.observed import grid_names
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
-from gnomon.storage.source.opening import open_source
-from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.capturing.sighting import sight
 from gnomon.tasks.comparing.states import Kept, Live, State
 from gnomon.tasks.restoring.choice import locate_or_estimate, select
 from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import PointKind
+from gnomon.tasks.rollback.live import opened_live
 
-__all__ = ["LIVE", "captured_state", "named_state", "opened_live", "opened_states"]
+__all__ = ["LIVE", "captured_state", "live_state", "named_state", "opened_states"]
 
 LIVE = "live"
 """What stands for the live source."""
@@ -66,12 +61,12 @@ def opened_states(
             f"{states[0].told} is of era {seen.era}, before the source changed its grid or types; "
             "name a state of the present era to compare with the live source"
         )
-    with opened_live(seen, seen.settings.source, states[0].instant) as live:
+    with live_state(seen, seen.settings.source, states[0].instant) as live:
         yield (live if kept[0] is None else kept[0]), (live if kept[1] is None else kept[1]), seen
 
 
 @contextmanager
-def opened_live(repository: Repository, spec: SourceSpec, instant: int) -> Iterator[Live]:
+def live_state(repository: Repository, spec: SourceSpec, instant: int) -> Iterator[Live]:
     """Give the state of a time in a live dataset; of a state source as it is now.
 
     Raises
@@ -81,29 +76,9 @@ def opened_live(repository: Repository, spec: SourceSpec, instant: int) -> Itera
     InvalidInput
         It has several, or another grid.
     """
-    memory = repository.memory if spec == repository.settings.source else None
-    with open_source(spec, memory) as dataset:
-        check_unchanged(dataset, repository.settings)
-        check_frame(repository.frame, dataset, grid_names(repository.settings))
-        yield Live(repository, dataset, _position(repository, dataset, instant))
-
-
-def _position(repository: Repository, dataset: xr.Dataset, instant: int) -> int | None:
-    """Return the place of a time in a live dataset; None of a state source."""
-    if repository.settings.source.kind == "state":
-        return None
-    positions = sight(repository, dataset).positions(instant)
-    if len(positions) == 1:
-        return positions[0]
-    time = format_instant(instant, repository.settings.calendar)
-    if positions:
-        raise InvalidInput(
-            f"the live dataset has {len(positions)} steps of {time}, and it is not known which one "
-            "is meant; remove the others"
-        )
-    raise NotFound(
-        f"the live dataset has no step of {time} whose time is believed; compare a time that it has"
-    )
+    advice = "compare a time that it has"
+    with opened_live(repository, spec, instant, otherwise=advice) as (dataset, position):
+        yield Live(repository, dataset, position)
 
 
 def named_state(repository: Repository, text: str) -> Kept:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.selection import EVERYTHING, Selection
-from gnomon.tasks.comparing.operands import opened_live
+from gnomon.tasks.comparing.operands import live_state
 from gnomon.tasks.comparing.states import Kept, Live, Planned
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import RestorePoint
@@ -43,6 +43,6 @@ def opened_plan(
         It has another grid.
     """
     kept, point = kept_state(repository, point, selection)
-    with opened_live(repository, spec, kept.plane.instant) as live:
+    with live_state(repository, spec, kept.plane.instant) as live:
         intended = Intended.of(repository, kept.plane, live.dataset, live.position, selection)
         yield live, Planned(live, intended, kept), point

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, sqrt
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gnomon.storage.values.attributes import NOTE
 
@@ -20,16 +20,7 @@ PointKind = Literal[
     "revision",
 ]
 
-_KINDS: tuple[PointKind, ...] = (
-    "captured",
-    "healed",
-    "interpolated",
-    "forecast",
-    "climatology",
-    "last_capture",
-    "suspect",
-    "revision",
-)
+_KINDS: tuple[PointKind, ...] = get_args(PointKind)
 """Of equally good ones, the first comes first."""
 _WORDS = {
     "interpolated": "interpolated state of",

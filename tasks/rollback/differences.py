@@ -63,7 +63,8 @@ class Differences:
     changes: tuple[ChunkChange, ...] = ()
     """Chunks that are to be written."""
     spared: int = 0
-    """Chunks that are not: the live dataset has values there, and there is but a forecast."""
+    """Chunks that are not: the live dataset has values there, and there is but a forecast; or
+    it has changed what was to be mended."""
 
     @classmethod
     def of(cls, parts: Iterable["Differences"]) -> "Differences":

@@ -16,31 +16,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.changes.observed import grid_names
-from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
+from gnomon.storage.errors import Conflict, TargetFailed
 from gnomon.storage.live.replaced import Replaced, entry_of, keep, keep_list
 from gnomon.storage.live.stores import LiveStore, live_store
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.rollback import RollbackBody
-from gnomon.storage.log.credentials import refuse_credentials
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.source.opening import open_source, release_source, source_path
+from gnomon.storage.source.opening import open_source, release_source
 from gnomon.storage.source.states import read_state
-from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.selection import EVERYTHING, Selection
-from gnomon.storage.values.times import format_instant
-from gnomon.tasks.capturing.sighting import sight
 from gnomon.tasks.restoring.restore import planes
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.rollback.differences import ChunkChange, Intended, differences
+from gnomon.tasks.rollback.live import live_spec, opened_live
 from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
 from gnomon.tasks.rollback.undo import ended, refuse_open, take_back
 from gnomon.tasks.rollback.writer import this_writer
@@ -51,6 +45,11 @@ __all__ = ["RollbackPlan", "Rolled", "plan_rollback", "rollback"]
 logger = logging.getLogger(__name__)
 
 Mended = Mapping[str, Collection[Index]]
+
+_OTHERWISE = (
+    "only steps that are there are written in place: append one first, or restore to a new place "
+    "with --to"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class RollbackPlan:
     """Whether readers see all of it at once."""
     spared: int = 0
     """Chunks that differ and would be left alone: the live dataset has values there, and there is
-    but a forecast."""
+    but a forecast; or the source has changed what was to be mended."""
 
     @property
     def nbytes(self) -> int:
@@ -148,14 +147,10 @@ def _planned(
     live = live_store(spec)
     shown, point = planes(repository, point, selection)
     (plane,) = shown
-    memory = repository.memory if spec == repository.settings.source else None
     with (
         tempfile.TemporaryDirectory(prefix="gnomon-") as folder,
-        open_source(spec, memory) as dataset,
+        opened_live(repository, spec, point.instant, otherwise=_OTHERWISE) as (dataset, position),
     ):
-        check_unchanged(dataset, repository.settings)
-        check_frame(repository.frame, dataset, grid_names(repository.settings))
-        position = _position(repository, dataset, point)
         intended = Intended.of(repository, plane, dataset, position, selection, mended)
         different = differences(repository, intended, dataset, position, mapper)
         staging = Staging(repository, live, spec, dataset, position, intended, Path(folder))
@@ -164,39 +159,6 @@ def _planned(
             spec.url, point, different.changes, objects, live.is_atomic, different.spared
         )
         yield plan, live, position
-
-
-def _position(repository: Repository, dataset: xr.Dataset, point: RestorePoint) -> int | None:
-    """Return the place of a state along time in an open live dataset; None for a state source."""
-    if repository.settings.source.kind == "state":
-        return None
-    positions = sight(repository, dataset).positions(point.instant)
-    if len(positions) == 1:
-        return positions[0]
-    time = format_instant(point.instant, repository.settings.calendar)
-    if positions:
-        raise InvalidInput(
-            f"the live dataset has {len(positions)} steps of {time}, and it is not known which one "
-            "is meant; remove the others, or restore to a new place with --to"
-        )
-    raise NotFound(
-        f"the live dataset has no step of {time}; only steps that are there are written in place: "
-        "append one first, or restore to a new place with --to"
-    )
-
-
-def _spec_of(repository: Repository, point: RestorePoint, into: str | None) -> SourceSpec:
-    source = repository.settings.source
-    if point.era != len(repository.eras) - 1:
-        raise InvalidInput(
-            f"{point.valid_time} was captured in era {point.era}, before the source changed its "
-            "grid or types; it cannot be written into it, restore to a new place with --to"
-        )
-    if into is None:
-        return source
-    refuse_credentials("--to", into)
-    # Of another dataset nothing is known but where its variables are; undo may be run elsewhere.
-    return replace(source, url=source_path(into), engine=None, branch=None, tag=None, snapshot=None)
 
 
 def plan_rollback(
@@ -216,7 +178,7 @@ def plan_rollback(
     selection
         What of the state is written; nothing else is read.
     """
-    spec = _spec_of(repository, point, into)
+    spec = live_spec(repository, point, into)
     with _planned(repository, point, spec, selection, mapper) as (plan, _, _):
         return plan
 
@@ -262,7 +224,7 @@ def rollback(  # noqa: PLR0913 - what a caller may settle, all keyword-only afte
     TargetFailed
         What can be read back is not what was written; it was taken back.
     """
-    spec = _spec_of(repository, point, into)
+    spec = live_spec(repository, point, into)
     with _planned(repository, point, spec, selection, mapper, mended) as (plan, live, position):
         if expected not in (None, plan.token) and not force:
             raise Conflict(

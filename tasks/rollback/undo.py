@@ -129,7 +129,7 @@ def undo(
             "what you need in place"
         )
     if dry_run:
-        return _undone(repository, rollback, left, dry_run=True)
+        return _undone(repository, rollback, [] if force else left, dry_run=True)
     repository = ended(repository, rollback, "undoing", at, this_writer())
     left = take_back(repository, rollback, live, force=force)
     ended(repository, rollback, "undone", at)

@@ -217,6 +217,8 @@ def test_another_dataset_of_the_same_grid_is_written(
     assert files_of(other) == damaged
     with pytest.raises(InvalidInput, match=r"secret|password|credentials"):
         opened.rollback(AT, into="s3://name:word@bucket/other.zarr")
+    with pytest.raises(InvalidInput, match=r"secret|password|credentials"):
+        opened.preview(AT, tmp_path / "x.png", into="s3://name:word@bucket/other.zarr")
 
 
 def test_what_does_not_fit_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -283,6 +285,7 @@ def test_what_others_write_afterwards_is_not_lost_by_taking_back(tmp_path: Path)
     with pytest.raises(Conflict, match="written by others"):
         opened.undo()
     assert opened.undo(dry_run=True).left == ("t/c/2/1/1",)
+    assert opened.undo(dry_run=True, force=True).left == ()
     assert files_of(source) == theirs
     opened.undo(force=True)
     assert files_of(source) == bad
