@@ -29,7 +29,7 @@ from gnomon.repository import GnomonRepository, open_repository
 from gnomon.storage.errors import Conflict, GnomonError, NotFound
 from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.userpath import blaming, check_output
-from gnomon.tasks.restoring.points import RestorePoint
+from gnomon.tasks.restoring.restore_point import RestorePoint
 
 __all__ = ["Row", "load_ostia", "run_demo", "score"]
 

@@ -25,8 +25,8 @@ from gnomon.storage.values.times import clock, format_instant
 from gnomon.tasks.capturing.sighting import distance, sight
 from gnomon.tasks.forecasting.candidate import Candidate
 from gnomon.tasks.forecasting.registry import names
-from gnomon.tasks.restoring.locate import find_period
-from gnomon.tasks.restoring.points import find_instant, suspects
+from gnomon.tasks.restoring.locate import find_instant, find_period
+from gnomon.tasks.restoring.points import suspects
 from gnomon.validations.incidents import Incident
 
 __all__ = ["Judged", "Judging"]

@@ -14,9 +14,11 @@ from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.selection import Selection
 from gnomon.tasks.restoring.choice import locate_or_estimate, select
 from gnomon.tasks.restoring.known import every_point
-from gnomon.tasks.restoring.points import Match, RestorePoint, complete, points
+from gnomon.tasks.restoring.locate import Match
+from gnomon.tasks.restoring.points import complete, points
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore import planes_of
+from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.shadow import newest_shadow
 from gnomon.tasks.restoring.standing import stand
 from gnomon.tasks.restoring.states import choose_states, notes_of

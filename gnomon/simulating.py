@@ -9,7 +9,7 @@ import xarray as xr
 from gnomon.progress import Progress, mapper_of
 from gnomon.reading import decoded
 from gnomon.storage.repository import Repository
-from gnomon.tasks.restoring.points import Match
+from gnomon.tasks.restoring.locate import Match
 from gnomon.tasks.restoring.targets.target import Target
 from gnomon.tasks.work import SingleThreaded
 

@@ -83,7 +83,7 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("[", r"\[")
 
 
-def told_rollback(rollback: dict[str, Any]) -> str:
+def _told_rollback(rollback: dict[str, Any]) -> str:
     """Return what a person is told of a rollback that stands, or was stopped."""
     if rollback["state"] in ("begun", "undoing"):
         return (
@@ -138,7 +138,7 @@ def print_status(status: dict[str, Any]) -> None:
     for name, v in status["variables"].items():
         _note_left_out(name, v.get("withheld", []), v.get("unpredicted", 0))
     for rollback in status["rollbacks"]:
-        note(told_rollback(rollback))
+        note(_told_rollback(rollback))
     print_notes(status["notes"])
 
 

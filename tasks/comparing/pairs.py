@@ -10,7 +10,7 @@ from gnomon.storage.log.readings import is_close
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
-from gnomon.tasks.comparing.states import Chunk, Live, State, Wanted
+from gnomon.tasks.comparing.states import Chunk, ChunkFilter, Live, State
 
 __all__ = ["Pair", "bits", "pairs"]
 
@@ -53,7 +53,7 @@ def pairs(
     second: State,
     variable: Variable,
     *,
-    wanted: Wanted = lambda _: True,
+    wanted: ChunkFilter = lambda _: True,
     every: bool = False,
 ) -> Iterator[Pair]:
     """Yield the chunks of a variable in two states, one after the other: memory is that of a few.

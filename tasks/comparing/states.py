@@ -20,10 +20,10 @@ from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.capturing.reading import reading_grid
 from gnomon.tasks.rollback.differences import ESTIMATED, Intended, read_chunks
 
-__all__ = ["Chunk", "Kept", "Live", "Planned", "State", "Wanted"]
+__all__ = ["Chunk", "ChunkFilter", "Kept", "Live", "Planned", "State"]
 
 Floats = NDArray[np.float64]
-Wanted = Callable[[Index], bool]
+ChunkFilter = Callable[[Index], bool]
 """Tells whether a chunk is wanted."""
 
 NUMBERS = Packing(np.dtype("<f8"), {})
@@ -160,7 +160,7 @@ class Live:
         """Tell whether it has a variable: all of them."""
         return variable.name in self.readings
 
-    def indices(self, variable: Variable, wanted: Wanted) -> Iterator[Index]:
+    def indices(self, variable: Variable, wanted: ChunkFilter) -> Iterator[Index]:
         """Yield the wanted chunks in the order in which each chunk of the dataset is read once.
 
         The chunk that was yielded last is at hand.

@@ -85,7 +85,7 @@ def compose(
 ) -> dict[Index, Estimate]:
     """Return the estimated chunks of regions of one variable; see `composite`.
 
-    They are interpolated, too, where there is no forecast, or an intact capture on either side.
+    They are interpolated, too, where there is no forecast, or an intact capture on both sides.
     """
     healed: dict[Index, Estimate] = {}
     if shadow is None:

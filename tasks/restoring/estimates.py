@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 
 from gnomon.storage.errors import NotFound
 from gnomon.storage.repository import Repository
@@ -11,15 +12,17 @@ from gnomon.storage.values.times import SECOND, format_instant, period
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.between import Between, between, is_far
+from gnomon.tasks.restoring.known import units_of
 from gnomon.tasks.restoring.locate import cadence_of
 from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint
 
-__all__ = ["estimate_point", "estimators_of", "locate_estimate"]
+__all__ = ["estimate_point", "locate_estimate"]
 
 MOMENT = 3600 * SECOND
 """A period no longer than this is meant as the moment at which it begins."""
 RECENT = 4
 """Estimates that are kept, with what was learnt for them: a point that is listed is often taken."""
+_lock = Lock()
 _recent: dict[tuple[str, int, int, int], tuple[RestorePoint, dict[str, Between]] | None] = {}
 
 
@@ -60,7 +63,7 @@ def locate_estimate(repository: Repository, text: str, refusal: NotFound) -> tup
     raise refusal
 
 
-def estimators_of(repository: Repository, instant: int) -> dict[str, Between]:
+def _estimators_of(repository: Repository, instant: int) -> dict[str, Between]:
     """Return what estimates each variable at a time; empty where nothing was learnt."""
     found = {}
     for variable in repository.settings.variables:
@@ -79,11 +82,15 @@ def estimate_point(
     There is none where nothing was learnt, or where all captures are too far.
     """
     key = repository.location.url, repository.records[-1].sequence, repository.era, instant
-    if key not in _recent:
+    with _lock:
+        if key in _recent:
+            return _recent[key]
+    estimate = _estimated(repository, instant)
+    with _lock:
         while len(_recent) >= RECENT:
-            _recent.pop(next(iter(_recent)), None)
-        _recent[key] = _estimated(repository, instant)
-    return _recent[key]
+            _recent.pop(next(iter(_recent)))
+        _recent[key] = estimate
+    return estimate
 
 
 def _estimated(
@@ -91,10 +98,10 @@ def _estimated(
 ) -> tuple[RestorePoint, dict[str, Between]] | None:
     if len(repository.timeline) < 2 or is_far(repository, instant):
         return None
-    estimators = estimators_of(repository, instant)
+    estimators = _estimators_of(repository, instant)
     if not estimators:
         return None
-    settings, calendar = repository.settings, repository.settings.calendar
+    calendar = repository.settings.calendar
     errors: dict[str, float | None] = {}
     sure: dict[str, float | None] = {}
     tolerances = {n: float(e.spec.tolerance) for n, e in estimators.items()}
@@ -135,11 +142,7 @@ def _estimated(
         estimated_share=1.0,
         confidences=sure,
         tolerances=tolerances,
-        units={
-            v.name: "1" if v.categorical else str(v.attributes.get("units", ""))
-            for v in settings.variables
-            if v.name in estimators
-        },
+        units={n: u for n, u in units_of(repository).items() if n in estimators},
         notes=tuple(f"estimated without what is damaged: {text}" for text in passed),
         sides=tuple(format_instant(t, calendar) for t in sides),
     )

@@ -1,7 +1,8 @@
 """Restore points: every way to answer "give me the dataset at time T", best first.
 
-Captured exactly, healed, captured but suspect, forecast, another version, the last capture before.
-Each comes with the error to expect and the confidence to be within tolerance.
+Captured exactly, healed, captured but suspect, forecast, estimated from the captures around it,
+another version, the last capture before.  Each comes with the error to expect and the confidence to
+be within tolerance.
 """
 
 import logging
@@ -26,20 +27,16 @@ from gnomon.tasks.restoring.composite import composite, has_both_sides
 from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.kept import kept_estimates
 from gnomon.tasks.restoring.known import at_lead, captured_point, forecast_point, units_of
-from gnomon.tasks.restoring.locate import Match, cadence_of, find_instant, locate
-from gnomon.tasks.restoring.restore_point import PointKind, RestorePoint, best_first
+from gnomon.tasks.restoring.locate import cadence_of
+from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
 from gnomon.tasks.restoring.standing import stand, suggest
 
 __all__ = [
-    "Match",
-    "PointKind",
-    "RestorePoint",
+    "Patches",
     "candidates",
     "complete",
-    "find_instant",
     "heal_point",
     "intact_point",
-    "locate",
     "points",
     "suspects",
 ]

@@ -17,7 +17,8 @@ from gnomon.tasks.restoring.delivery import blaming, making, verify_rest
 from gnomon.tasks.restoring.estimates import estimate_point
 from gnomon.tasks.restoring.layout import in_blocks, layout_of
 from gnomon.tasks.restoring.mark import mark_of
-from gnomon.tasks.restoring.points import RestorePoint, heal_point
+from gnomon.tasks.restoring.points import heal_point
+from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.states import States, notes_of, summary_of
 from gnomon.tasks.restoring.targets.registry import target_of
 from gnomon.tasks.restoring.targets.target import Layout, Resumable, Target

@@ -19,10 +19,10 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.dtypes import is_text
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
-from gnomon.storage.values.selection import EVERYTHING, Part, Runs, Selection
+from gnomon.storage.values.selection import EVERYTHING, Runs, Selection
 from gnomon.storage.values.times import decode, format_instant, period
 
-__all__ = ["ALL_OF_IT", "EVERYTHING", "Part", "Region", "Selection", "Wanted"]
+__all__ = ["ALL_OF_IT", "Region", "Wanted"]
 
 End = str | float | None
 """An end of a region: a value of the coordinate, a time, a label, a position; None: open."""

@@ -15,6 +15,7 @@ from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import Block
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.delivery import blaming, making, unfaithful, verify_rest
+from gnomon.tasks.restoring.known import units_of
 from gnomon.tasks.restoring.layout import in_blocks
 from gnomon.tasks.restoring.restore import checked_target
 from gnomon.tasks.restoring.targets.target import Layout, Target, Where
@@ -246,10 +247,7 @@ def _simulated(
         simulation.request.seed,
         simulation.reference_time,
         {name: simulation.basis(name) for name in simulation.drawn},
-        {
-            name: "1" if v.categorical else str(v.attributes.get("units", ""))
-            for name, v in simulation.variables.items()
-        },
+        {n: u for n, u in units_of(simulation.repository).items() if n in simulation.variables},
         tuple(states),
         None if target is None else str(target),
         sum(s.blocks for s in sums),

@@ -28,7 +28,8 @@ from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, Unavaila
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.repository import Repository
 from gnomon.tasks.capturing.plan import plan_capture
-from gnomon.tasks.restoring.points import locate, points
+from gnomon.tasks.restoring.locate import locate
+from gnomon.tasks.restoring.points import points
 from gnomon.tasks.restoring.restore import restore
 from gnomon.tasks.restoring.states import States
 from tests import sources

@@ -14,7 +14,9 @@ from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.values.times import SECOND, parse
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.restoring.choice import choose
-from gnomon.tasks.restoring.points import RestorePoint, _shadow_for, find_instant, points, suspects
+from gnomon.tasks.restoring.locate import find_instant
+from gnomon.tasks.restoring.points import _shadow_for, points, suspects
+from gnomon.tasks.restoring.restore_point import RestorePoint
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
