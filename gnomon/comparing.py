@@ -22,6 +22,7 @@ from gnomon.tasks.comparing.fields import (
 from gnomon.tasks.comparing.operands import opened_states
 from gnomon.tasks.comparing.preview import kept_state, opened_plan
 from gnomon.tasks.comparing.states import State
+from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.locate import Match
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
@@ -162,6 +163,7 @@ class Comparing:
         *,
         in_place: bool = False,
         into: str | None = None,
+        cells: Cells | None = None,
         **options: Unpack[StateOptions],
     ) -> RestorePoint:
         """Draw what a restore would give, or change in a live dataset; nothing else is written.
@@ -176,7 +178,7 @@ class Comparing:
             Draw what :meth:`rollback` would change in the source.
         into
             The same for another dataset of the same grid: its path or URL.
-        at, **options
+        at, cells, **options
             As for :meth:`rollback`.  The picture shows whole chunks.
 
         Returns
@@ -186,17 +188,17 @@ class Comparing:
         """
         path = check_picture("preview", path)
         request = StateRequest.of(at, accept_predicted=True, **options)
-        states = choose_states(self._repository.refresh(), request)
+        states = choose_states(self._repository.refresh(), request, cells)
         seen, (point,), selection = states.seen, states.points, states.selection
         names = selection.variables
         _check_drawable(seen, names)
         if in_place or into is not None:
             spec = live_spec(seen, point, into)
-            with opened_plan(seen, point, spec, selection) as (live, planned, point):
+            with opened_plan(states, spec) as (live, planned, point):
                 differences = compare_states(live, planned, names)
                 fields = _fields(seen, live, planned, differences, named=bool(names))
         else:
-            state, point = kept_state(seen, point, selection)
+            state, point = kept_state(states)
             settings, fixed = seen.settings, _fixed(seen)
             chosen = [settings.variable(n) for n in names] or [
                 v for v in settings.variables if state.has(v) and is_drawable(v)

@@ -1,11 +1,13 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
+from dataclasses import replace
 from typing import Any, Unpack
 
 from gnomon.maintenance import utc
 from gnomon.progress import Progress, mapper_of
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
+from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
@@ -25,6 +27,7 @@ class RollingBack:
         *,
         into: str | None = None,
         accept_predicted: bool = False,
+        cells: Cells | None = None,
         plan: str | None = None,
         force: bool = False,
         workers: int | None = None,
@@ -44,6 +47,8 @@ class RollingBack:
             As for :meth:`dataset`.
         into
             Path or URL of another dataset of the same grid; None: the source itself.
+        cells
+            Damaged cells that are estimated, and no others, as for :meth:`heal`.
         plan
             Token of a plan that :meth:`plan_rollback` returned: refuse if it is another by now.
         force
@@ -66,15 +71,12 @@ class RollingBack:
             It was changed since the plan, or another rollback is under way.
         """
         request = StateRequest.of(at, accept_predicted=accept_predicted, **options)
-        states = choose_states(self._repository.refresh(), request)
-        (point,) = states.points
+        states = choose_states(self._repository.refresh(), request, cells)
         settle(self._repository.refresh(), at=utc())
         rolled = rollback(
-            states.seen.refresh(),
-            point,
+            replace(states, seen=states.seen.refresh()),
             at=utc(),
             into=into,
-            selection=states.selection,
             expected=plan,
             force=force,
             mapper=mapper_of("compare", workers, progress),
@@ -87,18 +89,16 @@ class RollingBack:
         at: str,
         *,
         into: str | None = None,
+        cells: Cells | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
         **options: Unpack[StateOptions],
     ) -> RollbackPlan:
         """Return what :meth:`rollback` would write; writes nothing."""
         request = StateRequest.of(at, accept_predicted=True, **options)
-        states = choose_states(self._repository.refresh(), request)
-        (point,) = states.points
+        states = choose_states(self._repository.refresh(), request, cells)
         mapper = mapper_of("compare", workers, progress)
-        return plan_rollback(
-            states.seen, point, into=into, selection=states.selection, mapper=mapper
-        )
+        return plan_rollback(states, into=into, mapper=mapper)
 
     def undo(
         self,

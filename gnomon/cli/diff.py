@@ -60,6 +60,7 @@ def show_preview(
     state: "StateOptions",
     in_place: bool,
     into: str | None,
+    cells: str | None,
     other: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -67,7 +68,7 @@ def show_preview(
 
     Parameters
     ----------
-    state, in_place, into
+    state, in_place, into, cells
         What is restored, as `GnomonRepository.preview` takes it.
     other
         By name, options that do not go with a preview, and what was given.
@@ -81,7 +82,9 @@ def show_preview(
     if given or at is None:
         what = f"leave out {', '.join(given)}" if given else "name it with --at"
         raise InvalidInput(f"--preview draws the state of one time, here; {what}")
-    point = open_repository(repository).preview(at, path, in_place=in_place, into=into, **state)
+    point = open_repository(repository).preview(
+        at, path, in_place=in_place, into=into, cells=cells, **state
+    )
     if as_json:
         print_json(point.to_json())
         return

@@ -96,11 +96,19 @@ def restore(
         "region": ",".join(region) or None,
         "chunk": chunk,
     }
+    named = None if cells is None else str(cells.absolute())
     writes_live = is_rollback(
-        target, in_place=in_place, into=into, dry_run=dry_run, plan=plan, force=force, flow=flow
+        target,
+        in_place=in_place,
+        into=into,
+        dry_run=dry_run,
+        plan=plan,
+        force=force,
+        flow=flow,
+        for_new=plain or marks or zarr_format is not None,
     )
     if preview is not None:
-        other = {"--cells": cells, "--flow": flow, "--from": from_, "--until": until}
+        other = {"--flow": flow, "--from": from_, "--until": until}
         show_preview(
             repository,
             at,
@@ -108,6 +116,7 @@ def restore(
             state=state,
             in_place=in_place,
             into=target if into else None,
+            cells=named,
             other=other,
             as_json=as_json,
         )
@@ -117,6 +126,7 @@ def restore(
             one_time(at, from_, until),
             state=state,
             into=target,
+            cells=named,
             accept_predicted=accept_predicted,
             dry_run=dry_run,
             plan=plan,
@@ -132,7 +142,7 @@ def restore(
             "plain": plain,
             "marks": marks,
             "zarr_format": zarr_format,
-            "cells": None if cells is None else str(cells.absolute()),
+            "cells": named,
         }
         _restore_new(repository, at, target, {**state, **options}, flow=flow, as_json=as_json)
 

@@ -51,8 +51,14 @@ def is_rollback(
     plan: str | None,
     force: bool,
     flow: bool,
+    for_new: bool,
 ) -> bool:
     """Tell whether a restore writes into a dataset that is there.
+
+    Parameters
+    ----------
+    for_new
+        Whether something was asked for that is said of a new dataset alone.
 
     Raises
     ------
@@ -71,6 +77,11 @@ def is_rollback(
         )
     if not (in_place or into) and (dry_run or plan or force):
         raise InvalidInput("--dry-run, --plan and --force go with --in-place or --into")
+    if (in_place or into) and for_new:
+        raise InvalidInput(
+            "--plain, --marks and --zarr-format are for a new dataset; leave them out with "
+            "--in-place and --into"
+        )
     if (in_place or into) and flow:
         raise InvalidInput("a restore in place runs here; leave out --flow")
     return in_place or into
@@ -91,6 +102,7 @@ def restore_in_place(
     *,
     state: "StateOptions",
     into: str | None,
+    cells: str | None,
     accept_predicted: bool,
     dry_run: bool,
     plan: str | None,
@@ -103,12 +115,13 @@ def restore_in_place(
     opened = open_repository(repository)
     with progress_of(shown=not as_json) as progress:
         if dry_run:
-            planned = opened.plan_rollback(at, into=into, progress=progress, **state)
+            planned = opened.plan_rollback(at, into=into, cells=cells, progress=progress, **state)
             document, sequence = planned.to_json(), None
         else:
             rolled = opened.rollback(
                 at,
                 into=into,
+                cells=cells,
                 accept_predicted=accept_predicted,
                 plan=plan,
                 force=force,

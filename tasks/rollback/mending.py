@@ -8,6 +8,7 @@ from gnomon.storage.log.steps import CapturedStep, Patches
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.points import candidates, suspects
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.rollback.rollback import Rolled, rollback
 from gnomon.tasks.work import Mapper, serial
 
@@ -100,6 +101,5 @@ def mend(
     ]
     if not healed:
         return None
-    return rollback(
-        repository, healed[0], at=at, mended=mending.chunks, report=report, mapper=mapper
-    )
+    states = States(repository, (healed[0],))
+    return rollback(states, at=at, mended=mending.chunks, report=report, mapper=mapper)

@@ -30,9 +30,9 @@ from gnomon.storage.source.opening import open_source, release_source
 from gnomon.storage.source.states import read_state
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec
-from gnomon.storage.values.selection import EVERYTHING, Selection
-from gnomon.tasks.restoring.restore import planes
+from gnomon.tasks.restoring.restore import planes_of
 from gnomon.tasks.restoring.restore_point import RestorePoint
+from gnomon.tasks.restoring.states import States
 from gnomon.tasks.rollback.differences import ChunkChange, Intended, differences
 from gnomon.tasks.rollback.live import live_spec, opened_live
 from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
@@ -135,18 +135,13 @@ class Rolled:
 
 @contextmanager
 def _planned(
-    repository: Repository,
-    point: RestorePoint,
-    spec: SourceSpec,
-    selection: Selection,
-    mapper: Mapper,
-    mended: Mended | None = None,
+    states: States, spec: SourceSpec, mapper: Mapper, mended: Mended | None = None
 ) -> Iterator[tuple[RollbackPlan, LiveStore, int | None]]:
     """Give the plan, with its objects made in a folder that is there inside only."""
+    repository, selection = states.seen, states.selection
     refuse_open(repository)
     live = live_store(spec)
-    shown, point = planes(repository, point, selection)
-    (plane,) = shown
+    (plane,), (point,) = planes_of(states)
     with (
         tempfile.TemporaryDirectory(prefix="gnomon-") as folder,
         opened_live(repository, spec, point.instant, otherwise=_OTHERWISE) as (dataset, position),
@@ -162,48 +157,45 @@ def _planned(
 
 
 def plan_rollback(
-    repository: Repository,
-    point: RestorePoint,
-    *,
-    into: str | None = None,
-    selection: Selection = EVERYTHING,
-    mapper: Mapper = serial,
+    states: States, *, into: str | None = None, mapper: Mapper = serial
 ) -> RollbackPlan:
     """Return what a rollback would write; writes nothing.
 
     Parameters
     ----------
+    states
+        One, and what of it is written; nothing else is read.
     into
         Path or URL of another dataset of the same grid; None: the source.
-    selection
-        What of the state is written; nothing else is read.
     """
-    spec = live_spec(repository, point, into)
-    with _planned(repository, point, spec, selection, mapper) as (plan, _, _):
+    with _planned(states, _spec(states, into), mapper) as (plan, _, _):
         return plan
 
 
-def rollback(  # noqa: PLR0913 - what a caller may settle, all keyword-only after the point
-    repository: Repository,
-    point: RestorePoint,
+def _spec(states: States, into: str | None) -> SourceSpec:
+    (point,) = states.points
+    return live_spec(states.seen, point, into)
+
+
+def rollback(
+    states: States,
     *,
     at: str,
     into: str | None = None,
-    selection: Selection = EVERYTHING,
     expected: str | None = None,
     force: bool = False,
     mended: Mended | None = None,
     report: Report | None = None,
     mapper: Mapper = serial,
 ) -> Rolled:
-    """Write a restore point into a live dataset, and keep what it replaces.
+    """Write a state into a live dataset, and keep what it replaces.
 
     Parameters
     ----------
+    states, into
+        As for :func:`plan_rollback`.
     at
         Wall-clock time of the commit, ISO 8601.
-    into, selection
-        As for :func:`plan_rollback`.
     expected
         Token of the plan that was looked at; None: none was.
     force
@@ -224,8 +216,8 @@ def rollback(  # noqa: PLR0913 - what a caller may settle, all keyword-only afte
     TargetFailed
         What can be read back is not what was written; it was taken back.
     """
-    spec = live_spec(repository, point, into)
-    with _planned(repository, point, spec, selection, mapper, mended) as (plan, live, position):
+    repository, spec = states.seen, _spec(states, into)
+    with _planned(states, spec, mapper, mended) as (plan, live, position):
         if expected not in (None, plan.token) and not force:
             raise Conflict(
                 f"the plan is {plan.token} by now, {expected} was expected: the live dataset, or "

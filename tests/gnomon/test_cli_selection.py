@@ -53,6 +53,19 @@ def test_a_part_and_a_period_are_asked_for_by_options(
         (["--at", "2001-01-10", "--until", "2001-01-11", "--to", "x.zarr"], 2, "name one time"),
         (["--at", "2001-01-10", "--region", "lat=90:95", "--to", "x.zarr"], 2, "no cell of lat"),
         (["--at", "2001-01-10", "--chunk", "9,9", "--to", "x.zarr"], 3, "no chunk 9,9"),
+        (["--at", "2001-01-10", "--in-place", "--plain"], 2, "--plain, --marks and --zarr-format"),
+        (["--at", "2001-01-10", "--in-place", "--marks"], 2, "are for a new dataset"),
+        (["--at", "2001-01-10", "--in-place", "--zarr-format", "2"], 2, "are for a new dataset"),
+        (
+            ["--at", "2001-01-24", "--in-place", "--cells", "gone.npy"],
+            2,
+            "cannot be read as a mask",
+        ),
+        (
+            ["--at", "2001-01-24", "--in-place", "--cells", "gone.npy", "--preview", "a.png"],
+            2,
+            "cannot be read as a mask",
+        ),
     ],
 )
 def test_a_selection_that_cannot_be_is_one_line(

@@ -15,6 +15,7 @@ from gnomon.tasks.comparing.operands import named_state, opened_states
 from gnomon.tasks.comparing.preview import opened_plan
 from gnomon.tasks.restoring.choice import select
 from gnomon.tasks.restoring.request import StateRequest
+from gnomon.tasks.restoring.states import States
 from tests.cases import HISTORY, Case
 
 DAY = "2001-01-25"
@@ -113,7 +114,7 @@ def test_a_plan_is_what_the_rollback_then_writes(damaged: Case) -> None:
     opened = damaged.open()
     seen, point = select(opened.stored, StateRequest(DAY, accept_predicted=True))
     selection = Selection(("sst",), {"lon": (slice(4, 6),)})
-    with opened_plan(seen, point, seen.settings.source, selection) as (live, planned, _):
+    with opened_plan(States(seen, (point,), selection), seen.settings.source) as (live, planned, _):
         (found,) = compare_states(live, planned, ["sst"])
         field = difference_field(live, planned, seen.settings.variable("sst"), found, {})
     plan = opened.plan_rollback(DAY, region={"lon": (20, 25)})

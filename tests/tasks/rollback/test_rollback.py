@@ -440,3 +440,25 @@ def test_a_step_that_was_never_captured_holds_estimates_until_its_data_come(grow
     array[HISTORY] = grown.data.sst.values[HISTORY]
     assert opened.update().revised == 1
     assert opened.points(DAY)[0].kind == "captured"
+
+
+def test_cells_that_a_person_names_are_put_right_in_place(grown: Case) -> None:
+    """No check has found them, and all other cells stay as they are, bit for bit."""
+    grown.arrive(HISTORY, HISTORY + 1)
+    opened = grown.open()
+    assert opened.update().suspect_chunks == 0
+    bad = files_of(grown.source)
+    mask = np.zeros(grown.data.sst.shape[1:], bool)
+    mask[1:3, 2:6] = True
+    with pytest.raises(InvalidInput, match="--accept-predicted"):
+        opened.rollback(DAY, cells=mask)
+    expected = opened.heal(DAY, mask, decode=False).load().sst.values[0]
+    planned = opened.plan_rollback(DAY, cells=mask)
+    rolled = opened.rollback(DAY, cells=mask, accept_predicted=True, plan=planned.token)
+    assert rolled.plan.cells == sum(c.estimated for c in rolled.plan.chunks) == mask.sum()
+    with xr.open_zarr(grown.source, consolidated=False, decode_cf=False) as source:
+        written = source.sst.values[HISTORY]
+    assert sources.bits(written) == sources.bits(expected)
+    assert opened.update(compare=-1).captured == []
+    opened.undo()
+    assert files_of(grown.source) == bad
