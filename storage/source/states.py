@@ -20,6 +20,7 @@ from gnomon.storage.values.model import Variable
 
 __all__ = [
     "chunk_sizes",
+    "is_damage",
     "read_state",
     "read_states",
     "refuse_all_predicted",
@@ -112,7 +113,7 @@ def read_states(
     try:
         values = np.asarray(array.isel(where).transpose(*dims).values)
     except Exception as error:  # xarray engines raise whatever their libraries raise
-        kind = Unreadable if _is_damage(error) else Unavailable
+        kind = Unreadable if is_damage(error) else Unavailable
         raise kind(
             f"source: {variable.name} at time indices {positions} cannot be read "
             f"({one_line(error)}); it was not captured, check the source and run again"
@@ -127,7 +128,7 @@ def read_states(
     return native(values)
 
 
-def _is_damage(error: Exception) -> bool:
+def is_damage(error: Exception) -> bool:
     """Tell whether a read failed because of the bytes that are there: asking again is no use."""
     if isinstance(error, ConnectionError | TimeoutError):
         return False

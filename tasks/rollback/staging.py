@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import InvalidInput, Unreadable
+from gnomon.storage.errors import InvalidInput, Unavailable, Unreadable
 from gnomon.storage.live.replaced import ObjectChange, entry_of
 from gnomon.storage.live.staged import Staged
 from gnomon.storage.live.stores import PIECE, LiveStore
@@ -21,7 +21,7 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.listing import local_path
 from gnomon.storage.source.files.opening import file_at
-from gnomon.storage.source.states import read_state
+from gnomon.storage.source.states import is_damage, read_state
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.userpath import blaming
 from gnomon.storage.values.grid import ChunkGrid, Index
@@ -96,6 +96,8 @@ def stage(staging: Staging, changes: Sequence[ChunkChange], mapper: Mapper) -> l
         The live dataset is of a form that is only read.
     Unreadable
         An object cannot be decoded, and holds more than what is written, which was never captured.
+    Unavailable
+        The live dataset did not answer.
     """
     if staging.live.zarr() is None:
         return [_stage_file(staging, changes)] if changes else []
@@ -172,7 +174,12 @@ class _Array:
         also: tuple[int, ...] = ()
         try:
             self._write(staged, regions)
-        except Exception as error:  # noqa: BLE001 - codecs raise whatever their libraries raise
+        except Exception as error:  # codecs raise whatever their libraries raise
+            if not is_damage(error):
+                raise Unavailable(
+                    f"{self.variable.name}: object {tile} of the live dataset cannot be read "
+                    f"({one_line(error)}); nothing was written, run again"
+                ) from error
             regions, also = self._all_of(tile, regions, error)
             staged = Staged(self.staging.live.zarr())  # type: ignore[arg-type]
             self._write(staged, regions)

@@ -6,7 +6,7 @@ import pytest
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, sentence
 from gnomon.storage.errors import Unavailable, Unreadable
-from gnomon.storage.source.states import _is_damage
+from gnomon.storage.source.states import is_damage
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
@@ -112,5 +112,5 @@ def test_a_captured_state_that_the_source_has_lost_stops_nothing(
     ],
 )
 def test_a_source_that_does_not_answer_is_not_damaged(error: Exception, damaged: bool) -> None:
-    assert _is_damage(error) is damaged
+    assert is_damage(error) is damaged
     assert issubclass(Unreadable, Unavailable)

@@ -14,8 +14,16 @@ import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.care.check import check
 from gnomon.storage.care.prune import prune
-from gnomon.storage.errors import Conflict, GnomonError, InvalidInput, NotFound, Unreadable
+from gnomon.storage.errors import (
+    Conflict,
+    GnomonError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unreadable,
+)
 from gnomon.storage.live import stores
+from gnomon.storage.live.staged import Staged
 from gnomon.storage.log.location import Location
 from gnomon.storage.repository import Repository
 from tests import sources
@@ -131,6 +139,27 @@ def test_a_broken_object_with_steps_that_were_never_captured_is_left_alone(tmp_p
     (source / "t" / "c" / "1" / "1" / "1").write_bytes(b"no chunk")
     before = files_of(source)
     with pytest.raises(Unreadable, match="never captured"):
+        opened.rollback(AT)
+    assert files_of(source) == before
+
+
+def test_an_object_that_cannot_be_read_now_is_not_taken_for_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(2, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    # The other step in the object was changed by its owner: it must not become what was captured.
+    zarr.open_array(source / "t", mode="r+")[2:4, 4, 7] = 1e9
+    get = Staged.get
+
+    async def lost(store: Staged, key: str, *arguments: Any, **options: Any) -> Any:
+        if "/c/" in key:
+            raise ConnectionError("reset by peer")
+        return await get(store, key, *arguments, **options)
+
+    monkeypatch.setattr(Staged, "get", lost)
+    before = files_of(source)
+    with pytest.raises(Unavailable, match="reset by peer"):
         opened.rollback(AT)
     assert files_of(source) == before
 
