@@ -1,20 +1,26 @@
 """Puts suspect chunks right in the source where a standing rule allows it, and tells of each."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.errors import GnomonError
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.rollback.mending import Mending, mend, mendings
+from gnomon.tasks.rollback.rollback import RollbackPlan
 from gnomon.validations.incidents import Incident
 
 __all__ = ["put_right"]
 
 CAUSE = "estimates were written into the source by a standing rule; 'gnomon undo' takes them back"
 """What an alert says of it."""
+LEFT = "a standing rule would write estimates into the source, which cannot hold them"
+"""What it says of a chunk that was left alone."""
 
 
 def put_right(url: str, channels: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -38,23 +44,44 @@ def _put_right(url: str, mending: Mending, channels: tuple[str, ...]) -> dict[st
     repository = Repository.open(url)
     instant = repository.captured[mending.step].instant
     time = format_instant(instant, repository.settings.calendar)
-    places = {
-        name: tuple("/".join(map(str, index)) for index in sorted(chunks))
-        for name, chunks in mending.chunks.items()
-    }
+    done: dict[str, Any] = {"valid_time": time}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    report = partial(_report, time=time, channels=channels)
+    try:
+        rolled = mend(repository, mending, at=now, report=report)
+    except GnomonError as error:
+        chunks = {name: _places(chunks) for name, chunks in mending.chunks.items()}
+        return done | {"chunks": chunks, "rollback": None, "error": str(error), "left": []}
+    if rolled is None or not (rolled.plan.objects or rolled.plan.unheld):
+        return None
+    left = [str(chunk) for chunk in rolled.plan.unheld]
+    written = _written(rolled.plan)
+    return done | {"chunks": written, "rollback": rolled.sequence, "error": None, "left": left}
+
+
+def _report(plan: RollbackPlan, time: str, channels: tuple[str, ...]) -> Report:
+    """Return what is to be told of a plan: what is written, and what cannot be."""
     incidents = [
-        Incident(name, time, chunks, ("auto_heal",), CRITICAL, CAUSE).to_json()
-        for name, chunks in places.items()
+        Incident(name, time, tuple(chunks), ("auto_heal",), CRITICAL, CAUSE)
+        for name, chunks in _written(plan).items()
     ]
-    report: dict[str, Any] = {"incidents": incidents}
+    incidents += [
+        Incident(chunk.variable, time, (chunk.place,), ("auto_heal",), CRITICAL, f"{LEFT}: {chunk}")
+        for chunk in plan.unheld
+    ]
+    report: dict[str, Any] = {"incidents": [incident.to_json() for incident in incidents]}
     if channels:
         report["alerts"] = list(channels)
-    done = {"valid_time": time, "chunks": {name: list(chunks) for name, chunks in places.items()}}
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        rolled = mend(repository, mending, at=now, report=Report(report))
-    except GnomonError as error:
-        return done | {"rollback": None, "error": str(error)}
-    if rolled is None or rolled.sequence is None:
-        return None
-    return done | {"rollback": rolled.sequence, "error": None}
+    return Report(report)
+
+
+def _written(plan: RollbackPlan) -> dict[str, list[str]]:
+    """Return the chunks that are written, by variable."""
+    chunks: dict[str, list[Index]] = {}
+    for change in plan.chunks:
+        chunks.setdefault(change.variable, []).append(change.index)
+    return {name: _places(indices) for name, indices in chunks.items()}
+
+
+def _places(indices: Iterable[Index]) -> list[str]:
+    return ["/".join(map(str, index)) for index in sorted(indices)]

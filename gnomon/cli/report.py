@@ -171,12 +171,14 @@ def _unsent(alerts: Sequence[dict[str, Any]]) -> str:
 def _note_put_right(entries: Sequence[dict[str, Any]]) -> None:
     for done in entries:
         places = ", ".join(f"{name} {' '.join(chunks)}" for name, chunks in done["chunks"].items())
-        if done["error"] is None:
+        for left in done["left"]:
+            note(f"not put right at {done['valid_time']}: {left}; restore to a new place with --to")
+        if done["error"] is None and done["rollback"] is not None:
             note(
                 f"put right in the source: {places} at {done['valid_time']}, rollback "
                 f"{done['rollback']}; 'gnomon undo' takes it back"
             )
-        else:
+        elif done["error"] is not None:
             note(f"not put right: {places} at {done['valid_time']}: {done['error']}")
 
 

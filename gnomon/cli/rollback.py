@@ -152,7 +152,7 @@ def _print_plan(plan: "RollbackPlan", sequence: int | None, *, dry_run: bool) ->
         note(f"{live} is so already: {plan.point}; nothing was written")
         return
     print_table(
-        ("variable", "chunk", "cells", "estimated", ""),
+        ("variable", "chunk", "cells", "estimated", "", ""),
         [
             (
                 c.variable,
@@ -160,6 +160,7 @@ def _print_plan(plan: "RollbackPlan", sequence: int | None, *, dry_run: bool) ->
                 c.cells,
                 c.estimated,
                 "could not be read" if c.is_damaged else "",
+                f"{c.clipped} at the limit of the type" if c.clipped else "",
             )
             for c in plan.chunks[:_SHOWN]
         ],

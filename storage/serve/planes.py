@@ -22,8 +22,10 @@ __all__ = [
     "EstimatedChunk",
     "Estimator",
     "Plane",
+    "estimated_chunk",
     "is_predicted",
     "plane_chunk",
+    "raw_estimate",
 ]
 
 PROVENANCE = {
@@ -112,26 +114,47 @@ def plane_chunk(
     variable = captures.variable
     if not marks and plane.step is not None and not plane.patches:
         return (_captured(captures, plane.step, index, into),)
-    patch = plane.patches.get((variable.name, index))
-    if patch is None and variable.name in plane.estimators:
-        patch = plane.estimators[variable.name].chunk(captures, index)
-    if patch is not None:
-        raw = into.from_physical(patch.values)
-        captured = patch.provenance == PROVENANCE["captured"]
-        if plane.step is not None and captured.any():
-            raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
-        return raw, patch.standard_error / abs(into.factor), patch.provenance
-    if plane.step is not None:
+    estimate = estimated_chunk(captures, shadow, plane, index)
+    if estimate is None:
+        assert plane.step is not None
         raw = _captured(captures, plane.step, index, into)
         error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
         return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
+    raw = raw_estimate(captures, plane, index, estimate, into)
+    errors = estimate.standard_error / abs(into.factor)
+    if shadow is None or plane.step is not None or variable.name in plane.estimators:
+        return raw, errors, estimate.provenance
+    confidence = np.full(raw.shape, shadow.confidence(plane.lead, index))
+    return raw, errors, estimate.provenance, confidence
+
+
+def estimated_chunk(
+    captures: CaptureStack, shadow: ShadowStack | None, plane: Plane, index: Index
+) -> EstimatedChunk | None:
+    """Return a chunk of which some cells are estimates; None if it is as it was captured."""
+    name = captures.variable.name
+    patch = plane.patches.get((name, index))
+    if patch is None and name in plane.estimators:
+        patch = plane.estimators[name].chunk(captures, index)
+    if patch is not None or plane.step is not None:
+        return patch
     if shadow is None:
-        raise NotFound(f"{variable.name} has no prediction at this time")
+        raise NotFound(f"{name} has no prediction at this time")
     values, errors = shadow.chunk(plane.lead, index)
     predicted = np.isfinite(values)
-    provenance = np.where(predicted, PROVENANCE["forecast"], PROVENANCE["missing"]).astype(np.uint8)
-    confidence = np.full(values.shape, shadow.confidence(plane.lead, index))
-    return into.from_physical(values), errors / abs(into.factor), provenance, confidence
+    provenance = np.where(predicted, PROVENANCE["forecast"], PROVENANCE["missing"])
+    return EstimatedChunk(values, errors, provenance.astype(np.uint8))
+
+
+def raw_estimate(
+    captures: CaptureStack, plane: Plane, index: Index, estimate: EstimatedChunk, into: Packing
+) -> NDArray[np.generic]:
+    """Return the raw values of a chunk with estimates; captured cells as they were captured."""
+    raw = into.from_physical(estimate.values)
+    captured = estimate.provenance == PROVENANCE["captured"]
+    if plane.step is not None and captured.any():
+        raw = np.where(captured, _captured(captures, plane.step, index, into), raw)
+    return raw
 
 
 def _captured(

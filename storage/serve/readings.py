@@ -60,7 +60,8 @@ def served_reading(
     captured = repository.captured
     described = {captured[p.step].description for p in planes if p.step is not None}
     is_one = all(read_alike(readings[number], last) for number in described)
-    # A packing that is made anew for each state holds no more than that state.
+    # A packing that is made anew for each state holds no more than that state.  One that stays is
+    # all that the source can hold: of a forecast beyond it, what is nearest is served.
     is_foreseen = any(p.shadow is not None or p.estimators for p in planes)
     is_foreseen = is_foreseen and variable.numpy_dtype.kind in "iu" and vary(readings)
     patched = [p.patches[key] for p in planes for key in p.patches if key[0] == variable.name]

@@ -3,7 +3,7 @@
 Captures are exact and undecoded; only what is predicted goes through these functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,37 +136,96 @@ class Packing:
     def from_physical(self, values: NDArray[np.float64]) -> NDArray[np.generic]:
         """Return values in the variable's units as raw values; NaN becomes the fill value.
 
-        Integers are rounded and clipped to the range of the type.  Without a fill value, NaN in
-        an integer variable becomes 0; its provenance says that it is missing.
+        Integers are rounded.  What is `beyond` the type becomes the nearest number that it can
+        hold, and no number becomes a raw value that means missing: the next one is taken.  Without
+        a fill value, NaN in an integer variable becomes 0; its provenance says that it is missing.
         """
         missing = np.isnan(values)
         fills = self.fills()
+        packed = (values - self.offset) / self.scale
         if self.dtype.kind == "f":
             fill = fills[0] if fills.size else np.asarray(np.nan, self.dtype)
-            with np.errstate(over="ignore"):
-                raw = np.asarray((values - self.offset) / self.scale).astype(self.dtype)
+            low, high = self._limits()
+            # An infinity is not a number that is too large: it was captured so.
+            within = np.where(np.isfinite(packed), np.clip(packed, low, high), packed)
+            raw = _freed(np.asarray(within.astype(self.dtype)), fills, _toward_zero)
         else:
             fill = fills[0] if fills.size else np.zeros((), self.dtype)
-            raw = self._whole(np.nan_to_num((values - self.offset) / self.scale))
+            raw = self._whole(np.nan_to_num(packed), fills)
         return np.asarray(np.where(missing, fill, raw).astype(self.dtype))
+
+    @property
+    def tells_missing(self) -> bool:
+        """Whether some raw value means missing."""
+        return self.dtype.kind == "f" or bool(self.fills().size)
+
+    def span(self) -> tuple[float, float]:
+        """Return the least and the greatest number that raw values can stand for."""
+        low, high = (limit * self.scale + self.offset for limit in self._limits())
+        return (low, high) if self.scale > 0 else (high, low)
+
+    def beyond(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which numbers no raw value stands for, not even a rounded one; NaN is none."""
+        low, high = self._limits()
+        slack = 0.5 if self.dtype.kind in "iu" else 0.0
+        packed = np.asarray((values - self.offset) / self.scale)
+        if self.dtype.kind == "f":
+            packed = np.where(np.isfinite(packed), packed, np.nan)
+        elif self.dtype.kind not in "iu":
+            return np.zeros(packed.shape, bool)
+        return np.asarray((packed < low - slack) | (packed > high + slack))
 
     def holds(self, values: NDArray[np.float64]) -> bool:
         """Tell whether raw values of the type can stand for all of some numbers."""
-        numbers = values[~np.isnan(values)]
-        if self.dtype.kind not in "iu" or not numbers.size:
-            return True
-        limits = np.iinfo(self.counted.str)
-        packed = (np.array([numbers.min(), numbers.max()]) - self.offset) / self.scale
-        return bool(packed.min() >= limits.min - 0.5 and packed.max() <= limits.max + 0.5)
+        return not self.beyond(values).any()
 
-    def _whole(self, packed: NDArray[np.float64]) -> NDArray[np.generic]:
+    def _limits(self) -> tuple[float, float]:
+        """Return the least and greatest packed numbers of the type that do not mean missing."""
+        if self.dtype.kind == "f":
+            largest = float(np.finfo(self.dtype).max)  # type: ignore[type-var]
+            return -largest, largest
+        if self.dtype.kind not in "iu":
+            return 0.0, 1.0
+        limits = np.iinfo(self.counted.str)
+        fills = set(self.fills().view(self.counted).tolist())
+        low, high = int(limits.min), int(limits.max)
+        while low in fills and low < limits.max:
+            low += 1
+        while high in fills and high > limits.min:
+            high -= 1
+        # The largest 64-bit integers are no float64: the next one below is.
+        exact = float(high) if limits.bits < 64 else np.nextafter(float(high), 0.0)
+        return float(low), float(exact)
+
+    def _whole(
+        self, packed: NDArray[np.float64], fills: NDArray[np.generic]
+    ) -> NDArray[np.generic]:
         if self.dtype.kind == "b":
             return np.asarray(packed >= 0.5)
-        limits = np.iinfo(self.counted.str)
-        # The largest 64-bit integers are no float64: the next one below is.
-        exact = float(limits.max) if limits.bits < 64 else np.nextafter(float(limits.max), 0.0)
-        whole = np.clip(np.rint(packed), float(limits.min), exact)
-        return np.asarray(whole.astype(self.counted)).view(self.dtype)
+        whole = np.asarray(np.clip(np.rint(packed), *self._limits()).astype(self.counted))
+        # The limits are free, so that whatever lies between them has a free one on either side.
+        step = np.where(packed >= whole, 1, -1).astype(self.counted)
+        counted = fills.view(self.counted)
+        return _freed(whole, counted, lambda raw, where: raw + step[where]).view(self.dtype)
+
+
+def _freed(
+    raw: NDArray[Any],
+    fills: NDArray[Any],
+    following: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]],
+) -> NDArray[Any]:
+    """Return raw values of which those that would by chance mean missing are moved on."""
+    for _ in range(fills.size):
+        filled = np.isin(raw, fills)
+        if not filled.any():
+            break
+        raw[filled] = following(raw[filled], filled)
+    return raw
+
+
+def _toward_zero(raw: NDArray[Any], _: NDArray[np.bool_]) -> NDArray[Any]:
+    to = np.where(raw == 0, np.inf, 0.0).astype(raw.dtype)
+    return np.asarray(np.nextafter(raw, to))
 
 
 def check_packing(name: str, dtype: np.dtype[np.generic], attributes: Mapping[str, Any]) -> None:

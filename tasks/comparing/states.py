@@ -19,6 +19,7 @@ from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.capturing.reading import reading_grid
 from gnomon.tasks.rollback.differences import ESTIMATED, Intended, read_chunks
+from gnomon.tasks.rollback.fitting import refuse_unheld
 
 __all__ = ["Chunk", "ChunkFilter", "Kept", "Live", "Planned", "State"]
 
@@ -222,7 +223,9 @@ class Planned:
         if not self.intended.takes(variable.name, index):
             return self.live.chunk(variable, index)
         there = self.live.raw(variable, index)
-        raw, is_estimated = self.intended.after(variable, index, there)
+        after = self.intended.after(variable, index, there)
+        refuse_unheld(() if after.unheld is None else (after.unheld,))
+        raw, is_estimated = after.raw, after.is_estimated
         packing = self.intended.readings[variable.name]
         values = packing.to_physical(raw)
         estimate = self.kept.chunk(variable, index)

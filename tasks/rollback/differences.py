@@ -13,7 +13,14 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Unreadable
 from gnomon.storage.repository import Repository
-from gnomon.storage.serve.planes import PROVENANCE, Plane, is_predicted, plane_chunk
+from gnomon.storage.serve.planes import (
+    PROVENANCE,
+    Plane,
+    estimated_chunk,
+    is_predicted,
+    plane_chunk,
+    raw_estimate,
+)
 from gnomon.storage.source.states import chunk_sizes, read_state
 from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import Block, Index, cut
@@ -22,6 +29,7 @@ from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.tasks.capturing.reading import reading_grid
+from gnomon.tasks.rollback.fitting import Numbers, Unheld
 from gnomon.tasks.work import Mapper
 
 __all__ = [
@@ -54,6 +62,9 @@ class ChunkChange:
     """Whether the live dataset holds bytes there that cannot be decoded."""
     digest: str
     """Digest, in hexadecimal, of the whole chunk as it should stand."""
+    clipped: int = 0
+    """Estimates of which the nearest number is written that the type can hold: they are beyond it,
+    but by no more than their standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +76,30 @@ class Differences:
     spared: int = 0
     """Chunks that are not: the live dataset has values there, and there is but a forecast; or
     it has changed what was to be mended."""
+    unheld: tuple[Unheld, ...] = ()
+    """Chunks that cannot be: the live dataset's type cannot hold what should be there."""
 
     @classmethod
     def of(cls, parts: Iterable["Differences"]) -> "Differences":
         """Return parts together."""
         listed = list(parts)
         changes = tuple(change for part in listed for change in part.changes)
-        return cls(changes, sum(part.spared for part in listed))
+        unheld = tuple(chunk for part in listed for chunk in part.unheld)
+        return cls(changes, sum(part.spared for part in listed), unheld)
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """A chunk as it will stand."""
+
+    raw: NDArray[np.generic]
+    """Its values."""
+    is_estimated: NDArray[np.bool_]
+    """Which of its cells are estimates that were written."""
+    clipped: int
+    """See `ChunkChange`."""
+    unheld: Unheld | None
+    """What of it cannot be stored."""
 
 
 class Intended:
@@ -162,17 +190,30 @@ class Intended:
         """
         return self.plane.step is None and self._is_everything
 
-    def chunk(self, name: str, index: Index) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:
-        """Return raw values and provenance of a chunk, each in its shape."""
-        raw, _, provenance, *_ = plane_chunk(
-            self._captures[name], self._shadows.get(name), self.plane, index, self.readings[name]
-        )
-        return native(raw), provenance
+    def chunk(
+        self, name: str, index: Index
+    ) -> tuple[NDArray[np.generic], NDArray[np.uint8], Numbers | None]:
+        """Return raw values and provenance of a chunk, and what was made from numbers in it."""
+        plane, into, captures = self.plane, self.readings[name], self._captures[name]
+        estimate = estimated_chunk(captures, self._shadows.get(name), plane, index)
+        alike = plane.step is not None and read_alike(captures.reading(plane.step), into)
+        if estimate is None:
+            assert plane.step is not None
+            raw, _, provenance = plane_chunk(captures, None, plane, index, into)
+            if alike:
+                return native(raw), provenance, None
+            values = captures.physical(plane.step, index)
+            every = np.ones(values.shape, bool)
+            return native(raw), provenance, Numbers(values, np.zeros(values.shape), every)
+        raw = raw_estimate(captures, plane, index, estimate, into)
+        made = np.full(raw.shape, True)
+        if alike:
+            made = estimate.provenance != PROVENANCE["captured"]
+        numbers = Numbers(estimate.values, estimate.standard_error, made)
+        return native(raw), estimate.provenance, numbers
 
-    def after(
-        self, variable: Variable, index: Index, there: NDArray[np.generic] | None
-    ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-        """Return a chunk as it will stand, and which of its cells are estimates that were written.
+    def after(self, variable: Variable, index: Index, there: NDArray[np.generic] | None) -> After:
+        """Return a chunk as it will stand.
 
         Parameters
         ----------
@@ -184,7 +225,7 @@ class Intended:
         Unreadable
             It cannot be decoded, and a part of it should stay.
         """
-        raw, provenance = self.chunk(variable.name, index)
+        raw, provenance, numbers = self.chunk(variable.name, index)
         written = np.full(raw.shape, self._is_everything)
         for cells in self._cells.get(variable.name, {}).get(index, ()):
             written[cells] = True
@@ -193,13 +234,17 @@ class Intended:
                 f"{variable.name} chunk {index} of the live dataset cannot be decoded, so no part "
                 "of it can be kept; select the whole chunk"
             )
-        is_estimated = written & np.isin(provenance, ESTIMATED)
-        if there is None:
-            return raw, is_estimated
-        if self.fills_in:
-            numbers = self.readings[variable.name].to_physical(there)
-            written &= is_estimated & np.isnan(numbers)
-        return np.where(written, raw, there), is_estimated & written
+        is_estimated = np.isin(provenance, ESTIMATED)
+        into = self.readings[variable.name]
+        if there is not None and self.fills_in:
+            written &= is_estimated & np.isnan(into.to_physical(there))
+        clipped, unheld = 0, None
+        if numbers is not None:
+            clipped = int((written & numbers.clipped(into)).sum())
+            lost = written & numbers.unheld(into)
+            unheld = Unheld.of(variable, index, numbers, into, lost) if lost.any() else None
+        after = raw if there is None else np.where(written, raw, there)
+        return After(after, is_estimated & written, clipped, unheld)
 
 
 def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
@@ -304,19 +349,22 @@ def _difference(
         expected = intended.captured_digest(name, index)
         if expected is not None and expected == digest(name, index, there):
             return Differences()
-    after, is_estimated = intended.after(variable, index, there)
-    changed = np.ones(after.shape, bool) if there is None else differing(after, there)
+    after = intended.after(variable, index, there)
+    if after.unheld is not None:
+        return Differences(unheld=(after.unheld,))
+    changed = np.ones(after.raw.shape, bool) if there is None else differing(after.raw, there)
     if not changed.any():
-        raw, _ = intended.chunk(name, index)
+        raw, *_ = intended.chunk(name, index)
         spares = intended.fills_in and there is not None and bool(differing(raw, there).any())
         return Differences(spared=int(spares))
     change = ChunkChange(
         name,
         index,
         int(changed.sum()),
-        int(is_estimated.sum()),
+        int(after.is_estimated.sum()),
         there is None,
-        digest(name, index, after).hex(),
+        digest(name, index, after.raw).hex(),
+        after.clipped,
     )
     return Differences((change,))
 

@@ -1,6 +1,6 @@
 """Mending: suspect chunks that a standing rule lets be put right in the source by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gnomon.storage.log.bodies.report import Report
@@ -9,7 +9,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.points import candidates, suspects
 from gnomon.tasks.restoring.states import States
-from gnomon.tasks.rollback.rollback import Rolled, rollback
+from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, rollback
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Mending", "mend", "mendings"]
@@ -75,18 +75,24 @@ def _within(
 
 
 def mend(
-    repository: Repository, mending: Mending, *, at: str, report: Report, mapper: Mapper = serial
+    repository: Repository,
+    mending: Mending,
+    *,
+    at: str,
+    report: Callable[[RollbackPlan], Report],
+    mapper: Mapper = serial,
 ) -> Rolled | None:
     """Write estimates of suspect chunks into the source; None if there are none by now.
 
-    Chunks that the source has changed since they were captured are left alone.
+    Chunks that the source has changed since they were captured are left alone, and so are those
+    whose estimates its type cannot hold.
 
     Parameters
     ----------
     at
         Wall-clock time of the commit, ISO 8601.
     report
-        What is to be told of it.
+        What is to be told of what is written, and of what is left alone.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from gnomon.tasks.restoring.restore import planes_of
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.states import States
 from gnomon.tasks.rollback.differences import ChunkChange, Intended, differences
+from gnomon.tasks.rollback.fitting import Unheld, refuse_unheld
 from gnomon.tasks.rollback.live import live_spec, opened_live
 from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
 from gnomon.tasks.rollback.undo import ended, refuse_open, take_back
@@ -69,6 +70,8 @@ class RollbackPlan:
     spared: int = 0
     """Chunks that differ and would be left alone: the live dataset has values there, and there is
     but a forecast; or the source has changed what was to be mended."""
+    unheld: tuple[Unheld, ...] = ()
+    """Chunks that are left alone, as the live dataset's type cannot hold what should be there."""
 
     @property
     def nbytes(self) -> int:
@@ -102,6 +105,7 @@ class RollbackPlan:
                     "cells": c.cells,
                     "estimated": c.estimated,
                     "damaged": c.is_damaged,
+                    "clipped": c.clipped,
                 }
                 for c in self.chunks
             ],
@@ -148,10 +152,18 @@ def _planned(
     ):
         intended = Intended.of(repository, plane, dataset, position, selection, mended)
         different = differences(repository, intended, dataset, position, mapper)
+        if mended is None:
+            refuse_unheld(different.unheld)
         staging = Staging(repository, live, spec, dataset, position, intended, Path(folder))
         objects = tuple(stage(staging, different.changes, mapper))
         plan = RollbackPlan(
-            spec.url, point, different.changes, objects, live.is_atomic, different.spared
+            spec.url,
+            point,
+            different.changes,
+            objects,
+            live.is_atomic,
+            different.spared,
+            different.unheld,
         )
         yield plan, live, position
 
@@ -167,6 +179,11 @@ def plan_rollback(
         One, and what of it is written; nothing else is read.
     into
         Path or URL of another dataset of the same grid; None: the source.
+
+    Raises
+    ------
+    InvalidInput
+        The live dataset's type cannot hold a number that would be written.
     """
     with _planned(states, _spec(states, into), mapper) as (plan, _, _):
         return plan
@@ -185,7 +202,7 @@ def rollback(
     expected: str | None = None,
     force: bool = False,
     mended: Mended | None = None,
-    report: Report | None = None,
+    report: Callable[[RollbackPlan], Report] | None = None,
     mapper: Mapper = serial,
 ) -> Rolled:
     """Write a state into a live dataset, and keep what it replaces.
@@ -202,14 +219,17 @@ def rollback(
         Write also where somebody has changed an object since the plan.
     mended
         By variable, the only chunks that are written, and only where they are as they were
-        captured; None: nobody says so.
+        captured; those that the live dataset's type cannot hold are left out.  None: nobody says
+        so.
     report
-        What is to be told, where nobody has asked for it.
+        What is to be told of a plan, where nobody has asked for it.
     mapper
         Works on threads of this process.
 
     Raises
     ------
+    InvalidInput
+        The live dataset's type cannot hold a number that would be written.
     Conflict
         The live dataset is not what it was when the plan was made, or another rollback is under
         way; it is as it was before.
@@ -223,9 +243,10 @@ def rollback(
                 f"the plan is {plan.token} by now, {expected} was expected: the live dataset, or "
                 "the answer, has changed since; look at --dry-run again, or leave --plan out"
             )
-        if not plan.objects:
+        if not plan.objects and not plan.unheld:
             return Rolled(plan, None)
-        begun = _begin(repository, plan, live, spec, at, force=force, report=report)
+        told = None if report is None else report(plan)
+        begun = _begin(repository, plan, live, spec, at, force=force, report=told)
         mark = begun.state.rollbacks[-1]
         try:
             _replace(plan, live, mark, force=force)
@@ -233,8 +254,9 @@ def rollback(
         except BaseException as error:
             _withdraw(begun, mark, live, at, error)
             raise
-    ended(begun, mark, "done", at)
-    return Rolled(plan, mark.sequence)
+    # A record that nothing could be stored is told once, and there is nothing to take back.
+    ended(begun, mark, "done" if plan.objects else "undone", at)
+    return Rolled(plan, mark.sequence if plan.objects else None)
 
 
 def _begin(

@@ -83,8 +83,7 @@ class Staging:
         if not change.is_damaged:
             cells = variable.grid.cells(change.index)
             before = read_state(self.dataset, variable, self.position, cells)
-        after, _ = self.intended.after(variable, change.index, before)
-        return before, after
+        return before, self.intended.after(variable, change.index, before).raw
 
 
 def stage(staging: Staging, changes: Sequence[ChunkChange], mapper: Mapper) -> list[StagedObject]:
