@@ -18,7 +18,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["in_the_making", "is_created", "lock_file", "note_created", "sweep", "take_lock"]
+__all__ = [
+    "in_the_making",
+    "is_created",
+    "lock_file",
+    "note_created",
+    "sweep",
+    "sweep_beside",
+    "take_lock",
+]
 
 _STEM = 40
 """Letters of the target's name in the hidden one, which must not be too long where that is not."""
@@ -73,11 +81,21 @@ def note_created(partial: Path) -> None:
 
 def sweep(folder: Path) -> list[Path]:
     """Remove what restores left in a folder whose processes are dead; return what was removed."""
+    return _swept(folder, ".")
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what dead processes left beside a target that is there, and to which none goes on."""
+    _swept(path.absolute().parent, f".{path.stem[:_STEM]}-")
+
+
+def _swept(folder: Path, beginning: str) -> list[Path]:
     removed = []
     try:
         names = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     except OSError:
         return []
+    names = [path for path in names if path.name.startswith(beginning)]
     for lock in names:
         descriptor = _taken(lock)
         if descriptor is None:
@@ -137,7 +155,7 @@ def _claim(path: Path, mark: str) -> tuple[Path, int | None]:
         os.close(descriptor)
 
 
-def lock_file(path: Path, content: bytes = _MARK) -> int:
+def lock_file(path: Path, content: bytes) -> int:
     """Make a file, locked as long as this process lives or its descriptor is open; return that."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:

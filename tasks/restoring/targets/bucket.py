@@ -89,6 +89,7 @@ class BucketTarget:
         refuse_inside(self.name, repository)
         names = self.location.list("")
         if names and self.is_published():
+            self._tidy(names)
             raise Conflict(f"{self.name} exists already; choose a new target")
         if names and not any(name.startswith(f"{MARKS}/") for name in names):
             raise Conflict(
@@ -100,6 +101,24 @@ class BucketTarget:
         """Tell whether a dataset is there for all to see."""
         raise NotImplementedError
 
+    def _tidy(self, names: Sequence[str]) -> None:
+        """Remove what a process of this machine left that died when all was published."""
+        dead = False
+        for lock in _lock_of("*").parent.glob(_lock_of("*").name):
+            with suppress(OSError):
+                if lock.read_bytes() != self._lock_text():
+                    continue
+                descriptor = take_lock(lock)
+                if descriptor is not None:
+                    lock.unlink(missing_ok=True)
+                    os.close(descriptor)
+                    dead = True
+        if dead and any(name.startswith(f"{MARKS}/") for name in names):
+            self.release()
+
+    def _lock_text(self) -> bytes:
+        return f"gnomon: {self.name} is being restored\n".encode()
+
     def marked(self, mark: str) -> Self:
         """Return the target for a restore; the mark also has all options of the target."""
         return replace(self, mark=mark_of(self, mark, self.name.rstrip("/").rpartition("/")[2]))
@@ -109,7 +128,7 @@ class BucketTarget:
         """Claim the place; what is there after a failure is removed, if the claim still holds."""
         token = secrets.token_hex(16)
         lock = _lock_of(token)
-        descriptor = lock_file(lock)
+        descriptor = lock_file(lock, self._lock_text())
         try:
             draft = self._claimed(token)
             try:

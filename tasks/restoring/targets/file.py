@@ -16,7 +16,7 @@ from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import would_be_part
 from gnomon.storage.userpath import check_output
-from gnomon.tasks.restoring.partial import in_the_making, is_created, note_created
+from gnomon.tasks.restoring.partial import in_the_making, is_created, note_created, sweep_beside
 
 __all__ = ["FileTarget", "mark_of"]
 
@@ -61,6 +61,7 @@ class FileTarget:
         """
         path = self.path
         if "\0" not in self.name and os.path.lexists(path):
+            sweep_beside(path)
             raise Conflict(f"{self.name} exists already; choose a new target")
         check_output("--to", path, folder=self.is_folder)
         if not path.absolute().parent.is_dir():

@@ -25,7 +25,7 @@ from xarray.coding.strings import CharacterArrayCoder
 from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, TargetFailed
 from gnomon.storage.repository import Repository
 from gnomon.storage.userpath import blame
-from gnomon.tasks.restoring.partial import in_the_making, is_created
+from gnomon.tasks.restoring.partial import in_the_making, is_created, sweep_beside
 from gnomon.tasks.restoring.targets.bucket import location_of, refuse_inside
 from gnomon.tasks.restoring.targets.file import FileTarget
 from gnomon.tasks.restoring.targets.target import Layout, Where
@@ -127,18 +127,21 @@ class NetCDFBucket(NetCDFTarget):
         with suppress(NotFound):
             with suppress(Integrity):  # it is there, without a first byte
                 location_of(folder).read(name, (0, 1))
+            sweep_beside(self._staged())
             raise self._taken("exists already")
         self._check_types(repository)
 
     @contextmanager
     def making(self) -> Iterator[Self]:
         """Give the target under a path in the temporary folder, which is removed in the end."""
-        folder, name = _place(self.name)
-        # Of two files of one name in different buckets, each has its own.
-        path = _staging() / f"{xxhash.xxh3_64_hexdigest(folder.encode())}-{name}"
-        with in_the_making(path, self.mark) as partial:
+        with in_the_making(self._staged(), self.mark) as partial:
             yield replace(self, partial=partial, resumed=is_created(partial))
             partial.unlink(missing_ok=True)
+
+    def _staged(self) -> Path:
+        folder, name = _place(self.name)
+        # Of two files of one name in different buckets, each has its own.
+        return _staging() / f"{xxhash.xxh3_64_hexdigest(folder.encode())}-{name}"
 
     def create(self, dataset: xr.Dataset, layout: Mapping[str, Layout]) -> None:
         """Write the whole file, if it is not too large for one object."""

@@ -30,6 +30,7 @@ from tests.storage.building import captured, write_zarr
 from tests.tasks.restoring.test_resuming import (
     assert_gone_on_with,
     assert_right,
+    keeping_locks,
     kill,
     many_fields,
     read_icechunk,
@@ -282,8 +283,34 @@ def test_a_killed_restore_into_a_bucket_is_gone_on_with(
     assert_gone_on_with(ends, by_blocks=name != "x.nc")
     for number in range(len(shares) + 1):
         assert_right(read(f"{place}/{number}/{name}", tmp_path))
-    # One that died when all was done leaves an empty lock, which the next one sweeps.
-    assert not [p for p in tmp_path.rglob("*.partial*") if p.suffix != ".lock"]
+    left = [*tmp_path.rglob("*.partial*"), *tmp_path.rglob("*.lock")]
+    assert left == []
+    assert not [n for n in names_in(server, place) if MARKS in n]
+
+
+@pytest.mark.parametrize("publishes_last", [True, False])
+@NAMES
+def test_a_rerun_that_finds_the_dataset_removes_what_stands_beside_it(
+    stored: Repository,
+    server: Server,
+    place: str,
+    name: str,
+    publishes_last: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first was killed when its dataset was there for all to see."""
+    to = f"{place}/{name}"
+    with keeping_locks(monkeypatch) as patch:
+        if publishes_last:
+            patch.setattr(bucket.BucketTarget, "release", lambda _: None)
+        write(stored, to)
+    assert len(list(tmp_path.rglob("*.lock"))) == 1
+    with pytest.raises(Conflict, match="exists already"):
+        write(stored, to)
+    assert list(tmp_path.rglob("*.lock")) == []
+    assert not [n for n in names_in(server, place) if MARKS in n]
+    assert_right(read(to, tmp_path))
 
 
 def leave(stored: Repository, to: str, monkeypatch: pytest.MonkeyPatch) -> Any:

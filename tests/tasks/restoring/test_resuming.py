@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import xarray as xr
 
 from gnomon.storage.care.forget import tag
-from gnomon.storage.errors import TargetFailed
+from gnomon.storage.errors import Conflict, TargetFailed
 from gnomon.storage.repository import Repository
 from gnomon.tasks.restoring import partial as partials
 from gnomon.tasks.restoring.points import points
@@ -114,10 +115,7 @@ def test_what_was_written_before_a_kill_is_not_written_again(
     assert_gone_on_with(ends, by_blocks=not name.endswith(".nc"))
     for number in range(len(SHARES) + 1):
         assert_right(read(f"out/{number}{name}"))
-    # The lock of one that was killed when it was through goes with the next restore in the folder.
-    left = {entry for entry in os.listdir("out") if not entry.endswith(".lock")}
-    assert left == {f"{number}{name}" for number in range(len(SHARES) + 1)}
-    assert not list(Path("out").rglob("*.partial"))
+    assert set(os.listdir("out")) == {f"{number}{name}" for number in range(len(SHARES) + 1)}
 
 
 # What is left, and by whom it is gone on with -------------------------------------------------
@@ -130,6 +128,43 @@ def again(
     return restore(States(stored, (point,)), to, marks=marks, zarr_format=form)
 
 
+@contextmanager
+def keeping_locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Let lock files stay, as where a process is killed before it removes them."""
+    unlink = Path.unlink
+
+    def keep_locks(path: Path, **options: Any) -> None:
+        if path.suffix != ".lock":
+            unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", keep_locks)
+        yield patch
+
+
+@KINDS
+def test_a_rerun_that_finds_the_dataset_removes_the_lock_beside_it(
+    stored: Repository,
+    name: str,
+    form: int,
+    leave: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first was killed when its dataset had its name already."""
+    with keeping_locks(monkeypatch):
+        again(stored, f"y{name}", form=form or None)
+    assert len(list(Path().glob(".*.lock"))) == 1
+    other = leave("x.zarr")
+    before = set(os.listdir())
+    with pytest.raises(Conflict, match="exists already"):
+        again(stored, f"y{name}", form=form or None)
+    (removed,) = before - set(os.listdir())
+    assert removed.startswith(".yx-")
+    # What another restore may go on with is left to it.
+    assert other.exists()
+    assert again(stored, "x.zarr").kept == 4
+
+
 @pytest.fixture
 def leave(stored: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Return a function that leaves what a restore leaves that is killed in its fifth block."""
@@ -138,7 +173,7 @@ def leave(stored: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
         class Killed(BaseException):
             """Stands for SIGKILL: nothing is cleared away, and the system gives the lock back."""
 
-        write, unlink, count = ZarrTarget.write, Path.unlink, 0
+        write, count = ZarrTarget.write, 0
 
         def four(target: Any, *block: Any) -> None:
             nonlocal count
@@ -147,14 +182,9 @@ def leave(stored: Repository, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
                 raise Killed
             write(target, *block)
 
-        def keep_locks(path: Path, **options: Any) -> None:
-            if path.suffix != ".lock":
-                unlink(path, **options)
-
-        with monkeypatch.context() as patch:
+        with keeping_locks(monkeypatch) as patch:
             patch.setattr(ZarrTarget, "write", four)
             patch.setattr(partials, "_discard", lambda _: None)
-            patch.setattr(Path, "unlink", keep_locks)
             with pytest.raises(Killed):
                 again(stored, name)
         (left,) = (p for p in Path().glob(".x-*.partial.zarr"))
