@@ -1,10 +1,11 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Unpack
 
 from gnomon.maintenance import utc
 from gnomon.progress import Progress, mapper_of
+from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.cells import Cells
@@ -12,6 +13,7 @@ from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
 from gnomon.tasks.rollback.undo import Undone, settle, undo
+from gnomon.tasks.rollback.writer import is_elsewhere
 
 __all__ = ["RollingBack"]
 
@@ -148,10 +150,12 @@ class RollingBack:
             {
                 "rollback": r.sequence,
                 "valid_time": format_instant(r.instant, calendar),
-                "live": r.live.url,
+                "live": redacted(r.live.url),
                 "what": r.what,
                 "state": r.state,
                 "begun_at": r.begun_at,
+                "writer": None if r.writer is None else asdict(r.writer),
+                "elsewhere": r.writer is not None and is_elsewhere(r.writer),
                 "chunks": r.chunks,
                 "estimated": r.estimated,
             }

@@ -86,9 +86,15 @@ def _text(value: object) -> str:
 def _told_rollback(rollback: dict[str, Any]) -> str:
     """Return what a person is told of a rollback that stands, or was stopped."""
     if rollback["state"] in ("begun", "undoing"):
+        writer = rollback["writer"]
+        by = f" by process {writer['pid']} on {writer['host']}" if writer else ""
+        command, condition = "gnomon undo", ""
+        if rollback["elsewhere"]:
+            command, condition = "gnomon undo --interrupted", ", once that process is dead"
         return (
-            f"a rollback of {rollback['begun_at']} into {rollback['live']} is under way, or was "
-            "stopped half way: 'gnomon undo' takes it back"
+            f"a rollback of {rollback['begun_at']} into {rollback['live']}{by} is under way, or "
+            f"was stopped half way; until it ends there is no update: '{command}' takes it back"
+            f"{condition}"
         )
     estimates = f", {rollback['estimated']} with estimates" if rollback["estimated"] else ""
     return (

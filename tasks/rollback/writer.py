@@ -3,24 +3,30 @@
 import os
 import socket
 from datetime import UTC, datetime
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.bodies.rollback import Writer
 from gnomon.storage.log.steps import Rollback
+from gnomon.storage.redaction import redacted
 
-__all__ = ["refuse_living", "this_writer"]
+__all__ = ["is_elsewhere", "refuse_living", "this_writer"]
+
+CLOCK_S = 60.0
+"""By how much the start of one process may be told otherwise: the system counts it from its own
+start, which moves whenever the clock is set."""
 
 
 def this_writer() -> Writer:
     """Return this process."""
-    return Writer(socket.gethostname(), os.getpid(), _started(psutil.Process()))
+    started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+    return Writer(socket.gethostname(), os.getpid(), started.isoformat(timespec="seconds"))
 
 
-def _started(process: Any) -> str:
-    return datetime.fromtimestamp(process.create_time(), UTC).isoformat(timespec="seconds")
+def is_elsewhere(writer: Writer) -> bool:
+    """Tell whether a process is on another machine, where nobody can see it from here."""
+    return writer.host != socket.gethostname()
 
 
 def refuse_living(rollback: Rollback) -> None:
@@ -34,18 +40,29 @@ def refuse_living(rollback: Rollback) -> None:
     writer = rollback.writer
     if writer is None or writer == this_writer():
         return
-    what = f"{rollback.what} is being written into {rollback.live.url}"
-    where = f"process {writer.pid} on {writer.host}, since {rollback.begun_at}"
-    if writer.host != socket.gethostname():
+    done = "taken back from" if rollback.state == "undoing" else "written into"
+    what = (
+        f"{rollback.what} is being {done} {redacted(rollback.live.url)} by process {writer.pid} on "
+        f"{writer.host}, begun at {rollback.begun_at}"
+    )
+    if is_elsewhere(writer):
         raise Conflict(
-            f"{what} by {where}; wait for it, or if it does not run any more, run "
-            "'gnomon undo --interrupted'"
+            f"{what}; until it ends there is no update, restore in place or undo: wait for it, or "
+            "if that process is dead, run 'gnomon undo --interrupted'"
         )
+    if _is_alive(writer):
+        raise Conflict(f"{what}; wait for it, or stop it")
+
+
+def _is_alive(writer: Writer) -> bool:
     try:
-        is_alive = _started(psutil.Process(writer.pid)) == writer.started
+        started = psutil.Process(writer.pid).create_time()
     except psutil.NoSuchProcess:
-        is_alive = False
+        return False
     except psutil.AccessDenied:
-        is_alive = True
-    if is_alive:
-        raise Conflict(f"{what} by {where}; wait for it, or stop it")
+        return True
+    try:
+        said = datetime.fromisoformat(writer.started).timestamp()
+    except ValueError:
+        return True
+    return bool(abs(started - said) <= CLOCK_S)

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,15 @@ from gnomon.storage.errors import (
 )
 from gnomon.storage.live import stores
 from gnomon.storage.live.staged import Staged
+from gnomon.storage.log.bodies.rollback import Writer
 from gnomon.storage.log.location import Location
+from gnomon.storage.log.steps import Rollback
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.model import SourceSpec
+from gnomon.tasks.rollback.writer import refuse_living, this_writer
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
+from tests.gnomon.test_cli import run
 from tests.storage.building import WHEN, capture_new, captured, make_repository, weather, write_zarr
 
 DAY = "2001-01-25"
@@ -417,6 +424,73 @@ def test_a_rollback_that_lives_is_not_disturbed(
         patch.setattr(stores._Files, "replace", another)
         opened.rollback(AT)
     assert messages
+
+
+@pytest.mark.parametrize("state", ["begun", "undoing"])
+def test_a_rollback_that_was_begun_on_another_machine_is_told_and_taken_back(
+    tmp_path: Path,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    place = str(tmp_path / "r")
+    GnomonRepository(captured(place, source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    old = files_of(source)
+    with monkeypatch.context() as patch:
+        writer = Writer("elsewhere", 4711, "2020-01-01T00:00:00+00:00")
+        for module in ("rollback", "undo"):
+            patch.setattr(f"gnomon.tasks.rollback.{module}.this_writer", lambda: writer)
+        opened = gnomon.open(place)
+        if state == "undoing":
+            opened.rollback(AT)
+        die_after(patch, 12)
+        with pytest.raises(Killed):
+            opened.undo() if state == "undoing" else opened.rollback(AT)
+    (begun,) = gnomon.open(place).rollbacks()
+    assert begun["state"] == state
+    for command in (["update", place], ["undo", place]):
+        code, _, err = run(capsys, *command)
+        said = " ".join(err.split())
+        assert code == 4
+        assert f"by process 4711 on elsewhere, begun at {begun['begun_at']}" in said
+        assert "no update, restore in place or undo" in said
+        assert "if that process is dead, run 'gnomon undo --interrupted'" in said
+        assert len(err.strip().splitlines()) == 1
+    code, out, _ = run(capsys, "status", place)
+    said = " ".join(out.split())
+    assert code == 0
+    assert "by process 4711 on elsewhere" in said
+    assert "'gnomon undo --interrupted' takes it back, once that process is dead" in said
+    assert run(capsys, "undo", place, "--interrupted")[0] == 0
+    assert files_of(source) == old
+    assert gnomon.open(place).rollbacks() == []
+
+
+def test_a_process_is_known_again_when_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a process was started is told by the start of the system, which moves with the clock."""
+    writer = this_writer()
+    started = datetime.fromisoformat(writer.started)
+
+    def refuse(shift: float) -> None:
+        told = (started + timedelta(seconds=shift)).isoformat(timespec="seconds")
+        refuse_living(rollback_of(replace(writer, started=told)))
+
+    for shift in (-30, 30):
+        with pytest.raises(Conflict, match="wait for it, or stop it"):
+            refuse(shift)
+    refuse(-3600)  # the number was used again
+    refuse(0)  # it is this process itself
+
+
+def rollback_of(writer: Writer) -> Rollback:
+    spec = SourceSpec("source.zarr", "append", "time")
+    return Rollback(
+        1, "id", 0, spec, True, "a state", 1, 1, 0, "0" * 64, "2020-01-01", writer=writer
+    )
 
 
 def test_prune_keeps_what_can_be_taken_back(tmp_path: Path) -> None:
