@@ -9,9 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from gnomon.storage.errors import (
     Conflict,
@@ -48,6 +46,9 @@ from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.model import RepositorySettings
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["Repository"]
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Repository:
 
     @classmethod
     def create(
-        cls, url: str, settings: RepositorySettings, frame: xr.Dataset, created_at: str
+        cls, url: str, settings: RepositorySettings, frame: "xr.Dataset", created_at: str
     ) -> "Repository":
         """Make a repository in a place that is empty.
 
@@ -381,10 +382,10 @@ class Repository:
         )
 
     @cached_property
-    def frame(self) -> xr.Dataset:
+    def frame(self) -> "xr.Dataset":
         """The undecoded variables that do not change, verified."""
         return load_frame(self.location, self.settings)
 
-    def fixed(self, description: Description) -> dict[str, xr.Variable]:
+    def fixed(self, description: Description) -> "dict[str, xr.Variable]":
         """Return the undecoded variables that do not change, as a capture was made with them."""
         return load_described(self.location, self.frame, self.settings, description)

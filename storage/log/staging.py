@@ -5,24 +5,22 @@ values that are merged into the batch of the commit.  The entries go into one *m
 commit, so that a check can hold every stored byte against what was written, without decoding it.
 """
 
-import asyncio
 import hashlib
 import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
-from obstore.exceptions import BaseError
-from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import ObjectStore
 
 from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.log import gz
 from gnomon.storage.log.location import Location
 from gnomon.storage.values.documents import NONSENSE, anything, items, members, parse, text, whole
+
+if TYPE_CHECKING:
+    from zarr.storage import ObjectStore
 
 __all__ = [
     "Batch",
@@ -75,9 +73,12 @@ class Batch:
     entries: dict[str, Entry] = field(default_factory=dict)
     """Every object written so far."""
 
-    def store(self) -> ObjectStore[Any]:
+    def store(self) -> "ObjectStore[Any]":
         """Return a Zarr store that writes objects once and keeps their entries here."""
-        return _WriteOnce(self.location, self.entries)
+        # Zarr takes longer to load than a long log to read, which needs manifests only.
+        from gnomon.storage.log.writeonce import WriteOnce
+
+        return WriteOnce(self.location, self.entries)
 
     def create(self, name: str, data: bytes) -> None:
         """Store an object."""
@@ -154,33 +155,3 @@ def read_entries(value: object) -> dict[str, Entry]:
 def _entry(value: object, what: str) -> Entry:
     size, content = items(value, what, anything, most=2)
     return whole(size, what, least=0), text(content, what)
-
-
-class _WriteOnce(ObjectStore[Any]):
-    """A Zarr store for a fresh folder: objects are created, never changed, and noted."""
-
-    def __init__(self, location: Location, entries: dict[str, Entry]) -> None:
-        super().__init__(location.objects, read_only=False)
-        self._location = location
-        self._entries = entries
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Create an object."""
-        data = value.to_bytes()
-        await asyncio.to_thread(self._location.create, key, data)
-        self._entries[key] = (len(value), object_hash(data))
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """Return an object's bytes, or None."""
-        try:
-            return await super().get(key, prototype, byte_range)
-        except (BaseError, OSError) as error:
-            raise self._location.unavailable(key, error) from error
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Do nothing: Zarr asks for it only to mark the folders above an array as groups."""
-
-    async def delete(self, key: str) -> None:
-        """Do nothing: Zarr asks for it where a chunk is all zero, and nothing is there."""

@@ -4,10 +4,9 @@ Numbers are kept as their bytes, text as JSON; type, shape and hash stand in the
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.text import text_bytes, text_values
@@ -20,6 +19,9 @@ from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.values.dtypes import is_text
 from gnomon.storage.values.model import RepositorySettings
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = [
     "encode_entry",
     "encode_frame",
@@ -31,7 +33,7 @@ __all__ = [
 
 
 def encode_frame(
-    settings: RepositorySettings, frame: xr.Dataset, sequence: int
+    settings: RepositorySettings, frame: "xr.Dataset", sequence: int
 ) -> tuple[RepositorySettings, dict[str, bytes]]:
     """Return the settings that name the frame, and the files to be stored.
 
@@ -50,7 +52,7 @@ def encode_frame(
     return replace(settings, frame=folder, frame_entries=entries), files
 
 
-def encode_entry(name: str, variable: xr.Variable, file: str) -> tuple[dict[str, Any], bytes]:
+def encode_entry(name: str, variable: "xr.Variable", file: str) -> tuple[dict[str, Any], bytes]:
     """Return the settings' entry for a variable that does not change, and the bytes of its file.
 
     Raises
@@ -70,7 +72,7 @@ def encode_entry(name: str, variable: xr.Variable, file: str) -> tuple[dict[str,
     return entry, data
 
 
-def encode_variable(name: str, variable: xr.Variable) -> tuple[bytes, NDArray[Any]]:
+def encode_variable(name: str, variable: "xr.Variable") -> tuple[bytes, NDArray[Any]]:
     """Return the bytes that are stored of a variable, and its values.
 
     Raises
@@ -89,7 +91,7 @@ def _bytes(values: NDArray[Any]) -> bytes:
     return np.asarray(values, values.dtype.newbyteorder("<"), order="C").tobytes()
 
 
-def load_frame(location: Location, settings: RepositorySettings) -> xr.Dataset:
+def load_frame(location: Location, settings: RepositorySettings) -> "xr.Dataset":
     """Return the undecoded variables that do not change, verified.
 
     Raises
@@ -97,14 +99,16 @@ def load_frame(location: Location, settings: RepositorySettings) -> xr.Dataset:
     Integrity
         A file is missing, or not what was written.
     """
+    import xarray as xr  # takes longer to load than many commands, which need no frame, to run
+
     return xr.Dataset(
         {n: load_entry(location, n, entry) for n, entry in settings.frame_entries.items()}
     )
 
 
 def load_described(
-    location: Location, frame: xr.Dataset, settings: RepositorySettings, description: Description
-) -> dict[str, xr.Variable]:
+    location: Location, frame: "xr.Dataset", settings: RepositorySettings, description: Description
+) -> "dict[str, xr.Variable]":
     """Return the frame that a capture was made with; raises as `load_frame` does.
 
     Parameters
@@ -112,6 +116,8 @@ def load_described(
     frame
         Those that the settings name.
     """
+    import xarray as xr
+
     entries = settings.frame_entries
     variables: dict[str, xr.Variable] = {}
     for name, entry in description.fixed.items():
@@ -123,8 +129,10 @@ def load_described(
     return variables
 
 
-def load_entry(location: Location, name: str, entry: dict[str, Any]) -> xr.Variable:
+def load_entry(location: Location, name: str, entry: dict[str, Any]) -> "xr.Variable":
     """Return one variable of a frame, undecoded; raises as `load_frame` does."""
+    import xarray as xr
+
     try:
         return xr.Variable(tuple(entry["dims"]), _load(location, entry), entry["attributes"])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:

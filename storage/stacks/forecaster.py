@@ -9,12 +9,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.arrays.shards import Shards, pack_shard, pack_whole
@@ -25,6 +23,9 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = [
     "ForecasterState",
@@ -71,7 +72,7 @@ def shared_grid(grid: ChunkGrid) -> ChunkGrid:
 
 def create_state(
     batch: Batch, path: str, grid: ChunkGrid, rows: int, columns: int
-) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+) -> "tuple[zarr.Array[Any], zarr.Array[Any]]":
     """Make the empty arrays ``cells`` (row, *dims) and ``shared`` (column, *chunk grid).
 
     Parameters
@@ -79,6 +80,9 @@ def create_state(
     grid
         As `state_grid` returns it.
     """
+    import zarr  # here, as what is read is read without it
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
     few = shared_grid(grid)
     arrays = []
     for name, part, first in (("cells", grid, rows), ("shared", few, columns)):

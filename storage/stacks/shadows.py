@@ -7,10 +7,9 @@ keeps them within 4.5 %.  The stored integers are hashed, so that every machine 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.residuals import digest
@@ -24,6 +23,9 @@ from gnomon.storage.log.steps import Shadow
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = [
     "INDEX_COLUMNS",
@@ -170,8 +172,10 @@ def create_shadow(batch: Batch, variable: Variable, leads: int) -> None:
         )
 
 
-def open_shadow(batch: Batch, variable: Variable) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+def open_shadow(batch: Batch, variable: Variable) -> "tuple[zarr.Array[Any], zarr.Array[Any]]":
     """Return the arrays of predicted changes, int32, and of error codes, both (lead, *dims)."""
+    import zarr  # here, as what is read is read without it
+
     path = shadow_of(batch.id, variable)
     change, error = (
         zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+") for part in _PARTS

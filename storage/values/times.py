@@ -12,7 +12,6 @@ from typing import Any
 import cftime
 import numpy as np
 from numpy.typing import NDArray
-from xarray.coding.times import decode_cf_datetime
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.timeforms import decode_form, encode_form, is_form
@@ -107,9 +106,9 @@ def _decode_counts(raw: NDArray[np.generic], size: int, start: int) -> NDArray[n
 
 def _decode_dates(raw: NDArray[np.generic], units: str, calendar: str) -> NDArray[np.int64]:
     """Return the instants of raw values by way of the calendar's dates."""
-    # What the coder of a variable calls; by that, every command would load all of dask.array.
-    dates = decode_cf_datetime(raw, units, calendar, use_cftime=True)
-    numbers = np.asarray(cftime.date2num(dates, EPOCH, calendar=calendar))
+    # What the coder of xarray calls; by that, every command would load xarray and dask.array.
+    dates = cftime.num2date(raw.ravel(), units, calendar, only_use_cftime_datetimes=True)
+    numbers = np.asarray(cftime.date2num(dates, EPOCH, calendar=calendar)).reshape(raw.shape)
     if numbers.dtype.kind not in "iu":
         raise OverflowError(_TOO_FAR)
     return numbers.astype(np.int64)

@@ -46,8 +46,8 @@ from gnomon.storage.changes.era import begin_era
 from gnomon.storage.errors import Conflict, GnomonError, InvalidInput
 from gnomon.storage.log import location
 from gnomon.storage.log import records as log
-from gnomon.storage.log import staging as batch
 from gnomon.storage.log.location import Location
+from gnomon.storage.log.writeonce import WriteOnce
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import raw_dataset
@@ -189,11 +189,11 @@ class RepositoryMachine(RuleBasedStateMachine):
             live()
             await stored(self, key, value)
 
-        stored = batch._WriteOnce.set
+        stored = WriteOnce.set
         with pytest.MonkeyPatch.context() as patch:
             for name in ("create", "replace", "delete"):
                 patch.setattr(Location, name, mortal(getattr(Location, name)))
-            patch.setattr(batch._WriteOnce, "set", put)
+            patch.setattr(WriteOnce, "set", put)
             yield
 
     def _commit(

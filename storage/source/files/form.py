@@ -9,10 +9,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from gnomon.storage.log.records import content_hash
 from gnomon.storage.stacks.fixed import encode_variable
@@ -23,6 +22,9 @@ from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.scaling import check_packing
 from gnomon.storage.values.times import calendar_of
 from gnomon.storage.values.units import conversion, same_units
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "Form",
@@ -107,7 +109,7 @@ def _part(value: Any) -> Part:
     )
 
 
-def find_time(dataset: xr.Dataset, name: str | None) -> str | None:
+def find_time(dataset: "xr.Dataset", name: str | None) -> str | None:
     """Return the time dimension of a file, or the single value that is its time; None: none."""
     variables = dataset.variables
     if name is not None and name not in dataset.dims:
@@ -127,12 +129,12 @@ def find_time(dataset: xr.Dataset, name: str | None) -> str | None:
     return next(iter([*candidates, *(beside if len(beside) == 1 else [])]), None)
 
 
-def is_time(variable: xr.Variable) -> bool:
+def is_time(variable: "xr.Variable") -> bool:
     """Tell whether a variable tells times in CF units."""
     return " since " in str(variable.attrs.get("units", ""))
 
 
-def moves(dataset: xr.Dataset, time: str) -> frozenset[str]:
+def moves(dataset: "xr.Dataset", time: str) -> frozenset[str]:
     """Return the variables that change with time.
 
     In a file whose time is a single value, and which is one step, no dimension tells: it is what
@@ -147,14 +149,14 @@ def moves(dataset: xr.Dataset, time: str) -> frozenset[str]:
     )
 
 
-def other_times(dataset: xr.Dataset, time: str) -> frozenset[str]:
+def other_times(dataset: "xr.Dataset", time: str) -> frozenset[str]:
     """Return the variables along another dimension that tells times: they are another series."""
     variables = dataset.variables
     dims = {d for d in dataset.dims if d != time and d in variables and is_time(variables[d])}
     return frozenset(str(n) for n, v in variables.items() if dims.intersection(v.dims))
 
 
-def _grid(dataset: xr.Dataset) -> set[str]:
+def _grid(dataset: "xr.Dataset") -> set[str]:
     """Return the variables that describe the grid, as CF attributes name them."""
     named = set(map(str, dataset.coords))
     for attributes in (dataset.attrs, *(v.attrs for v in dataset.variables.values())):
@@ -163,7 +165,7 @@ def _grid(dataset: xr.Dataset) -> set[str]:
     return named
 
 
-def told_in(dataset: xr.Dataset, time: str) -> dict[str, str]:
+def told_in(dataset: "xr.Dataset", time: str) -> dict[str, str]:
     """Return the units of each variable that tells times; the bounds of time have its own."""
     units = {str(n): str(v.attrs["units"]) for n, v in dataset.variables.items() if is_time(v)}
     if time in units:
@@ -174,7 +176,7 @@ def told_in(dataset: xr.Dataset, time: str) -> dict[str, str]:
     return units
 
 
-def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
+def form_of(dataset: "xr.Dataset", time: str, *, hashed: bool = True) -> Form:
     """Return the form of an undecoded file.
 
     Parameters
@@ -200,7 +202,7 @@ def form_of(dataset: xr.Dataset, time: str, *, hashed: bool = True) -> Form:
     return Form(time, parts)
 
 
-def packings_of(dataset: xr.Dataset, time: str) -> dict[str, dict[str, Any]]:
+def packings_of(dataset: "xr.Dataset", time: str) -> dict[str, dict[str, Any]]:
     """Return the attributes by which values that change with time are numbers, by variable.
 
     Raises
@@ -217,7 +219,7 @@ def packings_of(dataset: xr.Dataset, time: str) -> dict[str, dict[str, Any]]:
     return packings
 
 
-def hash_of(name: str, variable: xr.Variable) -> str:
+def hash_of(name: str, variable: "xr.Variable") -> str:
     """Return the hash under which the frame of a repository would keep the values."""
     return content_hash(encode_variable(name, variable)[0])
 
