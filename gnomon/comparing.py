@@ -187,6 +187,8 @@ class Comparing:
             What would be restored.
         """
         path = check_picture("preview", path)
+        if in_place and into is not None:
+            raise InvalidInput(f"in_place is the source itself, and into is {into}; give one")
         request = StateRequest.of(at, accept_predicted=True, **options)
         states = choose_states(self._repository.refresh(), request, cells)
         seen, (point,), selection = states.seen, states.points, states.selection

@@ -1,6 +1,6 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Unpack
 
 from gnomon.maintenance import utc
@@ -73,10 +73,10 @@ class RollingBack:
             It was changed since the plan, or another rollback is under way.
         """
         request = StateRequest.of(at, accept_predicted=accept_predicted, **options)
-        states = choose_states(self._repository.refresh(), request, cells)
+        # What a stopped rollback had written is gone before anything is chosen or compared.
         settle(self._repository.refresh(), at=utc())
         rolled = rollback(
-            replace(states, seen=states.seen.refresh()),
+            choose_states(self._repository.refresh(), request, cells),
             at=utc(),
             into=into,
             expected=plan,

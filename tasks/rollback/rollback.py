@@ -296,9 +296,19 @@ def _begin(
 
     def commit(seen: Repository) -> Repository:
         refuse_open(seen)
+        if _standing(seen, plan.point) != _standing(repository, plan.point):
+            raise Conflict(
+                f"{plan.point.valid_time} was captured again, or judged, since it was chosen; "
+                "nothing was written, run it again"
+            )
         return seen.commit(body, at, batch)
 
     return repository.retried(commit)
+
+
+def _standing(repository: Repository, point: RestorePoint) -> list[tuple[int, int]]:
+    """Return which captures of a point's time stand, and how many chunks of each are suspect."""
+    return [(s.step, s.suspects) for s in repository.timeline if s.instant == point.instant]
 
 
 def _replace(plan: RollbackPlan, live: LiveStore, mark: Rollback, *, force: bool) -> None:

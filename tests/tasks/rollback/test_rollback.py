@@ -565,3 +565,25 @@ def test_cells_that_a_person_names_are_put_right_in_place(grown: Case) -> None:
     assert opened.update(compare=-1).captured == []
     opened.undo()
     assert files_of(grown.source) == bad
+
+
+def test_what_is_judged_meanwhile_is_chosen_again(damaged: Case) -> None:
+    """Between the choice and the first write a person says that the chunk is sound after all."""
+    opened, other = damaged.open(), damaged.open()
+    bad = files_of(damaged.source)
+    real, judged = Repository.commit, False
+
+    def commit(self: Repository, *given: Any, **options: Any) -> Repository:
+        nonlocal judged
+        if not judged:
+            judged = True
+            other.judge(DAY, accept=True)
+        return real(self, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repository, "commit", commit)
+        with pytest.raises(Conflict, match="captured again, or judged"):
+            opened.rollback(DAY, accept_predicted=True)
+    assert judged
+    assert files_of(damaged.source) == bad
+    assert opened.status()["rollbacks"] == []
