@@ -16,9 +16,18 @@ from gnomon.flows.mending import put_right
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import InUse
 from gnomon.flows.settings import Settings
-from gnomon.storage.errors import Conflict, GnomonError, Integrity, Moved, NotFound, Unreadable
+from gnomon.storage.errors import (
+    Conflict,
+    GnomonError,
+    Integrity,
+    InvalidInput,
+    Moved,
+    NotFound,
+    Unreadable,
+)
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
+from gnomon.tasks.capturing.capture import Capture
 from gnomon.tasks.capturing.plan import CapturePlan
 from gnomon.tasks.restoring.keeping import Damage
 
@@ -140,6 +149,7 @@ class Cycle:
         self._outbox = outbox
         self._checks = checks or InUse()
         self._empty: set[int] = set()
+        self._is_damaged = False
         self.report = UpdateReport(url)
         """What was done so far; true at any moment, also where the run fails."""
 
@@ -181,8 +191,7 @@ class Cycle:
             self._renew_shadow(refit)
             self._heal_all()
             self._put_right()
-            if self.report.unread and not self.report.captured:
-                raise Unreadable(self.report.unread[0]["error"])
+            self._refuse_nothing()
         except Exception:
             with suppress(GnomonError):
                 self._close()
@@ -264,7 +273,7 @@ class Cycle:
         """
         capture = self._call(steps.capture, self._url, planned, self._checks.checks)
         if capture.unread:
-            return self._leave_out(planned, capture.unread)
+            return self._leave_out(planned, capture)
         if capture.empty:
             empty = frozenset(planned.instants[k] for k in capture.empty)
             self._wait(empty, planned.never)
@@ -297,14 +306,30 @@ class Cycle:
             self.report.failed_checks[name] = reason
             logger.warning("check failed name=%s because=%s", name, reason)
 
-    def _leave_out(self, planned: CapturePlan, unread: dict[int, str]) -> frozenset[int]:
-        """Note the states that the source holds damaged: the others are captured without them."""
+    def _leave_out(self, planned: CapturePlan, capture: Capture) -> frozenset[int]:
+        """Note the states that the source holds damaged, or marked as predicted: the others are
+        captured without them."""
         calendar = Repository.open(self._url).settings.calendar
-        for position, error in sorted(unread.items()):
+        for position, error in sorted(capture.unread.items()):
             time = format_instant(planned.instants[position], calendar)
             self.report.unread.append({"valid_time": time, "error": error})
             logger.warning("left out valid_time=%s because=%s", time, error)
-        return frozenset(planned.instants[position] for position in unread)
+        self._is_damaged |= not capture.predicted.issuperset(capture.unread)
+        return frozenset(planned.instants[position] for position in capture.unread)
+
+    def _refuse_nothing(self) -> None:
+        """Fail if all that is new was left out.
+
+        Raises
+        ------
+        Unreadable
+            Some of it is damaged: it may be well the next time.
+        InvalidInput
+            All of it is marked as predicted: somebody must put data there.
+        """
+        if self.report.unread and not self.report.captured:
+            kind = Unreadable if self._is_damaged else InvalidInput
+            raise kind(self.report.unread[0]["error"])
 
     def _wait(self, empty: frozenset[int], never: tuple[int, ...]) -> None:
         """Note which steps have no value yet, those seen before in this run among them."""

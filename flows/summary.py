@@ -24,7 +24,7 @@ def sentence(report: UpdateReport) -> str:
     parts = [_captured(report), _judged(report), _forecast(report)]
     if report.unread:
         count = _count(len(report.unread), "state")
-        parts.append(f"{count} LEFT OUT, as the source is damaged there")
+        parts.append(f"{count} LEFT OUT, as the source is damaged or predicted there")
     if report.waiting:
         count = _count(report.waiting["count"], "step")
         parts.append(f"{count} not filled yet, from {report.waiting['first']}")

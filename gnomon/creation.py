@@ -24,7 +24,8 @@ from gnomon.storage.source.groups import groups_beside
 from gnomon.storage.source.identify import told_groups
 from gnomon.storage.source.objects import objects_of
 from gnomon.storage.source.opening import open_source, source_path
-from gnomon.storage.source.states import read_state, refuse_all_predicted
+from gnomon.storage.source.predicted import refuse_all_predicted
+from gnomon.storage.source.states import read_state
 from gnomon.storage.values import model
 
 __all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]

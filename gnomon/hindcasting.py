@@ -17,7 +17,8 @@ from gnomon.storage.changes.era import settings_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.files.opening import read_numbers
 from gnomon.storage.source.opening import open_source, source_path
-from gnomon.storage.source.states import read_states, refuse_predicted
+from gnomon.storage.source.predicted import refuse_predicted
+from gnomon.storage.source.states import read_states
 from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.values import model
 from gnomon.tasks.capturing.sighting import judge

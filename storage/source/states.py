@@ -4,17 +4,15 @@ import errno
 import lzma
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import InvalidInput, Moved, Unavailable, Unreadable
+from gnomon.storage.errors import Moved, Unavailable, Unreadable
 from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.redaction import one_line
-from gnomon.storage.source.marks import marks_of, predicted
 from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.model import Variable
 
@@ -23,57 +21,7 @@ __all__ = [
     "is_damage",
     "read_state",
     "read_states",
-    "refuse_all_predicted",
-    "refuse_predicted",
 ]
-
-
-def refuse_all_predicted(dataset: xr.Dataset, name: str) -> None:
-    """Refuse a variable of a source that is a prediction as a whole, by what attributes say of it.
-
-    Raises
-    ------
-    InvalidInput
-        They say so, and no flags tell which cells are not.
-    """
-    marks = marks_of(dataset, name)
-    if marks.method:
-        raise InvalidInput(f"the source {marks.refusal(name, 0)}")
-
-
-def refuse_predicted(
-    dataset: xr.Dataset,
-    variable: Variable,
-    positions: Sequence[int] | None,
-    cells: tuple[slice, ...],
-) -> None:
-    """Refuse a region of a source that is itself a restored dataset with estimated cells.
-
-    Raises
-    ------
-    InvalidInput
-        A cell is marked as predicted, by whatever is left of what a restore wrote: it must never be
-        captured as data.
-    """
-    refuse_all_predicted(dataset, variable.name)
-    marks = marks_of(dataset, variable.name)
-    by_dim = dict(zip(variable.dims, cells, strict=True))
-    for flags in marks.flags:
-        array = dataset.variables[flags]
-        time = None
-        if positions is not None:
-            time = dataset.variables[variable.name].dims[variable.time_axis]
-        along = time in array.dims
-        like = replace(
-            variable,
-            name=flags,
-            dims=tuple(str(d) for d in array.dims if d != time),
-            time_axis=array.dims.index(time) if along else 0,
-        )
-        where = tuple(by_dim.get(d, slice(None)) for d in like.dims)
-        raw = read_states(dataset, like, positions if along else None, where)
-        if (count := int(predicted(raw, array.attrs).sum())) > 0:
-            raise InvalidInput(f"the source {marks.refusal(variable.name, count)}")
 
 
 @without_secrets

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import BASE, COLUMNS, STATUS
 from gnomon.storage.checks.check import Check
-from gnomon.storage.errors import Unreadable
+from gnomon.storage.errors import InvalidInput, Unreadable
 from gnomon.storage.log.bodies.capture import CaptureBody, CapturedEntry
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.conflicts import Work
@@ -24,7 +24,8 @@ from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest
 from gnomon.storage.source.opening import release_source, shared_source
-from gnomon.storage.source.states import chunk_sizes, read_states, refuse_predicted
+from gnomon.storage.source.predicted import predicted_steps
+from gnomon.storage.source.states import chunk_sizes, read_states
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.ledger import create_captured_statistics
 from gnomon.storage.stacks.writing import (
@@ -72,6 +73,8 @@ class Capture:
     unread: dict[int, str] = field(default_factory=dict)
     """Positions of planned states that the source cannot give, and why: nothing else is valid then,
     and the others are to be planned anew."""
+    predicted: frozenset[int] = frozenset()
+    """Those of them that it does give, but marked as predicted."""
     empty: frozenset[int] = frozenset()
     """Positions of planned states that have no value yet: the same holds then."""
     checks: tuple[Check, ...] = ()
@@ -103,6 +106,8 @@ class _BlockCapture:
     """The objects that were written."""
     unread: dict[int, str]
     """Positions of the states of which the source holds this block damaged, and why."""
+    predicted: frozenset[int]
+    """Those of them of which it is not damaged, but marked as predicted."""
     failures: dict[str, str]
     """Why statistics of checks were not measured."""
 
@@ -137,6 +142,7 @@ def capture(
     rows: dict[str, NDArray[np.int64]] = {}
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
     unread: dict[int, str] = {}
+    predicted: set[int] = set()
     batch = Batch(repository.location, plan.id)
     _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
@@ -151,6 +157,7 @@ def capture(
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
         for block, result in zip(blocks, results, strict=True):
             unread, failures = result.unread | unread, result.failures | failures
+            predicted |= result.predicted
             batch.merge(result.entries)
             rows[variable.name][:, *block.chunks] = result.rows
             for name, values in result.statistics.items():
@@ -170,6 +177,7 @@ def capture(
             entries={},
             reads=frozenset(),
             unread=unread,
+            predicted=frozenset(predicted),
             empty=empty,
         )
     reads = _reads(repository, plan, rows)
@@ -304,10 +312,15 @@ def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -
     dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
     unread: dict[int, str] = {}
+    refused: set[int] = set()
     for span in spans(plan.positions, steps, block, variable.numpy_dtype.itemsize):
         positions = None if plan.positions is None else [plan.positions[k] for k in span]
         try:
-            refuse_predicted(dataset, variable, positions, block.cells)
+            for j, text in predicted_steps(dataset, variable, positions, block.cells).items():
+                if positions is None:  # there is no other state to capture
+                    raise InvalidInput(text)
+                refused.add(span[j])
+                unread[span[j]] = text
             states = read_states(dataset, variable, positions, block.cells)
         except Unreadable as error:
             unread |= dict.fromkeys(span, str(error))
@@ -326,7 +339,8 @@ def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -
                 writer.put(k, [*taken])
             writer.finish(k)
     rest(dataset)
-    return _BlockCapture(rows, table, batch.entries, unread, encoder.measuring.failures)
+    failures = encoder.measuring.failures
+    return _BlockCapture(rows, table, batch.entries, unread, frozenset(refused), failures)
 
 
 def commit_capture(

@@ -242,6 +242,7 @@ def _again(repository: Repository, seen: Sighting, wanted: _Wanted) -> dict[int,
     for step in (*wanted.revised, *wanted.repeats):
         instant = repository.captured[step].instant
         in_time = wanted.until is None or instant <= wanted.until
+        in_time &= instant not in wanted.left_out
         if newest.get(instant) == step and in_time and seen.positions(instant):
             again[instant] = step
     return dict(sorted(again.items())[: _limit(repository.settings)])

@@ -1,17 +1,21 @@
 """A source with damaged bytes: what cannot be read is left out and told, and stops nothing else."""
 
+import json
+
 import numpy as np
 import pytest
 
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, sentence
-from gnomon.storage.errors import Unavailable, Unreadable
+from gnomon.storage.errors import InvalidInput, Unavailable, Unreadable
+from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.source.states import is_damage
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.plan import plan_capture
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import HISTORY, Case
+from tests.gnomon.test_cli import run
 
 
 def arrive(case: Case, days: int, *, steps: int = 1) -> None:
@@ -96,6 +100,64 @@ def test_a_captured_state_that_the_source_has_lost_stops_nothing(
     assert report.revised == (compare == -1)
     assert report.unread == []
     assert "not compared" in caplog.text
+
+
+def test_a_captured_state_that_was_changed_and_damaged_is_left_out(grown: Case) -> None:
+    """One variable of it has other values and another cannot be decoded: no revision as yet."""
+    data = grown.data.isel(time=slice(HISTORY + 1)).copy(deep=True)
+    data.time_bnds.values[HISTORY - 1] += 0.5
+    arrive(Case(grown.folder, data), HISTORY + 1)
+    good = damage(grown, HISTORY - 1)
+    report = grown.open().update(compare=-1)
+    assert (report.captured, report.revised) == (["2001-01-25T00:00:00"], 0)
+    assert [u["valid_time"] for u in report.unread] == ["2001-01-24T00:00:00"]
+    (grown.source / "sst" / "c" / str(HISTORY - 1) / "0/0").write_bytes(good)
+    assert grown.open().update(compare=-1).revised == 1
+
+
+# Marked as predicted ----------------------------------------------------------------------------
+
+
+def flagged(case: Case, days: int, *predicted: int) -> None:
+    """Let the source hold so many days, and say of a cell of some that it is a forecast."""
+    data = case.data.isel(time=slice(days)).copy(deep=True)
+    flags = np.zeros(data.sst.shape, "u1")
+    flags[list(predicted), 5, 2] = PROVENANCE["forecast"]
+    codes = np.arange(len(PROVENANCE), dtype="u1")
+    meanings = {"flag_values": codes, "flag_meanings": " ".join(PROVENANCE)}
+    data["sst_provenance"] = (data.sst.dims, flags, meanings)
+    data.sst.attrs["ancillary_variables"] = "sst_provenance"
+    data.sst.encoding["chunks"] = (4, 4, 4)
+    sources.overwrite(case.source, data)
+
+
+def test_a_step_with_a_predicted_cell_stops_no_other(
+    grown: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flagged(grown, HISTORY + 4, HISTORY + 1)
+    code, out, _ = run(capsys, "update", str(grown.place), "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["captured"] == [f"2001-01-{day}T00:00:00" for day in (25, 27, 28)]
+    (left,) = told["unread"]
+    assert left["valid_time"] == "2001-01-26T00:00:00"
+    assert "marks 1 cells of sst as predicted (sst_provenance)" in left["error"]
+    # Nothing else is new: somebody has to put data there.
+    with pytest.raises(InvalidInput, match="never captured as data"):
+        grown.open().update()
+    flagged(grown, HISTORY + 4)
+    report = grown.open().update()
+    assert (report.captured, report.late) == (["2001-01-26T00:00:00"], 1)
+
+
+def test_a_captured_step_that_was_overwritten_by_a_prediction_stays(grown: Case) -> None:
+    grown.data.sst.values[3, 5, 2] += np.float32(3)
+    flagged(grown, HISTORY + 1, 3)
+    report = grown.open().update(compare=-1)
+    assert (report.captured, report.revised) == (["2001-01-25T00:00:00"], 0)
+    assert [u["valid_time"] for u in report.unread] == ["2001-01-04T00:00:00"]
+    flagged(grown, HISTORY + 1)
+    assert grown.open().update(compare=-1).revised == 1
 
 
 @pytest.mark.parametrize(

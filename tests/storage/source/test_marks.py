@@ -14,7 +14,7 @@ from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.source.describing import describe
 from gnomon.storage.source.marks import marks_of, note_marks, predicted
 from gnomon.storage.source.opening import open_source
-from gnomon.storage.source.states import refuse_predicted
+from gnomon.storage.source.predicted import refuse_predicted
 from gnomon.storage.values.model import SourceSpec
 from tests import sources
 
