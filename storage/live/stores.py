@@ -6,7 +6,7 @@ An object is replaced as a whole: whoever reads it meanwhile has the old bytes o
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,17 +123,20 @@ class _Files:
             return None
         except OSError as error:
             raise _refused(path, error) from error
-        return _read(file)
+        return _read(file, path)
 
     def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
-        path = self._path(key)
+        path = _behind_links(self._path(key))
         try:
             if pieces is None:
                 path.unlink(missing_ok=True)
+                made = []
             else:
+                made = [folder for folder in path.parents if not folder.exists()]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._put(path, pieces, mark)
-            force(path.parent)
+            for folder in (path.parent, *(folder.parent for folder in made)):
+                force(folder)
         except OSError as error:
             raise _refused(path, error) from error
 
@@ -147,6 +150,7 @@ class _Files:
                 os.fsync(file.fileno())
             with suppress(FileNotFoundError):
                 shutil.copymode(path, beside)
+                _give(beside, path)
             os.replace(beside, path)
         except BaseException:
             with suppress(OSError):
@@ -155,7 +159,7 @@ class _Files:
 
     def tidy(self, key: str, mark: str) -> None:
         with suppress(OSError, NotFound):
-            _beside(self._path(key), mark).unlink(missing_ok=True)
+            _beside(_behind_links(self._path(key)), mark).unlink(missing_ok=True)
 
     def finish(self, message: str) -> None:
         pass
@@ -166,10 +170,26 @@ def _beside(path: Path, mark: str) -> Path:
     return path.with_name(f".{path.name[:100]}.{mark}.partial")
 
 
-def _read(file: Any) -> Iterator[bytes]:
+def _behind_links(path: Path) -> Path:
+    """Return the file that is meant where a name is a link: the link stays."""
+    return path.resolve() if path.is_symlink() else path
+
+
+def _give(beside: Path, path: Path) -> None:
+    """Give a file to the owner of another: who wrote that must be able to write this."""
+    about, owned = path.stat(), beside.stat()
+    if (about.st_uid, about.st_gid) != (owned.st_uid, owned.st_gid):
+        with suppress(PermissionError):
+            os.chown(beside, about.st_uid, about.st_gid)
+
+
+def _read(file: Any, path: Path) -> Iterator[bytes]:
     with file:
-        while piece := file.read(PIECE):
-            yield piece
+        try:
+            while piece := file.read(PIECE):
+                yield piece
+        except OSError as error:  # a bad sector, say
+            raise _refused(path, error) from error
 
 
 class _Folder(_Files):
@@ -247,17 +267,30 @@ class _Branch:
         return icechunk_store(self._path, self._spec)  # type: ignore[no-any-return]
 
     def pieces(self, key: str) -> Iterator[bytes] | None:
-        buffer: Any = sync(self.zarr().get(key, default_buffer_prototype()))  # type: ignore[union-attr]
+        with self._telling():
+            store: Any = self.zarr()
+            buffer = sync(store.get(key, default_buffer_prototype()))
         return None if buffer is None else iter((buffer.to_bytes(),))
 
     def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
-        if self._session is None:
-            self._session = self._repository.writable_session(self._spec.branch or "main")
-        store = self._session.store
-        if pieces is None:
-            sync(store.delete(key))
-        else:
-            sync(store.set(key, default_buffer_prototype().buffer.from_bytes(b"".join(pieces))))
+        content = None if pieces is None else b"".join(pieces)
+        with self._telling():
+            if self._session is None:
+                self._session = self._repository.writable_session(self._spec.branch or "main")
+            store = self._session.store
+            if content is None:
+                sync(store.delete(key))
+            else:
+                sync(store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        import icechunk
+
+        try:
+            yield
+        except icechunk.IcechunkError as error:
+            raise _refused(self._path, error) from error
 
     def tidy(self, key: str, mark: str) -> None:
         pass

@@ -38,7 +38,7 @@ from gnomon.tasks.rollback.fitting import Unheld, refuse_unheld
 from gnomon.tasks.rollback.live import live_spec, opened_live
 from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
 from gnomon.tasks.rollback.undo import ended, refuse_open, take_back
-from gnomon.tasks.rollback.writer import this_writer
+from gnomon.tasks.rollback.writer import at_work, this_writer
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["RollbackPlan", "Rolled", "plan_rollback", "rollback"]
@@ -246,21 +246,24 @@ def rollback(
         if not plan.objects and not plan.unheld:
             return Rolled(plan, None)
         told = None if report is None else report(plan)
-        begun = _begin(repository, plan, live, spec, at, force=force, report=told)
-        mark = begun.state.rollbacks[-1]
-        try:
-            _replace(plan, live, mark, force=force)
-            _verify(begun, plan, spec, position)
-        except BaseException as error:
-            _withdraw(begun, mark, live, at, error)
-            raise
-    # A record that nothing could be stored is told once, and there is nothing to take back.
-    ended(begun, mark, "done" if plan.objects else "undone", at)
+        batch = Batch(repository.location, fresh_id(len(repository.records)))
+        with at_work(batch.id):
+            begun = _begin(repository, batch, plan, live, spec, at, force=force, report=told)
+            mark = begun.state.rollbacks[-1]
+            try:
+                _replace(plan, live, mark, force=force)
+                _verify(begun, plan, spec, position)
+            except BaseException as error:
+                _withdraw(begun, mark, at, error)
+                raise
+            # A record that nothing could be stored is told once: there is nothing to take back.
+            ended(begun, mark, "done" if plan.objects else "undone", at)
     return Rolled(plan, mark.sequence if plan.objects else None)
 
 
 def _begin(
     repository: Repository,
+    batch: Batch,
     plan: RollbackPlan,
     live: LiveStore,
     spec: SourceSpec,
@@ -270,7 +273,6 @@ def _begin(
     report: Report | None,
 ) -> Repository:
     """Keep what is going to be replaced, and put the record; returns the repository with it."""
-    batch = Batch(repository.location, fresh_id(len(repository.records)))
     changes = []
     for number, staged in enumerate(plan.objects):
         before = keep(batch, number, staged.change.key, live)
@@ -346,12 +348,11 @@ def _verify(
                 )
 
 
-def _withdraw(
-    repository: Repository, mark: Rollback, live: LiveStore, at: str, error: BaseException
-) -> None:
+def _withdraw(repository: Repository, mark: Rollback, at: str, error: BaseException) -> None:
     """Put back what was replaced; what goes wrong with that is for the next command."""
     try:
-        foreign = take_back(repository, mark, live)
+        # Opened anew: of a branch, what was replaced and not committed is forgotten so.
+        foreign = take_back(repository, mark, live_store(mark.live))
         ended(repository, mark, "undone", at)
     except Exception as failure:  # noqa: BLE001 - the first error is what is raised
         logger.warning(

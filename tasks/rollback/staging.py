@@ -174,7 +174,7 @@ class _Array:
         try:
             self._write(staged, regions)
         except Exception as error:  # codecs raise whatever their libraries raise
-            if not is_damage(error):
+            if not is_damage(error):  # what is there may be well, and is not made up for
                 raise Unavailable(
                     f"{self.variable.name}: object {tile} of the live dataset cannot be read "
                     f"({one_line(error)}); nothing was written, run again"

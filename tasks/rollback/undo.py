@@ -17,7 +17,7 @@ from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.rollback.writer import refuse_living, this_writer
+from gnomon.tasks.rollback.writer import at_work, refuse_living, this_writer
 
 __all__ = ["Undone", "ended", "refuse_open", "settle", "take_back", "undo"]
 
@@ -88,8 +88,9 @@ def settle(repository: Repository, *, at: str, interrupted: bool = False) -> Und
         refuse_living(rollback)
     logger.warning("taking back a rollback that was stopped: %s", rollback.what)
     live = live_store(rollback.live)
-    left = take_back(repository, rollback, live)
-    ended(repository, rollback, "undone", at)
+    with at_work(rollback.id):
+        left = take_back(repository, rollback, live)
+        ended(repository, rollback, "undone", at)
     return _undone(repository, rollback, left)
 
 
@@ -117,8 +118,10 @@ def undo(
     NotFound
         There is no such rollback.
     Conflict
-        Somebody else has written to its objects since; nothing was done.
+        Somebody else has written to its objects since, or another rollback is under way; nothing
+        was done.
     """
+    refuse_open(repository)
     rollback = _chosen(repository, sequence)
     live = live_store(rollback.live)
     left = _foreign(repository, rollback, live)
@@ -130,9 +133,10 @@ def undo(
         )
     if dry_run:
         return _undone(repository, rollback, [] if force else left, dry_run=True)
-    repository = ended(repository, rollback, "undoing", at, this_writer())
-    left = take_back(repository, rollback, live, force=force)
-    ended(repository, rollback, "undone", at)
+    with at_work(rollback.id):
+        repository = ended(repository, rollback, "undoing", at, this_writer())
+        left = take_back(repository, rollback, live, force=force)
+        ended(repository, rollback, "undone", at)
     return _undone(repository, rollback, left)
 
 
@@ -208,4 +212,11 @@ def ended(
 ) -> Repository:
     """Put the record that says how far a rollback is; returns the repository with it."""
     body = RolledBody(rollback.sequence, state, writer)
-    return repository.refresh().retried(lambda seen: seen.commit(body, at))
+
+    def commit(seen: Repository) -> Repository:
+        if state == "undoing":  # others may have begun since it was looked at
+            refuse_open(seen)
+            _chosen(seen, rollback.sequence)
+        return seen.commit(body, at)
+
+    return repository.refresh().retried(commit)

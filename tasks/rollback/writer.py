@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import psutil  # type: ignore[import-untyped]
@@ -11,17 +13,29 @@ from gnomon.storage.log.bodies.rollback import Writer
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 
-__all__ = ["is_elsewhere", "refuse_living", "this_writer"]
+__all__ = ["at_work", "is_elsewhere", "refuse_living", "this_writer"]
 
 CLOCK_S = 60.0
 """By how much the start of one process may be told otherwise: the system counts it from its own
 start, which moves whenever the clock is set."""
+_at_work: set[str] = set()
+"""Ids of the rollbacks that threads of this process are at."""
 
 
 def this_writer() -> Writer:
     """Return this process."""
     started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
     return Writer(socket.gethostname(), os.getpid(), started.isoformat(timespec="seconds"))
+
+
+@contextmanager
+def at_work(rollback: str) -> Iterator[None]:
+    """Say inside that this process writes for a rollback, by id: other threads keep out of it."""
+    _at_work.add(rollback)
+    try:
+        yield
+    finally:
+        _at_work.discard(rollback)
 
 
 def is_elsewhere(writer: Writer) -> bool:
@@ -38,7 +52,7 @@ def refuse_living(rollback: Rollback) -> None:
         It lives, or it is on another machine, where nobody can see it from here.
     """
     writer = rollback.writer
-    if writer is None or writer == this_writer():
+    if writer is None or (writer == this_writer() and rollback.id not in _at_work):
         return
     done = "taken back from" if rollback.state == "undoing" else "written into"
     what = (

@@ -401,8 +401,131 @@ def test_a_death_at_any_operation_leaves_the_old_or_the_new(
     assert count > 8
 
 
-def test_a_rollback_that_lives_is_not_disturbed(
+def test_a_rollback_into_a_branch_that_fails_half_way_commits_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    icechunk = pytest.importorskip("icechunk")
+    source = tmp_path / "source.icechunk"
+    store = icechunk.Repository.create(icechunk.local_filesystem_storage(str(source)))
+
+    def snapshots() -> list[str]:
+        return [entry.id for entry in store.ancestry(branch="main")]
+
+    encoding = {"t": {"chunks": (1, 3, 5)}}
+    session = store.writable_session("main")
+    weather(4).to_zarr(session.store, consolidated=False, encoding=encoding)
+    session.commit("data")
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    session = store.writable_session("main")
+    zarr.open_array(session.store, path="t", mode="r+")[2] = 7
+    session.commit("damage")
+    before = snapshots()
+    replace, calls = stores._Branch.replace, 0
+
+    def fail(self: Any, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Unavailable("the disk is full")
+        replace(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Branch, "replace", fail)
+        with pytest.raises(Unavailable, match="the disk is full"):
+            opened.rollback(AT)
+    assert snapshots() == before
+    assert opened.rollbacks() == []
+    assert opened.rollback(AT).sequence is not None
+
+
+def test_a_name_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    there, source = tmp_path / "there" / "data.nc", tmp_path / "source.nc"
+    there.parent.mkdir()
+    weather(4).to_netcdf(there)
+    source.symlink_to(there)
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    with xr.open_dataset(there, decode_cf=False) as stored:
+        data = stored.load()
+    data.t.values[2, 4, 7] = 1e9
+    data.to_netcdf(there)
+    bad = there.read_bytes()
+    opened.rollback(AT)
+    assert source.is_symlink()
+    assert sources.bits(sources.raw(there).t.values) == sources.bits(weather(4).t.values)
+    opened.undo()
+    assert source.is_symlink()
+    assert there.read_bytes() == bad
+
+
+def test_a_bad_sector_of_the_live_dataset_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    before = files_of(source)
+
+    class Bad:
+        def __enter__(self) -> "Bad":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def read(self, _: int) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    read = stores._read
+    monkeypatch.setattr(stores, "_read", lambda file, path: read(Bad(), path))
+    with pytest.raises(Unavailable, match="Input/output error"):
+        opened.rollback(AT)
+    assert files_of(source) == before
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of an object is made up from captures only where its bytes cannot be decoded."""
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(2, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    array = zarr.open_array(source / "t", mode="r+")
+    array[2] = 7
+    array[3] = 8  # newer than what was captured
+    before = files_of(source)
+
+    def fail(*_: Any) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gnomon.tasks.rollback.staging._Array._write", fail)
+        with pytest.raises(Unavailable, match=r"cannot be read .*Connection reset"):
+            opened.rollback(AT)
+    assert files_of(source) == before
+
+
+def test_undo_waits_for_another_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    first = opened.rollback(AT).sequence
+    zarr.open_array(source / "t", mode="r+")[1] = 7
+    with monkeypatch.context() as patch:
+        die_after(patch, 12)
+        with pytest.raises(Killed):
+            opened.rollback("2000-01-01T01")
+    stopped = files_of(source)
+    with pytest.raises(Conflict, match="stopped half way"):
+        gnomon.open(str(tmp_path / "r")).undo(first)
+    assert files_of(source) == stopped
+    again = gnomon.open(str(tmp_path / "r"))
+    again.undo()
+    again.undo(first)
+    assert again.rollbacks() == []
+
+
+@pytest.mark.parametrize("by", ["another process", "another thread"])
+def test_a_rollback_that_lives_is_not_disturbed(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
     opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
@@ -412,7 +535,8 @@ def test_a_rollback_that_lives_is_not_disturbed(
     def another(self: Any, *arguments: Any) -> None:
         other = gnomon.open(str(tmp_path / "r"))
         with monkeypatch.context() as patch:
-            patch.setattr("gnomon.tasks.rollback.writer.os.getpid", lambda: 1)
+            if by == "another process":
+                patch.setattr("gnomon.tasks.rollback.writer.os.getpid", lambda: 1)
             for run in (other.update, other.undo, lambda: other.rollback(AT)):
                 with pytest.raises(Conflict, match="is being written into"):
                     run()
