@@ -260,23 +260,26 @@ class _Branch:
                 f"{path} is read at a tag or a snapshot, which never change; name a branch"
             )
         self._spec, self._path = spec, path
+        icechunk_store(path, spec)  # which refuses a branch that is not there, and says which are
         self._repository = open_icechunk(path)
-        self._session: Any = None
+        # All is read from the branch as it is now: a commit of others from here on is a conflict.
+        self._session = self._begun()
+
+    def _begun(self) -> Any:
+        with self._telling():
+            return self._repository.writable_session(self._spec.branch or "main")
 
     def zarr(self) -> Store | None:
-        return icechunk_store(self._path, self._spec)  # type: ignore[no-any-return]
+        return self._session.store  # type: ignore[no-any-return]
 
     def pieces(self, key: str) -> Iterator[bytes] | None:
         with self._telling():
-            store: Any = self.zarr()
-            buffer = sync(store.get(key, default_buffer_prototype()))
+            buffer = sync(self._session.store.get(key, default_buffer_prototype()))
         return None if buffer is None else iter((buffer.to_bytes(),))
 
     def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
         content = None if pieces is None else b"".join(pieces)
         with self._telling():
-            if self._session is None:
-                self._session = self._repository.writable_session(self._spec.branch or "main")
             store = self._session.store
             if content is None:
                 sync(store.delete(key))
@@ -296,13 +299,12 @@ class _Branch:
         pass
 
     def finish(self, message: str) -> None:
-        if self._session is None:
+        if not self._session.has_uncommitted_changes:
             return
         import icechunk
 
-        session, self._session = self._session, None
         try:
-            session.commit(message)
+            self._session.commit(message)
         except icechunk.ConflictError as error:
             raise Conflict(
                 f"another commit was made on branch {self._spec.branch or 'main'} of {self._path} "
@@ -310,3 +312,4 @@ class _Branch:
             ) from error
         except icechunk.IcechunkError as error:
             raise _refused(self._path, error) from error
+        self._session = self._begun()

@@ -438,6 +438,42 @@ def test_a_rollback_into_a_branch_that_fails_half_way_commits_nothing(
     assert opened.rollback(AT).sequence is not None
 
 
+def test_a_commit_that_others_make_meanwhile_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the branch was compared, and before the first object is replaced."""
+    icechunk = pytest.importorskip("icechunk")
+    source = tmp_path / "source.icechunk"
+    store = icechunk.Repository.create(icechunk.local_filesystem_storage(str(source)))
+
+    def write(value: float, message: str) -> None:
+        session = store.writable_session("main")
+        zarr.open_array(session.store, path="t", mode="r+")[2] = value
+        session.commit(message)
+
+    session = store.writable_session("main")
+    weather(4).to_zarr(session.store, consolidated=False, encoding={"t": {"chunks": (1, 3, 5)}})
+    session.commit("data")
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    write(7, "damage")
+    replace, written = stores._Branch.replace, False
+
+    def late(self: Any, *arguments: Any) -> None:
+        nonlocal written
+        if not written:
+            written = True
+            write(8, "somebody else's")
+        replace(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Branch, "replace", late)
+        with pytest.raises(Conflict, match="another commit was made on branch main"):
+            opened.rollback(AT)
+    found = xr.open_zarr(store.readonly_session("main").store, consolidated=False, decode_cf=False)
+    assert (found.t.values[2] == 8).all()
+    assert opened.rollbacks() == []
+
+
 def test_a_name_that_is_a_link_stays_one(tmp_path: Path) -> None:
     there, source = tmp_path / "there" / "data.nc", tmp_path / "source.nc"
     there.parent.mkdir()
