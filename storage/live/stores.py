@@ -179,7 +179,7 @@ def _give(beside: Path, path: Path) -> None:
     """Give a file to the owner of another: who wrote that must be able to write this."""
     about, owned = path.stat(), beside.stat()
     if (about.st_uid, about.st_gid) != (owned.st_uid, owned.st_gid):
-        with suppress(PermissionError):
+        with suppress(OSError):
             os.chown(beside, about.st_uid, about.st_gid)
 
 

@@ -63,6 +63,36 @@ def test_a_new_state_that_cannot_be_read_stops_no_other(grown: Case, kind: str) 
     assert sources.bits(found.sst.values[0]) == sources.bits(grown.data.sst.values[HISTORY + 1])
 
 
+def test_a_state_of_which_a_chunk_cannot_be_decoded_is_captured_once_it_is_filled_in(
+    grown: Case,
+) -> None:
+    """The forecast takes the place of that chunk alone; then it is healed as other damage is."""
+    arrive(grown, HISTORY + 1)
+    good = damage(grown, HISTORY, chunk="0/1")
+    opened = grown.open()
+    with pytest.raises(Unavailable, match="cannot be read"):
+        opened.update()
+    rolled = opened.rollback("2001-01-25", accept_predicted=True)
+    assert [(c.variable, c.index, c.is_damaged) for c in rolled.plan.chunks] == [
+        ("sst", (0, 1), True)
+    ]
+    report = opened.update()
+    assert (report.captured, report.suspect_chunks) == (["2001-01-25T00:00:00"], 1)
+    assert opened.points("2001-01-25")[0].kind == "healed"
+    found = opened.dataset("2001-01-25", accept_predicted=True, decode=False).load()
+    exact = np.ones((8, 12), bool)
+    exact[:4, 4:8] = False
+    truth = grown.data.sst.values[HISTORY]
+    assert sources.bits(found.sst.values[0][exact]) == sources.bits(truth[exact])
+    # The chunk itself comes back: it is taken, and trusted.
+    path = grown.source / "sst" / "c" / str(HISTORY) / "0/1"
+    path.write_bytes(good)
+    report = opened.update(compare=-1)
+    assert (report.revised, report.suspect_chunks) == (1, 0)
+    found = opened.dataset("2001-01-25", plain=True, decode=False)
+    assert sources.bits(found.sst.values[0]) == sources.bits(truth)
+
+
 def test_states_that_share_a_damaged_chunk_are_left_out_together(grown: Case) -> None:
     arrive(grown, HISTORY + 6, steps=2)
     damage(grown, HISTORY // 2)

@@ -1,5 +1,6 @@
 """A state is written into the live dataset: only what differs, and so that it can be taken back."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -491,6 +492,19 @@ def test_a_name_that_is_a_link_stays_one(tmp_path: Path) -> None:
     opened.undo()
     assert source.is_symlink()
     assert there.read_bytes() == bad
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_is_replaced_keeps_its_owner_and_mode(tmp_path: Path) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    path = source / "t" / "c" / "2" / "1" / "1"
+    path.write_bytes(b"no chunk")
+    os.chown(path, 1234, 1235)
+    path.chmod(0o640)
+    opened.rollback(AT)
+    about = path.stat()
+    assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (1234, 1235, 0o640)
 
 
 def test_a_bad_sector_of_the_live_dataset_is_told_in_one_line(
