@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import xarray as xr
 
+from gnomon.progress import mapper_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
 from gnomon.storage.userpath import blaming, check_output
@@ -29,6 +30,7 @@ from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.restoring.timeline import charted, timeline_of
 from gnomon.tasks.rollback.live import live_spec
+from gnomon.tasks.work import Mapper
 
 __all__ = ["MOST_DRAWN", "PICTURES", "Comparing", "check_picture"]
 
@@ -106,9 +108,10 @@ class Comparing:
         with opened_states(self._repository, str(first), str(second)) as (before, after, seen):
             if path is not None:
                 _check_drawable(seen, names)
-            differences = compare_states(before, after, names)
+            mapper = mapper_of("compare", None, None)
+            differences = compare_states(before, after, names, mapper=mapper)
             if path is not None:
-                fields = _fields(seen, before, after, differences, named=bool(names))
+                fields = _fields(seen, before, after, differences, mapper, named=bool(names))
         if path is not None:
             _draw(fields, path)
         return differences
@@ -194,19 +197,21 @@ class Comparing:
         seen, (point,), selection = states.seen, states.points, states.selection
         names = selection.variables
         _check_drawable(seen, names)
+        mapper = mapper_of("compare", None, None)
         if in_place or into is not None:
             spec = live_spec(seen, point, into)
             with opened_plan(states, spec) as (live, planned, point):
-                differences = compare_states(live, planned, names)
-                fields = _fields(seen, live, planned, differences, named=bool(names))
+                differences = compare_states(live, planned, names, mapper=mapper)
+                fields = _fields(seen, live, planned, differences, mapper, named=bool(names))
         else:
             state, point = kept_state(states)
             settings, fixed = seen.settings, _fixed(seen)
             chosen = [settings.variable(n) for n in names] or [
                 v for v in settings.variables if state.has(v) and is_drawable(v)
             ]
+            pixels = _pixels(len(chosen))
             fields = [
-                state_field(state, v, fixed, selection=selection, pixels=_pixels(len(chosen)))
+                state_field(state, v, fixed, selection=selection, pixels=pixels, mapper=mapper)
                 for v in chosen[:MOST_DRAWN]
             ]
         _draw(fields, path)
@@ -218,6 +223,7 @@ def _fields(
     first: State,
     second: State,
     differences: Sequence[Difference],
+    mapper: Mapper,
     *,
     named: bool,
 ) -> list[Field]:
@@ -230,7 +236,7 @@ def _fields(
     fixed = _fixed(seen)
     pixels = _pixels(len(compared))
     return [
-        difference_field(first, second, there[d.variable], d, fixed, pixels=pixels)
+        difference_field(first, second, there[d.variable], d, fixed, pixels=pixels, mapper=mapper)
         for d in compared[:MOST_DRAWN]
     ]
 

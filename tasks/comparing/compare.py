@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -17,8 +19,9 @@ from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.comparing.operands import captured_state
-from gnomon.tasks.comparing.pairs import bits, pairs
+from gnomon.tasks.comparing.pairs import Part, bits, pairs, parts
 from gnomon.tasks.comparing.states import Kept, State
+from gnomon.tasks.work import Mapper, serial
 
 __all__ = ["Difference", "compare", "compare_states"]
 
@@ -90,7 +93,7 @@ def compare(repository: Repository, first: int, second: int) -> tuple[Difference
 
 
 def compare_states(
-    first: State, second: State, names: Sequence[str] = ()
+    first: State, second: State, names: Sequence[str] = (), *, mapper: Mapper = serial
 ) -> tuple[Difference, ...]:
     """Return the difference of every variable that both of two states of one era have.
 
@@ -100,6 +103,8 @@ def compare_states(
     ----------
     names
         Of the variables to compare, and nothing else; empty: all.
+    mapper
+        Where the chunks are compared: in this process, which has the states open.
 
     Raises
     ------
@@ -125,6 +130,7 @@ def compare_states(
             second,
             v,
             _attributes(*(d.variables[v.name] for d in descriptions)) if pair else {},
+            mapper,
         )
         for v in there
     ]
@@ -202,19 +208,19 @@ def _compare_fixed(name: str, first: xr.Variable | None, second: xr.Variable | N
 
 
 def _compare(
-    first: State, second: State, variable: Variable, attributes: dict[str, Texts]
+    first: State,
+    second: State,
+    variable: Variable,
+    attributes: dict[str, Texts],
+    mapper: Mapper,
 ) -> Difference:
     changed = []
     tally = _Tally(len(variable.dims))
-    for pair in pairs(first, second, variable):
-        error = None if variable.categorical else pair.error
-        if error is None and not pair.differs.any():
-            continue
-        start = [s.start for s in variable.grid.cells(pair.index)]
-        tally.add(pair.first.values, pair.second.values, pair.differs, start, error)
-        name = "/".join(map(str, pair.index))
-        changed += [name] if pair.differs.any() else []
-        tally.unreadable += [name] if pair.is_unreadable else []
+    work = partial(_tallies, first, second, variable)
+    # Added up in the order of the chunks, as a sum of floats depends on it.
+    for name, chunk in chain.from_iterable(mapper(work, [*parts(first, second, variable)])):
+        tally.merge(chunk)
+        changed += [name] if chunk.cells else []
     return _difference(
         variable.name,
         variable.attributes,
@@ -225,6 +231,24 @@ def _compare(
         tally,
         attributes,
     )
+
+
+def _tallies(
+    first: State, second: State, variable: Variable, part: Part
+) -> list[tuple[str, "_Tally"]]:
+    """Return name and differences of each chunk of a part that has any, or has estimates."""
+    tallies = []
+    for pair in pairs(part, first, second, variable):
+        error = None if variable.categorical else pair.error
+        if error is None and not pair.differs.any():
+            continue
+        start = [s.start for s in variable.grid.cells(pair.index)]
+        tally = _Tally(len(variable.dims))
+        tally.add(pair.first.values, pair.second.values, pair.differs, start, error)
+        name = "/".join(map(str, pair.index))
+        tally.unreadable += [name] if pair.is_unreadable else []
+        tallies.append((name, tally))
+    return tallies
 
 
 def _difference(
@@ -262,7 +286,7 @@ def _finite(value: float) -> float | None:
 
 
 class _Tally:
-    """Differences, added up chunk by chunk."""
+    """Differences, of a chunk or added up."""
 
     def __init__(self, dims: int) -> None:
         self.cells = self.missing = self.appeared = self.numbers = 0
@@ -271,6 +295,24 @@ class _Tally:
         self.peak: list[int] = []
         self.unreadable: list[str] = []
         self.extent: list[tuple[int, int]] = [(2**62, -1)] * dims
+
+    def merge(self, other: "_Tally") -> None:
+        """Add those of the chunks that follow."""
+        self.cells += other.cells
+        self.missing += other.missing
+        self.appeared += other.appeared
+        self.numbers += other.numbers
+        self.estimated += other.estimated
+        self.beyond += other.beyond
+        self.total += other.total
+        if other.peak and (not self.peak or other.maximum > self.maximum):
+            self.peak = other.peak
+        self.maximum = max(self.maximum, other.maximum)
+        self.unreadable += other.unreadable
+        self.extent = [
+            (min(low, its_low), max(high, its_high))
+            for (low, high), (its_low, its_high) in zip(self.extent, other.extent, strict=True)
+        ]
 
     def add(
         self,
@@ -288,11 +330,12 @@ class _Tally:
             Standard error of the difference, 0 where no cell is an estimate; None: nowhere.
         """
         self.cells += int(differs.sum())
-        differing = np.argwhere(differs)
-        for axis, places in enumerate(differing.T if len(differing) else ()):
-            low, high = self.extent[axis]
-            at = places + start[axis]
-            self.extent[axis] = (min(low, int(at.min())), max(high, int(at.max())))
+        for axis, first in enumerate(start):
+            others = tuple(k for k in range(differs.ndim) if k != axis)
+            places = np.flatnonzero(differs.any(axis=others)) + first
+            if places.size:
+                low, high = self.extent[axis]
+                self.extent[axis] = (min(low, int(places[0])), max(high, int(places[-1])))
         has_value = np.isfinite(a), np.isfinite(b)
         self.missing += int((has_value[0] & ~has_value[1]).sum())
         self.appeared += int((has_value[1] & ~has_value[0]).sum())
@@ -303,7 +346,7 @@ class _Tally:
         self.numbers += change.size
         sizes = np.abs(change)
         if sizes.size and (not self.peak or sizes.max() > self.maximum):
-            place = np.argwhere(both)[int(sizes.argmax())]
+            place = np.unravel_index(np.flatnonzero(both)[int(sizes.argmax())], both.shape)
             self.peak = [int(p) + s for p, s in zip(place, start, strict=True)]
         self.maximum = max(self.maximum, float(sizes.max(initial=0.0)))
         if error is not None:

@@ -4,8 +4,9 @@ Where several cells share a pixel, one of them is drawn, the same in all layers:
 differs most, or is least sure.  So nothing that stands out is averaged away.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import xarray as xr
@@ -16,8 +17,9 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.tasks.comparing.compare import Difference
-from gnomon.tasks.comparing.pairs import pairs
+from gnomon.tasks.comparing.pairs import Pair, Part, pairs, parts
 from gnomon.tasks.comparing.states import Chunk, Kept, Planned, State
+from gnomon.tasks.work import Mapper, serial
 
 __all__ = [
     "MARKS",
@@ -59,6 +61,18 @@ class Field:
     """Whether the coordinate of the first of two dimensions falls, as latitude from the north."""
 
 
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """A chunk, thinned to the pixels that it touches: for each, the cell of the highest rank."""
+
+    pixels: NDArray[np.int64]
+    """Number of each pixel on the canvas, row by row."""
+    ranks: Floats
+    """Of their cells."""
+    layers: dict[str, Floats]
+    """By name, the values of their cells."""
+
+
 class Canvas:
     """Pixels that are filled chunk by chunk.
 
@@ -94,7 +108,11 @@ class Canvas:
         return all(s.start <= self.at.get(d, s.start) < s.stop for d, s in cells)
 
     def add(self, index: Index, rank: Floats, layers: Mapping[str, Floats]) -> None:
-        """Add a chunk; of the cells of a pixel, the one with the highest rank is kept.
+        """Add a chunk, as :meth:`thinned` takes it."""
+        self.put(self.thinned(index, rank, layers))
+
+    def thinned(self, index: Index, rank: Floats, layers: Mapping[str, Floats]) -> Thinned:
+        """Return a chunk as it may be put; of the cells of a pixel, that with the highest rank.
 
         Parameters
         ----------
@@ -118,10 +136,17 @@ class Canvas:
         best = np.full(self._ranks.size, -1)
         best[pixels.ravel()[order]] = order
         there = np.flatnonzero(best >= 0)
-        there = there[ranks[best[there]] > self._ranks.ravel()[there]]
-        self._ranks.reshape(-1)[there] = ranks[best[there]]
-        for name, values in layers.items():
-            self.layers[name].reshape(-1)[there] = values[cut].ravel()[best[there]]
+        cells = best[there]
+        values = {name: np.asarray(layer[cut]).ravel()[cells] for name, layer in layers.items()}
+        return Thinned(there, ranks[cells], values)
+
+    def put(self, chunk: Thinned) -> None:
+        """Fill pixels with a chunk, where no other had a cell of its rank or a higher one."""
+        higher = chunk.ranks > self._ranks.ravel()[chunk.pixels]
+        there = chunk.pixels[higher]
+        self._ranks.reshape(-1)[there] = chunk.ranks[higher]
+        for name, values in chunk.layers.items():
+            self.layers[name].reshape(-1)[there] = values[higher]
 
 
 def is_drawable(variable: Variable) -> bool:
@@ -137,6 +162,7 @@ def difference_field(
     coordinates: Mapping[str, xr.Variable],
     *,
     pixels: int = PIXELS,
+    mapper: Mapper = serial,
 ) -> Field:
     """Return first, second, their difference and, of estimates, error and provenance.
 
@@ -160,19 +186,29 @@ def difference_field(
     names += MARKS if is_estimated else ()
     at = _others(variable, difference.peak or lows)
     canvas = Canvas(variable, at, tuple(names), pixels)
-    for pair in pairs(first, second, variable, wanted=canvas.wants, every=True):
-        values = pair.first.values, pair.second.values
-        with np.errstate(over="ignore", invalid="ignore"):
-            change = values[1] - values[0]
-        rank = np.abs(change)
-        # A value that only one of them has is more of a difference than any number.
-        rank[np.isnan(values[0]) != np.isnan(values[1])] = np.inf
-        layers = dict(zip(names, (*values, change), strict=False))
-        if pair.error is not None:
-            marked = pair.second if pair.second.error is not None else pair.first
-            layers |= _marks(marked, pair.error)
-        canvas.add(pair.index, rank, layers)
+
+    def thinned(part: Part) -> list[Thinned]:
+        chosen = pairs(part, first, second, variable, wanted=canvas.wants, every=True)
+        return [_thinned_pair(canvas, names, pair) for pair in chosen]
+
+    # Put in the order of the chunks: of equal ranks, the first is kept.
+    for chunk in chain.from_iterable(mapper(thinned, [*parts(first, second, variable)])):
+        canvas.put(chunk)
     return _field(canvas, coordinates)
+
+
+def _thinned_pair(canvas: Canvas, names: Sequence[str], pair: Pair) -> Thinned:
+    values = pair.first.values, pair.second.values
+    with np.errstate(over="ignore", invalid="ignore"):
+        change = values[1] - values[0]
+    rank = np.abs(change)
+    # A value that only one of them has is more of a difference than any number.
+    rank[np.isnan(values[0]) != np.isnan(values[1])] = np.inf
+    layers = dict(zip(names, (*values, change), strict=False))
+    if pair.error is not None:
+        marked = pair.second if pair.second.error is not None else pair.first
+        layers |= _marks(marked, pair.error)
+    return canvas.thinned(pair.index, rank, layers)
 
 
 def state_field(
@@ -182,6 +218,7 @@ def state_field(
     *,
     selection: Selection = EVERYTHING,
     pixels: int = PIXELS,
+    mapper: Mapper = serial,
 ) -> Field:
     """Return values and, of estimates, standard error and provenance of a state.
 
@@ -198,11 +235,15 @@ def state_field(
     at = _others(variable, _least_sure(state, variable, touched))
     names = (state.told, *(MARKS if _is_estimated(state) else ()))
     canvas = Canvas(variable, at, names, pixels)
-    for index in filter(canvas.wants, touched):
+
+    def thinned(index: Index) -> Thinned:
         chunk = state.chunk(variable, index)
         rank = np.zeros(chunk.values.shape) if chunk.error is None else chunk.error
         marks = {} if chunk.error is None else _marks(chunk, chunk.error)
-        canvas.add(index, rank, {state.told: chunk.values} | marks)
+        return canvas.thinned(index, rank, {state.told: chunk.values} | marks)
+
+    for drawn in mapper(thinned, [*filter(canvas.wants, touched)]):
+        canvas.put(drawn)
     return _field(canvas, coordinates)
 
 

@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.log.readings import is_close
-from gnomon.storage.values.grid import Index
+from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.tasks.comparing.states import Chunk, ChunkFilter, Live, State
 
-__all__ = ["Pair", "bits", "pairs"]
+__all__ = ["Pair", "Part", "bits", "pairs", "parts"]
+
+TOGETHER = 8
+"""Chunks of a part: what a thread takes in one go."""
 
 Floats = NDArray[np.float64]
+Part = Block | list[Index]
+"""Of a live dataset, a block whose chunks are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,19 @@ class Pair:
         return self.first.is_unreadable or self.second.is_unreadable
 
 
+def parts(first: State, second: State, variable: Variable) -> Iterator[Part]:
+    """Yield the parts of a variable that threads may take side by side."""
+    live = _live(first, second)
+    if live is not None:
+        yield from live.blocks(variable)
+        return
+    indices = variable.grid.indices()
+    while part := list(islice(indices, TOGETHER)):
+        yield part
+
+
 def pairs(
+    part: Part,
     first: State,
     second: State,
     variable: Variable,
@@ -56,10 +74,12 @@ def pairs(
     wanted: ChunkFilter = lambda _: True,
     every: bool = False,
 ) -> Iterator[Pair]:
-    """Yield the chunks of a variable in two states, one after the other: memory is that of a few.
+    """Yield the chunks of a part in two states, one after the other: memory is that of a few.
 
     Parameters
     ----------
+    part
+        One of `parts`.
     wanted
         Which chunks are looked at.
     every
@@ -70,11 +90,7 @@ def pairs(
     Integrity
         A chunk that is needed is damaged in the repository.
     """
-    live = next((state for state in (first, second) if isinstance(state, Live)), None)
-    chunks = variable.grid.indices() if live is None else live.indices(variable, wanted)
-    for index in chunks:
-        if not wanted(index):
-            continue
+    for index in _indices(part, _live(first, second), variable, wanted):
         if _is_same(first, second, variable, index):
             if every:
                 chunk = first.chunk(variable, index)
@@ -82,6 +98,19 @@ def pairs(
             continue
         before, after = first.chunk(variable, index), second.chunk(variable, index)
         yield Pair(index, before, after, _differing(before, after))
+
+
+def _indices(
+    part: Part, live: Live | None, variable: Variable, wanted: ChunkFilter
+) -> Iterator[Index]:
+    if not isinstance(part, Block):
+        return filter(wanted, part)
+    assert live is not None
+    return live.indices(variable, part, wanted)
+
+
+def _live(first: State, second: State) -> Live | None:
+    return next((state for state in (first, second) if isinstance(state, Live)), None)
 
 
 def _is_same(first: State, second: State, variable: Variable, index: Index) -> bool:

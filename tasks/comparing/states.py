@@ -1,5 +1,6 @@
 """States that can be compared, chunk by chunk: of the repository, and of the live dataset."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +15,7 @@ from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane, plane_chunk
 from gnomon.storage.source.states import chunk_sizes
-from gnomon.storage.values.grid import Index
+from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.tasks.capturing.reading import reading_grid
@@ -155,28 +156,29 @@ class Live:
             v.name: readings_at(repository, dataset, v, [place])[place]
             for v in repository.settings.variables
         }
-        self._read: tuple[str, Index, NDArray[np.generic] | None] | None = None
+        self._hands = threading.local()
 
     def has(self, variable: Variable) -> bool:
         """Tell whether it has a variable: all of them."""
         return variable.name in self.readings
 
-    def indices(self, variable: Variable, wanted: ChunkFilter) -> Iterator[Index]:
-        """Yield the wanted chunks in the order in which each chunk of the dataset is read once.
-
-        The chunk that was yielded last is at hand.
-        """
+    def blocks(self, variable: Variable) -> Iterator[Block]:
+        """Yield blocks by which each chunk of the dataset is read once."""
         _, along = chunk_sizes(self.dataset, variable)
-        for block in reading_grid(variable.grid, along).blocks():
-            for index, raw in read_chunks(self.dataset, variable, self.position, block, wanted):
-                self._read = variable.name, index, raw
-                yield index
+        return reading_grid(variable.grid, along).blocks()
+
+    def indices(self, variable: Variable, block: Block, wanted: ChunkFilter) -> Iterator[Index]:
+        """Yield the wanted chunks of a block; the last one is at hand of the thread that asks."""
+        for index, raw in read_chunks(self.dataset, variable, self.position, block, wanted):
+            self._hands.read = variable.name, index, raw
+            yield index
 
     def raw(self, variable: Variable, index: Index) -> NDArray[np.generic] | None:
         """Return the raw values of the chunk that is at hand; None if it cannot be decoded."""
-        assert self._read is not None
-        assert self._read[:2] == (variable.name, index)
-        return self._read[2]
+        name, read, raw = self._hands.read
+        assert (name, read) == (variable.name, index)
+        at_hand: NDArray[np.generic] | None = raw
+        return at_hand
 
     def signature(self, variable: Variable, index: Index) -> tuple[bytes, Packing] | None:
         """Return digest and packing of a chunk; None if it cannot be decoded."""

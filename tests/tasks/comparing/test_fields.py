@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from gnomon.flows.cluster import thread_mapper
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.selection import Selection
@@ -16,6 +17,7 @@ from gnomon.tasks.comparing.preview import opened_plan
 from gnomon.tasks.restoring.choice import select
 from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.states import States
+from gnomon.tasks.work import serial
 from tests.cases import HISTORY, Case
 
 DAY = "2001-01-25"
@@ -102,6 +104,23 @@ def test_of_a_selection_nothing_else_is_drawn(damaged: Case) -> None:
     assert np.isfinite(values[:4]).all()
     assert np.isnan(values[4:]).all()
     assert set(np.unique(field.layers["provenance"][:4])) == {3.0}
+
+
+@pytest.mark.parametrize("names", [("0", "latest@healed"), ("latest@healed", "live"), ("3", "9")])
+def test_threads_come_to_the_same_as_one(damaged: Case, names: tuple[str, str]) -> None:
+    stored = damaged.open().stored
+    found = []
+    for mapper in (serial, thread_mapper(4)):
+        with opened_states(stored, *names) as (first, second, seen):
+            differences = compare_states(first, second, mapper=mapper)
+            sst = seen.settings.variable("sst")
+            field = difference_field(
+                first, second, sst, differences[0], {}, pixels=3, mapper=mapper
+            )
+        layers = {name: layer.tobytes() for name, layer in field.layers.items()}
+        found.append((differences, layers))
+    assert found[0][0][0].changed_cells > 0
+    assert found[0] == found[1]
 
 
 def test_a_variable_without_dimensions_is_refused(grown: Case) -> None:
