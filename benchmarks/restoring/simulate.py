@@ -6,10 +6,12 @@
 A repository backfills the first half of the record; after that it is updated from one origin to the
 next, and at each of them the members of `simulate` are compared with what came at every lead:
 
-spread / error   root mean square spread of the members, with the share for their number, over that
-                 of the error of their mean
-variogram        of members minus forecast over that of captured minus forecast, along all axes
-structure        the same with each over its own mean square: whatever their size is
+spread / stated  root mean square spread of the members, over the standard error that is stated
+stated / error   this, over the error of the forecast: the shadow's part, which no member mends
+spread / error   the product of both, with the share for the number of members
+variogram        of members minus forecast over that of captured minus forecast (the departures, of
+                 which no forecast knew), at the same leads and distances
+structure        the same with each over its own mean square at the lead: whatever their size is
 rank histogram   of what came among the members. Flatness: sum of the absolute differences from a
                  flat one (0 to 2), beside what one of the members gets among the others
 
@@ -35,6 +37,8 @@ FIRST = 0.5
 """Share of the record before the first origin."""
 DISTANCES = (1, 2, 4, 8, 16)
 """Cells along an axis at which variograms are compared, up to half of it."""
+RATIOS = ("variance/stated", "stated/missed", "spread/error")
+"""Sums of squares whose roots are compared."""
 DRAWS = 1000
 """Bootstrap samples."""
 
@@ -91,20 +95,28 @@ def compare(
         until = time.isoformat() if hasattr(time, "isoformat") else str(time)[:19]
         repository.update(until=until)
         members = repository.simulate(members=options.members, seed=number)[options.variable]
-        forecast = repository.dataset(kind="forecast", accept_predicted=True)[options.variable]
+        shadow = repository.dataset(kind="forecast", accept_predicted=True)
+        forecast = shadow[options.variable]
         truth = values.values[origin + 1 : origin + 1 + leads].astype(np.float64)
         drawn, mean = members.values.astype(np.float64), forecast.values.astype(np.float64)
-        yield sums_of(drawn, mean, truth, number) | {"origin": int(origin)}
+        stated = shadow[f"{options.variable}_standard_error"].values.astype(np.float64)
+        yield sums_of(drawn, (mean, stated), truth, number) | {"origin": int(origin)}
 
 
-def sums_of(drawn: Floats, mean: Floats, truth: Floats, number: int) -> dict[str, Any]:
-    """Return what is summed up of members (N, H, *dims) beside what came (H, *dims)."""
-    members = len(drawn)
+def sums_of(
+    drawn: Floats, predicted: tuple[Floats, Floats], truth: Floats, number: int
+) -> dict[str, Any]:
+    """Return what is summed up of members (N, H, *dims) beside what came (H, *dims).
+
+    `predicted` are the forecast and its standard error, (H, *dims) each.
+    """
+    members, (mean, stated) = len(drawn), predicted
     known = np.isfinite(truth) & np.isfinite(drawn).all(axis=0) & np.isfinite(mean)
     cells = known.reshape(len(truth), -1).sum(axis=1).astype(float)
 
     def total(field: Floats) -> Floats:
-        return np.where(known, field, 0.0).reshape(len(truth), -1).sum(axis=1)
+        summed = np.where(known, field, 0.0).reshape(-1, *truth.shape).sum(axis=0)
+        return np.asarray(summed.reshape(len(truth), -1).sum(axis=1))
 
     variance = drawn.var(axis=0, ddof=1) * (1.0 + 1.0 / members)
     error = (drawn.mean(axis=0) - truth) ** 2
@@ -120,23 +132,28 @@ def sums_of(drawn: Floats, mean: Floats, truth: Floats, number: int) -> dict[str
         "cells": cells,
         "spread": total(variance),
         "error": total(error),
+        "variance": total(drawn.var(axis=0, ddof=1)),
+        "stated": total(stated**2),
+        "missed": total((mean - truth) ** 2),
         "histogram": histograms[0],
         "among": np.array(histograms[1:]),
         "variogram": np.stack([variograms(came[None]), variograms(simulated)]),
-        "square": np.array([np.nanmean(came**2), np.nanmean(simulated**2)]),
+        "square": np.stack([total((truth - mean) ** 2), total((drawn - mean) ** 2) / members]),
     }
 
 
 def variograms(fields: Floats) -> Floats:
-    """Return the sum of half squared differences, and their number, by axis and distance."""
-    dims = fields.ndim - 2
-    result = np.zeros((dims, len(DISTANCES), 2))
+    """Return sums of half squared differences, and their number, by lead, axis and distance."""
+    leads, dims = fields.shape[1], fields.ndim - 2
+    result = np.zeros((leads, dims, len(DISTANCES), 2))
     for axis in range(dims):
-        maps = np.moveaxis(fields, axis + 2, -1)
+        maps = np.moveaxis(np.moveaxis(fields, axis + 2, -1), 1, 0)
         for place, distance in enumerate(DISTANCES):
             if 2 * distance <= maps.shape[-1]:
                 squares = (maps[..., distance:] - maps[..., :-distance]) ** 2 / 2
-                result[axis, place] = np.nansum(squares), np.isfinite(squares).sum()
+                squares = squares.reshape(leads, -1)
+                result[:, axis, place, 0] = np.nansum(squares, axis=1)
+                result[:, axis, place, 1] = np.isfinite(squares).sum(axis=1)
     return result
 
 
@@ -156,23 +173,31 @@ def summarise(trials: list[dict[str, Any]], options: argparse.Namespace) -> dict
         )
         return [float(values[0]), *map(float, np.nanquantile(values[1:], [0.05, 0.95]))]
 
-    def ratio(s: dict[str, Any], lead: int | slice) -> float:
-        return float(np.sqrt(np.sum(s["spread"][lead]) / np.sum(s["error"][lead])))
+    def ratio(s: dict[str, Any], lead: int | slice, over: str = "spread/error") -> float:
+        above, below = over.split("/")
+        return float(np.sqrt(np.sum(s[above][lead]) / np.sum(s[below][lead])))
 
     def flatness(histogram: Floats) -> float:
         return float(np.abs(histogram / histogram.sum() - 1.0 / len(histogram)).sum())
 
-    def alike(s: dict[str, Any], axis: int, place: int, *, scaled: bool) -> float:
-        came, simulated = (v[axis, place, 0] / v[axis, place, 1] for v in s["variogram"])
-        squares = s["square"] if scaled else (1.0, 1.0)
-        return float((simulated / squares[1]) / (came / squares[0]))
+    def alike(s: dict[str, Any], where: Any, *, scaled: bool) -> float:
+        """Return the mean of the ratios at some leads, axes and distances, as of logarithms."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            came, simulated = s["variogram"][..., 0] / s["variogram"][..., 1]
+            size = s["square"][1] / s["square"][0] if scaled else np.ones(leads)
+            ratios = np.log(simulated / came / size[:, None, None])[where]
+        return float(np.exp(np.mean(ratios[np.isfinite(ratios)])))
 
     figures: dict[str, Any] = {
         "origins": len(trials),
         "members": options.members,
         "block": block,
-        "spread / error": figure(lambda s: ratio(s, slice(None))),
-        "spread / error by lead": [figure(lambda s, h=h: ratio(s, h)) for h in range(leads)],
+        **{
+            over.replace("/", " / ").replace("variance", "spread").replace("missed", "error"): [
+                figure(lambda s, h=h, o=over: ratio(s, h, o)) for h in (slice(None), *range(leads))
+            ]
+            for over in RATIOS
+        },
         "flatness": figure(lambda s: flatness(s["histogram"])),
         "flatness of a member": figure(lambda s: float(np.mean([flatness(h) for h in s["among"]]))),
         "outside": figure(
@@ -181,13 +206,17 @@ def summarise(trials: list[dict[str, Any]], options: argparse.Namespace) -> dict
         "outside, expected": 2.0 / (options.members + 1),
         "histogram": (stacked["histogram"].sum(axis=0) / stacked["histogram"].sum()).tolist(),
     }
-    counts = stacked["variogram"][..., 1].sum(axis=(0, 1))
+    counts = stacked["variogram"][..., 1].sum(axis=(0, 1, 2))
     for scaled, title in ((False, "variogram"), (True, "structure")):
-        figures[title] = {
-            f"axis {axis}, {DISTANCES[place]} cells": figure(
-                lambda s, a=axis, p=place, c=scaled: alike(s, a, p, scaled=c)
-            )
+        parts = {"all": (slice(None),)}
+        parts |= {f"lead {h + 1}": (h,) for h in range(leads)}
+        parts |= {
+            f"axis {axis}, {DISTANCES[place]} cells": (slice(None), axis, place)
             for axis, place in np.argwhere(counts > 0)
+        }
+        figures[title] = {
+            name: figure(lambda s, w=where, c=scaled: alike(s, w, scaled=c))
+            for name, where in parts.items()
         }
     return figures
 
@@ -206,11 +235,13 @@ def show(figures: dict[str, Any]) -> None:
     print(
         f"{figures['origins']} origins, {figures['members']} members; blocks of {figures['block']}"
     )
-    for name in ("spread / error", "flatness", "flatness of a member", "outside"):
+    for name in ("flatness", "flatness of a member", "outside"):
         print(f"{name:24s}{_told(figures[name])}")
     print(f"{'outside, expected':24s}{figures['outside, expected']:8.3f}")
-    for lead, told in enumerate(figures["spread / error by lead"], 1):
-        print(f"  lead {lead:<17d}{_told(told)}")
+    for name in ("spread / stated", "stated / error", "spread / error"):
+        print(f"{name:24s}{_told(figures[name][0])}")
+        for lead, told in enumerate(figures[name][1:], 1):
+            print(f"  lead {lead:<17d}{_told(told)}")
     for title in ("variogram", "structure"):
         print(f"{title} of members over that of departures")
         for name, told in figures[title].items():
