@@ -27,8 +27,6 @@ POINTS = 240
 """Cells and leads whose correlations say how noisy the sample covariance is: all pairs of them."""
 LEAST_FIELDS = 8
 """Past fields below which their sample covariance is not used at all."""
-LEAD_PRIOR = 2.0
-"""Independent past fields that the correlations of a random walk between leads are worth."""
 MULTIPLES = (0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 40.0)
 """Correlation lengths of the parts of a model, over the usual one. The sum of few of them is any
 variogram that was seen: a single Matern missed those of OSTIA by 40 %."""
@@ -108,18 +106,30 @@ def unit(values: NDArray[np.float32]) -> Floats:
     return np.asarray(np.where(power > 0.0, filled * np.sqrt(count / safe), 0.0))
 
 
-def level(values: NDArray[np.float32]) -> Floats:
+def level(past: PastFields) -> Floats:
     """Return departures (K, H, N) with a mean square of 1 at each lead, 0 where unknown.
 
-    Over all cells together: of few fields the mean square of a cell is mostly chance, and what is
-    divided by it is rougher than departures are. On OSTIA variograms were half as large again.
+    Over all cells together, each by the square of its size: of few fields the mean square of a
+    cell is mostly chance, and what is divided by it is rougher than departures are. On OSTIA
+    variograms were half as large again.
     """
-    filled = np.nan_to_num(values.astype(np.float64))
-    number = np.maximum(np.isfinite(values).sum(axis=(0, 2), keepdims=True), 1)
-    power = np.sqrt((filled**2).sum(axis=(0, 2), keepdims=True) / number)
+    known = np.isfinite(past.values)
+    filled = np.where(known, past.values, 0.0).astype(np.float64)
+    known &= filled.any(axis=(0, 1))  # what never changed counts for no cell
+    size = known * _sizes(past) ** 2
+    number = size.sum(axis=(0, 2), keepdims=True)
+    number = np.where(number > 0.0, number, 1.0)
+    power = np.sqrt((size * filled**2).sum(axis=(0, 2), keepdims=True) / number)
     limited = np.clip(filled, -MOST_ROOTS * power, MOST_ROOTS * power)
-    power = np.sqrt((limited**2).sum(axis=(0, 2), keepdims=True) / number)
+    power = np.sqrt((size * limited**2).sum(axis=(0, 2), keepdims=True) / number)
     return np.asarray(limited / np.where(power > 0.0, power, 1.0))
+
+
+def _sizes(past: PastFields) -> Floats:
+    """Return the sizes of cells (H, N)."""
+    if past.sizes is None:
+        return np.ones(past.values.shape[1:])
+    return past.sizes.astype(np.float64)
 
 
 def correlate_leads(names: Sequence[str], boxes: Sequence[Sequence[Box]], leads: int) -> Joint:
@@ -136,32 +146,60 @@ def correlate_leads(names: Sequence[str], boxes: Sequence[Sequence[Box]], leads:
 
     Notes
     -----
-    All cells count alike. With K independent fields the correlations are shrunk, with the weight
-    of 2 fields, to those of a random walk, and to none between variables.
+    All cells count alike. Between two variables, and between the leads of one, the correlations
+    are shrunk by as much as they are noisy: to none, or to those of a random walk.
     """
-    size = len(names) * leads
-    known = np.zeros((size, size))
-    weight = np.zeros((size, size))
+    mixed = np.zeros((len(names), leads, len(names), leads))
     for a, b in np.ndindex(len(names), len(names)):
-        number = 0.0
-        block = np.zeros((leads, leads))
-        for left, right in zip(boxes[a], boxes[b], strict=False):
-            slots, i, j = np.intersect1d(left.past.slots, right.past.slots, return_indices=True)
-            if len(slots):
-                first, second = unit(left.past.values[i]), unit(right.past.values[j])
-                block += np.einsum("khn,kln->hl", first, second, optimize=True)
-                both = PastFields(slots, left.past.values[i])
-                number = max(number, float(both.independent().mean()))
-        place = slice(a * leads, (a + 1) * leads), slice(b * leads, (b + 1) * leads)
-        known[place], weight[place] = block, number
-    power = np.sqrt(np.maximum(np.diagonal(known), 1e-300))
-    prior = np.kron(np.eye(len(names)), random_walk(leads))
-    mixed = (weight * known / np.outer(power, power) + LEAD_PRIOR * prior) / (weight + LEAD_PRIOR)
+        prior = random_walk(leads) if a == b else np.zeros((leads, leads))
+        if a <= b:
+            mixed[a, :, b] = _correlate(boxes[a], boxes[b], prior)
+            mixed[b, :, a] = mixed[a, :, b].T
     # Blocks of different origins need not fit together: what cannot be is taken out.
-    values, vectors = np.linalg.eigh((mixed + mixed.T) / 2)
+    values, vectors = np.linalg.eigh(mixed.reshape(2 * (len(names) * leads,)))
     positive = (vectors * np.maximum(values, 1e-9)) @ vectors.T
     scale = np.sqrt(np.diagonal(positive))
     return Joint(tuple(names), positive / np.outer(scale, scale))
+
+
+def _correlate(left: Sequence[Box], right: Sequence[Box], prior: Floats) -> Floats:
+    """Return the correlations (H, H) of leads of two variables, shrunk to others.
+
+    Notes
+    -----
+    The weight of `prior` is the sum of the sampling variances over that of the squared differences
+    between sample and prior (Schafer and Strimmer 2005, equation 8). The variances are those of a
+    jackknife over the origins (Tukey 1958), which knows how much the cells of one field tell: what
+    is the same in each of them is believed, however few they are. It takes the origins as
+    independent; where forecasts overlap, fewer are.
+    """
+    if not left or not right:
+        return prior
+    slots, i, j = np.intersect1d(left[0].past.slots, right[0].past.slots, return_indices=True)
+    count, leads = len(slots), len(prior)
+    if count < 2:
+        return prior
+    products, powers = np.zeros((count, leads, leads)), np.zeros((2, count, leads))
+    for one, other in zip(left, right, strict=True):
+        first, second = unit(one.past.values[i]), unit(other.past.values[j])
+        both = first.any(axis=(0, 1)) & second.any(axis=(0, 1))
+        first, second = first[..., both], second[..., both]
+        products += np.einsum("khn,kln->khl", first, second, optimize=True)
+        powers += (first**2).sum(axis=-1), (second**2).sum(axis=-1)
+
+    def ratio(product: Floats, power: Floats) -> Floats:
+        both = np.sqrt(power[0][..., :, None] * power[1][..., None, :])
+        return np.asarray(np.divide(product, both, out=np.zeros(product.shape), where=both > 0.0))
+
+    total, sums = products.sum(axis=0), powers.sum(axis=1)
+    sample = ratio(total, sums)
+    without = ratio(total - products, sums[:, None] - powers)
+    variance = (count - 1) * without.var(axis=0)
+    number = left[0].past.at(i).independent()
+    variance *= count / np.minimum.outer(number, number)
+    noise, apart = float(variance.sum()), float(((sample - prior) ** 2).sum())
+    share = min(1.0, noise / apart) if apart > 0.0 else 1.0
+    return np.asarray((1.0 - share) * sample + share * prior)
 
 
 def fit(boxes: Sequence[Box], joint: Joint, name: str) -> Covariance:
@@ -185,7 +223,7 @@ def fit(boxes: Sequence[Box], joint: Joint, name: str) -> Covariance:
     if not boxes or not dims:
         return nothing
     fields = [unit(box.past.values) for box in boxes]
-    even = [level(box.past.values) for box in boxes]
+    even = [level(box.past) for box in boxes]
     curves = np.stack([_variograms(boxes, even, axis) for axis in range(dims)])
     lengths = _scales(curves)
     shares = np.stack([_shares(curves[:, lead], lengths) for lead in range(leads)])
@@ -202,20 +240,29 @@ def fit(boxes: Sequence[Box], joint: Joint, name: str) -> Covariance:
 
 
 def _variograms(boxes: Sequence[Box], fields: Sequence[Floats], axis: int) -> Floats:
-    """Return half the mean squared difference (H, distances) along an axis; NaN where unknown."""
-    squares = np.zeros((fields[0].shape[1], len(LAGS)))
+    """Return half the mean squared difference (H, distances) along an axis; NaN where unknown.
+
+    Pairs of cells count by the product of their sizes: with these weights the members have the
+    variogram of the past in the variable's units, where cells that hardly vary tell little.
+    """
+    leads = fields[0].shape[1]
+    squares, total = np.zeros((leads, len(LAGS))), np.zeros((leads, len(LAGS)))
     number = np.zeros(len(LAGS))
     for box, field in zip(boxes, fields, strict=True):
         maps = np.moveaxis(field.reshape(*field.shape[:2], *box.shape), axis + 2, -1)
+        sizes = np.moveaxis(_sizes(box.past).reshape(leads, *box.shape), axis + 1, -1)
         known = maps.any(axis=(0, 1))
         for place, lag in enumerate(LAGS):
             if 2 * lag > box.shape[axis]:
                 break
             both = known[..., lag:] & known[..., :-lag]
             difference = (maps[..., lag:] - maps[..., :-lag])[..., both]
-            squares[:, place] += (difference**2).mean(axis=0).sum(axis=-1) / 2
+            pairs = (sizes[..., lag:] * sizes[..., :-lag])[..., both]
+            squares[:, place] += ((difference**2).mean(axis=0) * pairs).sum(axis=-1) / 2
+            total[:, place] += pairs.sum(axis=-1)
             number[place] += both.sum()
-    return np.where(number >= LEAST_NUMBER, squares / np.maximum(number, 1), np.nan)
+    enough = (number >= LEAST_NUMBER) & (total > 0.0)
+    return np.where(enough, squares / np.where(total > 0.0, total, 1.0), np.nan)
 
 
 def _scales(curves: Floats) -> Floats:
@@ -274,7 +321,9 @@ def _noise(
     count = len(boxes[0].past.slots)
     if count < LEAST_FIELDS:
         return 1.0
-    halves = np.arange(count) < count // 2
+    weights = boxes[0].past.weights
+    passed = np.cumsum(np.ones(count) if weights is None else weights.mean(axis=1))
+    halves = passed <= passed[-1] / 2
     chosen = np.unique(np.linspace(0, len(leads) - 1, 6).astype(int))
     above = below = 0.0
     for box, field in zip(boxes, fields, strict=True):
@@ -282,8 +331,7 @@ def _noise(
         each = max(2, POINTS // (len(chosen) * len(boxes)))
         cells = known[np.unique(np.linspace(0, len(known) - 1, each).astype(int))]
         points = field[:, chosen][:, :, cells].reshape(count, -1)
-        sample = points.T @ points / count
-        first, second = (points[h].T @ points[h] / h.sum() for h in (halves, ~halves))
+        sample, first, second = map(_alike, (points, points[halves], points[~halves]))
         near = np.stack([_near(box, cells, model, int(lead)) for lead in chosen])
         # Between two leads the mean, as it is of waves that both have.
         both = np.sqrt(near[:, None] * near[None]) * leads[np.ix_(chosen, chosen)][..., None, None]
@@ -292,6 +340,13 @@ def _noise(
         above += float(((first - second)[other] ** 2).sum()) / 4
         below += float(((sample - target)[other] ** 2).sum())
     return float(np.clip(above / below, 0.0, 1.0)) if below > 0.0 else 1.0
+
+
+def _alike(points: Floats) -> Floats:
+    """Return the correlations (N, N) of departures (K, N) about zero."""
+    power = np.sqrt((points**2).sum(axis=0))
+    scaled = points / np.where(power > 0.0, power, 1.0)
+    return np.asarray(scaled.T @ scaled)
 
 
 def _near(box: Box, cells: NDArray[np.intp], model: Covariance, lead: int) -> Floats:

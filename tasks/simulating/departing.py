@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import CANDIDATES, Specification, blend
+from gnomon.tasks.forecasting import CANDIDATES, Specification, blend, uncertainty
+from gnomon.tasks.forecasting.calibration import MEMORY, POWER
 from gnomon.tasks.forecasting.hindcasts import Hindcasts, Window, rolling
 from gnomon.tasks.forecasting.learning import positions
 from gnomon.tasks.forecasting.specification import clip
@@ -35,20 +36,30 @@ class PastFields:
     slots: NDArray[np.int64]
     """(K,) cadence indices of the origins, increasing: with the same one, variables go together."""
     values: NDArray[np.float32]
-    """(K, H, N) captured minus predicted over the scale of the forecast; NaN where unknown."""
+    """(K, H, N) captured minus predicted over the scale of the forecast, times the root of the
+    weight of its origin; NaN where unknown."""
+    sizes: NDArray[np.float32] | None = None
+    """(H, N) usual scale of a cell, >= 0, 0 where unknown; None: the same for all."""
+    weights: NDArray[np.float64] | None = None
+    """(K, H) of the origins, of mean 1; None: all 1."""
 
     def take(self, cells: slice | NDArray[np.intp]) -> "PastFields":
         """Return those of some of the cells."""
-        return replace(self, values=self.values[..., cells])
+        sizes = None if self.sizes is None else self.sizes[:, cells]
+        return replace(self, values=self.values[..., cells], sizes=sizes)
+
+    def at(self, places: NDArray[np.intp]) -> "PastFields":
+        """Return those of some of the origins."""
+        weights = None if self.weights is None else self.weights[places]
+        return replace(self, slots=self.slots[places], values=self.values[places], weights=weights)
 
     def independent(self) -> Floats:
         """Return how many independent fields they are worth at each lead, float64 (H,).
 
         Forecasts of a longer lead overlap, and fewer of them are news.
         """
-        count, leads, _ = self.values.shape
-        overlap = np.arange(1.0, leads + 1) / blend.stride(self.slots)
-        return np.asarray(count / np.maximum(1.0, overlap))
+        weights = np.ones(self.values.shape[:2]) if self.weights is None else self.weights
+        return uncertainty.independent(weights, blend.stride(self.slots))
 
 
 def place_origins(spec: Specification, record: PastCaptures) -> NDArray[np.int64]:
@@ -98,20 +109,34 @@ def depart(
         (H, C) from `blend_weights`.
     sampled
         Cells of the record that the modes are found on.
+
+    Notes
+    -----
+    Origins count as they do in the error bars: from fewer captures more was missed, and other
+    cells together, than will be. With equal weights members of OSTIA were too smooth, and those of
+    A1B too rough.
     """
     window = record.window(record.values, record.starts, spec.leads)
-    fields = []
+    rows = positions(record.slots, spec.leads)
+    weight = blend.faded(origins, int(rows[-1]), spec.leads, power=POWER, half=MEMORY)
+    weight /= weight.mean(axis=0)
+    fields, squares = [], np.zeros((spec.leads, window.values.shape[1]))
     for hindcasts in _batches(spec, window, origins, sampled):
         missed = -np.einsum("hc,ohcn->ohn", weights, hindcasts.errors)
         if spec.minimum is not None or spec.maximum is not None:
             predicted = np.einsum("hc,ohcn->ohn", weights, hindcasts.predictions)
             missed += predicted - clip(spec, predicted)
         scale = hindcasts.spread
+        squares += np.nansum(scale**2, axis=0)
         greatest = np.nanmax(scale, axis=2, keepdims=True, initial=0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            fields.append(np.where(scale > LEAST_SPREAD * greatest, missed / scale, 0.0))
-    places = np.searchsorted(positions(record.slots, spec.leads), origins)
-    return PastFields(record.slots[places], np.concatenate(fields).astype(np.float32))
+            fields.append(np.where(scale > LEAST_SPREAD * greatest, missed / scale, np.nan))
+    values = np.concatenate(fields) * np.sqrt(weight)[..., None]
+    sizes = np.sqrt(squares / len(origins))
+    places = np.searchsorted(rows, origins)
+    return PastFields(
+        record.slots[places], values.astype(np.float32), sizes.astype(np.float32), weight
+    )
 
 
 def changes(record: PastCaptures, leads: int, *, labels: bool) -> PastFields:

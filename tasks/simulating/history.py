@@ -171,6 +171,14 @@ class Past:
         """Number of past departures; 0 where changes stand for them."""
         return 0 if self.sample is None else len(self.boxes[0].past.slots)
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of the past departures of a chunk; 0 where those of all cells are held anyway."""
+        history, variable = self.history, self.history.variable
+        if self.boxes[0].shape == variable.shape:
+            return 0
+        return 4 * len(self.boxes[0].past.slots) * history.leads * prod(variable.chunks)
+
     def of_chunk(self, index: Index) -> PastFields:
         """Return the past departures of a chunk, its cells in C order."""
         history, variable = self.history, self.history.variable

@@ -19,6 +19,7 @@ from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.forecasting.specification import clip
+from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.restoring.choice import select
 from gnomon.tasks.restoring.locate import Match
 from gnomon.tasks.restoring.request import StateRequest
@@ -42,6 +43,8 @@ MOST_MEMBERS = 10_000
 LEAST_SAMPLED = 0.1
 """Share of the sample covariance below which it is left out: to find the past departures of every
 chunk would cost more than it tells."""
+PAST_BYTES = 2**27
+"""Past departures of a chunk beyond which they are left out, too: bounds the memory."""
 KEPT_CHUNKS = 8
 """Predicted chunks that are kept, so that those of all members are read once."""
 
@@ -158,8 +161,15 @@ class Simulation:
         return reading
 
     def lead(self, plane: int) -> int:
-        """Return the lead of a state."""
-        return self.shown[plane].lead if self.point is None else self.point.lead
+        """Return the lead of a state; of one without a shadow that of the nearest capture."""
+        if self.point is None:
+            return self.shown[plane].lead
+        if self.point.lead and self.point.shadow is not None:
+            return self.point.lead
+        cadence = Cadence.from_json(dict(next(iter(self.shadow.learnt.values())).cadence))
+        slot = cadence.slot(self.point.instant)
+        near = min(abs(cadence.slot(s.instant) - slot) for s in self.repository.timeline)
+        return int(np.clip(near, 1, len(self.shadow.instants)))
 
     def _expected(self, name: str, plane: int, index: Index) -> tuple[Floats, Floats, Any]:
         """Return prediction, standard error and provenance of a chunk, in the units of init."""
@@ -256,6 +266,8 @@ class Simulation:
     def summary(self) -> str:
         """Say in one line what was simulated."""
         what = f"{self.request.members} simulated members (seed {self.request.seed})"
+        if self.point is not None and self.point.kind != "healed" and self.point.shadow is None:
+            return f"{what} of the {self.point}; they have the covariance of past departures"
         if self.point is not None and self.point.kind == "healed":
             return (
                 f"{what} of the {self.point}; intact cells are the same in all of them, estimated "
@@ -310,22 +322,33 @@ def simulate(
     else:
         state = StateRequest(request.at, match=request.match, accept_predicted=True)
         repository, point = select(repository, state)
-        if point.kind == "captured":
+        if not point.predicted:
+            how = "exactly" if point.kind == "captured" else f"and has no estimate ({point.kind})"
             raise InvalidInput(
-                f"the state of {point.valid_time} was captured exactly, so all members would be "
+                f"the state of {point.valid_time} was captured {how}, so all members would be "
                 "the same; restore it with 'gnomon restore', or simulate a time that was not "
                 "captured"
             )
         shown, point = planes(repository, point)
     wanted = shown[0].shadow if point is None else point.shadow
-    shadow = next(s for s in repository.shadows if s.id == wanted)
+    if not repository.shadows:
+        raise NotFound("there is no forecast to learn from; run 'gnomon update'")
+    # Of what was never forecast, such as a gap in a backfill, the newest one knows most.
+    shadow = next((s for s in repository.shadows if s.id == wanted), repository.shadows[-1])
     names = _names(repository, request.variables, shadow)
+    # With those beside them: what a variable is drawn as must not depend on what else is asked for.
+    grids = {_grid(repository.settings.variable(name)) for name in names}
+    beside = [
+        name
+        for name in _names(repository, (), shadow)
+        if _grid(repository.settings.variable(name)) in grids
+    ]
     pasts = {}
-    for number, name in enumerate(names):
+    for number, name in enumerate(beside):
         variable = repository.settings.variable(name)
         pasts[name] = History.of(repository, shadow, name).learn(boxes_of(variable))
         if progress is not None:
-            progress("learning covariances", number + 1, len(names))
+            progress("learning covariances", number + 1, len(beside))
     drawn = _draw(pasts, len(shadow.instants))
     return Simulation(repository, request, shadow, shown, point, {n: drawn[n] for n in names})
 
@@ -343,18 +366,24 @@ def _names(repository: Repository, wanted: Sequence[str], shadow: Shadow) -> lis
     return names
 
 
+def _grid(variable: Variable) -> tuple[object, ...]:
+    """Return what variables have in common that are drawn together."""
+    return variable.dims, variable.shape
+
+
 def _draw(pasts: Mapping[str, Past], leads: int) -> dict[str, Drawn]:
     """Return how variables are drawn, those on one grid together."""
     grids: dict[tuple[object, ...], list[str]] = {}
     for name, past in pasts.items():
-        variable = past.history.variable
-        grids.setdefault((variable.dims, variable.shape), []).append(name)
+        grids.setdefault(_grid(past.history.variable), []).append(name)
     drawn = {}
     for names in grids.values():
         joint = correlate_leads(names, [pasts[name].boxes for name in names], leads)
         fits = {name: fit(pasts[name].boxes, joint, name) for name in names}
         fits = {
-            name: replace(c, modelled=1.0) if 1.0 - c.modelled < LEAST_SAMPLED else c
+            name: replace(c, modelled=1.0)
+            if 1.0 - c.modelled < LEAST_SAMPLED or pasts[name].chunk_bytes > PAST_BYTES
+            else c
             for name, c in fits.items()
         }
         waves = fields.Waves(

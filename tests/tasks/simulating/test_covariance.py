@@ -1,5 +1,7 @@
 """What is learnt of the covariance of past departures, and how far the past alone is believed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -115,3 +117,33 @@ def test_variables_without_a_common_origin_are_apart() -> None:
 def test_without_departures_leads_go_together_as_in_a_random_walk() -> None:
     nothing = box(np.full((0, 3, *SHAPE), np.nan))
     assert correlate_leads(["v"], [[nothing]], 3).correlations == pytest.approx(random_walk(3))
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_what_is_the_same_is_believed_however_few_there_are(count: int) -> None:
+    fields = stationary(count, (3.0, 3.0))
+    first, second = box(fields), box(fields * 1.001 + 1e-3)
+    found = correlate_leads(["a", "b"], [[first], [second]], 1).correlations
+    assert found[0, 1] > 0.95
+
+
+def test_what_is_the_same_by_chance_is_not_believed() -> None:
+    """Two smooth fields of three origins are alike in some way, and that is chance."""
+    found = []
+    for seed in range(40):
+        first, second = (box(stationary(3, (8.0, 8.0), seed=2 * seed + k)) for k in (0, 1))
+        found.append(correlate_leads(["a", "b"], [[first], [second]], 1).correlations[0, 1])
+    assert np.sqrt(np.mean(np.square(found))) < 0.25
+
+
+def test_cells_count_by_their_size() -> None:
+    """Where the rough cells hardly vary, the variogram is that of the others."""
+    fields = stationary(40, (6.0, 6.0))
+    fields[..., 10:] = np.random.default_rng(0).standard_normal((40, 1, 16, 10))
+    whole = box(fields)
+    sizes = np.where(np.arange(20) < 10, 1.0, 0.01) * np.ones((1, 16, 1))
+    past = replace(whole.past, sizes=sizes.reshape(1, -1).astype(np.float32))
+    boxes = [replace(whole, past=past)]
+    model = fit(boxes, correlate_leads(["v"], [boxes], 1), "v")
+    expected = 1.0 - float(correlate(np.array([1 / 6.0]), smooth=True)[0])
+    assert variogram(model, 0, 1) == pytest.approx(expected, rel=0.3)
