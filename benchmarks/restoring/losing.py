@@ -24,6 +24,8 @@ from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.tasks.healing.inpainting import inpaint  # for what is compared alone
 
 Mask = NDArray[np.bool_]
+Pair = tuple[Path, Path]
+"""Where a source and its repository are."""
 
 DRAWS = 2000
 """Bootstrap samples of the trials."""
@@ -49,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser, trials: int) -> None:
     parser.add_argument("--trials", type=int, default=trials, help=f"states ({trials})")
     parser.add_argument("--first", type=float, default=0.7, help="share of the record before (0.7)")
     parser.add_argument("--captures", type=int, help="captures of history; default: all before")
+    parser.add_argument("--kept", help="folder that keeps what was found, for the next run")
 
 
 def measure(
@@ -57,54 +60,85 @@ def measure(
     """Return a trial for each hole, (step, cells), the steps increasing.
 
     One repository captures the record as it is. For each trial a copy of it captures a state that
-    has lost the hole, finds that by itself, and is asked for that time.
+    has lost the hole, and finds that. It is stopped before it keeps estimates, which the next
+    update makes, and is asked for that time. What was found may be kept for the next run.
     """
     data = open_record(options.source, options.variable)
     losses = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        source, place, there = folder / "source.zarr", folder / "repository", 0
+        folder = Path(options.kept or name).absolute()
         for trial, (step, hole) in enumerate(holes):
-            if options.captures and there:
-                shutil.rmtree(source)
-                shutil.rmtree(place)
-                there = 0
+            found = folder / f"found-{trial}"
             start = max(0, step - options.captures) if options.captures else 0
-            if step > max(there, start):
-                _grow(data, options.variable, chunk, source, max(there, start), step)
-                if not place.exists():
-                    sizes = dict(zip(map(str, data[options.variable].dims[1:]), chunk, strict=True))
-                    gnomon.create(str(place), str(source), chunks=sizes)
-                gnomon.open(str(place)).update(compare=0)
-                there = step
-            copy = folder / f"trial-{trial}"
-            shutil.copytree(place, copy)
-            kept = folder / "kept.zarr"
-            shutil.copytree(source, kept)
-            damaged = data.isel(time=[step]).copy(deep=True)
-            where: tuple[Any, ...] = (0, *hole)
-            damaged[options.variable].values[where] = np.nanmax(damaged[options.variable]) + 9999
-            damaged.to_zarr(source, append_dim="time")
+            # Each under a name of its own: a process remembers the log of one that it has opened.
+            place, copy = folder / f"repository-{trial}", folder / f"trial-{trial}"
+            source = folder / "source.zarr"
+            if not found.exists():
+                _grow(data, options, chunk, (source, place), (start, step))
+                _lose(data.isel(time=[step]), options.variable, hole, (source, place))
+                _copy((source, place), (found / "source.zarr", found / "repository"))
+                shutil.rmtree(place)
+            _copy((found / "source.zarr", found / "repository"), (source, copy))
             loss = _restored(data, options.variable, copy, step, start)
+            shutil.rmtree(copy)
             if loss is not None:
                 losses.append(loss)
                 if not options.json:
                     print(_line(trial, loss), file=sys.stderr, flush=True)
-            shutil.rmtree(copy)
-            shutil.rmtree(source)
-            kept.rename(source)
+            if not options.kept:
+                shutil.rmtree(found)
     return losses
 
 
+def _copy(there: Pair, here: Pair) -> None:
+    """Copy source and repository; the source must lie where the repository looks for it."""
+    for old, new in zip(there, here, strict=True):
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(old, new)
+
+
 def _grow(
-    data: xr.Dataset, variable: str, chunk: list[int], source: Path, start: int, stop: int
+    data: xr.Dataset,
+    options: argparse.Namespace,
+    chunk: list[int],
+    pair: Pair,
+    span: tuple[int, int],
 ) -> None:
-    """Let the states of the record up to one arrive in the source."""
+    """Let the states of the record up to one arrive in the source, and capture them."""
+    source, place = pair
+    grown = source.with_name("grown") / "source.zarr", source.with_name("grown") / "repository"
+    start, stop = span
+    shutil.rmtree(source, ignore_errors=True)
+    if grown[0].exists() and not options.captures:
+        _copy(grown, pair)
+        with xr.open_zarr(source) as known:
+            start += known.sizes["time"]
+    if start == stop:
+        return
     part = data.isel(time=slice(start, stop))
     if source.exists():
         part.to_zarr(source, append_dim="time")
     else:
-        part.to_zarr(source, encoding={variable: {"chunks": (1, *chunk)}})
+        part.to_zarr(source, encoding={options.variable: {"chunks": (1, *chunk)}})
+        sizes = dict(zip(map(str, data[options.variable].dims[1:]), chunk, strict=True))
+        gnomon.create(str(place), str(source), chunks=sizes)
+    gnomon.open(str(place)).update(compare=0)
+    _copy(pair, grown)
+
+
+def _lose(state: xr.Dataset, variable: str, hole: tuple[slice, ...], pair: Pair) -> None:
+    """Let a state arrive that has lost the hole, and have that found, and nothing kept of it."""
+    damaged = state.copy(deep=True)
+    where: tuple[Any, ...] = (0, *hole)
+    damaged[variable].values[where] = np.nanmax(damaged[variable]) + 9999
+    damaged.to_zarr(pair[0], append_dim="time")
+    gnomon.open(str(pair[1])).update(compare=0)
+    # As if the update had been killed before it committed what it estimated.
+    for records in ("log", "copies/log"):
+        for record in sorted((pair[1] / records).iterdir(), reverse=True):
+            if json.loads(record.read_bytes())["kind"] != "patch":
+                break
+            record.unlink()
 
 
 def _restored(data: xr.Dataset, variable: str, place: Path, step: int, start: int) -> Loss | None:
@@ -114,8 +148,8 @@ def _restored(data: xr.Dataset, variable: str, place: Path, step: int, start: in
     updated = perf_counter() - began
     if not report.healed:
         return None
-    at = report.captured[-1]
     repository = gnomon.open(str(place))
+    at = str(repository.status()["last"])
     began = perf_counter()
     repository.points(at)
     listed = perf_counter() - began
