@@ -30,18 +30,22 @@ def rms(values: Floats) -> float:
 
 def test_a_variable_that_goes_along_tells_what_no_neighbour_knows() -> None:
     """In a part of the field it goes the other way: slopes are those of each cell."""
-    mask, other = hole(), fields(31, 0)
+    mask = hole()
     sign = np.where(np.arange(SHAPE[1]) < 12, 1.0, -1.0)
-    own = 3.0 * sign * other + 0.5 * fields(31, 100)
-    error = np.full(SHAPE, own.std())
-    told = 1e3 * other[None]
-    given = np.where(mask, 1e6, own[-1])  # which nobody may look at
-    healed, helped = aided(given, error, mask, own[:-1], told[:, -1], told[:, :-1])
-    assert helped
-    wrong = (healed.departure - own[-1])[mask]
-    # The noise of the other is that of this one, too, which is two thirds of what it varies by.
-    assert rms(wrong) < 0.35 * rms(own[-1][mask])
-    assert 0.6 < rms(healed.standard_error[mask]) / rms(wrong) < 1.7
+    covered = []
+    for seed in range(8):
+        other = fields(31, seed)
+        own = 3.0 * sign * other + 0.5 * fields(31, 100 + seed)
+        error = np.full(SHAPE, own.std())
+        told = 1e3 * other[None]
+        given = np.where(mask, 1e6, own[-1])  # which nobody may look at
+        healed, helped = aided(given, error, mask, own[:-1], told[:, -1], told[:, :-1])
+        assert helped
+        wrong = (healed.departure - own[-1])[mask]
+        # The noise of the other is that of this one, too, which is two thirds of what it varies by.
+        assert rms(wrong) < 0.35 * rms(own[-1][mask])
+        covered.append(np.abs(wrong) <= 1.645 * healed.standard_error[mask])
+    assert 0.84 <= np.mean(covered) <= 0.97
 
 
 def test_a_variable_that_tells_nothing_changes_nothing() -> None:
