@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.spatial.distance import cdist
 
 Floats = NDArray[np.float64]
 
@@ -20,8 +19,6 @@ _LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 apart where a curve is flat. A length beyond the last one is extrapolated."""
 _MOST_FIELDS = 12
 """Past fields that lengths are measured on: more would make them steadier, at a pass for each."""
-_BATCH = 4096
-"""Wanted cells at a time: bounds the memory of their covariances with the observers."""
 _SMALLEST_LENGTH = 0.3
 """Cells. Neighbours are correlated by .04 then: with less, nothing would be said of any other cell,
 and distances in lengths would have no bound."""
@@ -36,8 +33,8 @@ class Covariance:
 
     Parameters
     ----------
-    lengths : tuple of float
-        Correlation length of each axis, in cells; > 0.
+    stretch : float
+        Correlation length in measured lengths; > 0.
     smooth : bool
         Matern 3/2 (once differentiable) instead of Matern 1/2 (exponential).
     nugget : float
@@ -49,7 +46,7 @@ class Covariance:
         they say of distant places.
     """
 
-    lengths: tuple[float, ...]
+    stretch: float = 1.0
     smooth: bool = False
     nugget: float = 0.05
     rank: int = 0
@@ -171,73 +168,79 @@ def _fall_to_1_over_e(curve: Floats) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where some cells are, as the covariance sees them.
+class View:
+    """How some cells see others, whatever the covariance: found once for all that are tried.
 
     Parameters
     ----------
-    position : ndarray of float64, shape (n, dims')
-        Coordinates in correlation lengths, from `embed`.
-    loading : ndarray of float64, shape (n, modes)
+    apart : ndarray of float64, shape (n, n)
+        Distances between the observers, in measured correlation lengths.
+    across : ndarray of float64, shape (n, m)
+        Distances from the observers to the cells wanted, in the same.
+    observed, wanted : ndarray of float64, shapes (n, modes) and (m, modes)
         Loadings of the leading modes, from `Modes.at`; zero columns for none.
     """
 
-    position: Floats
-    loading: Floats
+    apart: Floats
+    across: Floats
+    observed: Floats
+    wanted: Floats
 
 
 def interpolate(
-    values: Floats, observed: Places, targets: Places, covariance: Covariance, share: float
+    values: Floats, view: View, covariance: Covariance, share: float, *, stated: bool = True
 ) -> tuple[Floats, Floats]:
-    """Return the optimal interpolations, (k, targets), and their error variance, (targets,).
+    """Return the optimal interpolations, (k, m), and their error variance, (m,).
 
     Parameters
     ----------
-    values : ndarray of float64, shape (k, n observed)
+    values : ndarray of float64, shape (k, n)
         Departures about zero, of k fields; finite.
-    observed, targets : Places
+    view : View
         Cells known and cells asked for; no cell may be in both.
     covariance : Covariance
-        Shape of the covariance; its lengths are already in the coordinates.
+        The model.
     share : float
         Part of the variance that the loadings explain, in [0, 1).
+    stated : bool
+        Whether the variance is asked for, which takes longer than the rest; else it is NaN.
 
     Notes
     -----
     Simple kriging with known zero mean (Gandin 1963): mean = C_wo C_oo^-1 z, variance =
     c_ww - C_wo C_oo^-1 C_ow. Modes are localised by a Schur product with a Gaussian taper
-    (Houtekamer and Mitchell 2001). Wanted cells go in batches, so memory is bounded.
+    (Houtekamer and Mitchell 2001).
     """
     rest = 1.0 - share
-    matrix = _covary(observed, observed, covariance, rest)
+    matrix = _covary(view.apart, view.observed, view.observed, covariance, rest)
     matrix[np.diag_indices_from(matrix)] += rest * covariance.nugget + _JITTER * len(matrix)
-    factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    # It is symmetric: transposed, it is in the order of columns, and need not be copied.
+    factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     # All fields have the same observers, and share the factorisation, which is what costs.
     gain = cho_solve(factor, values.T, check_finite=False)
-    count = len(targets.position)
-    mean, variance = np.empty((len(values), count)), np.empty(count)
-    for start in range(0, count, _BATCH):
-        part = slice(start, start + _BATCH)
-        batch = Places(targets.position[part], targets.loading[part])
-        cross = _covary(observed, batch, covariance, rest)
-        mean[:, part] = gain.T @ cross
-        # It overwrites `cross`, so the mean comes first. Of c' C^-1 c = |L^-1 c|^2 half a solve
-        # is enough.
-        solved = solve_triangular(
-            factor[0], cross, lower=True, overwrite_b=True, check_finite=False
-        )
-        prior = rest + np.sum(batch.loading**2, axis=1)
-        variance[part] = prior - np.sum(solved**2, axis=0)
+    cross = _covary(view.across, view.observed, view.wanted, covariance, rest)
+    mean = gain.T @ cross
+    if not stated:
+        return mean, np.full(mean.shape[1], np.nan)
+    # It overwrites `cross`, so the mean comes first. Of c' C^-1 c = |L^-1 c|^2 half a solve is
+    # enough.
+    solved = solve_triangular(factor[0], cross, lower=True, overwrite_b=True, check_finite=False)
+    prior = rest + np.sum(view.wanted**2, axis=1)
     # A difference of like numbers may round to less than 0: not below 1 % of a standard error.
-    return mean, np.maximum(variance, 1e-4)
+    return mean, np.maximum(prior - np.sum(solved**2, axis=0), 1e-4)
 
 
-def _covary(left: Places, right: Places, covariance: Covariance, rest: float) -> Floats:
+def _covary(
+    distance: Floats, left: Floats, right: Floats, covariance: Covariance, rest: float
+) -> Floats:
     """Return the covariance of two sets of cells without the nugget, shape (n left, n right)."""
-    distance = cdist(left.position, right.position)
-    large = left.loading @ right.loading.T
+    near = correlate(distance / covariance.stretch, smooth=covariance.smooth)
+    near *= rest * (1.0 - covariance.nugget)
+    if not left.shape[1]:
+        return near
+    large = left @ right.T
     if np.isfinite(covariance.reach):
         # Entry by entry: a Schur product of two covariances is a covariance.
-        large *= np.exp(-((distance / covariance.reach) ** 2))
-    near = correlate(distance, smooth=covariance.smooth)
-    return np.asarray(rest * (1.0 - covariance.nugget) * near + large)
+        large *= np.exp(-((distance / (covariance.stretch * covariance.reach)) ** 2))
+    near += large
+    return near

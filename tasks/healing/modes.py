@@ -43,8 +43,15 @@ class PastModes:
         """Return the share of the variance given to so many leading modes, in [0, 0.9]."""
         return min(float(self.shares[:rank][-1]), _MOST_SHARE) if rank else 0.0
 
+    def scale(self, rank: int) -> float:
+        """Return the factor on the loadings of so many leading modes; 0 if they explain nothing."""
+        share = self.explain(rank)
+        # Beyond `_MOST_SHARE` all are scaled down alike: with the 1 - a of the stationary part the
+        # variance is 1 again.
+        return float(np.sqrt(share / self.shares[:rank][-1])) if share > 0.0 else 0.0
+
     def at(self, cells: NDArray[np.intp], rank: int) -> Floats:
-        """Return the loadings of the leading modes, shape (n, rank).
+        """Return the loadings of the leading modes before that factor, shape (n, rank).
 
         Parameters
         ----------
@@ -53,11 +60,7 @@ class PastModes:
         rank : int
             Number of modes; all of them if there are fewer.
         """
-        share = self.explain(rank)
-        # Beyond `_MOST_SHARE` all are scaled down alike: with the 1 - a of the stationary part the
-        # variance is 1 again.
-        factor = np.sqrt(share / self.shares[:rank][-1]) if share > 0.0 else 0.0
-        return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank] * factor)
+        return np.asarray(self.fields[:, cells].T @ self.combination[:, :rank])
 
 
 def find_modes(

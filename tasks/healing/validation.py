@@ -10,14 +10,14 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
-from gnomon.tasks.healing.covariance import Covariance, Places, embed, interpolate
+from gnomon.tasks.healing.covariance import Covariance, View, embed, interpolate
 from gnomon.tasks.healing.modes import PastModes
 from gnomon.tasks.healing.observations import pick_observers
 from gnomon.tasks.healing.regions import Cells, Grid, copy_hole
 
 Floats = NDArray[np.float64]
-
 _FEWEST_KNOWN, _FEWEST_COPIES = 10, 3
 """Intact cells, and hidden copies or past fields, below which there is no verdict: the jackknife
 over two says little of how much an error varies."""
@@ -130,7 +130,7 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
     Notes
     -----
     A search in turn over lengths and smoothness, nugget, and modes, with few observers; the
-    winner is scored again with all of them.
+    best is scored again with all of them.
     """
     most = int(np.clip(-(-_FEWEST_SCORED // len(patch.holes[0])), 8, 40))
     mask = np.zeros(patch.grid.shape, dtype=bool)
@@ -142,11 +142,31 @@ def judge(patch: Patch, observers: int, *, alike: bool = True) -> Verdict | None
     ):
         return None
     trials = _plan(patch, hidden, min(observers, _MOST_TRIAL_OBSERVERS))
-    best = Covariance(patch.lengths)
+    return _score(patch, _plan(patch, hidden, observers), _search(patch, trials))
+
+
+def _search(patch: Patch, trials: list[Trial]) -> Covariance:
+    """Return the covariance that leaves the least error in the trials."""
+    past = _past(patch)
+    rank = max(model.rank for model in _vary_rank(past, Covariance()))
+    views = [look(patch, trial, rank) for trial in trials]
+    tried: dict[Covariance, float] = {}
+
+    def error(model: Covariance) -> float:
+        if model not in tried:
+            rows = [
+                row
+                for trial, view in zip(trials, views, strict=True)
+                for row in _compare(patch, trial, estimate(trial, view, model, stated=False))
+            ]
+            tried[model] = float(_left(np.array([row.sums for row in rows])).sum())
+        return tried[model]
+
+    best = Covariance()
     # In turn, not all combinations: each costs a factorisation for every trial.
-    for models in (_vary_shape, _vary_nugget, partial(_vary_rank, _past(patch))):
-        best = min(models(best), key=lambda model: _score(patch, trials, model).healed)
-    return _score(patch, _plan(patch, hidden, observers), best)
+    for models in (_vary_shape, _vary_nugget, partial(_vary_rank, past)):
+        best = min(models(best), key=error)
+    return best
 
 
 def _seen(patch: Patch) -> int:
@@ -158,7 +178,7 @@ def _seen(patch: Patch) -> int:
 def _vary_shape(start: Covariance) -> list[Covariance]:
     """Return the model with other lengths and smoothness."""
     return [
-        replace(start, lengths=tuple(length * stretch for length in start.lengths), smooth=smooth)
+        replace(start, stretch=stretch, smooth=smooth)
         for stretch, smooth in product(_STRETCHES, (False, True))
     ]
 
@@ -170,7 +190,7 @@ def _vary_nugget(start: Covariance) -> list[Covariance]:
 
 def _vary_rank(past: int, start: Covariance) -> list[Covariance]:
     """Return the model without and with modes of the past, its local part then also shorter."""
-    shorter = replace(start, lengths=tuple(length / 2.0 for length in start.lengths))
+    shorter = replace(start, stretch=start.stretch / 2.0)
     return [start] + [
         replace(model, rank=min(rank, past), reach=reach)
         for rank, reach in _RANKS
@@ -211,34 +231,51 @@ def _past(patch: Patch) -> int:
     return min(len(modes.shares) for modes in (patch.modes, *(f.modes for f in patch.folds)))
 
 
-def estimate(patch: Patch, trial: Trial, covariance: Covariance) -> tuple[Floats, Floats]:
+def look(patch: Patch, trial: Trial, rank: int) -> View:
+    """Return how a trial's observers see each other and the cells wanted, with so many modes."""
+    observed, wanted = (
+        embed(cells, patch.grid.shape, patch.grid.cyclic, patch.lengths)
+        for cells in (trial.observers, trial.wanted)
+    )
+    return View(
+        cdist(observed, observed),
+        cdist(observed, wanted),
+        trial.modes.at(trial.observers, rank),
+        trial.modes.at(trial.wanted, rank),
+    )
+
+
+def estimate(
+    trial: Trial, view: View, covariance: Covariance, *, stated: bool = True
+) -> tuple[Floats, Floats]:
     """Return a trial's k estimates of n cells, (k, n), and their relative variance, (n,).
 
     Parameters
     ----------
-    patch, trial : Patch, Trial
-        Where the cells lie; observers, n cells wanted, and k standardised fields.
+    trial : Trial
+        Observers, n cells wanted, and k standardised fields.
+    view : View
+        From `look`, with as many modes as the covariance has, or more.
     covariance : Covariance
         The model.
+    stated : bool
+        Whether the variance is asked for, which costs more than the rest; else it is NaN.
     """
-    grid, rank = patch.grid, covariance.rank
-    observed, targets = (
-        Places(
-            embed(cells, grid.shape, grid.cyclic, covariance.lengths), trial.modes.at(cells, rank)
-        )
-        for cells in (trial.observers, trial.wanted)
-    )
-    values = np.nan_to_num(trial.fields[:, trial.observers])
-    return interpolate(values, observed, targets, covariance, trial.modes.explain(rank))
+    values, rank = np.nan_to_num(trial.fields[:, trial.observers]), covariance.rank
+    seen, wanted = (f[:, :rank] * trial.modes.scale(rank) for f in (view.observed, view.wanted))
+    used = replace(view, observed=seen, wanted=wanted)
+    return interpolate(values, used, covariance, trial.modes.explain(rank), stated=stated)
 
 
 def _score(patch: Patch, trials: list[Trial], covariance: Covariance) -> Verdict:
     """Return how a covariance does on trials whose truth is known, with the weight it earns."""
-    rows = [row for trial in trials for row in _compare(patch, trial, covariance)]
+    rows = []
+    for trial in trials:
+        view = look(patch, trial, covariance.rank)  # one at a time: of all, it would be large
+        rows += _compare(patch, trial, estimate(trial, view, covariance))
     sums = np.array([row.sums for row in rows])
-    weight, without = _weigh(sums)
-    # Each trial by the weight of the others: its own would make every model look like a gain.
-    healed = sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2]
+    weight, _ = _weigh(sums)
+    healed = _left(sums)
     # By trial, whatever its cells: those of one trial are wrong together.
     excess = np.array([row.excess(weight).mean() for row in rows])
     size = np.mean([np.mean(row.truth**2) for row in rows])
@@ -312,9 +349,9 @@ class _Row:
         return np.asarray(np.bincount(number, self.excess(weight)) / np.bincount(number))
 
 
-def _compare(patch: Patch, trial: Trial, covariance: Covariance) -> list[_Row]:
+def _compare(patch: Patch, trial: Trial, estimated: tuple[Floats, Floats]) -> list[_Row]:
     """Return truth and estimate of each field's cells of known truth."""
-    means, variance = estimate(patch, trial, covariance)
+    means, variance = estimated
     scale = patch.scale[trial.wanted]
     rows = []
     for truth, mean in zip(trial.fields[:, trial.wanted], means, strict=True):
@@ -324,6 +361,13 @@ def _compare(patch: Patch, trial: Trial, covariance: Covariance) -> list[_Row]:
                 _Row(truth[seen], mean[seen], variance[seen], scale[seen], trial.chunks[seen])
             )
     return rows
+
+
+def _left(sums: Floats) -> Floats:
+    """Return the squared error of each trial by the weight of the others, from `sums` of each."""
+    # By its own weight every model would look like a gain.
+    _, without = _weigh(sums)
+    return np.asarray(sums[:, 0] - 2.0 * without * sums[:, 1] + without**2 * sums[:, 2])
 
 
 def _weigh(sums: Floats) -> tuple[float, Floats]:

@@ -14,7 +14,7 @@ from gnomon.tasks.forecasting import arima, empty, kernels, labels, modes, uncer
 from gnomon.tasks.forecasting.climatology import features, prior
 from gnomon.tasks.forecasting.sweep import season
 from gnomon.tasks.forecasting.tracking import CaptureRun, advance, lasting
-from gnomon.tasks.healing.covariance import Covariance, Places, correlate, interpolate
+from gnomon.tasks.healing.covariance import Covariance, View, correlate, interpolate
 from gnomon.tasks.healing.validation import _weigh
 from gnomon.validations.false_discovery import q_values
 from tests.tasks.forecasting.series import Array, daily, specification, times
@@ -266,12 +266,16 @@ def test_interpolation_is_kriging_with_modes_and_a_matern_part(smooth: bool) -> 
     here, there = rng.uniform(0, 3, size=(7, 2)), rng.uniform(0, 3, size=(4, 2))
     share, nugget, reach = 0.4, 0.05, 2.0
     loads = rng.normal(size=(11, 3)) * np.sqrt(share / 3)
-    model = Covariance((1.0, 1.0), smooth=smooth, nugget=nugget, rank=3, reach=reach)
+    model = Covariance(2.0, smooth=smooth, nugget=nugget, rank=3, reach=reach)
     z = rng.normal(size=(1, 7))
-    places = Places(here, loads[:7]), Places(there, loads[7:])
-    mean, variance = interpolate(z, *places, model, share)
-    every = np.concatenate([here, there])
-    distance = np.sqrt(((every[:, None] - every) ** 2).sum(axis=-1))
+    every = 2.0 * np.concatenate([here, there])
+    measured = np.sqrt(((every[:, None] - every) ** 2).sum(axis=-1))
+    view = View(measured[:7, :7], measured[:7, 7:], loads[:7], loads[7:])
+    mean, variance = interpolate(z, view, model, share)
+    alone, unstated = interpolate(z, view, model, share, stated=False)
+    np.testing.assert_array_equal(alone, mean)
+    assert np.isnan(unstated).all()
+    distance = measured / 2.0
     near = (1 + 2.146 * distance) * np.exp(-2.146 * distance) if smooth else np.exp(-distance)
     full = loads @ loads.T * np.exp(-((distance / reach) ** 2))
     full += (1 - share) * ((1 - nugget) * near + nugget * np.eye(11)) + 7e-8 * np.eye(11)
