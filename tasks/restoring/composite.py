@@ -15,6 +15,7 @@ from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.values.grid import Index
+from gnomon.tasks.healing.combination import combine
 from gnomon.tasks.learning.trusted import pass_over
 from gnomon.tasks.restoring.between import Between, between
 from gnomon.tasks.restoring.heal import (
@@ -30,12 +31,7 @@ from gnomon.tasks.restoring.heal import (
 from gnomon.tasks.restoring.region import Region, regions
 from gnomon.tasks.work import serial
 
-__all__ = ["combine", "compose", "composite", "has_both_sides"]
-
-SHARED = 0.5
-"""Correlation of the errors of both estimates: what neither could know is in both.  It was .54 on
-OSTIA and .53 on ERA5 while this was developed, in 30 chunks each; as if there were none, 90 %
-intervals covered 81 and 80 %.  An estimate that is twice as sure as the other counts alone."""
+__all__ = ["compose", "composite", "has_both_sides"]
 
 Floats = NDArray[np.float64]
 
@@ -164,42 +160,3 @@ def _joined(healed: Estimate, interpolated: Estimate, estimator: Between) -> Est
         (1.0 - share) * healed.odds.spread + share * interpolated.odds.spread,
     )
     return Estimate(patch, _figures(patch, odds, estimator.spec.tolerance), odds)
-
-
-def combine(
-    first: tuple[Floats, Floats], second: tuple[Floats, Floats]
-) -> tuple[Floats, Floats, Floats]:
-    """Return the best linear combination of two estimates, cell by cell.
-
-    Parameters
-    ----------
-    first, second
-        Values and standard errors, float64 of one shape; NaN where nothing is estimated.
-
-    Returns
-    -------
-    tuple
-        Values, standard errors and the weight of the second, 0 to 1, float64.  Where one of them
-        is not estimated the other counts alone; NaN, with weight 0, where neither is.
-
-    Notes
-    -----
-    With errors `s`, `t` and their correlation `r` the weight of the second is
-    `(s^2 - r s t) / (s^2 + t^2 - 2 r s t)` within 0 and 1 (Bates and Granger 1969, equation 1); the
-    error is that of the combination with these weights.
-    """
-    (value, s), (other, t) = first, second
-    there, also = np.isfinite(value) & np.isfinite(s), np.isfinite(other) & np.isfinite(t)
-    shared = SHARED * s * t
-    spread = s**2 + t**2 - 2.0 * shared
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.clip(np.where(spread > 0.0, (s**2 - shared) / spread, 0.0), 0.0, 1.0)
-    weight = np.where(there & also, weight, np.where(also, 1.0, 0.0))
-    of_first, of_second = np.where(weight < 1.0, 1.0 - weight, 0.0), weight
-    parts = [np.where(w > 0.0, w * v, 0.0) for w, v in ((of_first, value), (of_second, other))]
-    variance = [np.where(w > 0.0, (w * e) ** 2, 0.0) for w, e in ((of_first, s), (of_second, t))]
-    joint = np.where((of_first > 0.0) & (of_second > 0.0), of_first * of_second * shared, 0.0)
-    nothing = ~(there | also)
-    values = np.where(nothing, np.nan, parts[0] + parts[1])
-    errors = np.where(nothing, np.nan, np.sqrt(variance[0] + variance[1] + 2.0 * joint))
-    return values, errors, weight

@@ -1,6 +1,7 @@
 """How a region departed from its forecasts before, and how other variables depart from theirs."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,11 @@ from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.healing.companions import LEAST_KINSHIP, MOST_COMPANIONS, kinship
-from gnomon.tasks.healing.past import changes, past_departures
+from gnomon.tasks.healing.past import MOST_DEPARTURES, changes, past_departures
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.restoring.region import Past, Region
 
-__all__ = ["companions", "fields_at", "past_of", "unseen_slots"]
+__all__ = ["changed_since", "companions", "fields_at", "past_of", "unseen_slots"]
 
 Floats = NDArray[np.float64]
 
@@ -93,3 +94,35 @@ def past_of(
     has_departure = np.isfinite(departures).any(axis=1)
     fields = past.field(departures[has_departure]).reshape(-1, *region.shape)
     return fields, past.instants[has_departure]
+
+
+def changed_since(
+    region: Region, past: Past | None, shadow: Shadow, leads: NDArray[np.int64]
+) -> tuple[Floats, Floats, Floats]:
+    """Return what was known last of each cell, how much that changes, and past changes.
+
+    Returns
+    -------
+    tuple
+        Values (*dims) of each chunk when it was known last before the forecast was made, the root
+        mean square (*dims) of its changes over so many captures, and these (D, *dims), the latest;
+        NaN where unknown.
+    """
+    last, size = np.full(region.shape, np.nan), np.full(region.shape, np.nan)
+    if past is None:
+        return last, size, np.zeros((0, *region.shape))
+    fields = past.field(changes(past.record, leads)).reshape(-1, *region.shape)
+    fields = fields[np.isfinite(fields).reshape(len(fields), -1).any(axis=1)][-MOST_DEPARTURES:]
+    known = past.field(past.record.values[past.instants <= shadow.reference])
+    known = known.reshape(-1, *region.shape)
+    for index in region.indices:
+        cells = region.cells(index)
+        everywhen: tuple[Any, ...] = (slice(None), *cells)
+        there = np.isfinite(known[everywhen]).reshape(len(known), -1).any(axis=1)
+        if there.any():
+            last[cells] = known[np.flatnonzero(there)[-1]][cells]
+    seen = np.isfinite(fields)
+    count = seen.sum(axis=0)
+    power = np.where(seen, fields**2, 0.0).sum(axis=0)
+    np.divide(power, count, out=size, where=count > 0)
+    return last, np.sqrt(size), fields

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,18 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SUSPECT, Variable
 from gnomon.tasks.forecasting.specification import clip
+from gnomon.tasks.healing.combination import joined
 from gnomon.tasks.healing.companions import aided
-from gnomon.tasks.healing.inpainting import FEWEST_KNOWN
+from gnomon.tasks.healing.inpainting import FEWEST_KNOWN, Inpainted, inpaint
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
-from gnomon.tasks.restoring.departed import companions, fields_at, past_of, unseen_slots
+from gnomon.tasks.restoring.departed import (
+    changed_since,
+    companions,
+    fields_at,
+    past_of,
+    unseen_slots,
+)
 from gnomon.tasks.restoring.region import Region, regions
 from gnomon.tasks.work import serial
 
@@ -228,26 +236,8 @@ def heal_region(
     inpainted, from_others = None, False
     count = np.count_nonzero(np.isfinite(captured - values))
     if count >= FEWEST_KNOWN and not variable.categorical and variable.dims:
-        past = region.past(repository, predicted.captures, step)
-        unseen = unseen_slots(region, past, shadow)
-        history, instants = past_of(region, past, specification, lead + unseen)
-        options = {
-            "cyclic": region.cyclic,
-            "chunks": region.chunkwise(np.arange(len(unseen))),
-            "unseen": region.chunkwise(unseen > 0),
-        }
-        others = companions(repository, region, past, step, (shadow, lead), apart)
-        inpainted, from_others = aided(
-            _believable(region, predicted.captures, step, captured - values, errors),
-            errors,
-            hole,
-            history,
-            np.array([now for now, _, _ in others]).reshape(len(others), *region.shape),
-            np.array([fields_at(fields, of, instants) for _, fields, of in others]).reshape(
-                len(others), *history.shape
-            ),
-            **options,
-        )
+        guess = captured, values, errors
+        inpainted, from_others = _inpainted(repository, region, step, (shadow, lead), guess, apart)
         values = values + np.nan_to_num(inpainted.departure)
         # Where the forecast is sure there is nothing to estimate.
         errors = np.where(np.isfinite(inpainted.standard_error), inpainted.standard_error, errors)
@@ -278,6 +268,51 @@ def heal_region(
         figures = _judge(known, odds, tolerance, stated)
         estimates[index] = Estimate(EstimatedChunk(*parts), figures, odds)
     return estimates
+
+
+def _inpainted(
+    repository: Repository,
+    region: Region,
+    step: int,
+    forecast: tuple[Shadow, int],
+    guess: tuple[Floats, Floats, Floats],
+    apart: Collection[str],
+) -> tuple[Inpainted, bool]:
+    """Return how the hole departs from the forecast, and whether other variables had a part in it.
+
+    Parameters
+    ----------
+    guess
+        What is intact, what is predicted, and its standard error, float64 (*dims).
+    """
+    (shadow, lead), (captured, values, errors) = forecast, guess
+    captures = repository.captures(region.variable.name)
+    past = region.past(repository, captures, step)
+    unseen = unseen_slots(region, past, shadow)
+    specification = specification_of(repository, region.variable.name)
+    history, instants = past_of(region, past, specification, lead + unseen)
+    options: dict[str, Any] = {
+        "cyclic": region.cyclic,
+        "chunks": region.chunkwise(np.arange(len(unseen))),
+        "unseen": region.chunkwise(unseen > 0),
+    }
+    others = companions(repository, region, past, step, forecast, apart)
+    departure = _believable(region, captures, step, captured - values, errors)
+    inpainted, from_others = aided(
+        departure,
+        errors,
+        region.hole,
+        history,
+        np.array([now for now, _, _ in others]).reshape(len(others), *region.shape),
+        np.array([fields_at(fields, of, instants) for _, fields, of in others]).reshape(
+            len(others), *history.shape
+        ),
+        **options,
+    )
+    # The changes since the last capture have a longer past, and miss other things.
+    last, size, changes = changed_since(region, past, shadow, lead + unseen)
+    since = inpaint(departure + values - last, size, region.hole, history=changes, **options)
+    return joined(inpainted, since, last - values), from_others
 
 
 def _believable(

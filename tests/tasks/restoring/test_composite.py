@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from gnomon.tasks.restoring.composite import SHARED, combine
+from gnomon.tasks.healing.combination import SHARED, combine, joined
+from gnomon.tasks.healing.inpainting import Inpainted
 
 
 def test_it_is_right_about_errors_that_share_what_is_assumed() -> None:
@@ -38,3 +40,44 @@ def test_what_is_not_estimated_counts_for_nothing() -> None:
     np.testing.assert_array_equal(values, [1.0, 2.0, np.nan, 4.0])
     np.testing.assert_array_equal(errors, [0.5, 0.25, np.nan, 0.0])
     np.testing.assert_array_equal(weight, [0.0, 1.0, 0.0, 0.0])
+
+
+def inpainted(departure: float, error: float, weight: float) -> Inpainted:
+    """Return an in-painting of two cells, of which one is estimated."""
+
+    def cells(value: float) -> NDArray[np.float64]:
+        return np.array([value, np.nan])
+
+    told = weight or np.nan
+    return Inpainted(
+        cells(departure),
+        cells(error),
+        np.array([weight, 0.0]),
+        1.0,
+        1.0,
+        cells(0.0 * told),
+        cells(0.5 * told),
+    )
+
+
+def test_two_inpaintings_of_one_field_are_combined_on_one_guess() -> None:
+    """The first says 1 above a guess of 10, the second 3 above one of 6: each cell has 10."""
+    one = joined(inpainted(1.0, 2.0, 1.0), inpainted(3.0, 2.0, 0.5), np.array([-4.0, np.nan]))
+    np.testing.assert_allclose(one.departure, [0.5 * (1.0 + 3.0 - 4.0), np.nan])
+    np.testing.assert_allclose(one.standard_error, [2.0 * np.sqrt(0.5 + 0.5 * SHARED), np.nan])
+    np.testing.assert_allclose(one.weight, [1.0, 0.0])
+    np.testing.assert_allclose(one.log_spread, [0.375, np.nan])
+
+
+def test_a_second_guess_that_earned_no_weight_changes_nothing() -> None:
+    first = inpainted(1.0, 2.0, 1.0)
+    one = joined(first, inpainted(0.0, 0.1, 0.0), np.array([-4.0, np.nan]))
+    for name in ("departure", "standard_error", "weight", "log_location", "log_spread"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(first, name))
+
+
+def test_the_second_counts_alone_where_the_forecast_stands_and_is_far_less_sure() -> None:
+    one = joined(inpainted(0.0, 9.0, 0.0), inpainted(3.0, 2.0, 1.0), np.array([-4.0, np.nan]))
+    np.testing.assert_allclose(one.departure, [-1.0, np.nan])
+    np.testing.assert_allclose(one.log_spread, [0.5, np.nan])
+    assert one.weight[0] == 1.0

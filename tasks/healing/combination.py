@@ -1,0 +1,97 @@
+"""Combining two estimates of the same cells whose errors are known, and are partly the same.
+
+Pure arrays: what the estimates are made of is not known here.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnomon.tasks.healing.inpainting import Inpainted
+
+__all__ = ["SHARED", "combine", "joined"]
+
+Floats = NDArray[np.float64]
+
+SHARED = 0.5
+"""Correlation of the errors of both estimates: what neither could know is in both.  It was .54 on
+OSTIA and .53 on ERA5 while this was developed, in 30 chunks each; as if there were none, 90 %
+intervals covered 81 and 80 %.  An estimate that is twice as sure as the other counts alone."""
+
+
+def combine(
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats]
+) -> tuple[Floats, Floats, Floats]:
+    """Return the best linear combination of two estimates, cell by cell.
+
+    Parameters
+    ----------
+    first, second
+        Values and standard errors, float64 of one shape; NaN where nothing is estimated.
+
+    Returns
+    -------
+    tuple
+        Values, standard errors and the weight of the second, 0 to 1, float64.  Where one of them
+        is not estimated the other counts alone; NaN, with weight 0, where neither is.
+
+    Notes
+    -----
+    With errors `s`, `t` and their correlation `r` the weight of the second is
+    `(s^2 - r s t) / (s^2 + t^2 - 2 r s t)` within 0 and 1 (Bates and Granger 1969, equation 1); the
+    error is that of the combination with these weights.
+    """
+    (value, s), (other, t) = first, second
+    there, also = np.isfinite(value) & np.isfinite(s), np.isfinite(other) & np.isfinite(t)
+    shared = SHARED * s * t
+    spread = s**2 + t**2 - 2.0 * shared
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = np.clip(np.where(spread > 0.0, (s**2 - shared) / spread, 0.0), 0.0, 1.0)
+    weight = np.where(there & also, weight, np.where(also, 1.0, 0.0))
+    of_first, of_second = np.where(weight < 1.0, 1.0 - weight, 0.0), weight
+    parts = [np.where(w > 0.0, w * v, 0.0) for w, v in ((of_first, value), (of_second, other))]
+    variance = [np.where(w > 0.0, (w * e) ** 2, 0.0) for w, e in ((of_first, s), (of_second, t))]
+    joint = np.where((of_first > 0.0) & (of_second > 0.0), of_first * of_second * shared, 0.0)
+    nothing = ~(there | also)
+    values = np.where(nothing, np.nan, parts[0] + parts[1])
+    errors = np.where(nothing, np.nan, np.sqrt(variance[0] + variance[1] + 2.0 * joint))
+    return values, errors, weight
+
+
+def joined(first: Inpainted, second: Inpainted, shift: Floats) -> Inpainted:
+    """Return one in-painting from two of the same field, cell by cell.
+
+    Parameters
+    ----------
+    first, second : Inpainted
+        Of the field minus a first guess, each with its own.
+    shift : ndarray of float64, shape (*dims)
+        Second guess minus first, data units; NaN where one is unknown.
+
+    Notes
+    -----
+    The second counts only where its interpolation earned a weight: its guess alone is no estimate.
+    Location and spread are the means by the weights.
+    """
+    used = second.weight > 0.0
+    values, errors, weight = combine(
+        (first.departure, first.standard_error),
+        (
+            np.where(used, second.departure + shift, np.nan),
+            np.where(used, second.standard_error, np.nan),
+        ),
+    )
+
+    def mean(one: Floats, other: Floats) -> Floats:
+        filled = np.where(np.isfinite(one), one, other)
+        return np.where(weight > 0.0, (1.0 - weight) * filled + weight * other, one)
+
+    return replace(
+        first,
+        departure=values,
+        standard_error=errors,
+        weight=np.where(weight > 0.0, np.maximum(first.weight, second.weight), first.weight),
+        log_location=mean(first.log_location, second.log_location),
+        log_spread=mean(first.log_spread, second.log_spread),
+    )
