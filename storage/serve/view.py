@@ -17,6 +17,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.cf import (
     WHOLE,
@@ -157,16 +158,14 @@ def _are_marked(planes: tuple[Plane, ...], *, plain: bool, marks: bool) -> bool:
 
 
 def open_view(
-    pinned: tuple[str, int, int],
+    pin: Pin,
     planes: tuple[Plane, ...],
     notes: Notes | None,
     selection: Selection,
     by_lead: bool = False,
 ) -> ReadingStore:
     """Rebuild a reading store in another process, pinned to the same commit and era."""
-    url, sequence, era = pinned
-    repository = Repository.open(url).at(sequence).in_era(era)
-    return _build(repository, planes, notes, selection, by_lead)
+    return _build(pin.open(), planes, notes, selection, by_lead)
 
 
 def _build(
@@ -249,8 +248,7 @@ def _laid_out(
         told = dict(variable.attrs) if is_whole else referring_to(variable.attrs, there)
         exact[str(name)] = told
         create_fixed(memory, str(name), xr.Variable(variable.dims, variable.values, told))
-    pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    recipe = (pinned, planes, notes, selection, by_lead)
+    recipe = (Pin.of(repository), planes, notes, selection, by_lead)
     return ReadingStore(memory, arrays, (open_view, recipe), exact, source_chunks)
 
 

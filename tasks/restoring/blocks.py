@@ -15,6 +15,7 @@ from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.steps import Shadow
+from gnomon.storage.pin import Pin
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import FORECAST_EXTRAS, Plane, plane_chunk
@@ -75,8 +76,8 @@ def write_blocks(
 class _Job:
     """One block of one variable of one plane."""
 
-    pinned: tuple[str, int, int, str]
-    """URL, commit and era of the repository, and a name of the restore: what is opened for one is
+    pinned: tuple[Pin, str]
+    """The repository as it is seen, and a name of the restore: what is opened for one is
     never used for another."""
     target: Target
     """The dataset in the making."""
@@ -114,12 +115,7 @@ def _jobs(
     target: Target,
     selection: Selection,
 ) -> list[_Job]:
-    pinned = (
-        repository.location.url,
-        repository.records[-1].sequence,
-        repository.era,
-        secrets.token_hex(8),
-    )
+    pinned = Pin.of(repository), secrets.token_hex(8)
     jobs = []
     for variable in repository.settings.variables:
         names = tuple(name for name in array_names(repository, variable) if name in layout)
@@ -152,12 +148,9 @@ def _jobs(
 
 
 @lru_cache(maxsize=2)
-def _opened(
-    pinned: tuple[str, int, int, str], name: str
-) -> tuple[Repository, Variable, CaptureStack]:
+def _opened(pinned: tuple[Pin, str], name: str) -> tuple[Repository, Variable, CaptureStack]:
     """Return a repository and the captures of a variable, open for all blocks of one restore."""
-    url, sequence, era, _ = pinned
-    repository = Repository.open(url).at(sequence).in_era(era)
+    repository = pinned[0].open()
     return repository, repository.settings.variable(name), repository.captures(name)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from threading import Lock
 
 from gnomon.storage.errors import NotFound
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.values.times import SECOND, format_instant, period
@@ -23,7 +24,7 @@ MOMENT = 3600 * SECOND
 RECENT = 4
 """Estimates that are kept, with what was learnt for them: a point that is listed is often taken."""
 _lock = Lock()
-_recent: dict[tuple[str, int, int, int], tuple[RestorePoint, dict[str, Between]] | None] = {}
+_recent: dict[tuple[Pin, int], tuple[RestorePoint, dict[str, Between]] | None] = {}
 
 
 def locate_estimate(repository: Repository, text: str, refusal: NotFound) -> tuple[Repository, int]:
@@ -81,7 +82,7 @@ def estimate_point(
 
     There is none where nothing was learnt, or where all captures are too far.
     """
-    key = repository.location.url, repository.records[-1].sequence, repository.era, instant
+    key = Pin.of(repository), instant
     with _lock:
         if key in _recent:
             return _recent[key]

@@ -16,6 +16,7 @@ from gnomon.storage.log.bodies.patch import PatchBody, PatchedChunk, PatchedEntr
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.staging import Batch, Entry, fresh_id
 from gnomon.storage.log.steps import Patches
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.patches import create_patch
 from gnomon.storage.values.grid import Index
@@ -132,10 +133,9 @@ def estimate(repository: Repository, damage: Damage, mapper: Mapper) -> Patched:
         for name, indices in damage.chunks.items()
         for region in regions(repository.settings.variable(name), list(indices))
     ]
-    pinned = (repository.location.url, repository.records[-1].sequence, repository.era)
     kept: dict[str, dict[Index, tuple[str, Figures]]] = {name: {} for name in damage.chunks}
     notes: list[str] = []
-    job = partial(_estimate_part, pinned, damage, batch.id)
+    job = partial(_estimate_part, Pin.of(repository), damage, batch.id)
     for (name, _), (chunks, entries, passed) in zip(parts, mapper(job, parts), strict=True):
         kept[name] |= chunks
         batch.merge(entries)
@@ -145,11 +145,10 @@ def estimate(repository: Repository, damage: Damage, mapper: Mapper) -> Patched:
 
 
 def _estimate_part(
-    pinned: tuple[str, int, int], damage: Damage, folder: str, part: tuple[str, tuple[Index, ...]]
+    pin: Pin, damage: Damage, folder: str, part: tuple[str, tuple[Index, ...]]
 ) -> tuple[dict[Index, tuple[str, Figures]], dict[str, Entry], list[str]]:
     """Estimate and write the chunks of one region; runs on a worker."""
-    url, sequence, era = pinned
-    repository = Repository.open(url).at(sequence).in_era(era)
+    repository = pin.open()
     variable = repository.settings.variable(part[0])
     shadow = next(s for s in repository.shadows if s.id == damage.shadow)
     batch = Batch(repository.location, folder)

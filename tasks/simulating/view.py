@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from gnomon.storage.repository import Repository
+from gnomon.storage.pin import Pin
 from gnomon.storage.serve.reader import ComputedArray, ReadingStore
 from gnomon.storage.serve.readings import served_description
 from gnomon.storage.serve.template import ServedArray, create_computed, create_fixed
@@ -61,19 +61,20 @@ def simulation_store(simulation: Simulation) -> ReadingStore:
             arrays[served.name] = served.computed
             exact[served.name] = served.attributes
             create_computed(memory, served)
-    pinned = repository.location.url, repository.records[-1].sequence, repository.era
-    return ReadingStore(memory, arrays, (open_simulation, (*pinned, request)), exact)
+    recipe = (open_simulation, (Pin.of(repository), request))
+    return ReadingStore(memory, arrays, recipe, exact)
 
 
-def open_simulation(url: str, sequence: int, era: int, request: Request) -> ReadingStore:
+def open_simulation(pin: Pin, request: Request) -> ReadingStore:
     """Rebuild a store in another process, pinned to the same commit and era."""
-    return _rebuilt(url, sequence, era, request)
+    pin.open()  # what was learnt before is of no use where another repository is by now
+    return _rebuilt(pin, request)
 
 
 @lru_cache(maxsize=2)
-def _rebuilt(url: str, sequence: int, era: int, request: Request) -> ReadingStore:
+def _rebuilt(pin: Pin, request: Request) -> ReadingStore:
     """Return it, learnt once in each process."""
-    return simulation_store(simulate(Repository.open(url).at(sequence).in_era(era), request))
+    return simulation_store(simulate(pin.open(), request))
 
 
 def _prefixed(notes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
