@@ -42,6 +42,10 @@ BASE, CODING, STATUS, DIGEST, FILTER = 0, 1, 2, slice(3, 5), 5
 UNCHANGED = -1
 MAX_CHAIN = 10
 """Deltas that a read may have to add up before the next one is stored as a key."""
+USUAL_CHAIN = 4
+"""Deltas from which on another one must save more: every read of a longer chain pays for it."""
+LONG_GAIN = 0.5
+"""Share of a key that a delta may take beyond that: where little changes, chains stay long."""
 
 Row = NDArray[np.int64]
 
@@ -149,7 +153,8 @@ def _coded(
             logger.warning("%s; stored without it", error)
             return _bent(keys, bent), False, bent
         delta_size, delta_bent = _smallest(deltas)
-        if delta_size <= GAIN * size:
+        is_long = any(p is not None and p.chain >= USUAL_CHAIN for p in previous.values())
+        if delta_size <= (LONG_GAIN if is_long else GAIN) * size:
             return _bent(deltas, delta_bent), True, delta_bent
     return _bent(keys, bent), False, bent
 

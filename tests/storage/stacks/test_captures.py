@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.storage.arrays.encoding import MAX_CHAIN, UNCHANGED, encode_unit
+from gnomon.storage.arrays.encoding import MAX_CHAIN, UNCHANGED, USUAL_CHAIN, encode_unit
 from gnomon.storage.errors import NotFound
 from gnomon.storage.log.location import Location
 from gnomon.storage.values.model import SUSPECT, TRUSTED, Variable
@@ -78,9 +78,8 @@ def residual_like(dtype: Any) -> Any:
 def test_a_chain_is_bounded_and_exact(tmp_path: Any) -> None:
     rng = np.random.default_rng(1)
     base = rng.normal(size=2000).cumsum()
-    states = [
-        (base + k * 1e-3 + rng.normal(size=2000) * 1e-7).astype("<f8") for k in range(MAX_CHAIN + 5)
-    ]
+    few = rng.random((MAX_CHAIN + 5, 2000)) < 0.05  # cells change: chains stay long
+    states = [base + np.cumsum(few, axis=0)[k] * 1e-3 for k in range(len(few))]
     grid = grids_line(2000)
     stack = store_stack(Location(str(tmp_path)), variable_of("<f8", grid), states, per_slab=3)
     codings = [int(stack.rows(k)[0][1]) for k in range(len(states))]
@@ -88,6 +87,22 @@ def test_a_chain_is_bounded_and_exact(tmp_path: Any) -> None:
     assert whole(stack, len(states) - 1).tobytes() == states[-1].tobytes()
     fresh = store_stack(Location("memory://chain"), variable_of("<f8", grid), states)
     assert whole(fresh, MAX_CHAIN).tobytes() == states[MAX_CHAIN].tobytes()
+
+
+def test_a_long_chain_must_save_more_than_a_short_one(tmp_path: Any) -> None:
+    """Deltas of three quarters of a key: a chain of a few, then a key, however often it changes."""
+    rng = np.random.default_rng(1)
+    states = [np.zeros(4000, "<i8")]
+    states[0][:] = rng.integers(0, 2**24, 4000)
+    for _ in range(2 * USUAL_CHAIN + 3):
+        states.append(states[-1] + rng.integers(0, 2**18, 4000))
+    grid = grids_line(4000)
+    stack = store_stack(Location(str(tmp_path)), variable_of("<i8", grid), states, per_slab=3)
+    codings = [int(stack.rows(k)[0][1]) for k in range(len(states))]
+    assert codings[: USUAL_CHAIN + 3] == [*range(USUAL_CHAIN + 1), 0, 1]
+    assert max(codings) == USUAL_CHAIN
+    for k, state in enumerate(states):
+        assert whole(stack, k).tobytes() == state.tobytes()
 
 
 def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> None:
