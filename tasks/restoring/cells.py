@@ -14,8 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
-from gnomon.storage.redaction import one_line
+from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
 from gnomon.storage.values.grid import Index
@@ -23,6 +22,7 @@ from gnomon.storage.values.model import Variable
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.heal import Healed, heal
 from gnomon.tasks.restoring.locate import locate
+from gnomon.tasks.restoring.masks import Mask, mask_of, on_grids
 from gnomon.tasks.restoring.points import Patches, candidates
 from gnomon.tasks.restoring.request import StateRequest
 from gnomon.tasks.restoring.restore_point import RestorePoint
@@ -34,8 +34,6 @@ __all__ = ["Cells", "HealedCells", "accepted_cells", "heal_cells"]
 
 Cells = NDArray[Any] | xr.DataArray | Mapping[str, Any] | str | PathLike[str]
 """A mask of damaged cells, a GeoJSON object of polygons, or the path of a file with either."""
-
-Mask = NDArray[np.bool_]
 
 _GEOJSON = (".geojson", ".json")
 """Endings of files that hold polygons."""
@@ -67,15 +65,16 @@ def heal_cells(repository: Repository, request: StateRequest, cells: Cells) -> H
         have the mask's shape, or longitudes and latitudes.
     cells
         True, or 1, in the damaged cells, of the shape of one state, without time; or polygons, in
-        which the centres of damaged cells lie.
+        which the centres of damaged cells lie.  A mask with coordinates is placed by them, and may
+        be of a part of the grid.
 
     Raises
     ------
     NotFound
         There is no capture of that time, or no forecast of it was made before.
     InvalidInput
-        The mask is none, has another shape, or marks no cell or all of them; the same of polygons;
-        or a period, a region, chunks or several variables were asked for beside.
+        The mask is none, has another shape or grid, or marks no cell or all of them; the same of
+        polygons; or a period, a region, chunks or several variables were asked for beside.
     Integrity
         A chunk that is needed is damaged in the repository.
     """
@@ -149,12 +148,8 @@ def _masks(
     """Return the damaged cells of each of the variables that they can be of."""
     given = _polygons(cells)
     if given is None:
-        time = repository.settings.source.time
-        mask = _mask(cells, name)
-        masks = {
-            v.name: np.asarray(_arranged(mask, v, time).values, bool)
-            for v in _fitting(mask, variables, time)
-        }
+        assert not isinstance(cells, Mapping)
+        masks = on_grids(mask_of(cells, name), repository, variables)
     else:
         placed = [v for v in variables if given.covers(repository, v)]
         if not placed:
@@ -181,45 +176,6 @@ def _polygons(cells: Cells) -> "Polygons | None":
     return Polygons.of(cells) if path is None else Polygons.read(path)
 
 
-def _mask(cells: Cells, variable: str | None) -> xr.DataArray:
-    """Return the damaged cells as an array of true and false, its dimensions named if they are."""
-    if isinstance(cells, str | PathLike):
-        array = _read(Path(fspath(cells)), variable)
-    elif isinstance(cells, xr.DataArray):
-        array = cells
-    else:
-        array = xr.DataArray(np.asarray(cells))
-    values = array.values
-    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        raise InvalidInput(
-            f"the mask of cells has the type {values.dtype} and other values than 0 and 1; give "
-            "true or 1 in the damaged cells, and false or 0 in all others"
-        )
-    return array.astype(bool)
-
-
-def _read(path: Path, variable: str | None) -> xr.DataArray:
-    """Return the mask of a file."""
-    try:
-        if path.suffix == ".npy":
-            return xr.DataArray(np.load(path, allow_pickle=False))
-        with xr.open_dataset(path, engine="zarr" if path.is_dir() else None) as dataset:
-            loaded = dataset.load()
-    except (OSError, ValueError, KeyError, GnomonError) as error:
-        raise InvalidInput(
-            f"--cells {path} cannot be read as a mask ({one_line(error)}); give a file of NumPy "
-            "(.npy), NetCDF or Zarr, or polygons (.geojson)"
-        ) from error
-    names = list(map(str, loaded.data_vars))
-    chosen = variable if variable in names else names[0] if len(names) == 1 else None
-    if chosen is None:
-        raise InvalidInput(
-            f"--cells {path} has the variables {', '.join(names) or 'none'}; keep the mask alone "
-            "in it, or under the name of the variable"
-        )
-    return loaded[chosen]
-
-
 def _forecast(repository: Repository, base: RestorePoint, name: str | None) -> list[Variable]:
     """Return the variables of which cells can be estimated."""
     assert base.step is not None
@@ -230,30 +186,6 @@ def _forecast(repository: Repository, base: RestorePoint, name: str | None) -> l
     if variable not in there:
         raise InvalidInput(f"{name} is captured and not forecast: it cannot be estimated")
     return [variable]
-
-
-def _fitting(mask: xr.DataArray, there: list[Variable], time: str | None) -> list[Variable]:
-    """Return the variables that a mask is for."""
-    fitting = [v for v in there if _arranged(mask, v, time).shape == v.shape]
-    if not fitting:
-        shapes = ", ".join(f"{v.name} {_extent(v.shape)}" for v in there) or "nothing is forecast"
-        raise InvalidInput(
-            f"the mask of cells has the shape {_extent(mask.shape)}; it must be that of one state: "
-            f"{shapes}"
-        )
-    return fitting
-
-
-def _extent(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "of a single value"
-
-
-def _arranged(mask: xr.DataArray, variable: Variable, time: str | None) -> xr.DataArray:
-    """Return a mask with the dimensions in the variable's order, where they are named so."""
-    if time is not None and mask.sizes.get(time) == 1:
-        mask = mask.isel({time: 0}, drop=True)
-    named = set(map(str, mask.dims)) == set(variable.dims)
-    return mask.transpose(*variable.dims) if named else mask
 
 
 def _refuse_all_or_none(name: str, damaged: Mask) -> None:

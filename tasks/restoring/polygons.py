@@ -56,6 +56,11 @@ class Polygons:
             It cannot be read, or holds something else than polygons.
         """
         origin = f"--cells {path}"
+        if not path.exists():
+            raise InvalidInput(
+                f"{origin} cannot be read as GeoJSON: there is no such file; give one of polygons, "
+                "or a mask"
+            )
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:

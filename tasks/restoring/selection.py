@@ -90,6 +90,7 @@ class Wanted:
         cells: dict[str, Runs] = {}
         for name, ends in self.region.items():
             dim, runs = runs_of(repository, name, *ends)
+            self._refuse_without(repository, variables, name, dim)
             if dim in cells:
                 raise InvalidInput(f"the region has two ranges of {dim!r}; give one")
             cells[dim] = runs
@@ -102,6 +103,20 @@ class Wanted:
         cells = {d: r for d, r in cells.items() if r != (slice(0, sizes.get(d, -1)),)}
         names = tuple(v.name for v in variables)
         return Selection(names, cells, chunks, _companions(repository, names))
+
+    def _refuse_without(
+        self, repository: Repository, variables: list[Variable], name: str, dim: str
+    ) -> None:
+        """Refuse a range along a dimension that nothing wanted has, or bounds alone."""
+        bounds = _bounds(repository)
+        every = variables or list(repository.settings.variables)
+        every = [v for v in every if v.name not in bounds] or every
+        if not any(dim in v.dims for v in every):
+            there = dict.fromkeys(d for v in every for d in v.dims)
+            raise InvalidInput(
+                f"{', '.join(v.name for v in every)} have no dimension {dim!r}, along which the "
+                f"region has a range of {name!r}; they have {', '.join(there) or 'none'}"
+            )
 
     def _named(self, repository: Repository) -> list[Variable]:
         """Return the variables that are named, be it by their chunks alone; empty: all."""
@@ -214,6 +229,23 @@ def _bounding(variable: Variable, indices: Sequence[Index]) -> dict[str, Runs]:
     return {
         dim: (slice(min(s.start for s in axis), max(s.stop for s in axis)),)
         for dim, axis in zip(variable.dims, axes, strict=True)
+    }
+
+
+def _bounds(repository: Repository) -> set[str]:
+    """Return what holds the edges of cells: along its last dimension there are no cells."""
+    settings = repository.settings
+    described = [
+        settings.time_attributes,
+        *(v.attributes for v in settings.variables),
+        *(v.attrs for v in repository.frame.variables.values()),
+    ]
+    keys = ("bounds", "climatology")
+    return {
+        name
+        for attributes in described
+        for k in keys
+        for name in str(attributes.get(k, "")).split()
     }
 
 

@@ -114,6 +114,12 @@ def globe(folder: Path, longitude: np.ndarray[Any, Any], **extra: Any) -> Gnomon
         (np.arange(345.0, -15.0, -15.0), "lon=-15:15", [15, 0, 345]),
         (np.arange(0.0, 360.0, 15.0), "lon=-180:180", [*range(0, 360, 15)]),
         (np.arange(24) * np.float32(0.1), "lon=0.3:0.7", [0.3, 0.4, 0.5, 0.6, 0.7]),
+        (np.full(30, 0.1, np.float32).cumsum(dtype=np.float32), "lon=2.9:3", [2.9, 3.0]),
+        (np.arange(0.0, 360.0, 15.0), "lon=-45:", [315, 330, 345]),
+        (np.arange(0.0, 360.0, 15.0), "lon=:-315", [0, 15, 30, 45]),
+        (np.arange(-180.0, 180.0, 15.0), "lon=330:", [*range(-30, 180, 15)]),
+        (np.arange(-180.0, 180.0, 15.0), "lon=180:180", [-180]),
+        (np.arange(10.0, 40.0, 15.0), "lon=-5:", [10, 25]),
     ],
 )
 def test_longitudes_go_around(
@@ -128,6 +134,20 @@ def test_longitudes_go_around(
     assert np.allclose(found.t.values[0, ..., 0], -(rows + np.array(found.lon.values)))
     repository.restore("2001-01-01", str(tmp_path / "x.zarr"), region=asked)
     assert np.array_equal(sources.raw(tmp_path / "x.zarr").t.values, found.t.values)
+
+
+def test_an_open_end_of_longitudes_is_not_guessed(tmp_path: Path) -> None:
+    """No cell lies between the last meridian and -5 degrees, and all lie east of it."""
+    with pytest.raises(InvalidInput, match=r"open at one end of lon.*from 0 to 345; give both"):
+        globe(tmp_path, np.arange(0.0, 360.0, 15.0)).dataset("2001-01-01", region="lon=-5:")
+
+
+def test_whole_numbers_are_told_apart_however_large_they_are(tmp_path: Path) -> None:
+    station = 2**53 + np.arange(24)
+    repository = globe(tmp_path, np.arange(24.0), station=("lon", station, {"units": "1"}))
+    for region, count in ((f"{station[1]}", 1), (f"{station[2]}:{station[1]}", 2)):
+        found = repository.dataset("2001-01-01", region=f"station={region}")
+        assert found.station.values.tolist() == station[1 : 1 + count].tolist()
 
 
 def test_labels_and_times_name_ends_of_a_region(tmp_path: Path) -> None:
@@ -159,6 +179,12 @@ def test_labels_and_times_name_ends_of_a_region(tmp_path: Path) -> None:
         ({"region": "lat=40:50"}, InvalidInput, "no cell of lat from 40 to 50.*8 cells from -35"),
         ({"region": "lat=1:2"}, InvalidInput, "no cell of lat from 1 to 2"),
         ({"region": "nv=2:5"}, InvalidInput, "no cell of nv from 2 to 5.*2 cells from 0 to 1"),
+        ({"region": "nv=0:0"}, InvalidInput, "sst have no dimension 'nv'.* they have lat, lon"),
+        (
+            {"region": "lat=0:9", "variable": "time_bnds"},
+            InvalidInput,
+            "time_bnds have no dimension 'lat'.* they have nv",
+        ),
         ({"region": "lat"}, InvalidInput, "write it as lat=10:20,lon=-5:5"),
         ({"region": "lat=a:b"}, InvalidInput, "give a number"),
         ({"region": "lat=1:2:3"}, InvalidInput, "3 ends"),
