@@ -4,9 +4,9 @@ An object is replaced as a whole: whoever reads it meanwhile has the old bytes o
 """
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +18,12 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, ObjectStore
 
-from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound, Unavailable
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput, Unavailable
+from gnomon.storage.live.owned import differences_of, give
 from gnomon.storage.log.durable import force
 from gnomon.storage.log.location import RETRIES
 from gnomon.storage.redaction import one_line
-from gnomon.storage.source.files.listing import is_many, list_files, local_path
+from gnomon.storage.source.files.listing import is_many, local_path, root_of
 from gnomon.storage.source.icechunks import icechunk_store, open_icechunk
 from gnomon.storage.source.opening import guess_engine
 from gnomon.storage.values.model import SourceSpec
@@ -56,6 +57,9 @@ class LiveStore(Protocol):
             Tells what a stopped process leaves beside the object: see `tidy`.
         """
 
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """Return what will be otherwise than before when an object was replaced, but its bytes."""
+
     def tidy(self, key: str, mark: str) -> None:
         """Remove what a stopped `replace` has left beside an object."""
 
@@ -83,8 +87,8 @@ def live_store(spec: SourceSpec) -> LiveStore:
     if engine == "zarr":
         return _Folder(path)
     if is_many(spec.url, spec.engine):
-        return _Files(list_files(spec.url))
-    return _Files({path.name: path})
+        return _Files(root_of(str(path)))
+    return _Files(path.parent)
 
 
 def _refused(place: object, error: Exception) -> Unavailable:
@@ -96,27 +100,23 @@ def _refused(place: object, error: Exception) -> Unavailable:
 
 
 class _Files:
-    """Files by name."""
+    """Files in a folder, by their paths from there: of a folder of files, or one alone."""
 
     is_atomic = False
 
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = paths
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def zarr(self) -> Store | None:
         return None
 
     def _path(self, key: str) -> Path:
-        try:
-            return self._paths[key]
-        except KeyError:
-            raise NotFound(f"the live dataset has no file {key!r}; it was left alone") from None
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
+            raise Integrity(f"{key!r} leads out of {self._root}; it was left alone")
+        return self._root / key
 
     def pieces(self, key: str) -> Iterator[bytes] | None:
-        try:
-            path = self._path(key)
-        except NotFound:
-            return None
+        path = self._path(key)
         try:
             file = open(path, "rb")  # noqa: SIM115 - closed by whoever reads it to its end
         except (FileNotFoundError, NotADirectoryError):
@@ -142,23 +142,26 @@ class _Files:
 
     def _put(self, path: Path, pieces: Pieces, mark: str) -> None:
         beside = _beside(path, mark)
+        # Nobody reads meanwhile what the file itself does not let them read.
+        private = partial(os.open, mode=0o600) if path.exists() else None
         try:
-            with open(beside, "wb") as file:
+            with open(beside, "wb", opener=private) as file:
                 for piece in pieces:
                     file.write(piece)
+                give(beside, path)
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileNotFoundError):
-                shutil.copymode(path, beside)
-                _give(beside, path)
             os.replace(beside, path)
         except BaseException:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
 
+    def remarks(self, key: str) -> tuple[str, ...]:
+        return differences_of(_behind_links(self._path(key)))
+
     def tidy(self, key: str, mark: str) -> None:
-        with suppress(OSError, NotFound):
+        with suppress(OSError):
             _beside(_behind_links(self._path(key)), mark).unlink(missing_ok=True)
 
     def finish(self, message: str) -> None:
@@ -175,14 +178,6 @@ def _behind_links(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
-def _give(beside: Path, path: Path) -> None:
-    """Give a file to the owner of another: who wrote that must be able to write this."""
-    about, owned = path.stat(), beside.stat()
-    if (about.st_uid, about.st_gid) != (owned.st_uid, owned.st_gid):
-        with suppress(OSError):
-            os.chown(beside, about.st_uid, about.st_gid)
-
-
 def _read(file: Any, path: Path) -> Iterator[bytes]:
     with file:
         try:
@@ -195,17 +190,8 @@ def _read(file: Any, path: Path) -> Iterator[bytes]:
 class _Folder(_Files):
     """A Zarr store in a folder."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__({})
-        self._root = root
-
     def zarr(self) -> Store | None:
         return LocalStore(self._root, read_only=True)
-
-    def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise Integrity(f"{key!r} leads out of {self._root}; it was left alone")
-        return self._root / key
 
 
 class _Bucket:
@@ -234,13 +220,23 @@ class _Bucket:
     def replace(self, key: str, pieces: Pieces | None, mark: str) -> None:
         try:
             if pieces is None:
-                obstore.delete(self._objects, key)
+                with suppress(NotFoundError, FileNotFoundError):
+                    obstore.delete(self._objects, key)
             else:
-                obstore.put(self._objects, key, b"".join(pieces))
-        except (NotFoundError, FileNotFoundError):
-            return
+                content, attributes = b"".join(pieces), self._attributes(key)
+                obstore.put(self._objects, key, content, attributes=attributes)
         except (BaseError, OSError, ValueError) as error:
             raise _refused(f"{self._url}/{key}", error) from error
+
+    def _attributes(self, key: str) -> Any:
+        """Return what is told with an object, as its type: a new one is told with the same."""
+        try:
+            return obstore.get(self._objects, key, options={"head": True}).attributes
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        return ()
 
     def tidy(self, key: str, mark: str) -> None:
         pass
@@ -294,6 +290,9 @@ class _Branch:
             yield
         except icechunk.IcechunkError as error:
             raise _refused(self._path, error) from error
+
+    def remarks(self, key: str) -> tuple[str, ...]:
+        return ()
 
     def tidy(self, key: str, mark: str) -> None:
         pass

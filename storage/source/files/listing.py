@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gnomon.storage.errors import InvalidInput, NotFound
 
-__all__ = ["ENDINGS", "is_listed", "is_many", "list_files", "local_path"]
+__all__ = ["ENDINGS", "is_listed", "is_many", "list_files", "local_path", "root_of"]
 
 ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".grib", ".grib2", ".grb", ".grb2")
 """Endings of files that hold a dataset each."""
@@ -58,18 +58,24 @@ def list_files(url: str) -> dict[str, Path]:
     """
     path = local_path(url)
     assert path is not None
+    root = root_of(url)
     if path.is_dir():
-        root = path
         with os.scandir(path) as there:
             names = [e.name for e in there if e.name.lower().endswith(ENDINGS) and e.is_file()]
     else:
-        root = Path(*_plain(path.parts))
         names = [os.path.relpath(p, root) for p in glob.iglob(str(path), recursive=True)]
         names = [n for n in names if not n.lower().endswith(_BESIDE) and (root / n).is_file()]
     names = [name for name in names if not os.path.basename(name).startswith(".")]
     if not names:
         raise NotFound(_nothing(path))
     return {name: root / name for name in sorted(names)}
+
+
+def root_of(url: str) -> Path:
+    """Return the folder that the names of the files of a folder or pattern start from."""
+    path = local_path(url)
+    assert path is not None
+    return path if path.is_dir() else Path(*_plain(path.parts))
 
 
 def is_listed(file: Path, url: str) -> bool:
