@@ -167,6 +167,14 @@ def _print_plan(plan: "RollbackPlan", sequence: int | None, *, dry_run: bool) ->
     )
     if len(plan.chunks) > _SHOWN:
         note(f"and {len(plan.chunks) - _SHOWN} chunks more")
+    if plan.also:
+        more = f" and {len(plan.also) - _SHOWN} more" if len(plan.also) > _SHOWN else ""
+        note(
+            "other steps lie in objects that cannot be decoded, and are put back as they were "
+            f"captured: {', '.join(plan.also[:_SHOWN])}{more}"
+        )
+    for remark in plan.remarks:
+        note(remark)
     word = "would be written" if dry_run else "written"
     note(
         f"{word} into {live}: {plan.point}; {plan.cells} cells in {len(plan.chunks)} chunks, "
@@ -222,4 +230,4 @@ def _print_undone(undone: "Undone") -> None:
         "were before"
     )
     for key in undone.left[:_SHOWN]:
-        note(f"left as others have written it since: {key}")
+        note(f"left, as others have written or removed it since: {key}; see --force")

@@ -30,6 +30,7 @@ from gnomon.storage.source.opening import open_source, release_source
 from gnomon.storage.source.states import read_state
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec
+from gnomon.storage.values.times import chronological
 from gnomon.tasks.restoring.restore import planes_of
 from gnomon.tasks.restoring.restore_point import RestorePoint
 from gnomon.tasks.restoring.states import States
@@ -72,6 +73,8 @@ class RollbackPlan:
     but a forecast; or the source has changed what was to be mended."""
     unheld: tuple[Unheld, ...] = ()
     """Chunks that are left alone, as the live dataset's type cannot hold what should be there."""
+    remarks: tuple[str, ...] = ()
+    """What will be otherwise than before in the live dataset, beside what its chunks hold."""
 
     @property
     def nbytes(self) -> int:
@@ -82,6 +85,13 @@ class RollbackPlan:
     def cells(self) -> int:
         """Cells that would change."""
         return sum(chunk.cells for chunk in self.chunks)
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Valid times, ISO 8601, of other steps that are put back as they were captured: they lie
+        in objects that cannot be decoded."""
+        times = {along.time for staged in self.objects for along in staged.along}
+        return tuple(sorted(times, key=chronological))
 
     @property
     def token(self) -> str:
@@ -113,6 +123,8 @@ class RollbackPlan:
             "objects": [o.change.key for o in self.objects],
             "bytes": self.nbytes,
             "spared": self.spared,
+            "also": list(self.also),
+            "remarks": list(self.remarks),
             "atomic": self.is_atomic,
         }
 
@@ -164,8 +176,17 @@ def _planned(
             live.is_atomic,
             different.spared,
             different.unheld,
+            _remarks(objects, live),
         )
         yield plan, live, position
+
+
+def _remarks(objects: Sequence[StagedObject], live: LiveStore) -> tuple[str, ...]:
+    keys: dict[str, list[str]] = {}
+    for key in (staged.change.key for staged in objects):
+        for remark in live.remarks(key):
+            keys.setdefault(remark, []).append(key)
+    return tuple(f"{_named(those)}: {remark}" for remark, those in keys.items())
 
 
 def plan_rollback(
@@ -252,7 +273,7 @@ def rollback(
             mark = begun.state.rollbacks[-1]
             try:
                 _replace(plan, live, mark, force=force)
-                _verify(begun, plan, spec, position)
+                _verify(begun, plan, live, spec, position)
             except BaseException as error:
                 _withdraw(begun, mark, at, error)
                 raise
@@ -330,22 +351,44 @@ def _changed(key: str) -> Conflict:
 
 
 def _verify(
-    repository: Repository, plan: RollbackPlan, spec: SourceSpec, position: int | None
+    repository: Repository,
+    plan: RollbackPlan,
+    live: LiveStore,
+    spec: SourceSpec,
+    position: int | None,
 ) -> None:
-    """Read back every chunk that was written."""
+    """Read back every object that was written, and every chunk: of other steps too."""
+    for staged in plan.objects:
+        key = staged.change.key
+        if entry_of(live.pieces(key)) != staged.change.after:
+            raise _not_given_back(key)
     memory = repository.memory if spec == repository.settings.source else None
     release_source()
     with open_source(spec, memory) as dataset:
-        for chunk in plan.chunks:
-            variable = repository.settings.variable(chunk.variable)
-            cells = variable.grid.cells(chunk.index)
-            there = read_state(dataset, variable, position, cells)
-            if digest(chunk.variable, chunk.index, there).hex() != chunk.digest:
-                raise TargetFailed(
-                    f"the live dataset gives back other bytes of {chunk.variable} chunk "
-                    f"{chunk.index} than were written; the rollback was taken back, check the disk "
-                    "there"
-                )
+        for name, index, place, cells, content in _written(repository, plan, position):
+            variable = repository.settings.variable(name)
+            there = read_state(dataset, variable, place, cells)
+            if digest(name, index, there).hex() != content:
+                raise _not_given_back(f"{name} chunk {index}")
+
+
+def _written(
+    repository: Repository, plan: RollbackPlan, position: int | None
+) -> Iterator[tuple[str, Index, int | None, tuple[slice, ...], str]]:
+    """Yield variable, chunk, position along time, cells and digest of all that was written."""
+    for chunk in plan.chunks:
+        cells = repository.settings.variable(chunk.variable).grid.cells(chunk.index)
+        yield chunk.variable, chunk.index, position, cells, chunk.digest
+    for staged in plan.objects:
+        for along in staged.along:
+            yield along.variable, along.index, along.position, along.cells, along.digest
+
+
+def _not_given_back(what: str) -> TargetFailed:
+    return TargetFailed(
+        f"the live dataset gives back other bytes of {what} than were written; the rollback was "
+        "taken back, check the disk there"
+    )
 
 
 def _withdraw(repository: Repository, mark: Rollback, at: str, error: BaseException) -> None:

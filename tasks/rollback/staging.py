@@ -16,22 +16,20 @@ from gnomon.storage.errors import InvalidInput, Unavailable, Unreadable
 from gnomon.storage.live.replaced import ObjectChange, entry_of
 from gnomon.storage.live.staged import Staged
 from gnomon.storage.live.stores import PIECE, LiveStore
-from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.listing import local_path
 from gnomon.storage.source.files.opening import file_at
 from gnomon.storage.source.states import is_damage, read_state
-from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.userpath import blaming
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.model import SourceSpec
+from gnomon.tasks.rollback.along import Along, Box, captured_along
 from gnomon.tasks.rollback.differences import ChunkChange, Intended, differing
 from gnomon.tasks.work import Mapper
 
 __all__ = ["StagedObject", "stage"]
-
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,14 @@ class StagedObject:
     """What it is now, and will be."""
     content: Path | None
     """File that holds what it will be; None: it will be removed."""
-    also: tuple[int, ...] = ()
-    """Positions along time, beside the one that is written, that are put back as they were
-    captured: they lay in an object that cannot be decoded."""
+    along: tuple[Along, ...] = ()
+    """What of other steps is put back as it was captured: it lay in an object that cannot be
+    decoded."""
+
+    @property
+    def also(self) -> tuple[int, ...]:
+        """Positions along time of these steps, in order."""
+        return tuple(sorted({along.position for along in self.along}))
 
     def pieces(self) -> Iterator[bytes] | None:
         """Yield what it will be; None: it will be removed."""
@@ -124,7 +127,7 @@ class _Array:
         """Return by object the chunks that have a part in it, with the cells that they share."""
         tiles: dict[Index, list[tuple[ChunkChange, Box]]] = {}
         for change in changes:
-            box = self._whole(self.variable.grid.cells(change.index))
+            box = self._whole(self.variable.grid.cells(change.index), self.staging.position)
             ranges = [
                 range(s.start // size, -(-s.stop // size))
                 for s, size in zip(box, self.grid.chunks, strict=True)
@@ -137,9 +140,8 @@ class _Array:
                 tiles.setdefault(tile, []).append((change, shared))
         return tiles
 
-    def _whole(self, box: Sequence[slice]) -> Box:
-        """Return cells of a state as cells of the array."""
-        position = self.staging.position
+    def _whole(self, box: Sequence[slice], position: int | None) -> Box:
+        """Return cells of the state at a position along time as cells of the array."""
         if self.axis is None or position is None:
             return tuple(box)
         return (*box[: self.axis], slice(position, position + 1), *box[self.axis :])
@@ -170,7 +172,7 @@ class _Array:
         if not regions:
             return []
         staged = Staged(self.staging.live.zarr())  # type: ignore[arg-type]
-        also: tuple[int, ...] = ()
+        along: tuple[Along, ...] = ()
         try:
             self._write(staged, regions)
         except Exception as error:  # codecs raise whatever their libraries raise
@@ -179,9 +181,10 @@ class _Array:
                     f"{self.variable.name}: object {tile} of the live dataset cannot be read "
                     f"({one_line(error)}); nothing was written, run again"
                 ) from error
-            regions, also = self._all_of(tile, regions, error)
+            regions, along = self._all_of(tile, regions, error)
             staged = Staged(self.staging.live.zarr())  # type: ignore[arg-type]
             self._write(staged, regions)
+        self._refuse_lossy(staged, self.grid.cells(tile), regions)
         objects = []
         for key, content in staged.changes.items():
             path = None
@@ -195,7 +198,7 @@ class _Array:
                 entry_of(None if content is None else (content,)),
             )
             if change.before != change.after:
-                objects.append(StagedObject(change, path, also))
+                objects.append(StagedObject(change, path, along))
         return objects
 
     def _write(self, staged: Staged, regions: Sequence[tuple[Box, NDArray[Any]]]) -> None:
@@ -207,13 +210,17 @@ class _Array:
             array[box] = values
 
     def _all_of(
-        self, tile: Index, regions: Sequence[tuple[Box, NDArray[Any]]], error: Exception
-    ) -> tuple[list[tuple[Box, NDArray[Any]]], tuple[int, ...]]:
+        self, tile: Index, regions: list[tuple[Box, NDArray[Any]]], error: Exception
+    ) -> tuple[list[tuple[Box, NDArray[Any]]], tuple[Along, ...]]:
         """Return all that an object holds which cannot be decoded: the rest as it was captured."""
         box = self.grid.cells(tile)
         whole = np.empty([s.stop - s.start for s in box], self.variable.numpy_dtype)
         filled = np.zeros(whole.shape, bool)
-        also = self._fill_captured(box, whole, filled)
+        along = []
+        for piece, values in self._captured(box):
+            place = self._whole(piece.cells, piece.position)
+            regions = [(place, np.expand_dims(values, self.variable.time_axis)), *regions]
+            along.append(piece)
         for region, values in regions:
             local = tuple(
                 slice(r.start - s.start, r.stop - s.start) for r, s in zip(region, box, strict=True)
@@ -223,60 +230,41 @@ class _Array:
             raise Unreadable(
                 f"{self.variable.name}: object {tile} of the live dataset cannot be decoded "
                 f"({one_line(error)}), and holds {int((~filled).sum())} cells more than are "
-                "written that were never captured; restore to a new place with --to"
+                "written that were never captured, are suspect, or are beyond what its type can "
+                "hold; restore to a new place with --to"
             ) from error
-        return [(box, whole)], also
+        return [(box, whole)], tuple(along)
 
-    def _fill_captured(
-        self, box: Box, whole: NDArray[Any], filled: NDArray[np.bool_]
-    ) -> tuple[int, ...]:
-        """Fill a box of the array with what was captured, and return the other positions in it."""
-        if self.axis is None:
-            return ()
-        repository, variable = self.staging.repository, self.variable
-        captures = repository.captures(variable.name)
-        span = box[self.axis]
-        inner = [s for k, s in enumerate(box) if k != self.axis]
-        also = []
-        for position, step in self._steps(span).items():
-            if position == self.staging.position:
-                continue
-            also.append(position)
-            for index in product(
-                *(
-                    range(s.start // c, -(-s.stop // c))
-                    for s, c in zip(inner, variable.grid.chunks, strict=True)
-                )
-            ):
-                cells = variable.grid.cells(index)
-                shared = [
-                    slice(max(a.start, b.start), min(a.stop, b.stop))
-                    for a, b in zip(inner, cells, strict=True)
-                ]
-                place = [
-                    slice(s.start - b.start, s.stop - b.start)
-                    for s, b in zip(shared, inner, strict=True)
-                ]
-                place.insert(self.axis, slice(position - span.start, position - span.start + 1))
-                region = list(shared)
-                region.insert(self.axis, slice(position, position + 1))
-                chunk = captures.chunk(step.step, index)
-                whole[tuple(place)] = self._values(index, tuple(region), chunk)
-                filled[tuple(place)] = True
-        return tuple(also)
+    def _captured(self, box: Box) -> Iterator[tuple[Along, NDArray[Any]]]:
+        """Yield what was captured of the other steps in a box of the array."""
+        position = self.staging.position
+        if self.axis is not None and position is not None:
+            repository, dataset = self.staging.repository, self.staging.dataset
+            yield from captured_along(repository, dataset, self.variable, position, box)
 
-    def _steps(self, span: slice) -> dict[int, CapturedStep]:
-        """Return by position along time the trusted captures of the steps that an object holds."""
-        repository = self.staging.repository
-        axis = read_axis(self.staging.dataset, repository.settings)
-        steps = {}
-        for position in range(span.start, min(span.stop, axis.instants.size)):
-            if axis.missing[position]:
-                continue
-            versions = repository.state.versions(int(axis.instants[position]))
-            if versions and not versions[0].suspects and versions[0].step >= self.variable.since:
-                steps[position] = versions[0]
-        return steps
+    def _read(self, store: Any, box: Box) -> NDArray[np.generic]:
+        return native(np.array(zarr.open_array(store, path=self.path, mode="r")[box]))
+
+    def _refuse_lossy(
+        self, staged: Staged, box: Box, regions: Sequence[tuple[Box, NDArray[Any]]]
+    ) -> None:
+        """Refuse to write an object whose codecs do not give back all that it should hold."""
+        found = self._read(staged, box)
+        expected = np.empty_like(found)
+        if sum(values.size for _, values in regions) < expected.size:
+            expected = self._read(self.staging.live.zarr(), box)
+        for region, values in regions:
+            local = tuple(
+                slice(r.start - s.start, r.stop - s.start) for r, s in zip(region, box, strict=True)
+            )
+            expected[local] = values
+        changed = int(differing(found, expected).sum())
+        if changed:
+            raise InvalidInput(
+                f"the codecs of {self.variable.name} in the live dataset do not keep values as "
+                f"they are: {changed} cells of one object would come back otherwise; "
+                "nothing was written, restore to a new place with --to"
+            )
 
 
 def _stage_file(staging: Staging, changes: Sequence[ChunkChange]) -> StagedObject:
