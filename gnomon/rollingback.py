@@ -134,7 +134,7 @@ class RollingBack:
         self._repository = self._repository.refresh()
         open_rollback = self._repository.state.open_rollback
         if open_rollback is not None and rollback in (None, open_rollback.sequence) and not dry_run:
-            undone = settle(self._repository, at=utc(), interrupted=interrupted)
+            undone = settle(self._repository, at=utc(), interrupted=interrupted, force=force)
             assert undone is not None
         else:
             undone = undo(

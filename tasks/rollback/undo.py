@@ -6,7 +6,7 @@ written by somebody else since, and is left alone.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gnomon.storage.errors import Conflict, NotFound
@@ -39,7 +39,8 @@ class Undone:
     objects: int
     """Objects that are as they were before."""
     left: tuple[str, ...] = ()
-    """Keys of objects that somebody else has written since, and that were left alone."""
+    """Keys of objects that somebody else has written or removed since, and that were left alone;
+    they can still be taken back by force, unless the rollback was stopped half way."""
     dry_run: bool = False
     """Whether nothing was done."""
 
@@ -66,7 +67,9 @@ def refuse_open(repository: Repository) -> None:
     )
 
 
-def settle(repository: Repository, *, at: str, interrupted: bool = False) -> Undone | None:
+def settle(
+    repository: Repository, *, at: str, interrupted: bool = False, force: bool = False
+) -> Undone | None:
     """Take back a rollback that was stopped half way; return what was, None if there was none.
 
     Parameters
@@ -75,6 +78,8 @@ def settle(repository: Repository, *, at: str, interrupted: bool = False) -> Und
         Wall-clock time, ISO 8601.
     interrupted
         Somebody says that its process does not run any more.
+    force
+        Take back also where somebody else has written since.
 
     Raises
     ------
@@ -89,9 +94,23 @@ def settle(repository: Repository, *, at: str, interrupted: bool = False) -> Und
     logger.warning("taking back a rollback that was stopped: %s", rollback.what)
     live = live_store(rollback.live)
     with at_work(rollback.id):
-        left = take_back(repository, rollback, live)
-        ended(repository, rollback, "undone", at)
-    return _undone(repository, rollback, left)
+        repository = _claimed(repository, rollback, at)
+        return _taken_back(repository, rollback, live, at, force=force)
+
+
+def _claimed(repository: Repository, rollback: Rollback, at: str) -> Repository:
+    """Put the record that this process settles a rollback now: of two that would, one does."""
+    body = RolledBody(rollback.sequence, rollback.state, this_writer())
+
+    def commit(seen: Repository) -> Repository:
+        now = seen.state.open_rollback
+        if now is None or now.sequence != rollback.sequence:
+            raise Conflict("another process has taken the rollback back meanwhile; run it again")
+        if now.writer != rollback.writer:
+            refuse_living(now)
+        return seen.commit(body, at)
+
+    return repository.retried(commit)
 
 
 def undo(
@@ -124,19 +143,42 @@ def undo(
     refuse_open(repository)
     rollback = _chosen(repository, sequence)
     live = live_store(rollback.live)
-    left = _foreign(repository, rollback, live)
+    left, gone = _foreign(repository, rollback, live)
     if left and not force and not dry_run:
-        raise Conflict(
-            f"{len(left)} of {rollback.objects} objects were written by others after the rollback, "
-            f"{left[0]} among them; taking it back would lose that: do so with --force, or restore "
-            "what you need in place"
-        )
+        raise _others(rollback, left, gone)
     if dry_run:
         return _undone(repository, rollback, [] if force else left, dry_run=True)
     with at_work(rollback.id):
         repository = ended(repository, rollback, "undoing", at, this_writer())
-        left = take_back(repository, rollback, live, force=force)
-        ended(repository, rollback, "undone", at)
+        rollback = replace(rollback, state="undoing")
+        return _taken_back(repository, rollback, live, at, force=force)
+
+
+def _others(rollback: Rollback, left: Sequence[str], gone: Sequence[str]) -> Conflict:
+    changed = [key for key in left if key not in gone]
+    parts = [
+        f"{len(keys)} of {rollback.objects} objects {what}, {keys[0]} among them"
+        for keys, what in (
+            (changed, "were written by others after the rollback"),
+            (gone, "are gone since the rollback"),
+        )
+        if keys
+    ]
+    return Conflict(
+        f"{' and '.join(parts)}; nothing was taken back: --force makes all objects again as they "
+        "were before the rollback, and loses what others wrote; or restore what you need in place"
+    )
+
+
+def _taken_back(
+    repository: Repository, rollback: Rollback, live: LiveStore, at: str, *, force: bool
+) -> Undone:
+    """Take a rollback back whose record says that this process does so, and say how that ended."""
+    left = take_back(repository, rollback, live, force=force)
+    # A person wanted it undone: what could not be is kept for them.  Of a rollback that was stopped
+    # the others' data are what its objects are for.
+    is_kept = bool(left) and rollback.state == "undoing"
+    ended(repository, rollback, "done" if is_kept else "undone", at)
     return _undone(repository, rollback, left)
 
 
@@ -165,13 +207,19 @@ def _undone(
     )
 
 
-def _foreign(repository: Repository, rollback: Rollback, live: LiveStore) -> list[str]:
-    """Return the keys of objects that are neither what they were nor what they became."""
-    return [
-        change.key
-        for change in load_list(repository.location, rollback).objects
-        if entry_of(live.pieces(change.key)) not in (change.before, change.after)
-    ]
+def _foreign(
+    repository: Repository, rollback: Rollback, live: LiveStore
+) -> tuple[list[str], list[str]]:
+    """Return the keys of objects that are neither what they were nor what they became, and of
+    those of them that are gone."""
+    left, gone = [], []
+    for change in load_list(repository.location, rollback).objects:
+        there = entry_of(live.pieces(change.key))
+        if there not in (change.before, change.after):
+            left.append(change.key)
+            if there is None:
+                gone.append(change.key)
+    return left, gone
 
 
 def take_back(
