@@ -40,7 +40,7 @@ def repack(dataset: xr.Dataset, **attributes: Any) -> xr.Dataset:
 PACKINGS: dict[str, dict[str, Any]] = {
     "scale": {"scale_factor": 0.01},
     "offset": {"add_offset": 0.0},
-    "fill value": {"_FillValue": -1},
+    "fill value": {"_FillValue": -31999},
     "missing_value": {"_FillValue": None, "missing_value": -999},
 }
 

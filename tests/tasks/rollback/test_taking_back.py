@@ -128,7 +128,7 @@ def test_of_two_that_take_back_at_once_one_does(
         with monkeypatch.context() as other:
             other.setattr("gnomon.tasks.rollback.writer.os.getpid", lambda: 1)
             take = undoing.settle if stopped else undoing.undo
-            with pytest.raises(Conflict, match="is being written into"):
+            with pytest.raises(Conflict, match="is being taken back from"):
                 take(second, at=WHEN)
         refused.append(1)
         return take_back(*arguments, **options)
