@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
-from gnomon.storage.log.folders import GROUPS
+from gnomon.storage.log.folders import GROUPS, is_mark
 from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
@@ -89,7 +89,7 @@ def is_expected(state: History, folder: str, name: str) -> bool:
         "shadows": any(shadow.id == folder for shadow in state.shadows),
         "patches": any(patches.id == folder for patches in state.patches.values()),
         "frame": name in state.frames,
-        "replaced": folder in state.replaced,
+        "replaced": folder in state.replaced or (folder in state.marked and is_mark(parts[2:])),
     }
     return expected.get(parts[0], True)
 

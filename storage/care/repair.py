@@ -24,7 +24,7 @@ from gnomon.storage.errors import Conflict, GnomonError, Integrity
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.capture import CaptureBody, RewriteBody
 from gnomon.storage.log.bodies.care import RepairBody
-from gnomon.storage.log.folders import GROUPS
+from gnomon.storage.log.folders import GROUPS, is_mark
 from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.records import COPIES, SPAN, Record, content_hash, write_checkpoint
 from gnomon.storage.log.staging import Entry, load_manifest, object_hash, write_manifest
@@ -145,6 +145,11 @@ class _Repair:
         if group == "ledger":
             return "statistics of a capture; its data is not concerned"
         if group == "replaced":
+            if is_mark(name.split("/")[2:]):
+                return (
+                    "which cells a rollback wrote as estimates: updates refuse to take them for "
+                    "data; restore it from a copy of the repository"
+                )
             return "what a rollback replaced: it cannot be taken back; no other data is concerned"
         return "no intact copy was found; restore it from a copy of the repository"
 

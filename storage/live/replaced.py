@@ -6,23 +6,40 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
 from gnomon.storage.live.stores import PIECE, LiveStore
 from gnomon.storage.log import gz
 from gnomon.storage.log.folders import replaced_of
 from gnomon.storage.log.location import Location
-from gnomon.storage.log.staging import Batch, Entry
+from gnomon.storage.log.staging import Batch, Entry, object_hash
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.values.documents import NONSENSE, anything, items, members, parse, text, whole
+from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.plausible import size
 
-__all__ = ["ObjectChange", "Replaced", "entry_of", "keep", "keep_list", "kept_pieces", "load_list"]
+__all__ = [
+    "EstimatedChunk",
+    "ObjectChange",
+    "Replaced",
+    "entry_of",
+    "keep",
+    "keep_cells",
+    "keep_list",
+    "kept_pieces",
+    "load_cells",
+    "load_list",
+    "pack_cells",
+]
 
 LIST_BYTES = 2**30
 """A list of more is neither written nor read."""
+LISTS = 256
+"""Lists that a process remembers: an update asks for each once per block of a variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +55,25 @@ class ObjectChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimatedChunk:
+    """A chunk of a live dataset that holds estimated cells."""
+
+    digest: str
+    """Digest, in hexadecimal, of the whole chunk as it stands in the live dataset then."""
+    number: int
+    """Names the object that tells which cells they are, and what they hold."""
+    cells: Entry | None
+    """Size and XXH3-128 of that object; None: an older program wrote the list, and did not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The list of what a rollback replaces."""
 
     objects: tuple[ObjectChange, ...]
     """In the order in which they are replaced."""
-    estimates: Mapping[str, Mapping[Index, str]]
-    """By variable: digests, in hexadecimal, of the chunks with estimated cells, as they stand in
-    the live dataset then."""
+    estimates: Mapping[str, Mapping[Index, EstimatedChunk]]
+    """By variable: the chunks with estimated cells."""
 
 
 def entry_of(pieces: Iterable[bytes] | None) -> Entry | None:
@@ -113,13 +141,81 @@ def kept_pieces(location: Location, folder: str, number: int, entry: Entry) -> I
         part += 1
 
 
+def pack_cells(raw: NDArray[np.generic], is_estimated: NDArray[np.bool_]) -> bytes:
+    """Return the estimated cells of a chunk as they are kept: a bit for each cell, then values.
+
+    Parameters
+    ----------
+    raw, is_estimated
+        The chunk as it stands in the live dataset, and which of its cells are estimates.
+    """
+    values = raw[is_estimated]
+    values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    # A plan makes them as well: the fast level, as floats hardly become smaller by others.
+    return gz.pack(np.packbits(is_estimated.reshape(-1)).tobytes() + values.tobytes(), level=1)
+
+
+def keep_cells(batch: Batch, number: int, packed: bytes) -> Entry:
+    """Store the estimated cells of a chunk, and return size and hash of that object."""
+    name = _cells_of(batch.id, number)
+    batch.create(name, packed)
+    return batch.entries[name]
+
+
+def _cells_of(folder: str, number: int) -> str:
+    return f"{replaced_of(folder)}/estimates/{number:08d}"
+
+
+def load_cells(
+    location: Location, folder: str, chunk: EstimatedChunk, there: NDArray[np.generic]
+) -> tuple[NDArray[np.bool_], NDArray[np.generic]]:
+    """Return which cells of a chunk were estimated, in its shape, and their values in that order.
+
+    Parameters
+    ----------
+    there
+        A chunk of that shape and type; where nobody said which cells were estimates, all may be,
+        and it is what was written.
+
+    Raises
+    ------
+    Integrity
+        They are not what was written.
+    """
+    if chunk.cells is None:
+        return np.ones(there.shape, bool), there.reshape(-1)
+    name = _cells_of(folder, chunk.number)
+    data = location.read(name)
+    try:
+        if (len(data), object_hash(data)) != tuple(chunk.cells):
+            raise ValueError("its hash differs")
+        width = -(-there.size // 8)
+        unpacked = gz.unpack(data, width + there.nbytes)
+        bits = np.frombuffer(unpacked[:width], np.uint8)
+        mask = np.unpackbits(bits, count=there.size).astype(bool).reshape(there.shape)
+        values = np.frombuffer(unpacked[width:], there.dtype.newbyteorder("<"))
+        if values.size != np.count_nonzero(mask):
+            raise ValueError("its length differs")
+    except NONSENSE as error:
+        raise Integrity(
+            f"{name} is not what was written ({str(error)[:200]}): estimates in the live dataset "
+            "would be taken for data; restore the repository from a copy"
+        ) from error
+    return mask, native(values)
+
+
 def keep_list(batch: Batch, replaced: Replaced) -> str:
     """Store the list, and return its SHA-256."""
     document = {
         "objects": [[o.key, o.before, o.after] for o in replaced.objects],
         "estimates": {
-            name: [[list(index), content] for index, content in digests.items()]
-            for name, digests in replaced.estimates.items()
+            name: [[list(index), chunk.digest] for index, chunk in chunks.items()]
+            for name, chunks in replaced.estimates.items()
+        },
+        # Beside them, as programs that do not know of cells read the others.
+        "cells": {
+            name: [[chunk.number, chunk.cells] for chunk in chunks.values()]
+            for name, chunks in replaced.estimates.items()
         },
     }
     data = gz.pack(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
@@ -144,7 +240,7 @@ def load_list(location: Location, rollback: Rollback) -> Replaced:
     return _loaded(location.url, rollback.id, rollback.listed)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(LISTS)
 def _loaded(url: str, folder: str, listed: str) -> Replaced:
     name = _list_of(folder)
     data = Location(url).read(name)
@@ -152,9 +248,11 @@ def _loaded(url: str, folder: str, listed: str) -> Replaced:
         if hashlib.sha256(data).hexdigest() != listed:
             raise ValueError("its hash differs")
         document = parse(gz.unpack(data, LIST_BYTES))
+        digests = members(document["estimates"], "estimates", _digests)
+        cells = members(document.get("cells", {}), "cells", _cells)
         return Replaced(
             items(document["objects"], "objects", _change),
-            members(document["estimates"], "estimates", _digests),
+            {name: _estimated(pairs, cells.get(name)) for name, pairs in digests.items()},
         )
     except NONSENSE as error:
         raise Integrity(
@@ -178,3 +276,18 @@ def _entry(value: object, what: str) -> Entry | None:
 def _digests(value: object, what: str) -> dict[Index, str]:
     pairs = items(value, what, lambda v, _: items(v, what, anything, most=2))
     return {items(index, what, size): text(content, what) for index, content in pairs}
+
+
+def _cells(value: object, what: str) -> list[tuple[int, Entry | None]]:
+    pairs = items(value, what, lambda v, _: items(v, what, anything, most=2))
+    return [(whole(number, what, least=0), _entry(entry, what)) for number, entry in pairs]
+
+
+def _estimated(
+    digests: Mapping[Index, str], cells: list[tuple[int, Entry | None]] | None
+) -> dict[Index, EstimatedChunk]:
+    unsaid: list[tuple[int, Entry | None]] = [(0, None)] * len(digests)
+    return {
+        index: EstimatedChunk(content, *said)
+        for (index, content), said in zip(digests.items(), cells or unsaid, strict=True)
+    }

@@ -4,6 +4,8 @@ are.
 The names are written here, and taken apart in :mod:`gnomon.storage.care`.
 """
 
+from collections.abc import Sequence
+
 from gnomon.storage.values.model import Variable
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "captured_statistics",
     "captures_of",
     "frame_of",
+    "is_mark",
     "ledger_of",
     "patches_of",
     "predicted_statistics",
@@ -66,3 +69,8 @@ def frame_of(commit: str) -> str:
 def replaced_of(commit: str) -> str:
     """Return the folder of what a rollback has replaced in a live dataset."""
     return f"replaced/{commit}"
+
+
+def is_mark(parts: Sequence[str]) -> bool:
+    """Tell whether an object below that folder says which cells a rollback wrote as estimates."""
+    return parts[0] in ("objects.json.gz", "estimates")

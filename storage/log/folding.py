@@ -186,7 +186,7 @@ class _Folding:
             case "rollback":
                 self._roll_back(record, folder_name(header.id))
             case "rolled":
-                self._rolled(RolledBody.from_json(record.body))
+                self._rolled(RolledBody.from_json(record.body), record.committed_at)
             case "variables":
                 for variable in VariablesBody.from_json(record.body).added:
                     self._add(variable)
@@ -336,13 +336,16 @@ class _Folding:
             listed=body.listed,
             begun_at=record.committed_at,
             writer=body.writer,
+            since=record.committed_at,
         )
 
-    def _rolled(self, body: RolledBody) -> None:
+    def _rolled(self, body: RolledBody, at: str) -> None:
         if body.rollback not in self._rollbacks:
             raise ValueError(f"record {body.rollback} is no rollback")
         before = self._rollbacks[body.rollback]
-        self._rollbacks[body.rollback] = replace(before, state=body.state, writer=body.writer)
+        self._rollbacks[body.rollback] = replace(
+            before, state=body.state, writer=body.writer, since=at, keeps=body.keeps
+        )
 
     def _move(self, now: SourceSpec) -> None:
         before = self._settings.source

@@ -88,6 +88,11 @@ class History:
         """The commits that hold what a rollback has replaced and can be taken back."""
         return frozenset(r.id for r in self.rollbacks if r.state != "undone")
 
+    @cached_property
+    def marked(self) -> frozenset[str]:
+        """The commits that know which cells a rollback has written as estimates."""
+        return frozenset(r.id for r in self.rollbacks if r.marks)
+
     @property
     def forecaster(self) -> Shadow | None:
         """The shadow that was committed with the newest forecaster state."""

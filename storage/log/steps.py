@@ -115,6 +115,19 @@ class Rollback:
     """Who is at work on it; None: nobody."""
     state: RollbackState = "begun"
     """How far it is."""
+    since: str = ""
+    """Wall-clock time of the record that says so."""
+    keeps: bool = True
+    """Whether the repository still knows which cells were estimates."""
+
+    @property
+    def marks(self) -> bool:
+        """Whether there may be estimates of it, in the live dataset or in a copy, that are known.
+
+        They are in all states of it: where somebody else has written to an object since, it is left
+        as it is, and what was copied before it was taken back is elsewhere now.
+        """
+        return bool(self.estimated) and (self.state != "undone" or self.keeps)
 
     @property
     def is_open(self) -> bool:

@@ -38,7 +38,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import replacements
 from gnomon.tasks.capturing.encoder import ChunkEncoder
-from gnomon.tasks.capturing.estimates import estimated_chunks
+from gnomon.tasks.capturing.estimates import Found, estimated_chunks
 from gnomon.tasks.capturing.measuring import Checks
 from gnomon.tasks.capturing.moved import refuse_redescribed, refuse_shifted
 from gnomon.tasks.capturing.plan import CapturePlan
@@ -110,6 +110,8 @@ class _BlockCapture:
     """Those of them of which it is not damaged, but marked as predicted."""
     failures: dict[str, str]
     """Why statistics of checks were not measured."""
+    estimates: dict[tuple[int, Index], Found]
+    """What became of the estimates of rollbacks, by position of the state, and chunk."""
 
 
 def capture(
@@ -143,6 +145,7 @@ def capture(
     statistics: dict[str, dict[str, NDArray[Any]]] = {}
     unread: dict[int, str] = {}
     predicted: set[int] = set()
+    estimates: dict[str, dict[tuple[int, Index], Found]] = {}
     batch = Batch(repository.location, plan.id)
     _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
@@ -159,6 +162,7 @@ def capture(
             unread, failures = result.unread | unread, result.failures | failures
             predicted |= result.predicted
             batch.merge(result.entries)
+            estimates[variable.name] = estimates.get(variable.name, {}) | result.estimates
             rows[variable.name][:, *block.chunks] = result.rows
             for name, values in result.statistics.items():
                 columns[name][:, *block.chunks] = values
@@ -168,6 +172,10 @@ def capture(
     release_source()
     if not unread:
         replacements.settle(repository, plan, statistics)
+        versions = versions_of(repository, plan)
+        found = estimated_chunks(repository, versions, rows, estimates)
+        for name, column in found.items():
+            statistics[name]["estimated"] = column
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
         return Capture(
@@ -207,7 +215,6 @@ def _compared(
     columns["metadata_changed"][list(plan.metadata_changed.get(name, ()))] = True
     columns["revised"] = revised_chunks(repository, plan, name, rows[name])
     columns["replayed"] |= copied_chunks(repository, plan, name, rows, columns["revised"])
-    columns["estimated"] = estimated_chunks(repository, name, plan.instants, rows[name])
     return columns
 
 
@@ -340,7 +347,9 @@ def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -
             writer.finish(k)
     rest(dataset)
     failures = encoder.measuring.failures
-    return _BlockCapture(rows, table, batch.entries, unread, frozenset(refused), failures)
+    return _BlockCapture(
+        rows, table, batch.entries, unread, frozenset(refused), failures, encoder.estimates
+    )
 
 
 def commit_capture(

@@ -20,6 +20,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.tasks.capturing import replacements
+from gnomon.tasks.capturing.estimates import Estimates, Found
 from gnomon.tasks.capturing.ledger import read_ledger
 from gnomon.tasks.capturing.measuring import Checks, Measuring
 from gnomon.tasks.capturing.plan import CapturePlan
@@ -60,6 +61,10 @@ class ChunkEncoder:
     """By instant of a planned state: that of the capture before it, known already."""
     ledgers: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     """Statistics of earlier captures by number; empty where they are damaged."""
+    written: dict[int, Estimates] = field(default_factory=dict)
+    """By position in the plan: what rollbacks wrote as estimates of the state."""
+    estimates: dict[tuple[int, Index], Found] = field(default_factory=dict)
+    """What became of them, by position in the plan, and chunk."""
 
     @classmethod
     def on(
@@ -84,6 +89,7 @@ class ChunkEncoder:
         against = [(index, raw, self._base(base, index)) for index, raw in chunks]
         encoded = encode_unit(self.variable.name, step, against)
         statistics: dict[Index, dict[str, float]] = {}
+        self._find_estimates(k, chunks)
         for (index, raw), chunk in zip(chunks, encoded, strict=True):
             if chunk.is_unchanged and base is not None and self._is_read_as(base, k):
                 before = self._as_before(base, index)
@@ -95,6 +101,14 @@ class ChunkEncoder:
         return [
             (chunk, statistics[index]) for (index, _), chunk in zip(chunks, encoded, strict=True)
         ]
+
+    def _find_estimates(self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]) -> None:
+        if k not in self.written:
+            instant = self.plan.instants[k]
+            self.written[k] = Estimates.of(self.repository, self.variable.name, instant)
+        for index, raw in chunks:
+            if found := self.written[k].find(index, raw):
+                self.estimates[k, index] = found
 
     def _base(self, base: int | None, index: Index) -> Held | None:
         if base is None or base < self.variable.since:
@@ -144,12 +158,12 @@ class ChunkEncoder:
             statistics |= departures.get(index, {})
             statistics |= self._checked(index, physical, before, statistics)
             statistics |= self._revision(k, index, physical, before)
-            if not self._doubts(k, statistics):
+            if not self._doubts(k, index, statistics):
                 self.trusted[index] = _Trusted(instant, instant, physical)
             result[index] = statistics
         return result
 
-    def _doubts(self, k: int, statistics: dict[str, float]) -> bool:
+    def _doubts(self, k: int, index: Index, statistics: dict[str, float]) -> bool:
         """Tell whether the checks will call a chunk suspect, as far as it shows by now.
 
         What is doubted is not the last trusted capture of the states that follow in this commit, as
@@ -165,6 +179,7 @@ class ChunkEncoder:
             "newly_constant": float(statistics["constant"] and not statistics["was_constant"]),
             "metadata_changed": float(k in self.plan.metadata_changed.get(self.variable.name, ())),
             "revised": float(is_revised),
+            "estimated": float("stands" in self.estimates.get((k, index), {}).values()),
         }
         return self.measuring.doubts(statistics | derived) or statistics["p_value"] < GATE
 

@@ -32,7 +32,7 @@ from gnomon.storage.values.grid import Block, Index, cut
 from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
-from gnomon.tasks.capturing.estimates import estimated_digests
+from gnomon.tasks.capturing.estimates import Estimates
 from gnomon.tasks.capturing.reading import reading_grid, spans
 from gnomon.tasks.capturing.sighting import Sighting, sight
 from gnomon.tasks.learning.trusted import pass_over, readable_rows
@@ -240,7 +240,7 @@ def _changed_in_block(
             }
             digests = {index: digest(name, index, raw) for index, raw in chunks.items()}
             # What a rollback wrote there as an estimate is no revision by the source.
-            digests = {i: d for i, d in digests.items() if d not in written.get(i, ())}
+            digests = {i: d for i, d in digests.items() if not written.holds(i, chunks[i])}
             now = readings[places[k]]
             for step in by_place[places[k]]:
                 rows = readable_rows(captures, step)
@@ -256,10 +256,10 @@ def _changed_in_block(
     return changed, unread
 
 
-def _written(repository: Repository, name: str, steps: list[int]) -> dict[Index, frozenset[bytes]]:
+def _written(repository: Repository, name: str, steps: list[int]) -> Estimates:
     """Return what rollbacks have written as estimates for the time of some captures."""
     (instant,) = {repository.captured[step].instant for step in steps}
-    return estimated_digests(repository, name, instant)
+    return Estimates.of(repository, name, instant)
 
 
 def _of_other_numbers(

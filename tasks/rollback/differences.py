@@ -1,7 +1,7 @@
 """Differences: which chunks of a live dataset are not what a restore point holds."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.changes.repacked import readings_at
 from gnomon.storage.errors import Unreadable
+from gnomon.storage.live.replaced import pack_cells
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import (
     PROVENANCE,
@@ -28,6 +29,7 @@ from gnomon.storage.values.meaning import read_alike
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.selection import EVERYTHING, Selection
+from gnomon.tasks.capturing.estimates import Estimates
 from gnomon.tasks.capturing.reading import reading_grid
 from gnomon.tasks.rollback.fitting import Numbers, Unheld
 from gnomon.tasks.work import Mapper
@@ -57,7 +59,7 @@ class ChunkChange:
     cells: int
     """Cells that differ; all of them where the chunk cannot be read."""
     estimated: int
-    """Estimated cells among those that it should hold."""
+    """Estimated cells among those that it should hold, those of earlier rollbacks that stay too."""
     is_damaged: bool
     """Whether the live dataset holds bytes there that cannot be decoded."""
     digest: str
@@ -65,6 +67,8 @@ class ChunkChange:
     clipped: int = 0
     """Estimates of which the nearest number is written that the type can hold: they are beyond it,
     but by no more than their standard error."""
+    estimates: bytes = field(default=b"", repr=False)
+    """Which cells are estimates, and what they hold, as it is kept; empty: none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class After:
     raw: NDArray[np.generic]
     """Its values."""
     is_estimated: NDArray[np.bool_]
-    """Which of its cells are estimates that were written."""
+    """Which of its cells are estimates, written now or by an earlier rollback."""
     clipped: int
     """See `ChunkChange`."""
     unheld: Unheld | None
@@ -141,6 +145,7 @@ class Intended:
             for name, captures in self._captures.items()
             if plane.shadow is not None
         }
+        self._earlier = {n: Estimates.of(repository, n, plane.instant) for n in readings}
 
     @classmethod
     def of(
@@ -213,7 +218,9 @@ class Intended:
         return native(raw), estimate.provenance, numbers
 
     def after(self, variable: Variable, index: Index, there: NDArray[np.generic] | None) -> After:
-        """Return a chunk as it will stand.
+        """Return a chunk as it will stand, and which of its cells are estimates.
+
+        They are written now, or were by an earlier rollback, and stay.
 
         Parameters
         ----------
@@ -243,8 +250,11 @@ class Intended:
             clipped = int((written & numbers.clipped(into)).sum())
             lost = written & numbers.unheld(into)
             unheld = Unheld.of(variable, index, numbers, into, lost) if lost.any() else None
-        after = raw if there is None else np.where(written, raw, there)
-        return After(after, is_estimated & written, clipped, unheld)
+        if there is None:
+            return After(raw, is_estimated & written, clipped, unheld)
+        stay = self._earlier[variable.name].cells(index, there) & ~written
+        after = np.where(written, raw, there)
+        return After(after, (is_estimated & written) | stay, clipped, unheld)
 
 
 def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
@@ -365,6 +375,7 @@ def _difference(
         there is None,
         digest(name, index, after.raw).hex(),
         after.clipped,
+        pack_cells(after.raw, after.is_estimated) if after.is_estimated.any() else b"",
     )
     return Differences((change,))
 

@@ -18,7 +18,14 @@ from typing import Any
 
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.errors import Conflict, TargetFailed
-from gnomon.storage.live.replaced import Replaced, entry_of, keep, keep_list
+from gnomon.storage.live.replaced import (
+    EstimatedChunk,
+    Replaced,
+    entry_of,
+    keep,
+    keep_cells,
+    keep_list,
+)
 from gnomon.storage.live.stores import LiveStore, live_store
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.rollback import RollbackBody
@@ -300,10 +307,11 @@ def _begin(
         if before != staged.change.before and not force:
             raise _changed(staged.change.key)
         changes.append(replace(staged.change, before=before))
-    estimates: dict[str, dict[Index, str]] = {}
-    for chunk in plan.chunks:
-        if chunk.estimated:
-            estimates.setdefault(chunk.variable, {})[chunk.index] = chunk.digest
+    estimates: dict[str, dict[Index, EstimatedChunk]] = {}
+    for number, chunk in enumerate(c for c in plan.chunks if c.estimates):
+        cells = keep_cells(batch, number, chunk.estimates)
+        kept = EstimatedChunk(chunk.digest, number, cells)
+        estimates.setdefault(chunk.variable, {})[chunk.index] = kept
     listed = keep_list(batch, Replaced(tuple(changes), estimates))
     body = RollbackBody(
         instant=plan.point.instant,

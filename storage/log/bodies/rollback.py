@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from gnomon.storage.log.bodies.body import ALL_WRITTEN, Margin
 from gnomon.storage.log.bodies.report import Report
-from gnomon.storage.values.documents import text, whole
+from gnomon.storage.values.documents import flag, text, whole
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.plausible import members_of
 
@@ -104,17 +104,22 @@ class RolledBody:
     """How far it is from now on."""
     writer: Writer | None = None
     """Who takes it back; None: nobody is at work."""
+    keeps: bool = True
+    """Whether it stays known which cells were estimates, also when it was taken back; older
+    programs forgot it then."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset({"rollback", "state"})
-    _SOMETIMES: ClassVar = frozenset({"writer"})
+    _SOMETIMES: ClassVar = frozenset({"writer", "keeps"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         fields: dict[str, Any] = {"rollback": self.rollback, "state": self.state}
         if self.writer is not None:
             fields["writer"] = asdict(self.writer)
+        if self.keeps:
+            fields["keeps"] = True
         return self.margin.around(fields)
 
     @classmethod
@@ -127,5 +132,6 @@ class RolledBody:
             whole(data["rollback"], "rollback", least=0),
             state,  # type: ignore[arg-type]
             Writer.from_json(members_of(data["writer"])) if "writer" in data else None,
+            flag(data.get("keeps", False), "keeps"),
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )
