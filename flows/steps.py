@@ -41,6 +41,7 @@ from gnomon.tasks.materialize import withhold as rewrite_shadow
 from gnomon.tasks.restoring.keeping import Damage, Patched, commit_patches, find_damage
 from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
 from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.rollback.undo import refuse_open
 from gnomon.tasks.rollback.undo import settle as settle_rollback
 from gnomon.tasks.work import Mapper
 
@@ -191,8 +192,14 @@ def plan(
         Instants that the source cannot give now.
     again
         Another writer was first: it may have captured the state of a state source.
+
+    Raises
+    ------
+    Conflict
+        A rollback is writing into the source, which holds old chunks beside new ones.
     """
     repository = Repository.open(url)
+    refuse_open(repository)
     if again and now in {step.instant for step in repository.state.kept}:
         return None
     if now in left_out:

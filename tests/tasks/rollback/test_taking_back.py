@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 import gnomon
+from gnomon.flows import steps
 from gnomon.repository import GnomonRepository
 from gnomon.storage.care.prune import prune
 from gnomon.storage.errors import Conflict
@@ -138,3 +139,28 @@ def test_of_two_that_take_back_at_once_one_does(
         first.undo()
     assert refused
     assert files_of(source) == bad
+
+
+def test_an_update_that_a_rollback_overtakes_captures_no_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its capture is made again, and would be read and committed while objects are replaced."""
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "t", mode="r+")[2] = 7
+    replace = stores._Files.replace
+    refused: list[int] = []
+
+    def half_done(self: Any, *arguments: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("gnomon.tasks.rollback.writer.os.getpid", lambda: 1)
+            with pytest.raises(Conflict, match="is being written into"):
+                steps.plan(str(tmp_path / "r"), again=True)
+        refused.append(1)
+        replace(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Files, "replace", half_done)
+        opened.rollback(AT)
+    assert len(refused) == 4
+    assert steps.plan(str(tmp_path / "r"), again=True) is None
