@@ -12,7 +12,7 @@ from time import sleep
 from typing import Any, Protocol
 
 from gnomon.flows import checks, steps
-from gnomon.flows.mending import put_right
+from gnomon.flows.mending import left_alone, put_right
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import InUse
 from gnomon.flows.settings import Settings
@@ -108,6 +108,9 @@ class UpdateReport:
     put_right: list[dict[str, Any]] = field(default_factory=list)
     """Suspect chunks whose estimates were written into the source, as a rule allows: `valid_time`,
     `chunks` by variable, `rollback`, and `error` where it failed."""
+    left_alone: list[dict[str, Any]] = field(default_factory=list)
+    """Suspect chunks of this run that such a rule is about and that were not put right:
+    `valid_time`, `chunks` by variable, and `reason`."""
     repeated: list[str] = field(default_factory=list)
     """What was done again, because another writer had changed what it rested on."""
     alerts_sent: int = 0
@@ -150,6 +153,7 @@ class Cycle:
         self._checks = checks or InUse()
         self._empty: set[int] = set()
         self._is_damaged = False
+        self._begun = 0
         self.report = UpdateReport(url)
         """What was done so far; true at any moment, also where the run fails."""
 
@@ -178,6 +182,7 @@ class Cycle:
             How many captures are compared with the source, which may have changed them; None: all.
         """
         self._settings.check_outputs()
+        self._begun = len(Repository.open(self._url).records)
         for name, reason in self._checks.failures.items():
             self._note_failed(name, reason)
         if now is not None and Repository.open(self._url).settings.source.kind == "append":
@@ -413,6 +418,7 @@ class Cycle:
     def _put_right(self) -> None:
         """Write estimates into the source, where a rule allows it, and tell of each."""
         self.report.put_right = put_right(self._url, self._outbox.channels)
+        self.report.left_alone = left_alone(self._url, self._begun, self.report.put_right)
         for done in self.report.put_right:
             logger.info("put right valid_time=%s rollback=%s", done["valid_time"], done["rollback"])
         if self.report.put_right:

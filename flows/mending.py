@@ -1,6 +1,6 @@
 """Puts suspect chunks right in the source where a standing rule allows it, and tells of each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,11 +11,11 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.rollback.mending import Mending, mend, mendings
+from gnomon.tasks.rollback.mending import Mending, mend, mendings, unmended
 from gnomon.tasks.rollback.rollback import RollbackPlan
 from gnomon.validations.incidents import Incident
 
-__all__ = ["put_right"]
+__all__ = ["left_alone", "put_right"]
 
 CAUSE = "estimates were written into the source by a standing rule; 'gnomon undo' takes them back"
 """What an alert says of it."""
@@ -85,3 +85,32 @@ def _written(plan: RollbackPlan) -> dict[str, list[str]]:
 
 def _places(indices: Iterable[Index]) -> list[str]:
     return ["/".join(map(str, index)) for index in sorted(indices)]
+
+
+def left_alone(url: str, since: int, tried: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the suspect chunks that the rule is about and that were not put right, as JSON.
+
+    Parameters
+    ----------
+    since
+        Number of a record: captures from there on are meant.
+    tried
+        What `put_right` has returned: what failed there is told there.
+    """
+    repository = Repository.open(url)
+    told = {
+        (done["valid_time"], name, place)
+        for done in tried
+        for name, places in done["chunks"].items()
+        for place in places
+    }
+    left = []
+    for chunks in unmended(repository, since):
+        instant = repository.captured[chunks.step].instant
+        time = format_instant(instant, repository.settings.calendar)
+        places = _places(chunks.chunks)
+        places = [p for p in places if (time, chunks.variable, p) not in told]
+        if places:
+            entry = {"valid_time": time, "chunks": {chunks.variable: places}}
+            left.append(entry | {"reason": chunks.reason})
+    return left

@@ -188,6 +188,12 @@ def _note_put_right(entries: Sequence[dict[str, Any]]) -> None:
             note(f"not put right: {places} at {done['valid_time']}: {done['error']}")
 
 
+def _note_left_alone(entries: Sequence[dict[str, Any]]) -> None:
+    for left in entries:
+        places = ", ".join(f"{name} {' '.join(chunks)}" for name, chunks in left["chunks"].items())
+        note(f"not put right: {places} at {left['valid_time']}: {left['reason']}")
+
+
 def print_update(result: dict[str, Any]) -> None:
     """Print what an update did."""
     from gnomon.storage.values.times import chronological
@@ -220,6 +226,7 @@ def print_update(result: dict[str, Any]) -> None:
             f"healed {time}: {count} suspect chunks were estimated; 'gnomon points' has the figures"
         )
     _note_put_right(result["put_right"])
+    _note_left_alone(result["left_alone"])
     for time, reason in result["unhealed"].items():
         note(f"warning: {time} cannot be healed: {reason}")
     if result["due"]:

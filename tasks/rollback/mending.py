@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gnomon.storage.live.replaced import load_list
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import CapturedStep, Patches
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
+from gnomon.tasks.capturing.estimates import Estimates
 from gnomon.tasks.restoring.points import candidates, suspects
 from gnomon.tasks.restoring.states import States
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, rollback
 from gnomon.tasks.work import Mapper, serial
 
-__all__ = ["Mending", "mend", "mendings"]
+__all__ = ["Mending", "Unmended", "mend", "mendings", "unmended"]
 
 LATEST = 8
 """Suspect captures, the latest, that are looked at in one update."""
@@ -26,6 +28,20 @@ class Mending:
     """Number of the capture."""
     chunks: Mapping[str, tuple[Index, ...]]
     """By variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmended:
+    """Suspect chunks that the rule is about, and that were not put right."""
+
+    step: int
+    """Number of the capture."""
+    variable: str
+    """Name of the variable."""
+    chunks: tuple[Index, ...]
+    """Indices of the chunks."""
+    reason: str
+    """Why not, and what to do."""
 
 
 def mendings(repository: Repository) -> tuple[Mending, ...]:
@@ -109,3 +125,66 @@ def mend(
         return None
     states = States(repository, (healed[0],))
     return rollback(states, at=at, mended=mending.chunks, report=report, mapper=mapper)
+
+
+def unmended(repository: Repository, since: int) -> tuple[Unmended, ...]:
+    """Return what the rule is about in the newest captures and was left alone, and why.
+
+    Parameters
+    ----------
+    since
+        Captures with this number of a record or a later one are meant.
+    """
+    rule = repository.state.auto_heal
+    if rule is None:
+        return ()
+    left: list[Unmended] = []
+    for captured in repository.state.kept:
+        if captured.sequence < since or not captured.suspects:
+            continue
+        doubted = suspects(repository, captured.step)
+        for name in doubted.keys() & rule.errors.keys():
+            reasons: dict[str, list[Index]] = {}
+            for index in doubted[name]:
+                if not _is_estimate(repository, captured, name, index):
+                    reason = _reason(repository, captured, name, index)
+                    reasons.setdefault(reason, []).append(index)
+            left += [Unmended(captured.step, name, tuple(c), r) for r, c in reasons.items()]
+    return tuple(left)
+
+
+def _is_estimate(repository: Repository, captured: CapturedStep, name: str, index: Index) -> bool:
+    """Tell whether the source holds an estimate there: since the capture, or already at it."""
+    there = repository.captures(name).chunk(captured.step, index)
+    if Estimates.of(repository, name, captured.instant).holds(index, there):
+        return True
+    return any(
+        index in load_list(repository.location, rollback).estimates.get(name, {})
+        for rollback in repository.state.rollbacks
+        if rollback.instant == captured.instant
+        and rollback.is_source
+        and rollback.state == "done"
+        and rollback.sequence > captured.sequence
+    )
+
+
+def _reason(repository: Repository, captured: CapturedStep, name: str, index: Index) -> str:
+    state, rule = repository.state, repository.state.auto_heal
+    assert rule is not None
+    if captured not in state.timeline:
+        return (
+            "the source was changed there after it was captured, and what was captured before "
+            "stands: 'gnomon restore --in-place' writes that back"
+        )
+    patches = state.patches.get(captured.step)
+    entry = None if patches is None else patches.variables.get(name)
+    chunk = next((c for c in entry.chunks if c.chunk == index), None) if entry else None
+    if chunk is None:
+        return "there is no estimate of it"
+    if chunk.expected_rmse is None or chunk.expected_rmse > rule.errors[name]:
+        expected = "not known" if chunk.expected_rmse is None else f"{chunk.expected_rmse:.3g}"
+        return f"its expected error is {expected}, the rule allows {rule.errors[name]:.3g}"
+    confidence = chunk.confidence or 0.0
+    if confidence < rule.confidence:
+        return f"its confidence is {confidence:.2f}, the rule asks for {rule.confidence:g}"
+    return "it is not in the source any more as it was captured, or older than what is looked at"

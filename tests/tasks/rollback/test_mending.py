@@ -45,8 +45,33 @@ def test_what_is_worse_than_the_rule_allows_is_left_alone(
     opened.rules(auto_heal=rule[0], auto_heal_confidence=rule[1])
     arrive_damaged(grown)
     files = sources.listing(grown.source)
-    assert opened.update().put_right == []
+    report = opened.update()
+    assert report.put_right == []
+    (left,) = report.left_alone
+    assert (left["valid_time"], left["chunks"]) == ("2001-01-25T00:00:00", {"sst": ["0/1"]})
+    assert "the rule a" in left["reason"]
     assert sources.listing(grown.source) == files
+    assert opened.update().left_alone == []  # told once
+
+
+def test_of_damage_that_comes_after_the_capture_it_is_told_why_it_stays(grown: Case) -> None:
+    """What was captured stands, and is better than any estimate; only a person may say so."""
+    opened = grown.open()
+    opened.rules(auto_heal={"sst": 100.0}, auto_heal_confidence=0.0)
+    arrive_damaged(grown)
+    report = opened.update()
+    assert (len(report.put_right), report.left_alone) == (1, [])
+    array = zarr.open_array(grown.source / "sst", mode="r+")
+    other = (HISTORY, slice(4, 8), slice(0, 4))
+    array[other] = 77.0
+    report = opened.update(compare=-1)
+    assert (report.suspect_chunks, report.put_right) == (2, [])
+    (left,) = report.left_alone
+    assert left["chunks"] == {"sst": ["1/0"]}
+    assert "restore --in-place" in left["reason"]
+    opened.rollback("2001-01-25", accept_predicted=True)
+    truth = grown.data.sst.values[HISTORY, 4:8, 0:4]
+    assert sources.bits(np.asarray(array[other])) == sources.bits(truth)
 
 
 def test_a_suspect_chunk_is_put_right_told_and_taken_back(grown: Case, tmp_path: Path) -> None:
