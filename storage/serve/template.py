@@ -83,7 +83,9 @@ def _encoded(attributes: dict[Any, Any], dtype: np.dtype[Any]) -> dict[str, Any]
     if "_FillValue" in plain:
         fill = plain.pop("_FillValue")
         try:
-            plain["_FillValue"] = FillValueCoder.encode(np.asarray(fill).ravel()[0].item(), dtype)
+            encoded = FillValueCoder.encode(np.asarray(fill).ravel()[0].item(), dtype)
+            FillValueCoder.decode(encoded, dtype)  # of text of fixed width, not all that is encoded
         except NONSENSE:
             return plain
+        plain["_FillValue"] = encoded
     return plain

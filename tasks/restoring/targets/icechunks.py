@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from math import prod
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -124,10 +125,13 @@ class _Icechunk:
 
     def _refuse_lost(self, session: icechunk.Session, name: str) -> None:
         array = zarr.open_array(session.store, path=name, mode="r")
-        if array.nchunks_initialized != array.nchunks:
+        # Shards are counted with all their chunks, those beyond the edge of the array as well.
+        sizes = zip(array.shape, array.shards or array.chunks, array.chunks, strict=True)
+        expected = prod(-(-cells // shard) * (shard // chunk) for cells, shard, chunk in sizes)
+        if array.nchunks_initialized != expected:
             raise TargetFailed(
                 f"--to {self.name}: found {array.nchunks_initialized} chunks of {name} in the "
-                f"commit and not {array.nchunks}, though each was verified; choose another target"
+                f"commit and not {expected}, though each was verified; choose another target"
             )
 
 

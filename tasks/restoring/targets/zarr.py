@@ -18,6 +18,7 @@ from zarr.storage import MemoryStore, ObjectStore
 
 from gnomon.storage.errors import Conflict, NotFound
 from gnomon.storage.values.attributes import plain_attributes
+from gnomon.storage.values.dtypes import is_text
 from gnomon.tasks.restoring.targets.bucket import BucketTarget
 from gnomon.tasks.restoring.targets.file import FileTarget
 from gnomon.tasks.restoring.targets.target import Layout, Where
@@ -121,8 +122,7 @@ def create_arrays(
     encoding = {
         str(n): _encoding(v, layout.get(str(n)), zarr_format) for n, v in dataset.variables.items()
     }
-    # xarray would encode times that are stored as such.
-    exact = [str(n) for n, v in dataset.variables.items() if v.dtype.kind in "mM"]
+    exact = [str(n) for n, v in dataset.variables.items() if _is_left_alone(v)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset.drop_vars(exact).to_zarr(
@@ -139,6 +139,16 @@ def create_arrays(
             zarr.consolidate_metadata(store, zarr_format=zarr_format)  # type: ignore[arg-type]
 
 
+def _is_left_alone(variable: xr.Variable) -> bool:
+    """Tell whether xarray is not asked to make an array.
+
+    It would encode times that are stored as such, read lazy text to find its width, and give fill
+    values of text a form that it cannot read.
+    """
+    kind = variable.dtype.kind
+    return kind in "mMOT" or (kind in "SU" and "_FillValue" in variable.attrs)
+
+
 def _create_exact(
     store: Any, name: str, variable: xr.Variable, encoding: dict[str, Any], zarr_format: int
 ) -> None:
@@ -153,14 +163,15 @@ def _create_exact(
         shape=variable.shape,
         chunks=encoding.get("chunks", "auto"),
         shards=encoding.get("shards"),
-        dtype=variable.dtype,
+        dtype=str if is_text(variable.dtype) else variable.dtype,
         dimension_names=dims if zarr_format == 3 else None,
         fill_value=variable.attrs.get("_FillValue"),
         attributes=plain_attributes(attributes),
         zarr_format=zarr_format,  # type: ignore[arg-type]
     )
     if "chunks" not in encoding:
-        array[...] = variable.values
+        values = np.asarray(variable.values)
+        array[...] = values.astype(object) if is_text(values.dtype) else values
 
 
 def _encoding(variable: xr.Variable, layout: Layout | None, zarr_format: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import icechunk
 import netCDF4
 import numpy as np
 import pytest
@@ -305,6 +306,86 @@ def test_every_format_of_zarr_keeps_chunks_fill_values_and_text(form: int, tmp_p
     assert array.shards is None or form == 3
     with xr.open_dataset(target, engine="zarr", consolidated=True) as consolidated:
         assert set(consolidated.variables) == set(before.variables)
+
+
+def opened(path: Path) -> xr.Dataset:
+    """Return what was restored, undecoded, through xarray."""
+    if path.suffix == ".nc":
+        return xr.open_dataset(path, decode_cf=False)
+    store: Any = path
+    if path.suffix == ".icechunk":
+        place = icechunk.local_filesystem_storage(str(path))
+        store = icechunk.Repository.open(place).readonly_session("main").store
+    dataset: xr.Dataset = xr.open_zarr(store, consolidated=False, decode_cf=False)
+    return dataset
+
+
+def _text(form: int, path: Path) -> dict[str, list[Any]]:
+    """Write text of each type, a state a chunk and with the fill values of its format of Zarr."""
+    words = np.array([[f"ü{i}" if i % 3 else "" for i in range(k, k + 4)] for k in range(3)])
+    group: Any = zarr.open_group(path, mode="w", zarr_format=form)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {
+        "any": (words.astype(object), str, ("time", "x")),
+        "wide": (words.astype("U3"), "U3", ("time", "x")),
+        "narrow": (np.char.encode(words, "utf-8").astype("S5"), "S5", ("time", "x")),
+        "t": (np.arange(12.0).reshape(3, 4), "f8", ("time", "x")),
+        "time": (np.arange(3), "i8", ("time",)),
+        "crs": (np.array("WGS 84", object), str, ()),
+    }
+    for name, (values, dtype, dims) in fields.items():
+        attributes: dict[str, Any] = {} if form == 3 else {"_ARRAY_DIMENSIONS": list(dims)}
+        if name == "time":
+            attributes["units"] = "days since 2024-01-01"
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=(1, 3)[: len(dims)],
+            dtype=dtype,
+            dimension_names=dims if form == 3 else None,
+            attributes=attributes,
+        )
+        array[...] = values
+    return {name: fields[name][0].tolist() for name in ("any", "wide", "narrow")}
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("target", ["2.zarr", "3.zarr", "x.icechunk"])
+def test_text_of_every_type_comes_back_and_is_read_by_xarray(
+    form: int, target: str, tmp_path: Path
+) -> None:
+    """Fill values of text too, which xarray writes in a form that it cannot read."""
+    words = _text(form, tmp_path / "s.zarr")
+    repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.zarr"))
+    point = points(repository, repository.captured[1].instant)[0]
+    path, written = tmp_path / target, 2 if target == "2.zarr" else 3
+    options: Any = {} if target.endswith("icechunk") else {"zarr_format": written}
+    module.restore(States(repository, (point,)), path, plain=True, **options)
+    with opened(path) as restored:
+        for name, values in words.items():
+            assert restored[name].values[0].tolist() == values[1], name
+            assert restored[name].dtype.kind == {"any": "T", "wide": "U", "narrow": "S"}[name]
+        assert restored.crs.values.item() == "WGS 84"
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".icechunk"])
+@pytest.mark.parametrize("chunk", [5, 12])
+def test_chunks_that_do_not_fill_their_shards_come_back(
+    ending: str, chunk: int, tmp_path: Path
+) -> None:
+    """A shard at the edge has chunks that are beyond the array."""
+    field = np.random.default_rng(0).normal(size=(3, 12, 36)).astype("f4")
+    data = xr.Dataset(
+        {"t": (("time", "y", "x"), field)},
+        {"time": ("time", np.arange(3), {"units": "days since 2024-01-01"})},
+    )
+    encoding = {"t": {"chunks": (1, chunk, 12)}}
+    data.to_zarr(tmp_path / "s.zarr", encoding=encoding, consolidated=False)
+    repository = capture_new(make_repository(tmp_path / "r", tmp_path / "s.zarr"))
+    point = points(repository, repository.captured[1].instant)[0]
+    path = tmp_path / f"x{ending}"
+    module.restore(States(repository, (point,)), path, plain=True)
+    with opened(path) as restored:
+        assert sources.bits(restored.t.values[0]) == sources.bits(field[1])
 
 
 @ENDINGS
