@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gnomon.tasks.forecasting import blend
 from gnomon.tasks.forecasting.specification import Array, Specification, clip
 from gnomon.tasks.forecasting.uncertainty import LEAST_SHARE, NOMINAL, NOMINAL_Z, student
+from gnomon.tasks.interpolating import beyond
 from gnomon.tasks.interpolating.candidates import CANDIDATES, Form, form_of, predict
 from gnomon.tasks.interpolating.gap import Gap, Ints, Trials, rows_of, trials_of
 from gnomon.tasks.interpolating.process import Record, mean_square, seasons_within
@@ -59,6 +60,8 @@ class Plan:
     """Standard deviation of that logarithm."""
     skilled: bool
     """Whether anything is known beyond the climatology."""
+    independent: float
+    """How many trials these are worth: those that overlap are wrong together."""
 
     @property
     def growth(self) -> float:
@@ -114,7 +117,7 @@ def learn(
     plain = np.eye(len(CANDIDATES))[0]
     plan = Plan(
         spec, gap, slot, trials, forms, form, plain, np.tile(plain, (len(forms), 1)), 1.0, 0.0,
-        SPREAD, skilled=True,
+        SPREAD, skilled=True, independent=_independent(trials),
     )  # fmt: skip
     errors = _missed(plan, sample)
     if not len(errors):
@@ -131,10 +134,13 @@ def learn(
     missed = np.einsum("oc,ocn->on", np.stack(without)[trials.folds], errors)
     blended, alone = (float(mean_square(e.ravel(), axis=0)) for e in (missed, errors[:, 1]))
     skilled = not gap.is_open or blended < SKILL**2 * alone
-    factor, location, spread = _calibrated(missed, trials, starts)
+    number = _independent(trials)
+    if gap.is_open:
+        number = max(number, beyond.independent(missed, trials))
+    factor, location, spread = _calibrated(missed, trials, starts, number)
     plan = Plan(
         spec, gap, slot, trials, forms, form, weights, np.stack(without), factor, location, spread,
-        skilled,
+        skilled, number,
     )  # fmt: skip
     return plan, estimate(plan, sample, time_s)
 
@@ -164,11 +170,29 @@ def estimate(plan: Plan, record: Record, time_s: float) -> Estimate:
 
 def error_of(plan: Plan, record: Record) -> Array:
     """Standard error (N,) that the trials say of a place, variable's units; NaN where none does."""
-    missed = np.einsum("oc,ocn->on", plan.without[plan.trials.folds], _missed(plan, record))
-    variance = plan.growth * _shrunk(missed, _independent(plan.trials))
+    errors = _missed(plan, record)
+    missed = np.einsum("oc,ocn->on", plan.without[plan.trials.folds], errors)
+    variance = _shrunk(missed, plan.independent)
+    if not plan.gap.is_open:
+        variance = plan.growth * variance
+    elif plan.growth > 1.0 and len(errors):
+        variance = _beyond(plan, record, variance, _shrunk(errors[:, 1], plan.independent))
     if not np.isfinite(variance).any():
         variance = _walked(record, plan.gap)
     return np.asarray(plan.factor * np.sqrt(variance))
+
+
+def _beyond(plan: Plan, record: Record, tried: Array, climatology: Array) -> Array:
+    """Error variance (N,) of one side alone, farther away than there are trials."""
+    share, slots = 1.0 - float(plan.weights[0]), record.slots
+    near = [
+        beyond.reached(plan.trials.gap, share, slots, plan.trials.known[fold])
+        for fold in plan.trials.folds
+    ]
+    far = beyond.reached(plan.gap, share, slots, plan.form.known)
+    distances = sqrt(float(np.mean(np.square(near)))), far
+    square = beyond.drift(plan.spec, record)
+    return beyond.grown((tried, climatology), plan.growth, share, square, distances)
 
 
 def _reaches(gap: Gap) -> tuple[int | None, int | None]:
@@ -212,9 +236,10 @@ def _shrunk(missed: Array, number: float) -> Array:
     return np.asarray((share * squares + POOLED * common) / (share * count + POOLED))
 
 
-def _calibrated(missed: Array, trials: Trials, starts: Ints) -> tuple[float, float, float]:
+def _calibrated(
+    missed: Array, trials: Trials, starts: Ints, number: float
+) -> tuple[float, float, float]:
     """Factor on the standard errors, and location and spread of the logarithm of chunks' RMSE."""
-    number = _independent(trials)
     ratios, logs = [], []
     for fold in range(len(trials.known)):
         inside = trials.folds == fold

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,20 @@ WITHIN = (2.0, 16.0)
 """By how much the error variance grows as intervals double: of a walk, and of a smooth curve."""
 
 Floats = NDArray[np.float64]
+_lock = Lock()
+"""Of all plans: chunks are read by several threads, and one of them learns what the others need."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Some cells of a chunk at one slot, or at the time itself."""
+
+    values: Floats
+    """(N,) variable's units; NaN where nothing is known."""
+    error: Floats
+    """(N,) standard errors; NaN where `values` is."""
+    plan: Plan | None = None
+    """What they were estimated by; None: captured, predicted, labels, or nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class Between:
     sample: tuple[Index, ...]
     """Chunks that plans are learnt from."""
     shadow: Shadow | None
-    """That which predicts the states beside the time, if one does."""
+    """That which predicts the states beside the time, or ends before it, if one does."""
     source: int
     """Provenance of the cells."""
     plans: dict[tuple[Gap, int], Plan] = field(default_factory=dict)
@@ -87,6 +102,11 @@ class Between:
 
     def chunk(self, captures: CaptureStack, index: Index) -> EstimatedChunk:
         """Return the estimate of a chunk, in the shape of the chunk; see `Estimator`."""
+        return self.planned(captures, index)[0]
+
+    def planned(self, captures: CaptureStack, index: Index) -> tuple[EstimatedChunk, Plan | None]:
+        """Return the same, and the plan of the chunk's own gap; None where it needed none."""
+        plan = None
         shape = tuple(s.stop - s.start for s in captures.variable.grid.cells(index))
         values, error = np.full(prod(shape), np.nan), np.full(prod(shape), np.nan)
         record = self._record(captures, [(index, None)])
@@ -94,14 +114,14 @@ class Between:
         for first in range(0, len(values), TILE):
             cells = slice(first, first + TILE)
             part = replace(record, values=record.values[:, cells])
-            stated = {k: (v[cells], e[cells]) for k, (v, e) in said.items()}
-            values[cells], error[cells] = self._estimate(captures, part, stated)
+            state = self._estimate(captures, part, _picked_of(said, cells))
+            values[cells], error[cells] = state.values, state.error
+            plan = plan or state.plan
         bounds = captures.variable.bounds()
         values = np.clip(values, *bounds) if bounds != (None, None) else values
         flags = np.where(np.isfinite(values), self.source, PROVENANCE["missing"])
-        return EstimatedChunk(
-            values.reshape(shape), error.reshape(shape), flags.reshape(shape).astype(np.uint8)
-        )
+        flags = flags.reshape(shape).astype(np.uint8)
+        return EstimatedChunk(values.reshape(shape), error.reshape(shape), flags), plan
 
     def figures(self, captures: CaptureStack, tolerance: float) -> Figures:
         """Return what is expected of the estimate, from the sampled cells."""
@@ -109,13 +129,11 @@ class Between:
         for index in self.sample:
             picked = self._picked(captures, index)
             record = self._record(captures, [(index, picked)])
-            said = self._stated(captures, index)
-            said = {k: (v[picked], e[picked]) for k, (v, e) in said.items()}
-            _, error = self._estimate(captures, record, said)
-            known = error[np.isfinite(error)]
+            said = _picked_of(self._stated(captures, index), picked)
+            state = self._estimate(captures, record, said)
+            known, plan = state.error[np.isfinite(state.error)], state.plan
             if not known.size:
                 continue
-            plan = next(iter(self.plans.values()), None)
             if self.spec.categorical:
                 # The share of cells that are wrong, not the root of a mean of squares.
                 squares += float(known.mean()) ** 2 * known.size
@@ -135,13 +153,15 @@ class Between:
     @property
     def skilled(self) -> bool:
         """Whether more than the climatology is known of the slots, as far as it was learnt."""
-        plans = [plan for (_, slot), plan in self.plans.items() if slot in self.place.missing]
+        with _lock:
+            plans = [plan for (_, slot), plan in self.plans.items() if slot in self.place.missing]
         return not plans or any(plan.skilled for plan in plans)
 
     def _plan(self, captures: CaptureStack, gap: Gap, slot: int) -> Plan:
-        if (gap, slot) not in self.plans:
-            self.plans[gap, slot] = self._learn(captures, gap, slot)
-        return self.plans[gap, slot]
+        with _lock:
+            if (gap, slot) not in self.plans:
+                self.plans[gap, slot] = self._learn(captures, gap, slot)
+            return self.plans[gap, slot]
 
     def _learn(self, captures: CaptureStack, gap: Gap, slot: int) -> Plan:
         picks = [(index, self._picked(captures, index)) for index in self.sample]
@@ -168,68 +188,68 @@ class Between:
             columns.append(history)
         return Record(self.slots, self.times_s, np.concatenate(columns, axis=1))
 
-    def _stated(self, captures: CaptureStack, index: Index) -> dict[int, tuple[Floats, Floats]]:
-        """Return, by slot, value and error of the cells of a chunk that a shadow predicts."""
+    def _stated(self, captures: CaptureStack, index: Index) -> dict[int, State]:
+        """Return the cells of a chunk in slots that a shadow predicts, and where it ends."""
         if self.shadow is None:
             return {}
         stack = ShadowStack(captures.location, captures.variable, self.shadow, captures)
         stated = {}
-        for slot, lead in self.place.leads:
+        ends = () if self.place.last is None else (self.place.last,)
+        for slot, lead in {*self.place.leads, *ends}:
             values, error = stack.chunk(lead, index)
-            stated[slot] = values.ravel(), error.ravel()
+            stated[slot] = State(values.ravel(), error.ravel())
         return stated
 
-    def _estimate(
-        self, captures: CaptureStack, record: Record, stated: dict[int, tuple[Floats, Floats]]
-    ) -> tuple[Floats, Floats]:
-        """Return value and standard error (N,) of some cells of one chunk."""
+    def _estimate(self, captures: CaptureStack, record: Record, stated: dict[int, State]) -> State:
+        """Return some cells of one chunk at the time."""
         states = [self._state(captures, record, slot, stated) for slot in self.place.slots]
         if len(states) == 1:
             return states[0]
         if self.spec.categorical:
             nearer = states[int(self.place.share > 0.5)]
             wrong = estimate_labels(record, Gap(1, 1), self.place.slots[0])[1]
-            return nearer[0], np.fmax(nearer[1], np.where(np.isfinite(nearer[0]), wrong, np.nan))
+            wrong = np.where(np.isfinite(nearer.values), wrong, np.nan)
+            return State(nearer.values, np.fmax(nearer.error, wrong))
         return self._joined(captures, record, states)
 
     def _state(
-        self,
-        captures: CaptureStack,
-        record: Record,
-        slot: int,
-        stated: dict[int, tuple[Floats, Floats]],
-    ) -> tuple[Floats, Floats]:
-        """Return value and standard error (N,) of a slot: captured, predicted or estimated."""
+        self, captures: CaptureStack, record: Record, slot: int, stated: dict[int, State]
+    ) -> State:
+        """Return some cells of one chunk in a slot: captured, predicted or estimated."""
         if slot in stated:
             return stated[slot]
         row = int(np.searchsorted(record.slots, slot))
         there = row < len(record.slots) and record.slots[row] == slot
         if there and np.isfinite(record.values[row]).any():
             values = record.values[row]
-            return values, np.where(np.isfinite(values), 0.0, np.nan)
+            return State(values, np.where(np.isfinite(values), 0.0, np.nan))
         known = np.isfinite(record.values).any(axis=1) & (record.slots != slot)
         if not known.any():  # land, or never trusted
             nothing = np.full(record.values.shape[1], np.nan)
-            return nothing, nothing
-        gap = self.place.gap(slot, record.slots[known])
+            return State(nothing, nothing)
+        gap, plan = self.place.gap(slot, record.slots[known]), None
         if self.spec.categorical:
-            return estimate_labels(record, gap, slot)
-        plan = self._plan(captures, gap, slot)
-        result = estimate(plan, record, self.place.time_s(slot))
-        return result.values, result.standard_error
+            values, error = estimate_labels(record, gap, slot)
+        else:
+            plan = self._plan(captures, gap, slot)
+            result = estimate(plan, record, self.place.time_s(slot))
+            values, error = result.values, result.standard_error
+        if self.place.last is not None and (end := stated.get(self.place.last[0])) is not None:
+            # Nobody is surer of what is farther away.
+            error = np.where(np.isfinite(error), np.fmax(error, end.error), np.nan)
+        return State(values, error, plan)
 
-    def _joined(
-        self, captures: CaptureStack, record: Record, states: list[tuple[Floats, Floats]]
-    ) -> tuple[Floats, Floats]:
-        """Return value and error between two slots: anomalies in a straight line, errors added."""
+    def _joined(self, captures: CaptureStack, record: Record, states: list[State]) -> State:
+        """Return cells between two slots: anomalies in a straight line, errors added."""
         spec, share = seasons_within(self.spec, record.times_s), self.place.share
         process, anomalies = fit(spec, record, np.ones(len(record.slots), bool))
         times = np.array([self.time_s, *map(self.place.time_s, self.place.slots)])
         mean = process.climatology(spec, times)
-        left, right = (states[k][0] - mean[k + 1] for k in (0, 1))
+        left, right = (states[k].values - mean[k + 1] for k in (0, 1))
         values = mean[0] + (1.0 - share) * left + share * right
-        error = (1.0 - share) * states[0][1] + share * states[1][1]
-        near = error_of(self._plan(captures, Gap(1, 1), self.place.slots[0]), record)
+        error = (1.0 - share) * states[0].error + share * states[1].error
+        step = self._plan(captures, Gap(1, 1), self.place.slots[0])
+        near = error_of(step, record)
         wide = error_of(self._plan(captures, Gap(2, 2), self.place.slots[0]), record)
         both = np.isfinite(near) & np.isfinite(wide) & (near > 0)
         ratio = (
@@ -240,7 +260,14 @@ class Between:
         wider = np.sqrt(error**2 + 4.0 * share * (1.0 - share) * half)
         # Where little is known of the slots, what lies between them is within the usual spread.
         wider = np.fmin(wider, np.sqrt(mean_square(anomalies, axis=0)))
-        return np.asarray(values), np.asarray(np.fmax(error, wider))
+        plans = [state.plan for state in states if state.plan is not None]
+        plan = max(plans, key=lambda each: each.gap.variance(), default=step)
+        return State(np.asarray(values), np.asarray(np.fmax(error, wider)), plan)
+
+
+def _picked_of(states: dict[int, State], cells: slice | NDArray[np.int64]) -> dict[int, State]:
+    """Return some cells of each."""
+    return {k: State(state.values[cells], state.error[cells]) for k, state in states.items()}
 
 
 def between(repository: Repository, name: str, instant: int) -> Between | None:
@@ -264,7 +291,7 @@ def between(repository: Repository, name: str, instant: int) -> Between | None:
         source = "climatology"
     shadow = next((s for s in repository.shadows if s.id == place.shadow), None)
     if shadow is not None and name not in shadow.variables:
-        shadow, place = None, replace(place, leads=())
+        shadow, place = None, replace(place, leads=(), last=None)
     return Between(
         spec,
         place,

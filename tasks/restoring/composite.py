@@ -16,6 +16,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.healing.combination import combine
+from gnomon.tasks.interpolating.plan import Plan
 from gnomon.tasks.learning.trusted import pass_over
 from gnomon.tasks.restoring.between import Between, between
 from gnomon.tasks.restoring.heal import (
@@ -109,17 +110,16 @@ def _improved(
     improved = dict(healed)
     for index, estimate in healed.items():
         try:
-            patch = estimator.chunk(captures, index)
+            patch, plan = estimator.planned(captures, index)
         except Integrity as error:
             pass_over(error, repository.location.url, name, index)
             continue
-        improved[index] = _joined(estimate, _interpolated(estimator, patch), estimator)
+        improved[index] = _joined(estimate, _interpolated(estimator, patch, plan), estimator)
     return improved
 
 
-def _interpolated(estimator: Between, patch: EstimatedChunk) -> Estimate:
-    """Return an interpolated chunk with what is known of it."""
-    plan = next(iter(estimator.plans.values()), None)
+def _interpolated(estimator: Between, patch: EstimatedChunk, plan: Plan | None) -> Estimate:
+    """Return an interpolated chunk with what the plan of its own gap says of it."""
     if plan is not None:
         odds = Odds(plan.location, plan.spread)
         return Estimate(patch, _figures(patch, odds, estimator.spec.tolerance), odds)

@@ -28,9 +28,11 @@ class Place:
     missing: tuple[int, ...]
     """Those of the slots of which there is neither a capture nor a prediction."""
     shadow: str | None
-    """Id of the shadow that predicts some of them."""
+    """Id of the shadow that predicts some of them, or ends before them."""
     leads: tuple[tuple[int, int], ...]
     """Which of them it predicts, and at which lead."""
+    last: tuple[int, int] | None
+    """Slot and number of that shadow's last lead, where a slot is beyond it."""
     hidden: frozenset[int]
     """Times of captures that must not be looked at: those of the time itself."""
 
@@ -57,10 +59,10 @@ class Place:
             share = (instant - instants[0]) / max(1, instants[1] - instants[0])
         # Of the time itself, a capture is what is to be estimated.
         hidden = frozenset({instant} & set(captured.values()))
-        shadow, leads = _predicted(repository, cadence, instant, slots)
+        shadow, leads, final = _predicted(repository, cadence, instant, slots)
         known = {k for k, t in captured.items() if t not in hidden} | {k for k, _ in leads}
         missing = tuple(k for k in slots if k not in known)
-        return cls(slots, instants, share, missing, shadow, leads, hidden)
+        return cls(slots, instants, share, missing, shadow, leads, final, hidden)
 
     def time_s(self, slot: int) -> float:
         """Return the time of one of its slots, seconds."""
@@ -77,14 +79,15 @@ class Place:
 
 def _predicted(
     repository: Repository, cadence: Cadence, instant: int, slots: tuple[int, ...]
-) -> tuple[str | None, tuple[tuple[int, int], ...]]:
-    """Return the newest shadow, and the slots after the last capture that it predicts, by lead."""
+) -> tuple[str | None, tuple[tuple[int, int], ...], tuple[int, int] | None]:
+    """Return the newest shadow, which slots it predicts at which lead, and where it ends before."""
     last = repository.timeline[-1].instant
     if instant <= last or not repository.shadows:
-        return None, ()
+        return None, (), None
     shadow = repository.shadows[-1]
-    if shadow.reference != last:
-        return None, ()
+    if shadow.reference != last or not shadow.instants:
+        return None, (), None
     leads = {cadence.slot(t): lead for lead, t in enumerate(shadow.instants, start=1)}
     found = tuple((slot, leads[slot]) for slot in slots if slot in leads)
-    return (shadow.id if found else None), found
+    end = max(leads.items())
+    return shadow.id, found, end if end[0] < slots[-1] else None
