@@ -141,7 +141,12 @@ class Region:
             for wraps, size, whole in zip(variable.cyclic, self.shape, variable.shape, strict=True)
         )
         sizes = variable.grid.chunks
-        near = [dict.fromkeys((a // n).tolist()) for a, n in zip(self._axes, sizes, strict=True)]
+        # Found once: it is asked for each chunk of each capture.
+        near = [
+            {int(i): np.flatnonzero(a // n == i) for i in dict.fromkeys((a // n).tolist())}
+            for a, n in zip(self._axes, sizes, strict=True)
+        ]
+        self._along = near
         self.indices: list[Index] = list(product(*near))
         """The G chunks that have a part in it."""
         number = {index: place for place, index in enumerate(self.indices)}
@@ -160,8 +165,7 @@ class Region:
         return np.ix_(*(axis[places] - chunk.start for axis, places, chunk in shared))
 
     def _places_of(self, index: Index) -> list[NDArray[np.intp]]:
-        axes = zip(self._axes, index, self.variable.grid.chunks, strict=True)
-        return [np.flatnonzero(axis // size == i) for axis, i, size in axes]
+        return [along[i] for along, i in zip(self._along, index, strict=True)]
 
     @property
     def hole(self) -> Mask:
