@@ -307,7 +307,15 @@ def test_a_level_of_white_changes_is_the_last_value_and_of_white_noise_the_mean(
 
 
 ROOMS = {
-    "healing": ("past", "validation", "inpainting", "covariance", "companions", "regions"),
+    "healing": (
+        "past",
+        "validation",
+        "inpainting",
+        "covariance",
+        "companions",
+        "combination",
+        "regions",
+    ),
     "interpolating": ("gap", "process", "plan"),
     "restoring": ("between", "composite", "keeping", "region"),
     "simulating": ("departing", "history", "covariance", "fields", "labels", "simulation"),
