@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.errors import Conflict, TargetFailed
+from gnomon.storage.errors import Conflict
 from gnomon.storage.live.replaced import (
     EstimatedChunk,
     Replaced,
@@ -33,8 +32,6 @@ from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.source.opening import open_source, release_source
-from gnomon.storage.source.states import read_state
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import SourceSpec
 from gnomon.storage.values.times import chronological
@@ -46,6 +43,7 @@ from gnomon.tasks.rollback.fitting import Unheld, refuse_unheld
 from gnomon.tasks.rollback.live import live_spec, opened_live
 from gnomon.tasks.rollback.staging import StagedObject, Staging, stage
 from gnomon.tasks.rollback.undo import ended, refuse_open, take_back
+from gnomon.tasks.rollback.verify import Written
 from gnomon.tasks.rollback.writer import at_work, this_writer
 from gnomon.tasks.work import Mapper, serial
 
@@ -159,7 +157,7 @@ class Rolled:
 @contextmanager
 def _planned(
     states: States, spec: SourceSpec, mapper: Mapper, mended: Mended | None = None
-) -> Iterator[tuple[RollbackPlan, LiveStore, int | None]]:
+) -> Iterator[tuple[RollbackPlan, LiveStore, Written]]:
     """Give the plan, with its objects made in a folder that is there inside only."""
     repository, selection = states.seen, states.selection
     refuse_open(repository)
@@ -185,7 +183,7 @@ def _planned(
             different.unheld,
             _remarks(objects, live),
         )
-        yield plan, live, position
+        yield plan, live, Written(plan.chunks, objects, position, intended.readings)
 
 
 def _remarks(objects: Sequence[StagedObject], live: LiveStore) -> tuple[str, ...]:
@@ -265,7 +263,7 @@ def rollback(
         What can be read back is not what was written; it was taken back.
     """
     repository, spec = states.seen, _spec(states, into)
-    with _planned(states, spec, mapper, mended) as (plan, live, position):
+    with _planned(states, spec, mapper, mended) as (plan, live, written):
         if expected not in (None, plan.token) and not force:
             raise Conflict(
                 f"the plan is {plan.token} by now, {expected} was expected: the live dataset, or "
@@ -280,7 +278,7 @@ def rollback(
             mark = begun.state.rollbacks[-1]
             try:
                 _replace(plan, live, mark, force=force)
-                _verify(begun, plan, live, spec, position)
+                written.verify(begun, live, spec)
             except BaseException as error:
                 _withdraw(begun, mark, at, error)
                 raise
@@ -355,47 +353,6 @@ def _changed(key: str) -> Conflict:
     return Conflict(
         f"{key} of the live dataset was changed by somebody else since the plan was made; nothing "
         "of the rollback stays, run it again when its writer is done, or with --force"
-    )
-
-
-def _verify(
-    repository: Repository,
-    plan: RollbackPlan,
-    live: LiveStore,
-    spec: SourceSpec,
-    position: int | None,
-) -> None:
-    """Read back every object that was written, and every chunk: of other steps too."""
-    for staged in plan.objects:
-        key = staged.change.key
-        if entry_of(live.pieces(key)) != staged.change.after:
-            raise _not_given_back(key)
-    memory = repository.memory if spec == repository.settings.source else None
-    release_source()
-    with open_source(spec, memory) as dataset:
-        for name, index, place, cells, content in _written(repository, plan, position):
-            variable = repository.settings.variable(name)
-            there = read_state(dataset, variable, place, cells)
-            if digest(name, index, there).hex() != content:
-                raise _not_given_back(f"{name} chunk {index}")
-
-
-def _written(
-    repository: Repository, plan: RollbackPlan, position: int | None
-) -> Iterator[tuple[str, Index, int | None, tuple[slice, ...], str]]:
-    """Yield variable, chunk, position along time, cells and digest of all that was written."""
-    for chunk in plan.chunks:
-        cells = repository.settings.variable(chunk.variable).grid.cells(chunk.index)
-        yield chunk.variable, chunk.index, position, cells, chunk.digest
-    for staged in plan.objects:
-        for along in staged.along:
-            yield along.variable, along.index, along.position, along.cells, along.digest
-
-
-def _not_given_back(what: str) -> TargetFailed:
-    return TargetFailed(
-        f"the live dataset gives back other bytes of {what} than were written; the rollback was "
-        "taken back, check the disk there"
     )
 
 

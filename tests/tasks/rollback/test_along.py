@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from numcodecs import Quantize
 
 from gnomon.repository import GnomonRepository
 from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.errors import InvalidInput, TargetFailed, Unreadable
+from gnomon.storage.errors import Conflict, InvalidInput, TargetFailed, Unreadable
+from gnomon.storage.live import stores
 from tests import sources
 from tests.storage.building import captured, weather, write_zarr
-from tests.tasks.rollback.test_rollback import AT, CHUNKS, files_of, zarr_source
+from tests.tasks.rollback.test_rollback import AT, CHUNKS, changed, files_of, zarr_source
 
 BROKEN = "p/c/1/1/1"
 """Object of steps 2 and 3 of the packed variable, which cannot be decoded."""
@@ -121,3 +123,22 @@ def test_codecs_that_do_not_keep_values_are_not_written_through(tmp_path: Path) 
     with pytest.raises(InvalidInput, match="codecs of t"):
         opened.rollback(AT, into=str(other))
     assert files_of(other) == before
+
+
+def test_a_dataset_that_is_packed_anew_while_it_is_written_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    zarr.open_array(source / "p", mode="r+")[2] = 7
+    before, replace = files_of(source), stores._Files.replace
+
+    def edited(self: Any, *arguments: Any) -> None:
+        zarr.open_array(source / "p", mode="r+").attrs["scale_factor"] = 0.5
+        replace(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores._Files, "replace", edited)
+        with pytest.raises(Conflict, match="scale, offset or fill value of p"):
+            opened.rollback(AT)
+    assert changed(before, files_of(source)) == {str(source / "p" / "zarr.json")}
