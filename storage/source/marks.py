@@ -3,9 +3,11 @@
 A restore writes flags, ``<var>_provenance``, and says in attributes what the dataset is.  Exports
 rename variables, drop some of them, decode or pack the rest, and keep attributes or lose them.  So
 flags are known by what they mean, and belong to the variable that names them, that they are called
-after, or that lies along the same dimensions.  Where no flags are left, the attributes decide.
+after, or that lies along the same dimensions.  Where no flags are left, standard errors are known
+by what a restore calls them, and the attributes decide.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,8 @@ __all__ = ["Marks", "marks_of", "note_marks", "predicted"]
 _ENDING = "_provenance"
 _SAID = "predicted"
 """Where in a dataset's encoding it is kept what the attributes said, before they are taken off."""
+_ERROR = re.compile(r"standard error of (\S+)|probability that (\S+) is another")
+"""What a restore calls standard errors; those of measurements have other names."""
 _EXACT = 1e-6
 """How far a flag may be from 0, captured, after it was packed: a mean of flags is further off."""
 _CODES = 5
@@ -34,7 +38,7 @@ class Marks:
     """What marks cells of a variable as predicted."""
 
     flags: tuple[str, ...] = ()
-    """Variables that say which cells are."""
+    """Variables that say which cells are: flags, or where none are left, standard errors."""
     method: str = ""
     """What the attributes say that all cells are, where no flags are left; empty: nothing."""
 
@@ -72,12 +76,15 @@ def marks_of(dataset: xr.Dataset, name: str) -> Marks:
     """Return what marks cells of a variable of an undecoded dataset as predicted."""
     if _means_provenance(dataset.variables[name]):
         return Marks()
+    said: Mapping[str, str] = dataset.encoding.get(_SAID, {})
     flags = _flags_of(dataset, name)
     if not flags and (alike := _along(dataset, name)):
         claimed = {f for n in dataset.variables if n != name for f in _flags_of(dataset, str(n))}
         flags = tuple(n for n in alike if n not in claimed)
-    said: Mapping[str, str] = dataset.encoding.get(_SAID, {})
-    return Marks(flags, "" if flags else said.get(name, ""))
+    if flags:
+        return Marks(flags)
+    method = said.get(name, "")
+    return Marks(() if method else _errors_of(dataset, name), method)
 
 
 def _along(dataset: xr.Dataset, name: str) -> list[str]:
@@ -111,6 +118,24 @@ def _means_provenance(variable: xr.Variable) -> bool:
     return meanings[:1] == ["captured"] and "forecast" in meanings
 
 
+def _errors_of(dataset: xr.Dataset, name: str) -> tuple[str, ...]:
+    """Return the standard errors that a restore has written of a variable, or of one it was."""
+    dims = set(dataset.variables[name].dims)
+    return tuple(
+        str(n)
+        for n, variable in dataset.variables.items()
+        if (of := _is_error_of(variable))
+        and (of == name or of not in dataset.variables)
+        and dims.issuperset(variable.dims)
+    )
+
+
+def _is_error_of(variable: xr.Variable) -> str:
+    """Return the variable of which something is the error, in a restore's own words; "" of none."""
+    said = _ERROR.fullmatch(str(variable.attrs.get("long_name", "")))
+    return (said[1] or said[2]) if said and variable.dtype.kind in "iuf" else ""
+
+
 def _words(attribute: Any) -> list[str]:
     """Return the words of an attribute, which may have become a list of them."""
     parts = attribute if isinstance(attribute, list | tuple | np.ndarray) else [attribute or ""]
@@ -123,7 +148,8 @@ def predicted(raw: NDArray[np.generic], attributes: Mapping[Any, Any]) -> NDArra
     Parameters
     ----------
     raw
-        Undecoded: integers, packed ones, or floats.  NaN and the fill value mark nothing, as where
+        Undecoded: integers, packed ones, or floats.  Standard errors mark what they are larger than
+        0 of.  NaN and the fill value mark nothing, as where
         restored states were joined with measured ones; a fill value that is a flag does.
     attributes
         Of the flags.
@@ -134,5 +160,7 @@ def predicted(raw: NDArray[np.generic], attributes: Mapping[Any, Any]) -> NDArra
         numbers = Packing(raw.dtype, attributes).to_physical(raw)
     except NONSENSE:
         return np.ones(raw.shape, np.bool_)
+    if _is_error_of(xr.Variable((), raw.dtype.type(0), attributes)):
+        return np.asarray(numbers > 0)
     filled = np.isnan(numbers) & np.isin(raw, np.arange(1, _CODES + 1))
     return np.asarray(filled | (np.abs(numbers) > _EXACT))

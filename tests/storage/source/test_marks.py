@@ -51,7 +51,26 @@ def _all(variable: Any) -> tuple[slice, ...]:
     return tuple(slice(0, n) for n in variable.shape)
 
 
-def joined(dataset: xr.Dataset, *, first: bool) -> xr.Dataset:
+def each(dataset: xr.Dataset, edit: Callable[[xr.DataArray], xr.DataArray]) -> xr.Dataset:
+    """Return a dataset with each variable edited, attributes too."""
+    return dataset.assign({name: edit(dataset[name]) for name in dataset.data_vars})
+
+
+def without_notes(array: xr.DataArray) -> xr.DataArray:
+    return array.drop_attrs(deep=False).assign_attrs(
+        {n: v for n, v in array.attrs.items() if not n.startswith("gnomon_")}
+    )
+
+
+def measured_error(array: xr.DataArray) -> xr.DataArray:
+    """Return analysed values, and errors that an analysis states of them."""
+    about = {"long_name": "standard error of the analysis", "standard_name": "x standard_error"}
+    if array.name == "sst":
+        return array.drop_attrs(deep=False)
+    return (array + 0.4).drop_attrs(deep=False).assign_attrs(about)
+
+
+def joined(dataset: xr.Dataset, *, first: bool, notes: bool = True) -> xr.Dataset:
     """Return a restored state beside one that was measured a day later or earlier."""
     measured = (
         dataset[["sst"]]
@@ -60,7 +79,8 @@ def joined(dataset: xr.Dataset, *, first: bool) -> xr.Dataset:
     )
     measured.sst.attrs = {"units": "K"}
     measured["time"] = measured.time + np.timedelta64(1 if first else -1, "D")
-    bare = dataset.drop_vars(["forecast_period", "forecast_reference_time"])
+    bare = dataset.drop_vars(["forecast_period", "forecast_reference_time"], errors="ignore")
+    bare = bare if notes else bare.pipe(each, without_notes).drop_attrs(deep=False)
     return xr.concat([bare, measured] if first else [measured, bare], "time", join="outer")
 
 
@@ -97,6 +117,20 @@ EDITS: dict[str, Edit] = {
     "forecast as fill value": lambda d: repacked(d, dtype="i1", _FillValue=3),
     "meaning of the flags lost": lambda d: d.assign(sst_provenance=d.sst_provenance.drop_attrs()),
     "flags dropped": lambda d: d.drop_vars("sst_provenance"),
+    "only values and errors, no attributes of values": lambda d: (
+        d[["sst", "sst_standard_error"]]
+        .assign(sst=d.sst.drop_attrs(deep=False))
+        .drop_attrs(deep=False)
+    ),
+    "values renamed, and errors": lambda d: (
+        d[["sst", "sst_standard_error"]]
+        .pipe(each, without_notes)
+        .drop_attrs(deep=False)
+        .rename(sst="t")
+    ),
+    "only values and errors, joined with an earlier state": lambda d: joined(
+        d[["sst", "sst_standard_error"]], first=False, notes=False
+    ),
     "only the values": lambda d: d.sst.to_dataset(),
     "attributes of variables lost": lambda d: (
         d.drop_vars("sst_provenance").map(lambda v: v.drop_attrs(deep=False)).assign_attrs(d.attrs)
@@ -184,6 +218,8 @@ def test_what_was_captured_is_captured_again(folder: Path, tmp_path: Path) -> No
     copies = {
         "as it is": exact,
         "without flags": exact.drop_vars("sst_provenance"),
+        "errors alone": exact[["sst", "sst_standard_error"]].pipe(each, without_notes),
+        "errors of a measurement": exact[["sst", "sst_standard_error"]].pipe(each, measured_error),
         "packed": repacked(exact, dtype="i2", scale_factor=0.3, add_offset=0.9, _FillValue=-1),
     }
     for name, copy in copies.items():
