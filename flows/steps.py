@@ -72,6 +72,10 @@ __all__ = [
 ]
 
 
+SHOWN = 3
+"""Objects that a note names."""
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -157,8 +161,17 @@ def settle(url: str) -> str | None:
     undone = settle_rollback(Repository.open(url), at=_now())
     if undone is None:
         return None
+    left = ""
+    if undone.left:
+        shown = ", ".join(undone.left[:SHOWN]) + (", ..." if undone.left[SHOWN:] else "")
+        left = (
+            f", but for {len(undone.left)} of {undone.objects + len(undone.left)} objects, which "
+            f"others have written since ({shown}): estimates that they hold are known where they "
+            "are captured"
+        )
     return (
-        f"a rollback was stopped half way, and was taken back: {undone.what}; run the restore again"
+        f"a rollback was stopped half way, and was taken back{left}: {undone.what}; "
+        "run the restore again"
     )
 
 

@@ -118,7 +118,8 @@ class RollingBack:
             Number of its record, as `status` tells it; None: the one that was stopped, or the
             newest that stands.
         force
-            Take it back also where others have written since: what they wrote is lost.
+            Take it back also where others have written since: what they wrote is lost.  Where the
+            live dataset is gone, give it up.
         dry_run
             Only say what would be taken back.
         interrupted
@@ -127,7 +128,7 @@ class RollingBack:
         Raises
         ------
         NotFound
-            There is no such rollback.
+            There is no such rollback, or its live dataset is not there.
         Conflict
             Others have written since, or it is under way.
         """

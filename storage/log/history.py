@@ -289,7 +289,9 @@ class History:
         fixed = {name.split("/")[1] for name in self.frames & self.live_frames}
         patches = {p.id for p in self.patches.values()}
         predicted = {s.id for s in self.live_shadows}
-        return frozenset(slabs | ledgers | fixed | patches | predicted | newest | self.replaced)
+        return frozenset(
+            slabs | ledgers | fixed | patches | predicted | newest | self.replaced | self.marked
+        )
 
     @cached_property
     def written(self) -> frozenset[str]:

@@ -39,9 +39,12 @@ Measured fields of twenty levels and more have rarer ones, even where they are p
 NEAR = 4
 """What is nearer than this part of the median difference are near misses: within it, the density of
 the differences of two fields hardly falls."""
-DEVIATIONS = 3.0
+DEVIATIONS = 4.0
 """Standard deviations of the count, a Poisson variable, by which equal cells may exceed the count
-that near misses let expect."""
+that near misses let expect: neighbours are wrong alike, so that it varies by a little more."""
+PEAK = 4.0
+"""Times as many cells may be equal as are off by one step, each way, where estimates are that good.
+A normal density says how many; of less than half a step of error it says too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +189,22 @@ def _is_common(chunk: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def _by_chance(steps: NDArray[np.int64]) -> float:
-    """Return how many cells may be equal by chance where others differ by so many steps."""
+    """Return how many cells may be equal by chance where others differ by so many steps.
+
+    Of two fields that are measured alike, the differences have a smooth density: as many are 0 as
+    each of those about it.
+    """
     if not steps.size:
         return 0.0
+    middle = np.median(steps)
+    # Where all are multiples of a step, as of rounded values, that is what one differs by at least.
+    steps = steps // np.gcd.reduce(steps[steps <= middle])
     near = max(1, int(np.median(steps)) // NEAR)
     expected = float((steps <= near).sum()) / (2 * near)
-    return expected + DEVIATIONS * sqrt(expected)
+    if near == 1:  # so few steps that the density falls: as a normal one
+        beyond = max(1.0, float((steps == 2).sum()) / 2)
+        expected *= float(np.clip((expected / beyond) ** (1 / 3), 1.0, PEAK))
+    return expected + DEVIATIONS * sqrt(expected * (1 + 1 / (2 * near)))
 
 
 def estimated_chunks(

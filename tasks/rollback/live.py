@@ -1,5 +1,6 @@
 """The live dataset of a state: which one it is, and opened where it is of the repository's grid."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from gnomon.storage.changes.observed import grid_names
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.log.credentials import refuse_credentials
 from gnomon.storage.repository import Repository
+from gnomon.storage.source.files.listing import local_path
 from gnomon.storage.source.opening import open_source, source_path
 from gnomon.storage.source.unchanged import check_frame, check_unchanged
 from gnomon.storage.values.model import SourceSpec
@@ -42,8 +44,22 @@ def live_spec(repository: Repository, point: RestorePoint, into: str | None) -> 
     if into is None:
         return source
     refuse_credentials("--to", into)
+    url = source_path(into)
+    if _is_same_place(url, source.url):  # under another name, perhaps: how it is opened is known
+        return source
     # Of another dataset nothing is known but where its variables are; undo may be run elsewhere.
-    return replace(source, url=source_path(into), engine=None, branch=None, tag=None, snapshot=None)
+    return replace(source, url=url, engine=None, branch=None, tag=None, snapshot=None)
+
+
+def _is_same_place(url: str, other: str) -> bool:
+    """Tell whether two URLs, or paths, lead to the same file or folder."""
+    paths = local_path(url), local_path(other)
+    if None in paths:
+        return url.rstrip("/") == other.rstrip("/")
+    try:
+        return os.path.samefile(*(path.expanduser() for path in paths if path is not None))
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -11,12 +11,13 @@ from typing import Any
 
 from gnomon.storage.errors import Conflict, NotFound
 from gnomon.storage.live.replaced import entry_of, kept_pieces, load_list
-from gnomon.storage.live.stores import LiveStore, live_store
+from gnomon.storage.live.stores import LiveStore
 from gnomon.storage.log.bodies.rollback import RollbackState, RolledBody, Writer
 from gnomon.storage.log.steps import Rollback
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
+from gnomon.tasks.rollback.present import present_spec, present_store
 from gnomon.tasks.rollback.writer import at_work, refuse_living, this_writer
 
 __all__ = ["Undone", "ended", "refuse_open", "settle", "take_back", "undo"]
@@ -79,12 +80,15 @@ def settle(
     interrupted
         Somebody says that its process does not run any more.
     force
-        Take back also where somebody else has written since.
+        Take back also where somebody else has written since; give it up if its live dataset is not
+        there.
 
     Raises
     ------
     Conflict
         Its process lives, or may.
+    NotFound
+        Its live dataset is not there.
     """
     rollback = repository.state.open_rollback
     if rollback is None:
@@ -92,7 +96,12 @@ def settle(
     if not interrupted:
         refuse_living(rollback)
     logger.warning("taking back a rollback that was stopped: %s", rollback.what)
-    live = live_store(rollback.live)
+    try:
+        live = present_store(repository, rollback)
+    except NotFound:
+        if force:
+            return _given_up(repository, rollback, at)
+        raise
     with at_work(rollback.id):
         repository = _claimed(repository, rollback, at)
         return _taken_back(repository, rollback, live, at, force=force)
@@ -135,14 +144,19 @@ def undo(
     Raises
     ------
     NotFound
-        There is no such rollback.
+        There is no such rollback, or its live dataset is not there; with `force` it is given up.
     Conflict
         Somebody else has written to its objects since, or another rollback is under way; nothing
         was done.
     """
     refuse_open(repository)
     rollback = _chosen(repository, sequence)
-    live = live_store(rollback.live)
+    try:
+        live = present_store(repository, rollback)
+    except NotFound:
+        if force and not dry_run:
+            return _given_up(repository, rollback, at)
+        raise
     left, gone = _foreign(repository, rollback, live)
     if left and not force and not dry_run:
         raise _others(rollback, left, gone)
@@ -182,6 +196,13 @@ def _taken_back(
     return _undone(repository, rollback, left)
 
 
+def _given_up(repository: Repository, rollback: Rollback, at: str) -> Undone:
+    """Say that a rollback stands no more whose live dataset is gone; estimates stay known."""
+    ended(repository, rollback, "undone", at)
+    objects = load_list(repository.location, rollback).objects
+    return _undone(repository, rollback, [change.key for change in objects])
+
+
 def _chosen(repository: Repository, sequence: int | None) -> Rollback:
     standing = [r for r in repository.state.rollbacks if r.state == "done"]
     chosen = [r for r in standing if sequence in (None, r.sequence)]
@@ -198,7 +219,7 @@ def _undone(
 ) -> Undone:
     return Undone(
         rollback.sequence,
-        rollback.live.url,
+        present_spec(repository, rollback).url,
         format_instant(rollback.instant, repository.settings.calendar),
         rollback.what,
         rollback.objects - len(left),
