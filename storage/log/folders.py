@@ -73,4 +73,4 @@ def replaced_of(commit: str) -> str:
 
 def is_mark(parts: Sequence[str]) -> bool:
     """Tell whether an object below that folder says which cells a rollback wrote as estimates."""
-    return parts[0] in ("objects.json.gz", "estimates")
+    return [*parts[:1]] in (["objects.json.gz"], ["estimates"])
