@@ -18,7 +18,7 @@ from tests import sources
 from tests.storage.building import captured, weather, write_zarr
 from tests.tasks.rollback.test_rollback import AT, CHUNKS, changed, files_of, zarr_source
 
-BROKEN = "p/c/1/1/1"
+BROKEN = "p/c/1/0/1"
 """Object of steps 2 and 3 of the packed variable, which cannot be decoded."""
 
 
