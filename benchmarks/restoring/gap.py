@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> None:
             trials = run_gaps(data, options.variable, length, options.origins, Path(folder))
         table[length] = summarise(trials)
         if not options.json:
-            print(f"gap of {length}, {len(trials)} slots: RMSE over that of the last capture")
+            gaps = len({trial.gap for trial in trials})
+            print(f"{gaps} gaps of {length}, {len(trials)} slots: RMSE over the last capture's")
             for name, figures in table[length].items():
                 print(f"  {name:24}" + " ".join(f"{figure:7.3f}" for figure in figures), flush=True)
     if options.json:
@@ -174,6 +175,10 @@ def summarise(trials: list[Trial]) -> dict[str, list[float]]:
     squares = {n: np.array([t.squares[n] for t in trials]) for n in ("last", *METHODS)}
     last = weight @ squares["last"]
     summary = {n: interval(np.sqrt(weight @ squares[n] / last)) for n in METHODS}
+    best = min(METHODS[:-1], key=lambda n: summary[n][0])
+    ratio = np.sqrt(weight @ squares["interpolated"] / (weight @ squares[best]))
+    # In pairs: both were wrong about the same gaps.
+    summary[f"over {best}, the best"] = interval(ratio)
     stated = np.array([t.stated**2 for t in trials])
     summary["stated / actual error"] = interval(
         np.sqrt(weight @ stated / (weight @ squares["interpolated"]))
