@@ -143,8 +143,10 @@ def _values(repository: Any, variable: str, at: str) -> tuple[Floats, Floats]:
     best = repository.points(at)[0]
     kind = None if best.kind != "last_capture" else "last_capture"
     shown = repository.dataset(at, kind=kind, accept_predicted=True).load()
-    error = shown[f"{variable}_standard_error"].values[0]
-    return np.asarray(shown[variable].values[0], float), np.asarray(error, float)
+    values = np.asarray(shown[variable].values[0], float)
+    # A last capture states no error.
+    error = shown.get(f"{variable}_standard_error")
+    return values, np.full(values.shape, np.nan) if error is None else np.asarray(error[0], float)
 
 
 def climatology(data: xr.Dataset, values: Floats, kept: NDArray[np.int_], slot: int) -> Floats:

@@ -316,7 +316,7 @@ ROOMS = {
         "combination",
         "regions",
     ),
-    "interpolating": ("gap", "process", "plan"),
+    "interpolating": ("beyond", "gap", "process", "plan"),
     "restoring": ("between", "composite", "keeping", "region"),
     "simulating": ("departing", "history", "covariance", "fields", "labels", "simulation"),
 }

@@ -46,6 +46,7 @@ def trending(tmp_path_factory: pytest.TempPathFactory) -> GnomonRepository:
 @pytest.fixture
 def untrusted(trending: GnomonRepository, monkeypatch: pytest.MonkeyPatch) -> CaptureStack:
     """Captures of which one chunk is not trusted on the day before the gap."""
+
     def values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.generic] | None:
         hidden = index == HOLED and step == ABSENT - 1
         return None if hidden else trusted_values(captures, step, index)
