@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.healing.inpainting import Inpainted
 
-__all__ = ["SHARED", "combine", "joined"]
+__all__ = ["SHARED", "SHARED_GUESSES", "combine", "joined"]
 
 Floats = NDArray[np.float64]
 
@@ -20,9 +20,14 @@ OSTIA and .53 on ERA5, in 30 chunks each, from which it was taken, and .47 in 12
 which nothing was.  As if there were none, 90 % intervals covered 81 and 80 % of the first two.  An
 estimate that is twice as sure as the other counts alone."""
 
+SHARED_GUESSES = 0.7
+"""The same of two in-paintings of one field, which see the same cells: .46 to .73 on six records.
+In 81 chunks of four records 90 % intervals covered 89 to 91 % of the cells with it, 88 to 91 % with
+one half."""
+
 
 def combine(
-    first: tuple[Floats, Floats], second: tuple[Floats, Floats]
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats], correlation: float = SHARED
 ) -> tuple[Floats, Floats, Floats]:
     """Return the best linear combination of two estimates, cell by cell.
 
@@ -30,6 +35,8 @@ def combine(
     ----------
     first, second
         Values and standard errors, float64 of one shape; NaN where nothing is estimated.
+    correlation
+        Of their errors.
 
     Returns
     -------
@@ -45,7 +52,7 @@ def combine(
     """
     (value, s), (other, t) = first, second
     there, also = np.isfinite(value) & np.isfinite(s), np.isfinite(other) & np.isfinite(t)
-    shared = SHARED * s * t
+    shared = correlation * s * t
     spread = s**2 + t**2 - 2.0 * shared
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.clip(np.where(spread > 0.0, (s**2 - shared) / spread, 0.0), 0.0, 1.0)
@@ -82,6 +89,7 @@ def joined(first: Inpainted, second: Inpainted, shift: Floats) -> Inpainted:
             np.where(used, second.departure + shift, np.nan),
             np.where(used, second.standard_error, np.nan),
         ),
+        SHARED_GUESSES,
     )
 
     def mean(one: Floats, other: Floats) -> Floats:
