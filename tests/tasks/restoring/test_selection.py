@@ -41,7 +41,6 @@ def same(found: xr.Dataset, expected: xr.Dataset) -> None:
         (["lat=5:", "lon=10"], {"lat": slice(4, 8), "lon": slice(2, 3)}),
         ({"lon": slice(350, 10)}, {"lon": slice(0, 3)}),
         ("lon=-5:5", {"lon": slice(0, 2)}),
-        ("nv=1:1", {"nv": slice(1, 2)}),
     ],
 )
 def test_a_region_is_that_part_of_the_source(grown: Case, region: Any, cells: Any) -> None:
