@@ -13,9 +13,9 @@ PART = 2**20
 """Bytes that are unpacked at a time."""
 
 
-def pack(data: bytes, level: int = LEVEL) -> bytes:
+def pack(data: bytes, level: int | None = None) -> bytes:
     """Return bytes in gzip; the same for the same bytes, whenever they are packed."""
-    return gzip.compress(data, level, mtime=0)
+    return gzip.compress(data, LEVEL if level is None else level, mtime=0)
 
 
 def unpack(data: bytes, most: int) -> bytes:

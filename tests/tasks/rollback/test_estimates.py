@@ -22,6 +22,7 @@ from gnomon.storage.care.check import check
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.live import replaced
 from gnomon.tasks.rollback import rollback as rollbacks
+from gnomon.tasks.rollback.verify import Written
 from tests import sources
 from tests.cases import HISTORY, Case
 
@@ -91,7 +92,7 @@ def killed(opened: GnomonRepository, monkeypatch: pytest.MonkeyPatch, at: str) -
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(rollbacks, "_verify", die)
+        patch.setattr(Written, "verify", die)
         patch.setattr(rollbacks, "_withdraw", lambda *_: None)
         with pytest.raises(Killed):
             opened.rollback(at, accept_predicted=True)
@@ -147,7 +148,7 @@ def test_a_rollback_of_a_copy_that_is_gone_is_given_up_by_a_person_only(
     array_of(copy)[HISTORY] = 7
     if was_killed:
         monkeypatch.setattr(rollbacks, "_withdraw", lambda *_: None)
-        monkeypatch.setattr(rollbacks, "_verify", _fail)
+        monkeypatch.setattr(Written, "verify", _fail)
         with pytest.raises(RuntimeError):
             opened.rollback(DAY, into=str(copy))
     else:
