@@ -31,15 +31,15 @@ from benchmarks.memory import run as run_command
 from benchmarks.timing import HOUR, WORKERS, capture_all, mosaic, paired
 from gnomon.engine import GnomonBackendEntrypoint
 from gnomon.flows.cluster import thread_mapper
-from gnomon.storage.arrays.encoding import MAX_CHAIN
+from gnomon.storage.arrays.encoding import USUAL_CHAIN
 from gnomon.storage.log.durable import force_tree
 from gnomon.storage.values.dtypes import native
 from gnomon.storage.values.grid import ChunkGrid
 
 SIDE = 512
 """Cells of a chunk of the source along its last two dimensions."""
-CAPTURES = MAX_CHAIN + 1
-"""So many that the newest is the sum of as many deltas as any is."""
+CAPTURES = USUAL_CHAIN + 1
+"""So many that the newest is the sum of as many deltas as usual, at most."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
