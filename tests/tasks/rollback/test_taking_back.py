@@ -164,3 +164,19 @@ def test_an_update_that_a_rollback_overtakes_captures_no_mixture(
         opened.rollback(AT)
     assert len(refused) == 4
     assert steps.plan(str(tmp_path / "r"), again=True) is None
+
+
+def test_a_single_file_that_is_gone_is_made_again_by_force(tmp_path: Path) -> None:
+    netCDF4 = pytest.importorskip("netCDF4")
+    source = tmp_path / "source.nc"
+    weather(4).to_netcdf(source)
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    with netCDF4.Dataset(source, "r+") as file:
+        file["t"][2, 4, 7] = 1e9
+    before = source.read_bytes()
+    opened.rollback(AT)
+    source.unlink()
+    with pytest.raises(Conflict, match=r"gone since the rollback, source\.nc among them"):
+        opened.undo()
+    opened.undo(force=True)
+    assert source.read_bytes() == before
