@@ -1,11 +1,17 @@
 """Two estimates of the same cells, combined."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gnomon.storage.serve.planes import PROVENANCE, EstimatedChunk
 from gnomon.tasks.healing.combination import SHARED, SHARED_GUESSES, combine, joined
 from gnomon.tasks.healing.inpainting import Inpainted
+from gnomon.tasks.restoring import composite
+from gnomon.tasks.restoring.heal import Estimate, Figures
 
 
 def test_it_is_right_about_errors_that_share_what_is_assumed() -> None:
@@ -82,3 +88,18 @@ def test_the_second_counts_alone_where_the_forecast_stands_and_is_far_less_sure(
     np.testing.assert_allclose(one.departure, [-1.0, np.nan])
     np.testing.assert_allclose(one.log_spread, [0.5, np.nan])
     assert one.weight[0] == 1.0
+
+
+def test_each_cell_is_marked_as_what_counts_more_in_it() -> None:
+    estimator: Any = SimpleNamespace(spec=SimpleNamespace(categorical=False, tolerance=1.0))
+
+    def estimate(errors: list[float], kind: str) -> Estimate:
+        flags = np.full(len(errors), PROVENANCE[kind], np.uint8)
+        patch = EstimatedChunk(np.zeros(len(errors)), np.array(errors), flags)
+        return Estimate(patch, Figures(1.0, 0.5, len(errors)))
+
+    healed = estimate([1.0, 0.3, 1.0, 0.9], "estimated_from_intact_neighbours")
+    between = estimate([0.3, 1.0, 0.9, 1.0], "interpolated")
+    marked = composite._joined(healed, between, estimator).patch.provenance
+    of_healed, of_between = healed.patch.provenance[0], between.patch.provenance[0]
+    assert marked.tolist() == [of_between, of_healed, of_between, of_healed]
