@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gnomon.storage.errors import Integrity
 from gnomon.storage.live.replaced import load_list
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import CapturedStep, Patches
+from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.capturing.estimates import Estimates
@@ -146,9 +148,13 @@ def unmended(repository: Repository, since: int) -> tuple[Unmended, ...]:
         for name in doubted.keys() & rule.errors.keys():
             reasons: dict[str, list[Index]] = {}
             for index in doubted[name]:
-                if not _is_estimate(repository, captured, name, index):
+                try:
+                    if _is_estimate(repository, captured, name, index):
+                        continue
                     reason = _reason(repository, captured, name, index)
-                    reasons.setdefault(reason, []).append(index)
+                except Integrity as error:  # damage there must not stop what else is told
+                    reason = f"what was captured, or written, cannot be read: {one_line(error)}"
+                reasons.setdefault(reason, []).append(index)
             left += [Unmended(captured.step, name, tuple(c), r) for r, c in reasons.items()]
     return tuple(left)
 

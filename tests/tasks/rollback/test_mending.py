@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from gnomon.flows.settings import Settings
-from gnomon.storage.errors import InvalidInput, NotFound
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
@@ -52,6 +52,22 @@ def test_what_is_worse_than_the_rule_allows_is_left_alone(
     assert "the rule a" in left["reason"]
     assert sources.listing(grown.source) == files
     assert opened.update().left_alone == []  # told once
+
+
+def test_a_capture_that_cannot_be_read_is_told_and_stops_nothing(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = grown.open()
+    opened.rules(auto_heal={"sst": 1e-6}, auto_heal_confidence=0.0)
+    arrive_damaged(grown)
+
+    def damaged(*_: object) -> None:
+        raise Integrity("sst chunk (0, 1) is damaged")
+
+    monkeypatch.setattr("gnomon.tasks.rollback.mending._is_estimate", damaged)
+    (left,) = opened.update().left_alone
+    assert left["chunks"] == {"sst": ["0/1"]}
+    assert "cannot be read: sst chunk (0, 1) is damaged" in left["reason"]
 
 
 def test_of_damage_that_comes_after_the_capture_it_is_told_why_it_stays(grown: Case) -> None:
