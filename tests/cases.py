@@ -44,7 +44,7 @@ class Case:
     def copy(self, folder: Path) -> "Case":
         shutil.copytree(self.source, folder / "source.zarr")
         shutil.copytree(self.place, folder / "repository")
-        return Case(folder, self.data)
+        return Case(folder, self.data.copy(deep=True))
 
 
 def grow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
