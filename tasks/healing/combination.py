@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.healing.inpainting import Inpainted
 
-__all__ = ["SHARED", "SHARED_GUESSES", "combine", "joined"]
+__all__ = ["SHARED", "combine", "joined"]
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ estimate that is twice as sure as the other counts alone."""
 
 SHARED_GUESSES = 0.7
 """The same of two in-paintings of one field, which see the same intact cells, and so have more in
-common.  With one half their intervals were a little narrower, most of all after few captures."""
+common; it only sets their weights."""
 
 
 def combine(
@@ -79,10 +79,12 @@ def joined(first: Inpainted, second: Inpainted, shift: Floats) -> Inpainted:
     Notes
     -----
     The second counts only where its interpolation earned a weight: its guess alone is no estimate.
-    Location and spread are the means by the weights.
+    Location and spread are the means by the weights.  So is the variance, as if the errors were the
+    same: the errors of both were found in the same trials, and the smaller of two such figures is
+    too small by chance, about as much as the mean of two estimates is better than each.
     """
     used = second.weight > 0.0
-    values, errors, weight = combine(
+    values, _, weight = combine(
         (first.departure, first.standard_error),
         (
             np.where(used, second.departure + shift, np.nan),
@@ -98,7 +100,7 @@ def joined(first: Inpainted, second: Inpainted, shift: Floats) -> Inpainted:
     return replace(
         first,
         departure=values,
-        standard_error=errors,
+        standard_error=np.sqrt(mean(first.standard_error**2, second.standard_error**2)),
         weight=np.where(weight > 0.0, np.maximum(first.weight, second.weight), first.weight),
         log_location=mean(first.log_location, second.log_location),
         log_spread=mean(first.log_spread, second.log_spread),

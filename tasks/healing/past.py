@@ -1,8 +1,9 @@
-"""Past departures: what the forecast would have missed at the captures before, at the same lead.
+"""The past of a first guess: what it would have missed at the captures before, at the same lead.
 
-They are of the same kind as the departures that are healed, so they tell which cells are missed
-together, and by how much.  Pure arrays: nothing here reads, and nothing later than the captures
-given is known.
+That of the forecast are its past departures, that of the last capture the changes, that of the
+climatology the anomalies.  They are of the same kind as what is in-painted, so they tell which
+cells are missed together, and by how much.  Pure arrays: nothing here reads, and nothing later than
+the captures given is known.
 """
 
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting import CANDIDATES, Specification, blend
+from gnomon.tasks.forecasting import CANDIDATES, Specification, blend, climatology, tracking
 from gnomon.tasks.forecasting.hindcasts import Window, rolling
 from gnomon.tasks.forecasting.learning import consecutive, positions
 from gnomon.tasks.forecasting.specification import clip, usable
+from gnomon.tasks.forecasting.state import empty
 
-__all__ = ["PastCaptures", "changes", "past_departures"]
+__all__ = ["PastCaptures", "changes", "past_anomalies", "past_departures"]
 
 Floats = NDArray[np.float64]
 
@@ -106,6 +108,43 @@ def changes(record: PastCaptures, leads: NDArray[np.int64]) -> Floats:
         values = record.values[:, record.cells(chunk)]
         result[lead:, record.cells(chunk)] = values[lead:] - values[:-lead]
     return result
+
+
+def past_anomalies(
+    spec: Specification, record: PastCaptures, valid_s: float
+) -> tuple[Floats, Floats]:
+    """Return captured minus usual at past captures, and what is usual at the time that is healed.
+
+    Parameters
+    ----------
+    spec, record
+        As for :func:`past_departures`.
+    valid_s
+        The time that is healed, seconds.
+
+    Returns
+    -------
+    tuple
+        Shapes (T, N) and (N,), variable's units; NaN where nothing is known.
+
+    Notes
+    -----
+    What is usual is the climatology of the captures before: fitted to all of them, past anomalies
+    would look smaller, and more alike, than the one that is healed.
+    """
+    plain = replace(spec.plain(), lags=0)
+    values = usable(record.values)
+    anomalies = np.full(values.shape, np.nan)
+    regressors = climatology.features(plain, np.append(record.times_s, valid_s))
+    state = empty(plain, record.starts)
+    captures = tracking.CaptureRun(
+        np.arange(len(values)), record.times_s, values, np.ones((len(values), state.chunks), bool)
+    )
+    for row in range(len(values)):
+        if row > LEAST_LEARNT * len(values):
+            anomalies[row] = values[row] - regressors[row] @ state.coefficients
+        tracking.advance(plain, state, captures.take(slice(row, row + 1)))
+    return anomalies, np.asarray(regressors[-1] @ state.coefficients)
 
 
 def _depart(

@@ -1,6 +1,7 @@
-"""How a region departed from its forecasts before, and how other variables depart from theirs."""
+"""First guesses of a region, how it departed from them before, and how other variables do."""
 
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,28 @@ from numpy.typing import NDArray
 
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
+from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Specification
 from gnomon.tasks.healing.companions import LEAST_KINSHIP, MOST_COMPANIONS, kinship
-from gnomon.tasks.healing.past import MOST_DEPARTURES, changes, past_departures
+from gnomon.tasks.healing.past import (
+    MOST_DEPARTURES,
+    changes,
+    past_anomalies,
+    past_departures,
+)
+from gnomon.tasks.interpolating.process import mean_square
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.restoring.region import Past, Region
 
-__all__ = ["changed_since", "companions", "fields_at", "past_of", "unseen_slots"]
+__all__ = [
+    "Guess",
+    "companions",
+    "fields_at",
+    "last_capture",
+    "past_of",
+    "unseen_slots",
+    "usual",
+]
 
 Floats = NDArray[np.float64]
 
@@ -96,23 +112,25 @@ def past_of(
     return fields, past.instants[has_departure]
 
 
-def changed_since(
-    region: Region, past: Past | None, shadow: Shadow, leads: NDArray[np.int64]
-) -> tuple[Floats, Floats, Floats]:
-    """Return what was known last of each cell, how much that changes, and past changes.
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A first guess of a region, from which what is captured departs."""
 
-    Returns
-    -------
-    tuple
-        Values (*dims) of each chunk when it was known last before the forecast was made, the root
-        mean square (*dims) of its changes over so many captures, and these (D, *dims), the latest;
-        NaN where unknown.
-    """
-    last, size = np.full(region.shape, np.nan), np.full(region.shape, np.nan)
+    values: Floats
+    """(*dims) variable's units; NaN where unknown."""
+    standard_error: Floats
+    """(*dims) root mean square of its past departures, or that of the forecast."""
+    past: Floats
+    """(D, *dims) past departures from it, the latest last; NaN where unknown."""
+
+
+def last_capture(
+    region: Region, past: Past | None, shadow: Shadow, leads: NDArray[np.int64]
+) -> Guess:
+    """Return what was captured last of each chunk before the forecast was made, as a guess."""
+    values = np.full(region.shape, np.nan)
     if past is None:
-        return last, size, np.zeros((0, *region.shape))
-    fields = past.field(changes(past.record, leads)).reshape(-1, *region.shape)
-    fields = fields[np.isfinite(fields).reshape(len(fields), -1).any(axis=1)][-MOST_DEPARTURES:]
+        return _unknown(region)
     known = past.field(past.record.values[past.instants <= shadow.reference])
     known = known.reshape(-1, *region.shape)
     for index in region.indices:
@@ -120,9 +138,38 @@ def changed_since(
         everywhen: tuple[Any, ...] = (slice(None), *cells)
         there = np.isfinite(known[everywhen]).reshape(len(known), -1).any(axis=1)
         if there.any():
-            last[cells] = known[np.flatnonzero(there)[-1]][cells]
-    seen = np.isfinite(fields)
-    count = seen.sum(axis=0)
-    power = np.where(seen, fields**2, 0.0).sum(axis=0)
-    np.divide(power, count, out=size, where=count > 0)
-    return last, np.sqrt(size), fields
+            values[cells] = known[np.flatnonzero(there)[-1]][cells]
+    return _guess(region, past, values, changes(past.record, leads))
+
+
+def usual(
+    region: Region,
+    past: Past | None,
+    specification: Specification | None,
+    leads: NDArray[np.int64],
+    valid: int,
+) -> Guess:
+    """Return the climatology at an instant as a guess, of chunks that were known just before.
+
+    Anomalies fade slowly.  A past one lies between two that look like it, so that a hole in it is
+    filled better than one of today would be whose chunk has not been seen for a while.
+    """
+    near = region.chunkwise(leads == 1)
+    if past is None or specification is None or not near.any():
+        return _unknown(region)
+    anomalies, now = past_anomalies(specification, past.record, valid / SECOND)
+    values = past.field(now[np.newaxis]).reshape(region.shape)
+    guess = _guess(region, past, values, anomalies)
+    return replace(guess, standard_error=np.where(near, guess.standard_error, np.nan))
+
+
+def _unknown(region: Region) -> Guess:
+    nothing = np.full(region.shape, np.nan)
+    return Guess(nothing, nothing, np.zeros((0, *region.shape)))
+
+
+def _guess(region: Region, past: Past, values: Floats, departures: Floats) -> Guess:
+    """Return a guess whose error is that of the latest of its past departures (T, N)."""
+    fields = past.field(departures).reshape(-1, *region.shape)
+    fields = fields[np.isfinite(fields).reshape(len(fields), -1).any(axis=1)][-MOST_DEPARTURES:]
+    return Guess(values, np.sqrt(mean_square(fields, axis=0)), fields)

@@ -27,11 +27,12 @@ from gnomon.tasks.healing.inpainting import FEWEST_KNOWN, Inpainted, inpaint
 from gnomon.tasks.learning.expectation import specification_of
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
 from gnomon.tasks.restoring.departed import (
-    changed_since,
     companions,
     fields_at,
+    last_capture,
     past_of,
     unseen_slots,
+    usual,
 )
 from gnomon.tasks.restoring.region import Region, regions
 from gnomon.tasks.work import serial
@@ -309,10 +310,17 @@ def _inpainted(
         ),
         **options,
     )
-    # The changes since the last capture have a longer past, and miss other things.
-    last, size, changes = changed_since(region, past, shadow, lead + unseen)
-    since = inpaint(departure + values - last, size, region.hole, history=changes, **options)
-    return joined(inpainted, since, last - values), from_others
+    # Other guesses have a longer past, and miss other things.
+    leads, valid = lead + unseen, repository.captured[step].instant
+    believed = departure + values
+    for other in (
+        last_capture(region, past, shadow, leads),
+        usual(region, past, specification, leads, valid),
+    ):
+        departed, error = believed - other.values, other.standard_error
+        again = inpaint(departed, error, region.hole, history=other.past, **options)
+        inpainted = joined(inpainted, again, other.values - values)
+    return inpainted, from_others
 
 
 def _believable(

@@ -6,7 +6,12 @@ from numpy.typing import NDArray
 
 from gnomon.tasks.forecasting import Specification, identify
 from gnomon.tasks.healing import past
-from gnomon.tasks.healing.past import PastCaptures, changes, past_departures
+from gnomon.tasks.healing.past import (
+    PastCaptures,
+    changes,
+    past_anomalies,
+    past_departures,
+)
 
 Floats = NDArray[np.float64]
 DAY = 86400.0
@@ -129,3 +134,36 @@ def test_changes_are_over_as_many_captures_as_the_lead() -> None:
     np.testing.assert_array_equal(found[2:, :36], expected[:, :36])
     np.testing.assert_array_equal(found[3:, 36:], (given.values[3:] - given.values[:-3])[:, 36:])
     assert np.isnan(found[:2]).all()
+
+
+def test_an_anomaly_knows_nothing_of_its_own_capture_or_later_ones() -> None:
+    """Fitted to all of them, past anomalies would be smaller than the one that is healed."""
+    given = record(40)
+    whole, usual = past_anomalies(specify(given), given, given.times_s[-1] + DAY)
+    assert whole.shape == given.values.shape
+    assert usual.shape == given.values.shape[1:]
+    given.values[30:] += 100.0
+    changed, higher = past_anomalies(specify(given), given, given.times_s[-1] + DAY)
+    np.testing.assert_array_equal(changed[:30], whole[:30])
+    np.testing.assert_allclose(changed[30], whole[30] + 100.0, rtol=1e-9)
+    assert (higher > usual + 10.0).all()
+
+
+def test_anomalies_are_about_the_mean_of_what_was_before_a_third_of_the_record_at_least() -> None:
+    given = record(60)
+    found, usual = past_anomalies(specify(given), given, given.times_s[-1] + DAY)
+    assert np.isnan(found[:21]).all()
+    # What is older counts a little less, and a plain mean has no such memory.
+    before = np.cumsum(given.values, axis=0) / np.arange(1, 61)[:, None]
+    np.testing.assert_allclose(found[21:], (given.values - np.roll(before, 1, 0))[21:], atol=0.2)
+    np.testing.assert_allclose(usual, before[-1], atol=0.2)
+
+
+def test_what_was_never_seen_has_no_anomalies() -> None:
+    given = record(30)
+    given.values[:, 12:24] = np.nan
+    found, usual = past_anomalies(specify(given), given, given.times_s[-1] + DAY)
+    assert np.isnan(found[:, 12:24]).all()
+    assert np.isnan(usual[12:24]).all()
+    assert np.isfinite(found[11:, :12]).all()
+    assert np.isfinite(usual[:12]).all()
