@@ -4,6 +4,6 @@ A module has `add_parser(subparsers)`, which adds a parser with options of its o
 and `run(options)`, which measures and prints.  SOURCE, `--variable` and `--json` are added to all.
 """
 
-from benchmarks.restoring import band, chunk, copy, gap, inplace, renew, simulate
+from benchmarks.restoring import band, beyond, chunk, copy, gap, inplace, renew, simulate
 
-PARTS = (chunk, band, gap, renew, inplace, copy, simulate)
+PARTS = (chunk, band, gap, beyond, renew, inplace, copy, simulate)

@@ -41,6 +41,20 @@ class Trial:
     stated: float = np.nan
     """Root mean square of the stated standard errors."""
 
+    @classmethod
+    def of(
+        cls, gap: int, said: dict[str, Floats], ours: str, error: Floats, truth: Floats
+    ) -> Trial:
+        """Return what each method is wrong by where all say something, and how wide ours is."""
+        known = np.isfinite(truth) & np.all([np.isfinite(field_) for field_ in said.values()], 0)
+        inside = np.abs(said[ours] - truth) <= WIDTH * error
+        return cls(
+            gap,
+            {name: float(np.mean((field_ - truth)[known] ** 2)) for name, field_ in said.items()},
+            float(np.mean(inside[known])),
+            float(np.sqrt(np.mean(error[known] ** 2))),
+        )
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Return the parser of this part, added to the others."""
@@ -63,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     for length in options.gaps:
         with tempfile.TemporaryDirectory() as folder:
             trials = run_gaps(data, options.variable, length, options.origins, Path(folder))
-        table[length] = summarise(trials)
+        table[length] = summarise(trials, METHODS, "interpolated")
         if not options.json:
             gaps = len({trial.gap for trial in trials})
             print(f"{gaps} gaps of {length}, {len(trials)} slots: RMSE over the last capture's")
@@ -104,9 +118,9 @@ def run_gaps(data: xr.Dataset, variable: str, length: int, count: int, folder: P
     forecasts: dict[int, Floats] = {}
     shown = {k: sorted({k, k + length // 2, k + length - 1}) for k in starts}
     for start in starts:
-        repository.backfill(str(_time(data, start - 1)))
+        repository.backfill(str(time_of(data, start - 1)))
         for slot in shown[start]:
-            forecasts[slot] = _values(repository, variable, _time(data, slot))[0]
+            forecasts[slot] = estimate_at(repository, variable, time_of(data, slot))[0]
     repository.backfill()
     values = np.asarray(data[variable].values, np.float64)
     trials = []
@@ -114,8 +128,7 @@ def run_gaps(data: xr.Dataset, variable: str, length: int, count: int, folder: P
         for slot in shown[start]:
             truth, last = values[slot], values[start - 1]
             share = (slot - start + 1) / (length + 1)
-            estimate, error = _values(repository, variable, _time(data, slot))
-            known = np.isfinite(truth) & np.isfinite(estimate) & np.isfinite(forecasts[slot])
+            estimate, error = estimate_at(repository, variable, time_of(data, slot))
             said = {
                 "last": last,
                 "linear": (1 - share) * last + share * values[start + length],
@@ -123,30 +136,25 @@ def run_gaps(data: xr.Dataset, variable: str, length: int, count: int, folder: P
                 "forecast": forecasts[slot],
                 "interpolated": estimate,
             }
-            trial = Trial(number)
-            for name, field_ in said.items():
-                trial.squares[name] = float(np.mean((field_ - truth)[known] ** 2))
-            inside = np.abs(estimate - truth) <= WIDTH * error
-            trial.covered = float(np.mean(inside[known]))
-            trial.stated = float(np.sqrt(np.mean(error[known] ** 2)))
-            trials.append(trial)
+            trials.append(Trial.of(number, said, "interpolated", error, truth))
     return trials
 
 
-def _time(data: xr.Dataset, slot: int) -> str:
+def time_of(data: xr.Dataset, slot: int) -> str:
+    """Return the time of a slot as the product is asked for it."""
     value = data.time.values[slot]
     return str(value)[:26] if isinstance(value, np.datetime64) else value.isoformat()
 
 
-def _values(repository: Any, variable: str, at: str) -> tuple[Floats, Floats]:
-    """Return estimate and standard error of a time; points are asked as a user would."""
-    best = repository.points(at)[0]
-    kind = None if best.kind != "last_capture" else "last_capture"
-    shown = repository.dataset(at, kind=kind, accept_predicted=True).load()
+def estimate_at(repository: Any, variable: str, at: str) -> tuple[Floats, Floats]:
+    """Return estimate and standard error of a time: the first listed that states one per cell.
+
+    That of the last capture is the same for all cells, and stands in the list alone.
+    """
+    best = next(point for point in repository.points(at) if point.kind != "last_capture")
+    shown = repository.dataset(at, kind=best.kind, accept_predicted=True).load()
     values = np.asarray(shown[variable].values[0], float)
-    # A last capture states no error.
-    error = shown.get(f"{variable}_standard_error")
-    return values, np.full(values.shape, np.nan) if error is None else np.asarray(error[0], float)
+    return values, np.asarray(shown[f"{variable}_standard_error"].values[0], float)
 
 
 def climatology(data: xr.Dataset, values: Floats, kept: NDArray[np.int_], slot: int) -> Floats:
@@ -164,7 +172,7 @@ def climatology(data: xr.Dataset, values: Floats, kept: NDArray[np.int_], slot: 
     return np.asarray(regressors[slot] @ gain).reshape(values.shape[1:])
 
 
-def summarise(trials: list[Trial]) -> dict[str, list[float]]:
+def summarise(trials: list[Trial], methods: tuple[str, ...], ours: str) -> dict[str, list[float]]:
     """Return each figure with its 90 % bootstrap interval over the gaps."""
     gaps = np.array([trial.gap for trial in trials])
     count = int(gaps.max()) + 1
@@ -174,17 +182,15 @@ def summarise(trials: list[Trial]) -> dict[str, list[float]]:
     def interval(values: Floats) -> list[float]:
         return [float(v) for v in (values[0], *np.quantile(values[1:], [0.05, 0.95]))]
 
-    squares = {n: np.array([t.squares[n] for t in trials]) for n in ("last", *METHODS)}
+    squares = {n: np.array([t.squares[n] for t in trials]) for n in {"last", *methods}}
     last = weight @ squares["last"]
-    summary = {n: interval(np.sqrt(weight @ squares[n] / last)) for n in METHODS}
-    best = min(METHODS[:-1], key=lambda n: summary[n][0])
-    ratio = np.sqrt(weight @ squares["interpolated"] / (weight @ squares[best]))
+    summary = {n: interval(np.sqrt(weight @ squares[n] / last)) for n in methods}
+    best = min((n for n in methods if n != ours), key=lambda n: summary[n][0])
+    ratio = np.sqrt(weight @ squares[ours] / (weight @ squares[best]))
     # In pairs: both were wrong about the same gaps.
     summary[f"over {best}, the best"] = interval(ratio)
     stated = np.array([t.stated**2 for t in trials])
-    summary["stated / actual error"] = interval(
-        np.sqrt(weight @ stated / (weight @ squares["interpolated"]))
-    )
+    summary["stated / actual error"] = interval(np.sqrt(weight @ stated / (weight @ squares[ours])))
     covered = np.array([t.covered for t in trials])
     summary["90 % interval covers"] = interval(weight @ covered / weight.sum(axis=1))
     return summary
