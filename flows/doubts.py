@@ -6,7 +6,7 @@ from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.log.bodies.verdict import JudgedChunk
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.validations.incidents import Incident
+from gnomon.validations.incident import Incident
 
 __all__ = ["doubted_incidents"]
 

@@ -13,7 +13,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.rollback.mending import Mending, mend, mendings, unmended
 from gnomon.tasks.rollback.rollback import RollbackPlan
-from gnomon.validations.incidents import Incident
+from gnomon.validations.incident import Incident
 
 __all__ = ["left_alone", "put_right"]
 

@@ -40,7 +40,7 @@ from gnomon.tasks.materialize import materialize as predict_chunks
 from gnomon.tasks.materialize import withhold as rewrite_shadow
 from gnomon.tasks.restoring.keeping import Damage, Patched, commit_patches, find_damage
 from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
-from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.rollback.undo import refuse_open
 from gnomon.tasks.rollback.undo import settle as settle_rollback
 from gnomon.tasks.work import Mapper

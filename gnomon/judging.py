@@ -7,27 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from gnomon.flows.doubts import doubted_incidents
 from gnomon.maintenance import Maintenance, utc
 from gnomon.storage.care.retention import parse_duration
 from gnomon.storage.changes.adding import add_variables
-from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.errors import GnomonError, InvalidInput, NotFound
-from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.choices import AutoHeal
-from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.values import model
 from gnomon.storage.values.believable import DAY
 from gnomon.storage.values.times import clock, format_instant
-from gnomon.tasks.capturing.sighting import distance, sight
+from gnomon.tasks.capturing.sighting import sight
 from gnomon.tasks.forecasting.candidate import Candidate
 from gnomon.tasks.forecasting.registry import names
 from gnomon.tasks.restoring.locate import find_instant, find_period
-from gnomon.tasks.restoring.points import suspects
-from gnomon.validations.incidents import Incident
 
 __all__ = ["Judged", "Judging"]
 
@@ -73,38 +67,6 @@ def _auto_heal(
 
 class Judging(Maintenance):
     """Methods on what the checks and the refits found, and on the verdicts."""
-
-    def anomalies(self) -> list[dict[str, Any]]:
-        """Return every incident, oldest first, each with whether it is still open.
-
-        An incident is open while one of its chunks is suspect and the capture is kept.  A capture
-        whose time is not believed is an incident of the time coordinate.
-        """
-        eras = [self._repository.in_era(k) for k in range(len(self._repository.eras))]
-        times = [
-            {format_instant(s.instant, seen.settings.calendar): s.step for s in seen.state.kept}
-            for seen in eras
-        ]
-        incidents: list[dict[str, Any]] = []
-        newest = 0
-        for record in self._repository.records:
-            newest += record.kind == "era"
-            said = Header.from_json(record.body).era
-            era = newest if said is None else said
-            report = None if record.kind == VerdictBody.kind else Report.of(record.body)
-            for incident in report.incidents if report else ():
-                is_open = False
-                step = times[era].get(incident["valid_time"])
-                if step is not None and incident["severity"] == CRITICAL:
-                    chunks = suspects(eras[era], step).get(incident["variable"], [])
-                    still = {"/".join(map(str, index)) for index in chunks}
-                    is_open = bool(still & set(incident["chunks"]))
-                incidents.append(incident | {"open": is_open, "recorded_at": record.committed_at})
-            if record.kind == VerdictBody.kind:
-                verdict = VerdictBody.from_json(record.body)
-                if verdict.judged_by is None:
-                    incidents += _doubted(eras[era], verdict, record.committed_at)
-        return [*incidents, *(incident for seen in eras for incident in _doubted_times(seen))]
 
     def judge(self, at: str, *, accept: bool, variable: str | None = None) -> int:
         """Accept the suspect chunks of captures as true, or reject trusted ones.
@@ -297,37 +259,3 @@ def _changes(
                 for index in np.argwhere(stack.status(step) != status)
             ]
     return tuple(chunks)
-
-
-def _doubted_times(seen: Repository) -> list[dict[str, Any]]:
-    """Return an incident for each capture whose time is not believed."""
-    calendar = seen.settings.calendar
-    believed = np.array([s.instant for s in seen.timeline], np.int64)
-    incidents = []
-    for step in seen.state.kept:
-        if step.instant in seen.state.doubted:
-            incident = Incident(
-                seen.settings.source.time or "time",
-                format_instant(step.instant, calendar),
-                (),
-                ("believable_time",),
-                CRITICAL,
-                f"the time {distance(step.instant, believed, calendar)}: if it is right, accept "
-                f"it; otherwise give it up with 'gnomon forget --capture {step.step}'",
-            )
-            incidents.append(incident.to_json() | {"open": True, "recorded_at": step.captured_at})
-    return incidents
-
-
-def _doubted(seen: Repository, verdict: VerdictBody, recorded_at: str) -> list[dict[str, Any]]:
-    """Return the incidents of a verdict that no person gave, in the era that it is of."""
-    return [
-        incident.to_json()
-        | {
-            "open": not seen.captured[step].forgotten and bool(suspects(seen, step).get(variable)),
-            "recorded_at": recorded_at,
-        }
-        for (variable, step), incident in doubted_incidents(
-            seen, verdict.chunks, verdict.reason
-        ).items()
-    ]

@@ -5,20 +5,18 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gnomon.inspecting import Inspecting
 from gnomon.progress import Progress
-from gnomon.storage.care.check import CheckReport, check
 from gnomon.storage.care.forget import Forgotten, forget, tag
 from gnomon.storage.care.prune import Pruned, prune, would_free
 from gnomon.storage.care.repair import Repaired, repair
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.care.stats import Stats, stats
-from gnomon.storage.care.subset import parse_subset
 from gnomon.storage.changes.moving import move_source
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import source_path
-from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.partial import sweep
 
@@ -35,28 +33,8 @@ def utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Maintenance:
+class Maintenance(Inspecting):
     """Methods that keep a repository sound and small."""
-
-    _repository: Repository
-
-    def check(
-        self,
-        *,
-        read_data: bool = False,
-        subset: str | None = None,
-        progress: Progress | None = None,
-    ) -> CheckReport:
-        """Verify the repository, and with `read_data` every byte it may ever return.
-
-        Parameters
-        ----------
-        subset
-            Read only a part of the stored bytes: ``5%``, ``3/10`` or ``500MB``.  A percentage or a
-            size starts where the check before stopped.
-        """
-        part = None if subset is None else parse_subset(subset)
-        return check(self._repository, read_data=read_data, subset=part, progress=progress)
 
     def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Repaired:
         """Mend damage with the same bytes from copies, from equal chunks or from the source."""
@@ -97,29 +75,6 @@ class Maintenance:
         repository, notes = self._repository.retried(commit)
         self._adopt(repository)
         return notes
-
-    def captures(self) -> list[dict[str, Any]]:
-        """Return every kept capture, era by era, in order of time, revisions included."""
-        eras = range(len(self._repository.eras))
-        return [capture for era in eras for capture in self._captures(self._repository.in_era(era))]
-
-    def _captures(self, seen: Repository) -> list[dict[str, Any]]:
-        calendar = seen.settings.calendar
-        chosen = {s.step for s in seen.timeline}
-        return [
-            {
-                "era": seen.era,
-                "capture": s.step,
-                "valid_time": format_instant(s.instant, calendar),
-                "captured_at": s.captured_at,
-                "suspect_chunks": s.suspects,
-                "revises": s.revises,
-                "current": s.step in chosen,
-                "doubted": s.instant in seen.state.doubted,
-                "tags": list(s.tags),
-            }
-            for s in seen.state.kept
-        ]
 
     def tag(
         self, captures: Sequence[int | str], *, add: Sequence[str] = (), remove: Sequence[str] = ()

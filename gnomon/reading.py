@@ -1,10 +1,11 @@
 """The part of the Python API that reads: which states there are, and their data, lazily."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import xarray as xr
 
+from gnomon.inspecting import Inspecting
 from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import Plane
@@ -26,15 +27,8 @@ from gnomon.tasks.restoring.states import choose_states, notes_of
 __all__ = ["Reading", "decoded"]
 
 
-class Reading:
+class Reading(Inspecting):
     """Methods that open states of a repository."""
-
-    _repository: Repository
-
-    if TYPE_CHECKING:  # of another part of the API, that every repository has as well
-
-        def anomalies(self) -> list[dict[str, Any]]:
-            """Return every incident."""
 
     def points(
         self, at: str | None = None, *, match: Match = "exact", verify: bool = False

@@ -9,7 +9,7 @@ from gnomon.description import SourceDescription
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cycle import Cycle, UpdateReport
-from gnomon.flows.outbox import Outbox, unsent_alerts
+from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.settings import Settings
 from gnomon.forecast import Forecasting
@@ -20,15 +20,8 @@ from gnomon.progress import Progress, mapper_of
 from gnomon.reading import Reading
 from gnomon.rollingback import RollingBack
 from gnomon.simulating import Simulating
-from gnomon.storage.changes.noted import advice
 from gnomon.storage.checks.check import Check
-from gnomon.storage.log.bodies.report import Report
-from gnomon.storage.log.steps import Shadow
-from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.values.model import Variable
-from gnomon.storage.values.times import format_instant
-from gnomon.tasks.learning.expectation import unreadable
 from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore import Restored, restore
@@ -65,7 +58,7 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
     def __init__(
         self, repository: Repository, description: SourceDescription | None = None
     ) -> None:
-        self._repository = repository
+        super().__init__(repository)
         self.description = description
         """What is captured of the source, what is not, and why; known only after `create`."""
         self.skipped = dict(description.skipped if description else {})
@@ -75,16 +68,6 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
         names = ", ".join(v.name for v in self._repository.settings.variables if v.forecast)
         count = len(self._repository.timeline)
         return f"<GnomonRepository {self.path}: {count} captures of {names}>"
-
-    @property
-    def path(self) -> str:
-        """Path or URL of the repository."""
-        return self._repository.location.url
-
-    @property
-    def stored(self) -> Repository:
-        """The storage layer, pinned to the commit that this object sees."""
-        return self._repository
 
     def update(  # noqa: PLR0913 - what a user may settle, all keyword-only after the time
         self,
@@ -224,56 +207,3 @@ class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simu
         )
         states = choose_states(self._repository, request, cells)
         return restore(states, to, plain=plain, marks=marks, zarr_format=zarr_format, mapper=mapper)
-
-    def status(self) -> dict[str, Any]:
-        """Return a summary: source, captures, shadow, open incidents, next due time."""
-        stored = self._repository
-        calendar = stored.settings.calendar
-        latest = stored.shadows[-1] if stored.shadows else None
-        report = Report.of(stored.records[latest.sequence].body) if latest else None
-        timeline = stored.timeline  # in order of time; years as text would not be
-        first, last = (
-            format_instant(timeline[k].instant, calendar) if timeline else None for k in (0, -1)
-        )
-        return {
-            "repository": self.path,
-            "source": redacted(stored.settings.source.url),
-            "kind": stored.settings.source.kind,
-            "commits": len(stored.records),
-            "captures": len(timeline),
-            "first": first,
-            "last": last,
-            "variables": {v.name: _status_of(v, latest) for v in stored.settings.variables},
-            "unprotected": {
-                name: advice(reason)
-                for name, reason in (stored.state.description().unprotected or {}).items()
-            },
-            "shadow": [format_instant(i, calendar) for i in latest.instants] if latest else [],
-            "open_incidents": sum(a["open"] for a in self.anomalies()),
-            "rollbacks": self.rollbacks(),
-            "alerts_unsent": unsent_alerts(stored),
-            "due": report.due if report else None,
-            "notes": list(unreadable(stored)),
-        }
-
-
-def _status_of(variable: Variable, latest: Shadow | None) -> dict[str, Any]:
-    """Return a summary of a variable, and of its forecast in the newest shadow."""
-    status: dict[str, Any] = {
-        "shape": list(variable.shape),
-        "dtype": variable.dtype,
-        "chunks": list(variable.chunks),
-        "forecast": variable.forecast,
-    }
-    if latest is not None and variable.name in latest.variables:
-        summary = latest.variables[variable.name]
-        status |= {
-            "confidence": list(summary.confidence),
-            "expected_rmse": list(summary.expected_rmse),
-            "tolerance": summary.tolerance,
-            "usual_change": summary.usual_change,
-            "withheld": ["/".join(map(str, index)) for index in summary.withheld],
-            "unpredicted": summary.unpredicted,
-            "units": str(variable.attributes.get("units", "")),
-        }
-    return status

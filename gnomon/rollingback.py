@@ -1,19 +1,15 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
-from dataclasses import asdict
-from typing import Any, Unpack
+from typing import Unpack
 
 from gnomon.maintenance import utc
 from gnomon.progress import Progress, mapper_of
-from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
-from gnomon.storage.values.times import format_instant
 from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.states import choose_states
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, plan_rollback, rollback
 from gnomon.tasks.rollback.undo import Undone, settle, undo
-from gnomon.tasks.rollback.writer import is_elsewhere
 
 __all__ = ["RollingBack"]
 
@@ -143,23 +139,3 @@ class RollingBack:
             )
         self._repository = self._repository.refresh()
         return undone
-
-    def rollbacks(self) -> list[dict[str, Any]]:
-        """Return the rollbacks of the live dataset that stand or are under way, newest first."""
-        calendar = self._repository.settings.calendar
-        return [
-            {
-                "rollback": r.sequence,
-                "valid_time": format_instant(r.instant, calendar),
-                "live": redacted(r.live.url),
-                "what": r.what,
-                "state": r.state,
-                "begun_at": r.begun_at,
-                "writer": None if r.writer is None else asdict(r.writer),
-                "elsewhere": r.writer is not None and is_elsewhere(r.writer),
-                "chunks": r.chunks,
-                "estimated": r.estimated,
-            }
-            for r in reversed(self._repository.state.rollbacks)
-            if r.state != "undone"
-        ]

@@ -29,7 +29,7 @@ from gnomon.storage.log.durable import force_name
 from gnomon.storage.redaction import one_line
 from gnomon.storage.values.documents import NONSENSE, parse, text
 from gnomon.validations.expectations import Severity
-from gnomon.validations.incidents import Incident
+from gnomon.validations.incident import Incident
 
 __all__ = [
     "Alert",

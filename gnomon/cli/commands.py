@@ -191,13 +191,13 @@ def _show_update(result: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def status(repository: PlaceOrFolder, as_json: Json = False) -> None:
     """Show source, captures, shadow, open incidents and the next due time."""
-    from gnomon.repository import open_repository
+    from gnomon.inspecting import inspect
 
     if cli_groups.is_folder_of_groups(repository):
         cli_groups.show_status(repository, as_json=as_json)
         return
 
-    summary = open_repository(repository).status()
+    summary = inspect(repository).status()
     if as_json:
         print_json(summary)
         return
@@ -226,15 +226,18 @@ def anomalies(
     as_json: Json = False,
 ) -> None:
     """List what the checks found wrong with captures, or judge captures."""
-    from gnomon.repository import open_repository
+    from gnomon.inspecting import inspect
 
-    opened = open_repository(repository)
     requests = [(at, accepted) for at, accepted in ((accept, True), (reject, False)) if at]
-    verdicts = [opened.judging(at, accept=accepted, variable=variable) for at, accepted in requests]
-    judged = 0
-    for at, accepted in requests if not dry_run else []:
-        judged += opened.judge(at, accept=accepted, variable=variable)
-    incidents = opened.anomalies()
+    verdicts, judged = [], 0
+    if requests:
+        from gnomon.repository import open_repository
+
+        opened = open_repository(repository)
+        verdicts = [opened.judging(at, accept=yes, variable=variable) for at, yes in requests]
+        for at, accepted in requests if not dry_run else []:
+            judged += opened.judge(at, accept=accepted, variable=variable)
+    incidents = inspect(repository).anomalies()
     if as_json:
         print_json(
             {"judged": judged, "verdicts": [v.to_json() for v in verdicts], "anomalies": incidents}

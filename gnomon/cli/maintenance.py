@@ -31,13 +31,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Verify the repository; exit code 5 if anything is damaged."""
-    from gnomon.repository import open_repository
+    from gnomon.inspecting import inspect
     from gnomon.storage.errors import InvalidInput
 
     if read_data and read_data_subset is not None:
         raise InvalidInput("give --read-data or --read-data-subset, not both")
     with progress_of(shown=not as_json) as progress:
-        check_report = open_repository(repository).check(
+        check_report = inspect(repository).check(
             read_data=read_data, subset=read_data_subset, progress=progress
         )
     if as_json:
@@ -70,9 +70,9 @@ def repair(repository: Place, dry_run: DryRun = False, as_json: Json = False) ->
 @app.command()
 def captures(repository: Place, as_json: Json = False) -> None:
     """List the captures that are kept, with their numbers, revisions and tags."""
-    from gnomon.repository import open_repository
+    from gnomon.inspecting import inspect
 
-    captured = open_repository(repository).captures()
+    captured = inspect(repository).captures()
     if as_json:
         print_json(captured)
         return

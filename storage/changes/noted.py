@@ -8,7 +8,7 @@ import numpy as np
 
 from gnomon.storage.log.description import Change, Description, exact
 from gnomon.storage.redaction import redacted
-from gnomon.storage.source.describing import NEW, UNNAMED
+from gnomon.storage.source.unprotected import NEW, advice
 from gnomon.storage.values.meaning import same_value
 from gnomon.storage.values.model import RepositorySettings
 from gnomon.storage.values.units import same_units
@@ -16,7 +16,6 @@ from gnomon.storage.values.units import same_units
 __all__ = [
     "MOST_NOTES",
     "Remark",
-    "advice",
     "differences",
     "note_doubts",
     "note_fixed",
@@ -115,15 +114,6 @@ def note_unprotected(before: Mapping[str, str] | None, now: Mapping[str, str]) -
     for name, reason in now.items():
         if reason == NEW if before is None else name not in before:
             yield f"{name!r} of the source is not protected: {advice(reason)}"
-
-
-def advice(reason: str) -> str:
-    """Return why a variable is not protected, and what to do."""
-    if reason == NEW:
-        return f"{reason}; 'gnomon add' takes it in"
-    if reason == UNNAMED:
-        return f"{reason} at init; 'gnomon add' takes it in"
-    return reason
 
 
 def note_remarks(doubts: Mapping[str, list[Remark]], changed: list[Remark]) -> Iterable[str]:

@@ -11,13 +11,12 @@ from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.source.axes import Axis, Counting, choose_axis
 from gnomon.storage.source.chunking import choose_chunks, choose_shards, choose_units
 from gnomon.storage.source.reasons import elsewhere, tell_axis
+from gnomon.storage.source.unprotected import NEW, UNNAMED
 from gnomon.storage.values.dtypes import is_supported, is_text, type_name
 from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
 from gnomon.storage.values.timeforms import TEXT
 
 __all__ = [
-    "NEW",
-    "UNNAMED",
     "Contents",
     "NothingThere",
     "describe",
@@ -28,12 +27,6 @@ __all__ = [
 
 class NothingThere(InvalidInput):
     """A source, or the group of it that was opened, has nothing to protect."""
-
-
-UNNAMED = "not named"
-"""Why a variable is not protected: the user named others."""
-NEW = "new in the source"
-"""The same, where it came after init."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.values.times import SECOND, clock
+from gnomon.storage.values.times import SECOND, clock, format_instant
 
-__all__ = ["DAY", "among", "are_fresh", "clock_or_none", "distinct", "doubtful", "misplaced"]
+__all__ = [
+    "DAY",
+    "among",
+    "are_fresh",
+    "clock_or_none",
+    "distance",
+    "distinct",
+    "doubtful",
+    "misplaced",
+]
 
 DAY = 86_400 * SECOND
 REACH = 100
@@ -175,3 +184,24 @@ def _nearest(instants: NDArray[np.int64]) -> NDArray[np.float64]:
     nearest = np.empty(instants.shape)
     nearest[order] = np.minimum(np.append(np.inf, gaps), np.append(gaps, np.inf))
     return nearest
+
+
+def distance(instant: int, others: NDArray[np.int64], calendar: str) -> str:
+    """Say how far a time that is not believed is from the others."""
+    if not others.size:
+        return "is far from all others"
+    ahead = others[others >= instant].min(initial=2**62)
+    behind = others[others <= instant].max(initial=-(2**62))
+    if ahead == behind or (ahead < 2**62 and behind > -(2**62)):
+        return "does not fit in the order of the times around it"
+    nearest, side = (int(ahead), "before") if ahead < 2**62 else (int(behind), "after")
+    other = format_instant(nearest, calendar)
+    return f"is {_length(abs(instant - nearest))} {side} {other}, the nearest of the others"
+
+
+def _length(microseconds: int) -> str:
+    """Return a length of time as people say it."""
+    for name, size in (("years", 365.2425 * DAY), ("days", DAY), ("hours", 3600 * SECOND)):
+        if microseconds >= 2 * size:
+            return f"{microseconds / size:.0f} {name}"
+    return f"{microseconds / SECOND:.0f} s"

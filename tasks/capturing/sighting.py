@@ -19,13 +19,14 @@ from gnomon.storage.values.believable import (
     DAY,
     among,
     clock_or_none,
+    distance,
     distinct,
     doubtful,
     misplaced,
 )
-from gnomon.storage.values.times import SECOND, format_instant
+from gnomon.storage.values.times import format_instant
 
-__all__ = ["LeftOut", "Sighting", "distance", "judge", "sight"]
+__all__ = ["LeftOut", "Sighting", "judge", "sight"]
 
 MOST_TOLD = 8
 """Steps that are left out, of one reason, told one by one."""
@@ -137,27 +138,6 @@ class Sighting:
         return distance(
             int(self.axis.instants[position]), self.axis.instants[self.good], self.calendar
         )
-
-
-def distance(instant: int, others: NDArray[np.int64], calendar: str) -> str:
-    """Say how far a time that is not believed is from the others."""
-    if not others.size:
-        return "is far from all others"
-    ahead = others[others >= instant].min(initial=2**62)
-    behind = others[others <= instant].max(initial=-(2**62))
-    if ahead == behind or (ahead < 2**62 and behind > -(2**62)):
-        return "does not fit in the order of the times around it"
-    nearest, side = (int(ahead), "before") if ahead < 2**62 else (int(behind), "after")
-    other = format_instant(nearest, calendar)
-    return f"is {_length(abs(instant - nearest))} {side} {other}, the nearest of the others"
-
-
-def _length(microseconds: int) -> str:
-    """Return a length of time as people say it."""
-    for name, size in (("years", 365.2425 * DAY), ("days", DAY), ("hours", 3600 * SECOND)):
-        if microseconds >= 2 * size:
-            return f"{microseconds / size:.0f} {name}"
-    return f"{microseconds / SECOND:.0f} s"
 
 
 def sight(repository: Repository, dataset: xr.Dataset, *, clock: int | None = None) -> Sighting:

@@ -2,7 +2,7 @@
 
 How a variable is forecast, its cadence and specification, stands in the log record; what was learnt
 of it is stored apart, and may be damaged.  Answers depend on the record alone, so that damage to
-what was learnt changes none of them: it costs a refit, and :func:`unreadable` tells.
+what was learnt changes none of them: it costs a refit, and `recorded.unreadable` tells.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
-from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.documents import NONSENSE
@@ -30,15 +29,14 @@ from gnomon.tasks.forecasting import (
     unpack,
 )
 from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.learning.recorded import cadence_of, entry_of, nonsense
 from gnomon.tasks.learning.trusted import pass_over
 
 __all__ = [
     "Expectation",
     "Forecaster",
-    "cadence_of",
     "forecaster_of",
     "specification_of",
-    "unreadable",
 ]
 
 
@@ -72,32 +70,12 @@ class Forecaster:
         return state if state.is_sound else None
 
 
-def _entry(repository: Repository, name: str) -> LearntEntry | None:
-    """Return what the log says of the newest forecaster of a variable."""
-    record = repository.forecaster
-    return None if record is None else record.learnt.get(name)
-
-
-def cadence_of(repository: Repository, name: str) -> Cadence | None:
-    """Return the cadence of a variable's captures; None before the first forecast."""
-    entry = _entry(repository, name)
-    if entry is None:
-        return None
-    try:
-        cadence = Cadence.from_json(dict(entry.cadence))
-        if cadence.calendar != repository.settings.calendar:
-            raise ValueError(f"it has the calendar {cadence.calendar!r:.40}")
-    except NONSENSE as error:
-        raise _nonsense(repository, name, "cadence", error) from error
-    return cadence
-
-
 def specification_of(repository: Repository, name: str) -> Specification | None:
     """Return the form of a variable's model; None before the first, and for one of an older form.
 
     It does not depend on what was learnt, which may be damaged.
     """
-    entry = _entry(repository, name)
+    entry = entry_of(repository, name)
     if entry is None:
         return None
     try:
@@ -105,39 +83,7 @@ def specification_of(repository: Repository, name: str) -> Specification | None:
             return None
         return Specification.from_json(entry.specification)
     except NONSENSE as error:
-        raise _nonsense(repository, name, "specification", error) from error
-
-
-def _nonsense(repository: Repository, name: str, part: str, error: BaseException) -> Integrity:
-    """Return the error that says that a sealed record holds what no forecaster has written."""
-    record = repository.forecaster
-    number = None if record is None else record.sequence
-    return Integrity(
-        f"log record {number} (shadow) does not hold what it should: the {part} of {name} is none "
-        f"({str(error)[:200]}); run 'gnomon update --refit' to learn it anew"
-    )
-
-
-def unreadable(repository: Repository) -> tuple[str, ...]:
-    """Return, per variable of which what was learnt is damaged, what that means, in a sentence.
-
-    Only the small objects that stand for the whole are read; a check reads the rest.
-    """
-    record = repository.forecaster
-    notes = []
-    for name in record.learnt if record else ():
-        stored = repository.forecaster_state(name)
-        parts = [stored.index, *([stored.outlook] if stored.outlook_root else [])]
-        for part in parts:
-            try:
-                part()
-            except Integrity as error:
-                notes.append(
-                    f"what was learnt of {name} cannot be read, the next update learns it anew: "
-                    f"{error}"
-                )
-                break
-    return tuple(notes)
+        raise nonsense(repository, name, "specification", error) from error
 
 
 def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
@@ -145,7 +91,7 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
 
     One of an older form, or whose outlook is damaged, cannot: a refit makes a new one.
     """
-    entry = _entry(repository, name)
+    entry = entry_of(repository, name)
     specification = specification_of(repository, name)
     if entry is None or specification is None:
         return None

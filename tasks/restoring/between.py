@@ -28,7 +28,8 @@ from gnomon.tasks.interpolating.labels import estimate_labels
 from gnomon.tasks.interpolating.plan import Plan, error_of, estimate, learn
 from gnomon.tasks.interpolating.process import Record, fit, mean_square, seasons_within
 from gnomon.tasks.learning.cadence import distinct_slots
-from gnomon.tasks.learning.expectation import cadence_of, specification_of
+from gnomon.tasks.learning.expectation import specification_of
+from gnomon.tasks.learning.recorded import cadence_of
 from gnomon.tasks.learning.refit import sampled_cells
 from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.restoring.place import Place

@@ -24,8 +24,9 @@ from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.composite import compose
 from gnomon.tasks.restoring.heal import Figures, summed_up
 from gnomon.tasks.restoring.kept import kept_estimates
-from gnomon.tasks.restoring.points import candidates, suspects
+from gnomon.tasks.restoring.points import candidates
 from gnomon.tasks.restoring.region import Region, regions
+from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.work import Mapper
 
 __all__ = ["Damage", "Patched", "commit_patches", "estimate", "find_damage"]

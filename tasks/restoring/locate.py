@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from gnomon.storage.errors import InvalidInput, NotFound
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import SECOND, format_instant, period
-from gnomon.tasks.learning import expectation
+from gnomon.tasks.learning import recorded
 from gnomon.tasks.learning.cadence import Cadence
 
 __all__ = [
@@ -55,7 +55,7 @@ def cadence_of(repository: Repository) -> Cadence | None:
     """
     record = repository.forecaster
     names = [] if record is None else record.learnt
-    grids = (expectation.cadence_of(repository, name) for name in names)
+    grids = (recorded.cadence_of(repository, name) for name in names)
     return next((grid for grid in grids if grid is not None), None)
 
 

@@ -9,19 +9,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.shadow import PredictedEntry
 from gnomon.storage.log.steps import CapturedStep, Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.planes import EstimatedChunk
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.selection import EVERYTHING, Selection
 from gnomon.storage.values.times import format_instant
 from gnomon.tasks.learning.cadence import Cadence
-from gnomon.tasks.learning.expectation import unreadable
+from gnomon.tasks.learning.recorded import unreadable
 from gnomon.tasks.learning.trusted import gather
 from gnomon.tasks.restoring.composite import composite, has_both_sides
 from gnomon.tasks.restoring.estimates import estimate_point
@@ -30,6 +27,7 @@ from gnomon.tasks.restoring.known import at_lead, captured_point, forecast_point
 from gnomon.tasks.restoring.locate import cadence_of
 from gnomon.tasks.restoring.restore_point import RestorePoint, best_first
 from gnomon.tasks.restoring.standing import stand, suggest
+from gnomon.tasks.restoring.suspected import suspects
 
 __all__ = [
     "Patches",
@@ -38,7 +36,6 @@ __all__ = [
     "heal_point",
     "intact_point",
     "points",
-    "suspects",
 ]
 
 logger = logging.getLogger(__name__)
@@ -50,27 +47,6 @@ DOUBTED = "the time of this capture is not believed; 'gnomon anomalies' says why
 """Note of a point of a time that is far from all others."""
 
 Patches = dict[tuple[str, Index], EstimatedChunk]
-
-
-def suspects(
-    repository: Repository, step: int, selection: Selection = EVERYTHING
-) -> dict[str, list[Index]]:
-    """Return the suspect chunks of a captured step by variable; empty if it is trusted.
-
-    Of a selection, those that have a selected cell.
-    """
-    doubted: dict[str, list[Index]] = {}
-    for variable in repository.settings.variables:
-        if not selection.gives(variable.name):
-            continue
-        status = repository.captures(variable.name).status(step)
-        chunks = [tuple(map(int, index)) for index in np.argwhere(status == SUSPECT)]
-        if not selection.is_all_of(variable):
-            touched = selection.touched(variable)
-            chunks = [index for index in chunks if index in touched]
-        if chunks:
-            doubted[variable.name] = chunks
-    return doubted
 
 
 def points(

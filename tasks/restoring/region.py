@@ -20,7 +20,7 @@ from gnomon.tasks.healing.inpainting import MOST_CELLS
 from gnomon.tasks.healing.past import PastCaptures
 from gnomon.tasks.healing.regions import Grid, surround
 from gnomon.tasks.learning.cadence import distinct_slots
-from gnomon.tasks.learning.expectation import cadence_of
+from gnomon.tasks.learning.recorded import cadence_of
 from gnomon.tasks.learning.trusted import readable_values, trusted_values
 
 __all__ = ["Past", "Region", "regions"]

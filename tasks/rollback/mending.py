@@ -11,8 +11,9 @@ from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.capturing.estimates import Estimates
-from gnomon.tasks.restoring.points import candidates, suspects
+from gnomon.tasks.restoring.points import candidates
 from gnomon.tasks.restoring.states import States
+from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.rollback.rollback import RollbackPlan, Rolled, rollback
 from gnomon.tasks.work import Mapper, serial
 

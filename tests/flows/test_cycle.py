@@ -16,7 +16,7 @@ from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import plan
 from gnomon.tasks.learning.expectation import forecaster_of
-from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.work import serial
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case

@@ -12,7 +12,7 @@ from prefect.settings import get_current_settings
 from gnomon.flows.run import EventAlert, name_of, told
 from gnomon.storage.errors import Unavailable
 from gnomon.validations.alerts import Refused, alert_of
-from gnomon.validations.incidents import Incident
+from gnomon.validations.incident import Incident
 
 
 def test_the_event_of_the_worst_damage_is_small_enough_for_the_server(

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gnomon.flows.outbox import unsent_alerts
+from gnomon.flows.unsent import unsent_alerts
 from gnomon.storage.log.records import Record
 from gnomon.storage.outbox import due
-from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.restoring.suspected import suspects
 from tests.cases import Case
 
 MANY = 500

@@ -8,7 +8,7 @@ import pytest
 import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput, NotFound
-from gnomon.tasks.restoring.points import suspects
+from gnomon.tasks.restoring.suspected import suspects
 from tests import sources
 
 DAYS = 12

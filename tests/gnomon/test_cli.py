@@ -184,10 +184,16 @@ def test_help_lists_the_commands_and_exit_codes(capsys: pytest.CaptureFixture[st
     assert "Exit codes" in out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["points", "repository", "--json"]])
+AT_ONCE = ("points", "status", "captures", "anomalies", "check")
+"""Commands that tell of a repository, and read no data of it."""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([command, "repository", "--json"] for command in AT_ONCE)]
+)
 def test_what_answers_at_once_imports_nothing_heavy(grown: Case, arguments: list[str]) -> None:
     heavy = ["prefect", "great_expectations", "distributed", "pmdarima", "matplotlib"]
-    heavy += ["xarray", "zarr", "pandas", "scipy", "dask"]
+    heavy += ["xarray", "zarr", "pandas", "scipy", "dask", "numba", "fsspec"]
     program = (
         f"import sys; from gnomon import cli; sys.argv = {['gnomon', *arguments]}\n"
         "try: cli.main()\n"

@@ -64,6 +64,7 @@ from gnomon.tasks.restoring import points
 from gnomon.tasks.restoring.choice import choose
 from gnomon.tasks.restoring.restore import restore
 from gnomon.tasks.restoring.states import States
+from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.work import serial
 from tests.storage.building import HOUR, add_shadow, history, make_repository
 from tests.storage.machine_model import Era, Model, Summary, same
@@ -742,8 +743,8 @@ class RepositoryMachine(RuleBasedStateMachine):
                     versions[0],
                 )
                 assert [p.step for p in found if p.kind == "revision"] == versions[1:]
-                suspects = points.suspects(seen, versions[0])
-                assert {(n, i) for n, chunks in suspects.items() for i in chunks} == (
+                doubtful = suspects(seen, versions[0])
+                assert {(n, i) for n, chunks in doubtful.items() for i in chunks} == (
                     era.captures[versions[0]].suspects
                 )
 

@@ -21,7 +21,7 @@ from gnomon.validations.alerts import (
     alert_of,
     emit,
 )
-from gnomon.validations.incidents import Incident
+from gnomon.validations.incident import Incident
 
 INCIDENT = Incident("t2m", "2026-01-01", ("0/0", "0/1"), ("plausible",), "critical", "a replay")
 ALERT = alert_of(INCIDENT)

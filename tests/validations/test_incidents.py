@@ -5,7 +5,8 @@ import pytest
 from gnomon.storage.checks.captures import CAPTURE_CHECKS
 from gnomon.storage.errors import Format
 from gnomon.validations.expectations import Finding, Validation
-from gnomon.validations.incidents import Incident, group_incidents
+from gnomon.validations.incident import Incident
+from gnomon.validations.incidents import group_incidents
 from tests.validations.tables import TIME, sound_actual, sound_prediction, spoiled
 
 RECORDS = {check.name: check for check in CAPTURE_CHECKS}

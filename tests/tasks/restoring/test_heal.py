@@ -11,8 +11,8 @@ from gnomon.storage.serve.planes import PROVENANCE
 from gnomon.storage.stacks.shadows import ShadowStack
 from gnomon.storage.values.grid import Index
 from gnomon.tasks.restoring.heal import Healed, Odds, heal
-from gnomon.tasks.restoring.points import suspects
 from gnomon.tasks.restoring.region import regions
+from gnomon.tasks.restoring.suspected import suspects
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 

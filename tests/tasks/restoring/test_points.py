@@ -15,8 +15,9 @@ from gnomon.storage.values.times import SECOND, parse
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.restoring.choice import choose
 from gnomon.tasks.restoring.locate import find_instant
-from gnomon.tasks.restoring.points import _shadow_for, points, suspects
+from gnomon.tasks.restoring.points import _shadow_for, points
 from gnomon.tasks.restoring.restore_point import RestorePoint
+from gnomon.tasks.restoring.suspected import suspects
 from tests import sources
 from tests.cases import DAMAGED, HISTORY, Case
 
