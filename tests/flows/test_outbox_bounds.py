@@ -43,6 +43,6 @@ def test_what_is_suspect_is_read_once_for_each_capture(
         asked.append(step)
         return suspects(seen, step)
 
-    monkeypatch.setattr("gnomon.flows.outbox.suspects", counted)
+    monkeypatch.setattr("gnomon.flows.unsent.suspects", counted)
     assert len(unsent_alerts(forged)) == 16 * MANY
     assert len(asked) == 1
