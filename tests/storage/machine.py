@@ -58,7 +58,7 @@ from gnomon.tasks.capturing import plan
 from gnomon.tasks.capturing.capture import capture, commit_capture
 from gnomon.tasks.capturing.revisions import find_revisions
 from gnomon.tasks.comparing.compare import compare
-from gnomon.tasks.learning import expectation
+from gnomon.tasks.learning import expectation, recorded
 from gnomon.tasks.materialize import commit_shadow
 from gnomon.tasks.restoring import points
 from gnomon.tasks.restoring.choice import choose
@@ -132,6 +132,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         if not self.forecasts:  # made-up shadows have no forecaster that could be asked
             for name in ("forecaster_of", "cadence_of", "specification_of"):
                 self.patch.setattr(expectation, name, lambda *_: None)
+            self.patch.setattr(recorded, "cadence_of", lambda *_: None)
         place = data.draw(st.sampled_from(["folder", "memory"]), label="place")
         url = f"memory://{self.folder.name}" if place == "memory" else str(self.folder / "r")
         sizes = {d: n for d, n in layout.chunks.items() if d != "time"}
