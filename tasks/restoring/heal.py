@@ -319,7 +319,7 @@ def _inpainted(
     ):
         departed, error = believed - other.values, other.standard_error
         again = inpaint(departed, error, region.hole, history=other.past, **options)
-        inpainted = joined(inpainted, again, other.values - values)
+        inpainted = joined(inpainted, again, other.values - values, error)
     return inpainted, from_others
 
 

@@ -66,12 +66,18 @@ def inpainted(departure: float, error: float, weight: float) -> Inpainted:
     )
 
 
+GUESS = np.array([9.0, np.nan])
+"""Standard error of the second guess, before it is in-painted."""
+
+
 def test_two_inpaintings_of_one_field_are_combined_on_one_guess() -> None:
     """The first says 1 above a guess of 10, the second 3 above one of 6: each cell has 10.
 
     The mean of two is known no better than each: both error bars are from the same trials.
     """
-    one = joined(inpainted(1.0, 2.0, 1.0), inpainted(3.0, 2.0, 0.5), np.array([-4.0, np.nan]))
+    one = joined(
+        inpainted(1.0, 2.0, 1.0), inpainted(3.0, 2.0, 0.5), np.array([-4.0, np.nan]), GUESS
+    )
     np.testing.assert_allclose(one.departure, [0.5 * (1.0 + 3.0 - 4.0), np.nan])
     np.testing.assert_allclose(one.standard_error, [2.0, np.nan])
     np.testing.assert_allclose(one.weight, [1.0, 0.0])
@@ -80,13 +86,24 @@ def test_two_inpaintings_of_one_field_are_combined_on_one_guess() -> None:
 
 def test_a_second_guess_that_earned_no_weight_changes_nothing() -> None:
     first = inpainted(1.0, 2.0, 1.0)
-    one = joined(first, inpainted(0.0, 0.1, 0.0), np.array([-4.0, np.nan]))
+    one = joined(first, inpainted(0.0, 0.1, 0.0), np.array([-4.0, np.nan]), GUESS)
     for name in ("departure", "standard_error", "weight", "log_location", "log_spread"):
         np.testing.assert_array_equal(getattr(one, name), getattr(first, name))
 
 
+def test_a_second_guess_counts_where_intact_cells_say_much_of_it() -> None:
+    """In the middle of a wide hole what is left is the guess, and the forecast is the better."""
+    first, second = inpainted(1.0, 2.0, 1.0), inpainted(3.0, 2.0, 1.0)
+    shift = np.array([-4.0, np.nan])
+    for size, counts in ((2.3, True), (2.2, False)):
+        one = joined(first, second, shift, np.array([size, np.nan]))
+        assert (one.departure[0] != 1.0) == counts
+
+
 def test_the_second_counts_alone_where_the_forecast_stands_and_is_far_less_sure() -> None:
-    one = joined(inpainted(0.0, 9.0, 0.0), inpainted(3.0, 2.0, 1.0), np.array([-4.0, np.nan]))
+    one = joined(
+        inpainted(0.0, 9.0, 0.0), inpainted(3.0, 2.0, 1.0), np.array([-4.0, np.nan]), GUESS
+    )
     np.testing.assert_allclose(one.departure, [-1.0, np.nan])
     np.testing.assert_allclose(one.log_spread, [0.5, np.nan])
     assert one.weight[0] == 1.0
