@@ -214,7 +214,9 @@ class Location:
         """Return the path of an object, refusing what leads out of the folder."""
         assert self.path is not None
         path = self.path / name
-        if not path.parent.resolve().is_relative_to(self.path.resolve()) or ".." in path.parts:
+        # In the name alone: a user may well say where the folder is by "..".
+        leads_out = ".." in Path(name).parts
+        if leads_out or not path.parent.resolve().is_relative_to(self.path.resolve()):
             raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
         return path
 

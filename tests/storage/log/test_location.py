@@ -322,3 +322,18 @@ def test_empty_folders_and_unfinished_puts_go(tmp_path: Path) -> None:
     assert not (tmp_path / "captures/2").exists()
     assert (tmp_path / "captures").exists()
     Location("memory://leftovers").remove_leftovers(["captures"])
+
+
+def test_a_folder_may_be_said_by_two_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a folder beside it: `../r`.  What is in it still leads nowhere else."""
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path / "beside")
+    location = Location("../r")
+    location.create("a/x", b"1", durable=True)
+    location.replace("a/x", b"2")
+    assert location.list("") == Location(str(tmp_path / "r")).list("")
+    assert (tmp_path / "r" / "a" / "x").read_bytes() == b"2"
+    location.delete(["a/x"])
+    assert not (tmp_path / "r" / "a" / "x").exists()
+    with pytest.raises(Integrity, match="leads out"):
+        location.delete(["../beside/x"])
