@@ -136,7 +136,7 @@ def last_capture(
     for index in region.indices:
         cells = region.cells(index)
         everywhen: tuple[Any, ...] = (slice(None), *cells)
-        there = np.isfinite(known[everywhen]).reshape(len(known), -1).any(axis=1)
+        there = _has_any(known[everywhen])
         if there.any():
             values[cells] = known[np.flatnonzero(there)[-1]][cells]
     return _guess(region, past, values, changes(past.record, leads))
@@ -155,7 +155,7 @@ def usual(
     filled better than one of today would be whose chunk has not been seen for a while.
     """
     near = region.chunkwise(leads == 1)
-    if past is None or specification is None or not near.any():
+    if past is None or specification is None or not near[region.hole].any():
         return _unknown(region)
     anomalies, now = past_anomalies(specification, past.record, valid / SECOND)
     values = past.field(now[np.newaxis]).reshape(region.shape)
@@ -171,5 +171,10 @@ def _unknown(region: Region) -> Guess:
 def _guess(region: Region, past: Past, values: Floats, departures: Floats) -> Guess:
     """Return a guess whose error is that of the latest of its past departures (T, N)."""
     fields = past.field(departures).reshape(-1, *region.shape)
-    fields = fields[np.isfinite(fields).reshape(len(fields), -1).any(axis=1)][-MOST_DEPARTURES:]
+    fields = fields[_has_any(fields)][-MOST_DEPARTURES:]
     return Guess(values, np.sqrt(mean_square(fields, axis=0)), fields)
+
+
+def _has_any(fields: Floats) -> NDArray[np.bool_]:
+    """Return whether each of some fields (D, *dims) has a value; D may be 0."""
+    return np.asarray(np.isfinite(fields).any(axis=tuple(range(1, fields.ndim))))

@@ -190,6 +190,26 @@ def test_a_capture_after_a_silence_is_healed(count: int, silence: int, tmp_path:
         assert error > 0
 
 
+def test_a_capture_is_healed_whose_forecast_is_older_than_all_that_is_kept(tmp_path: Path) -> None:
+    """What was captured last before the forecast is then no first guess: nothing is known of it."""
+    rng = np.random.default_rng(0)
+    values = 10 + np.cumsum(0.3 * rng.standard_normal((9, 8, 8)), axis=0)
+    write_days(tmp_path / "source.zarr", np.arange(5), values[:5])
+    repository = gnomon.create(
+        str(tmp_path / "repository"), str(tmp_path / "source.zarr"), chunks={"y": 4, "x": 4}
+    )
+    repository.update()
+    write_days(tmp_path / "source.zarr", np.arange(5, 9), values[5:])
+    repository.update()
+    repository.forget(captures=[0, 1, 2, 3, 4])
+    damaged = np.zeros((8, 8), bool)
+    damaged[1:3, 1:3] = True
+    found = repository.heal("2001-01-09", damaged)
+    estimates = found.v.values.reshape(8, 8)
+    assert np.isfinite(estimates).all()
+    np.testing.assert_array_equal(estimates[~damaged], values[8][~damaged])
+
+
 def test_estimates_stay_within_what_is_possible(tmp_path: Path) -> None:
     """Bounds that nothing declares are known of a standard name."""
     rng = np.random.default_rng(3)
