@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.errors import NotFound
 from gnomon.storage.log.steps import Shadow
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
@@ -83,7 +84,13 @@ class History:
 
     @classmethod
     def of(cls, repository: Repository, shadow: Shadow, name: str) -> "History":
-        """Return the history of a variable up to the reference time of a shadow."""
+        """Return the history of a variable up to the reference time of a shadow.
+
+        Raises
+        ------
+        NotFound
+            All of its captures were forgotten.
+        """
         variable = repository.settings.variable(name)
         learnt, captured = shadow.learnt[name], repository.captured
         cadence = Cadence.from_json(dict(learnt.cadence))
@@ -93,10 +100,14 @@ class History:
             for step in repository.state.before(shadow.reference + 1, count)
             if captured[step].sequence <= shadow.sequence and step >= variable.since
         ]
+        if not steps:
+            raise NotFound(
+                f"no capture of {name!r} is kept that its forecast was learnt from, and so "
+                "nothing says how it varies; run 'gnomon update --refit' once there are others"
+            )
         instants = np.array([captured[step].instant for step in steps], np.int64)
-        if steps:
-            chosen = distinct_slots(cadence, instants)
-            steps, instants = [steps[k] for k in chosen], instants[chosen]
+        chosen = distinct_slots(cadence, instants)
+        steps, instants = [steps[k] for k in chosen], instants[chosen]
         specification = None
         if Specification.is_current(learnt.specification) and not variable.categorical:
             specification = Specification.from_json(learnt.specification)

@@ -218,3 +218,13 @@ def test_the_command_prints_and_writes(grown: Case) -> None:
     table = CliRunner().invoke(app, [*arguments, "--at", LAST])
     assert table.exit_code == 0
     assert "covariance of sst" in table.output
+
+
+def test_what_is_learnt_from_no_capture_is_not_simulated(damaged: Case) -> None:
+    """All that the forecast knew was forgotten; before, NumPy said that it needs an array."""
+    damaged.arrive(HISTORY + 1, HISTORY + 2)
+    repository = damaged.open()
+    repository.update()
+    repository.forget(captures=list(range(HISTORY)))
+    with pytest.raises(NotFound, match="no capture of 'sst' is kept"):
+        repository.simulate("2001-01-25", members=2)
