@@ -213,7 +213,8 @@ def score(
     healed = next(p for p in points if p.kind == "healed")
     point = next(p for p in points if p.kind == "forecast")
     last = next(p for p in points if p.kind == "last_capture")
-    shadow = next(s for s in stored.shadows if s.id == point.shadow)
+    shadow = stored.shadow_named(point.shadow)
+    assert shadow is not None
     predicted = stored.shadow(VARIABLE, shadow)
     at = point.valid_time
     fields = {

@@ -337,6 +337,10 @@ class Repository:
         """Every shadow that is still there, oldest first."""
         return self.state.shadows
 
+    def shadow_named(self, shadow: str | None) -> Shadow | None:
+        """Return the shadow with an id; None without one, or where it is no longer there."""
+        return next((s for s in self.shadows if s.id == shadow), None)
+
     @property
     def forecaster(self) -> Shadow | None:
         """The shadow that was committed with the newest forecaster state, or None."""

@@ -97,7 +97,7 @@ def _forecast_coordinates(
 ) -> dict[Any, xr.Variable]:
     """Return reference time and forecast periods, as CF has them, of planes of one shadow."""
     ids = {plane.shadow for plane in planes}
-    shadow = next((s for s in repository.shadows if ids == {s.id}), None)
+    shadow = repository.shadow_named(ids.pop()) if len(ids) == 1 else None
     if shadow is None:
         return {}
     settings = repository.settings

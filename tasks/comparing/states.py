@@ -96,7 +96,7 @@ class Kept:
         self.instant = plane.instant if instant is None else instant
         names = [variable.name for variable in repository.settings.variables]
         self._captures = {name: repository.captures(name) for name in names}
-        shadow = next((s for s in repository.shadows if s.id == plane.shadow), None)
+        shadow = repository.shadow_named(plane.shadow)
         self._shadows = {
             name: repository.shadow(name, shadow, self._captures[name])
             for name in names

@@ -290,7 +290,7 @@ def between(repository: Repository, name: str, instant: int) -> Between | None:
         source = "forecast"
     elif instant < repository.timeline[0].instant:
         source = "climatology"
-    shadow = next((s for s in repository.shadows if s.id == place.shadow), None)
+    shadow = repository.shadow_named(place.shadow)
     if shadow is not None and name not in shadow.variables:
         shadow, place = None, replace(place, leads=(), last=None)
     return Between(

@@ -14,7 +14,6 @@ from gnomon.storage.arrays.encoding import DIGEST
 from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.entrypoints import FOREIGN
 from gnomon.storage.errors import GnomonError, Integrity
-from gnomon.storage.log.steps import Shadow
 from gnomon.storage.pin import Pin
 from gnomon.storage.redaction import one_line
 from gnomon.storage.repository import Repository
@@ -154,16 +153,14 @@ def _opened(pinned: tuple[Pin, str], name: str) -> tuple[Repository, Variable, C
     return repository, repository.settings.variable(name), repository.captures(name)
 
 
-def _shadow(repository: Repository, name: str | None) -> Shadow:
-    return next(s for s in repository.shadows if s.id == name)
-
-
 def _computed(job: _Job) -> tuple[Variable, CaptureStack, list[NDArray[Any]]]:
     """Return the variable, its captures, and the block's values, errors and provenance."""
     repository, variable, captures = _opened(job.pinned, job.variable)
     shadow = None
     if job.plane.shadow is not None:
-        shadow = repository.shadow(job.variable, _shadow(repository, job.plane.shadow), captures)
+        forecast = repository.shadow_named(job.plane.shadow)
+        assert forecast is not None
+        shadow = repository.shadow(job.variable, forecast, captures)
     types = (job.into.dtype, *map(np.dtype, FORECAST_EXTRAS.values()))
     marked = len(job.names) > 1
 

@@ -90,8 +90,9 @@ def heal_cells(repository: Repository, request: StateRequest, cells: Cells) -> H
             "can be estimated of it; name a capture that came after the first shadow"
         )
     healed: dict[str, Healed] = {}
+    shadow = seen.shadow_named(forecast.shadow)
     assert base.step is not None
-    shadow = next(s for s in seen.shadows if s.id == forecast.shadow)
+    assert shadow is not None
     with gather() as passed:
         for name, damaged in masks.items():
             touched = _touched(seen.settings.variable(name), damaged)

@@ -151,7 +151,8 @@ def _estimate_part(
     """Estimate and write the chunks of one region; runs on a worker."""
     repository = pin.open()
     variable = repository.settings.variable(part[0])
-    shadow = next(s for s in repository.shadows if s.id == damage.shadow)
+    shadow = repository.shadow_named(damage.shadow)
+    assert shadow is not None
     batch = Batch(repository.location, folder)
     with gather() as passed:
         region = Region(variable, list(part[1]))

@@ -160,7 +160,7 @@ def heal_point(
         A chunk that is needed is damaged in the repository.
     """
     assert point.step is not None
-    shadow = next((s for s in repository.shadows if s.id == point.shadow), None)
+    shadow = repository.shadow_named(point.shadow)
     patches: Patches = {}
     errors: dict[str, float | None] = dict.fromkeys(point.expected_error, 0.0)
     sure: dict[str, float | None] = dict.fromkeys(point.expected_error, 1.0)

@@ -42,7 +42,7 @@ def stand(repository: Repository, point: RestorePoint, *, verify: bool = False) 
 
 def _steps(repository: Repository, point: RestorePoint) -> list[int]:
     """Return the captures that a point rests on first of all."""
-    shadow = next((s for s in repository.shadows if s.id == point.shadow), None)
+    shadow = repository.shadow_named(point.shadow)
     steps = [point.step, None if shadow is None else shadow.step]
     calendar = repository.settings.calendar
     times = {parse(side, calendar) for side in point.sides}
@@ -64,7 +64,7 @@ def _age_s(repository: Repository, point: RestorePoint, steps: Sequence[int]) ->
 def _integrity(
     repository: Repository, point: RestorePoint, steps: Sequence[int], *, verify: bool
 ) -> str:
-    shadow = next((s for s in repository.shadows if s.id == point.shadow), None)
+    shadow = repository.shadow_named(point.shadow)
     try:
         for variable in repository.settings.variables:
             captures = repository.captures(variable.name)

@@ -259,7 +259,7 @@ class Intended:
 
 def _written(repository: Repository, plane: Plane) -> Iterator[Variable]:
     """Yield the variables of which a plane has a state."""
-    shadow = next((s for s in repository.shadows if s.id == plane.shadow), None)
+    shadow = repository.shadow_named(plane.shadow)
     for variable in repository.settings.variables:
         is_known = plane.step is None or plane.step >= variable.since
         # A variable may have come after the forecast was made.

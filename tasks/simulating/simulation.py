@@ -334,7 +334,7 @@ def simulate(
     if not repository.shadows:
         raise NotFound("there is no forecast to learn from; run 'gnomon update'")
     # Of what was never forecast, such as a gap in a backfill, the newest one knows most.
-    shadow = next((s for s in repository.shadows if s.id == wanted), repository.shadows[-1])
+    shadow = repository.shadow_named(wanted) or repository.shadows[-1]
     names = _names(repository, request.variables, shadow)
     # With those beside them: what a variable is drawn as must not depend on what else is asked for.
     grids = {_grid(repository.settings.variable(name)) for name in names}

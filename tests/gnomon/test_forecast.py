@@ -230,3 +230,10 @@ def test_a_variable_that_came_after_an_older_forecast_is_not_in_it(tmp_path: Pat
     assert set(older.data_vars) == set(repository.shadow_dataset().data_vars) - {
         name for name in repository.shadow_dataset().data_vars if str(name).startswith("more")
     }
+
+
+def test_a_shadow_is_found_by_its_id(grown: Case) -> None:
+    stored = grown.open().stored
+    assert [stored.shadow_named(shadow.id) for shadow in stored.shadows] == list(stored.shadows)
+    assert stored.shadow_named(None) is None
+    assert stored.shadow_named("gone") is None
