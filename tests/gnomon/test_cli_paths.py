@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import sources
@@ -134,6 +135,51 @@ def test_a_url_is_no_path(capsys: pytest.CaptureFixture[str], busy: Case, option
     assert option.strip("-") in err or "restore" in err
     assert "PASSWORD" not in err
     assert sources.listing(busy.folder) == before
+
+
+WRITERS: dict[str, tuple[list[str], str]] = {
+    "restore --to": (OPTIONS["--to"], "x.zarr"),
+    "restore --to, a file": (OPTIONS["--to"], "x.nc"),
+    "restore --to, Icechunk": (OPTIONS["--to"], "x.icechunk"),
+    "restore --preview": ([*OPTIONS["--to"][:-1], "--in-place", "--preview"], "x.png"),
+    "export --to": (["export", "repository", "--shadow", "--to"], "x.zarr"),
+    "simulate --to": (["simulate", "repository", "--members", "2", "--to"], "x.zarr"),
+    "points --plot": (["points", "repository", "--plot"], "x.png"),
+    "diff --plot": (["diff", "repository", "2001-01-05", "2001-01-06", "--plot"], "x.png"),
+    "hindcast --plot": ([*OPTIONS["--plot"][:-1], "--origins", "2", "--plot"], "x.png"),
+    "update --docs": (OPTIONS["--docs"], "x"),
+    "update --alerts": (OPTIONS["--alerts"], "x"),
+    "init": (["init"], "x"),
+}
+"""Commands that write what a user names, without the path, and the end of that."""
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_missing_folders_above_what_is_written_are_made(
+    capsys: pytest.CaptureFixture[str], grown: Case, command: str
+) -> None:
+    wrong = grown.data.copy(deep=True)
+    wrong.sst.values[HISTORY, :4, :4] += np.float32(20)  # or there is no alert
+    sources.write(grown.source, wrong, HISTORY, HISTORY + 1)
+    arguments, name = WRITERS[command]
+    place = grown.folder / "new" / "folder" / name
+    source = [str(grown.source)] if command == "init" else []
+    code, _, err = run(capsys, *arguments, str(place), *source)
+    assert code in {0, 1}, err
+    assert place.exists(), err
+
+
+@pytest.mark.parametrize("name", ["x.zarr", "x.nc"])
+def test_folders_that_a_failed_restore_made_go_again(
+    capsys: pytest.CaptureFixture[str],
+    grown: Case,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (grown.folder / "there").mkdir()
+    monkeypatch.setattr("gnomon.tasks.restoring.targets.file.force_tree", _full)
+    assert run(capsys, *OPTIONS["--to"], f"there/new/folder/{name}")[0] != 0
+    assert not list((grown.folder / "there").iterdir())
 
 
 def test_a_picture_has_an_ending(capsys: pytest.CaptureFixture[str], busy: Case) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from gnomon.storage.errors import Conflict, InvalidInput, NotFound, TargetFailed
+from gnomon.storage.errors import Conflict, InvalidInput, TargetFailed
 from gnomon.storage.log.durable import force_name, force_tree
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import would_be_part
-from gnomon.storage.userpath import check_output
+from gnomon.storage.userpath import blaming, check_output
 from gnomon.tasks.restoring.partial import in_the_making, is_created, note_created, sweep_beside
 
 __all__ = ["FileTarget", "mark_of"]
@@ -54,8 +54,6 @@ class FileTarget:
         ------
         Conflict
             Something is there already.
-        NotFound
-            The folder above it does not exist.
         InvalidInput
             Nothing can or should be written there.
         """
@@ -64,11 +62,6 @@ class FileTarget:
             sweep_beside(path)
             raise Conflict(f"{self.name} exists already; choose a new target")
         check_output("--to", path, folder=self.is_folder)
-        if not path.absolute().parent.is_dir():
-            raise NotFound(
-                f"--to {self.name}: the folder {path.absolute().parent} does not exist; "
-                "make it first"
-            )
         place = repository.location.path
         if place is not None and path.resolve().is_relative_to(place.resolve()):
             raise InvalidInput(f"{self.name} is inside the repository; choose a target elsewhere")
@@ -84,8 +77,11 @@ class FileTarget:
 
     @contextmanager
     def making(self) -> Iterator[Self]:
-        """Give the target under its hidden path; what is there after a failure is removed."""
-        with in_the_making(self.path, self.mark) as partial:
+        """Give the target under its hidden path; what is there after a failure is removed.
+
+        Missing folders above it are made, as for every file that a command writes.
+        """
+        with _folders_of(self.path), in_the_making(self.path, self.mark) as partial:
             yield replace(self, partial=partial, resumed=is_created(partial))
             if os.path.lexists(partial) or not os.path.lexists(self.path):
                 raise TargetFailed(f"{self.name} did not get its name; mend the target's finish")
@@ -110,6 +106,24 @@ class FileTarget:
         os.rename(self.partial, self.path)
         with suppress(OSError):  # some file systems force no folders; all that is in it was forced
             force_name(self.path)
+
+
+@contextmanager
+def _folders_of(path: Path) -> Iterator[None]:
+    """Make the missing folders above a target; after a failure those that are empty go again."""
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        with blaming("--to", path):
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                with suppress(OSError):  # as of the target: some file systems force no folders
+                    force_name(folder)
+        yield
+    except BaseException:
+        with suppress(OSError):  # another has put something there
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 def mark_of(target: Any, mark: str, name: str) -> str:

@@ -17,7 +17,6 @@ from gnomon.storage.errors import (
     GnomonError,
     Integrity,
     InvalidInput,
-    NotFound,
     TargetFailed,
 )
 from gnomon.storage.serve.planes import PROVENANCE
@@ -217,7 +216,6 @@ def test_a_target_that_exists_is_left_alone(grown: Case, ending: str) -> None:
         ("ftp://bucket/x.zarr", InvalidInput),
         ("x.txt", InvalidInput),
         ("x", InvalidInput),
-        ("no/such/folder/x.zarr", NotFound),
         ("repository/captures/x.zarr", InvalidInput),
         ("repository/../repository/x.nc", InvalidInput),
     ],
