@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -10,7 +11,7 @@ import xarray as xr
 from gnomon.progress import mapper_of
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.repository import Repository
-from gnomon.storage.userpath import blaming, check_output
+from gnomon.storage.userpath import blaming, check_output, place_of
 from gnomon.tasks.comparing.compare import Difference, compare_states
 from gnomon.tasks.comparing.fields import (
     PIXELS,
@@ -40,7 +41,7 @@ MOST_DRAWN = 8
 """Variables in one picture, at most."""
 
 
-def check_picture(option: str, path: Path | str) -> Path:
+def check_picture(option: str, path: str | PathLike[str]) -> Path:
     """Return the path of a picture; refuse one that cannot be written, before long work.
 
     Raises
@@ -75,7 +76,7 @@ class Comparing:
         second: int | str,
         *,
         variable: str | Sequence[str] = (),
-        plot: Path | str | None = None,
+        plot: str | PathLike[str] | None = None,
     ) -> tuple[Difference, ...]:
         """Return what differs between two states, per variable that both have.
 
@@ -118,7 +119,7 @@ class Comparing:
 
     def plot_points(
         self,
-        path: Path | str,
+        path: str | PathLike[str],
         at: str | None = None,
         *,
         match: Match = "exact",
@@ -162,10 +163,10 @@ class Comparing:
     def preview(
         self,
         at: str,
-        path: Path | str,
+        path: str | PathLike[str],
         *,
         in_place: bool = False,
-        into: str | None = None,
+        into: str | PathLike[str] | None = None,
         cells: Cells | None = None,
         **options: Unpack[StateOptions],
     ) -> RestorePoint:
@@ -190,6 +191,7 @@ class Comparing:
             What would be restored.
         """
         path = check_picture("preview", path)
+        into = None if into is None else place_of(into)
         if in_place and into is not None:
             raise InvalidInput(f"in_place is the source itself, and into is {into}; give one")
         request = StateRequest.of(at, accept_predicted=True, **options)

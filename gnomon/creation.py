@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from gnomon.storage.source.objects import objects_of
 from gnomon.storage.source.opening import open_source, source_path
 from gnomon.storage.source.predicted import refuse_all_predicted
 from gnomon.storage.source.states import read_state
+from gnomon.storage.userpath import place_of
 from gnomon.storage.values import model
 
 __all__ = ["check_place", "create", "describe", "make", "prepared", "refuse_inside"]
@@ -36,8 +38,8 @@ LOOKED_AT = 4
 
 
 def create(
-    path: str,
-    source: str,
+    path: str | PathLike[str],
+    source: str | PathLike[str],
     *,
     kind: model.Kind | None = None,
     variables: Sequence[str] = (),
@@ -59,11 +61,13 @@ def create(
     Parameters
     ----------
     path
-        Where the repository will live: an empty or new folder, or an object-store URL.
+        Where the repository will live: an empty or new folder, as text or path, or an object-store
+        URL, as text.
     source
         Path or URL of the dataset to protect; anything that xarray opens, or a folder or a pattern
-        of NetCDF, HDF5 or GRIB files, which are one source.  A relative path is
-        kept as an absolute one.  Credentials belong in the environment, not in a URL.
+        of NetCDF, HDF5 or GRIB files, which are one source.  A path may be a `pathlib.Path`; a
+        relative one is kept as an absolute one.  A URL is text; credentials belong in the
+        environment, not in it.
     kind
         ``append`` (has a time dimension) or ``state`` (overwritten in place); default: found.
     variables
@@ -98,7 +102,7 @@ def create(
     Conflict
         The place for the repository is not empty.
     """
-    source = source_path(source)
+    path, source = place_of(path), source_path(place_of(source))
     check_place(path, source)
     with prepared(
         source,
@@ -133,12 +137,12 @@ def make(
     return GnomonRepository(repository, description)
 
 
-def describe(source: str, **options: Any) -> SourceDescription:
+def describe(source: str | PathLike[str], **options: Any) -> SourceDescription:
     """Return what :func:`create` would take of a source, and why; the options are the same.
 
     Nothing is made.  It raises the errors that `create` would raise.
     """
-    with prepared(source_path(source), **options) as (_, _, description, _):
+    with prepared(source_path(place_of(source)), **options) as (_, _, description, _):
         return description
 
 

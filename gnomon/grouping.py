@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 from gnomon.creation import make, prepared, refuse_inside
@@ -19,6 +20,7 @@ from gnomon.storage.source.groupfolder import ROOT, GroupFolder
 from gnomon.storage.source.groups import Contents, groups_in
 from gnomon.storage.source.identify import listed
 from gnomon.storage.source.opening import source_path
+from gnomon.storage.userpath import place_of
 from gnomon.storage.values.model import SourceSpec
 
 __all__ = ["GroupsCreated", "create_groups", "do_for_each", "group_places", "unprotected_groups"]
@@ -95,8 +97,8 @@ class _Wishes:
 
 
 def create_groups(
-    folder: str,
-    source: str,
+    folder: str | PathLike[str],
+    source: str | PathLike[str],
     *,
     variables: Sequence[str] = (),
     time: str | None = None,
@@ -114,10 +116,10 @@ def create_groups(
     ----------
     folder
         Place for the repositories: an empty or new folder, an object-store URL, or a folder that an
-        earlier run has made.  The group ``a/b`` gets ``a/b.gnomon``, the root
-        ``_root.gnomon``.
+        earlier run has made; a folder as text or path.  The group ``a/b`` gets ``a/b.gnomon``, the
+        root ``_root.gnomon``.
     source
-        Path or URL of the dataset to protect, as for `create`; no folder of files.
+        Path or URL of the dataset to protect, as for `create`, text or path; no folder of files.
     variables, time, chunks, tolerances
         As for `create`.  Each name applies to the groups that have it; a group without any of the
         variables is left out.
@@ -145,7 +147,7 @@ def create_groups(
     Conflict
         The folder holds something else, or repositories of another source.
     """
-    source = source_path(source)
+    folder, source = place_of(folder), source_path(place_of(source))
     refuse_inside(folder, source)
     check_forecast(options.get("leads", 6), options.get("periods_s"), options.get("interval_s"))
     place = {name: value for name, value in options.items() if name not in _OF_FORECAST}
@@ -279,7 +281,7 @@ def _source_of(place: str) -> SourceSpec | None:
 # What is done with the repositories of a folder ---------------------------------------------------
 
 
-def group_places(folder: str) -> dict[str, str]:
+def group_places(folder: str | PathLike[str]) -> dict[str, str]:
     """Return where the repositories of the groups of a source are, by group; ``/`` is the root.
 
     Raises
@@ -287,7 +289,7 @@ def group_places(folder: str) -> dict[str, str]:
     NotFound
         The folder was not made by `create_groups`.
     """
-    index = GroupFolder.open(folder)
+    index = GroupFolder.open(place_of(folder))
     if index is None:
         raise NotFound(
             f"{folder} is not a folder of repositories; make one with 'gnomon init FOLDER SOURCE "
@@ -316,7 +318,7 @@ def do_for_each[T](
     return done, failed
 
 
-def unprotected_groups(folder: str) -> tuple[str, ...]:
+def unprotected_groups(folder: str | PathLike[str]) -> tuple[str, ...]:
     """Return the groups of the source that have variables and no repository, as init saw none.
 
     Raises
@@ -324,7 +326,7 @@ def unprotected_groups(folder: str) -> tuple[str, ...]:
     GnomonError
         The source cannot be read.
     """
-    index = GroupFolder.open(folder)
+    index = GroupFolder.open(place_of(folder))
     spec = None if index is None else _source_in(index)
     if index is None or spec is None:
         return ()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
+from os import PathLike
 
 import numpy as np
 import xarray as xr
@@ -20,6 +21,7 @@ from gnomon.storage.source.opening import open_source, source_path
 from gnomon.storage.source.predicted import refuse_predicted
 from gnomon.storage.source.states import read_states
 from gnomon.storage.source.timeaxis import read_axis
+from gnomon.storage.userpath import place_of
 from gnomon.storage.values import model
 from gnomon.tasks.capturing.sighting import judge
 from gnomon.tasks.forecasting import Departures, registry, usable
@@ -42,7 +44,7 @@ SPAN_BYTES = 2**27
 
 
 def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
-    source: str,
+    source: str | PathLike[str],
     variable: str,
     *,
     origins: int = 30,
@@ -66,7 +68,7 @@ def hindcast(  # noqa: PLR0913 - what a user may settle, all keyword-only after 
     Parameters
     ----------
     source
-        Path or URL; anything that xarray opens.
+        Path or URL, as text or path; anything that xarray opens.
     variable
         Its name.
     origins
@@ -133,7 +135,7 @@ def forecasts(
 
 
 def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only after the data
-    source: str,
+    source: str | PathLike[str],
     variable: str,
     *,
     leads: int | None = None,
@@ -152,7 +154,7 @@ def open_replay(  # noqa: PLR0913 - what a user may settle, all keyword-only aft
     check_forecast(leads, periods_s, interval_s)
     names = registry.names(candidates)
     wanted = model.RepositorySettings(
-        source=model.SourceSpec(source_path(source), "append", time, engine, group),
+        source=model.SourceSpec(source_path(place_of(source)), "append", time, engine, group),
         variables=(),
         created_at="",
         frame="",

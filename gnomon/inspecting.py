@@ -5,6 +5,7 @@ once.
 """
 
 from dataclasses import asdict
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Inspecting", "inspect"]
 
 
-def inspect(path: str) -> "Inspecting":
+def inspect(path: str | PathLike[str]) -> "Inspecting":
     """Open an existing repository to be told of it; raises as :func:`gnomon.open`."""
-    return Inspecting(Repository.open(path))
+    return Inspecting(Repository.open(place_of(path)))
 
 
 class Inspecting:

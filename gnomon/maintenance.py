@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from os import PathLike
 from typing import Any
 
 from gnomon.inspecting import Inspecting
@@ -17,6 +18,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.opening import source_path
+from gnomon.storage.userpath import place_of
 from gnomon.tasks.restoring.locate import capture_named
 from gnomon.tasks.restoring.partial import sweep
 
@@ -47,13 +49,13 @@ class Maintenance(Inspecting):
         spec = self._repository.settings.source
         return {n: redacted(v) if n == "url" else v for n, v in asdict(spec).items()}
 
-    def move_source(self, place: str, **options: str | None) -> tuple[str, ...]:
+    def move_source(self, place: str | PathLike[str], **options: str | None) -> tuple[str, ...]:
         """Follow a source that has moved; return what could not be verified.
 
         Parameters
         ----------
         place
-            Its new path or URL.
+            Its new path, as text or path, or URL, as text.
         options
             ``engine``; default: found.  ``group``, ``branch``, ``tag`` and ``snapshot``; default:
             as before; empty: none.
@@ -66,7 +68,7 @@ class Maintenance(Inspecting):
         given: dict[str, Any] = {n: v or None for n, v in options.items() if v is not None}
         if {"branch", "tag", "snapshot"} & given.keys():
             given = dict.fromkeys(("branch", "tag", "snapshot")) | given
-        url = source_path(place)
+        url = source_path(place_of(place))
 
         def commit(newest: Repository) -> tuple[Repository, tuple[str, ...]]:
             spec = replace(newest.settings.source, url=url, **({"engine": None} | given))

@@ -22,6 +22,7 @@ from gnomon.rollingback import RollingBack
 from gnomon.simulating import Simulating
 from gnomon.storage.checks.check import Check
 from gnomon.storage.repository import Repository
+from gnomon.storage.userpath import place_of
 from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.restore import Restored, restore
@@ -34,8 +35,13 @@ if TYPE_CHECKING:
 __all__ = ["GnomonRepository", "Progress", "open_repository", "utc"]
 
 
-def open_repository(path: str) -> "GnomonRepository":
+def open_repository(path: str | PathLike[str]) -> "GnomonRepository":
     """Open an existing repository at its newest commit.
+
+    Parameters
+    ----------
+    path
+        Its folder, as text or path, or its object-store URL, as text.
 
     Raises
     ------
@@ -46,7 +52,7 @@ def open_repository(path: str) -> "GnomonRepository":
     Integrity
         Its settings or log are damaged.
     """
-    return GnomonRepository(Repository.open(path))
+    return GnomonRepository(Repository.open(place_of(path)))
 
 
 class GnomonRepository(Reading, Healing, Judging, Forecasting, RollingBack, Simulating, Comparing):

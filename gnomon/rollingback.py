@@ -1,10 +1,12 @@
 """The part of the Python API that writes into the live dataset, and takes that back."""
 
+from os import PathLike
 from typing import Unpack
 
 from gnomon.maintenance import utc
 from gnomon.progress import Progress, mapper_of
 from gnomon.storage.repository import Repository
+from gnomon.storage.userpath import place_of
 from gnomon.tasks.restoring.cells import Cells
 from gnomon.tasks.restoring.request import StateOptions, StateRequest
 from gnomon.tasks.restoring.states import choose_states
@@ -23,7 +25,7 @@ class RollingBack:
         self,
         at: str,
         *,
-        into: str | None = None,
+        into: str | PathLike[str] | None = None,
         accept_predicted: bool = False,
         cells: Cells | None = None,
         plan: str | None = None,
@@ -44,7 +46,7 @@ class RollingBack:
         at, accept_predicted
             As for :meth:`dataset`.
         into
-            Path or URL of another dataset of the same grid; None: the source itself.
+            Path (text or path) or URL of another dataset of the same grid; None: the source itself.
         cells
             Damaged cells that are estimated, and no others, as for :meth:`heal`.
         plan
@@ -74,7 +76,7 @@ class RollingBack:
         rolled = rollback(
             choose_states(self._repository.refresh(), request, cells),
             at=utc(),
-            into=into,
+            into=None if into is None else place_of(into),
             expected=plan,
             force=force,
             mapper=mapper_of("compare", workers, progress),
@@ -86,7 +88,7 @@ class RollingBack:
         self,
         at: str,
         *,
-        into: str | None = None,
+        into: str | PathLike[str] | None = None,
         cells: Cells | None = None,
         workers: int | None = None,
         progress: Progress | None = None,
@@ -96,7 +98,7 @@ class RollingBack:
         request = StateRequest.of(at, accept_predicted=True, **options)
         states = choose_states(self._repository.refresh(), request, cells)
         mapper = mapper_of("compare", workers, progress)
-        return plan_rollback(states, into=into, mapper=mapper)
+        return plan_rollback(states, into=None if into is None else place_of(into), mapper=mapper)
 
     def undo(
         self,

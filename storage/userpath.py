@@ -1,4 +1,4 @@
-"""Paths that a user names for what is written beside a repository: docs, alerts, pictures.
+"""Paths that a user names, of sources and repositories, and of what is written beside them.
 
 A failure there is no failure of a store: it names the option and the path.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.redaction import one_line, redacted
 
-__all__ = ["blame", "blaming", "check_output", "is_url", "shown"]
+__all__ = ["blame", "blaming", "check_output", "is_url", "place_of", "shown"]
 
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
@@ -27,6 +27,25 @@ def is_url(path: Path | str) -> bool:
 def shown(path: Path | str) -> str:
     """Return a path as it may be shown."""
     return redacted(_URL.sub(r"\1://", str(path), count=1))
+
+
+def place_of(place: str | os.PathLike[str]) -> str:
+    """Return the text of a path or URL that a user gave.
+
+    Raises
+    ------
+    InvalidInput
+        It is neither text nor a path of text, or it is a URL that was made a path, which lost a
+        slash of it.
+    """
+    text: object = place if isinstance(place, str) else None
+    if isinstance(place, os.PathLike):
+        text = os.fspath(place)
+        if isinstance(text, str) and is_url(text):
+            raise InvalidInput(f"{shown(text)} is a URL, and no path; give it as text")
+    if not isinstance(text, str):
+        raise InvalidInput(f"found {type(place).__name__}, expected a path or URL, as text or path")
+    return text
 
 
 def blame(option: str, path: Path | str, error: Exception) -> InvalidInput:
