@@ -22,6 +22,7 @@ from gnomon.storage.log.steps import Shadow
 from gnomon.storage.redaction import redacted
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.unprotected import advice
+from gnomon.storage.userpath import place_of
 from gnomon.storage.values.believable import distance
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import format_instant
