@@ -6,6 +6,8 @@ rest is sound.
 Without coordinates a cell is found by its position.
 """
 
+import re
+from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def _read(path: Path, variable: str | None) -> xr.DataArray:
             return xr.DataArray(np.load(path, allow_pickle=False))
         with xr.open_dataset(path, engine="zarr" if path.is_dir() else None) as dataset:
             loaded = dataset.load()
-    except (OSError, ValueError, KeyError, GnomonError) as error:
+    except (OSError, EOFError, ValueError, KeyError, GnomonError) as error:
         raise InvalidInput(f"{origin} ({one_line(error)}); give {kinds}") from error
     names = list(map(str, loaded.data_vars))
     chosen = variable if variable in names else names[0] if len(names) == 1 else None
@@ -119,8 +121,8 @@ def _placed(mask: xr.DataArray, repository: Repository, variable: Variable) -> M
         mask = mask.isel({time: 0}, drop=True)
     if mask.ndim != len(variable.dims):
         return None
-    mask = _named(mask, variable)
     fixed = repository.frame.variables
+    mask = _named(mask, variable, fixed)
     places = []
     for dim, size in zip(variable.dims, variable.shape, strict=True):
         if dim in mask.coords and dim in fixed and fixed[dim].dims == (dim,):
@@ -135,13 +137,35 @@ def _placed(mask: xr.DataArray, repository: Repository, variable: Variable) -> M
     return damaged
 
 
-def _named(mask: xr.DataArray, variable: Variable) -> xr.DataArray:
-    """Return a mask with the dimensions of a variable; other names are taken in order."""
-    names = [str(d) for d in mask.dims]
-    left = iter([d for d in variable.dims if d not in names])
-    new = {d: next(left) for d in mask.dims if d not in variable.dims}
+def _named(
+    mask: xr.DataArray, variable: Variable, fixed: Mapping[Any, xr.Variable]
+) -> xr.DataArray:
+    """Return a mask with the dimensions of a variable.
+
+    Of other names, longitudes are longitudes and latitudes latitudes; the rest is taken in order.
+    """
+    left = [dim for dim in variable.dims if dim not in mask.dims]
+    ours = {_kind_of(dim, fixed.get(dim)): dim for dim in left}
+    others = [d for d in mask.dims if d not in variable.dims]
+    kinds = {
+        d: _kind_of(str(d), mask.coords[d].variable if d in mask.coords else None) for d in others
+    }
+    new = {d: ours[kind] for d, kind in kinds.items() if kind is not None and kind in ours}
+    rest = iter([dim for dim in left if dim not in new.values()])
+    new |= {d: next(rest) for d in others if d not in new}
     taken = [n for n in new.values() if n in mask.coords]
     return mask.drop_vars(taken).rename(new).transpose(*variable.dims)
+
+
+def _kind_of(name: str, coordinate: xr.Variable | None) -> str | None:
+    """Tell longitudes and latitudes by what their coordinate says of itself, else by their name."""
+    told = {} if coordinate is None else coordinate.attrs
+    standard, units = str(told.get("standard_name", "")), str(told.get("units", "")).lower()
+    for kind, letter, short in (("longitude", "e", "lon"), ("latitude", "n", "lat")):
+        is_told = standard == kind or re.fullmatch(rf"degrees?_?{letter}(ast|orth)?", units)
+        if is_told or (not standard and not units and name.lower() in (kind, short)):
+            return kind
+    return None
 
 
 def _refuse_other_coordinates(

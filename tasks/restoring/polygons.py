@@ -62,7 +62,7 @@ class Polygons:
                 "or a mask"
             )
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInput(
                 f"{origin} cannot be read as GeoJSON ({one_line(error)}); give polygons of "
@@ -83,7 +83,13 @@ class Polygons:
             raise InvalidInput(f"{origin} is no GeoJSON object; give polygons")
         _refuse_projected(document, origin)
         areas = []
-        for number, geometry in enumerate(_geometries(document, origin)):
+        try:
+            geometries = list(_geometries(document, origin))
+        except RecursionError as error:
+            raise InvalidInput(
+                f"{origin} has collections within collections, too deep to be read; give polygons"
+            ) from error
+        for number, geometry in enumerate(geometries):
             try:
                 area = shapely.from_geojson(json.dumps(geometry))
             except (shapely.errors.ShapelyError, TypeError, ValueError) as error:
@@ -101,8 +107,9 @@ class Polygons:
                     f"geometry {number} of {origin} is no valid polygon ({reason}): what is inside "
                     "is not certain; mend it"
                 )
-            _refuse_far(area, f"geometry {number} of {origin}")
-            areas.append(area)
+            if not area.is_empty:
+                _refuse_far(area, f"geometry {number} of {origin}")
+                areas.append(area)
         merged = shapely.union_all(areas)
         if merged.is_empty:
             raise InvalidInput(f"{origin} holds no polygon; draw one around the damaged cells")

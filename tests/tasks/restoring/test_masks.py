@@ -139,3 +139,30 @@ def test_large_whole_numbers_and_labels_are_told_apart(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told_as_such(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=f"{name} .*: there is no such file; give a file"):
         mask_of(tmp_path / name, None)
+
+
+@pytest.mark.parametrize("ending", ["npy", "nc"])
+def test_an_empty_file_is_refused_in_one_line(ending: str, tmp_path: Path) -> None:
+    (tmp_path / f"mask.{ending}").touch()
+    with pytest.raises(InvalidInput, match="cannot be read as a mask"):
+        mask_of(tmp_path / f"mask.{ending}", None)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_longitudes_of_another_name_are_never_taken_for_latitudes(
+    is_told: bool, tmp_path: Path
+) -> None:
+    """Nor where both have the same numbers, and the mask has them in the other order."""
+    data = weather(2).isel(x=slice(0, 6))
+    degrees = np.arange(6.0) * 5
+    latitude = {"units": "degrees_north", "standard_name": "latitude"}
+    data = data.assign_coords(x=("x", degrees, LONGITUDE), y=("y", degrees, latitude))
+    repository = make_repository(tmp_path / "r", write_zarr(data, tmp_path / "s.zarr"))
+    damaged = np.zeros((6, 6), bool)
+    damaged[1, 4] = True
+    names = ("a", "b") if is_told else ("latitude", "longitude")
+    told = (latitude, LONGITUDE) if is_told else ({}, {})
+    coordinates = {n: (n, degrees, t) for n, t in zip(names, told, strict=True)}
+    given = xr.DataArray(damaged, coordinates, names).T
+    found = on_grids(given, repository, list(repository.settings.variables))
+    assert all(np.array_equal(cells, damaged) for cells in found.values())

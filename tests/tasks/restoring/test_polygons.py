@@ -143,6 +143,8 @@ def test_stations_lie_in_polygons_too() -> None:
         ({"type": "Point", "coordinates": [1, 1]}, "is a Point; only polygons"),
         ({"type": "FeatureCollection", "features": []}, "holds no polygon"),
         ({"type": "Feature", "geometry": None}, "holds no polygon"),
+        ({"type": "Polygon", "coordinates": []}, "holds no polygon"),
+        ({"type": "MultiPolygon", "coordinates": []}, "holds no polygon"),
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"features": []}, "is no GeoJSON"),
         ([1, 2], "is no GeoJSON"),
@@ -170,6 +172,22 @@ def test_polygons_that_cannot_be_are_refused(grown: Case, document: Any, told: s
     Path("hole.json").write_text(json.dumps(document))
     with pytest.raises(InvalidInput, match=told):
         grown.open().heal("2001-01-24", "hole.json")
+
+
+def test_collections_within_collections_are_refused_in_one_line() -> None:
+    document: dict[str, Any] = box(0, 10, 0, 10)
+    for _ in range(5000):
+        document = {"type": "GeometryCollection", "geometries": [document]}
+    with pytest.raises(InvalidInput, match="too deep"):
+        Polygons.of(document)
+
+
+def test_an_empty_polygon_and_a_mark_of_the_encoding_do_no_harm(tmp_path: Path) -> None:
+    empty = {"type": "Polygon", "coordinates": []}
+    file = tmp_path / "hole.geojson"
+    collection = {"type": "GeometryCollection", "geometries": [empty, box(0, 10, 0, 10)]}
+    file.write_text(json.dumps(collection), encoding="utf-8-sig")
+    assert Polygons.read(file).area.bounds == (0, 0, 10, 10)
 
 
 def test_a_file_that_is_no_json_and_a_variable_without_positions(grown: Case) -> None:
