@@ -105,7 +105,8 @@ class ChunkEncoder:
     def _find_estimates(self, k: int, chunks: list[tuple[Index, NDArray[np.generic]]]) -> None:
         if k not in self.written:
             instant = self.plan.instants[k]
-            self.written[k] = Estimates.of(self.repository, self.variable.name, instant)
+            packing = self.plan.readings[self.variable.name][k]
+            self.written[k] = Estimates.of(self.repository, self.variable.name, instant, packing)
         for index, raw in chunks:
             if found := self.written[k].find(index, raw):
                 self.estimates[k, index] = found

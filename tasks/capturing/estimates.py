@@ -23,6 +23,8 @@ from gnomon.storage.log.steps import Rollback
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import TRUSTED, Variable
+from gnomon.storage.values.scaling import Packing
+from gnomon.tasks.capturing.carried import Carried, carried
 from gnomon.tasks.learning.trusted import readable_rows
 
 __all__ = ["Estimates", "Found", "standing"]
@@ -59,8 +61,14 @@ class Estimates:
     """By chunk: each rollback, what it wrote, and whether a later capture is trusted there: then
     only the whole chunk, unchanged, is known again."""
 
+    packing: Packing | None = None
+    """How the raw values that are asked for are read."""
+    carried: tuple[tuple[Carried, NDArray[np.bool_] | None], ...] = ()
+    """What was written where the variable was packed otherwise, of another type, or on another
+    grid; and which chunks are trusted in a later capture."""
+
     @classmethod
-    def of(cls, repository: Repository, name: str, instant: int) -> "Estimates":
+    def of(cls, repository: Repository, name: str, instant: int, packing: Packing) -> "Estimates":
         """Return the estimates of a variable, by every rollback.
 
         Those that were taken back count, too: an object that others have written since is left as
@@ -70,6 +78,8 @@ class Estimates:
         ----------
         instant
             Valid time of the state; a state source holds what was written for any other.
+        packing
+            How the raw values that are asked for are read.
 
         Raises
         ------
@@ -88,7 +98,11 @@ class Estimates:
             for index, chunk in written.items():
                 is_over = over is not None and bool(over[index])
                 chunks[index] = (*chunks.get(index, ()), (rollback, chunk, is_over))
-        return cls(repository.location, variable, chunks)
+        others = tuple(
+            (other, _trusted_since(repository, name, other.rollback) if is_state else None)
+            for other in carried(repository, variable, packing, None if is_state else instant)
+        )
+        return cls(repository.location, variable, chunks, packing, others)
 
     def find(self, index: Index, there: NDArray[np.generic]) -> Found:
         """Return what became of the estimates in a chunk, as a live dataset holds it, undecoded."""
@@ -101,6 +115,17 @@ class Estimates:
             mask, written = load_cells(self.location, rollback.id, chunk, there)
             what = standing(self.variable, there, mask, written, is_same=is_same)
             found[rollback.sequence] = "gone" if is_over and what == "unmoved" else what
+        for other, trusted in self.carried:
+            assert self.packing is not None
+            mask, written = other.cells(index, there, self.packing)
+            if not mask.any():
+                continue
+            is_same = bool((ordered(there[mask]) == ordered(written)).all())
+            is_over = trusted is not None and bool(trusted[index])
+            width = other.width(self.packing)
+            what = standing(self.variable, there, mask, written, is_same=is_same, width=width)
+            is_gone = is_over and (not is_same or what == "unmoved")
+            found[other.rollback.sequence] = "gone" if is_gone else what
         return found
 
     def holds(self, index: Index, there: NDArray[np.generic]) -> bool:
@@ -114,6 +139,11 @@ class Estimates:
         for rollback, chunk, _ in self.chunks.get(index, ()):
             if found.get(rollback.sequence, "gone") != "gone":
                 mask, written = load_cells(self.location, rollback.id, chunk, there)
+                cells[mask] |= ordered(there[mask]) == ordered(written)
+        for other, _ in self.carried:
+            if found.get(other.rollback.sequence, "gone") != "gone":
+                assert self.packing is not None
+                mask, written = other.cells(index, there, self.packing)
                 cells[mask] |= ordered(there[mask]) == ordered(written)
         return cells
 
@@ -156,6 +186,7 @@ def standing(
     written: NDArray[np.generic],
     *,
     is_same: bool,
+    width: int = 1,
 ) -> Standing:
     """Return what became of estimated cells.
 
@@ -167,6 +198,8 @@ def standing(
         Which of its cells were estimates, and their values in that order.
     is_same
         Whether all of the chunk is as the rollback left it.
+    width
+        How many values may be taken for one that was written.
     """
     now = ordered(there[mask]).astype(np.int64)
     with np.errstate(over="ignore"):
@@ -177,7 +210,7 @@ def standing(
     tells = np.zeros(equal.shape, bool)
     if not variable.categorical:
         tells = equal & ~_is_common(there)[mask]
-    if int(tells.sum()) > _by_chance(np.abs(steps[~equal])):
+    if int(tells.sum()) > _by_chance(np.abs(steps[~equal]), width):
         return "stands"
     return "unmoved" if is_same else "gone"
 
@@ -188,7 +221,7 @@ def _is_common(chunk: NDArray[np.generic]) -> NDArray[np.bool_]:
     return np.asarray((counts >= max(2.0, COMMON * chunk.size))[place].reshape(chunk.shape))
 
 
-def _by_chance(steps: NDArray[np.int64]) -> float:
+def _by_chance(steps: NDArray[np.int64], width: int) -> float:
     """Return how many cells may be equal by chance where others differ by so many steps.
 
     Of two fields that are measured alike, the differences have a smooth density: as many are 0 as
@@ -204,6 +237,7 @@ def _by_chance(steps: NDArray[np.int64]) -> float:
     if near == 1:  # so few steps that the density falls: as a normal one
         beyond = max(1.0, float((steps == 2).sum()) / 2)
         expected *= float(np.clip((expected / beyond) ** (1 / 3), 1.0, PEAK))
+    expected *= width
     return expected + DEVIATIONS * sqrt(expected * (1 + 1 / (2 * near)))
 
 

@@ -234,14 +234,14 @@ def _changed_in_block(
             unread.append(str(error))
             continue
         for j, k in enumerate(span):
-            written = _written(repository, name, by_place[places[k]])
+            now = readings[places[k]]
+            written = _written(repository, name, by_place[places[k]], now)
             chunks = {
                 index: cut(states[j, ...], cells) for index, _, cells in variable.grid.inner(block)
             }
             digests = {index: digest(name, index, raw) for index, raw in chunks.items()}
             # What a rollback wrote there as an estimate is no revision by the source.
             digests = {i: d for i, d in digests.items() if not written.holds(i, chunks[i])}
-            now = readings[places[k]]
             for step in by_place[places[k]]:
                 rows = readable_rows(captures, step)
                 if rows is None:
@@ -256,10 +256,10 @@ def _changed_in_block(
     return changed, unread
 
 
-def _written(repository: Repository, name: str, steps: list[int]) -> Estimates:
+def _written(repository: Repository, name: str, steps: list[int], packing: Packing) -> Estimates:
     """Return what rollbacks have written as estimates for the time of some captures."""
     (instant,) = {repository.captured[step].instant for step in steps}
-    return Estimates.of(repository, name, instant)
+    return Estimates.of(repository, name, instant, packing)
 
 
 def _of_other_numbers(

@@ -145,7 +145,9 @@ class Intended:
             for name, captures in self._captures.items()
             if plane.shadow is not None
         }
-        self._earlier = {n: Estimates.of(repository, n, plane.instant) for n in readings}
+        self._earlier = {
+            n: Estimates.of(repository, n, plane.instant, by) for n, by in readings.items()
+        }
 
     @classmethod
     def of(

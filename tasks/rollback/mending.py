@@ -162,8 +162,9 @@ def unmended(repository: Repository, since: int) -> tuple[Unmended, ...]:
 
 def _is_estimate(repository: Repository, captured: CapturedStep, name: str, index: Index) -> bool:
     """Tell whether the source holds an estimate there: since the capture, or already at it."""
-    there = repository.captures(name).chunk(captured.step, index)
-    if Estimates.of(repository, name, captured.instant).holds(index, there):
+    captures = repository.captures(name)
+    there, packing = captures.chunk(captured.step, index), captures.reading(captured.step)
+    if Estimates.of(repository, name, captured.instant, packing).holds(index, there):
         return True
     return any(
         index in load_list(repository.location, rollback).estimates.get(name, {})

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.care.check import check
-from gnomon.storage.errors import Integrity, NotFound
+from gnomon.storage.errors import Integrity, InvalidInput, NotFound
 from gnomon.storage.live import replaced
 from gnomon.tasks.rollback import rollback as rollbacks
 from gnomon.tasks.rollback.verify import Written
@@ -183,6 +183,75 @@ def test_they_are_known_whichever_way_they_came_into_the_source(grown: Case, way
     opened.update()
     assert suspects(opened) == _chunks_with(np.asarray(array_of(grown.source)[HISTORY])) > 0
     assert opened.stored.refresh().state.rollbacks[0].is_source is (way == "a link")
+
+
+def encoded_anew(data: xr.Dataset, change: str) -> xr.Dataset:
+    """Return the same numbers as another program writes them, on a grid of more cells or fewer."""
+    if change == "in double precision":
+        return data.assign(sst=data.sst.astype("f8"))
+    if change == "turned round":
+        return data.isel(lat=slice(None, None, -1), lon=[*range(4, 12), *range(4)])
+    if change == "cut":
+        return data.isel(lat=slice(2, None), lon=slice(0, 8))
+    if change == "transposed":
+        return data.transpose("time", "lon", "lat", ...)
+    packed = np.round((data.sst.fillna(0) - 290) / 0.001).astype("i2")
+    packed = packed.where(data.sst.notnull(), np.int16(-32768)).astype("i2")
+    told = {"scale_factor": 0.001, "add_offset": 290.0, "_FillValue": np.int16(-32768)}
+    own = {name: value for name, value in data.sst.attrs.items() if name != "_FillValue"}
+    return data.assign(sst=packed.assign_attrs(own | told))
+
+
+@pytest.mark.parametrize(
+    "change", ["in double precision", "turned round", "cut", "transposed", "packed"]
+)
+def test_they_are_known_in_a_new_era(grown: Case, change: str) -> None:
+    opened = filled(grown)
+    filled_in = encoded_anew(sources.raw(grown.source), change)
+    truth = encoded_anew(grown.data.isel(time=slice(0, HISTORY + 1)), change)
+    shutil.rmtree(grown.source)
+    sources.write(grown.source, filled_in)
+    with pytest.raises(InvalidInput, match="new-era"):
+        opened.update()
+    opened.update(new_era=True)
+    assert suspects(opened) == _known_chunks(opened) > 0
+    assert suspects(opened, "2001-01-24") == 0
+    # The owner's values are taken when they come.
+    array_of(grown.source)[HISTORY] = truth.sst.values[HISTORY]
+    assert opened.update(compare=-1).revised == 1
+    assert suspects(opened) == 0
+    given = opened.dataset(DAY, decode=False).load().sst.values[0]
+    assert sources.bits(given) == sources.bits(truth.sst.values[HISTORY])
+
+
+def test_they_are_known_in_another_packing_of_the_same_numbers(tmp_path: Path) -> None:
+    """The packing is taken for granted as what was captured before is still the same."""
+    source = tmp_path / "source.zarr"
+    whole = encoded_anew(sources.temperature(HISTORY + 1), "packed")
+    lost = whole.copy(deep=True)
+    lost.sst.values[HISTORY] = lost.sst.attrs["_FillValue"]
+    sources.write(source, lost)
+    opened = gnomon.create(str(tmp_path / "r"), str(source), chunks={"lat": 4, "lon": 4})
+    opened.backfill()
+    opened.rollback(DAY, accept_predicted=True)
+    filled_in = sources.raw(source)
+    filled_in.sst.values[:] = np.where(
+        filled_in.sst.values == np.int16(-32768), filled_in.sst.values, filled_in.sst.values // 2
+    )
+    filled_in.sst.attrs["scale_factor"] = 0.002
+    sources.overwrite(source, filled_in)
+    opened.update()
+    assert suspects(opened) == _known_chunks(opened) > 0
+    told = {e for i in opened.anomalies() for e in i["expectations"]}
+    assert "not_estimated" in told
+
+
+def _known_chunks(opened: GnomonRepository) -> int:
+    """Return how many chunks of the newest capture have a value, on whatever grid."""
+    captures = opened.stored.refresh().captures("sst")
+    step = len(opened.stored.refresh().captured) - 1
+    grid = captures.variable.grid
+    return sum(bool(np.isfinite(captures.physical(step, i)).any()) for i in grid.indices())
 
 
 def ice(day: int) -> xr.Dataset:
