@@ -195,7 +195,14 @@ class Reading(Inspecting):
 
 
 def decoded(raw: xr.Dataset, **options: Any) -> xr.Dataset:
-    """Return a dataset decoded by CF, if its attributes are such that it can be."""
+    """Return a dataset decoded by CF, if its attributes are such that it can be.
+
+    Booleans stay booleans: xarray would take their fill value, true or false, as missing.
+    """
+    flags = [n for n, v in raw.variables.items() if v.dtype.kind == "b" and "_FillValue" in v.attrs]
+    raw = raw.copy() if flags else raw  # what was given keeps its attributes
+    for name in flags:
+        del raw.variables[name].attrs["_FillValue"]
     try:
         return xr.decode_cf(raw, **options)
     except NONSENSE as error:

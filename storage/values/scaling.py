@@ -61,11 +61,14 @@ class Packing:
         return float(np.asarray(self.attributes.get(name, default)).ravel()[0])
 
     def fills(self) -> NDArray[np.generic]:
-        """Return the raw values that mean missing."""
+        """Return the raw values that mean missing.
+
+        The fill value of a boolean does not: it is what Zarr of format 2 reads where nothing was
+        written, and one of the only two values that there are.
+        """
+        names = ("missing_value",) if self.dtype.kind == "b" else ("_FillValue", "missing_value")
         fills = [
-            np.asarray(self.attributes[name]).ravel()
-            for name in ("_FillValue", "missing_value")
-            if name in self.attributes
+            np.asarray(self.attributes[name]).ravel() for name in names if name in self.attributes
         ]
         numeric = [f for f in fills if f.dtype.kind in "biuf"]
         if self.dtype.kind in "biu":

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import gnomon
 from gnomon.repository import GnomonRepository
+from gnomon.storage.serve.planes import PROVENANCE
 from tests import sources
 from tests.gnomon.test_cli import run
 from tests.storage.building import assert_identical, undecoded
@@ -141,3 +143,26 @@ def test_a_state_source_is_versioned_too(place: Path) -> None:
     for day, state in enumerate(states, start=1):
         found = made.dataset(f"2001-01-0{day}", plain=True, decode=False).load()
         assert_identical(found, state)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_no_cell_of_a_boolean_is_missing_by_its_fill_value(fill: bool, tmp_path: Path) -> None:
+    """Zarr of format 2 has one for what was never written."""
+    flags = np.random.default_rng(0).random((6, 8, 8)) < 0.5
+    group = zarr.open_group(tmp_path / "source.zarr", mode="w", zarr_format=2)
+    array = group.create_array(
+        "flag", shape=flags.shape, chunks=(1, 4, 4), dtype="bool", fill_value=fill
+    )
+    array[:] = flags
+    array.attrs["_ARRAY_DIMENSIONS"] = ["time", "y", "x"]
+    time = group.create_array("time", shape=(6,), dtype="i8")
+    time[:] = np.arange(6)
+    time.attrs.update({"_ARRAY_DIMENSIONS": ["time"], "units": "days since 2001-01-01"})
+    repository = gnomon.create(tmp_path / "repository", tmp_path / "source.zarr")
+    repository.update()
+    captured = repository.dataset("2001-01-03").flag
+    assert captured.dtype == bool
+    np.testing.assert_array_equal(captured.values[0], flags[2])
+    predicted = repository.dataset("2001-01-07", accept_predicted=True)
+    assert predicted.flag.dtype == bool
+    assert (predicted.flag_provenance != PROVENANCE["missing"]).all()

@@ -119,3 +119,12 @@ def test_booleans_are_between_0_and_1() -> None:
     kept = packing("?")
     assert kept.bounds() == (0.0, 1.0)
     assert kept.from_physical(np.array([0.2, 0.7, np.nan])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_the_fill_value_of_a_boolean_is_a_value(fill: bool) -> None:
+    """It is what Zarr of format 2 reads where nothing was written."""
+    flags = packing("?", _FillValue=np.bool_(fill))
+    raw = np.array([False, True])
+    assert flags.fills().size == 0
+    np.testing.assert_array_equal(flags.to_physical(raw), [0.0, 1.0])
