@@ -159,6 +159,12 @@ def undo(
         raise
     left, gone = _foreign(repository, rollback, live)
     if left and not force and not dry_run:
+        if (later := _overwritten(repository, rollback, left)) is not None:
+            raise Conflict(
+                f"a later rollback, {later.sequence}, has written to objects of rollback "
+                f"{rollback.sequence}; nothing was taken back: take that one back first, with "
+                f"'gnomon undo --rollback {later.sequence}'"
+            )
         raise _others(rollback, left, gone)
     if dry_run:
         return _undone(repository, rollback, [] if force else left, dry_run=True)
@@ -166,6 +172,18 @@ def undo(
         repository = ended(repository, rollback, "undoing", at, this_writer())
         rollback = replace(rollback, state="undoing")
         return _taken_back(repository, rollback, live, at, force=force)
+
+
+def _overwritten(
+    repository: Repository, rollback: Rollback, left: Sequence[str]
+) -> Rollback | None:
+    """Return the newest rollback that stands and has written over objects of an earlier one."""
+    for later in reversed(repository.state.rollbacks):
+        if later.sequence > rollback.sequence and later.state == "done":
+            keys = {change.key for change in load_list(repository.location, later).objects}
+            if later.live == rollback.live and not keys.isdisjoint(left):
+                return later
+    return None
 
 
 def _others(rollback: Rollback, left: Sequence[str], gone: Sequence[str]) -> Conflict:

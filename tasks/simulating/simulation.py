@@ -63,9 +63,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if not 1 <= self.members <= MOST_MEMBERS:
+            advice = "" if self.members < 1 else "; join simulations of several seeds for more"
             raise InvalidInput(
-                f"found {self.members} members, expected 1 to {MOST_MEMBERS}; ask for fewer and "
-                "join simulations of several seeds"
+                f"found {self.members} members, expected 1 to {MOST_MEMBERS}{advice}"
             )
 
 

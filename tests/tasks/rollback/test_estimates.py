@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import gnomon
 from gnomon.repository import GnomonRepository
 from gnomon.storage.care.check import check
-from gnomon.storage.errors import Integrity, InvalidInput, NotFound
+from gnomon.storage.errors import Conflict, Integrity, InvalidInput, NotFound
 from gnomon.storage.live import replaced
 from gnomon.tasks.rollback import rollback as rollbacks
 from gnomon.tasks.rollback.verify import Written
@@ -329,6 +329,8 @@ def test_they_stay_known_when_rollbacks_are_taken_back_out_of_order(
     """The second rollback has kept what the first one wrote, and brings it back."""
     source, opened = overwritten
     first, estimate = healed_twice(source, opened)
+    with pytest.raises(Conflict, match=r"a later rollback, \d+, has written.*--rollback \d+"):
+        opened.undo(first)
     opened.undo(first, force=True)
     opened.prune(grace=timedelta(0))
     opened.undo(force=True)
