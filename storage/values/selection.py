@@ -61,6 +61,15 @@ class Selection:
         """Tell whether a variable is given, as it is wanted or goes with one that is."""
         return not self.variables or name in self.variables or name in self.companions
 
+    def is_about(self, variable: "Variable") -> bool:
+        """Tell whether a variable is named, or nothing else is and it has a dimension that is cut.
+
+        What lies along none of them has no place in a region, and is given beside it.
+        """
+        if self.variables:
+            return variable.name in self.variables
+        return not self.cells or not self.cells.keys().isdisjoint(variable.dims)
+
     def is_all_of(self, variable: "Variable") -> bool:
         """Tell whether every cell of a variable is selected."""
         return self.gives(variable.name) and self.cells.keys().isdisjoint(variable.dims)

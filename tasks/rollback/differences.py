@@ -164,7 +164,7 @@ class Intended:
         readings = {
             variable.name: readings_at(repository, dataset, variable, [place])[place]
             for variable in _written(repository, plane)
-            if not selection.variables or variable.name in selection.variables
+            if selection.is_about(variable)
         }
         return cls(repository, plane, readings, selection, mended)
 

@@ -93,6 +93,21 @@ def test_only_objects_that_differ_are_written_and_taken_back(
     assert not check(opened.stored, read_data=True).problems
 
 
+def test_a_region_leaves_alone_what_does_not_lie_along_it(tmp_path: Path) -> None:
+    """Unless it is named: a value that each step has, say."""
+    data = weather(4)
+    data["depth"] = ("time", np.arange(4.0))
+    source = zarr_source(tmp_path / "source.zarr", data, chunks=(1, 3, 5))
+    opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
+    good = files_of(source)
+    zarr.open_array(source / "t", mode="r+")[2, 4, 7] = 1e9
+    zarr.open_array(source / "depth", mode="r+")[2] = 1e9
+    opened.rollback(AT, region="y=3:5,x=5:9")
+    assert {Path(name).parts[-3] for name in changed(files_of(source), good)} == {"depth"}
+    opened.rollback(AT, variable=["depth"])
+    assert files_of(source) == good
+
+
 def test_what_is_so_already_is_not_written(tmp_path: Path) -> None:
     source = zarr_source(tmp_path / "source.zarr", weather(4), chunks=(1, 3, 5))
     opened = GnomonRepository(captured(tmp_path / "r", source, chunks=CHUNKS))
