@@ -72,7 +72,7 @@ def test_every_command_is_documented(name: str) -> None:
 def test_documented_options_exist() -> None:
     text = (TOP / "docs" / "reference.md").read_text() + (TOP / "README.md").read_text()
     known = {o for c in COMMANDS.values() for p in c.params for o in p.opts} | {"--help"}
-    for path in (TOP / "benchmarks").glob("*.py"):
+    for path in (TOP / "benchmarks").rglob("*.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', path.read_text()))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
