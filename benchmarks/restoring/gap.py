@@ -182,7 +182,9 @@ def summarise(trials: list[Trial], methods: tuple[str, ...], ours: str) -> dict[
     def interval(values: Floats) -> list[float]:
         return [float(v) for v in (values[0], *np.quantile(values[1:], [0.05, 0.95]))]
 
-    squares = {n: np.array([t.squares[n] for t in trials]) for n in {"last", *methods}}
+    squares = {
+        n: np.array([t.squares[n] for t in trials]) for n in dict.fromkeys(("last", *methods))
+    }
     last = weight @ squares["last"]
     summary = {n: interval(np.sqrt(weight @ squares[n] / last)) for n in methods}
     best = min((n for n in methods if n != ours), key=lambda n: summary[n][0])

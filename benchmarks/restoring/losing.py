@@ -209,7 +209,7 @@ def _line(trial: int, loss: Loss) -> str:
 
 
 def summarise(losses: list[Loss], trials: int) -> dict[str, Any]:
-    """Return errors, ratios to the last capture and coverage, with 95 % bootstrap intervals."""
+    """Return errors, ratios of them and coverage, with 95 % bootstrap intervals."""
     if not losses:
         return {"trials": 0, "not found": trials}
     rng = np.random.default_rng(1)
@@ -231,6 +231,8 @@ def summarise(losses: list[Loss], trials: int) -> dict[str, Any]:
         "not found": trials - len(losses),
         **{f"rmse {name}": interval(s, cells) for name, s in squares.items()},
         **{f"{name} / last capture": interval(s, last) for name, s in squares.items()},
+        # In pairs: both were wrong about the same states.
+        **{f"healed / {name}": interval(squares["healed"], squares[name]) for name in RIVALS[1:]},
         "stated / actual": interval(stated, squares["healed"]),
         "coverage 90 % intervals": interval(covered, cells, root=False),
         **{f"seconds, {n}": float(np.median([loss.seconds[n] for loss in losses])) for n in names},
