@@ -8,7 +8,7 @@ not tell are estimates as long as there is no other sign that somebody has writt
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
@@ -55,15 +55,12 @@ class Estimates:
 
     location: Location
     variable: Variable
-    chunks: Mapping[Index, tuple[tuple[Rollback, EstimatedChunk, bool], ...]] = field(
-        default_factory=dict
-    )
+    packing: Packing
+    """How the raw values that are asked for are read."""
+    chunks: Mapping[Index, tuple[tuple[Rollback, EstimatedChunk, bool], ...]]
     """By chunk: each rollback, what it wrote, and whether a later capture is trusted there: then
     only the whole chunk, unchanged, is known again."""
-
-    packing: Packing | None = None
-    """How the raw values that are asked for are read."""
-    carried: tuple[tuple[Carried, NDArray[np.bool_] | None], ...] = ()
+    carried: tuple[tuple[Carried, NDArray[np.bool_] | None], ...]
     """What was written where the variable was packed otherwise, of another type, or on another
     grid; and which chunks are trusted in a later capture."""
 
@@ -102,7 +99,7 @@ class Estimates:
             (other, _trusted_since(repository, name, other.rollback) if is_state else None)
             for other in carried(repository, variable, packing, None if is_state else instant)
         )
-        return cls(repository.location, variable, chunks, packing, others)
+        return cls(repository.location, variable, packing, chunks, others)
 
     def find(self, index: Index, there: NDArray[np.generic]) -> Found:
         """Return what became of the estimates in a chunk, as a live dataset holds it, undecoded."""
@@ -116,7 +113,6 @@ class Estimates:
             what = standing(self.variable, there, mask, written, is_same=is_same)
             found[rollback.sequence] = "gone" if is_over and what == "unmoved" else what
         for other, trusted in self.carried:
-            assert self.packing is not None
             mask, written = other.cells(index, there, self.packing)
             if not mask.any():
                 continue
@@ -142,7 +138,6 @@ class Estimates:
                 cells[mask] |= ordered(there[mask]) == ordered(written)
         for other, _ in self.carried:
             if found.get(other.rollback.sequence, "gone") != "gone":
-                assert self.packing is not None
                 mask, written = other.cells(index, there, self.packing)
                 cells[mask] |= ordered(there[mask]) == ordered(written)
         return cells
