@@ -21,7 +21,7 @@ from gnomon.storage.errors import (
     Unavailable,
 )
 from gnomon.storage.log.bodies.body import Body, Header
-from gnomon.storage.log.bodies.shadow import ShadowBody
+from gnomon.storage.log.bodies.shadow import LearntEntry, ShadowBody
 from gnomon.storage.log.bodies.source import InitBody
 from gnomon.storage.log.conflicts import ATTEMPTS, Work, refuse_stale, removes
 from gnomon.storage.log.credentials import refuse_in_source
@@ -374,16 +374,11 @@ class Repository:
         newest = self.forecaster
         if newest is None or name not in newest.learnt:
             raise NotFound(f"{name!r} has no forecaster state; run 'gnomon update'")
-        entry = newest.learnt[name]
-        return ForecasterState(
-            self.location,
-            self.settings.variable(name),
-            id=newest.id,
-            root=entry.root,
-            rows=entry.rows,
-            columns=entry.columns,
-            outlook_root=entry.outlook,
-        )
+        return self.stored_forecaster(name, newest.id, newest.learnt[name])
+
+    def stored_forecaster(self, name: str, commit: str, entry: LearntEntry) -> ForecasterState:
+        """Return the forecaster state of a variable that a record names, or is about to name."""
+        return ForecasterState(self.location, self.settings.variable(name), commit, entry)
 
     @cached_property
     def frame(self) -> "xr.Dataset":

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.checks.shadows import SHADOW_STATISTICS
-from gnomon.storage.errors import InvalidInput
+from gnomon.storage.errors import Integrity, InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
-from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.stacks.ledger import create_predicted_statistics
 from gnomon.storage.stacks.shadows import (
     INDEX_COLUMNS,
@@ -36,12 +35,13 @@ from gnomon.tasks.forecasting import (
     Specification,
     State,
     Telling,
+    join,
     last_capture_rmse,
     rows,
-    unpack,
 )
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.forecasting.specification import LARGEST
+from gnomon.tasks.learning.expectation import Forecaster
 from gnomon.tasks.learning.features import Features
 from gnomon.tasks.learning.learn import PendingState, groups
 from gnomon.tasks.learning.trusted import SEARCH, last_trusted
@@ -225,7 +225,8 @@ def _materialize_block(
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     spec = learnt.features[name].specification
-    stored = _state_of(repository, variable, learnt)
+    outlook = learnt.features[name].outlook
+    forecaster = Forecaster.of(repository, name, learnt.id, learnt.states[name], outlook)
     batch = Batch(repository.location, learnt.id)
     targets = open_shadow(batch, variable)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
@@ -234,8 +235,7 @@ def _materialize_block(
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
-        state = _joined(spec, stored, group)
-        outlook = learnt.features[name].outlook
+        state = _joined(forecaster, group)
         left_out = [g for g, index in enumerate(group) if index in refused]
         predicted = _predicted(spec, state, outlook, times_s, left_out)
         for g, index in enumerate(group):
@@ -276,27 +276,23 @@ def _usual_change(spec: Specification, lead: int) -> float:
     return np.nan if spec.usual_change is None else float(spec.usual_change * np.sqrt(lead))
 
 
-def _joined(spec: Specification, stored: ForecasterState, indices: list[Index]) -> State:
-    """Return the states of some chunks as one."""
-    chunks = [stored.chunk(index) for index in indices]
-    return unpack(
-        spec,
-        np.cumsum([0, *(cells.shape[1] for cells, _ in chunks)]),
-        np.concatenate([cells for cells, _ in chunks], axis=1),
-        np.stack([shared for _, shared in chunks], axis=1),
-    )
+def _joined(forecaster: Forecaster, indices: list[Index]) -> State:
+    """Return the states of some chunks as one.
 
-
-def _state_of(repository: Repository, variable: Variable, learnt: PendingState) -> ForecasterState:
-    entry = learnt.states[variable.name]
-    return ForecasterState(
-        repository.location,
-        variable,
-        id=learnt.id,
-        root=entry.root,
-        rows=entry.rows,
-        columns=entry.columns,
-    )
+    Raises
+    ------
+    Integrity
+        What was written a moment ago cannot be read.
+    """
+    states = forecaster.states(indices)
+    for index in indices:
+        if index not in states:
+            forecaster.stored.chunk(index)  # says what is wrong with it
+            raise Integrity(
+                f"what was learnt of {forecaster.captures.variable.name} chunk {index} is broken; "
+                "run 'gnomon update --refit' to learn it anew"
+            )
+    return join([states[index] for index in indices])
 
 
 def _statistics(

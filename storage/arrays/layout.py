@@ -51,13 +51,21 @@ def compressor(dtype: np.dtype[Any], *, search: bool = True) -> PCodec | Zstd:
     return PCodec(level=PCODEC_LEVEL, delta_spec="try_consecutive", delta_encoding_order=0)
 
 
-def residual_metadata(lead: int, grid: ChunkGrid, dtype: np.dtype[Any]) -> bytes:
-    """Return the ``zarr.json`` of an array (lead, *dims) of integers, chunked like a variable."""
+def residual_metadata(
+    lead: int, grid: ChunkGrid, dtype: np.dtype[Any], *, together: bool = False
+) -> bytes:
+    """Return the ``zarr.json`` of an array (lead, *dims) of integers, chunked like a variable.
+
+    Parameters
+    ----------
+    together
+        Whether one object holds all of the first axis.
+    """
     chunks = tuple(max(1, n) for n in grid.chunks)
     codecs = _zstd(dtype)
     if is_pcodec(dtype):
         codecs = [_named("numcodecs.pcodec", level=PCODEC_LEVEL), _CHECKSUM]
-    if grid.shards == grid.chunks:
+    if grid.shards == grid.chunks and not together:
         return _array((lead, *grid.shape), dtype, (1, *chunks), codecs)
     inner = _named(
         "sharding_indexed",
@@ -66,7 +74,8 @@ def residual_metadata(lead: int, grid: ChunkGrid, dtype: np.dtype[Any]) -> bytes
         index_codecs=[_LITTLE, _CHECKSUM],
         index_location="end",
     )
-    return _array((lead, *grid.shape), dtype, (1, *grid.shards), [inner])
+    shards = (lead if together else 1, *(max(1, n) for n in grid.shards))
+    return _array((lead, *grid.shape), dtype, shards, [inner])
 
 
 def table_metadata(shape: Index, dtype: np.dtype[Any], columns: list[str]) -> bytes:

@@ -26,7 +26,7 @@ from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
 
-__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole"]
+__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_shard", "read_whole"]
 
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
@@ -85,6 +85,41 @@ def pack_shard(grid: ChunkGrid, chunks: Mapping[Index, bytes]) -> bytes:
         directory[place] = start, len(data)
         start += len(data)
     return b"".join([*(chunks[p] for p in sorted(chunks)), _with_checksum(directory.tobytes())])
+
+
+def read_shard(
+    location: Location, name: str, grid: ChunkGrid, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return all chunks of a shard, in the shape of a whole one, *not yet verified*.
+
+    Raises
+    ------
+    Integrity
+        It is missing or damaged.
+    """
+    whole: NDArray[Any] = np.zeros(grid.shards, dtype)
+    limit = 2 * whole.nbytes + 4096 * prod(_per_shard(grid))
+    try:
+        data = location.read(name, (0, limit + 1))
+    except NotFound as error:
+        raise Integrity(f"{name} is missing") from error
+    size = 16 * prod(_per_shard(grid)) + _CHECKSUM
+    if not size <= len(data) <= limit:
+        raise Integrity(f"{name} has {len(data)} bytes, expected {size} to {limit}")
+    directory = np.frombuffer(_checked(data[-size:], name), "<u8").reshape(*_per_shard(grid), 2)
+    pcodec = is_pcodec(dtype)
+    for place in np.ndindex(_per_shard(grid)):
+        start, length = map(int, directory[place])
+        if start == length == _ABSENT:
+            continue
+        if start + length > len(data):
+            raise Integrity(f"{name} is too short for what it says that it holds")
+        out = np.zeros(grid.chunks, dtype)
+        flat = out.reshape(-1) if pcodec else out.reshape(-1).view(np.uint8)
+        _unpack(_checked(data[start : start + length], name), flat, name, pcodec=pcodec)
+        cells = (slice(i * n, (i + 1) * n) for i, n in zip(place, grid.chunks, strict=True))
+        whole[tuple(cells)] = out
+    return whole
 
 
 def _per_shard(grid: ChunkGrid) -> Index:
@@ -158,9 +193,7 @@ class Shards:
     grid: ChunkGrid
     """Chunks and shards of the variable."""
     dtype: np.dtype[Any]
-    """Type of the numbers: integers, or float64."""
-    rows: int | None = None
-    """Length of the first axis, where a chunk holds all of it; None: one lead to a chunk."""
+    """Type of the numbers."""
     _directories: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     _recent: dict[tuple[str, Index], NDArray[Any]] = field(default_factory=dict)
 
@@ -191,8 +224,7 @@ class Shards:
         recent = self._recent.get((name, index))
         if recent is not None:
             return recent
-        rows = () if self.rows is None else (self.rows,)
-        whole: NDArray[Any] = np.zeros((*rows, *self.grid.chunks), self.dtype)
+        whole: NDArray[Any] = np.zeros(self.grid.chunks, self.dtype)
         packed = self._packed(name, index, whole.nbytes)
         if packed is not None:
             pcodec = is_pcodec(self.dtype)

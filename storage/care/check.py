@@ -16,7 +16,7 @@ from gnomon.storage.care.inventory import Inventory, take_inventory, unreference
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
-from gnomon.storage.log.folders import captures_of, ledger_of, patches_of, shadow_of, state_of
+from gnomon.storage.log.folders import captures_of, ledger_of, patches_of, shadow_of
 from gnomon.storage.log.genesis import SETTINGS
 from gnomon.storage.log.records import (
     COPIES,
@@ -343,11 +343,13 @@ class _Check:
 
     def _state(self, repository: Repository, variable: Variable) -> None:
         state = repository.forecaster_state(variable.name)
-        path = state_of(state.id, variable)
         where = f"forecaster state of {variable.name}"
-        if state.outlook_root:
-            self._attempt(f"{path}/outlook", where, state.outlook)
-        if self._attempt(f"{path}/index", where, state.index) and self.read_data:
+        good = [
+            self._attempt(path, where, getattr(state, name))
+            for name, path in state.tables().items()
+        ]
+        # Of another form than the present one nobody reads the rest: it is learnt anew.
+        if all(good) and self.read_data and state.is_current:
             for indices in batched(variable.grid.indices(), 1024):
                 self._chunks(
                     (partial(state.chunk, index) for index in indices),

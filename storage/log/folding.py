@@ -247,9 +247,8 @@ class _Folding:
     def _shadow(self, body: ShadowBody, folder: str, sequence: int) -> None:
         if not self._counts.keys() >= {*body.variables, *body.forecaster}:
             raise ValueError(f"it has the variables {', '.join(body.variables)}")
-        self._there(body.step, *body.bases)
-        # Runs that began before this commit may still read the state before it.
-        self._forecasters = {*(shadow.id for shadow in self._shadows[-1:]), folder}
+        rolled = (step for entry in body.forecaster.values() for step in entry.rolled)
+        self._there(body.step, *body.bases, *rolled)
         self._shadows.append(
             Shadow(
                 id=folder,
@@ -262,6 +261,8 @@ class _Folding:
                 learnt=body.forecaster,
             )
         )
+        # Runs that began before this commit may still read the state before it.
+        self._forecasters = set().union(*(shadow.states for shadow in self._shadows[-2:]))
 
     def _patch(self, body: PatchBody, folder: str) -> None:
         self._there(body.step, *(body.between or ()))

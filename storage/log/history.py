@@ -222,7 +222,7 @@ class History:
 
     def pruned(self) -> "History":
         """Return the state after a prune: only what is live is there."""
-        newest = {self.forecaster.id} if self.forecaster else set()
+        newest = self.forecaster.states if self.forecaster else frozenset()
         folders = {f: n for f, n in self.folders.items() if f in self.live_folders}
         return replace(
             self,
@@ -281,7 +281,7 @@ class History:
     @cached_property
     def live_folders(self) -> frozenset[str]:
         """The commits of which a prune leaves something."""
-        newest = {self.forecaster.id} if self.forecaster else set()
+        newest = self.forecaster.states if self.forecaster else frozenset()
         slabs = {slab for slab, _ in self.live_places}
         # The statistics of a capture stay where they were, whoever holds its bytes now.
         captured = {s.sequence for s in self.kept}

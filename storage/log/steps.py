@@ -64,6 +64,16 @@ class Shadow:
     learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
     """Per variable, the forecaster's state that it was made from."""
 
+    @property
+    def states(self) -> frozenset[str]:
+        """The commits that hold parts of that state: its own, and those that it goes on from."""
+        return frozenset({self.id, *(e.anchor for e in self.learnt.values() if e.anchor)})
+
+    @property
+    def rolled(self) -> frozenset[int]:
+        """Captures that are learnt on top of what those hold."""
+        return frozenset(step for entry in self.learnt.values() for step in entry.rolled)
+
 
 @dataclass(frozen=True, slots=True)
 class Patches:

@@ -1,51 +1,55 @@
-"""The forecaster's recursive state, as two arrays per variable whose meaning storage ignores.
+"""The forecaster's recursive state, as numbers per variable whose meaning storage ignores.
 
-``cells`` (row, *dims) holds rows of numbers per cell, ``shared`` (column, *chunk grid) numbers per
-chunk, ``index`` (*chunk grid, 2) the digest of both.  ``outlook`` (number, 1) is what is known of
-the variable as a whole.
+``cells`` (row, *dims) holds rows of numbers per cell, as multiples of powers of two, and ``index``
+(*chunk grid, 2 + rows) the digest of each chunk's, and its exponents.  ``shared`` (*chunk grid,
+column) are numbers per chunk.  They stay where they were written while the state goes on: a later
+commit names the captures to be learnt on top of them, and has in ``carried`` (*chunk grid, number)
+what captures do not give back.  ``outlook`` (number, 1) is what is known of the whole variable.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.arrays.layout import residual_metadata
+from gnomon.storage.arrays.multiples import from_multiples, to_multiples
 from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.arrays.shards import Shards, pack_shard, pack_whole
-from gnomon.storage.arrays.tables import Slab, StoredColumn, create_table
+from gnomon.storage.arrays.shards import pack_chunk, pack_shard, read_shard
+from gnomon.storage.arrays.tables import Slab, create_table
 from gnomon.storage.errors import GnomonError, Integrity
+from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
 
-if TYPE_CHECKING:
-    import zarr
-
 __all__ = [
     "ForecasterState",
+    "create_carried",
     "create_outlook",
     "create_state",
-    "pack_state",
+    "create_state_tables",
     "remove_states",
-    "state_digest",
     "state_grid",
     "write_state",
 ]
 
 STATE_BYTES = 2**26
-"""Size of a stored object of the state, about; more only where a single chunk needs it."""
+"""Memory of a stored object of the state, about; more only where a single chunk needs it."""
+KEPT_BLOCKS = 2
+"""Objects that an open state keeps, as chunks are asked for one after the other."""
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _CURE = "run 'gnomon update --refit' to learn it anew"
-
-_INDEX = [StoredColumn("digest_high", also="high"), StoredColumn("digest_low", also="low")]
+_INTEGER = np.dtype("<i8")
 
 
 def state_grid(grid: ChunkGrid, rows: int) -> ChunkGrid:
@@ -64,81 +68,87 @@ def state_grid(grid: ChunkGrid, rows: int) -> ChunkGrid:
     return ChunkGrid(grid.shape, grid.chunks, tuple(shards))
 
 
-def shared_grid(grid: ChunkGrid) -> ChunkGrid:
-    """Return the grid of the numbers per chunk: one stored chunk for each shard of the state."""
-    per_shard = tuple(s // c for s, c in zip(grid.shards, grid.chunks, strict=True))
-    return ChunkGrid(grid.counts, per_shard, per_shard)
+def _row_grid(grid: ChunkGrid, rows: int) -> ChunkGrid:
+    """Return the grid of ``cells``: an object holds all rows of a block, each by itself."""
+    return ChunkGrid((rows, *grid.shape), (1, *grid.shards), (rows, *grid.shards))
 
 
-def create_state(
-    batch: Batch, path: str, grid: ChunkGrid, rows: int, columns: int
-) -> "tuple[zarr.Array[Any], zarr.Array[Any]]":
-    """Make the empty arrays ``cells`` (row, *dims) and ``shared`` (column, *chunk grid).
+def create_state(batch: Batch, path: str, grid: ChunkGrid, rows: int) -> None:
+    """Describe the array ``cells`` (row, *dims); its blocks follow.
 
     Parameters
     ----------
     grid
         As `state_grid` returns it.
     """
-    import zarr  # here, as what is read is read without it
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
-    few = shared_grid(grid)
-    arrays = []
-    for name, part, first in (("cells", grid, rows), ("shared", few, columns)):
-        array = zarr.create_array(
-            batch.store(),
-            name=f"{path}/{name}",
-            shape=(first, *part.shape),
-            chunks=(first, *part.chunks),
-            shards=(first, *part.shards) if part.shards != part.chunks else None,
-            dtype=np.float64,
-            fill_value=0.0,
-            config={"write_empty_chunks": True},
-            compressors=(ZstdCodec(level=1), Crc32cCodec()),
-        )
-        arrays.append(array)
-    return arrays[0], arrays[1]
+    whole = _row_grid(grid, rows)
+    inner = ChunkGrid(whole.shape[1:], whole.chunks[1:], whole.shards[1:])
+    batch.create(f"{path}/cells/zarr.json", residual_metadata(rows, inner, _INTEGER, together=True))
 
 
 def write_state(
     batch: Batch,
     path: str,
+    variable: str,
     grid: ChunkGrid,
     block: Block,
-    cells: Mapping[Index, bytes],
-    shared: Floats,
-) -> None:
-    """Store the state of one block.
+    cells: Floats,
+    exponents: Integers,
+) -> Integers:
+    """Store the numbers per cell of one block; returns its part of the index.
 
     Parameters
     ----------
     grid, block
         As `state_grid` returns it, and one of its blocks.
     cells
-        By the chunk's place in the block: what `pack_state` made of it.
-    shared
-        float64 (column, *chunks of the block).
+        float64 (row, *cells of the block).
+    exponents
+        int64 (row, *chunks of the block): of the powers of two that they are rounded to.
+
+    Returns
+    -------
+    int64 (*chunks of the block, 2 + rows)
     """
+    rows = len(cells)
+    whole = np.zeros((rows, *grid.shards), np.int64)
+    index = np.zeros((*block.grid, 2 + rows), np.int64)
+    for address, local, inside in grid.inner(block):
+        where: tuple[Any, ...] = (slice(None), *inside)
+        chunk: tuple[Any, ...] = (slice(None), *local)
+        spread = exponents[chunk].reshape(rows, *(1,) * len(inside))
+        multiples = to_multiples(cells[where], spread)
+        whole[where] = multiples
+        index[local] = *_digest(variable, address, multiples), *exponents[chunk]
+    row_grid = _row_grid(grid, rows)
+    corner = (0,) * len(grid.shape)
+    packed = {(row, *corner): pack_chunk(whole[row : row + 1]) for row in range(rows)}
+    there = {place: data for place, data in packed.items() if data is not None}
     number = "/".join(str(a // n) for a, n in zip(block.start, grid.shards, strict=True))
-    few = shared_grid(grid)
-    whole = np.zeros((len(shared), *few.chunks))
-    whole[(slice(None), *(slice(0, n) for n in block.grid))] = shared
-    batch.create(_object(path, "cells", number), pack_shard(grid, cells))
-    batch.create(_object(path, "shared", number), pack_whole(whole))
+    batch.create(_object(path, number), pack_shard(row_grid, there))
+    return index
 
 
-def _object(path: str, name: str, number: str) -> str:
-    return "/".join(part for part in (path, name, "c/0", number) if part)
+def _object(path: str, number: str) -> str:
+    return "/".join(part for part in (path, "cells/c/0", number) if part)
 
 
-def pack_state(grid: ChunkGrid, cells: Floats) -> bytes:
-    """Return the state of one chunk, float64 (row, *dims), as stored; Zarr would copy it twice."""
-    if cells.shape[1:] != grid.chunks:
-        whole = np.zeros((len(cells), *grid.chunks))
-        whole[tuple(slice(0, n) for n in cells.shape)] = cells
-        cells = whole
-    return pack_whole(cells)
+def create_state_tables(
+    batch: Batch, path: str, index: Integers, shared: Floats
+) -> tuple[str, str]:
+    """Store digests and exponents, and the numbers per chunk; return their roots."""
+    rows, columns = index.shape[-1] - 2, shared.shape[-1]
+    names = ["digest_high", "digest_low", *(f"exponent_{row}" for row in range(rows))]
+    return (
+        create_table(batch, f"{path}/index", index, names),
+        create_table(batch, f"{path}/shared", shared, [str(k) for k in range(columns)]),
+    )
+
+
+def create_carried(batch: Batch, path: str, carried: Floats) -> str:
+    """Store the numbers per chunk, float64 (*chunk grid, number), that a state goes on with."""
+    names = [str(k) for k in range(carried.shape[-1])]
+    return create_table(batch, f"{path}/carried", carried, names)
 
 
 def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:
@@ -146,10 +156,10 @@ def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:
     return create_table(batch, f"{path}/outlook", numbers[:, None], ["number"])
 
 
-def state_digest(variable: str, index: Index, cells: Floats, shared: Floats) -> NDArray[np.int64]:
-    """Return the two digest columns of one chunk's state."""
+def _digest(variable: str, index: Index, multiples: Integers) -> Integers:
+    """Return the two digest columns of one chunk's numbers per cell."""
     # The number of cells stands in front: another split of the same numbers is another state.
-    both = np.concatenate([[float(cells.size)], cells.ravel(), shared.ravel()])
+    both = np.concatenate([[multiples.size], multiples.ravel()])
     return np.frombuffer(digest(variable, index, both), "<i8")
 
 
@@ -173,47 +183,69 @@ class ForecasterState:
     """The variable."""
     id: str
     """Folder under ``forecaster/``."""
-    root: str
-    """Root of the index, from the log record."""
-    rows: int
-    """Rows of ``cells``."""
-    columns: int
-    """Numbers per chunk."""
-    outlook_root: str = ""
-    """Root of the outlook, from the log record."""
-    _opened: tuple[Slab, Shards, Shards] | None = field(default=None)
+    entry: LearntEntry
+    """What the log record says of it."""
+    _slabs: dict[str, Slab] = field(default_factory=dict)
+    _blocks: dict[str, Integers] = field(default_factory=dict)
 
-    def index(self) -> NDArray[Any]:
-        """Return the digests, int64 (*chunk grid, 2), verified; Integrity if they are damaged."""
-        return self._open()[0].index()
+    @property
+    def is_current(self) -> bool:
+        """Whether it has the present form; of another one only the tables can be read."""
+        return bool(self.entry.shared)
+
+    def index(self) -> Integers:
+        """Return digests and exponents, int64 (*chunk grid, 2 + rows), verified.
+
+        Raises
+        ------
+        Integrity
+            They are damaged.
+        """
+        return self._table("index", self.entry.root, self.entry.anchor)
+
+    def shared(self) -> Floats:
+        """Return the numbers per chunk, float64 (*chunk grid, column); raises as `index`."""
+        return self._table("shared", self.entry.shared, self.entry.anchor)
+
+    def carried(self) -> Floats | None:
+        """Return what it goes on with, float64 (*chunk grid, number); raises as `index`.
+
+        None where nothing was learnt on top of it.
+        """
+        return self._table("carried", self.entry.carried) if self.entry.carried else None
 
     def outlook(self) -> Floats:
         """Return the numbers of the whole variable, float64 (n,), verified; raises as `index`."""
-        path = state_of(self.id, self.variable)
-        slab = Slab(self.location, path, {"outlook": self.outlook_root}, cure=_CURE)
-        return np.asarray(slab.index("outlook")[:, 0])
+        return np.asarray(self._table("outlook", self.entry.outlook)[:, 0])
 
-    def _open(self) -> tuple[Slab, Shards, Shards]:
-        if self._opened is None:
-            path = state_of(self.id, self.variable)
-            slab = Slab(
-                self.location,
-                path,
-                {"index": self.root},
-                columns={"index": _INDEX},
-                sizes={"index": self.variable.grid.counts},
-                cure=_CURE,
-            )
-            double = np.dtype("<f8")
-            grid = state_grid(self.variable.grid, self.rows)
-            cells = Shards(self.location, f"{path}/cells", grid, double, self.rows)
-            few = Shards(self.location, f"{path}/shared", shared_grid(grid), double, self.columns)
-            self._opened = slab, cells, few
-        return self._opened
+    def tables(self) -> dict[str, str]:
+        """Return the paths of its tables, by name."""
+        own, anchor = self._path(""), self._path(self.entry.anchor)
+        paths = {"index": f"{anchor}/index", "shared": f"{anchor}/shared"}
+        paths |= {"carried": f"{own}/carried", "outlook": f"{own}/outlook"}
+        roots = {"index": self.entry.root, "shared": self.entry.shared}
+        roots |= {"carried": self.entry.carried, "outlook": self.entry.outlook}
+        return {name: path for name, path in paths.items() if roots[name]}
+
+    def _path(self, anchor: str) -> str:
+        return state_of(anchor or self.id, self.variable)
+
+    def _table(self, name: str, root: str, anchor: str = "") -> NDArray[Any]:
+        if name not in self._slabs:
+            sizes = {} if name == "outlook" else {name: self.variable.grid.counts}
+            path = self._path(anchor)
+            self._slabs[name] = Slab(self.location, path, {name: root}, sizes=sizes, cure=_CURE)
+        return self._slabs[name].index(name)
+
+    @property
+    def _grid(self) -> ChunkGrid:
+        return state_grid(self.variable.grid, self.entry.rows)
 
     def file(self, index: Index) -> str:
         """Return the stored object that holds the cells of a chunk."""
-        return self._open()[1].name(0, self.variable.grid.cells(index))
+        starts = zip(self.variable.grid.cells(index), self._grid.shards, strict=True)
+        number = "/".join(str(c.start // n) for c, n in starts)
+        return _object(self._path(self.entry.anchor), number)
 
     def chunk(self, index: Index) -> tuple[Floats, Floats]:
         """Return ``cells`` (row, cell) and ``shared`` (column,) of a chunk, float64, verified.
@@ -223,21 +255,42 @@ class ForecasterState:
         Integrity
             Stored bytes are not what was written.
         """
-        slab, all_cells, all_shared = self._open()
-        expected = slab.index()[index]
-        region = self.variable.grid.cells(index)
-        place = tuple(slice(i, i + 1) for i in index)
+        about, shared = self.index()[index], self.shared()[index]
+        if (len(about) - 2, len(shared)) != (self.entry.rows, self.entry.columns):
+            raise Integrity(
+                f"forecaster state of {self.variable.name} has {len(about) - 2} rows and "
+                f"{len(shared)} columns, expected {self.entry.rows} and {self.entry.columns}; "
+                f"{_CURE}"
+            )
+        name = self.file(index)
         try:
-            cells = all_cells.read(0, region).reshape(self.rows, -1)
-            shared = all_shared.read(0, place).reshape(self.columns)
+            block = self._block(name)
         except Integrity as error:
             raise Integrity(
                 f"forecaster state of {self.variable.name} chunk {index}: {error}; {_CURE}"
             ) from error
-        if not np.array_equal(state_digest(self.variable.name, index, cells, shared), expected):
-            files = f"{all_cells.name(0, region)} or {all_shared.name(0, place)}"
+        inside = (
+            slice(c.start % n, c.start % n + c.stop - c.start)
+            for c, n in zip(self.variable.grid.cells(index), self._grid.shards, strict=True)
+        )
+        multiples = block[(slice(None), *inside)].reshape(len(block), -1)
+        if not np.array_equal(_digest(self.variable.name, index, multiples), about[:2]):
             raise Integrity(
-                f"forecaster state of {self.variable.name} chunk {index} is damaged "
-                f"({files}); {_CURE}"
+                f"forecaster state of {self.variable.name} chunk {index} is damaged ({name}); "
+                f"{_CURE}"
             )
-        return cells, shared
+        return from_multiples(multiples, about[2:, None]), np.asarray(shared)
+
+    def _block(self, name: str) -> Integers:
+        """Return all numbers per cell (row, *cells) of an object; the last ones are kept."""
+        block = self._blocks.get(name)
+        if block is None:
+            grid = _row_grid(self._grid, self.entry.rows)
+            block = read_shard(self.location, name, grid, _INTEGER)
+            self._blocks[name] = block
+            while len(self._blocks) > KEPT_BLOCKS:
+                try:
+                    self._blocks.pop(next(iter(self._blocks)))
+                except (KeyError, StopIteration, RuntimeError):  # another thread's turn
+                    break
+        return block

@@ -13,24 +13,33 @@ The parts, from the ground up (each imports only those above it):
 - `calibration`: how the candidates become a forecast with an error bar; `labels`: the same of
   variables whose values are no numbers.
 - `learning`: a state from a window of captures; `outlook`: modes and calibration of a variable.
-- `engine`: roll, departures, forecast.
+- `engine`: roll, departures, forecast; `precision`: how fine a state need be kept.
 """
 
 from gnomon.tasks.forecasting.calibration import last_capture_rmse
 from gnomon.tasks.forecasting.candidate import CANDIDATES
 from gnomon.tasks.forecasting.candidates import names_of
-from gnomon.tasks.forecasting.engine import Departures, Forecast, departures, forecast, roll
+from gnomon.tasks.forecasting.engine import (
+    Departures,
+    Forecast,
+    departures,
+    forecast,
+    replay,
+    roll,
+)
 from gnomon.tasks.forecasting.guarded import Telling, choose, cost_s, unfitted
 from gnomon.tasks.forecasting.learning import Learnt, learn
 from gnomon.tasks.forecasting.orders import identify
 from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.outlook import fit as fit_outlook
+from gnomon.tasks.forecasting.precision import exponents, rounded
 from gnomon.tasks.forecasting.specification import Specification, usable
-from gnomon.tasks.forecasting.state import State, empty, join, pack, rows, unpack
+from gnomon.tasks.forecasting.state import CARRIED, State, empty, join, pack, rows, unpack
 from gnomon.tasks.forecasting.tracking import GATE, drifted
 
 __all__ = [
     "CANDIDATES",
+    "CARRIED",
     "GATE",
     "Departures",
     "Forecast",
@@ -44,6 +53,7 @@ __all__ = [
     "departures",
     "drifted",
     "empty",
+    "exponents",
     "fit_outlook",
     "forecast",
     "identify",
@@ -52,7 +62,9 @@ __all__ = [
     "learn",
     "names_of",
     "pack",
+    "replay",
     "roll",
+    "rounded",
     "rows",
     "unfitted",
     "unpack",

@@ -238,10 +238,7 @@ def roll(
     result = state.copy()
     learn = np.ones(state.chunks, bool) if trusted is None else trusted
     mean, error = _ahead(spec, state, outlook, slot, time_s)
-    gap = slot - state.slot
-    # Before the state advances. Over a gap it misses by more than one innovation.
-    expected = _process_ahead(spec, state) if gap == 1 else None
-    judged = tracking.advance(spec, result, _run_of(slot, time_s, values, learn))
+    judged = _take_in(spec, result, slot, time_s, values, learn)
     learnt = judged.outcome[0] == LEARNT
     tracking.drift(result, judged.p_values[0], learnt)
     missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
@@ -253,16 +250,57 @@ def roll(
     result.correction[0] = np.clip(
         result.correction[0] + step, -GREATEST_CORRECTION, GREATEST_CORRECTION
     )
+    return result
+
+
+def replay(
+    spec: Specification,
+    state: State,
+    slot: int,
+    time_s: float,
+    values: Array,
+    *,
+    trusted: NDArray[np.bool_],
+) -> State:
+    """State after a capture that it has learnt before, but for its `correction`.
+
+    Nothing is predicted, so that it takes a fraction of `roll`; of the correction, which rests on
+    what was predicted then, the result has that of the argument.
+
+    Parameters
+    ----------
+    spec, state, slot, time_s, values, trusted
+        As for `roll`, and it returns and raises as that.
+    """
+    values = _checked(state, slot, time_s, values)
+    result = state.copy()
+    _take_in(spec, result, slot, time_s, values, trusted)
+    return result
+
+
+def _take_in(
+    spec: Specification,
+    state: State,
+    slot: int,
+    time_s: float,
+    values: Array,
+    trusted: NDArray[np.bool_],
+) -> tracking.Outcomes:
+    """Learn a capture, in place, but for the correction."""
+    gap = slot - state.slot
+    # Before the state advances. Over a gap it misses by more than one innovation.
+    expected = _process_ahead(spec, state) if gap == 1 and len(state.shocks) else None
+    judged = tracking.advance(spec, state, _run_of(slot, time_s, values, trusted))
     if len(state.shocks):
-        anomaly = tracking.bridged(spec, result, tracking.damping(result))[0]
+        anomaly = tracking.bridged(spec, state, tracking.damping(state))[0]
         shock = np.zeros(state.cells)
         if expected is not None:
-            shock = np.where(np.isfinite(result.recent[0]), anomaly - expected, 0.0)
+            shock = np.where(np.isfinite(state.recent[0]), anomaly - expected, 0.0)
         # Of slots that were skipped nothing is known, but they have passed.
         skipped = np.zeros((min(gap - 1, len(state.shocks)), state.cells))
         shocks = np.concatenate([np.nan_to_num(shock)[None], skipped, state.shocks])
-        result.shocks[:] = shocks[: len(state.shocks)]
-    return result
+        state.shocks[:] = shocks[: len(state.shocks)]
+    return judged
 
 
 def chunk_rms(error: Array, starts: NDArray[np.int64]) -> Array:

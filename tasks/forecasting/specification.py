@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.documents import plain_name, whole
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Of what is learnt: with another one it is learnt anew."""
 
 type Array = NDArray[np.float64]

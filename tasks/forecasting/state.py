@@ -164,6 +164,10 @@ CELL_PARTS = (
 CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "swing", "correction")
 
 
+CARRIED = 2
+"""Rows of `correction`: what `engine.replay` does not find again."""
+
+
 def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     """Leading shapes of the parts per cell and per chunk, in storage order."""
     terms, past, (p, _, q) = spec.terms, spec.recent, spec.order

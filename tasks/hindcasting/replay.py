@@ -27,6 +27,7 @@ from gnomon.tasks.forecasting import (
     forecast,
     learn,
     roll,
+    rounded,
 )
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.forecasting.engine import candidates
@@ -34,6 +35,7 @@ from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cade
 from gnomon.tasks.learning.refit import (
     CHANGED,
     MIN_CAPTURES,
+    MOST_ROLLED,
     RECALLED,
     REFIT_SHARE,
     Kept,
@@ -106,6 +108,8 @@ class _Fit:
     """Cells of the sample."""
     state: State
     kept: Kept
+    rolled: int = 0
+    """Captures since the state was written."""
 
 
 @dataclass(slots=True)
@@ -162,6 +166,10 @@ class Replay:
             fit.kept = Kept(position + 1, 0.0)
         else:
             fit.kept = Kept(fit.kept.captures, float(drifted(fit.state).mean()))
+            fit.rolled += position - before
+            if fit.rolled > MOST_ROLLED:
+                fit.state = rounded(fit.specification, fit.state, fit.outlook.amplitudes)
+                fit.rolled = 0
 
     def forecast(self) -> Issued | None:
         """Return what the shadow after the last update holds; None while there is too little."""
@@ -257,7 +265,8 @@ class Replay:
         )
         self._trusted[rows] &= ~(learnt.p_values < GATE)
         share = float(drifted(learnt.state).mean())
-        self._fit = _Fit(spec, cadence, outlook, columns, learnt.state, Kept(stop, share))
+        state = rounded(spec, learnt.state, outlook.amplitudes)
+        self._fit = _Fit(spec, cadence, outlook, columns, state, Kept(stop, share))
         self.seconds["refit"].append(perf_counter() - begun)
 
     def _seen(self, rows: NDArray[np.int64]) -> Floats:

@@ -1,18 +1,23 @@
 """What the newest forecaster expects of the next captures of some chunks.
 
+Its state is what a commit wrote of it, with the captures since learnt on top: what they are is kept
+as captures already.
+
 How a variable is forecast, its cadence and specification, stands in the log record; what was learnt
 of it is stored apart, and may be damaged.  Answers depend on the record alone, so that damage to
 what was learnt changes none of them: it costs a refit, and `recorded.unreadable` tells.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.errors import Integrity
+from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
@@ -25,12 +30,14 @@ from gnomon.tasks.forecasting import (
     State,
     departures,
     join,
+    replay,
     roll,
     unpack,
+    usable,
 )
 from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.recorded import cadence_of, entry_of, nonsense
-from gnomon.tasks.learning.trusted import pass_over
+from gnomon.tasks.learning.trusted import pass_over, trusted_field
 
 __all__ = [
     "Expectation",
@@ -48,26 +55,83 @@ class Forecaster:
     cadence: Cadence
     outlook: Outlook
     stored: ForecasterState
-    sample: tuple[Index, ...]
-    """Chunks that the outlook's cells are in."""
+    captures: CaptureStack
+    instants: Mapping[int, int]
+    """Of the captures that are learnt on top of what is stored, by number, in order of time; one
+    that was given up is left out, and the next update learns anew."""
     withheld: frozenset[Index] = frozenset()
     """Chunks whose prediction was refused: their state is not to be gone on with."""
 
-    def state(self, index: Index) -> State | None:
-        """Return the stored state of a chunk; None if it must be learnt anew.
+    @classmethod
+    def of(
+        cls, repository: Repository, name: str, commit: str, entry: LearntEntry, outlook: Outlook
+    ) -> "Forecaster":
+        """Return the forecaster of a variable that a record names, or is about to name.
 
-        It must where it is damaged or senseless, and where the prediction made from it was refused.
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            The entry is none of this form.
         """
-        if index in self.withheld:
-            return None
-        try:
-            cells, shared = self.stored.chunk(index)
-        except Integrity as error:
-            pass_over(error, self.stored.location.url, self.stored.id)
-            return None
+        return cls(
+            Specification.from_json(entry.specification),
+            Cadence.from_json(dict(entry.cadence)),
+            outlook,
+            repository.stored_forecaster(name, commit, entry),
+            repository.captures(name),
+            {
+                s.step: s.instant
+                for s in map(repository.captured.__getitem__, entry.rolled)
+                if not s.forgotten
+            },
+        )
+
+    @property
+    def sample(self) -> tuple[Index, ...]:
+        """Chunks that the outlook's cells are in."""
+        return self.stored.entry.sample
+
+    def states(self, indices: Sequence[Index]) -> dict[Index, State]:
+        """Return the states of some chunks, but for those that must be learnt anew.
+
+        They must where they are damaged or senseless, and where the prediction made from them was
+        refused.
+        """
+        found: dict[Index, State] = {}
+        for index in indices:
+            try:
+                state = None if index in self.withheld else self._stored(index)
+            except Integrity as error:
+                pass_over(error, self.stored.location.url, self.stored.id)
+                continue
+            if state is not None:
+                found[index] = state
+        return self._replayed(found) if found and self.instants else found
+
+    def _stored(self, index: Index) -> State | None:
+        cells, shared = self.stored.chunk(index)
         starts = np.array([0, cells.shape[1]])
         state = unpack(self.specification, starts, cells, shared[:, None])
         return state if state.is_sound else None
+
+    def _replayed(self, stored: dict[Index, State]) -> dict[Index, State]:
+        try:
+            carried = self.stored.carried()
+        except Integrity as error:
+            pass_over(error, self.stored.location.url, self.stored.id)
+            return {}
+        indices, state = list(stored), join(list(stored.values()))
+        for step, instant in self.instants.items():
+            slot = self.cadence.slot(instant)
+            if slot > state.slot:
+                values, trusted = trusted_field(self.captures, step, indices)
+                time_s = instant / SECOND
+                state = replay(
+                    self.specification, state, slot, time_s, usable(values), trusted=trusted
+                )
+        if carried is not None:
+            state.correction[:] = np.stack([carried[index] for index in indices], axis=1)
+        return {index: state.take(np.array([k])) for k, index in enumerate(indices)}
 
 
 def specification_of(repository: Repository, name: str) -> Specification | None:
@@ -95,19 +159,19 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
     specification = specification_of(repository, name)
     if entry is None or specification is None:
         return None
+    record = repository.forecaster
+    if cadence_of(repository, name) is None or record is None:
+        return None
     stored = repository.forecaster_state(name)
     try:
         outlook = Outlook.unpack(specification, stored.outlook())
+        forecaster = Forecaster.of(repository, name, record.id, entry, outlook)
     except (Integrity, *NONSENSE) as error:
         pass_over(Integrity(str(error)), repository.location.url, name)
         return None
-    cadence = cadence_of(repository, name)
-    record = repository.forecaster
-    if cadence is None or record is None:
-        return None
     predicted = record.variables.get(name)
     withheld = frozenset(() if predicted is None else predicted.withheld)
-    return Forecaster(specification, cadence, outlook, stored, entry.sample, withheld)
+    return replace(forecaster, withheld=withheld)
 
 
 @dataclass(slots=True)
@@ -130,13 +194,9 @@ class Expectation:
         forecaster = self.forecaster
         spec, slot = forecaster.specification, forecaster.cadence.slot(instant)
         groups: dict[int, list[Index]] = {}
+        self._states |= forecaster.states([index for index in chunks if index not in self._states])
         for index in chunks:
-            if index not in self._states:
-                state = forecaster.state(index)
-                if state is None:
-                    continue
-                self._states[index] = state
-            if slot > self._states[index].slot:
+            if index in self._states and slot > self._states[index].slot:
                 groups.setdefault(self._states[index].slot, []).append(index)
         result: dict[Index, dict[str, float]] = {}
         for state_slot, indices in groups.items():

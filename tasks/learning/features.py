@@ -117,6 +117,8 @@ def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep
         return "the time of the newest capture that was learnt is doubted"
     if repository.timeline[-1].instant < learnt_step.instant:
         return "the newest capture that was learnt was forgotten"
+    if any(repository.captured[step].forgotten for step in record.rolled):
+        return "a capture that was learnt lately was forgotten"
     later = [r for r in repository.records[record.sequence :] if r.kind == VerdictBody.kind]
     verdicts = [VerdictBody.from_json(r.body) for r in later]
     if any(verdict.times or verdict.doubted for verdict in verdicts):

@@ -2,11 +2,12 @@
 
 A roll-forward reads the state and the captures since; a refit, or a chunk whose state is damaged,
 reads the window.  Suspect and damaged chunks are passed over, never learnt.  The state is written
-as it will be committed, with its digests.
+as it will be committed, with its digests: all of it at a refit, and when a few captures have been
+learnt since; in between, only what these captures do not give back.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.tables import create_table
 from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.folders import state_of
@@ -22,21 +22,23 @@ from gnomon.storage.log.staging import Batch, Entry, fresh_id
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import (
+    create_carried,
     create_outlook,
     create_state,
-    pack_state,
-    state_digest,
+    create_state_tables,
     state_grid,
     write_state,
 )
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import (
+    CARRIED,
     GATE,
     Outlook,
     State,
     Telling,
     drifted,
+    exponents,
     join,
     learn,
     pack,
@@ -46,7 +48,8 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
 from gnomon.tasks.learning.features import Features, gated, window
-from gnomon.tasks.learning.trusted import trusted_values
+from gnomon.tasks.learning.refit import MOST_ROLLED
+from gnomon.tasks.learning.trusted import trusted_field
 from gnomon.tasks.work import Mapper
 
 __all__ = ["PendingState", "forecast", "groups"]
@@ -100,47 +103,20 @@ def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mappe
     batch = Batch(repository.location, fresh_id(len(repository.records)))
     states: dict[str, LearntEntry] = {}
     gated: dict[str, tuple[tuple[int, Index, float], ...]] = {}
-    pinned = (repository.location.url, repository.records[-1].sequence)
+    sequence = repository.records[-1].sequence
     failed: dict[str, str] = {}
     for name, features in by_name.items():
         failed = features.failed_candidates | failed
-        variable = repository.settings.variable(name)
-        path = state_of(batch.id, variable)
-        cells, columns = rows(features.specification)
-        grid = state_grid(variable.grid, cells)
-        create_state(batch, path, grid, cells, columns)
-        blocks = list(grid.blocks())
-        job = partial(_forecast_block, pinned, batch.id, name, features, grid)
-        results = mapper(Telling(job), blocks)
-        digests = np.zeros((*grid.counts, 2), np.int64)
-        refused: list[tuple[int, Index, float]] = []
-        moved = 0
-        for block, (result, failures) in zip(blocks, results, strict=True):
-            digests[block.chunks] = result.digests
-            refused += result.doubts
-            moved += result.drifted
-            failed = failures | failed
-            batch.merge(result.entries)
-        root = create_table(batch, f"{path}/index", digests, ["digest_high", "digest_low"])
-        states[name] = LearntEntry(
-            root=root,
-            rows=cells,
-            columns=columns,
-            outlook=create_outlook(batch, path, features.outlook.pack()),
-            specification=features.specification.to_json(),
-            cadence=features.cadence.to_json(),
-            sample=features.sample,
-            refit=features.refit,
-            refit_captures=features.refit_captures,
-            drifted=moved / max(1, grid.size),
-        )
-        gated[name] = tuple(refused)
+        learning = _Learning(repository, batch, name, features, mapper)
+        entry, doubts = learning.went_on() or learning.written()
+        states[name], gated[name] = entry, doubts
+        failed = learning.failed | failed
     reads = set(_since_forecast(repository))
-    for name in by_name:
-        reads.update(window(repository, repository.settings.variable(name)))
+    for name, entry in states.items():
+        reads.update(window(repository, repository.settings.variable(name)), entry.rolled)
     return PendingState(
         batch.id,
-        pinned[1],
+        sequence,
         repository.timeline[-1].step,
         dict(by_name),
         states,
@@ -151,50 +127,181 @@ def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mappe
     )
 
 
+Doubts = tuple[tuple[int, Index, float], ...]
+
+
+@dataclass(slots=True)
+class _Learning:
+    """One variable is brought up to date, on workers."""
+
+    repository: Repository
+    batch: Batch
+    name: str
+    features: Features
+    mapper: Mapper
+    failed: dict[str, str] = field(default_factory=dict)
+    """Candidates that failed meanwhile, and why."""
+
+    @property
+    def _rolled(self) -> tuple[int, ...]:
+        """The captures that would be learnt on top of what is written."""
+        record = self.repository.forecaster
+        assert record is not None
+        return (*record.learnt[self.name].rolled, *_since_forecast(self.repository))
+
+    def went_on(self) -> tuple[LearntEntry, Doubts] | None:
+        """Return what the record says of a state that stays where it is; None: it may not."""
+        record = self.repository.forecaster
+        if self.features.refit is not None or record is None or len(self._rolled) > MOST_ROLLED:
+            return None
+        entry = record.learnt[self.name]
+        grid = self.repository.settings.variable(self.name).grid
+        carried = np.zeros((*grid.counts, CARRIED))
+        moved = 0
+        for block, result in self._blocks(_go_on, entry.rows):
+            if result is None:  # some of it must be learnt anew
+                return None
+            carried[block.chunks] = result.carried
+            moved += result.drifted
+        root = create_carried(self.batch, self._path, carried)
+        learnt = replace(
+            self._entry(entry.root, entry.shared, moved),
+            anchor=entry.anchor or record.id,
+            rolled=self._rolled,
+            carried=root,
+        )
+        return learnt, ()
+
+    def written(self) -> tuple[LearntEntry, Doubts]:
+        """Write the state; return what the record says of it, and what was not believed."""
+        variable = self.repository.settings.variable(self.name)
+        cells, columns = rows(self.features.specification)
+        grid = state_grid(variable.grid, cells)
+        create_state(self.batch, self._path, grid, cells)
+        index = np.zeros((*grid.counts, 2 + cells), np.int64)
+        shared = np.zeros((*grid.counts, columns))
+        doubts: list[tuple[int, Index, float]] = []
+        moved = 0
+        for block, result in self._blocks(partial(_write, commit=self.batch.id), cells):
+            index[block.chunks], shared[block.chunks] = result.index, result.shared
+            doubts += result.doubts
+            moved += result.drifted
+            self.batch.merge(result.entries)
+        roots = create_state_tables(self.batch, self._path, index, shared)
+        return self._entry(*roots, moved), tuple(doubts)
+
+    @property
+    def _path(self) -> str:
+        return state_of(self.batch.id, self.repository.settings.variable(self.name))
+
+    def _blocks[R](self, work: Callable[..., R], cells: int) -> Iterator[tuple[Block, R]]:
+        """Yield what workers return of the blocks."""
+        grid = state_grid(self.repository.settings.variable(self.name).grid, cells)
+        pinned = self.repository.location.url, self.repository.records[-1].sequence
+        blocks = list(grid.blocks())
+        job = partial(work, pinned, self.name, self.features, grid)
+        for block, (result, failures) in zip(
+            blocks, self.mapper(Telling(job), blocks), strict=True
+        ):
+            self.failed |= failures
+            yield block, result
+
+    def _entry(self, root: str, shared: str, moved: int) -> LearntEntry:
+        features = self.features
+        cells, columns = rows(features.specification)
+        return LearntEntry(
+            root=root,
+            shared=shared,
+            rows=cells,
+            columns=columns,
+            outlook=create_outlook(self.batch, self._path, features.outlook.pack()),
+            specification=features.specification.to_json(),
+            cadence=features.cadence.to_json(),
+            sample=features.sample,
+            refit=features.refit,
+            refit_captures=features.refit_captures,
+            drifted=moved / max(1, self.repository.settings.variable(self.name).grid.size),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What a worker returns of its block."""
+    """What a worker returns of a block whose state it wrote."""
 
-    digests: NDArray[np.int64]
+    index: NDArray[np.int64]
+    shared: Floats
     doubts: list[tuple[int, Index, float]]
     drifted: int
     entries: dict[str, Entry]
 
 
-def _forecast_block(
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What a worker returns of a block whose state stays where it is."""
+
+    carried: Floats
+    drifted: int
+
+
+def _write(
     pinned: tuple[str, int],
-    commit: str,
     name: str,
     features: Features,
     grid: ChunkGrid,
     block: Block,
+    *,
+    commit: str,
 ) -> _Block:
-    """Bring the state of one block up to date; runs on a worker."""
+    """Bring the state of one block up to date and write it; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
     spec = features.specification
     batch = Batch(repository.location, commit)
-    path = state_of(commit, variable)
-    packed: dict[Index, bytes] = {}
-    digests = np.zeros((*block.grid, 2), np.int64)
-    all_shared = np.zeros((rows(spec)[1], *block.grid))
+    numbers, columns = rows(spec)
+    cells = np.zeros((numbers, *(c.stop - c.start for c in block.cells)))
+    fineness = np.zeros((numbers, *block.grid), np.int64)
+    shared = np.zeros((*block.grid, columns))
     work = _Work(repository, repository.captures(name), features)
     doubts: list[tuple[int, Index, float]] = []
     moved = 0
-    places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
+    places = {index: (local, inside) for index, local, inside in variable.grid.inner(block)}
     for indices, state in work.states(list(places), doubts):
         moved += int(drifted(state).sum())
-        flat, shared = pack(spec, state)
+        flat, per_chunk = pack(spec, state)
+        steps = exponents(spec, state, features.outlook.amplitudes)
         for k, index in enumerate(indices):
-            local, cells = places[index]
+            local, inside = places[index]
+            shape = tuple(s.stop - s.start for s in inside)
             part = flat[:, state.starts[k] : state.starts[k + 1]]
-            digests[local] = state_digest(name, index, part, shared[:, k])
-            shape = tuple(s.stop - s.start for s in cells)
-            packed[local] = pack_state(grid, part.reshape(len(part), *shape))
+            where: tuple[Any, ...] = (slice(None), *inside)
+            cells[where] = part.reshape(len(part), *shape)
             place: tuple[Any, ...] = (slice(None), *local)
-            all_shared[place] = shared[:, k]
-    write_state(batch, path, grid, block, packed, all_shared)
-    return _Block(digests, doubts, moved, batch.entries)
+            fineness[place] = steps[:, k]
+            shared[local] = per_chunk[:, k]
+    path = state_of(commit, variable)
+    stored = write_state(batch, path, name, grid, block, cells, fineness)
+    return _Block(stored, shared, doubts, moved, batch.entries)
+
+
+def _go_on(
+    pinned: tuple[str, int], name: str, features: Features, grid: ChunkGrid, block: Block
+) -> _Carried | None:
+    """Learn the new captures of one block, and return what they do not give back.
+
+    None where a chunk must be learnt anew; runs on a worker.
+    """
+    repository = Repository.open(pinned[0]).at(pinned[1])
+    work = _Work(repository, repository.captures(name), features)
+    carried = np.zeros((*block.grid, CARRIED))
+    moved = 0
+    places = {index: local for index, local, _ in grid.inner(block)}
+    for indices, state in work.rolled(list(places)):
+        if state is None:
+            return None
+        moved += int(drifted(state).sum())
+        for k, index in enumerate(indices):
+            carried[places[index]] = state.correction[:, k]
+    return _Carried(carried, moved)
 
 
 def groups(grid: ChunkGrid, indices: list[Index], nbytes: int) -> Iterator[list[Index]]:
@@ -232,37 +339,37 @@ class _Work:
         self, indices: list[Index], doubts: list[tuple[int, Index, float]]
     ) -> Iterator[tuple[list[Index], State]]:
         """Yield the states of some chunks at a time; what is not believed joins `doubts`."""
-        grid = self.captures.variable.grid
+        anew: list[Index] = []
+        for group, state in self.rolled(indices):
+            if state is None:
+                anew += group
+            else:
+                yield group, state
+        count = len(window(self.repository, self.captures.variable))
+        for group in groups(self.captures.variable.grid, anew, 8 * count):
+            yield group, self._learnt(group, doubts)
+
+    def rolled(self, indices: list[Index]) -> Iterator[tuple[list[Index], State | None]]:
+        """Yield the states of some chunks at a time; None: of these, all must be learnt anew."""
         before: Forecaster | None = None
         if self.features.refit is None:
             before = forecaster_of(self.repository, self.captures.variable.name)
-        anew: list[Index] = []
         if before is None:
-            anew = indices
-        else:
-            per_cell = 8 * (rows(self.features.specification)[0] + 1)
-            for group in groups(grid, indices, per_cell):
-                learnt = {i: s for i in group if (s := before.state(i)) is not None}
-                anew += [index for index in group if index not in learnt]
-                if learnt:
-                    yield list(learnt), self._rolled(before, list(learnt), join([*learnt.values()]))
-        count = len(window(self.repository, self.captures.variable))
-        for group in groups(grid, anew, 8 * count):
-            yield group, self._learnt(group, doubts)
+            yield indices, None
+            return
+        per_cell = 8 * (rows(self.features.specification)[0] + 1)
+        for group in groups(self.captures.variable.grid, indices, per_cell):
+            learnt = before.states(group)
+            anew = [index for index in group if index not in learnt]
+            if anew:
+                yield anew, None
+            if learnt:
+                yield list(learnt), self._rolled(before, list(learnt), join([*learnt.values()]))
 
     def _values(self, step: int, indices: list[Index]) -> tuple[Floats, NDArray[np.bool_]]:
         """Values (cell,) of some chunks, and which may be learnt from (chunk,)."""
-        grid = self.captures.variable.grid
-        parts, trusted = [], []
-        for index in indices:
-            values = trusted_values(self.captures, step, index)
-            trusted.append(values is not None)
-            if values is None:
-                size = prod(s.stop - s.start for s in grid.cells(index))
-                parts.append(np.full(size, np.nan))
-            else:
-                parts.append(values.ravel())
-        return usable(np.concatenate(parts)), np.array(trusted)
+        values, trusted = trusted_field(self.captures, step, indices)
+        return usable(values), trusted
 
     def _learnt(self, indices: list[Index], doubts: list[tuple[int, Index, float]]) -> State:
         repository, features, variable = self.repository, self.features, self.captures.variable

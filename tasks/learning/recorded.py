@@ -48,10 +48,9 @@ def unreadable(repository: Repository) -> tuple[str, ...]:
     notes = []
     for name in record.learnt if record else ():
         stored = repository.forecaster_state(name)
-        parts = [stored.index, *([stored.outlook] if stored.outlook_root else [])]
-        for part in parts:
+        for part in stored.tables():
             try:
-                part()
+                getattr(stored, part)()
             except Integrity as error:
                 notes.append(
                     f"what was learnt of {name} cannot be read, the next update learns it anew: "

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ __all__ = [
     "pass_over",
     "readable_rows",
     "readable_values",
+    "trusted_field",
     "trusted_values",
 ]
 
@@ -59,6 +61,26 @@ def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[n
     except Integrity as error:
         pass_over(error, captures.location.url, captures.variable.name, step)
         return None
+
+
+def trusted_field(
+    captures: CaptureStack, step: int, indices: Sequence[Index]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return values (cell,) of some chunks, one after the other, and which are trusted (chunk,).
+
+    Values are in the variable's units, NaN in chunks that are suspect or damaged, too.
+    """
+    grid = captures.variable.grid
+    parts, trusted = [], []
+    for index in indices:
+        values = trusted_values(captures, step, index)
+        trusted.append(values is not None)
+        if values is None:
+            size = prod(s.stop - s.start for s in grid.cells(index))
+            parts.append(np.full(size, np.nan))
+        else:
+            parts.append(values.ravel())
+    return np.concatenate(parts), np.array(trusted)
 
 
 def readable_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:

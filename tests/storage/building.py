@@ -27,7 +27,12 @@ from gnomon.storage.serve.planes import Plane
 from gnomon.storage.serve.view import raw_dataset
 from gnomon.storage.source.opening import open_source
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.stacks.forecaster import create_state, state_digest, state_grid
+from gnomon.storage.stacks.forecaster import (
+    create_state,
+    create_state_tables,
+    state_grid,
+    write_state,
+)
 from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
 from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
@@ -147,8 +152,9 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
                 "tolerance": 1.0,
                 "ledger": ledger,
             }
-            root = _write_state(variable, batch, rng)
-            forecaster[variable.name] = {"root": root, "rows": 2, "columns": 3}
+            root, shared = _write_state(variable, batch, rng)
+            learnt = {"root": root, "shared": shared, "rows": 2, "columns": 3}
+            forecaster[variable.name] = learnt
     body = {
         "step": last.step,
         "reference": last.instant,
@@ -206,19 +212,17 @@ def _write_shadow(
     }
 
 
-def _write_state(variable: Variable, batch: Batch, rng: np.random.Generator) -> str:
-    grid, path = variable.grid, f"forecaster/{batch.id}/{variable.folder}"
-    cells, shared = create_state(batch, path, state_grid(grid, 2), 2, 3)
+def _write_state(variable: Variable, batch: Batch, rng: np.random.Generator) -> tuple[str, str]:
+    path = f"forecaster/{batch.id}/{variable.folder}"
+    grid = state_grid(variable.grid, 2)
+    create_state(batch, path, grid, 2)
     numbers = rng.normal(size=(2, *grid.shape))
-    cells[...] = numbers
-    few = rng.normal(size=(3, *grid.counts))
-    shared[...] = few
-    rows = np.zeros((*grid.counts, 2), np.int64)
-    for index in grid.indices():
-        part = numbers[(slice(None), *grid.cells(index))].reshape(2, -1)
-        place: tuple[Any, ...] = (slice(None), *index)
-        rows[index] = state_digest(variable.name, index, part, few[place])
-    return create_table(batch, f"{path}/index", rows, ["high", "low"])
+    index = np.zeros((*grid.counts, 4), np.int64)
+    for block in grid.blocks():
+        part = numbers[(slice(None), *block.cells)]
+        fineness = np.full((2, *block.grid), -40)
+        index[block.chunks] = write_state(batch, path, variable.name, grid, block, part, fineness)
+    return create_state_tables(batch, path, index, rng.normal(size=(*grid.counts, 3)))
 
 
 def store_stack(

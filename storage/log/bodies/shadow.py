@@ -111,6 +111,8 @@ class LearntEntry:
 
     root: str
     """Hash that vouches for the index of the chunks' state."""
+    shared: str
+    """Hash that vouches for the numbers per chunk; empty: it has the form of before there were."""
     rows: int
     """Numbers per cell."""
     columns: int
@@ -130,12 +132,20 @@ class LearntEntry:
     """How many captures there were at the last refit."""
     drifted: float
     """Share of the chunks that have drifted from the model."""
+    anchor: str = ""
+    """The commit that wrote the state, which the captures since are learnt on top of; empty: this
+    one."""
+    rolled: tuple[int, ...] = ()
+    """These captures, in order of time."""
+    carried: str = ""
+    """Hash that vouches for what else they left behind; empty: nothing."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset(
         {
             "root",
+            "shared",
             "rows",
             "columns",
             "outlook",
@@ -147,18 +157,24 @@ class LearntEntry:
             "drifted",
         }
     )
+    _SOMETIMES: ClassVar = frozenset({"anchor", "rolled", "carried"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         fields = {name: getattr(self, name) for name in self._ALWAYS}
+        if self.anchor:
+            rolled = list(self.rolled)
+            fields |= {"anchor": self.anchor, "rolled": rolled, "carried": self.carried}
         return self.margin.around(fields | {"sample": [list(index) for index in self.sample]})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "LearntEntry":
         """Read the JSON form; ValueError and its like unless the state can be looked for."""
-        outlook = data.get("outlook", "")
+        outlook, shared = data.get("outlook", ""), data.get("shared", "")
+        anchored = "anchor" in data
         return cls(
             folder_name(data["root"]),
+            folder_name(shared) if shared else str(shared),
             whole(data["rows"], "rows", least=0, most=MOST_ROWS),
             whole(data["columns"], "columns", least=0, most=MOST_ROWS),
             folder_name(outlook) if outlook else str(outlook),
@@ -168,7 +184,10 @@ class LearntEntry:
             data.get("refit"),
             whole(data.get("refit_captures", 0), "refit_captures", least=0),
             claim(data.get("drifted", 0), "drifted"),
-            Margin.of(data, cls._ALWAYS),
+            folder_name(data["anchor"]) if anchored else "",
+            numbers(data["rolled"]) if anchored else (),
+            folder_name(data["carried"]) if anchored else "",
+            Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
+import zarr
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from gnomon.storage.arrays.tables import Slab, create_index, create_table, root
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.stacks.forecaster import create_state, pack_state, write_state
+from gnomon.storage.stacks.forecaster import create_state, write_state
 from gnomon.storage.values.grid import ChunkGrid, Index, cut
 from tests.storage.building import residual_array
 
@@ -118,34 +119,19 @@ def test_a_lead_or_object_that_is_not_there_is_zeros(location: Location) -> None
     assert not read(Shards(location, "a", shards.grid, shards.dtype), 0, (0, 0)).any()
 
 
-@pytest.mark.parametrize("grid", [GRIDS["unsharded"], GRIDS["sharded"]], ids=["plain", "sharded"])
-def test_a_chunk_may_hold_all_rows_of_the_first_axis(location: Location, grid: ChunkGrid) -> None:
-    rng = np.random.default_rng(2)
-    values, few = rng.normal(size=(5, *grid.shape)), rng.normal(size=(3, *grid.counts))
-    cells, shared = create_state(Batch(location, "00000001-x"), "s", grid, 5, 3)
-    cells[...], shared[...] = values, few
-    shards = Shards(location, "s/cells", grid, np.dtype("<f8"), 5)
-    for index in grid.indices():
-        assert np.array_equal(read(shards, 0, index), values[(slice(None), *grid.cells(index))])
-
-
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_zarr_reads_the_state_of_a_block_that_was_packed_here(
+def test_zarr_reads_the_multiples_of_a_state_that_was_packed_here(
     location: Location, grid: ChunkGrid
 ) -> None:
-    rng = np.random.default_rng(2)
-    values, few = rng.normal(size=(5, *grid.shape)), rng.normal(size=(3, *grid.counts))
+    values = np.random.default_rng(2).integers(-(2**40), 2**40, (5, *grid.shape)).astype(float)
+    values[1] = 0.0
     batch = Batch(location, "00000001-x")
-    cells, shared = create_state(batch, "s", grid, 5, 3)
+    create_state(batch, "s", grid, 5)
     for block in grid.blocks():
         part = values[(slice(None), *block.cells)]
-        packed = {
-            local: pack_state(grid, part[(slice(None), *inside)])
-            for _, local, inside in grid.inner(block)
-        }
-        write_state(batch, "s", grid, block, packed, few[(slice(None), *block.chunks)])
+        write_state(batch, "s", "v", grid, block, part, np.zeros((5, *block.grid), np.int64))
+    cells = zarr.open_array(batch.store(), path="s/cells", mode="r+")
     np.testing.assert_array_equal(cells[...], values)
-    np.testing.assert_array_equal(shared[...], few)
 
 
 def test_what_is_read_cannot_be_changed_under_another_reader(location: Location) -> None:

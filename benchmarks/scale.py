@@ -1,0 +1,282 @@
+"""What an update costs as a dataset grows: python -m benchmarks.scale SOURCE --variable V [--json].
+
+A repository has captured and forecast all states of the record but the last ones; these arrive one
+by one.  For each, `gnomon update` is a process of its own: its CPU seconds, its peak memory and the
+bytes that it writes, by part of the repository, stand beside those of a process that appends the
+state to a plain Zarr dataset, and of one that commits it to Icechunk.  So do an update that finds
+nothing new, and the commands that only look.  ``--grid T Y X`` makes a dataset of that size instead
+(smooth waves, a season, and noise, to a hundredth); ``--variables N`` makes N of the same form.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.progress import Progress
+
+if not __package__:  # run as a file: the others are beside it
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from benchmarks.storage import size_of
+from gnomon.storage.values.dtypes import native
+
+GNOMON = [sys.executable, "-m", "gnomon"]
+LOOKING = ("status", "points", "captures", "anomalies", "check")
+MEGABYTE = 1e6
+WAVES = 12
+
+APPEND = """
+import sys, warnings, xarray as xr
+warnings.simplefilter("ignore")
+state = xr.open_dataset(sys.argv[1], engine="zarr", decode_cf=False, consolidated=False)
+state.load().to_zarr(sys.argv[2], append_dim="time", consolidated=False)
+"""
+COMMIT = """
+import sys, warnings, icechunk, xarray as xr
+from icechunk.xarray import to_icechunk
+warnings.simplefilter("ignore")
+state = xr.open_dataset(sys.argv[1], engine="zarr", decode_cf=False, consolidated=False).load()
+storage = icechunk.local_filesystem_storage(sys.argv[2])
+session = icechunk.Repository.open_or_create(storage).writable_session("main")
+options = {"append_dim": "time"} if sys.argv[3:] == ["more"] else {"mode": "w"}
+to_icechunk(state, session, **options)
+session.commit("a state")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a process took."""
+
+    seconds: float
+    cpu: float
+    """Seconds, of all its threads and children."""
+    megabytes: float
+    """Greatest resident memory of it, or of a child."""
+    written: float
+    """Bytes that it gave to the operating system to write, to pipes as well."""
+
+
+def run(*command: str, codes: tuple[int, ...] = (0,)) -> Cost:
+    """Run a process; SystemExit with what it said if its exit code is not among `codes`."""
+    begun = perf_counter()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        # Not reaped yet, so that the system still has its account.
+        account = Path(f"/proc/{process.pid}/io")
+        lines = account.read_text().splitlines() if account.exists() else []
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in codes:
+            said.seek(0)
+            text = said.read().decode(errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command[-4:])}: exit code {process.returncode}\n{text}")
+    numbers = {line.split(":")[0]: float(line.split(":")[1]) for line in lines}
+    return Cost(
+        perf_counter() - begun,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1024,
+        numbers.get("wchar", float("nan")),
+    )
+
+
+# What is captured --------------------------------------------------------------------------------
+
+
+def generated(shape: tuple[int, int, int], variables: int) -> Iterator[xr.Dataset]:
+    """Yield states (1, Y, X) of smooth waves that decay and are stirred, a season, and noise."""
+    count, rows, columns = shape
+    rng = np.random.default_rng(0)
+    y, x = np.linspace(0, 2 * np.pi, rows)[:, None], np.linspace(0, 2 * np.pi, columns)[None]
+    numbers, phases = rng.integers(1, 5, (2, WAVES)), rng.uniform(0, 2 * np.pi, (2, WAVES))
+    along_y = np.stack(
+        [np.cos(n * y[:, 0] + p) for n, p in zip(numbers[0], phases[0], strict=True)]
+    )
+    along_x = np.stack([np.cos(n * x[0] + p) for n, p in zip(numbers[1], phases[1], strict=True)])
+    heights = np.zeros((variables, WAVES))
+    for number in range(count):
+        heights = 0.9 * heights + rng.standard_normal((variables, WAVES))
+        season = np.cos(2 * np.pi * number / 12.0) * (1.0 + np.cos(y) / 2)
+        fields = {}
+        for k in range(variables):
+            waves = np.einsum("w,wy,wx->yx", heights[k], along_y, along_x, optimize=True)
+            noise = 0.1 * rng.standard_normal((rows, columns))
+            field = np.round(280.0 + 3.0 * season + waves + noise, 2).astype(np.float32)
+            fields[f"v{k}" if variables > 1 else "v"] = (("time", "y", "x"), field[None])
+        time = xr.Variable("time", [30.0 * number], {"units": "days since 2000-01-01"})
+        yield xr.Dataset(fields, coords={"time": time})
+
+
+def recorded(source: str, name: str) -> Iterator[xr.Dataset]:
+    """Yield the states of a variable of a dataset, as it is stored."""
+    with xr.open_dataset(source, decode_cf=False) as dataset:
+        times = [
+            d
+            for d in dataset[name].dims
+            if d in dataset.variables and " since " in str(dataset[d].attrs.get("units"))
+        ]
+        if not times:
+            raise SystemExit(f"{name} of {source} has no time dimension")
+        array = dataset[name].drop_vars(set(dataset[name].coords) - set(dataset[name].dims))
+        ordered = array.transpose(times[0], ...).rename({times[0]: "time"})
+        for k in range(ordered.sizes["time"]):
+            state = ordered.isel(time=slice(k, k + 1)).load()
+            yield state.copy(data=native(state.values)).to_dataset()
+
+
+def write(state: xr.Dataset, path: Path, chunks: list[int] | None, *, append: bool) -> None:
+    """Write or append a state, one chunk of time."""
+    options: dict[str, Any] = {"consolidated": False, "zarr_format": 3}
+    if append:
+        options = {"append_dim": "time", "consolidated": False}
+    else:
+        shapes = {n: (1, *(chunks or v.shape[1:])) for n, v in state.data_vars.items()}
+        # Chunks of the axis as of one that is appended to, and not of a single step.
+        shapes["time"] = (1024,)
+        options["encoding"] = {
+            n: {"chunks": s} | ({} if "_FillValue" in state[n].attrs else {"_FillValue": None})
+            for n, s in shapes.items()
+        }
+    state.to_zarr(path, **options)
+
+
+# What it costs -----------------------------------------------------------------------------------
+
+
+def objects(folder: Path) -> dict[Path, int]:
+    """Return the sizes of the files below a folder."""
+    return {p: p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+
+
+def by_part(sizes: dict[Path, int], folder: Path) -> dict[str, float]:
+    """Return bytes by the first folder of their path."""
+    parts: dict[str, float] = {}
+    for path, size in sizes.items():
+        part = path.relative_to(folder).parts[0]
+        parts[part] = parts.get(part, 0) + size
+    return parts
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return all figures."""
+    source, repository = folder / "source.zarr", folder / "r"
+    plain, ice, one = folder / "plain.zarr", folder / "ice", folder / "state.zarr"
+    states = (
+        generated(tuple(options.grid), options.variables)
+        if options.grid
+        else recorded(options.source, options.variable)
+    )
+    kept = list(states) if not options.grid else None
+    count = len(kept) if kept is not None else options.grid[0]
+    history = count - options.updates
+    if history < 1:
+        raise SystemExit(f"found {count} states, expected more than {options.updates} updates")
+    figures: dict[str, Any] = {"captures before": history}
+    costs: dict[str, list[Cost]] = {}
+    parts: list[dict[str, float]] = []
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("states", total=count)
+        for number, state in enumerate(kept or states):
+            write(state, source, options.chunk, append=number > 0)
+            progress.advance(task)
+            if number < history - 1:
+                continue
+            shutil.rmtree(one, ignore_errors=True)
+            write(state, one, options.chunk, append=False)
+            if number == history - 1:
+                figures["cells"] = sum(v.size for v in state.data_vars.values())
+                shutil.copytree(source, plain)
+                run(sys.executable, "-c", COMMIT, str(one), str(ice))
+                run(*GNOMON, "init", str(repository), str(source), "--json")
+                costs["first update"] = [run(*GNOMON, "update", str(repository), "--json")]
+                continue
+            append = run(sys.executable, "-c", APPEND, str(one), str(plain))
+            costs.setdefault("plain Zarr append", []).append(append)
+            commit = run(sys.executable, "-c", COMMIT, str(one), str(ice), "more")
+            costs.setdefault("Icechunk commit", []).append(commit)
+            before = objects(repository)
+            update = run(*GNOMON, "update", str(repository), "--json")
+            costs.setdefault("update, one capture", []).append(update)
+            new = {p: n for p, n in objects(repository).items() if p not in before}
+            parts.append(by_part(new, repository))
+    command = [*GNOMON, "update", str(repository), "--json"]
+    costs["update, nothing new"] = [run(*command) for _ in range(options.updates)]
+    for name in LOOKING:
+        costs[name] = [run(*GNOMON, name, str(repository), "--json", codes=(0, 3, 5))]
+    target = folder / "restored.zarr"
+    at = json.loads(subprocess.check_output([*GNOMON, "status", str(repository), "--json"]))["last"]
+    where = ["--at", at, "--to", str(target), "--json"]
+    costs["restore"] = [run(*GNOMON, "restore", str(repository), *where)]
+    cells = figures["cells"]
+    stored = by_part(objects(repository), repository)
+    figures["costs"] = {
+        name: {
+            "CPU s": median(c.cpu for c in each),
+            "s": median(c.seconds for c in each),
+            "peak MB": max(c.megabytes for c in each),
+            "written MB": median(c.written for c in each) / MEGABYTE,
+        }
+        for name, each in costs.items()
+    }
+    names = sorted({name for part in parts for name in part})
+    figures["files of an update, MB"] = {
+        name: median(part.get(name, 0.0) for part in parts) / MEGABYTE for name in names
+    }
+    figures["files of an update, MB"]["all"] = (
+        median(sum(part.values()) for part in parts) / MEGABYTE
+    )
+    figures["files of an update, MB"]["most"] = max(sum(part.values()) for part in parts) / MEGABYTE
+    figures["repository, MB"] = {name: size / MEGABYTE for name, size in sorted(stored.items())}
+    figures["forecaster, bytes per cell"] = stored.get("forecaster", 0.0) / cells
+    figures["repository / plain Zarr"] = sum(stored.values()) / size_of(plain)
+    figures["files"] = len(objects(repository))
+    return figures
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("--variable", default="v")
+    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
+    parser.add_argument("--variables", type=int, default=1, help="of a generated dataset (1)")
+    parser.add_argument("--chunk", type=int, nargs="+", help="cells; default: a state")
+    parser.add_argument("--updates", type=int, default=3, help="states that arrive late (3)")
+    parser.add_argument("--folder", type=Path, help="where; default: a temporary folder")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if (options.source is None) == (options.grid is None):
+        parser.error("give SOURCE --variable V, or --grid T Y X")
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figures = measure(options, Path(name))
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for key, value in figures.items():
+        if not isinstance(value, dict):
+            print(f"{key:34}{value:12.4g}")
+            continue
+        print(key)
+        for inner, number in value.items():
+            row = number if isinstance(number, dict) else {"": number}
+            print(f"  {inner:32}" + "  ".join(f"{v:10.4g} {n}" for n, v in row.items()))
+
+
+if __name__ == "__main__":
+    main()
