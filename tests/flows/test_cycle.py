@@ -12,9 +12,9 @@ import gnomon
 from gnomon.flows import checks, steps
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
-from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.model import SUSPECT, TRUSTED
 from gnomon.tasks.capturing import plan
+from gnomon.tasks.forecasting import pack
 from gnomon.tasks.learning.expectation import forecaster_of
 from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.work import serial
@@ -43,11 +43,10 @@ def states(repository: GnomonRepository) -> dict[tuple[int, ...], bytes]:
     """The newest forecaster state of every chunk."""
     found = forecaster_of(repository.stored, "sst")
     assert found is not None
-    stored: ForecasterState = found.stored
-    grid = repository.stored.settings.variable("sst").grid
+    indices = list(repository.stored.settings.variable("sst").grid.indices())
     return {
-        index: b"".join(sources.bits(part) for part in stored.chunk(index))
-        for index in grid.indices()
+        index: b"".join(sources.bits(part) for part in pack(found.specification, state))
+        for index, state in found.states(indices).items()
     }
 
 
