@@ -8,8 +8,11 @@ The planes of one shadow can be served along their leads instead, as a forecast:
 ``<var>_confidence`` and ``<var>_expected_error`` as well, and the valid times beside the leads.
 """
 
+import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import xarray as xr
@@ -49,6 +52,11 @@ __all__ = [
 
 Notes = Mapping[str, Mapping[str, Any]]
 """Attributes that say what a view is, by variable; those of the dataset under the empty name."""
+MOST_REBUILT = 4
+"""Stores that a process keeps of those that it has rebuilt."""
+
+_rebuilt: OrderedDict[bytes, ReadingStore] = OrderedDict()
+_rebuilding = Lock()
 
 
 def raw_dataset(
@@ -164,8 +172,21 @@ def open_view(
     selection: Selection,
     by_lead: bool = False,
 ) -> ReadingStore:
-    """Rebuild a reading store in another process, pinned to the same commit and era."""
-    return _build(pin.open(), planes, notes, selection, by_lead)
+    """Rebuild a reading store in another process, pinned to the same commit and era.
+
+    One that this process has rebuilt lately is given again: Dask opens it anew for every array
+    whose name it makes, and for every task.
+    """
+    repository = pin.open()  # refuses another repository that is there by now
+    key = pickle.dumps((pin, planes, notes, selection, by_lead))
+    with _rebuilding:
+        store = _rebuilt.pop(key, None)
+        if store is None:
+            store = _build(repository, planes, notes, selection, by_lead)
+        _rebuilt[key] = store
+        while len(_rebuilt) > MOST_REBUILT:
+            _rebuilt.popitem(last=False)
+    return store
 
 
 def _build(
