@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.checks.shadows import SHADOW_STATISTICS
-from gnomon.storage.errors import Integrity, InvalidInput
+from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
@@ -35,7 +35,6 @@ from gnomon.tasks.forecasting import (
     Specification,
     State,
     Telling,
-    join,
     last_capture_rmse,
     rows,
 )
@@ -235,7 +234,7 @@ def _materialize_block(
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
-        state = _joined(forecaster, group)
+        state = forecaster.joined(group)
         left_out = [g for g, index in enumerate(group) if index in refused]
         predicted = _predicted(spec, state, outlook, times_s, left_out)
         for g, index in enumerate(group):
@@ -274,25 +273,6 @@ def _predicted(
 def _usual_change(spec: Specification, lead: int) -> float:
     """Return the usual change over so many slots, of a random walk; NaN if it was not measured."""
     return np.nan if spec.usual_change is None else float(spec.usual_change * np.sqrt(lead))
-
-
-def _joined(forecaster: Forecaster, indices: list[Index]) -> State:
-    """Return the states of some chunks as one.
-
-    Raises
-    ------
-    Integrity
-        What was written a moment ago cannot be read.
-    """
-    states = forecaster.states(indices)
-    for index in indices:
-        if index not in states:
-            forecaster.stored.chunk(index)  # says what is wrong with it
-            raise Integrity(
-                f"what was learnt of {forecaster.captures.variable.name} chunk {index} is broken; "
-                "run 'gnomon update --refit' to learn it anew"
-            )
-    return join([states[index] for index in indices])
 
 
 def _statistics(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from itertools import batched
 from typing import Any
 
 from gnomon.storage.care.inventory import folder_of, frames, is_expected, unreferenced
@@ -26,6 +27,9 @@ from gnomon.storage.log.staging import sequence_of
 from gnomon.storage.repository import Repository
 
 __all__ = ["Pruned", "prune", "would_free"]
+
+TOGETHER = 500
+"""Objects that are removed before progress is told again."""
 
 Progress = Callable[[str, int, int], None]
 GivenUp = Callable[[str], bool]
@@ -95,10 +99,9 @@ def prune(
     dead = {name: there[name] for name in _dead(pruned, there, is_given_up)}
     spared = sum(1 for name in unreferenced(repository, there) if name not in dead)
     if not dry_run:
-        for done, name in enumerate(sorted(dead)):
-            if done % 64 == 0:
-                tell("remove", done, len(dead))
-            repository.location.delete([name])
+        for number, names in enumerate(batched(sorted(dead), TOGETHER)):
+            tell("remove", number * TOGETHER, len(dead))
+            repository.location.delete(names)
         _tidy(repository.location, pruned, there, is_given_up)
     return repository, Pruned(len(dead), sum(dead.values()), tuple(rewritten), dry_run, spared)
 

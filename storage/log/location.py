@@ -12,7 +12,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,8 @@ RETRIES: Any = {
 PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS}
 PASSING |= {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 """Failures of a read that say nothing of the file: too many are open, a share is gone."""
+MOST_DELETED = 1000
+"""Objects that are removed in one request, where the store can do it; S3 takes no more."""
 PAUSES_S = (0.1, 0.5, 2.0)
 """Between tries of a put that the client library gives up on, as it must not be done twice."""
 
@@ -198,17 +202,28 @@ class Location:
         self.flush([name])
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; one that is gone already is no error."""
-        for name in names:
+        """Remove objects, in no order; one that is gone already is no error.
+
+        Object stores that can do it are asked to remove many at once.
+        """
+        for together in batched(names, 1 if self.path is not None else MOST_DELETED):
             try:
-                if self.path is not None:
-                    self._inside(name).unlink(missing_ok=True)
-                else:
-                    obstore.delete(self.objects, name)
-            except FileNotFoundError:
-                continue
-            except (BaseError, OSError) as error:
-                raise self.unavailable(name, error) from error
+                self._delete(together)
+            except FileNotFoundError:  # of a store that tells; the others of the batch may be there
+                for name in together:
+                    with suppress(FileNotFoundError):
+                        self._delete((name,))
+
+    def _delete(self, names: tuple[str, ...]) -> None:
+        try:
+            if self.path is not None:
+                self._inside(names[0]).unlink(missing_ok=True)
+            else:
+                obstore.delete(self.objects, list(names))
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise self.unavailable(names[0], error) from error
 
     def _inside(self, name: str) -> Path:
         """Return the path of an object, refusing what leads out of the folder."""

@@ -24,6 +24,7 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import (
+    CARRIED,
     GATE,
     Outlook,
     Specification,
@@ -99,27 +100,41 @@ class Forecaster:
         """
         found: dict[Index, State] = {}
         for index in indices:
+            if index in self.withheld:
+                continue
             try:
-                state = None if index in self.withheld else self._stored(index)
+                state = self._stored(index)
             except Integrity as error:
                 pass_over(error, self.stored.location.url, self.stored.id)
                 continue
-            if state is not None:
+            if state.is_sound:
                 found[index] = state
-        return self._replayed(found) if found and self.instants else found
-
-    def _stored(self, index: Index) -> State | None:
-        cells, shared = self.stored.chunk(index)
-        starts = np.array([0, cells.shape[1]])
-        state = unpack(self.specification, starts, cells, shared[:, None])
-        return state if state.is_sound else None
-
-    def _replayed(self, stored: dict[Index, State]) -> dict[Index, State]:
         try:
-            carried = self.stored.carried()
+            return self._replayed(found)
         except Integrity as error:
             pass_over(error, self.stored.location.url, self.stored.id)
             return {}
+
+    def joined(self, indices: Sequence[Index]) -> State:
+        """Return the states of some chunks as one, whatever they hold.
+
+        Raises
+        ------
+        Integrity
+            Stored bytes are not what was written.
+        """
+        states = self._replayed({index: self._stored(index) for index in indices})
+        return join([states[index] for index in indices])
+
+    def _stored(self, index: Index) -> State:
+        cells, shared = self.stored.chunk(index)
+        starts = np.array([0, cells.shape[1]])
+        return unpack(self.specification, starts, cells, shared[:, None])
+
+    def _replayed(self, stored: dict[Index, State]) -> dict[Index, State]:
+        if not (stored and self.instants):
+            return stored
+        carried = self.stored.carried()
         indices, state = list(stored), join(list(stored.values()))
         for step, instant in self.instants.items():
             slot = self.cadence.slot(instant)
@@ -130,6 +145,11 @@ class Forecaster:
                     self.specification, state, slot, time_s, usable(values), trusted=trusted
                 )
         if carried is not None:
+            if carried.shape[-1] != CARRIED:
+                raise Integrity(
+                    f"what later captures left behind has {carried.shape[-1]} numbers a chunk, "
+                    f"expected {CARRIED}; run 'gnomon update --refit' to learn it anew"
+                )
             state.correction[:] = np.stack([carried[index] for index in indices], axis=1)
         return {index: state.take(np.array([k])) for k, index in enumerate(indices)}
 

@@ -393,7 +393,7 @@ def test_a_bad_state_is_learnt_anew(
     sources.write(tmp_path / "source.zarr", data, FIRST, FIRST + 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forecast, "pack", broken)
-        report = repository.update()
+        report = repository.update(refit=True)
     assert report.unpredicted == {"v": 16}
     assert np.isfinite(predicted(repository)[0][:, :4]).all()
     sources.write(tmp_path / "source.zarr", data, FIRST + 1, FIRST + 2)

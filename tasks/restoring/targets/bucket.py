@@ -253,7 +253,9 @@ class BucketTarget:
     def release(self) -> None:
         """Remove all that stands beside the dataset; what cannot be removed does no harm."""
         try:
-            self.location.delete(reversed(self.location.list(MARKS)))
+            names = self.location.list(MARKS)
+            self.location.delete(names[1:])
+            self.location.delete(names[:1])  # the claim: until then nobody else writes here
         except Unavailable as error:
             logger.warning("%s; what is left of the restore under %s is not needed", error, MARKS)
 
