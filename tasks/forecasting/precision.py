@@ -43,7 +43,7 @@ def exponents(spec: Specification, state: State, amplitudes: Array) -> Integers:
     amplitudes : float64, (T, M), variable's units times root of cells
         Of the modes; NaN where nothing was captured.
     """
-    smallest = _smallest(tracking.innovation_scale(state), state.starts)
+    smallest = _smallest(state)
     anomaly = np.sqrt(np.maximum(state.products[0], 0.0) / np.maximum(state.count, 1.0))
     # Of an anomaly that is smaller than what is new each time, there is nothing to multiply.
     largest = np.fmax(np.maximum.reduceat(np.nan_to_num(anomaly), state.starts[:-1]), smallest)
@@ -97,10 +97,18 @@ def _loadings(
     ]
 
 
-def _smallest(scale: Array, starts: NDArray[np.int64]) -> Array:
-    """Return the smallest positive scale of each chunk (G,); 0 where there is none."""
+def _smallest(state: State) -> Array:
+    """Return the smallest innovation of each chunk (G,), variable's units; 0 where there is none.
+
+    Of a cell by itself few captures tell: it is that of its error bar, which is shrunk to the
+    chunk's, unless rounding in the source is all that the error bar is of.
+    """
+    heads = state.starts[:-1]
+    scale = tracking.innovation_scale(state)
     positive = np.where(np.isfinite(scale) & (scale > 0), scale, np.inf)
-    smallest = np.minimum.reduceat(positive, starts[:-1])
+    count = np.add.reduceat(state.count, heads)
+    pooled = np.sqrt(np.add.reduceat(state.variance, heads) / np.maximum(count, 1.0))
+    smallest = np.minimum(np.minimum.reduceat(positive, heads), pooled)
     return np.where(np.isfinite(smallest), smallest, 0.0)
 
 

@@ -158,7 +158,7 @@ class _Learning:
         grid = self.repository.settings.variable(self.name).grid
         carried = np.zeros((*grid.counts, CARRIED))
         moved = 0
-        for block, result in self._blocks(_go_on, entry.rows):
+        for block, result in self._blocks(_roll_block, entry.rows):
             if result is None:  # some of it must be learnt anew
                 return None
             carried[block.chunks] = result.carried
@@ -182,7 +182,7 @@ class _Learning:
         shared = np.zeros((*grid.counts, columns))
         doubts: list[tuple[int, Index, float]] = []
         moved = 0
-        for block, result in self._blocks(partial(_write, commit=self.batch.id), cells):
+        for block, result in self._blocks(partial(_forecast_block, commit=self.batch.id), cells):
             index[block.chunks], shared[block.chunks] = result.index, result.shared
             doubts += result.doubts
             moved += result.drifted
@@ -243,7 +243,7 @@ class _Carried:
     drifted: int
 
 
-def _write(
+def _forecast_block(
     pinned: tuple[str, int],
     name: str,
     features: Features,
@@ -283,7 +283,7 @@ def _write(
     return _Block(stored, shared, doubts, moved, batch.entries)
 
 
-def _go_on(
+def _roll_block(
     pinned: tuple[str, int], name: str, features: Features, grid: ChunkGrid, block: Block
 ) -> _Carried | None:
     """Learn the new captures of one block, and return what they do not give back.

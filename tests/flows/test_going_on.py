@@ -1,0 +1,136 @@
+"""Between refits a state stays where it was written, and captures are learnt on top of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gnomon.flows.settings import Settings
+from gnomon.storage.log.bodies.shadow import LearntEntry
+from gnomon.tasks.learning import learn
+from gnomon.tasks.learning.expectation import forecaster_of
+from gnomon.tasks.learning.refit import MOST_ROLLED
+from tests import sources
+from tests.cases import HISTORY, Case
+
+ROLLING = Settings(refit_share=0.0, compare=0)
+
+
+def update(case: Case, day: int) -> dict[str, str]:
+    """Capture one more day; the refits that it made, and why."""
+    case.arrive(day, day + 1)
+    return dict(case.open().update(settings=ROLLING).refit)
+
+
+def entry(case: Case) -> LearntEntry:
+    record = case.open().stored.forecaster
+    assert record is not None
+    return record.learnt["sst"]
+
+
+def folders(case: Case) -> set[str]:
+    """The commits that have written cells of a state that is there."""
+    return {p.parts[-4] for p in (case.place / "forecaster").glob("*/v-sst/cells/zarr.json")}
+
+
+def table(case: Case, name: str) -> Path:
+    record = case.open().stored.forecaster
+    assert record is not None
+    folder = case.place / "forecaster" / record.id / "v-sst" / name / "c"
+    (path,) = (p for p in folder.rglob("*") if p.is_file())
+    return path
+
+
+@pytest.fixture
+def gone_on(grown: Case) -> Case:
+    """A state that has gone on by two captures."""
+    grown.open().update(refit=True, settings=ROLLING)
+    for day in (HISTORY, HISTORY + 1):
+        assert update(grown, day) == {}
+    return grown
+
+
+def test_a_state_is_written_once_in_a_while(grown: Case) -> None:
+    grown.open().update(refit=True, settings=ROLLING)
+    anchor = folders(grown)
+    for count in range(1, MOST_ROLLED + 1):
+        update(grown, HISTORY + count - 1)
+        assert len(entry(grown).rolled) == count
+        assert entry(grown).anchor in anchor
+        assert folders(grown) == {entry(grown).anchor}
+    update(grown, HISTORY + MOST_ROLLED)
+    assert entry(grown).rolled == ()
+    assert len(folders(grown)) == 2  # runs that began before may still read the one before
+    assert grown.open().check(read_data=True).problems == ()
+
+
+def test_it_predicts_as_if_it_had_been_written(
+    grown: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the rounding."""
+    grown.open().update(refit=True, settings=ROLLING)
+    (tmp_path / "other").mkdir()
+    other = grown.copy(tmp_path / "other")
+    for day in range(HISTORY, HISTORY + 3):
+        update(grown, day)
+    monkeypatch.setattr(learn, "MOST_ROLLED", 0)
+    monkeypatch.chdir(other.folder)
+    for day in range(HISTORY, HISTORY + 3):
+        update(other, day)
+        assert entry(other).rolled == ()
+    made = [
+        case.open().dataset("2001-01-28", kind="forecast", accept_predicted=True).load()
+        for case in (grown, other)
+    ]
+    error = made[0].sst_standard_error.values
+    moved = np.abs(made[0].sst.values - made[1].sst.values)
+    known = np.isfinite(error)
+    assert np.array_equal(known, np.isfinite(moved))
+    assert (moved[known] <= 0.3 * error[known]).all()  # both are stored in steps of a quarter
+    ratio = error[known] / made[1].sst_standard_error.values[known]
+    assert np.abs(np.log(ratio)).max() < 0.1  # and these in eighths of an octave
+
+
+def test_a_prune_leaves_what_it_goes_on_from(gone_on: Case) -> None:
+    gone_on.open().prune()
+    assert entry(gone_on).anchor in folders(gone_on)
+    assert gone_on.open().check(read_data=True).problems == ()
+    assert update(gone_on, HISTORY + 2) == {}
+    assert len(entry(gone_on).rolled) == 3
+
+
+def test_a_capture_that_was_learnt_may_be_given_up(gone_on: Case) -> None:
+    repository = gone_on.open()
+    repository.forget(captures=[HISTORY])
+    repository.prune()
+    assert update(gone_on, HISTORY + 2) == {"sst": "a capture that was learnt lately was forgotten"}
+    assert gone_on.open().check(read_data=True).problems == ()
+
+
+@pytest.mark.parametrize("part", ["carried", "shared", "index", "cells"])
+def test_what_it_goes_on_from_may_be_damaged(gone_on: Case, part: str) -> None:
+    """It is told, and learnt anew."""
+    folder = gone_on.place / "forecaster" / (entry(gone_on).anchor if part != "carried" else "")
+    for path in folder.rglob("c/**/*") if part != "carried" else [table(gone_on, "carried")]:
+        if path.is_file() and part in path.parts:
+            path.write_bytes(bytes(path.stat().st_size))
+    assert gone_on.open().check(read_data=True).problems
+    update(gone_on, HISTORY + 2)
+    assert entry(gone_on).anchor == ""
+    assert entry(gone_on).rolled == ()
+    update(gone_on, HISTORY + 3)
+    assert gone_on.open().check(read_data=True).problems == ()
+
+
+def test_a_suspect_capture_is_passed_over_each_time(gone_on: Case) -> None:
+    data = gone_on.data.copy(deep=True)
+    data.sst.values[HISTORY + 2, :4, :4] += np.float32(50)
+    sources.write(gone_on.source, data, HISTORY + 2, HISTORY + 3)
+    assert gone_on.open().update(settings=ROLLING).suspect_chunks == 1
+    found = forecaster_of(gone_on.open().stored, "sst")
+    assert found is not None
+    state = found.states([(0, 0)])[0, 0]
+    assert np.isnan(state.recent[0]).all()
+    assert np.nanmax(state.recent) < 310
+    update(gone_on, HISTORY + 3)
+    assert len(entry(gone_on).rolled) == 4
