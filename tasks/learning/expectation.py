@@ -8,7 +8,7 @@ of it is stored apart, and may be damaged.  Answers depend on the record alone, 
 what was learnt changes none of them: it costs a refit, and `recorded.unreadable` tells.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,11 +92,16 @@ class Forecaster:
         """Chunks that the outlook's cells are in."""
         return self.stored.entry.sample
 
-    def states(self, indices: Sequence[Index]) -> dict[Index, State]:
-        """Return the states of some chunks, but for those that must be learnt anew.
+    def together(self, indices: Sequence[Index]) -> tuple[list[Index], State | None]:
+        """Return the states of some chunks as one, but for those that must be learnt anew.
 
         They must where they are damaged or senseless, and where the prediction made from them was
         refused.
+
+        Returns
+        -------
+        list, State or None
+            The chunks that it is of, and their state; None of none.
         """
         found: dict[Index, State] = {}
         for index in indices:
@@ -109,11 +114,20 @@ class Forecaster:
                 continue
             if state.is_sound:
                 found[index] = state
+        if not found:
+            return [], None
         try:
-            return self._replayed(found)
+            return list(found), self._replayed(list(found), join(list(found.values())))
         except Integrity as error:
             pass_over(error, self.stored.location.url, self.stored.id)
+            return [], None
+
+    def states(self, indices: Sequence[Index]) -> dict[Index, State]:
+        """Return the states of some chunks one by one; see `together`."""
+        found, state = self.together(indices)
+        if state is None:
             return {}
+        return {index: state.take(np.array([k])) for k, index in enumerate(found)}
 
     def joined(self, indices: Sequence[Index]) -> State:
         """Return the states of some chunks as one, whatever they hold.
@@ -123,19 +137,18 @@ class Forecaster:
         Integrity
             Stored bytes are not what was written.
         """
-        states = self._replayed({index: self._stored(index) for index in indices})
-        return join([states[index] for index in indices])
+        return self._replayed(list(indices), join([self._stored(index) for index in indices]))
 
     def _stored(self, index: Index) -> State:
         cells, shared = self.stored.chunk(index)
         starts = np.array([0, cells.shape[1]])
         return unpack(self.specification, starts, cells, shared[:, None])
 
-    def _replayed(self, stored: dict[Index, State]) -> dict[Index, State]:
-        if not (stored and self.instants):
-            return stored
+    def _replayed(self, indices: list[Index], state: State) -> State:
+        """Return a stored state of some chunks with the captures since on top."""
+        if not self.instants:
+            return state
         carried = self.stored.carried()
-        indices, state = list(stored), join(list(stored.values()))
         for step, instant in self.instants.items():
             slot = self.cadence.slot(instant)
             if slot > state.slot:
@@ -151,7 +164,7 @@ class Forecaster:
                     f"expected {CARRIED}; run 'gnomon update --refit' to learn it anew"
                 )
             state.correction[:] = np.stack([carried[index] for index in indices], axis=1)
-        return {index: state.take(np.array([k])) for k, index in enumerate(indices)}
+        return state
 
 
 def specification_of(repository: Repository, name: str) -> Specification | None:
@@ -200,6 +213,8 @@ class Expectation:
 
     forecaster: Forecaster
     _states: dict[Index, State] = field(default_factory=dict)
+    _met: dict[Index, "_Met"] = field(default_factory=dict)
+    """What was compared last: it is learnt when there is another capture to compare."""
 
     @classmethod
     def of(cls, repository: Repository, variable: Variable) -> "Expectation | None":
@@ -213,6 +228,7 @@ class Expectation:
         """Return departure statistics of a capture; the next call expects the one after it."""
         forecaster = self.forecaster
         spec, slot = forecaster.specification, forecaster.cadence.slot(instant)
+        self._learn(chunks)
         groups: dict[int, list[Index]] = {}
         self._states |= forecaster.states([index for index in chunks if index not in self._states])
         for index in chunks:
@@ -228,9 +244,9 @@ class Expectation:
             time_s = instant / SECOND
             departed = departures(spec, state, outlook, slot, time_s, values)
             trusted = ~(departed.p_value < GATE)
-            state = roll(spec, state, outlook, slot, time_s, values, trusted=trusted)
+            met = _Met(indices, outlook, slot, time_s, values, trusted)
+            self._met |= dict.fromkeys(indices, met)
             for k, index in enumerate(indices):
-                self._states[index] = state.take(np.array([k]))
                 result[index] = {
                     "departure_mean": float(departed.mean[k]),
                     "departure_rms": float(departed.rms[k]),
@@ -239,3 +255,30 @@ class Expectation:
                     "p_value": float(departed.p_value[k]),
                 }
         return result
+
+    def _learn(self, chunks: Collection[Index]) -> None:
+        """Learn what was compared before of some chunks."""
+        spec = self.forecaster.specification
+        for index in chunks:
+            last = self._met.get(index)
+            if last is None:
+                continue
+            for learnt in last.indices:
+                del self._met[learnt]
+            state = join([self._states[index] for index in last.indices])
+            given = last.slot, last.time_s, last.values
+            state = roll(spec, state, last.outlook, *given, trusted=last.trusted)
+            for k, learnt in enumerate(last.indices):
+                self._states[learnt] = state.take(np.array([k]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """A capture of some chunks that was compared with what was expected."""
+
+    indices: list[Index]
+    outlook: Outlook
+    slot: int
+    time_s: float
+    values: NDArray[np.float64]
+    trusted: NDArray[np.bool_]

@@ -39,7 +39,6 @@ from gnomon.tasks.forecasting import (
     Telling,
     drifted,
     exponents,
-    join,
     learn,
     pack,
     roll,
@@ -359,12 +358,12 @@ class _Work:
             return
         per_cell = 8 * (rows(self.features.specification)[0] + 1)
         for group in groups(self.captures.variable.grid, indices, per_cell):
-            learnt = before.states(group)
+            learnt, state = before.together(group)
             anew = [index for index in group if index not in learnt]
             if anew:
                 yield anew, None
-            if learnt:
-                yield list(learnt), self._rolled(before, list(learnt), join([*learnt.values()]))
+            if state is not None:
+                yield learnt, self._rolled(before, learnt, state)
 
     def _values(self, step: int, indices: list[Index]) -> tuple[Floats, NDArray[np.bool_]]:
         """Values (cell,) of some chunks, and which may be learnt from (chunk,)."""
