@@ -15,6 +15,7 @@ BENCHMARKS = (
     "speed",
     "heal",
     "storage",
+    "scale",
     "restore copy",
     "memory",
     "faults",

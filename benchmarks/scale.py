@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -42,14 +42,14 @@ WAVES = 12
 APPEND = """
 import sys, warnings, xarray as xr
 warnings.simplefilter("ignore")
-state = xr.open_dataset(sys.argv[1], engine="zarr", decode_cf=False, consolidated=False)
+state = xr.open_dataset(sys.argv[1], engine="zarr", decode_times=False, consolidated=False)
 state.load().to_zarr(sys.argv[2], append_dim="time", consolidated=False)
 """
 COMMIT = """
 import sys, warnings, icechunk, xarray as xr
 from icechunk.xarray import to_icechunk
 warnings.simplefilter("ignore")
-state = xr.open_dataset(sys.argv[1], engine="zarr", decode_cf=False, consolidated=False).load()
+state = xr.open_dataset(sys.argv[1], engine="zarr", decode_times=False, consolidated=False).load()
 storage = icechunk.local_filesystem_storage(sys.argv[2])
 session = icechunk.Repository.open_or_create(storage).writable_session("main")
 options = {"append_dim": "time"} if sys.argv[3:] == ["more"] else {"mode": "w"}
@@ -66,7 +66,7 @@ class Cost:
     cpu: float
     """Seconds, of all its threads and children."""
     megabytes: float
-    """Greatest resident memory of it, or of a child."""
+    """Greatest resident memory of it, or of a child; not less than this process has."""
     written: float
     """Bytes that it gave to the operating system to write, to pipes as well."""
 
@@ -136,7 +136,10 @@ def recorded(source: str, name: str) -> Iterator[xr.Dataset]:
         ordered = array.transpose(times[0], ...).rename({times[0]: "time"})
         for k in range(ordered.sizes["time"]):
             state = ordered.isel(time=slice(k, k + 1)).load()
-            yield state.copy(data=native(state.values)).to_dataset()
+            state = state.copy(data=native(state.values))
+            if "_FillValue" in state.attrs:  # where xarray takes it from when it appends
+                state.encoding = {"_FillValue": state.attrs.pop("_FillValue")}
+            yield state.to_dataset()
 
 
 def write(state: xr.Dataset, path: Path, chunks: list[int] | None, *, append: bool) -> None:
@@ -149,7 +152,7 @@ def write(state: xr.Dataset, path: Path, chunks: list[int] | None, *, append: bo
         # Chunks of the axis as of one that is appended to, and not of a single step.
         shapes["time"] = (1024,)
         options["encoding"] = {
-            n: {"chunks": s} | ({} if "_FillValue" in state[n].attrs else {"_FillValue": None})
+            n: {"chunks": s, "_FillValue": state[n].encoding.get("_FillValue")}
             for n, s in shapes.items()
         }
     state.to_zarr(path, **options)
@@ -172,80 +175,120 @@ def by_part(sizes: dict[Path, int], folder: Path) -> dict[str, float]:
     return parts
 
 
+@dataclass(slots=True)
+class Trial:
+    """The places of one run, and what the processes took."""
+
+    folder: Path
+    chunk: list[int] | None
+    costs: dict[str, list[Cost]] = field(default_factory=dict)
+    written: list[dict[str, float]] = field(default_factory=list)
+    """By update, bytes of its new files by part."""
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source.zarr"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "r"
+
+    def gnomon(self, name: str, command: str, *options: str, codes: tuple[int, ...] = (0,)) -> None:
+        """Run a command on the repository."""
+        line = [*GNOMON, command, str(self.repository), *options, "--json"]
+        self.costs.setdefault(name, []).append(run(*line, codes=codes))
+
+    def program(self, name: str, text: str, *arguments: Path | str) -> None:
+        """Run a program beside it."""
+        cost = run(sys.executable, "-c", text, *map(str, arguments))
+        self.costs.setdefault(name, []).append(cost)
+
+    def begin(self, state: xr.Dataset) -> None:
+        """Capture and forecast what the source holds; `state` is the last of it."""
+        shutil.copytree(self.source, self.folder / "plain.zarr")
+        run(sys.executable, "-c", COMMIT, str(self.one(state)), str(self.folder / "ice"))
+        run(*GNOMON, "init", str(self.repository), str(self.source), "--json")
+        self.gnomon("first update", "update")
+
+    def go_on(self, state: xr.Dataset) -> None:
+        """Capture one more state, which the source holds by now."""
+        one = self.one(state)
+        self.program("plain Zarr append", APPEND, one, self.folder / "plain.zarr")
+        self.program("Icechunk commit", COMMIT, one, self.folder / "ice", "more")
+        before = objects(self.repository)
+        self.gnomon("update, one capture", "update")
+        new = {p: n for p, n in objects(self.repository).items() if p not in before}
+        self.written.append(by_part(new, self.repository))
+
+    def one(self, state: xr.Dataset) -> Path:
+        """Write a state as a dataset of its own."""
+        path = self.folder / "state.zarr"
+        shutil.rmtree(path, ignore_errors=True)
+        write(state, path, self.chunk, append=False)
+        return path
+
+    def look(self, updates: int) -> None:
+        """Run what finds nothing new, what only looks, and a restore."""
+        for _ in range(updates):
+            self.gnomon("update, nothing new", "update")
+        for name in LOOKING:
+            self.gnomon(name, name, codes=(0, 3, 5))
+        status = subprocess.check_output([*GNOMON, "status", str(self.repository), "--json"])
+        last = json.loads(status)["last"]
+        self.gnomon("restore", "restore", "--at", last, "--to", str(self.folder / "restored.zarr"))
+
+
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return all figures."""
-    source, repository = folder / "source.zarr", folder / "r"
-    plain, ice, one = folder / "plain.zarr", folder / "ice", folder / "state.zarr"
-    states = (
-        generated(tuple(options.grid), options.variables)
-        if options.grid
-        else recorded(options.source, options.variable)
-    )
-    kept = list(states) if not options.grid else None
-    count = len(kept) if kept is not None else options.grid[0]
+    if options.grid:
+        states, count = generated(tuple(options.grid), options.variables), options.grid[0]
+    else:
+        kept = list(recorded(options.source, options.variable))
+        states, count = iter(kept), len(kept)
     history = count - options.updates
     if history < 1:
         raise SystemExit(f"found {count} states, expected more than {options.updates} updates")
-    figures: dict[str, Any] = {"captures before": history}
-    costs: dict[str, list[Cost]] = {}
-    parts: list[dict[str, float]] = []
+    trial = Trial(folder, options.chunk)
+    cells = 0
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("states", total=count)
-        for number, state in enumerate(kept or states):
-            write(state, source, options.chunk, append=number > 0)
-            progress.advance(task)
-            if number < history - 1:
-                continue
-            shutil.rmtree(one, ignore_errors=True)
-            write(state, one, options.chunk, append=False)
+        for number, state in enumerate(progress.track(states, total=count, description="states")):
+            write(state, trial.source, options.chunk, append=number > 0)
             if number == history - 1:
-                figures["cells"] = sum(v.size for v in state.data_vars.values())
-                shutil.copytree(source, plain)
-                run(sys.executable, "-c", COMMIT, str(one), str(ice))
-                run(*GNOMON, "init", str(repository), str(source), "--json")
-                costs["first update"] = [run(*GNOMON, "update", str(repository), "--json")]
-                continue
-            append = run(sys.executable, "-c", APPEND, str(one), str(plain))
-            costs.setdefault("plain Zarr append", []).append(append)
-            commit = run(sys.executable, "-c", COMMIT, str(one), str(ice), "more")
-            costs.setdefault("Icechunk commit", []).append(commit)
-            before = objects(repository)
-            update = run(*GNOMON, "update", str(repository), "--json")
-            costs.setdefault("update, one capture", []).append(update)
-            new = {p: n for p, n in objects(repository).items() if p not in before}
-            parts.append(by_part(new, repository))
-    command = [*GNOMON, "update", str(repository), "--json"]
-    costs["update, nothing new"] = [run(*command) for _ in range(options.updates)]
-    for name in LOOKING:
-        costs[name] = [run(*GNOMON, name, str(repository), "--json", codes=(0, 3, 5))]
-    target = folder / "restored.zarr"
-    at = json.loads(subprocess.check_output([*GNOMON, "status", str(repository), "--json"]))["last"]
-    where = ["--at", at, "--to", str(target), "--json"]
-    costs["restore"] = [run(*GNOMON, "restore", str(repository), *where)]
-    cells = figures["cells"]
-    stored = by_part(objects(repository), repository)
-    figures["costs"] = {
-        name: {
-            "CPU s": median(c.cpu for c in each),
-            "s": median(c.seconds for c in each),
-            "peak MB": max(c.megabytes for c in each),
-            "written MB": median(c.written for c in each) / MEGABYTE,
-        }
-        for name, each in costs.items()
+                cells = sum(v.size for v in state.data_vars.values())
+                trial.begin(state)
+            elif number >= history:
+                trial.go_on(state)
+    trial.look(options.updates)
+    stored = by_part(objects(trial.repository), trial.repository)
+    return {
+        "captures before": history,
+        "cells": cells,
+        "costs": {name: summary(each) for name, each in trial.costs.items()},
+        "files of an update, MB": files(trial.written),
+        "repository, MB": {name: size / MEGABYTE for name, size in sorted(stored.items())},
+        "forecaster, bytes per cell": stored.get("forecaster", 0.0) / cells,
+        "repository / plain Zarr": sum(stored.values()) / size_of(folder / "plain.zarr"),
+        "files": len(objects(trial.repository)),
     }
-    names = sorted({name for part in parts for name in part})
-    figures["files of an update, MB"] = {
-        name: median(part.get(name, 0.0) for part in parts) / MEGABYTE for name in names
+
+
+def summary(costs: list[Cost]) -> dict[str, float]:
+    """Return medians of what processes took, and the greatest memory."""
+    return {
+        "CPU s": median(c.cpu for c in costs),
+        "s": median(c.seconds for c in costs),
+        "peak MB": max(c.megabytes for c in costs),
+        "written MB": median(c.written for c in costs) / MEGABYTE,
     }
-    figures["files of an update, MB"]["all"] = (
-        median(sum(part.values()) for part in parts) / MEGABYTE
-    )
-    figures["files of an update, MB"]["most"] = max(sum(part.values()) for part in parts) / MEGABYTE
-    figures["repository, MB"] = {name: size / MEGABYTE for name, size in sorted(stored.items())}
-    figures["forecaster, bytes per cell"] = stored.get("forecaster", 0.0) / cells
-    figures["repository / plain Zarr"] = sum(stored.values()) / size_of(plain)
-    figures["files"] = len(objects(repository))
-    return figures
+
+
+def files(written: list[dict[str, float]]) -> dict[str, float]:
+    """Return medians of the bytes of new files, by part and of all, and the most."""
+    names = sorted({name for part in written for name in part})
+    medians = {name: median(part.get(name, 0.0) for part in written) for name in names}
+    sums = [sum(part.values()) for part in written]
+    every = medians | {"all": median(sums), "most": max(sums)}
+    return {name: size / MEGABYTE for name, size in every.items()}
 
 
 def main() -> None:
