@@ -30,6 +30,11 @@ class Pin:
         newest = repository.records[-1]
         return cls(repository.location.url, newest.sequence, newest.digest, repository.era)
 
+    def is_there(self) -> bool:
+        """Tell whether the commit is still in the repository that is there by now."""
+        records = Repository.open(self.url).records
+        return self.sequence < len(records) and records[self.sequence].digest == self.digest
+
     def open(self) -> Repository:
         """Open the repository as it was when it was pinned.
 

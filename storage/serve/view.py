@@ -10,9 +10,7 @@ The planes of one shadow can be served along their leads instead, as a forecast:
 
 import pickle
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any
 
 import xarray as xr
@@ -52,11 +50,10 @@ __all__ = [
 
 Notes = Mapping[str, Mapping[str, Any]]
 """Attributes that say what a view is, by variable; those of the dataset under the empty name."""
-MOST_REBUILT = 4
+MOST_REBUILT = 2
 """Stores that a process keeps of those that it has rebuilt."""
 
-_rebuilt: OrderedDict[bytes, ReadingStore] = OrderedDict()
-_rebuilding = Lock()
+_rebuilt: dict[bytes, ReadingStore] = {}
 
 
 def raw_dataset(
@@ -177,15 +174,13 @@ def open_view(
     One that this process has rebuilt lately is given again: Dask opens it anew for every array
     whose name it makes, and for every task.
     """
-    repository = pin.open()  # refuses another repository that is there by now
     key = pickle.dumps((pin, planes, notes, selection, by_lead))
-    with _rebuilding:
-        store = _rebuilt.pop(key, None)
-        if store is None:
-            store = _build(repository, planes, notes, selection, by_lead)
+    store = _rebuilt.get(key)
+    if store is None or not pin.is_there():
+        store = _build(pin.open(), planes, notes, selection, by_lead)
         _rebuilt[key] = store
-        while len(_rebuilt) > MOST_REBUILT:
-            _rebuilt.popitem(last=False)
+        for old in list(_rebuilt)[:-MOST_REBUILT]:
+            _rebuilt.pop(old, None)
     return store
 
 

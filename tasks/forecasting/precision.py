@@ -3,7 +3,9 @@
 Every row of a chunk is rounded to a power of two.  What adds to a forecast directly is rounded to
 a sixteenth of the chunk's smallest innovation, or finer: the rounding is uniform, so that it adds
 less than .04 % to the variance of the error.  What multiplies an anomaly, or an amplitude of a
-mode, is rounded as much finer as that is larger.  Values that were captured are kept as they are.
+mode, is rounded as much finer as that is larger.  Values that were captured are kept as they are,
+and so is a row of a chunk that never changed, or some of whose cells are so much larger than what
+is new each time, fill values perhaps, that no integer would hold them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.multiples import DIGITS, from_multiples, to_multiples
+from gnomon.storage.arrays.multiples import BITS, DIGITS, from_multiples, to_multiples
 from gnomon.tasks.forecasting import tracking
 from gnomon.tasks.forecasting.specification import Array, Specification
 from gnomon.tasks.forecasting.state import State, pack, shapes, unpack
@@ -26,9 +28,6 @@ MULTIPLIED = 2.0**-5
 """The same of the product of a number and what it is multiplied with."""
 COUNTED = 2.0**-8, 2.0**-12
 """What counts of captures, and presences in the last of them, are rounded to."""
-RELATIVE = 40
-"""Binary digits that are kept where nothing ever changed: there is nothing to compare with."""
-
 type Integers = NDArray[np.int64]
 
 
@@ -113,20 +112,21 @@ def _smallest(state: State) -> Array:
 
 
 def _coarse(row: Array, step: Array, starts: NDArray[np.int64]) -> Integers:
-    """Return the exponents (G,) of steps, or of some digits of the largest where there are none."""
-    largest = _exponent(_largest(row, starts)) + 1
-    wanted = np.where(step > 0, _exponent(step), largest - RELATIVE)
-    return np.maximum(wanted, largest - DIGITS + 1)
+    """Return the exponents (G,) of steps; all digits are kept where there is no step."""
+    finest = _exponent(_largest(row, starts)) + 2 - DIGITS
+    wanted = _exponent(step)
+    return np.where((step > 0) & (wanted >= finest), wanted, BITS)
 
 
 def _exact(row: Array, starts: NDArray[np.int64]) -> Integers:
-    """Return exponents (G,) of which all numbers are multiples, if there are digits enough."""
+    """Return exponents (G,) of which all numbers are multiples; `BITS` where there are none."""
     mantissa, exponent = np.frexp(np.where(np.isfinite(row), row, 0.0))
     whole = np.ldexp(mantissa, 53).astype(np.int64)
     lowest = _exponent((whole & -whole).astype(np.float64)) + exponent - 53
-    finest = np.minimum.reduceat(np.where(whole != 0, lowest, np.iinfo(np.int32).max), starts[:-1])
-    largest = _exponent(_largest(row, starts)) + 1
-    return np.where(finest > largest, 0, np.maximum(finest, largest - DIGITS + 1))
+    none = np.iinfo(np.int32).max
+    least = np.minimum.reduceat(np.where(whole != 0, lowest, none), starts[:-1])
+    finest = _exponent(_largest(row, starts)) + 2 - DIGITS
+    return np.where(least == none, 0, np.where(least >= finest, least, BITS))
 
 
 def _largest(row: Array, starts: NDArray[np.int64]) -> Array:

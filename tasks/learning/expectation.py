@@ -117,10 +117,15 @@ class Forecaster:
         if not found:
             return [], None
         try:
-            return list(found), self._replayed(list(found), join(list(found.values())))
+            state = self._replayed(list(found), join(list(found.values())))
         except Integrity as error:
             pass_over(error, self.stored.location.url, self.stored.id)
             return [], None
+        if state.is_sound:
+            return list(found), state
+        parts = {index: state.take(np.array([k])) for k, index in enumerate(found)}
+        sound = {index: part for index, part in parts.items() if part.is_sound}
+        return list(sound), join(list(sound.values())) if sound else None
 
     def states(self, indices: Sequence[Index]) -> dict[Index, State]:
         """Return the states of some chunks one by one; see `together`."""

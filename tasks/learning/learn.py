@@ -9,6 +9,7 @@ learnt since; in between, only what these captures do not give back.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import batched
 from math import prod
 from typing import Any
 
@@ -53,6 +54,8 @@ from gnomon.tasks.work import Mapper
 
 __all__ = ["PendingState", "forecast", "groups"]
 
+MOST_ITEMS = 256
+"""Pieces of work that a variable is cut into, at most: each opens what was learnt before."""
 WINDOW_BYTES = 2**25
 """Captures of the chunks that are learnt together, as float64; more only for a single chunk."""
 
@@ -153,6 +156,8 @@ class _Learning:
         record = self.repository.forecaster
         if self.features.refit is not None or record is None or len(self._rolled) > MOST_ROLLED:
             return None
+        if record.variables[self.name].withheld:
+            return None
         entry = record.learnt[self.name]
         grid = self.repository.settings.variable(self.name).grid
         carried = np.zeros((*grid.counts, CARRIED))
@@ -198,12 +203,14 @@ class _Learning:
         grid = state_grid(self.repository.settings.variable(self.name).grid, cells)
         pinned = self.repository.location.url, self.repository.records[-1].sequence
         blocks = list(grid.blocks())
-        job = partial(work, pinned, self.name, self.features, grid)
-        for block, (result, failures) in zip(
-            blocks, self.mapper(Telling(job), blocks), strict=True
+        # A worker opens the state once for several, where there are many.
+        together = list(batched(blocks, -(-len(blocks) // MOST_ITEMS)))
+        job = partial(_forecast_blocks, work, pinned, self.name, self.features, grid)
+        for items, (results, failures) in zip(
+            together, self.mapper(Telling(job), together), strict=True
         ):
             self.failed |= failures
-            yield block, result
+            yield from zip(items, results, strict=True)
 
     def _entry(self, root: str, shared: str, moved: int) -> LearntEntry:
         features = self.features
@@ -242,25 +249,30 @@ class _Carried:
     drifted: int
 
 
-def _forecast_block(
+def _forecast_blocks[R](
+    work: "Callable[[_Work, ChunkGrid, Block], R]",
     pinned: tuple[str, int],
     name: str,
     features: Features,
     grid: ChunkGrid,
-    block: Block,
-    *,
-    commit: str,
-) -> _Block:
-    """Bring the state of one block up to date and write it; runs on a worker."""
+    blocks: Sequence[Block],
+) -> list[R]:
+    """Work on some blocks, one after the other; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
-    variable = repository.settings.variable(name)
+    before = forecaster_of(repository, name) if features.refit is None else None
+    opened = _Work(repository, repository.captures(name), features, before)
+    return [work(opened, grid, block) for block in blocks]
+
+
+def _forecast_block(work: "_Work", grid: ChunkGrid, block: Block, *, commit: str) -> _Block:
+    """Bring the state of one block up to date and write it; runs on a worker."""
+    features, variable = work.features, work.captures.variable
     spec = features.specification
-    batch = Batch(repository.location, commit)
+    batch = Batch(work.repository.location, commit)
     numbers, columns = rows(spec)
     cells = np.zeros((numbers, *(c.stop - c.start for c in block.cells)))
     fineness = np.zeros((numbers, *block.grid), np.int64)
     shared = np.zeros((*block.grid, columns))
-    work = _Work(repository, repository.captures(name), features)
     doubts: list[tuple[int, Index, float]] = []
     moved = 0
     places = {index: (local, inside) for index, local, inside in variable.grid.inner(block)}
@@ -278,19 +290,15 @@ def _forecast_block(
             fineness[place] = steps[:, k]
             shared[local] = per_chunk[:, k]
     path = state_of(commit, variable)
-    stored = write_state(batch, path, name, grid, block, cells, fineness)
+    stored = write_state(batch, path, variable.name, grid, block, cells, fineness)
     return _Block(stored, shared, doubts, moved, batch.entries)
 
 
-def _roll_block(
-    pinned: tuple[str, int], name: str, features: Features, grid: ChunkGrid, block: Block
-) -> _Carried | None:
+def _roll_block(work: "_Work", grid: ChunkGrid, block: Block) -> _Carried | None:
     """Learn the new captures of one block, and return what they do not give back.
 
     None where a chunk must be learnt anew; runs on a worker.
     """
-    repository = Repository.open(pinned[0]).at(pinned[1])
-    work = _Work(repository, repository.captures(name), features)
     carried = np.zeros((*block.grid, CARRIED))
     moved = 0
     places = {index: local for index, local, _ in grid.inner(block)}
@@ -331,6 +339,8 @@ class _Work:
     repository: Repository
     captures: CaptureStack
     features: Features
+    before: Forecaster | None
+    """What was learnt before, to go on from; None: all is learnt anew."""
     passed: dict[int, Outlook] = field(default_factory=dict)
     """Outlooks at slots since the last forecast: candidates of the modes may be slow."""
 
@@ -350,20 +360,17 @@ class _Work:
 
     def rolled(self, indices: list[Index]) -> Iterator[tuple[list[Index], State | None]]:
         """Yield the states of some chunks at a time; None: of these, all must be learnt anew."""
-        before: Forecaster | None = None
-        if self.features.refit is None:
-            before = forecaster_of(self.repository, self.captures.variable.name)
-        if before is None:
+        if self.before is None:
             yield indices, None
             return
         per_cell = 8 * (rows(self.features.specification)[0] + 1)
         for group in groups(self.captures.variable.grid, indices, per_cell):
-            learnt, state = before.together(group)
+            learnt, state = self.before.together(group)
             anew = [index for index in group if index not in learnt]
             if anew:
                 yield anew, None
             if state is not None:
-                yield learnt, self._rolled(before, learnt, state)
+                yield learnt, self._rolled(self.before, learnt, state)
 
     def _values(self, step: int, indices: list[Index]) -> tuple[Floats, NDArray[np.bool_]]:
         """Values (cell,) of some chunks, and which may be learnt from (chunk,)."""

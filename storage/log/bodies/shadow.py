@@ -16,6 +16,8 @@ __all__ = ["LearntEntry", "PredictedEntry", "ShadowBody"]
 
 MOST_ROWS = 2**16
 """Rows or columns of a forecaster's state."""
+MOST_ROLLED = 2**10
+"""Captures that a state may go on by, far beyond what is worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,13 @@ def _claim(value: object, what: str, *, most: float = inf) -> float | None:
     return None if value is None else claim(value, what, most=most)
 
 
+def _rolled(value: object) -> tuple[int, ...]:
+    steps = numbers(value)
+    if len(steps) > MOST_ROLLED:
+        raise ValueError(f"{len(steps)} captures were learnt on top of a state")
+    return steps
+
+
 def _index(value: object, what: str) -> Index:
     return items(value, what, size)
 
@@ -174,7 +183,7 @@ class LearntEntry:
         anchored = "anchor" in data
         return cls(
             folder_name(data["root"]),
-            folder_name(shared) if shared else str(shared),
+            folder_name(shared) if shared else "",
             whole(data["rows"], "rows", least=0, most=MOST_ROWS),
             whole(data["columns"], "columns", least=0, most=MOST_ROWS),
             folder_name(outlook) if outlook else str(outlook),
@@ -185,7 +194,7 @@ class LearntEntry:
             whole(data.get("refit_captures", 0), "refit_captures", least=0),
             claim(data.get("drifted", 0), "drifted"),
             folder_name(data["anchor"]) if anchored else "",
-            numbers(data["rolled"]) if anchored else (),
+            _rolled(data["rolled"]) if anchored else (),
             folder_name(data["carried"]) if anchored else "",
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )

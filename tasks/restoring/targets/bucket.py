@@ -254,8 +254,11 @@ class BucketTarget:
         """Remove all that stands beside the dataset; what cannot be removed does no harm."""
         try:
             names = self.location.list(MARKS)
-            self.location.delete(names[1:])
-            self.location.delete(names[:1])  # the claim: until then nobody else writes here
+            claims = [name for name in names if name.startswith(f"{MARKS}/claim-")]
+            self.location.delete(name for name in names if name not in claims)
+            # At last, and ours, the newest, before older ones: until then nobody else writes here.
+            for claim in sorted(claims, reverse=True):
+                self.location.delete([claim])
         except Unavailable as error:
             logger.warning("%s; what is left of the restore under %s is not needed", error, MARKS)
 

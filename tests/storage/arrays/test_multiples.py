@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gnomon.storage.arrays.multiples import DIGITS, from_multiples, to_multiples
+from gnomon.storage.arrays.multiples import BITS, DIGITS, from_multiples, to_multiples
 
 STRANGE = [np.nan, np.inf, -np.inf, 0.0, 5e-324, 1.7e308, -1.7e308]
 
@@ -22,6 +22,13 @@ def test_what_has_few_enough_digits_is_kept_bit_for_bit() -> None:
     values = np.random.default_rng(0).normal(280, 30, 1000).astype(np.float32).astype(np.float64)
     exponents = np.full(1000, 10 - DIGITS)
     assert np.array_equal(from_multiples(to_multiples(values, exponents), exponents), values)
+
+
+def test_numbers_of_all_sizes_are_kept_by_their_bits() -> None:
+    values = np.array([*STRANGE, -0.0, 1e-300, 292.0, 9.97e36])
+    exponents = np.where(np.arange(len(values)) == 9, 0, BITS)
+    found = from_multiples(to_multiples(values, exponents), exponents)
+    assert found.tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("exponent", [-1074, 0, 950])
