@@ -51,8 +51,9 @@ def answers(case: Case) -> dict[str, Any]:
 def learnt(case: Case) -> Iterator[Path]:
     record = opened(case).stored.forecaster
     assert record is not None
-    folder = case.place / "forecaster" / record.id
-    yield from sorted(p for p in folder.rglob("*") if p.is_file())
+    for commit in sorted(record.states):
+        folder = case.place / "forecaster" / commit
+        yield from sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def test_damage_to_what_was_learnt_changes_no_answer(damaged: Case) -> None:

@@ -400,7 +400,6 @@ def test_a_prune_that_dies_is_completed_by_the_next(
     made = forgotten(made, [0, 4, 5])
     wanted = contents(made)
     commit, delete = Repository.commit, Location.delete
-    deleted: list[Any] = []
 
     def die_at_commit(repository: Repository, body: Body, *rest: Any) -> Repository:
         if body.kind == place:
@@ -408,10 +407,10 @@ def test_a_prune_that_dies_is_completed_by_the_next(
         return commit(repository, body, *rest)
 
     def die_at_delete(location: Location, names: Any) -> None:
-        if place == "delete" and len(deleted) == 5:
+        names = list(names)
+        delete(location, names[:5] if place == "delete" else names)
+        if place == "delete":
             raise KeyboardInterrupt
-        deleted.append(names)
-        delete(location, names)
 
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "commit", die_at_commit)
