@@ -10,7 +10,6 @@ nothing new, and the commands that only look.  ``--grid T Y X`` makes a dataset 
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -39,6 +38,19 @@ LOOKING = ("status", "points", "captures", "anomalies", "check")
 MEGABYTE = 1e6
 WAVES = 12
 
+LAUNCH = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+account = f"/proc/{process.pid}/io"  # not reaped yet, so that the system still has it
+lines = open(account).read().splitlines() if os.path.exists(account) else []
+_, status, usage = os.wait4(process.pid, 0)
+code = os.waitstatus_to_exitcode(status)
+written = dict(line.split(": ") for line in lines).get("wchar", "nan")
+spent = [usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, float(written), code]
+json.dump(spent, open(sys.argv[1], "w"))
+"""
+"""Starts a process from a small one: its memory would count as at least that of its parent."""
 APPEND = """
 import sys, warnings, xarray as xr
 warnings.simplefilter("ignore")
@@ -66,7 +78,7 @@ class Cost:
     cpu: float
     """Seconds, of all its threads and children."""
     megabytes: float
-    """Greatest resident memory of it, or of a child; not less than this process has."""
+    """Greatest resident memory of it, or of a child."""
     written: float
     """Bytes that it gave to the operating system to write, to pipes as well."""
 
@@ -74,25 +86,16 @@ class Cost:
 def run(*command: str, codes: tuple[int, ...] = (0,)) -> Cost:
     """Run a process; SystemExit with what it said if its exit code is not among `codes`."""
     begun = perf_counter()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        # Not reaped yet, so that the system still has its account.
-        account = Path(f"/proc/{process.pid}/io")
-        lines = account.read_text().splitlines() if account.exists() else []
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in codes:
-            said.seek(0)
-            text = said.read().decode(errors="replace")[-2000:]
-            raise SystemExit(f"{' '.join(command[-4:])}: exit code {process.returncode}\n{text}")
-    numbers = {line.split(":")[0]: float(line.split(":")[1]) for line in lines}
-    return Cost(
-        perf_counter() - begun,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss / 1024,
-        numbers.get("wchar", float("nan")),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        spent, said = Path(folder) / "spent.json", Path(folder) / "said"
+        launch = [sys.executable, "-S", "-E", "-c", LAUNCH, str(spent), *command]
+        with said.open("wb") as output:
+            subprocess.run(launch, stdout=output, stderr=output, check=True)
+        cpu, megabytes, written, code = json.loads(spent.read_text())
+        if code not in codes:
+            text = said.read_text(errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command[-4:])}: exit code {code}\n{text}")
+    return Cost(perf_counter() - begun, cpu, megabytes, written)
 
 
 # What is captured --------------------------------------------------------------------------------

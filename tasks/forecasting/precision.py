@@ -22,8 +22,8 @@ __all__ = ["exponents", "rounded"]
 
 ADDED = 2.0**-4
 """Innovations, in standard deviations, that a number may be rounded to that is added to a forecast.
-With a quarter as much, states take a fifth more room; with four times as much, roundings of several
-rows together make half a percent of the variance."""
+With a quarter as much, each row takes two bits a cell more; with four times as much, each adds half
+a percent to the variance of the error."""
 MULTIPLIED = 2.0**-5
 """The same of the product of a number and what it is multiplied with."""
 COUNTED = 2.0**-8, 2.0**-12

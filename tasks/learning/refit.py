@@ -60,8 +60,8 @@ SAMPLE_S = 10.0
 """Seconds that a refit of one variable takes for periods, orders and hindcasts, at most, about."""
 MOST_ROLLED = 5
 """Captures that are learnt on top of a written state, at most. Each is read and learnt again by
-every step of an update, a tenth of a second for a million cells; a state takes some ten bytes a
-cell to write, so that with more of them updates write less and take longer."""
+every step of an update, and a state takes some ten bytes a cell to write: with more of them updates
+write less and take longer."""
 CELLS_PER_S = 4e6
 """Captured cells that a refit reads and learns in a second, about: half of what two cores do."""
 

@@ -106,7 +106,9 @@ def _claim(value: object, what: str, *, most: float = inf) -> float | None:
 def _rolled(value: object) -> tuple[int, ...]:
     steps = numbers(value)
     if len(steps) > MOST_ROLLED:
-        raise ValueError(f"{len(steps)} captures were learnt on top of a state")
+        raise ValueError(
+            f"{len(steps)} captures were learnt on top of a state, expected {MOST_ROLLED} at most"
+        )
     return steps
 
 
