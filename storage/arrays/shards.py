@@ -22,6 +22,7 @@ from gnomon.storage.arrays.layout import ZSTD_LEVEL, compressor, is_pcodec
 from gnomon.storage.arrays.residuals import needs_search
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.location import Location
+from gnomon.storage.recent import drop_oldest
 from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
@@ -233,11 +234,7 @@ class Shards:
         whole.flags.writeable = False
         if whole.nbytes <= SHARED_BYTES:
             self._recent[name, index] = whole
-            while len(self._recent) > SHARED:
-                try:
-                    self._recent.pop(next(iter(self._recent)))
-                except (KeyError, StopIteration, RuntimeError):  # another thread's turn
-                    break
+            drop_oldest(self._recent, SHARED)
         return whole
 
     def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:

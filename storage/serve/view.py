@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore
 
 from gnomon.storage.errors import GnomonError, Integrity, InvalidInput, NotFound
 from gnomon.storage.pin import Pin
+from gnomon.storage.recent import drop_oldest
 from gnomon.storage.repository import Repository
 from gnomon.storage.serve.cf import (
     WHOLE,
@@ -179,8 +180,7 @@ def open_view(
     if store is None or not pin.is_there():
         store = _build(pin.open(), planes, notes, selection, by_lead)
         _rebuilt[key] = store
-        for old in list(_rebuilt)[:-MOST_REBUILT]:
-            _rebuilt.pop(old, None)
+        drop_oldest(_rebuilt, MOST_REBUILT)
     return store
 
 

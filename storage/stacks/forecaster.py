@@ -26,6 +26,7 @@ from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
+from gnomon.storage.recent import drop_oldest
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
 
@@ -288,9 +289,5 @@ class ForecasterState:
             grid = _row_grid(self._grid, self.entry.rows)
             block = read_shard(self.location, name, grid, _INTEGER)
             self._blocks[name] = block
-            while len(self._blocks) > KEPT_BLOCKS:
-                try:
-                    self._blocks.pop(next(iter(self._blocks)))
-                except (KeyError, StopIteration, RuntimeError):  # another thread's turn
-                    break
+            drop_oldest(self._blocks, KEPT_BLOCKS)
         return block
