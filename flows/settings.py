@@ -91,8 +91,8 @@ class Settings(BaseSettings):
         0.005,
         ge=0,
         lt=1,
-        description="share of the capture interval that refits may take to be made at every "
-        "update; 0: only when something makes one due",
+        description="share of the capture interval that refits may take to be made whenever the "
+        "captures have grown by 6 %; 0: only when something else makes one due",
     )
     target_confidence: float = Field(
         0.8, gt=0, lt=1, description="confidence below which the next update is due"

@@ -22,7 +22,7 @@ from gnomon.storage.values.scaling import Packing
 from gnomon.storage.values.times import calendar_of, decode, format_instant
 from gnomon.tasks.capturing.presence import choose
 from gnomon.tasks.capturing.sighting import LeftOut, Sighting, sight
-from gnomon.tasks.learning.features import MIN_CAPTURES
+from gnomon.tasks.learning.cadence import MIN_CAPTURES
 
 __all__ = ["CapturePlan", "plan_capture"]
 

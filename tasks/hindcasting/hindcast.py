@@ -62,7 +62,7 @@ def issue(
     believed: tuple[Floats, float] | None = None
     for position in range(first, int(chosen[-1]) + 1):
         is_origin = position in chosen
-        replay.update(position, idle=not is_origin)
+        replay.update(position)
         issued = replay.forecast() if is_origin else None
         if issued is not None:
             believed = believed or _believed(replay, issued.specification)

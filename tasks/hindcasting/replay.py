@@ -7,6 +7,7 @@ of the checks of captures only the departures test is made, and nobody accepts w
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -31,10 +32,9 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.forecasting.changes import has_changed
 from gnomon.tasks.forecasting.engine import candidates
-from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence
+from gnomon.tasks.learning.cadence import MIN_CAPTURES, Cadence, distinct_slots, identify_cadence
 from gnomon.tasks.learning.refit import (
     CHANGED,
-    MIN_CAPTURES,
     MOST_ROLLED,
     RECALLED,
     REFIT_SHARE,
@@ -122,7 +122,7 @@ class Replay:
     interval_s: float | None = None
     """Capture interval; None: found."""
     share: float = REFIT_SHARE
-    """Share of the capture interval that refits may take to be made at every update."""
+    """Share of the capture interval that refits may take to be made often."""
     judge: Judge = beyond_belief
     newest: int = -1
     """Position of the newest capture."""
@@ -135,15 +135,8 @@ class Replay:
         """Trust every capture until it is judged."""
         self._trusted = np.ones((len(self.series.values), len(self.series.starts) - 1), bool)
 
-    def update(self, position: int, *, idle: bool = False) -> None:
-        """Take in everything up to a position of the series, as one update of the repository.
-
-        Parameters
-        ----------
-        idle
-            Nothing is forecast before the next update. A refit that is only made because it is
-            cheap is left out: the next one is made from the same captures and one more.
-        """
+    def update(self, position: int) -> None:
+        """Take in everything up to a position of the series, as one update of the repository."""
         fit = self._fit
         if fit is None:
             self.newest = position
@@ -153,17 +146,14 @@ class Replay:
         for new in range(before + 1, position + 1):
             self.newest = new
             self._take(fit, new)
-        reason = due(fit.kept, position + 1)
+        reason = due(fit.kept, position + 1, partial(self._is_cheap, fit))
         if fit.specification.is_constant:
             first = max(before - RECALLED - self.series.offset, 0)
             rows = np.arange(first, position + 1 - self.series.offset)
             if has_changed(self._seen(rows)[:, fit.columns]):
                 reason = CHANGED
-        cheap = self._is_cheap(fit)
-        if reason is not None or (cheap and not idle):
+        if reason is not None:
             self._refit()
-        elif cheap:
-            fit.kept = Kept(position + 1, 0.0)
         else:
             fit.kept = Kept(fit.kept.captures, float(drifted(fit.state).mean()))
             fit.rolled += position - before

@@ -15,7 +15,10 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.values.documents import number, text, whole
 from gnomon.storage.values.times import EPOCH, SECOND
 
-__all__ = ["Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
+__all__ = ["MIN_CAPTURES", "Cadence", "distinct_slots", "identify_cadence", "year_seconds"]
+
+MIN_CAPTURES = 3
+"""Captures below which nothing is forecast."""
 
 _MONTHS = 12
 _MOST_MONTHS = 12 * 10_000

@@ -6,6 +6,7 @@ refits only its newest captures are read, and the modes go on.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -29,12 +30,17 @@ from gnomon.tasks.forecasting import (
     usable,
 )
 from gnomon.tasks.forecasting.changes import has_changed
-from gnomon.tasks.learning.cadence import Cadence, distinct_slots, identify_cadence, year_seconds
+from gnomon.tasks.learning.cadence import (
+    MIN_CAPTURES,
+    Cadence,
+    distinct_slots,
+    identify_cadence,
+    year_seconds,
+)
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of, specification_of
+from gnomon.tasks.learning.recorded import is_believed
 from gnomon.tasks.learning.refit import (
     CHANGED,
-    CHEAP,
-    MIN_CAPTURES,
     RECALLED,
     REFIT_SHARE,
     Kept,
@@ -50,11 +56,9 @@ from gnomon.tasks.learning.trusted import trusted_values
 from gnomon.tasks.work import Mapper, serial
 
 __all__ = [
-    "MIN_CAPTURES",
     "Features",
     "features",
     "gated",
-    "is_believed",
     "refit_reason",
     "traits_of",
     "window",
@@ -87,7 +91,7 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     Parameters
     ----------
     share
-        Share of the capture interval that refits may take to be made at every update.
+        Share of the capture interval that refits may take to be made often.
     """
     record = repository.forecaster
     if record is None or name not in record.learnt:
@@ -99,16 +103,12 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
     chosen = learnt and choose(learnt, repository.state.candidates)
     if learnt is not None and chosen != learnt:
         return "other candidates were chosen"
+    reason = _rewritten(repository, record, repository.captured[record.step])
+    if reason is not None:
+        return reason
     kept = Kept(entry.refit_captures, float(entry.drifted))
-    reason = due(kept, len(repository.timeline))
-    if reason is not None:
-        return reason
-    learnt_step = repository.captured[record.step]
-    reason = _rewritten(repository, record, learnt_step)
-    if reason is not None:
-        return reason
     interval_s = Cadence.from_json(dict(entry.cadence)).interval_s
-    return CHEAP if _is_cheap(repository, interval_s, share) else None
+    return due(kept, len(repository.timeline), partial(_is_cheap, repository, interval_s, share))
 
 
 def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep) -> str | None:
@@ -127,11 +127,6 @@ def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep
     if any(step.instant <= learnt_step.instant for step in steps):
         return "a verdict changed what was learnt"
     return None
-
-
-def is_believed(repository: Repository, step: int) -> bool:
-    """Tell whether the time of a capture is believed: else nothing may depend on it."""
-    return repository.captured[step].instant not in repository.state.doubted
 
 
 def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:
@@ -191,7 +186,7 @@ def features(
     refit
         Reason to learn anew; None: only if it is due.
     share
-        Share of the capture interval that refits may take to be made at every update.
+        Share of the capture interval that refits may take to be made often.
     """
     if len(repository.timeline) < MIN_CAPTURES:
         return {}

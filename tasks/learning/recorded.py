@@ -6,7 +6,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.tasks.learning.cadence import Cadence
 
-__all__ = ["cadence_of", "entry_of", "nonsense", "unreadable"]
+__all__ = ["cadence_of", "entry_of", "is_believed", "nonsense", "unreadable"]
 
 
 def entry_of(repository: Repository, name: str) -> LearntEntry | None:
@@ -59,3 +59,8 @@ def unreadable(repository: Repository) -> tuple[str, ...]:
                 )
                 break
     return tuple(notes)
+
+
+def is_believed(repository: Repository, step: int) -> bool:
+    """Tell whether the time of a capture is believed: else nothing may depend on it."""
+    return repository.captured[step].instant not in repository.state.doubted

@@ -15,11 +15,10 @@ from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook, Specification, choose, fit_outlook, identify
 from gnomon.tasks.forecasting.bounds import bounds
-from gnomon.tasks.learning.cadence import Cadence
+from gnomon.tasks.learning.cadence import MIN_CAPTURES, Cadence
 
 __all__ = [
     "CHEAP",
-    "MIN_CAPTURES",
     "MOST_ROLLED",
     "REFIT_SHARE",
     "Kept",
@@ -32,8 +31,6 @@ __all__ = [
     "window_length",
 ]
 
-MIN_CAPTURES = 3
-"""Captures below which nothing is forecast."""
 MAX_WINDOW = 512
 """Captures that a refit reads at most."""
 WINDOW_BYTES = 2**28
@@ -50,7 +47,11 @@ LEAST_GROWTH = 8
 CHEAP = "a refit takes but a moment of the capture interval"
 """Why a variable is learnt anew though nothing makes it due."""
 REFIT_SHARE = 0.005
-"""Share of the capture interval that refits may take to be made at every update."""
+"""Share of the capture interval that refits may take to be made whenever there is a little more to
+learn from."""
+FRESH = 1.06
+"""By what factor the captures must have grown for that.  A refit writes a whole state, and takes
+seconds that a roll does not; with refits at every capture forecasts were no better."""
 CHOSEN = 10.0
 """Times that share which candidates of the user's choice may take besides: whoever chooses one
 pays for it. When they counted with the rest, ERA5 lost its hourly refits, and 3 % of its skill."""
@@ -122,7 +123,7 @@ def is_cheap(
     candidates_s: float = 0.0,
     share: float = REFIT_SHARE,
 ) -> bool:
-    """Tell whether refits are cheap beside the capture interval, so that each update makes one.
+    """Tell whether refits are cheap beside the capture interval, so that they are made often.
 
     Parameters
     ----------
@@ -147,17 +148,20 @@ def is_cheap(
     return own_s <= least and chosen_s <= min(CHOSEN * share * interval_s, 2 * LONGEST_REFIT_S)
 
 
-def due(kept: Kept, captures: int) -> str | None:
-    """Return why a variable must be learnt anew when there are so many captures; None: it need not.
+def due(kept: Kept, captures: int, is_cheap: Callable[[], bool]) -> str | None:
+    """Return why a variable is learnt anew when there are so many captures; None: it is not.
 
-    Where a refit is cheap beside the capture interval, it is made all the same.
+    Parameters
+    ----------
+    is_cheap
+        Tells whether refits are cheap beside the capture interval.
     """
     if captures >= kept.captures + LEAST_GROWTH:
         if captures >= kept.captures * GROWTH:
             return f"captures grew from {kept.captures} to {captures}"
         if kept.drifted > DRIFTED_SHARE:
             return f"{kept.drifted:.0%} of the chunks have drifted from what was learnt"
-    return None
+    return CHEAP if captures >= FRESH * kept.captures and is_cheap() else None
 
 
 def sampled_chunks(indices: list[Index], has_values: Callable[[Index], bool]) -> list[Index]:

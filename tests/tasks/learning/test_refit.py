@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gnomon.tasks.learning.refit import (
+    CHEAP,
     MAX_WINDOW,
     SAMPLE_CELLS,
     SAMPLE_CHUNKS,
@@ -50,17 +51,32 @@ def test_what_candidates_cost_counts() -> None:
     assert not is_cheap(100_000, 1800.0, candidates_s=1.0)  # it is not cheap without them
 
 
+def never() -> bool:
+    return False
+
+
+def always() -> bool:
+    return True
+
+
 def test_a_share_of_nothing_makes_no_refit_cheap() -> None:
     assert not is_cheap(1, 100 * MONTH, share=0.0)
 
 
 def test_growth_and_drift_make_one_due() -> None:
-    assert due(Kept(100, 0.0), 149) is None
-    assert due(Kept(100, 0.0), 150) == "captures grew from 100 to 150"
-    assert due(Kept(4, 0.0), 11) is None
-    assert due(Kept(4, 0.0), 12) is not None
-    assert due(Kept(100, 0.5), 107) is None
-    assert due(Kept(100, 0.5), 108) == "50% of the chunks have drifted from what was learnt"
+    assert due(Kept(100, 0.0), 149, never) is None
+    assert due(Kept(100, 0.0), 150, never) == "captures grew from 100 to 150"
+    assert due(Kept(4, 0.0), 11, never) is None
+    assert due(Kept(4, 0.0), 12, never) is not None
+    assert due(Kept(100, 0.5), 107, never) is None
+    assert due(Kept(100, 0.5), 108, never) == "50% of the chunks have drifted from what was learnt"
+
+
+def test_where_one_is_cheap_a_little_growth_makes_one_due() -> None:
+    assert due(Kept(100, 0.0), 105, always) is None
+    assert due(Kept(100, 0.0), 106, always) == CHEAP
+    assert due(Kept(100, 0.0), 106, never) is None
+    assert due(Kept(10, 0.0), 11, always) == CHEAP  # every capture, of a few
 
 
 def test_a_window_is_bounded_in_captures_and_bytes() -> None:
