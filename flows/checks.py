@@ -5,7 +5,7 @@ They take tables of chunk statistics and return plain values, as the other steps
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from gnomon.storage.checks.check import CRITICAL, Statistic
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.capturing.capture import Capture
-from gnomon.tasks.materialize import Shadowed
+
+if TYPE_CHECKING:
+    from gnomon.tasks.capturing.capture import Capture
+    from gnomon.tasks.materialize import Shadowed
 
 __all__ = ["Judgement", "check_actual", "check_prediction"]
 
@@ -46,7 +48,7 @@ class Judgement:
         }
 
 
-def check_actual(url: str, capture: Capture, settings: Settings) -> Judgement:
+def check_actual(url: str, capture: "Capture", settings: Settings) -> Judgement:
     """Validate the captured chunks, and say which are suspect."""
     from gnomon.validations.actual import validate_actual
     from gnomon.validations.context import open_context
@@ -74,7 +76,7 @@ def check_actual(url: str, capture: Capture, settings: Settings) -> Judgement:
     )
 
 
-def check_prediction(url: str, shadowed: Shadowed, settings: Settings) -> Judgement:
+def check_prediction(url: str, shadowed: "Shadowed", settings: Settings) -> Judgement:
     """Validate the predicted chunks, and say which must not be kept."""
     from gnomon.validations.context import open_context
     from gnomon.validations.prediction import validate_prediction

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from time import sleep
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gnomon.flows import checks, steps
 from gnomon.flows.mending import left_alone, put_right
@@ -27,9 +27,11 @@ from gnomon.storage.errors import (
 )
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.capturing.capture import Capture
 from gnomon.tasks.capturing.plan import CapturePlan
-from gnomon.tasks.restoring.keeping import Damage
+
+if TYPE_CHECKING:
+    from gnomon.tasks.capturing.capture import Capture
+    from gnomon.tasks.restoring.keeping import Damage
 
 __all__ = ["Call", "Cycle", "UpdateReport"]
 
@@ -311,7 +313,7 @@ class Cycle:
             self.report.failed_checks[name] = reason
             logger.warning("check failed name=%s because=%s", name, reason)
 
-    def _leave_out(self, planned: CapturePlan, capture: Capture) -> frozenset[int]:
+    def _leave_out(self, planned: CapturePlan, capture: "Capture") -> frozenset[int]:
         """Note the states that the source holds damaged, or marked as predicted: the others are
         captured without them."""
         calendar = Repository.open(self._url).settings.calendar
@@ -424,7 +426,7 @@ class Cycle:
         if self.report.put_right:
             self._outbox.send()
 
-    def _heal(self, damage: Damage) -> None:
+    def _heal(self, damage: "Damage") -> None:
         repository = Repository.open(self._url)
         instant = repository.captured[damage.step].instant
         time = format_instant(instant, repository.settings.calendar)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.errors import GnomonError
@@ -11,9 +11,11 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.times import format_instant
-from gnomon.tasks.rollback.mending import Mending, mend, mendings, unmended
-from gnomon.tasks.rollback.rollback import RollbackPlan
 from gnomon.validations.incident import Incident
+
+if TYPE_CHECKING:
+    from gnomon.tasks.rollback.mending import Mending
+    from gnomon.tasks.rollback.rollback import RollbackPlan
 
 __all__ = ["left_alone", "put_right"]
 
@@ -33,14 +35,21 @@ def put_right(url: str, channels: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     channels
         Where each is to be told.
     """
+    repository = Repository.open(url)
+    if repository.state.auto_heal is None:
+        return []  # most have no rule: what it needs is not loaded
+    from gnomon.tasks.rollback.mending import mendings
+
     return [
         done
-        for mending in mendings(Repository.open(url))
+        for mending in mendings(repository)
         if (done := _put_right(url, mending, channels)) is not None
     ]
 
 
-def _put_right(url: str, mending: Mending, channels: tuple[str, ...]) -> dict[str, Any] | None:
+def _put_right(url: str, mending: "Mending", channels: tuple[str, ...]) -> dict[str, Any] | None:
+    from gnomon.tasks.rollback.mending import mend
+
     repository = Repository.open(url)
     instant = repository.captured[mending.step].instant
     time = format_instant(instant, repository.settings.calendar)
@@ -59,7 +68,7 @@ def _put_right(url: str, mending: Mending, channels: tuple[str, ...]) -> dict[st
     return done | {"chunks": written, "rollback": rolled.sequence, "error": None, "left": left}
 
 
-def _report(plan: RollbackPlan, time: str, channels: tuple[str, ...]) -> Report:
+def _report(plan: "RollbackPlan", time: str, channels: tuple[str, ...]) -> Report:
     """Return what is to be told of a plan: what is written, and what cannot be."""
     incidents = [
         Incident(name, time, tuple(chunks), ("auto_heal",), CRITICAL, CAUSE)
@@ -75,7 +84,7 @@ def _report(plan: RollbackPlan, time: str, channels: tuple[str, ...]) -> Report:
     return Report(report)
 
 
-def _written(plan: RollbackPlan) -> dict[str, list[str]]:
+def _written(plan: "RollbackPlan") -> dict[str, list[str]]:
     """Return the chunks that are written, by variable."""
     chunks: dict[str, list[Index]] = {}
     for change in plan.chunks:
@@ -98,6 +107,10 @@ def left_alone(url: str, since: int, tried: Sequence[dict[str, Any]]) -> list[di
         What `put_right` has returned: what failed there is told there.
     """
     repository = Repository.open(url)
+    if repository.state.auto_heal is None:
+        return []
+    from gnomon.tasks.rollback.mending import unmended
+
     told = {
         (done["valid_time"], name, place)
         for done in tried

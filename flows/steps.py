@@ -3,12 +3,15 @@
 Each opens the repository at its newest commit, or at the one that it is told, does one thing and
 returns plain values.  Those that work on chunks take a mapper, which says where the chunks are
 worked on.  What commits is called ``keep_...``, and is never done by a worker.
+
+What captures, forecasts, heals and undoes is loaded by the steps that do it: most runs find nothing
+new, and are to end at once.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,24 +29,20 @@ from gnomon.storage.log.conflicts import ATTEMPTS
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import clock, format_instant, parse, period
-from gnomon.tasks.capturing.capture import Capture, commit_capture
-from gnomon.tasks.capturing.capture import capture as capture_chunks
 from gnomon.tasks.capturing.moved import refuse_moved
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
-from gnomon.tasks.learning.features import MIN_CAPTURES, Features, is_believed
-from gnomon.tasks.learning.features import features as find_features
-from gnomon.tasks.learning.learn import PendingState
-from gnomon.tasks.learning.learn import forecast as learn_chunks
-from gnomon.tasks.materialize import Shadowed, commit_shadow
-from gnomon.tasks.materialize import materialize as predict_chunks
-from gnomon.tasks.materialize import withhold as rewrite_shadow
-from gnomon.tasks.restoring.keeping import Damage, Patched, commit_patches, find_damage
-from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
+from gnomon.tasks.learning.cadence import MIN_CAPTURES
+from gnomon.tasks.learning.recorded import is_believed
 from gnomon.tasks.restoring.suspected import suspects
-from gnomon.tasks.rollback.undo import refuse_open
-from gnomon.tasks.rollback.undo import settle as settle_rollback
 from gnomon.tasks.work import Mapper
+
+if TYPE_CHECKING:
+    from gnomon.tasks.capturing.capture import Capture
+    from gnomon.tasks.learning.features import Features
+    from gnomon.tasks.learning.learn import PendingState
+    from gnomon.tasks.materialize import Shadowed
+    from gnomon.tasks.restoring.keeping import Damage, Patched
 
 __all__ = [
     "ON_CHUNKS",
@@ -158,7 +157,12 @@ def settle(url: str) -> str | None:
     Conflict
         It is under way.
     """
-    undone = settle_rollback(Repository.open(url), at=_now())
+    repository = Repository.open(url)
+    if repository.state.open_rollback is None:
+        return None
+    from gnomon.tasks.rollback.undo import settle as settle_rollback
+
+    undone = settle_rollback(repository, at=_now())
     if undone is None:
         return None
     left = ""
@@ -212,7 +216,10 @@ def plan(
         A rollback is writing into the source, which holds old chunks beside new ones.
     """
     repository = Repository.open(url)
-    refuse_open(repository)
+    if repository.state.open_rollback is not None:
+        from gnomon.tasks.rollback.undo import refuse_open
+
+        refuse_open(repository)
     if again and now in {step.instant for step in repository.state.kept}:
         return None
     if now in left_out:
@@ -232,7 +239,7 @@ def plan(
 
 def capture(
     url: str, planned: CapturePlan, checks: tuple[Check, ...] = (), *, mapper: Mapper
-) -> Capture:
+) -> "Capture":
     """Read and write the new states; commits nothing yet.
 
     Parameters
@@ -245,6 +252,8 @@ def capture(
     Moved
         The source was changed meanwhile: what was read may be of other times.
     """
+    from gnomon.tasks.capturing.capture import capture as capture_chunks
+
     repository = Repository.open(url).at(planned.sequence)
     try:
         captured = capture_chunks(repository, planned, mapper, checks)
@@ -264,7 +273,7 @@ def capture(
 
 
 def keep_capture(
-    url: str, captured: Capture, judgement: Judgement, channels: tuple[str, ...] = ()
+    url: str, captured: "Capture", judgement: Judgement, channels: tuple[str, ...] = ()
 ) -> int:
     """Commit a capture; returns the sequence of its record.
 
@@ -273,6 +282,8 @@ def keep_capture(
     channels
         Where its critical incidents are to be told, once it is committed.
     """
+    from gnomon.tasks.capturing.capture import commit_capture
+
     repository = Repository.open(url)
     report = judgement.to_json()
     if channels and any(i["severity"] == CRITICAL for i in judgement.incidents):
@@ -299,22 +310,26 @@ def is_shadowed(url: str) -> bool:
 
 def features(
     url: str, refit: str | None, sequence: int, settings: Settings, *, mapper: Mapper
-) -> dict[str, Features]:
+) -> dict[str, "Features"]:
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
+    from gnomon.tasks.learning.features import features as find_features
+
     repository = Repository.open(url).at(sequence)
     return find_features(repository, refit=refit, share=settings.refit_share, mapper=mapper)
 
 
 def forecast(
-    url: str, by_name: dict[str, Features], sequence: int, *, mapper: Mapper
-) -> PendingState:
+    url: str, by_name: dict[str, "Features"], sequence: int, *, mapper: Mapper
+) -> "PendingState":
     """Bring the forecaster up to the newest capture, as of the commit that the features are of."""
+    from gnomon.tasks.learning.learn import forecast as learn_chunks
+
     return learn_chunks(Repository.open(url).at(sequence), by_name, mapper)
 
 
 def keep_doubts(
-    url: str, learnt: PendingState, channels: tuple[str, ...] = ()
-) -> tuple[PendingState, list[dict[str, Any]]]:
+    url: str, learnt: "PendingState", channels: tuple[str, ...] = ()
+) -> tuple["PendingState", list[dict[str, Any]]]:
     """Commit what history itself did not believe: it is suspect from now on.
 
     Returns what was learnt, as of that commit, and the incidents as JSON.
@@ -341,19 +356,23 @@ def keep_doubts(
     return replace(learnt, sequence=committed.records[-1].sequence), incidents
 
 
-def materialize(url: str, learnt: PendingState, *, mapper: Mapper) -> Shadowed:
+def materialize(url: str, learnt: "PendingState", *, mapper: Mapper) -> "Shadowed":
     """Write the shadow; commits nothing yet."""
+    from gnomon.tasks.materialize import materialize as predict_chunks
+
     return predict_chunks(Repository.open(url), learnt, mapper)
 
 
-def withhold(url: str, shadowed: Shadowed, judgement: Judgement, *, mapper: Mapper) -> Shadowed:
+def withhold(url: str, shadowed: "Shadowed", judgement: Judgement, *, mapper: Mapper) -> "Shadowed":
     """Write the shadow again, without the chunks of which a prediction was refused."""
+    from gnomon.tasks.materialize import withhold as rewrite_shadow
+
     names = {name for name, _, _ in judgement.suspect}
     refused = {n: frozenset(i for name, _, i in judgement.suspect if name == n) for n in names}
     return rewrite_shadow(Repository.open(url), shadowed, refused, mapper)
 
 
-def next_update(url: str, shadowed: Shadowed, settings: Settings) -> Due:
+def next_update(url: str, shadowed: "Shadowed", settings: Settings) -> Due:
     """Decide when the next update is due; at once while the newest capture is suspect."""
     repository = Repository.open(url)
     calendar = repository.settings.calendar
@@ -363,25 +382,36 @@ def next_update(url: str, shadowed: Shadowed, settings: Settings) -> Due:
     return next_due(confidence, times, target=settings.target_confidence, suspects=doubts)
 
 
-def keep_shadow(url: str, shadowed: Shadowed, judgement: Judgement, due: Due) -> int:
+def keep_shadow(url: str, shadowed: "Shadowed", judgement: Judgement, due: Due) -> int:
     """Commit a shadow; returns the sequence of its record."""
+    from gnomon.tasks.materialize import commit_shadow
+
     report = judgement.to_json() | {"due": due.to_json()}
     committed = commit_shadow(Repository.open(url), shadowed, report=report, committed_at=_now())
     return committed.records[-1].sequence
 
 
-def damages(url: str) -> tuple[Damage, ...]:
+def damages(url: str) -> tuple["Damage", ...]:
     """Find captures with suspect chunks that were forecast, and of which no estimate is kept."""
-    return find_damage(Repository.open(url))
+    repository = Repository.open(url)
+    if not any(step.suspects for step in repository.timeline):
+        return ()
+    from gnomon.tasks.restoring.keeping import find_damage
+
+    return find_damage(repository)
 
 
-def estimate(url: str, damage: Damage, *, mapper: Mapper) -> Patched:
+def estimate(url: str, damage: "Damage", *, mapper: Mapper) -> "Patched":
     """Estimate the suspect chunks of a capture and write them; commits nothing yet."""
+    from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
+
     return estimate_chunks(Repository.open(url).at(damage.sequence), damage, mapper)
 
 
-def keep_patches(url: str, patched: Patched) -> int:
+def keep_patches(url: str, patched: "Patched") -> int:
     """Commit the estimates of a capture; returns the sequence of their record."""
+    from gnomon.tasks.restoring.keeping import commit_patches
+
     committed = commit_patches(Repository.open(url), patched, _now())
     return committed.records[-1].sequence
 
