@@ -66,6 +66,19 @@ def simplex(matrix: Floats) -> Floats:
 
 
 @compiled
+def faded_sums(series: Floats, rate: float) -> Floats:
+    """Sums (T, n) of `rate` times a series (T, n) up to each slot, faded by 1 - `rate` a slot."""
+    sums = np.empty_like(series)
+    slots, columns = series.shape
+    for column in range(columns):
+        total = 0.0
+        for t in range(slots):
+            total = rate * series[t, column] + (1.0 - rate) * total
+            sums[t, column] = total
+    return sums
+
+
+@compiled
 def means(series: Floats, weights: Floats, total: Floats, mean: Floats) -> None:
     """Weighted number (n,) and mean (n,) of the known values of a series (T, n)."""
     slots, cells = series.shape

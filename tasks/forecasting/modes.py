@@ -13,6 +13,7 @@ import numpy as np
 
 from gnomon.tasks.forecasting.candidate import ModeRecord
 from gnomon.tasks.forecasting.eof import leading_patterns
+from gnomon.tasks.forecasting.kernels import faded_sums
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 LARGEST = 10
@@ -223,12 +224,9 @@ def _mean_square(record: ModeRecord) -> Array:
 
 def levels(filled: Array, rate: float = LEVEL_RATE) -> Array:
     """Exponentially weighted means (T, M) of the amplitudes up to each slot."""
-    # Loaded here: it takes a second, which a command that forecasts nothing must not wait for.
-    from scipy import signal
-
     keep = 1.0 - rate
-    sums = signal.lfilter([rate], [1.0, -keep], filled, axis=0)
-    # The filter begins with zero; divided out, the first level is the first amplitude.
+    sums = faded_sums(np.ascontiguousarray(filled, np.float64), rate)
+    # The sums begin with zero; divided out, the first level is the first amplitude.
     return np.asarray(sums / (1.0 - keep ** np.arange(1.0, len(filled) + 1.0))[:, None])
 
 
