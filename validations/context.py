@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gnomon.storage.redaction import one_line
 from gnomon.storage.userpath import blaming, check_output
+from gnomon.validations.deferred import deferred
 
 if TYPE_CHECKING:
     from great_expectations.data_context.data_context.abstract_data_context import (
@@ -41,6 +42,10 @@ _INSIDE = (
 """Folders that are written in it."""
 _PAGES = "great_expectations.render.renderer.site_builder"
 """Logger of what builds the pages; it logs what fails, and goes on."""
+
+_UNUSED = ("altair", "scipy.stats")
+"""Modules that a few of its metrics need, none of ours, and that take a third of the time that it
+takes to import."""
 
 LISTED_RUNS = 50
 """Newest runs that the index page lists; it reads the result of each anew in every update."""
@@ -75,7 +80,8 @@ def open_context(folder: Path | None = None, *, run_name: str | None = None) -> 
         The folder, or one in it, cannot be made.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations
+    with deferred(*_UNUSED):
+        import great_expectations
 
     place = None if folder is None else folder.absolute()
     if place is None:
