@@ -32,6 +32,7 @@ from gnomon.storage.source.icechunks import icechunk_store
 from gnomon.storage.source.identify import WAIT, error_of, groups_of, listed, told_groups
 from gnomon.storage.source.inherited import with_inherited
 from gnomon.storage.source.marks import note_marks
+from gnomon.storage.source.pipeline import reading_quickly
 from gnomon.storage.source.zarrgroup import open_whole_steps, stale_arrays
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.model import SourceSpec
@@ -157,13 +158,15 @@ def target_of(
 
 def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, Any]) -> xr.Dataset:
     try:
-        return xr.open_dataset(target, engine=engine, **options)
+        with reading_quickly():
+            return xr.open_dataset(target, engine=engine, **options)
     except ValueError as error:
         if engine != "zarr" or "conflicting sizes" not in str(error):
             raise
     options = {n: v for n, v in options.items() if n not in ("group", "consolidated")}
     options |= {"engine": engine, "consolidated": False}
-    return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
+    with reading_quickly():
+        return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
 
 
 def _open_above(spec: SourceSpec, group: str | None, target: Any, engine: str | None) -> xr.Dataset:

@@ -272,15 +272,18 @@ def test_days_one_by_one_or_at_once_teach_the_same(grown: Case, tmp_path: Path) 
 def counted(name: str = "t") -> Iterator[Counter[str]]:
     """Count how often each chunk of a variable of a local Zarr source is read."""
     reads: Counter[str] = Counter()
-    get = LocalStore.get
 
-    async def count(store: LocalStore, key: str, *rest: Any, **options: Any) -> Any:
-        if key.startswith(f"{name}/c/") and store.root.name == "s.zarr":
-            reads[key] += 1
-        return await get(store, key, *rest, **options)
+    def counting(get: Any) -> Any:
+        def count(store: LocalStore, key: str, *rest: Any, **options: Any) -> Any:
+            if key.startswith(f"{name}/c/") and store.root.name == "s.zarr":
+                reads[key] += 1
+            return get(store, key, *rest, **options)
+
+        return count
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalStore, "get", count)
+        for method in ("get", "get_sync"):
+            patch.setattr(LocalStore, method, counting(getattr(LocalStore, method)))
         yield reads
 
 
