@@ -15,20 +15,18 @@ from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.ledger import create_predicted_statistics
+from gnomon.storage.stacks.quantising import NO_BASE, QuantisedChunk, quantise
 from gnomon.storage.stacks.shadows import (
     INDEX_COLUMNS,
-    NO_BASE,
     SCORE_COLUMNS,
-    QuantisedChunk,
     create_shadow,
     create_shadow_tables,
     discard_shadow,
-    open_shadow,
-    quantise,
+    write_block,
 )
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
-from gnomon.storage.values.times import SECOND
+from gnomon.storage.values.times import SECOND, format_instant
 from gnomon.tasks.forecasting import (
     Forecast,
     Outlook,
@@ -92,6 +90,12 @@ def materialize(
     instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
     pinned = (repository.location.url, repository.records[-1].sequence)
     batch = Batch(repository.location, learnt.id, dict(learnt.entries))
+    calendar = repository.settings.calendar
+    about = {
+        "forecast_reference_time": format_instant(reference, calendar),
+        "valid_time": [format_instant(instant, calendar) for instant in instants],
+        "calendar": calendar,
+    }
     variables: dict[str, PredictedEntry] = {}
     statistics: dict[str, dict[str, Floats]] = {}
     bases: set[int] = set()
@@ -99,7 +103,7 @@ def materialize(
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
-        create_shadow(batch, variable, len(leads))
+        create_shadow(batch, variable, len(leads), about)
         blocks = list(grid.blocks())
         refused = withheld.get(name, frozenset())
         job = partial(_materialize_block, pinned, learnt, name, instants, refused)
@@ -108,10 +112,10 @@ def materialize(
         columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
         for block, (result, failures) in zip(blocks, mapper(Telling(job), blocks), strict=True):
             failed = failures | failed
-            index[:, *block.chunks], score[:, *block.chunks] = result[:2]
-            for column, values in result[2].items():
+            index[:, *block.chunks], score[:, *block.chunks] = result.index, result.score
+            for column, values in result.statistics.items():
                 columns[column][:, *block.chunks] = values
-            batch.merge(result[3])
+            batch.merge(result.entries)
         bases |= set(map(int, np.unique(index[..., 0])))
         index_root, score_root = create_shadow_tables(batch, variable, index, score)
         variables[name] = replace(
@@ -183,32 +187,18 @@ def _known(values: Iterable[float]) -> tuple[float | None, ...]:
     return tuple(float(value) if np.isfinite(value) else None for value in values)
 
 
-class _BlockShadow:
-    """The predictions of one block at every lead, before they are written."""
+@dataclass(slots=True)
+class _Block:
+    """The predictions of one block at every lead."""
 
-    def __init__(self, dtypes: list[np.dtype[Any]], leads: int, block: Block) -> None:
-        shape = tuple(s.stop - s.start for s in block.cells)
-        self.written = [np.zeros((leads, *shape), dtype) for dtype in dtypes]
-        """Changes and errors (lead, *dims), as they are stored."""
-        self.index = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
-        self.score = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
-        self.statistics = {n: np.zeros((leads, *block.grid)) for n in PREDICTION_STATISTICS}
-
-    def take(
-        self,
-        place: Index,
-        cells: tuple[slice, ...],
-        chunk: QuantisedChunk,
-        statistics: dict[str, float],
-    ) -> None:
-        """Add the prediction of one chunk: `place` is its lead and its place in the block."""
-        where: tuple[Any, ...] = (place[0], *cells)
-        self.written[0][where] = chunk.change
-        self.written[1][where] = chunk.error.view(np.int8)
-        self.index[place] = chunk.index
-        self.score[place] = chunk.score
-        for column, value in statistics.items():
-            self.statistics[column][place] = value
+    index: NDArray[np.int64]
+    """(lead, *block grid, column) as it is stored."""
+    score: Floats
+    """(lead, *block grid, column) as it is stored."""
+    statistics: dict[str, Floats]
+    """Columns (lead, *block grid) of the prediction table."""
+    entries: dict[str, Entry]
+    """The objects that were written."""
 
 
 def _materialize_block(
@@ -218,7 +208,7 @@ def _materialize_block(
     instants: tuple[int, ...],
     refused: frozenset[Index],
     block: Block,
-) -> tuple[NDArray[np.int64], Floats, dict[str, Floats], dict[str, Entry]]:
+) -> _Block:
     """Predict and write one block; runs on a worker."""
     repository = Repository.open(pinned[0]).at(pinned[1])
     variable = repository.settings.variable(name)
@@ -227,10 +217,12 @@ def _materialize_block(
     outlook = learnt.features[name].outlook
     forecaster = Forecaster.of(repository, name, learnt.id, learnt.states[name], outlook)
     batch = Batch(repository.location, learnt.id)
-    targets = open_shadow(batch, variable)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
-    shadow = _BlockShadow([target.dtype for target in targets], leads, block)
+    score = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
+    statistics = {column: np.zeros((leads, *block.grid)) for column in PREDICTION_STATISTICS}
+    usual_change = _usual_change(spec, leads)
+    chunks: dict[Index, QuantisedChunk] = {}
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
@@ -242,18 +234,22 @@ def _materialize_block(
             part = slice(state.starts[g], state.starts[g + 1])
             trusted = last_trusted(captures, index, numbers)
             base_step, base = trusted if trusted is not None else (NO_BASE, None)
-            chunk_shape = tuple(s.stop - s.start for s in cells)
-            for k in range(leads):
-                mean = predicted.mean[k, part].reshape(chunk_shape)
-                error = predicted.standard_error[k, part].reshape(chunk_shape)
-                claims = float(predicted.confidence[k, g]), float(predicted.expected_rmse[k, g])
-                chunk = quantise(name, (k, *index), mean, error, base, base_step, *claims)
-                row = _statistics(variable, mean, error, base, claims[0])
-                row["usual_change"] = _usual_change(spec, k + 1)
-                shadow.take((k, *local), cells, chunk, row)
-    for target, values in zip(targets, shadow.written, strict=True):
-        target[(slice(None), *block.cells)] = values
-    return shadow.index, shadow.score, shadow.statistics, batch.entries
+            shape = (leads, *(s.stop - s.start for s in cells))
+            mean = predicted.mean[:, part].reshape(shape)
+            error = predicted.standard_error[:, part].reshape(shape)
+            claims = predicted.confidence[:, g], predicted.expected_rmse[:, g]
+            chunk = quantise(name, index, mean, error, base, base_step, *claims)
+            told = _statistics(variable, mean, error, base) | {
+                "confidence": claims[0],
+                "usual_change": usual_change,
+            }
+            place: tuple[Any, ...] = (slice(None), *local)
+            score[place] = chunk.score
+            for column, values in told.items():
+                statistics[column][place] = values
+            chunks[index] = chunk
+    written = write_block(batch, variable, block, chunks)
+    return _Block(written, score, statistics, batch.entries)
 
 
 def _predicted(
@@ -270,37 +266,54 @@ def _predicted(
     return predicted
 
 
-def _usual_change(spec: Specification, lead: int) -> float:
-    """Return the usual change over so many slots, of a random walk; NaN if it was not measured."""
-    return np.nan if spec.usual_change is None else float(spec.usual_change * np.sqrt(lead))
+def _usual_change(spec: Specification, leads: int) -> Floats:
+    """Return the usual change over 1..H slots, of a random walk; NaN if it was not measured."""
+    usual = np.nan if spec.usual_change is None else spec.usual_change
+    return usual * np.sqrt(np.arange(1.0, leads + 1))
 
 
 def _statistics(
-    variable: Variable, mean: Floats, error: Floats, base: Floats | None, confidence: float
-) -> dict[str, float]:
+    variable: Variable, mean: Floats, error: Floats, base: Floats | None
+) -> dict[str, Floats]:
+    """Return statistics (lead,) of the predictions (lead, *chunk) of a chunk."""
+    leads, cells = len(mean), mean[0].size
+    mean, error = mean.reshape(leads, cells), error.reshape(leads, cells)
     predicted = np.isfinite(mean) & np.isfinite(error)
     largest = np.fmax(np.abs(mean), np.abs(error))
     broken = ~np.isnan(mean) & (~predicted | (largest >= LARGEST))
-    held = np.isfinite(base) if base is not None else np.zeros(mean.shape, bool)
+    reference = np.full(cells, np.nan) if base is None else base.ravel()
+    held = np.isfinite(reference)
     low, high = variable.bounds()
-    outside = np.zeros(mean.shape, bool)
+    outside = np.zeros(leads)
     if low is not None:
-        outside |= mean < low
+        outside += (mean < low).sum(axis=1)
     if high is not None:
-        outside |= mean > high
-    both = predicted & held
-    change = mean[both] - base[both] if base is not None else np.empty(0)
+        outside += (mean > high).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        changes = (mean - reference) ** 2
     return {
-        "cells": float(mean.size),
-        "predicted": float(predicted.sum()),
-        "missing": float((held & ~predicted).sum()),
-        "broken": float(broken.sum()),
-        "out_of_bounds": float(outside.sum()),
-        "standard_error_minimum": float(error[predicted].min()) if predicted.any() else np.nan,
-        "standard_error_mean": float(error[predicted].mean()) if predicted.any() else np.nan,
-        "confidence": confidence,
-        "change_rms": float(np.sqrt(np.mean(change**2))) if change.size else np.nan,
+        "cells": np.full(leads, float(cells)),
+        "predicted": predicted.sum(axis=1),
+        "missing": (held & ~predicted).sum(axis=1),
+        "broken": broken.sum(axis=1),
+        "out_of_bounds": outside,
+        "standard_error_minimum": _least(error, predicted),
+        "standard_error_mean": _mean(error, predicted),
+        "change_rms": np.sqrt(_mean(changes, predicted & held)),
     }
+
+
+def _least(values: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """Return the least of the chosen values (lead, cell) of each lead; NaN where there is none."""
+    least = np.where(chosen, values, np.inf).min(axis=1, initial=np.inf)
+    return np.where(chosen.any(axis=1), least, np.nan)
+
+
+def _mean(values: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """Return the mean of the chosen values (lead, cell) of each lead; NaN where there is none."""
+    count = chosen.sum(axis=1)
+    total = np.where(chosen, values, 0.0).sum(axis=1)
+    return np.asarray(total / np.where(count > 0, count, np.nan))
 
 
 def commit_shadow(

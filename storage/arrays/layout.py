@@ -5,6 +5,7 @@ compares it with the hash in the manifest.  What a chunk is compressed with stan
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "PCODEC_LEVEL",
     "ZSTD_LEVEL",
     "compressor",
+    "group_metadata",
     "is_pcodec",
     "residual_metadata",
     "table_metadata",
@@ -52,7 +54,13 @@ def compressor(dtype: np.dtype[Any], *, search: bool = True) -> PCodec | Zstd:
 
 
 def residual_metadata(
-    lead: int, grid: ChunkGrid, dtype: np.dtype[Any], *, together: bool = False
+    lead: int,
+    grid: ChunkGrid,
+    dtype: np.dtype[Any],
+    *,
+    together: bool = False,
+    depth: int = 1,
+    names: Sequence[str] = (),
 ) -> bytes:
     """Return the ``zarr.json`` of an array (lead, *dims) of integers, chunked like a variable.
 
@@ -60,28 +68,40 @@ def residual_metadata(
     ----------
     together
         Whether one object holds all of the first axis.
+    depth
+        How much of the first axis a chunk holds: 1, or all of it.
+    names
+        Of the dimensions; none: they have no names.
     """
     chunks = tuple(max(1, n) for n in grid.chunks)
     codecs = _zstd(dtype)
     if is_pcodec(dtype):
         codecs = [_named("numcodecs.pcodec", level=PCODEC_LEVEL), _CHECKSUM]
     if grid.shards == grid.chunks and not together:
-        return _array((lead, *grid.shape), dtype, (1, *chunks), codecs)
+        return _array((lead, *grid.shape), dtype, (depth, *chunks), codecs, names)
     inner = _named(
         "sharding_indexed",
-        chunk_shape=[1, *chunks],
+        chunk_shape=[depth, *chunks],
         codecs=codecs,
         index_codecs=[_LITTLE, _CHECKSUM],
         index_location="end",
     )
-    shards = (lead if together else 1, *(max(1, n) for n in grid.shards))
-    return _array((lead, *grid.shape), dtype, shards, [inner])
+    shards = (lead if together else depth, *(max(1, n) for n in grid.shards))
+    return _array((lead, *grid.shape), dtype, shards, [inner], names)
 
 
-def table_metadata(shape: Index, dtype: np.dtype[Any], columns: list[str]) -> bytes:
+def table_metadata(
+    shape: Index, dtype: np.dtype[Any], columns: list[str], names: Sequence[str] = ()
+) -> bytes:
     """Return the ``zarr.json`` of a small array of int64 or float64 that is one object."""
     whole = tuple(max(1, n) for n in shape)
-    return _array(shape, dtype, whole, _zstd(dtype), columns=columns)
+    return _array(shape, dtype, whole, _zstd(dtype), names, columns=columns)
+
+
+def group_metadata(attributes: dict[str, Any]) -> bytes:
+    """Return the ``zarr.json`` of a group."""
+    fields = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    return json.dumps(fields, indent=2).encode()
 
 
 def _zstd(dtype: np.dtype[Any]) -> list[Codec]:
@@ -90,9 +110,14 @@ def _zstd(dtype: np.dtype[Any]) -> list[Codec]:
 
 
 def _array(
-    shape: Index, dtype: np.dtype[Any], objects: Index, codecs: list[Codec], **attributes: Any
+    shape: Index,
+    dtype: np.dtype[Any],
+    objects: Index,
+    codecs: list[Codec],
+    names: Sequence[str],
+    **attributes: Any,
 ) -> bytes:
-    fields = {
+    fields: dict[str, Any] = {
         "shape": list(shape),
         "data_type": dtype.name,
         "chunk_grid": _named("regular", chunk_shape=list(objects)),
@@ -104,6 +129,8 @@ def _array(
         "node_type": "array",
         "storage_transformers": [],
     }
+    if names:
+        fields["dimension_names"] = list(names)
     return json.dumps(fields, indent=2).encode()
 
 

@@ -183,8 +183,8 @@ def read_whole(
 class Shards:
     """An array (lead, *dims) of numbers, open for reading.
 
-    One object holds a shard of one lead.  Where the variable's shards are its chunks, the object
-    is a chunk; else its last bytes say where each chunk is.
+    One object holds a shard of one lead, or of all.  Where the variable's shards are its chunks,
+    the object is a chunk; else its last bytes say where each chunk is.
     """
 
     location: Location
@@ -195,18 +195,22 @@ class Shards:
     """Chunks and shards of the variable."""
     dtype: np.dtype[Any]
     """Type of the numbers."""
+    depth: int = 1
+    """How many leads a stored chunk holds."""
     _directories: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     _recent: dict[tuple[str, Index], NDArray[Any]] = field(default_factory=dict)
 
     def name(self, lead: int, cells: tuple[slice, ...]) -> str:
         """Return the stored object that holds a region of one chunk."""
         starts = zip(cells, self.grid.shards, strict=True)
-        return f"{self.path}/c/{'/'.join(map(str, (lead, *(c.start // n for c, n in starts))))}"
+        place = (lead // self.depth, *(c.start // n for c, n in starts))
+        return f"{self.path}/c/{'/'.join(map(str, place))}"
 
     def read(self, lead: int, cells: tuple[slice, ...]) -> NDArray[Any]:
         """Return a region that lies in one stored chunk; its values are *not yet verified*.
 
-        Zarr stores no chunk of integers that is all zero.
+        Where a chunk holds several leads, they are the first axis of what is returned.  Zarr stores
+        no chunk of integers that is all zero.
 
         Raises
         ------
@@ -225,7 +229,8 @@ class Shards:
         recent = self._recent.get((name, index))
         if recent is not None:
             return recent
-        whole: NDArray[Any] = np.zeros(self.grid.chunks, self.dtype)
+        shape = self.grid.chunks if self.depth == 1 else (self.depth, *self.grid.chunks)
+        whole: NDArray[Any] = np.zeros(shape, self.dtype)
         packed = self._packed(name, index, whole.nbytes)
         if packed is not None:
             pcodec = is_pcodec(self.dtype)

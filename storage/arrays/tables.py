@@ -31,26 +31,52 @@ logger = logging.getLogger(__name__)
 
 
 def create_residual(
-    batch: Batch, path: str, *, lead: int, grid: ChunkGrid, dtype: np.dtype[Any]
+    batch: Batch,
+    path: str,
+    *,
+    lead: int,
+    grid: ChunkGrid,
+    dtype: np.dtype[Any],
+    depth: int = 1,
+    names: Sequence[str] = (),
 ) -> None:
-    """Describe an array (lead, *dims) of integers, chunked like the variable; its shards follow."""
-    batch.create(f"{path}/zarr.json", residual_metadata(lead, grid, dtype))
+    """Describe an array (lead, *dims) of integers, chunked like the variable; its shards follow.
+
+    Parameters
+    ----------
+    depth
+        How much of the first axis a chunk holds: 1, or all of it.
+    names
+        Of the dimensions; none: they have no names.
+    """
+    about = residual_metadata(lead, grid, dtype, depth=depth, names=names)
+    batch.create(f"{path}/zarr.json", about)
 
 
-def create_table(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
+def create_table(
+    batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
+) -> str:
     """Store a small array whole, as one object, and return its root."""
-    _create_whole(batch, [path], values, columns)
+    _create_whole(batch, [path], values, columns, names)
     return root(values)
 
 
-def create_index(batch: Batch, path: str, values: NDArray[Any], columns: list[str]) -> str:
+def create_index(
+    batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
+) -> str:
     """Store a table that reading depends on, and a copy of it; return its root."""
-    _create_whole(batch, [path, COPIES + path], values, columns)
+    _create_whole(batch, [path, COPIES + path], values, columns, names)
     return root(values)
 
 
-def _create_whole(batch: Batch, paths: list[str], values: NDArray[Any], columns: list[str]) -> None:
-    about = table_metadata(values.shape, values.dtype, columns)
+def _create_whole(
+    batch: Batch,
+    paths: list[str],
+    values: NDArray[Any],
+    columns: list[str],
+    names: Sequence[str],
+) -> None:
+    about = table_metadata(values.shape, values.dtype, columns, names)
     data = pack_whole(values) if values.size else b""
     for path in paths:
         batch.create(f"{path}/zarr.json", about)
@@ -195,8 +221,9 @@ class Slab:
                 )
         return values, names
 
-    def shards(self, name: str, grid: ChunkGrid, dtype: np.dtype[Any]) -> Shards:
+    def shards(self, name: str, grid: ChunkGrid, dtype: np.dtype[Any], *, depth: int = 1) -> Shards:
         """Return a large array for reading, *not verified*: the caller has the digests."""
         if name not in self._shards:
-            self._shards[name] = Shards(self.location, f"{self.path}/{name}", grid, dtype)
+            path = f"{self.path}/{name}"
+            self._shards[name] = Shards(self.location, path, grid, dtype, depth)
         return self._shards[name]

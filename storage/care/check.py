@@ -325,13 +325,13 @@ class _Check:
             for name in ("index", "score")
         ]
         if self.read_data and all(good):
-            for lead in range(1, len(stack.shadow.instants) + 1):
-                for indices in batched(stack.variable.grid.indices(), 1024):
-                    self._chunks(
-                        (partial(stack.chunk, lead, index) for index in indices),
-                        (partial(stack.file, lead, index) for index in indices),
-                        f"{where} at lead {lead}",
-                    )
+            leads = range(1, len(stack.shadow.instants) + 1)
+            for index in stack.variable.grid.indices():  # all leads of a chunk are stored together
+                self._chunks(
+                    (partial(stack.chunk, lead, index) for lead in leads),
+                    (partial(stack.file, lead, index) for lead in leads),
+                    where,
+                )
 
     def _patches(self, repository: Repository, patches: Patches, variable: Variable) -> None:
         entry = patches.variables.get(variable.name)

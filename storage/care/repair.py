@@ -6,7 +6,7 @@ reported.  Nothing is ever replaced by bytes of another content.  Where the same
 otherwise than it was, by a later release of a codec, a log record says what the object is now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -37,7 +37,7 @@ from gnomon.storage.source.timeaxis import read_axis
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_variable
 from gnomon.storage.stacks.patches import CURE
-from gnomon.storage.stacks.writing import ShardPacker, units_of
+from gnomon.storage.stacks.writing import ShardPacker, described_captures, units_of
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import Variable
 
@@ -173,7 +173,10 @@ class _Repair:
         intact = self._intact(twin, expected)
         if intact is not None:
             return intact, f"its copy {twin}"
-        return self._residual(plain, expected) if "/residual/" in plain else None
+        parts = plain.split("/")
+        if parts[0] == "captures" and parts[-1] == "zarr.json":
+            return self._described(parts, expected)
+        return self._residual(parts) if "residual" in parts else None
 
     def _record(self, name: str) -> tuple[bytes, str] | None:
         sequence = int(name.removeprefix("log/").removesuffix(".json"))
@@ -252,10 +255,7 @@ class _Repair:
 
     # Chunks ------------------------------------------------------------------------------------
 
-    def _residual(self, name: str, expected: Entry) -> tuple[bytes, str] | None:
-        parts = name.split("/")
-        if parts[4:] == ["zarr.json"]:
-            return self._metadata(parts, expected)
+    def _residual(self, parts: list[str]) -> tuple[bytes, str] | None:
         place = (parts[1], int(parts[5]))
         for era, state in enumerate(self.repository.eras):
             step = next((s for s in state.captured if (s.slab, s.local) == place), None)
@@ -265,25 +265,32 @@ class _Repair:
                 return _Shard(seen, variable, step, tuple(map(int, parts[6:]))).mended()
         return None
 
-    def _metadata(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
-        """Return the description of a residual array, made again."""
+    def _described(self, parts: list[str], expected: Entry) -> tuple[bytes, str] | None:
+        """Return the description of a slab of captures, or of its array, made again."""
         record = self._record_of(parts[1])
-        steps = _states_in(record)
+        name = "/".join(parts[3:])
         for state in self.repository.eras:
             variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
-            if variable is not None:
+            if variable is None:
+                continue
+            instants = _instants_in(record, state.captured)
+            described = described_captures(variable, instants, state.settings.calendar)
+            forms = [described[name]] if name in described else []
+            if name == "residual/zarr.json":  # before dimensions had names
                 dtype = residual_dtype(variable.numpy_dtype)
-                data = residual_metadata(steps, variable.stored_grid, dtype)
+                forms.append(residual_metadata(len(instants), variable.stored_grid, dtype))
+            for data in forms:
                 if object_hash(data) == expected[1]:
                     return data, "the settings"
         return None
 
 
-def _states_in(record: Record) -> int:
-    """Return how many captured states a record has put into its slab."""
+def _instants_in(record: Record, captured: Sequence[CapturedStep]) -> list[int]:
+    """Return the valid times of the states that a record has put into its slab."""
     if record.kind == RewriteBody.kind:
-        return len(RewriteBody.from_json(record.body).steps)
-    return len(CaptureBody.from_json(record.body).instants)
+        steps = RewriteBody.from_json(record.body).steps
+        return [captured[step].instant for step in steps if step < len(captured)]
+    return list(CaptureBody.from_json(record.body).instants)
 
 
 class _Shard:

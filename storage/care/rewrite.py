@@ -84,7 +84,8 @@ def _rewrite_variable(
     repository: Repository, variable: Variable, batch: Batch, steps: list[int]
 ) -> str:
     grid = variable.grid
-    create_captures(batch, variable, len(steps))
+    instants = [repository.captured[step].instant for step in steps]
+    create_captures(batch, variable, instants, repository.settings.calendar)
     rows = np.zeros((len(steps), *grid.counts, len(COLUMNS)), np.int64)
     bases = _bases(repository, steps)
     stack = repository.captures(variable.name)

@@ -1,186 +1,164 @@
 """Shadows: predicted states as small integers against the last capture, with error and confidence.
 
-Per lead and chunk the predicted *change* is stored in multiples of a quantum, a power of two near
-a quarter of the standard error, so that precision follows confidence (a step of sigma/4 adds 0.3 %
-to the error).  Standard errors are stored on a logarithmic scale, eight steps to the octave, which
-keeps them within 4.5 %.  The stored integers are hashed, so that every machine finds the same hash.
+What a chunk holds at every lead is compressed together, as one stored chunk: from lead to lead it
+goes on smoothly.  See :mod:`gnomon.storage.stacks.quantising` for what the integers are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.arrays.shards import Shards
+from gnomon.storage.arrays.layout import group_metadata
+from gnomon.storage.arrays.residuals import sample, sampled_size
+from gnomon.storage.arrays.shards import Shards, pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import Slab, StoredColumn, create_residual, create_table
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.folders import shadow_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.log.steps import Shadow
+from gnomon.storage.recent import drop_oldest
 from gnomon.storage.stacks.captures import CaptureStack
-from gnomon.storage.values.grid import Index
+from gnomon.storage.stacks.quantising import (
+    NO_BASE,
+    Changes,
+    Codes,
+    QuantisedChunk,
+    along_leads,
+    dequantise,
+    digest_of,
+    from_along_leads,
+    reference_of,
+)
+from gnomon.storage.stacks.writing import units_of
+from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
-
-if TYPE_CHECKING:
-    import zarr
 
 __all__ = [
     "INDEX_COLUMNS",
-    "NO_BASE",
     "SCORE_COLUMNS",
-    "QuantisedChunk",
     "ShadowStack",
     "create_shadow",
     "create_shadow_tables",
     "discard_shadow",
-    "open_shadow",
-    "quantise",
+    "write_block",
 ]
 
-INDEX_COLUMNS = ["base", "digest_high", "digest_low"]
+INDEX_COLUMNS = ["base", "digest_high", "digest_low", "change_coding", "error_coding"]
 SCORE_COLUMNS = ["quantum", "error_scale", "confidence", "expected_rmse"]
-_INDEX = [StoredColumn(name) for name in INDEX_COLUMNS]
+_APART, _PLAIN, _ALONG = -1, 0, 1
+"""Codings of a chunk's integers: each lead by itself, as before there were codings; all leads
+together; all together, as what each adds to the one before."""
+_INDEX = [StoredColumn(name) for name in INDEX_COLUMNS[:3]]
+_INDEX += [StoredColumn(name, default=_APART) for name in INDEX_COLUMNS[3:]]
 _SCORE = [StoredColumn("quantum"), StoredColumn("error_scale")]
 _SCORE += [
     StoredColumn("confidence", default=np.nan),
     StoredColumn("expected_rmse", default=np.nan),
 ]
-NO_BASE = -1
-"""Base of a chunk that was never captured well."""
-_NOTHING = np.iinfo(np.int32).min
-_PER_OCTAVE = 8.0
-_PARTS = {"change": "<i4", "error": "i1"}
+_PARTS: dict[str, np.dtype[Any]] = {"change": np.dtype("<i4"), "error": np.dtype("<i2")}
 """Arrays of a variable, and their types."""
-_UNKNOWN, _ZERO, _SMALLEST, _LARGEST = 0, 1, 2, 255
-"""Codes of standard errors: none, exactly zero, and the ends of the logarithmic scale."""
+_ERROR_APART: np.dtype[Any] = np.dtype("i1")
+"""What errors were stored as where each lead is by itself."""
+LARGE = 2**15
+"""Integers of a unit of which a sample is compressed both ways; fewer are compressed whole."""
+CACHE_BYTES = 2**26
+"""Decoded chunks that a stack keeps: one is asked for lead after lead."""
 
 Floats = NDArray[np.float64]
+Coded = dict[Index, NDArray[Any]]
+"""Integers (lead, *chunk) of the chunks of a unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuantisedChunk:
-    """One predicted chunk of one lead, as it goes into a slab."""
-
-    change: NDArray[np.int32]
-    """Predicted change in quanta; the smallest integer marks cells without a prediction."""
-    error: NDArray[np.uint8]
-    """Standard error: 0 none, 1 exactly zero, else ``scale * 2^((k - 2) / 8)``."""
-    index: NDArray[np.int64]
-    """base, digest high, digest low."""
-    score: Floats
-    """quantum, error scale, confidence, expected RMSE."""
-
-
-def quantise(
-    variable: str,
-    address: Index,
-    mean: Floats,
-    standard_error: Floats,
-    base: Floats | None,
-    base_step: int,
-    confidence: float,
-    expected_rmse: float,
-) -> QuantisedChunk:
-    """Return a predicted chunk in the form that is stored.
+def create_shadow(
+    batch: Batch, variable: Variable, leads: int, attributes: Mapping[str, Any]
+) -> None:
+    """Describe the predicted states of a variable in a commit; their blocks follow.
 
     Parameters
     ----------
-    address
-        (lead - 1, *chunk index).
-    mean, standard_error
-        float64 in the variable's units; NaN where nothing is predicted.
-    base
-        Values of the captured chunk that changes are counted from, float64 in the variable's units,
-        NaN where missing; None for none.
-    base_step
-        Number of that capture; not looked at without one.
-    confidence, expected_rmse
-        Of the chunk: a probability, and an error in the variable's units; NaN where not known.
+    attributes
+        What whoever opens the group is to know of it.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        difference = mean - _reference(base, mean.shape)
-    predicted = np.isfinite(difference) & np.isfinite(standard_error)
-    change = np.where(predicted, difference, 0.0)
-    quantum = _quantum(change, standard_error[predicted])
-    integers = np.where(predicted, np.rint(change / quantum), _NOTHING).astype(np.int32)
-    error, scale = _logarithmic(standard_error, predicted)
-    score = np.array([quantum, scale, confidence, expected_rmse])
-    base_step = NO_BASE if base is None else base_step
-    chunk_digest = np.frombuffer(_digest(variable, address, integers, error), "<i8")
-    return QuantisedChunk(integers, error, np.array([base_step, *chunk_digest], np.int64), score)
-
-
-def _logarithmic(errors: Floats, predicted: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
-    """Return standard errors as codes, and their scale.
-
-    The scale starts at the smallest error, or as low as still reaches the largest: an error below
-    it is overstated, none is understated.
-    """
-    positive = errors[predicted & (errors > 0)]
-    if not positive.size:
-        return np.where(predicted, _ZERO, _UNKNOWN).astype(np.uint8), 1.0
-    reach = 2.0 ** ((_LARGEST - _SMALLEST) / _PER_OCTAVE)
-    scale = max(float(positive.min()), float(positive.max()) / reach)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.rint(_PER_OCTAVE * np.log2(errors / scale)) + _SMALLEST
-    codes = np.where(errors > 0, np.clip(steps, _SMALLEST, _LARGEST), _ZERO)
-    return np.where(predicted, codes, _UNKNOWN).astype(np.uint8), scale
-
-
-def _reference(base: Floats | None, shape: tuple[int, ...]) -> Floats:
-    return np.zeros(shape) if base is None else np.where(np.isfinite(base), base, 0.0)
-
-
-def _quantum(change: Floats, errors: Floats) -> float:
-    """Return a power of two near a quarter of a small standard error of the chunk."""
-    typical = float(np.quantile(errors, 0.1)) if errors.size else 1.0
-    largest = float(np.abs(change).max(initial=0.0))
-    quantum = max(typical / 4, largest * 2.0**-29, np.finfo(np.float64).tiny * 2.0**60)
-    return float(2.0 ** np.floor(np.log2(quantum)))
-
-
-def _dequantise(
-    change: NDArray[np.int32], error: NDArray[np.uint8], score: Floats, reference: Floats
-) -> tuple[Floats, Floats]:
-    quantum, scale = score[:2]
-    predicted = change != _NOTHING
-    values = np.where(predicted, reference + change * quantum, np.nan)
-    steps = error.astype(np.float64) - _SMALLEST
-    errors = np.where(error >= _SMALLEST, scale * np.exp2(steps / _PER_OCTAVE), 0.0)
-    return values, np.where(error == _UNKNOWN, np.nan, errors)
-
-
-def _digest(
-    variable: str, address: Index, change: NDArray[np.int32], error: NDArray[np.uint8]
-) -> bytes:
-    # The base chunk, the scores and the number of the base step have digests of their own.
-    return digest(variable, address, np.stack([change.astype("<i4"), error.astype("<i4")]))
-
-
-def create_shadow(batch: Batch, variable: Variable, leads: int) -> None:
-    """Make room for the predicted states of a variable in a commit."""
+    path = shadow_of(batch.id, variable)
+    batch.create(f"{path}/zarr.json", group_metadata(variable.described() | dict(attributes)))
     for part, dtype in _PARTS.items():
         create_residual(
             batch,
-            f"{shadow_of(batch.id, variable)}/{part}",
+            f"{path}/{part}",
             lead=leads,
             grid=variable.stored_grid,
-            dtype=np.dtype(dtype),
+            dtype=dtype,
+            depth=leads,
+            names=["lead", *variable.dims],
         )
 
 
-def open_shadow(batch: Batch, variable: Variable) -> "tuple[zarr.Array[Any], zarr.Array[Any]]":
-    """Return the arrays of predicted changes, int32, and of error codes, both (lead, *dims)."""
-    import zarr  # here, as what is read is read without it
+def write_block(
+    batch: Batch, variable: Variable, block: Block, chunks: Mapping[Index, QuantisedChunk]
+) -> NDArray[np.int64]:
+    """Store the predictions of one block; returns its part of the index.
 
-    path = shadow_of(batch.id, variable)
-    change, error = (
-        zarr.open_array(batch.store(), path=f"{path}/{part}", mode="r+") for part in _PARTS
-    )
-    return change, error
+    Parameters
+    ----------
+    chunks
+        All of the block's, by index.
+
+    Returns
+    -------
+    int64 (lead, *chunks of the block, 5)
+    """
+    path, grid = shadow_of(batch.id, variable), variable.stored_grid
+    leads = len(next(iter(chunks.values())).change)
+    index = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
+    packed: dict[str, dict[Index, bytes]] = {part: {} for part in _PARTS}
+    for unit in units_of(variable, block):
+        made = {i: chunks[i] for i, _, _ in unit}
+        changes: Coded = {i: chunk.change for i, chunk in made.items()}
+        added: Coded = {i: along_leads(c.change, c.score[:, 0]) for i, c in made.items()}
+        errors: Coded = {i: chunk.error.astype(np.int16) for i, chunk in made.items()}
+        grown: Coded = {i: np.diff(e, axis=0, prepend=np.int16(0)) for i, e in errors.items()}
+        chosen = {"change": (changes, added), "error": (errors, grown)}
+        codings = [_smaller(*both) for both in chosen.values()]
+        corner = [cells.start for cells in variable.stored_cells(unit[0][0])]
+        sizes = zip(corner, grid.shards, grid.chunks, strict=True)
+        place = tuple(a % n // c for a, n, c in sizes)
+        for (part, both), coding in zip(chosen.items(), codings, strict=True):
+            data = pack_chunk(_unit(variable, both[coding], leads, _PARTS[part]))
+            if data is not None:
+                packed[part][place] = data
+        for i, local, _ in unit:
+            where: tuple[Any, ...] = (slice(None), *local)
+            index[where] = np.hstack([made[i].index, np.tile(codings, (leads, 1))])
+    shard = [str(a // n) for a, n in zip(block.start, grid.shards, strict=True)]
+    for part, units in packed.items():
+        if units:
+            batch.create("/".join([path, part, "c", "0", *shard]), pack_shard(grid, units))
+    return index
+
+
+def _smaller(plain: Coded, along: Coded) -> int:
+    """Return which of two codings of the chunks of a unit is smaller, by a sample if large."""
+    sizes = []
+    for coded in (plain, along):
+        parts = [lead for chunk in coded.values() for lead in chunk]
+        is_large = sum(part.size for part in parts) > LARGE
+        sizes.append(sampled_size(sample(parts) if is_large else parts))
+    return _ALONG if sizes[1] < sizes[0] else _PLAIN
+
+
+def _unit(variable: Variable, chunks: Coded, leads: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the chunks of a unit as the array that is stored, zero beyond the edge."""
+    sizes = variable.stored_grid.chunks
+    whole: NDArray[Any] = np.zeros((leads, *sizes), dtype)
+    for index, chunk in chunks.items():
+        inside = zip(variable.stored_cells(index), sizes, strict=True)
+        where = tuple(slice(c.start % n, (c.stop - 1) % n + 1) for c, n in inside)
+        whole[(slice(None), *where)] = chunk
+    return whole
 
 
 def create_shadow_tables(
@@ -188,9 +166,10 @@ def create_shadow_tables(
 ) -> tuple[str, str]:
     """Store index and scores (lead, *chunk grid, column) of a variable; return their roots."""
     path = shadow_of(batch.id, variable)
+    names = ["lead", *(f"chunk_{dim}" for dim in variable.dims), "column"]
     return (
-        create_table(batch, f"{path}/index", index, INDEX_COLUMNS),
-        create_table(batch, f"{path}/score", scores, SCORE_COLUMNS),
+        create_table(batch, f"{path}/index", index, INDEX_COLUMNS, names),
+        create_table(batch, f"{path}/score", scores, SCORE_COLUMNS, names),
     )
 
 
@@ -212,6 +191,7 @@ class ShadowStack:
     captures: CaptureStack
     """The captures that changes are counted from."""
     _slab: Slab | None = field(default=None)
+    _recent: dict[Index, tuple[Changes, Codes]] = field(default_factory=dict)
 
     @property
     def slab(self) -> Slab:
@@ -254,11 +234,22 @@ class ShadowStack:
 
     def file(self, lead: int, index: Index) -> str:
         """Return the stored object that holds the predicted change of a chunk."""
-        cells = self.variable.grid.cells(index)
-        return self._shards("change", "<i4").name(lead - 1, cells)
+        change, _ = self._shards(self._is_apart(index))
+        return change.name(lead - 1, self.variable.stored_cells(index))
 
-    def _shards(self, part: str, dtype: str) -> Shards:
-        return self.slab.shards(part, self.variable.stored_grid, np.dtype(dtype))
+    def _is_apart(self, index: Index) -> bool:
+        return int(self.slab.index()[(0, *index, 3)]) == _APART
+
+    def _shards(self, is_apart: bool) -> tuple[Shards, Shards]:
+        """Return the arrays of changes and of errors."""
+        leads = len(self.shadow.instants)
+        dtypes = (_PARTS["change"], _ERROR_APART if is_apart else _PARTS["error"])
+        depth = 1 if is_apart else leads
+        change, error = (
+            self.slab.shards(part, self.variable.stored_grid, dtype, depth=depth)
+            for part, dtype in zip(_PARTS, dtypes, strict=True)
+        )
+        return change, error
 
     def chunk(self, lead: int, index: Index) -> tuple[Floats, Floats]:
         """Return prediction and standard error of a chunk at lead 1..H.
@@ -279,21 +270,18 @@ class ShadowStack:
             )
         address = (lead - 1, *index)
         row = self.slab.index()[address]
-        score = self.scores()[address]
-        shape = tuple(c.stop - c.start for c in self.variable.grid.cells(index))
+        score = self.slab.index("score")[address]
         name = f"shadow of {self.variable.name} chunk {index} at lead {lead}"
-        cells = self.variable.grid.cells(index)
-        parts = (self._shards("change", "<i4"), self._shards("error", "i1"))
         try:
-            change, error = (shards.read(lead - 1, cells) for shards in parts)
+            change, error = self._integers(lead, index)
         except Integrity as failure:
             raise Integrity(
                 f"{name}: {failure}; run 'gnomon update --refit' to make a new shadow"
             ) from failure
-        error = error.view(np.uint8)
-        chunk_digest = np.frombuffer(_digest(self.variable.name, address, change, error), "<i8")
-        if not np.array_equal(chunk_digest, row[1:]):
-            files = " or ".join(shards.name(lead - 1, cells) for shards in parts)
+        if not np.array_equal(digest_of(self.variable.name, address, change, error), row[1:3]):
+            cells = self.variable.stored_cells(index)
+            shards = self._shards(self._is_apart(index))
+            files = " or ".join(part.name(lead - 1, cells) for part in shards)
             raise Integrity(
                 f"{name} ({files}): digest differs from what was written; "
                 "run 'gnomon update --refit' to make a new shadow"
@@ -311,4 +299,24 @@ class ShadowStack:
                     "record names; run 'gnomon update --refit' to make a new shadow"
                 )
             base = self.captures.physical(int(row[0]), index)
-        return _dequantise(change, error, score, _reference(base, shape))
+        return dequantise(change, error, score, reference_of(base, change.shape))
+
+    def _integers(self, lead: int, index: Index) -> tuple[Changes, Codes]:
+        """Return changes and codes of a chunk at one lead, *not yet verified*."""
+        cells = self.variable.stored_cells(index)
+        if self._is_apart(index):
+            change, error = (part.read(lead - 1, cells) for part in self._shards(True))
+            return change, error.view(np.uint8)
+        recent = self._recent.get(index)
+        if recent is None:
+            shape = (len(self.shadow.instants), *(c.stop - c.start for c in cells))
+            change, error = (part.read(0, cells).reshape(shape) for part in self._shards(False))
+            codings = self.slab.index()[(0, *index)][3:]
+            if codings[0] == _ALONG:
+                every: tuple[Any, ...] = (slice(None), *index, 0)
+                change = from_along_leads(change, self.slab.index("score")[every])
+            if codings[1] == _ALONG:
+                error = np.cumsum(error, axis=0, dtype=error.dtype)
+            recent = self._recent[index] = change, error.astype(np.uint8)
+            drop_oldest(self._recent, max(1, CACHE_BYTES // max(1, 5 * change.size)))
+        return recent[0][lead - 1], recent[1][lead - 1]

@@ -7,33 +7,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import COLUMNS, FILTER, EncodedChunk
+from gnomon.storage.arrays.layout import group_metadata, residual_metadata
 from gnomon.storage.arrays.residuals import residual_dtype
 from gnomon.storage.arrays.shards import pack_chunk, pack_shard
-from gnomon.storage.arrays.tables import create_index, create_residual
+from gnomon.storage.arrays.tables import create_index
 from gnomon.storage.arrays.text import pack_text, text_name
 from gnomon.storage.log.folders import captures_of
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
+from gnomon.storage.values.times import format_instant
 
-__all__ = ["BlockWriter", "ShardPacker", "create_captures", "create_captures_index", "units_of"]
+__all__ = [
+    "BlockWriter",
+    "ShardPacker",
+    "create_captures",
+    "create_captures_index",
+    "described_captures",
+    "units_of",
+]
 
 
-def create_captures(batch: Batch, variable: Variable, steps: int) -> None:
-    """Make room for the captured states of a variable in a commit; text needs none."""
+def create_captures(
+    batch: Batch, variable: Variable, instants: Sequence[int], calendar: str
+) -> None:
+    """Describe the captured states of a variable in a commit; their blocks follow."""
+    path = captures_of(batch.id, variable)
+    for name, data in described_captures(variable, instants, calendar).items():
+        batch.create(f"{path}/{name}", data)
+
+
+def described_captures(
+    variable: Variable, instants: Sequence[int], calendar: str
+) -> dict[str, bytes]:
+    """Return the descriptions of a slab by name: a Zarr group, and its array; text has none.
+
+    They are the same bytes whenever they are made again.
+    """
+    times = [format_instant(instant, calendar) for instant in instants]
+    about = variable.described() | {"valid_time": times, "calendar": calendar}
+    described = {"zarr.json": group_metadata(about)}
     if not variable.is_text:
-        create_residual(
-            batch,
-            f"{captures_of(batch.id, variable)}/residual",
-            lead=steps,
-            grid=variable.stored_grid,
-            dtype=residual_dtype(variable.numpy_dtype),
+        grid = variable.stored_grid
+        names = ["state", *variable.dims, "part"][: 1 + len(grid.shape)]
+        described["residual/zarr.json"] = residual_metadata(
+            len(instants), grid, residual_dtype(variable.numpy_dtype), names=names
         )
+    return described
 
 
 def create_captures_index(batch: Batch, variable: Variable, rows: NDArray[np.int64]) -> str:
     """Store the index of a variable's captures, int64 (step, *chunk grid, 6); return its root."""
-    return create_index(batch, f"{captures_of(batch.id, variable)}/index", rows, COLUMNS)
+    names = ["state", *(f"chunk_{dim}" for dim in variable.dims), "column"]
+    return create_index(batch, f"{captures_of(batch.id, variable)}/index", rows, COLUMNS, names)
 
 
 def units_of(

@@ -187,6 +187,12 @@ class Variable:
         sizes = zip(index, self.chunks, self.units, strict=True)
         return tuple(i * chunk // unit for i, chunk, unit in sizes)
 
+    def described(self) -> dict[str, str]:
+        """Return what a stored group says of the variable to whoever opens it: text, for JSON."""
+        told = ("units", "standard_name", "long_name")
+        texts = {name: self.attributes[name] for name in told if name in self.attributes}
+        return {"variable": self.name} | {n: t for n, t in texts.items() if isinstance(t, str)}
+
     @property
     def categorical(self) -> bool:
         """Whether values are labels, between which nothing lies: CF flags, or true and false."""

@@ -150,7 +150,7 @@ def capture(
     _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
-        create_captures(batch, variable, steps)
+        create_captures(batch, variable, plan.instants, repository.settings.calendar)
         _, along = chunk_sizes(_source(repository, plan), variable)
         blocks = list(reading_grid(grid, along).blocks())
         # What is said of the source may be long, and is no matter to a worker.

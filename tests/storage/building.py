@@ -33,7 +33,14 @@ from gnomon.storage.stacks.forecaster import (
     state_grid,
     write_state,
 )
-from gnomon.storage.stacks.shadows import INDEX_COLUMNS, SCORE_COLUMNS, quantise
+from gnomon.storage.stacks.quantising import quantise
+from gnomon.storage.stacks.shadows import (
+    INDEX_COLUMNS,
+    SCORE_COLUMNS,
+    create_shadow,
+    create_shadow_tables,
+    write_block,
+)
 from gnomon.storage.values.grid import ChunkGrid
 from gnomon.storage.values.model import Kind, RepositorySettings, SourceSpec, Variable
 from gnomon.tasks.capturing.capture import capture, commit_capture
@@ -178,38 +185,26 @@ def residual_array(
 def _write_shadow(
     repository: Repository, variable: Variable, batch: Batch, leads: int, rng: np.random.Generator
 ) -> dict[str, str]:
-    grid, path = variable.grid, f"shadows/{batch.id}/{variable.folder}"
+    grid = variable.grid
     last = repository.timeline[-1].step
     stack = repository.captures(variable.name)
-    arrays = {
-        part: residual_array(
-            batch,
-            f"{path}/{part}",
-            lead=leads,
-            grid=variable.stored_grid,
-            dtype=np.dtype(dtype),
-        )
-        for part, dtype in (("change", "<i4"), ("error", "i1"))
-    }
+    create_shadow(batch, variable, leads, {})
     rows = np.zeros((leads, *grid.counts, len(INDEX_COLUMNS)), np.int64)
     scores = np.zeros((leads, *grid.counts, len(SCORE_COLUMNS)))
-    for k in range(leads):
-        change = np.zeros(grid.shape, np.int32)
-        error = np.zeros(grid.shape, np.int8)
-        for index in grid.indices():
-            cells = grid.cells(index)
+    for block in grid.blocks():
+        chunks = {}
+        for index, _, _ in grid.inner(block):
             base = variable.to_physical(stack.chunk(last, index))
-            mean = base + rng.normal(size=base.shape)
-            sigma = np.where(np.isnan(base), np.nan, rng.uniform(0.5, 2.0, base.shape))
-            made = quantise(variable.name, (k, *index), mean, sigma, base, last, 0.5, 1.0)
-            change[cells], error[cells] = made.change, made.error.view(np.int8)
-            rows[(k, *index)], scores[(k, *index)] = made.index, made.score
-        arrays["change"][k] = change
-        arrays["error"][k] = error
-    return {
-        "index": create_table(batch, f"{path}/index", rows, INDEX_COLUMNS),
-        "score": create_table(batch, f"{path}/score", scores, SCORE_COLUMNS),
-    }
+            mean = base + rng.normal(size=(leads, *base.shape))
+            sigma = np.where(np.isnan(base), np.nan, rng.uniform(0.5, 2.0, mean.shape))
+            claims = np.full(leads, 0.5), np.ones(leads)
+            made = quantise(variable.name, index, mean, sigma, base, last, *claims)
+            chunks[index] = made
+            place: tuple[Any, ...] = (slice(None), *index)
+            scores[place] = made.score
+        rows[:, *block.chunks] = write_block(batch, variable, block, chunks)
+    roots = create_shadow_tables(batch, variable, rows, scores)
+    return dict(zip(("index", "score"), roots, strict=True))
 
 
 def _write_state(variable: Variable, batch: Batch, rng: np.random.Generator) -> tuple[str, str]:

@@ -248,7 +248,7 @@ def test_what_cannot_be_forced_to_the_disk_is_not_committed(
     assert seen(folder) == before
 
 
-@pytest.mark.parametrize("room", [0, 7, 30, 45])
+@pytest.mark.parametrize("room", [0, 7, 20, 30])
 def test_an_update_on_a_full_disk_is_taken_up_where_it_stopped(
     disk: Disk, grown: Case, room: int
 ) -> None:

@@ -46,9 +46,14 @@ def another_release(change: Change) -> Iterator[None]:
             write = getattr(slab, name)
 
             def changed(
-                batch: Any, path: str, values: Any, columns: list[str], write: Any = write
+                batch: Any,
+                path: str,
+                values: Any,
+                columns: list[str],
+                names: Any = (),
+                write: Any = write,
             ) -> str:
-                return str(write(batch, path, *change(values, columns)))
+                return str(write(batch, path, *change(values, columns), names))
 
             for module in WRITERS:
                 patch.setattr(f"{module}.{name}", changed, raising=False)

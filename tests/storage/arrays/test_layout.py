@@ -54,6 +54,23 @@ def test_residuals_are_described_as_zarr_would(grid: ChunkGrid, dtype: str) -> N
     assert json.loads(residual_metadata(5, grid, np.dtype(dtype))) == expected
 
 
+@pytest.mark.parametrize("grid", GRIDS[1:])
+def test_arrays_whose_chunks_hold_all_leads_are_described_as_zarr_would(grid: ChunkGrid) -> None:
+    names = ["lead", *"yxz"[: len(grid.shape)]]
+    expected = zarrs_own(
+        shape=(5, *grid.shape),
+        chunks=(5, *grid.chunks),
+        shards=None if grid.shards == grid.chunks else (5, *grid.shards),
+        dtype="<i4",
+        compressors=[Crc32cCodec()],
+        serializer=PCodec(level=PCODEC_LEVEL),
+        filters=None,
+        dimension_names=names,
+    )
+    about = residual_metadata(5, grid, np.dtype("<i4"), depth=5, names=names)
+    assert json.loads(about) == expected
+
+
 @pytest.mark.parametrize("dtype", ["<i8", "<f8"])
 def test_tables_are_described_as_zarr_would(dtype: str) -> None:
     expected = zarrs_own(

@@ -122,12 +122,12 @@ def groups(folder: Path) -> dict[str, list[str]]:
     copies = [n for n in names if n.startswith("copies/")]
     doubled = [n for n in names if f"copies/{n}" in names]
     rest = [n for n in names if n not in copies and n not in doubled]
-    residual = [n for n in rest if "/residual/" in n]
+    described = [n for n in rest if n.startswith("captures/") and n.endswith("zarr.json")]
     found = {
         "copies": copies,
         "what has copies": doubled,
-        "chunks": [n for n in residual if not n.endswith("zarr.json")],
-        "how chunks are stored": [n for n in residual if n.endswith("zarr.json")],
+        "chunks": [n for n in rest if "/residual/c/" in n],
+        "how chunks are stored": described,
         "frame": [n for n in rest if n.startswith("frame/")],
     }
     return found | {"predictions": [n for n in rest if not any(n in g for g in found.values())]}

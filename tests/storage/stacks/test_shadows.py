@@ -8,7 +8,15 @@ from hypothesis.extra import numpy as hnp
 
 from gnomon.storage.errors import NotFound
 from gnomon.storage.repository import Repository
-from gnomon.storage.stacks.shadows import NO_BASE, _dequantise, _reference, quantise
+from gnomon.storage.stacks.quantising import (
+    NO_BASE,
+    QuantisedChunk,
+    along_leads,
+    dequantise,
+    from_along_leads,
+    quantise,
+    reference_of,
+)
 
 SHAPE = (3, 4)
 finite = st.floats(-1e12, 1e12)
@@ -16,13 +24,21 @@ fields = hnp.arrays(np.float64, SHAPE, elements=st.one_of(finite, st.just(np.nan
 errors = hnp.arrays(np.float64, SHAPE, elements=st.one_of(st.floats(1e-6, 1e3), st.just(0.0)))
 
 
-def back(made: Any, base: Any) -> Any:
-    return _dequantise(made.change, made.error, made.score, _reference(base, made.change.shape))
+def made_of(mean: Any, sigma: Any, base: Any, base_step: int = 0) -> QuantisedChunk:
+    """Quantise a chunk at a single lead."""
+    claims = np.array([0.9]), np.array([1.0])
+    return quantise("v", (0, 0), mean[None].copy(), sigma[None], base, base_step, *claims)
+
+
+def back(made: QuantisedChunk, base: Any, lead: int = 0) -> Any:
+    change = made.change[lead]
+    reference = reference_of(base, change.shape)
+    return dequantise(change, made.error[lead], made.score[lead], reference)
 
 
 @given(fields, errors, st.one_of(st.none(), fields))
 def test_predictions_come_back_within_half_a_quantum(mean: Any, sigma: Any, base: Any) -> None:
-    made = quantise("v", (0, 0, 0), mean, sigma, base, 3, 0.9, 1.0)
+    made = made_of(mean, sigma, base, 3)
     values, found = back(made, base)
     known = np.isfinite(mean)
     assert np.array_equal(np.isnan(values), ~known)
@@ -30,14 +46,14 @@ def test_predictions_come_back_within_half_a_quantum(mean: Any, sigma: Any, base
     rounding = 4 * np.spacing(np.abs(np.concatenate([mean.ravel(), [1e12]]))).max(
         where=True, initial=0
     )
-    quantum = made.score[0]
+    quantum = made.score[0, 0]
     assert (np.abs(values - mean)[known] <= quantum / 2 + np.nan_to_num(rounding) + 1e-3).all()
-    assert made.index[0] == (NO_BASE if base is None else 3)
+    assert made.index[0, 0] == (NO_BASE if base is None else 3)
 
 
 @given(errors)
 def test_standard_errors_come_back_within_five_percent(sigma: Any) -> None:
-    made = quantise("v", (0, 0, 0), np.zeros(SHAPE), sigma, None, 0, 0.9, 1.0)
+    made = made_of(np.zeros(SHAPE), sigma, None)
     _, found = back(made, None)
     assert (found[sigma == 0] == 0).all()
     positive = sigma > 0
@@ -48,7 +64,7 @@ def test_standard_errors_come_back_within_five_percent(sigma: Any) -> None:
 
 
 def test_a_constant_chunk_has_no_error() -> None:
-    made = quantise("v", (0, 0, 0), np.ones(SHAPE), np.zeros(SHAPE), np.ones(SHAPE), 0, 1.0, 0.0)
+    made = made_of(np.ones(SHAPE), np.zeros(SHAPE), np.ones(SHAPE))
     values, found = back(made, np.ones(SHAPE))
     assert (values == 1).all()
     assert (found == 0).all()
@@ -56,7 +72,7 @@ def test_a_constant_chunk_has_no_error() -> None:
 
 def test_wide_ranges_of_error_are_overstated_never_understated() -> None:
     sigma = np.array([[1e-12, 1.0, 1e6]])
-    made = quantise("v", (0, 0, 0), np.zeros((1, 3)), sigma, None, 0, 0.9, 1.0)
+    made = made_of(np.zeros((1, 3)), sigma, None)
     found = back(made, None)[1]
     assert (found >= sigma * 0.95).all()
     assert found[0, 2] == pytest.approx(1e6, rel=0.05)
@@ -64,14 +80,14 @@ def test_wide_ranges_of_error_are_overstated_never_understated() -> None:
 
 def test_a_large_change_beside_a_small_error_does_not_overflow() -> None:
     mean = np.array([[1e9, -1e9, 2.0**31 - 1, 0.1]])
-    made = quantise("v", (0, 0, 0), mean, np.full((1, 4), 1e-9), None, 0, 0.9, 1.0)
+    made = made_of(mean, np.full((1, 4), 1e-9), None)
     values, _ = back(made, None)
-    assert (np.abs(values - mean) <= made.score[0]).all()
+    assert (np.abs(values - mean) <= made.score[0, 0]).all()
 
 
 def test_what_cannot_be_counted_from_its_base_is_not_predicted() -> None:
     base = np.array([[-1e308, 0.0, np.inf]])
-    made = quantise("v", (0,), np.array([[1e308, 1.0, 2.0]]), np.ones((1, 3)), base, 0, 0.9, 1.0)
+    made = made_of(np.array([[1e308, 1.0, 2.0]]), np.ones((1, 3)), base)
     values, _ = back(made, base)
     assert np.isnan(values[0, 0])
     assert values[0, 1] == pytest.approx(1.0, abs=0.2)
@@ -80,13 +96,45 @@ def test_what_cannot_be_counted_from_its_base_is_not_predicted() -> None:
 
 @given(fields, errors)
 def test_the_digest_sees_every_edit(mean: Any, sigma: Any) -> None:
-    mean = np.where(np.isnan(mean), 0.0, mean)
-    one = quantise("v", (0, 0, 0), mean, sigma + 1, None, 0, 0.9, 1.0)
-    for other in (
-        quantise("v", (1, 0, 0), mean, sigma + 1, None, 0, 0.9, 1.0),
-        quantise("w", (0, 0, 0), mean, sigma + 1, None, 0, 0.9, 1.0),
-    ):
-        assert one.index[1:].tolist() != other.index[1:].tolist()
+    both = np.stack([np.nan_to_num(mean)] * 2)
+    claims = np.full(2, 0.9), np.ones(2)
+
+    def digests(variable: str) -> Any:
+        made = quantise(variable, (0, 0), both.copy(), np.stack([sigma + 1] * 2), None, 0, *claims)
+        return made.index[:, 1:]
+
+    one, other = digests("v"), digests("w")
+    assert one[0].tolist() != one[1].tolist()  # of another lead
+    assert one[0].tolist() != other[0].tolist()
+
+
+stacks = hnp.arrays(
+    np.int32,
+    st.tuples(st.integers(1, 5), st.integers(1, 4)),
+    elements=st.one_of(st.integers(-100, 100), st.integers(-(2**31), 2**31 - 1)),
+)
+
+
+@given(stacks, st.lists(st.integers(-1000, 1000), min_size=5, max_size=5))
+def test_what_leads_add_gives_them_back(changes: Any, exponents: list[int]) -> None:
+    quanta = np.exp2(np.array(exponents[: len(changes)], float))
+    added = along_leads(changes, quanta)
+    np.testing.assert_array_equal(from_along_leads(added, quanta), changes)
+
+
+def test_what_goes_on_smoothly_adds_little() -> None:
+    rng = np.random.default_rng(3)
+    first, growth = rng.normal(size=(50, 60)), np.linspace(1.0, 3.0, 6)
+    mean = np.stack([first * damping for damping in 0.9 ** np.arange(6)])
+    sigma = rng.uniform(0.5, 2.0, first.shape) * growth[:, None, None]
+    claims = np.full(6, 0.9), np.ones(6)
+    made = quantise("v", (0, 0), mean, sigma, None, 0, *claims)
+    added = along_leads(made.change, made.score[:, 0])
+    assert np.abs(added[1:]).mean() < 0.5 * np.abs(made.change[1:]).mean()
+    # An error that grows as that of the chunk has the same code, but for the rounding.
+    assert np.abs(np.diff(made.error.astype(int), axis=0)).max() <= 1
+    for lead in range(6):
+        np.testing.assert_allclose(back(made, None, lead)[1], sigma[lead], rtol=0.05)
 
 
 def test_leads_that_were_never_predicted_are_not_found(repository_path: Any) -> None:
