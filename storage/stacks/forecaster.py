@@ -4,7 +4,8 @@
 (*chunk grid, 2 + rows) the digest of each chunk's, and its exponents.  ``shared`` (*chunk grid,
 column) are numbers per chunk.  They stay where they were written while the state goes on: a later
 commit names the captures to be learnt on top of them, and has in ``carried`` (*chunk grid, number)
-what captures do not give back.  ``outlook`` (number, 1) is what is known of the whole variable.
+what captures do not give back.  ``outlook`` (number, 1) is what is known of the whole variable;
+what it goes on with is in ``onward`` (slot, number).
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ from gnomon.storage.values.model import Variable
 __all__ = [
     "ForecasterState",
     "create_carried",
+    "create_onward",
     "create_outlook",
     "create_state",
     "create_state_tables",
@@ -157,6 +159,11 @@ def create_outlook(batch: Batch, path: str, numbers: Floats) -> str:
     return create_table(batch, f"{path}/outlook", numbers[:, None], ["number"])
 
 
+def create_onward(batch: Batch, path: str, numbers: Floats) -> str:
+    """Store what an outlook goes on with, float64 (slot, number), and return its root."""
+    return create_table(batch, f"{path}/onward", numbers, [str(k) for k in range(numbers.shape[1])])
+
+
 def _digest(variable: str, index: Index, multiples: Integers) -> Integers:
     """Return the two digest columns of one chunk's numbers per cell."""
     # The number of cells stands in front: another split of the same numbers is another state.
@@ -217,15 +224,26 @@ class ForecasterState:
 
     def outlook(self) -> Floats:
         """Return the numbers of the whole variable, float64 (n,), verified; raises as `index`."""
-        return np.asarray(self._table("outlook", self.entry.outlook)[:, 0])
+        anchor = self.entry.anchor if self.entry.onward else ""
+        return np.asarray(self._table("outlook", self.entry.outlook, anchor)[:, 0])
+
+    def onward(self) -> Floats | None:
+        """Return what they go on with, float64 (slot, number); raises as `index`.
+
+        None where they do not.
+        """
+        return self._table("onward", self.entry.onward) if self.entry.onward else None
 
     def tables(self) -> dict[str, str]:
         """Return the paths of its tables, by name."""
         own, anchor = self._path(""), self._path(self.entry.anchor)
         paths = {"index": f"{anchor}/index", "shared": f"{anchor}/shared"}
-        paths |= {"carried": f"{own}/carried", "outlook": f"{own}/outlook"}
+        outlook = anchor if self.entry.onward else own
+        paths |= {"outlook": f"{outlook}/outlook"}
+        paths |= {"carried": f"{own}/carried", "onward": f"{own}/onward"}
         roots = {"index": self.entry.root, "shared": self.entry.shared}
-        roots |= {"carried": self.entry.carried, "outlook": self.entry.outlook}
+        roots |= {"outlook": self.entry.outlook}
+        roots |= {"carried": self.entry.carried, "onward": self.entry.onward}
         return {name: path for name, path in paths.items() if roots[name]}
 
     def _path(self, anchor: str) -> str:
@@ -233,7 +251,8 @@ class ForecasterState:
 
     def _table(self, name: str, root: str, anchor: str = "") -> NDArray[Any]:
         if name not in self._slabs:
-            sizes = {} if name == "outlook" else {name: self.variable.grid.counts}
+            is_whole = name in ("outlook", "onward")  # of the variable, not of its chunks
+            sizes = {} if is_whole else {name: self.variable.grid.counts}
             path = self._path(anchor)
             self._slabs[name] = Slab(self.location, path, {name: root}, sizes=sizes, cure=_CURE)
         return self._slabs[name].index(name)

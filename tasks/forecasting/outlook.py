@@ -84,6 +84,31 @@ class Outlook:
         grown = np.concatenate([self.amplitudes, gap, latest])[-LONGEST:]
         return replace(self, amplitudes=grown, slot=slot).look_ahead(spec)
 
+    def onward(self, slot: int) -> Array | None:
+        """Amplitudes (slots, M) since an earlier slot, with which `go_on` comes to this outlook.
+
+        None where they are not all it takes: there are other candidates, or it is too long ago.
+        """
+        passed = self.slot - slot
+        if self.fitted or not 0 < passed < len(self.amplitudes):
+            return None
+        return self.amplitudes[len(self.amplitudes) - passed :]
+
+    def go_on(self, amplitudes: Array) -> Outlook:
+        """Outlook as it became with later amplitudes (slots, M).
+
+        Raises
+        ------
+        InvalidInput
+            They are of another number of modes.
+        """
+        if amplitudes.ndim != 2 or amplitudes.shape[1] != self.amplitudes.shape[1]:
+            raise InvalidInput(
+                f"found amplitudes {amplitudes.shape}, expected {self.amplitudes.shape[1]} modes"
+            )
+        grown = np.concatenate([self.amplitudes, amplitudes])[-LONGEST:]
+        return replace(self, amplitudes=grown, slot=self.slot + len(amplitudes))
+
     def at(self, spec: Specification, slot: int) -> Outlook:
         """Outlook as it was at an earlier slot since the last refit."""
         passed = self.slot - slot

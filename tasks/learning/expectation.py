@@ -203,6 +203,8 @@ def forecaster_of(repository: Repository, name: str) -> Forecaster | None:
     stored = repository.forecaster_state(name)
     try:
         outlook = Outlook.unpack(specification, stored.outlook())
+        onward = stored.onward()
+        outlook = outlook if onward is None else outlook.go_on(onward)
         forecaster = Forecaster.of(repository, name, record.id, entry, outlook)
     except (Integrity, *NONSENSE) as error:
         pass_over(Integrity(str(error)), repository.location.url, name)

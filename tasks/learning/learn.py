@@ -24,6 +24,7 @@ from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import (
     create_carried,
+    create_onward,
     create_outlook,
     create_state,
     create_state_tables,
@@ -168,13 +169,29 @@ class _Learning:
             carried[block.chunks] = result.carried
             moved += result.drifted
         root = create_carried(self.batch, self._path, carried)
+        outlook, onward = self._went_on_outlook(entry)
         learnt = replace(
-            self._entry(entry.root, entry.shared, moved),
+            self._entry(entry.root, entry.shared, moved, outlook),
             anchor=entry.anchor or record.id,
             rolled=self._rolled,
             carried=root,
+            onward=onward,
         )
         return learnt, ()
+
+    def _went_on_outlook(self, entry: LearntEntry) -> tuple[str, str]:
+        """Store what the outlook goes on with; return its root, and that of what is added.
+
+        It is written anew where something else has changed.
+        """
+        outlook = self.features.outlook
+        if entry.onward or not entry.anchor:  # the anchor wrote it
+            stored = self.repository.forecaster_state(self.name).outlook()
+            written = Outlook.unpack(self.features.specification, stored)
+            amplitudes = outlook.onward(written.slot)
+            if amplitudes is not None:
+                return entry.outlook, create_onward(self.batch, self._path, amplitudes)
+        return create_outlook(self.batch, self._path, outlook.pack()), ""
 
     def written(self) -> tuple[LearntEntry, Doubts]:
         """Write the state; return what the record says of it, and what was not believed."""
@@ -192,7 +209,8 @@ class _Learning:
             moved += result.drifted
             self.batch.merge(result.entries)
         roots = create_state_tables(self.batch, self._path, index, shared)
-        return self._entry(*roots, moved), tuple(doubts)
+        outlook = create_outlook(self.batch, self._path, self.features.outlook.pack())
+        return self._entry(*roots, moved, outlook), tuple(doubts)
 
     @property
     def _path(self) -> str:
@@ -212,7 +230,7 @@ class _Learning:
             self.failed |= failures
             yield from zip(items, results, strict=True)
 
-    def _entry(self, root: str, shared: str, moved: int) -> LearntEntry:
+    def _entry(self, root: str, shared: str, moved: int, outlook: str) -> LearntEntry:
         features = self.features
         cells, columns = rows(features.specification)
         return LearntEntry(
@@ -220,7 +238,7 @@ class _Learning:
             shared=shared,
             rows=cells,
             columns=columns,
-            outlook=create_outlook(self.batch, self._path, features.outlook.pack()),
+            outlook=outlook,
             specification=features.specification.to_json(),
             cadence=features.cadence.to_json(),
             sample=features.sample,

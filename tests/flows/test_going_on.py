@@ -7,8 +7,11 @@ import pytest
 
 from gnomon.flows.settings import Settings
 from gnomon.storage.log.bodies.shadow import LearntEntry
+from gnomon.storage.values.times import SECOND
+from gnomon.tasks.forecasting import Outlook
 from gnomon.tasks.learning import learn
 from gnomon.tasks.learning.expectation import forecaster_of
+from gnomon.tasks.learning.features import _sample as sample
 from gnomon.tasks.learning.refit import MOST_ROLLED
 from tests import sources
 from tests.cases import HISTORY, Case
@@ -91,6 +94,24 @@ def test_it_predicts_as_if_it_had_been_written(
     assert np.abs(np.log(ratio)).max() < 0.1  # and these in eighths of an octave
 
 
+def test_what_is_known_of_the_whole_goes_on_with_a_few_numbers(gone_on: Case) -> None:
+    """The same numbers as if they had been written."""
+    stored = gone_on.open().stored
+    state = stored.forecaster_state("sst")
+    onward, found = state.onward(), forecaster_of(stored, "sst")
+    assert onward is not None
+    assert found is not None
+    assert len(onward) == 2
+    written = Outlook.unpack(found.specification, state.outlook())
+    assert found.outlook.slot == written.slot + 2
+    expected = written
+    for step in stored.timeline[-2:]:
+        values, *_ = sample(stored.captures("sst"), [step.step], list(found.sample))
+        slot = found.cadence.slot(step.instant)
+        expected = expected.roll(found.specification, slot, step.instant / SECOND, values[0])
+    assert found.outlook.pack().tobytes() == expected.pack().tobytes()
+
+
 def test_a_prune_leaves_what_it_goes_on_from(gone_on: Case) -> None:
     gone_on.open().prune()
     assert entry(gone_on).anchor in folders(gone_on)
@@ -107,11 +128,12 @@ def test_a_capture_that_was_learnt_may_be_given_up(gone_on: Case) -> None:
     assert gone_on.open().check(read_data=True).problems == ()
 
 
-@pytest.mark.parametrize("part", ["carried", "shared", "index", "cells"])
+@pytest.mark.parametrize("part", ["carried", "onward", "outlook", "shared", "index", "cells"])
 def test_what_it_goes_on_from_may_be_damaged(gone_on: Case, part: str) -> None:
     """It is told, and learnt anew."""
-    folder = gone_on.place / "forecaster" / (entry(gone_on).anchor if part != "carried" else "")
-    for path in folder.rglob("c/**/*") if part != "carried" else [table(gone_on, "carried")]:
+    is_own = part in ("carried", "onward")
+    folder = gone_on.place / "forecaster" / entry(gone_on).anchor
+    for path in [table(gone_on, part)] if is_own else folder.rglob("c/**/*"):
         if path.is_file() and part in path.parts:
             path.write_bytes(bytes(path.stat().st_size))
     assert gone_on.open().check(read_data=True).problems

@@ -150,6 +150,9 @@ class LearntEntry:
     """These captures, in order of time."""
     carried: str = ""
     """Hash that vouches for what else they left behind; empty: nothing."""
+    onward: str = ""
+    """Hash that vouches for what the variable as a whole goes on with, whose numbers the anchor
+    wrote; empty: this commit wrote them anew."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
@@ -168,7 +171,7 @@ class LearntEntry:
             "drifted",
         }
     )
-    _SOMETIMES: ClassVar = frozenset({"anchor", "rolled", "carried"})
+    _SOMETIMES: ClassVar = frozenset({"anchor", "rolled", "carried", "onward"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -176,6 +179,8 @@ class LearntEntry:
         if self.anchor:
             rolled = list(self.rolled)
             fields |= {"anchor": self.anchor, "rolled": rolled, "carried": self.carried}
+        if self.onward:
+            fields["onward"] = self.onward
         return self.margin.around(fields | {"sample": [list(index) for index in self.sample]})
 
     @classmethod
@@ -198,6 +203,7 @@ class LearntEntry:
             folder_name(data["anchor"]) if anchored else "",
             _rolled(data["rolled"]) if anchored else (),
             folder_name(data["carried"]) if anchored else "",
+            folder_name(data["onward"]) if anchored and "onward" in data else "",
             Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )
 
