@@ -6,12 +6,14 @@ or files in the source were written after they were read, and at a few drawn by 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from math import inf, prod
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import DIGEST
@@ -24,7 +26,7 @@ from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest, written_at
 from gnomon.storage.source.objects import objects_of
-from gnomon.storage.source.opening import open_source, release_source, shared_source
+from gnomon.storage.source.opening import release_source, shared_source
 from gnomon.storage.source.states import chunk_sizes, read_states
 from gnomon.storage.source.unchanged import check_unchanged
 from gnomon.storage.stacks.captures import CaptureStack
@@ -74,19 +76,30 @@ def find_revisions(
     if repository.settings.source.kind == "state" or count == 0:
         return ()
     newest = {step.instant: step for step in repository.state.kept}
-    with open_source(repository.settings.source, repository.memory) as dataset:
+    with _comparing(repository) as (run, dataset):
         check_unchanged(dataset, repository.settings)
         seen, written = sight(repository, dataset), written_at(dataset)
-    twice = set(seen.twice)
-    steps = [newest[t] for t in seen.times.tolist() if t in newest and t not in twice]
-    if count is not None:
-        steps = _chosen(repository, seen, steps, count, rng, written)
-    changed: set[int] = set()
-    positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
-    for variable in repository.settings.variables:
-        pairs = [(s, positions[s]) for s in positions if s not in changed]
-        changed |= {step for step, _ in _changed(repository, variable, pairs, mapper)}
+        twice = set(seen.twice)
+        steps = [newest[t] for t in seen.times.tolist() if t in newest and t not in twice]
+        if count is not None:
+            steps = _chosen(repository, seen, steps, count, rng, written)
+        changed: set[int] = set()
+        positions = {step.step: seen.positions(step.instant)[-1] for step in steps}
+        for variable in repository.settings.variables:
+            pairs = [(s, positions[s]) for s in positions if s not in changed]
+            differing = _changed(repository, run, dataset, variable, pairs, mapper)
+            changed |= {step for step, _ in differing}
     return tuple(sorted(changed))
+
+
+@contextmanager
+def _comparing(repository: Repository) -> Iterator[tuple[str, xr.Dataset]]:
+    """Give the name of a run, and the source as the blocks of this process share it."""
+    run = f"compared {fresh_id(repository.records[-1].sequence)}"
+    try:
+        yield run, shared_source(repository.settings.source, run, repository.memory)
+    finally:
+        release_source()
 
 
 def _chosen(
@@ -163,18 +176,18 @@ def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
     """
     if repository.settings.source.kind == "state":
         return {}
-    with open_source(repository.settings.source, repository.memory) as dataset:
+    with _comparing(repository) as (run, dataset):
         check_unchanged(dataset, repository.settings)
         seen = sight(repository, dataset)
-    versions: dict[int, list[int]] = {}
-    for step in repository.state.kept:
-        versions.setdefault(step.instant, []).append(step.step)
-    instants = [t for t in seen.twice if t in versions][-MOST_REPEATS:]
-    places = {t: seen.positions(t) for t in instants}
-    pairs = [(v, k) for t in instants for k in places[t] for v in versions[t]]
-    changed: set[tuple[int, int]] = set()
-    for variable in repository.settings.variables:
-        changed |= _changed(repository, variable, pairs, mapper)
+        versions: dict[int, list[int]] = {}
+        for step in repository.state.kept:
+            versions.setdefault(step.instant, []).append(step.step)
+        instants = [t for t in seen.twice if t in versions][-MOST_REPEATS:]
+        places = {t: seen.positions(t) for t in instants}
+        pairs = [(v, k) for t in instants for k in places[t] for v in versions[t]]
+        changed: set[tuple[int, int]] = set()
+        for variable in repository.settings.variables:
+            changed |= _changed(repository, run, dataset, variable, pairs, mapper)
     repeats: dict[int, int] = {}
     for instant in instants:
         for nth, place in enumerate(places[instant]):
@@ -184,21 +197,23 @@ def find_repeats(repository: Repository, mapper: Mapper) -> dict[int, int]:
 
 
 def _changed(
-    repository: Repository, variable: Variable, pairs: list[tuple[int, int]], mapper: Mapper
+    repository: Repository,
+    run: str,
+    dataset: xr.Dataset,
+    variable: Variable,
+    pairs: list[tuple[int, int]],
+    mapper: Mapper,
 ) -> set[tuple[int, int]]:
     """Return which captures differ from the source: pairs of a capture and a position in it."""
     if not pairs:
         return set()
     places = sorted({place for _, place in pairs})
-    with open_source(repository.settings.source, repository.memory) as dataset:
-        _, along = chunk_sizes(dataset, variable)
-        readings = readings_at(repository, dataset, variable, places)
+    _, along = chunk_sizes(dataset, variable)
+    readings = readings_at(repository, dataset, variable, places)
     blocks = list(reading_grid(variable.grid, along).blocks())
-    sequence = repository.records[-1].sequence
-    pinned = (repository.location.url, sequence, f"compared {fresh_id(sequence)}")
+    pinned = (repository.location.url, repository.records[-1].sequence, run)
     pairs = sorted(pairs, key=lambda pair: pair[1])
     results = mapper(partial(_changed_in_block, pinned, variable.name, pairs, readings), blocks)
-    release_source()
     for text in dict.fromkeys(text for _, unread in results for text in unread):
         logger.warning("not compared with what was captured: %s", text)
     return set().union(*(changed for changed, _ in results))
