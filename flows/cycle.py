@@ -290,7 +290,7 @@ class Cycle:
                 self._note_failed(check.name, capture.failures[check.column])
         judgement = self._call(checks.check_actual, self._url, capture, self._settings)
         sequence = steps.keep_capture(self._url, capture, judgement, self._outbox.channels)
-        calendar = Repository.open(self._url).settings.calendar
+        calendar = Repository.open(self._url, at=sequence).settings.calendar
         times = [format_instant(i, calendar) for i in planned.instants]
         report = self.report
         report.captured += times
@@ -316,7 +316,7 @@ class Cycle:
     def _leave_out(self, planned: CapturePlan, capture: "Capture") -> frozenset[int]:
         """Note the states that the source holds damaged, or marked as predicted: the others are
         captured without them."""
-        calendar = Repository.open(self._url).settings.calendar
+        calendar = Repository.open(self._url, at=planned.sequence).settings.calendar
         for position, error in sorted(capture.unread.items()):
             time = format_instant(planned.instants[position], calendar)
             self.report.unread.append({"valid_time": time, "error": error})

@@ -254,7 +254,7 @@ def capture(
     """
     from gnomon.tasks.capturing.capture import capture as capture_chunks
 
-    repository = Repository.open(url).at(planned.sequence)
+    repository = Repository.open(url, at=planned.sequence)
     try:
         captured = capture_chunks(repository, planned, mapper, checks)
     except Unavailable:
@@ -314,7 +314,7 @@ def features(
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
     from gnomon.tasks.learning.features import features as find_features
 
-    repository = Repository.open(url).at(sequence)
+    repository = Repository.open(url, at=sequence)
     return find_features(repository, refit=refit, share=settings.refit_share, mapper=mapper)
 
 
@@ -324,7 +324,7 @@ def forecast(
     """Bring the forecaster up to the newest capture, as of the commit that the features are of."""
     from gnomon.tasks.learning.learn import forecast as learn_chunks
 
-    return learn_chunks(Repository.open(url).at(sequence), by_name, mapper)
+    return learn_chunks(Repository.open(url, at=sequence), by_name, mapper)
 
 
 def keep_doubts(
@@ -405,7 +405,7 @@ def estimate(url: str, damage: "Damage", *, mapper: Mapper) -> "Patched":
     """Estimate the suspect chunks of a capture and write them; commits nothing yet."""
     from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
 
-    return estimate_chunks(Repository.open(url).at(damage.sequence), damage, mapper)
+    return estimate_chunks(Repository.open(url, at=damage.sequence), damage, mapper)
 
 
 def keep_patches(url: str, patched: "Patched") -> int:

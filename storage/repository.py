@@ -109,8 +109,14 @@ class Repository:
         return repository.commit(InitBody(), created_at)
 
     @classmethod
-    def open(cls, url: str) -> "Repository":
+    def open(cls, url: str, *, at: int | None = None) -> "Repository":
         """Open a repository at its newest commit, and in its present era.
+
+        Parameters
+        ----------
+        at
+            A commit to be pinned to instead, in the era of that time.  What this process has read
+            of the log up to there is not read again.
 
         Raises
         ------
@@ -123,10 +129,10 @@ class Repository:
         """
         location = Location(url)
         try:
-            return cls._open(location, SETTINGS)
+            return cls._open(location, SETTINGS, at)
         except (NotFound, Integrity, Format) as error:
             try:
-                repository = cls._open(location, COPIES + SETTINGS)
+                repository = cls._open(location, COPIES + SETTINGS, at)
             except GnomonError:
                 raise error from None
             logger.warning(
@@ -135,7 +141,7 @@ class Repository:
             return repository
 
     @classmethod
-    def _open(cls, location: Location, name: str) -> "Repository":
+    def _open(cls, location: Location, name: str, at: int | None) -> "Repository":
         try:
             data = location.read(name)
         except NotFound as error:
@@ -143,7 +149,9 @@ class Repository:
         genesis = content_hash(data)
         opened = _OPENED.get((location.url, genesis))
         if opened is not None:
-            return opened.refresh()
+            if at is None or at >= len(opened.records):
+                opened = opened.refresh()
+            return opened if at is None else opened.at(at)
         settings = parse_settings(location, name, data)
         records = Log(location, genesis).read()
         if not records:
@@ -151,7 +159,8 @@ class Repository:
                 f"{location.url} has settings but no log; init was interrupted, "
                 "remove the folder and init again"
             )
-        return cls(location, genesis, (), (History(settings),))._followed_by(records)
+        repository = cls(location, genesis, (), (History(settings),))._followed_by(records)
+        return repository if at is None else repository.at(at)
 
     def refresh(self) -> "Repository":
         """Return this repository at its newest commit, and in its present era."""

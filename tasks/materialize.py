@@ -210,7 +210,7 @@ def _materialize_block(
     block: Block,
 ) -> _Block:
     """Predict and write one block; runs on a worker."""
-    repository = Repository.open(pinned[0]).at(pinned[1])
+    repository = Repository.open(pinned[0], at=pinned[1])
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     spec = learnt.features[name].specification

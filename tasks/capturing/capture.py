@@ -308,7 +308,7 @@ def _repeated(
 
 def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -> _BlockCapture:
     """Capture one block of one variable; runs on a worker."""
-    repository = Repository.open(plan.url).at(plan.sequence)
+    repository = Repository.open(plan.url, at=plan.sequence)
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
     writer = BlockWriter(batch, variable)

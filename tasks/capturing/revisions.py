@@ -231,7 +231,7 @@ def _changed_in_block(
     Runs on a worker.
     """
     url, sequence, run = pinned
-    repository = Repository.open(url).at(sequence)
+    repository = Repository.open(url, at=sequence)
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     changed: set[tuple[int, int]] = set()

@@ -204,7 +204,7 @@ def features(
 
 def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
     url, sequence, name, reason = job
-    repository = Repository.open(url).at(sequence)
+    repository = Repository.open(url, at=sequence)
     before = None if reason is not None else forecaster_of(repository, name)
     if before is not None and _changes(repository, name, before):
         reason, before = CHANGED, None

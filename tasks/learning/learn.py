@@ -276,7 +276,7 @@ def _forecast_blocks[R](
     blocks: Sequence[Block],
 ) -> list[R]:
     """Work on some blocks, one after the other; runs on a worker."""
-    repository = Repository.open(pinned[0]).at(pinned[1])
+    repository = Repository.open(pinned[0], at=pinned[1])
     before = forecaster_of(repository, name) if features.refit is None else None
     opened = _Work(repository, repository.captures(name), features, before)
     return [work(opened, grid, block) for block in blocks]
