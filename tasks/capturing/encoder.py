@@ -76,7 +76,8 @@ class ChunkEncoder:
     ) -> "ChunkEncoder":
         """Return an encoder that knows what was captured before."""
         captures = repository.captures(variable.name)
-        expectation = Expectation.of(repository, variable)
+        is_single = len(plan.instants) == 1
+        expectation = Expectation.of(repository, variable, is_single=is_single)
         first, versions = len(repository.captured), versions_of(repository, plan)
         measuring = checks.of(variable)
         return cls(repository, plan, variable, captures, expectation, first, measuring, versions)

@@ -219,15 +219,26 @@ class Expectation:
     """Compares new captures of a variable with the forecast, some chunks at a time."""
 
     forecaster: Forecaster
+    is_single: bool = False
+    """Whether no other capture comes, so that nothing need be kept for it: of a large dataset, a
+    hundred times a field."""
     _states: dict[Index, State] = field(default_factory=dict)
     _met: dict[Index, "_Met"] = field(default_factory=dict)
     """What was compared last: it is learnt when there is another capture to compare."""
 
     @classmethod
-    def of(cls, repository: Repository, variable: Variable) -> "Expectation | None":
-        """Return the expectation of the newest forecaster; None before the first."""
+    def of(
+        cls, repository: Repository, variable: Variable, *, is_single: bool = False
+    ) -> "Expectation | None":
+        """Return the expectation of the newest forecaster; None before the first.
+
+        Parameters
+        ----------
+        is_single
+            Whether only one capture is to be compared.
+        """
         forecaster = forecaster_of(repository, variable.name)
-        return None if forecaster is None else cls(forecaster)
+        return None if forecaster is None else cls(forecaster, is_single)
 
     def meet(
         self, instant: int, chunks: Mapping[Index, NDArray[np.float64]]
@@ -261,6 +272,9 @@ class Expectation:
                     "standardised_rms": float(departed.standardised_rms[k]),
                     "p_value": float(departed.p_value[k]),
                 }
+        if self.is_single:
+            self._states.clear()
+            self._met.clear()
         return result
 
     def _learn(self, chunks: Collection[Index]) -> None:
