@@ -115,8 +115,8 @@ class Repository:
         Parameters
         ----------
         at
-            A commit to be pinned to instead, in the era of that time.  What this process has read
-            of the log up to there is not read again.
+            A commit to be pinned to instead, in the era of that time.  Of what this process has
+            read of the log only its record is looked at again.
 
         Raises
         ------
@@ -149,7 +149,8 @@ class Repository:
         genesis = content_hash(data)
         opened = _OPENED.get((location.url, genesis))
         if opened is not None:
-            if at is None or at >= len(opened.records):
+            log = Log(location, genesis)
+            if at is None or not log.still_has(opened.records, at):
                 opened = opened.refresh()
             return opened if at is None else opened.at(at)
         settings = parse_settings(location, name, data)

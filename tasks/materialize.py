@@ -284,11 +284,8 @@ def _statistics(
     reference = np.full(cells, np.nan) if base is None else base.ravel()
     held = np.isfinite(reference)
     low, high = variable.bounds()
-    outside = np.zeros(leads)
-    if low is not None:
-        outside += (mean < low).sum(axis=1)
-    if high is not None:
-        outside += (mean > high).sum(axis=1)
+    outside = mean < (-np.inf if low is None else low)
+    outside |= mean > (np.inf if high is None else high)
     with np.errstate(over="ignore", invalid="ignore"):
         changes = (mean - reference) ** 2
     return {
@@ -296,7 +293,7 @@ def _statistics(
         "predicted": predicted.sum(axis=1),
         "missing": (held & ~predicted).sum(axis=1),
         "broken": broken.sum(axis=1),
-        "out_of_bounds": outside,
+        "out_of_bounds": outside.sum(axis=1),
         "standard_error_minimum": _least(error, predicted),
         "standard_error_mean": _mean(error, predicted),
         "change_rms": np.sqrt(_mean(changes, predicted & held)),

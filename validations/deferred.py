@@ -14,10 +14,10 @@ class _Deferred(ModuleType):
     """Stands for a module until something of it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system asks of any module
+        if name.startswith("__") and name != "__path__":  # what is asked of any module
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+            sys.modules.pop(self.__name__, None)
         # By the usual way, whose locks keep other threads from half a module.
         return getattr(import_module(self.__name__), name)
 
@@ -36,4 +36,4 @@ def deferred(*names: str) -> Iterator[None]:
     finally:
         for name, stand_in in stand_ins.items():
             if sys.modules.get(name) is stand_in:
-                del sys.modules[name]
+                sys.modules.pop(name, None)

@@ -237,9 +237,10 @@ class Shards:
             out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
             _unpack(_checked(packed, name), out, name, pcodec=pcodec)
         whole.flags.writeable = False
-        if whole.nbytes <= SHARED_BYTES:
+        # All leads of several chunks may be large, and are asked for chunk by chunk.
+        if whole.nbytes <= SHARED_BYTES or self.depth > 1:
             self._recent[name, index] = whole
-            drop_oldest(self._recent, SHARED)
+            drop_oldest(self._recent, SHARED if whole.nbytes <= SHARED_BYTES else 1)
         return whole
 
     def _packed(self, name: str, index: Index, nbytes: int) -> bytes | None:

@@ -157,7 +157,7 @@ class Slab:
     cure: str = REPAIR
     """What to do about damage."""
     _tables: dict[str, NDArray[Any]] = field(default_factory=dict)
-    _shards: dict[str, Shards] = field(default_factory=dict)
+    _shards: dict[tuple[str, str, int], Shards] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -223,7 +223,8 @@ class Slab:
 
     def shards(self, name: str, grid: ChunkGrid, dtype: np.dtype[Any], *, depth: int = 1) -> Shards:
         """Return a large array for reading, *not verified*: the caller has the digests."""
-        if name not in self._shards:
+        key = name, dtype.str, depth
+        if key not in self._shards:
             path = f"{self.path}/{name}"
-            self._shards[name] = Shards(self.location, path, grid, dtype, depth)
-        return self._shards[name]
+            self._shards[key] = Shards(self.location, path, grid, dtype, depth)
+        return self._shards[key]

@@ -269,12 +269,15 @@ class _Repair:
         """Return the description of a slab of captures, or of its array, made again."""
         record = self._record_of(parts[1])
         name = "/".join(parts[3:])
-        for state in self.repository.eras:
-            variable = next((v for v in state.settings.variables if v.folder == parts[2]), None)
+        # As they were when it was begun: units may have been accepted since.
+        begun = self.repository.at(max(0, int(parts[1].split("-")[0]) - 1))
+        for state in begun.eras:
+            settings = state.in_force
+            variable = next((v for v in settings.variables if v.folder == parts[2]), None)
             if variable is None:
                 continue
             instants = _instants_in(record, state.captured)
-            described = described_captures(variable, instants, state.settings.calendar)
+            described = described_captures(variable, instants, settings.calendar)
             forms = [described[name]] if name in described else []
             if name == "residual/zarr.json":  # before dimensions had names
                 dtype = residual_dtype(variable.numpy_dtype)

@@ -204,6 +204,12 @@ class Log:
                 return tuple(records)
             self._add(records, self._read_one(sequence))
 
+    def still_has(self, records: tuple[Record, ...], sequence: int) -> bool:
+        """Tell whether a record is among some that were read before, and is what it was."""
+        if sequence >= len(records):
+            return False
+        return self._read_one(sequence).digest == records[sequence].digest
+
     def _is_there(self, sequence: int) -> bool:
         """Tell whether a record, or the copy that bears witness of it, is there."""
         for prefix in ("", COPIES):

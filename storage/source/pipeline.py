@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Self
 
 import zarr
@@ -30,6 +31,7 @@ class SourcePipeline(FusedCodecPipeline):
 
 
 register_pipeline(SourcePipeline)
+_OPENING = RLock()
 
 
 @contextmanager
@@ -39,5 +41,6 @@ def reading_quickly() -> Iterator[None]:
     So are those that other threads open in this moment, which reads the same numbers.
     """
     path = f"{SourcePipeline.__module__}.{SourcePipeline.__qualname__}"
-    with zarr.config.set({"codec_pipeline.path": path}):
+    # One after the other: what the second found set would be what it leaves behind.
+    with _OPENING, zarr.config.set({"codec_pipeline.path": path}):
         yield

@@ -117,8 +117,9 @@ def _logarithmic(errors: Floats, predicted: Flags) -> tuple[Codes, Floats]:
     """Return standard errors as codes (lead, *chunk), and their scales (lead,).
 
     They are counted from the mean of their logarithms, so that a cell whose error grows as those of
-    the chunk has the same code at every lead.  The scale reaches down to the smallest error, or as
-    low as still reaches the largest: an error below is overstated, none is understated.
+    the chunk has the same code at every lead.  The scale reaches down to the smallest error, of all
+    leads where it can, or as low as still reaches the largest: an error below is overstated, none
+    is understated.
     """
     leads, scales = len(errors), np.ones(len(errors))
     codes = np.where(predicted, _ZERO, _UNKNOWN).astype(np.uint8)
@@ -132,9 +133,13 @@ def _logarithmic(errors: Floats, predicted: Flags) -> tuple[Codes, Floats]:
     middle = np.array(means)
     steps = logarithms - middle.reshape(leads, *(1,) * (errors.ndim - 1))
     steps = np.rint(np.where(positive, steps, 0.0))
-    lowest = max(float(steps.min()), _SMALLEST - _LARGEST + float(steps.max()))
-    clipped = np.clip(steps - lowest + _SMALLEST, _SMALLEST, _LARGEST)
-    scales[known] = np.exp2((middle[known] + lowest) / _PER_OCTAVE)
+    flat, reach = steps.reshape(leads, -1), float(_LARGEST - _SMALLEST)
+    lowest = np.full(leads, flat.min())
+    if flat.max() - lowest[0] > reach or not np.exp2((middle + lowest) / _PER_OCTAVE).all():
+        lowest = np.maximum(flat.min(axis=1), flat.max(axis=1) - reach)  # each by itself
+    steps -= lowest.reshape(leads, *(1,) * (errors.ndim - 1))
+    clipped = np.clip(steps + _SMALLEST, _SMALLEST, _LARGEST)
+    scales[known] = np.exp2((middle + lowest)[known] / _PER_OCTAVE)
     return np.where(positive, clipped, codes).astype(np.uint8), scales
 
 

@@ -317,6 +317,7 @@ class ShadowStack:
                 change = from_along_leads(change, self.slab.index("score")[every])
             if codings[1] == _ALONG:
                 error = np.cumsum(error, axis=0, dtype=error.dtype)
-            recent = self._recent[index] = change, error.astype(np.uint8)
+            # Copies: what was read may be part of a unit of many chunks.
+            recent = self._recent[index] = change.copy(), error.astype(np.uint8)
             drop_oldest(self._recent, max(1, CACHE_BYTES // max(1, 5 * change.size)))
         return recent[0][lead - 1], recent[1][lead - 1]

@@ -65,6 +65,10 @@ __all__ = [
 ]
 
 
+LATE = "captures of earlier times have come"
+"""Why a variable is learnt anew, where that is cheap, though nothing makes it due."""
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """How a variable will be forecast."""
@@ -108,7 +112,11 @@ def refit_reason(repository: Repository, name: str, *, share: float = REFIT_SHAR
         return reason
     kept = Kept(entry.refit_captures, float(entry.drifted))
     interval_s = Cadence.from_json(dict(entry.cadence)).interval_s
-    return due(kept, len(repository.timeline), partial(_is_cheap, repository, interval_s, share))
+    is_cheap = partial(_is_cheap, repository, interval_s, share)
+    late = _learnt_late(repository, record)
+    if any(step.revises is not None for step in late):
+        return "a capture that was learnt was revised"
+    return due(kept, len(repository.timeline), is_cheap) or (LATE if late and is_cheap() else None)
 
 
 def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep) -> str | None:
@@ -127,6 +135,16 @@ def _rewritten(repository: Repository, record: Shadow, learnt_step: CapturedStep
     if any(step.instant <= learnt_step.instant for step in steps):
         return "a verdict changed what was learnt"
     return None
+
+
+def _learnt_late(repository: Repository, record: Shadow) -> list[CapturedStep]:
+    """Return the captures since the last forecast of times up to those that it knew."""
+    learnt = repository.captured[record.step].instant
+    return [
+        step
+        for step in repository.timeline
+        if step.sequence > record.sequence and step.instant <= learnt
+    ]
 
 
 def _is_cheap(repository: Repository, interval_s: float, share: float) -> bool:

@@ -11,6 +11,7 @@ from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook
 from gnomon.tasks.learning import learn
 from gnomon.tasks.learning.expectation import forecaster_of
+from gnomon.tasks.learning.features import LATE
 from gnomon.tasks.learning.features import _sample as sample
 from gnomon.tasks.learning.refit import MOST_ROLLED
 from tests import sources
@@ -156,3 +157,39 @@ def test_a_suspect_capture_is_passed_over_each_time(gone_on: Case) -> None:
     assert np.nanmax(state.recent) < 310
     update(gone_on, HISTORY + 3)
     assert len(entry(gone_on).rolled) == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005])
+def test_a_capture_that_was_learnt_may_be_revised(gone_on: Case, share: float) -> None:
+    """What is predicted starts from what is served."""
+    settings = Settings(refit_share=share, compare=-1)
+    gone_on.open().rules(revisable="90d")
+    data = gone_on.data.copy(deep=True)
+    last = HISTORY + 1
+    data.sst.values[last] += np.float32(0.5)
+    sources.write(gone_on.source, data, last, last + 1)
+    report = gone_on.open().update(settings=settings)
+    assert report.revised == 1
+    assert report.suspect_chunks == 0
+    assert report.refit == {"sst": "a capture that was learnt was revised"}
+    found = forecaster_of(gone_on.open().stored, "sst")
+    assert found is not None
+    recent = found.states([(0, 0)])[0, 0].recent[0]
+    expected = data.sst.values[last, :4, :4].ravel().astype(float)
+    known = np.isfinite(expected)
+    np.testing.assert_array_equal(recent[known], expected[known])
+
+
+@pytest.mark.parametrize(("share", "refit"), [(0.0, {}), (0.005, {"sst": LATE})])
+def test_a_late_capture_is_learnt_where_that_is_cheap(
+    grown: Case, share: float, refit: dict[str, str]
+) -> None:
+    settings = Settings(refit_share=share, compare=0)
+    missing = HISTORY + 1
+    for day in (HISTORY, missing + 1):
+        grown.arrive(day, day + 1)
+    grown.open().update(refit=True, settings=settings)
+    sources.write(grown.source, grown.data.isel(time=slice(0, missing + 2)), 0, missing + 2)
+    report = grown.open().update(settings=settings)
+    assert report.late == 1
+    assert report.refit == refit

@@ -1,5 +1,6 @@
 """Attributes and fixed variables have versions: each capture is served with its own, for ever."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -303,6 +304,27 @@ def test_units_and_ranges_that_were_accepted_are_in_force(tmp_path: Path) -> Non
     assert not variable.categorical
     assert made.at(1).settings.variable("t").attributes["units"] == "K"
     assert state(made, 0)["t"].attrs["units"] == "K"
+
+
+def test_what_a_slab_says_is_made_again_as_it_was_said(tmp_path: Path) -> None:
+    """Each with the units that were in force when it was begun."""
+    source = tmp_path / "s.zarr"
+    put(source, 2)
+    made = captured(tmp_path / "r", source)
+    put(source, 3, of("t", units="degC"))
+    made = capture_new(made)
+    chunk = {"variable": "t", "step": 2, "chunk": [0, 0], "status": 0}
+    body = {"chunks": [chunk], "reason": "accepted", "judged_by": "person"}
+    made = made.commit(OtherBody("verdict", body), WHEN)
+    put(source, 4, of("t", units="degC"))
+    made = capture_new(made)
+    told = sorted((tmp_path / "r" / "captures").glob("*/v-t/zarr.json"))
+    before = [path.read_bytes() for path in told]
+    assert [json.loads(data)["attributes"]["units"] for data in before] == ["K", "K", "degC"]
+    for path in told:
+        path.unlink()
+    repair(reopened(tmp_path / "r"), committed_at=WHEN)
+    assert [path.read_bytes() for path in told] == before
 
 
 def test_an_era_may_begin_where_the_meaning_has_changed(tmp_path: Path) -> None:

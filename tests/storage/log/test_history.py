@@ -1,6 +1,7 @@
 """What the records add up to; and records of nonsense are damage, never a traceback."""
 
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -578,6 +579,25 @@ def test_what_was_committed_is_what_is_opened(made: Repository) -> None:
     same(made)
     assert check(made, read_data=True).problems == ()
     assert [s.step for s in made.timeline] == [0, 2, 3]
+
+
+def test_a_commit_that_is_known_is_opened_unless_another_has_its_place(
+    made: Repository, tmp_path: Path
+) -> None:
+    """As where a folder was put back from a backup, and went on otherwise."""
+    place = Path(made.location.url)
+    shutil.copytree(place, tmp_path / "backup")
+    forgotten, _ = forget(made, captures=[0], committed_at=WHEN)
+    sequence = forgotten.records[-1].sequence
+    assert Repository.open(str(place), at=sequence).records == forgotten.records
+    other, _ = forget(Repository.open(str(tmp_path / "backup")), captures=[1], committed_at=WHEN)
+    assert other.records[-1].sequence == sequence
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "backup", place)
+    with pytest.raises(Integrity, match="not what it was"):
+        Repository.open(str(place), at=sequence)
+    before = Repository.open(str(place), at=sequence - 1)  # which both have
+    assert before.records == made.records[:sequence]
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 2, 3, 4])

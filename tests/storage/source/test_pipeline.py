@@ -1,6 +1,8 @@
 """Small chunks of a source are read quickly, and as they are."""
 
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Literal
 
 import numpy as np
@@ -70,6 +72,21 @@ def test_shards_are_read_the_usual_way(tmp_path: Path) -> None:
         )
     assert isinstance(whole.async_array.codec_pipeline, FusedCodecPipeline)
     assert isinstance(sharded.async_array.codec_pipeline, BatchedCodecPipeline)
+
+
+def test_threads_that_open_at_once_leave_nothing_behind() -> None:
+    def open_often() -> None:
+        for _ in range(200):
+            with reading_quickly():
+                sleep(0)
+
+    usual = zarr.config.get("codec_pipeline.path")
+    threads = [Thread(target=open_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert zarr.config.get("codec_pipeline.path") == usual
 
 
 def test_what_others_open_is_theirs(tmp_path: Path) -> None:

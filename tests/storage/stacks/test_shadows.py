@@ -137,6 +137,22 @@ def test_what_goes_on_smoothly_adds_little() -> None:
         np.testing.assert_allclose(back(made, None, lead)[1], sigma[lead], rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    "sigma",
+    [
+        np.array([[1e-6] * 9 + [1.0], [1.0] * 9 + [1e-6]]),
+        np.array([[5e-324] * 10, [1.0] + [1e-9] * 9]),
+        np.array([[0.0] * 10, [1.0] + [1e-9] * 9]),
+    ],
+)
+def test_leads_whose_errors_are_unlike_have_scales_of_their_own(sigma: Any) -> None:
+    claims = np.full(2, 0.9), np.ones(2)
+    made = quantise("v", (0,), np.zeros((2, 10)), sigma, None, 0, *claims)
+    for lead in range(2):
+        np.testing.assert_allclose(back(made, None, lead)[1], sigma[lead], rtol=0.05)
+    assert (made.score[:, 1] > 0).all()
+
+
 def test_leads_that_were_never_predicted_are_not_found(repository_path: Any) -> None:
     repository = Repository.open(str(repository_path))
     stack = repository.shadow("t", repository.shadows[0])
