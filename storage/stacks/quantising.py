@@ -86,9 +86,7 @@ def quantise(
         difference = mean - reference_of(base, shape)
     predicted = np.isfinite(difference) & np.isfinite(standard_error)
     difference[~predicted] = 0.0
-    quanta = np.array(
-        [_quantum(difference[k], standard_error[k][predicted[k]]) for k in range(leads)]
-    )
+    quanta = _quanta(difference, standard_error, predicted)
     steps = np.rint(difference / quanta.reshape(leads, *(1,) * len(shape)))
     change = np.where(predicted, steps, _NOTHING).astype(np.int32)
     error, scales = _logarithmic(standard_error, predicted)
@@ -105,12 +103,20 @@ def reference_of(base: Floats | None, shape: tuple[int, ...]) -> Floats:
     return np.zeros(shape) if base is None else np.where(np.isfinite(base), base, 0.0)
 
 
-def _quantum(change: Floats, errors: Floats) -> float:
-    """Return a power of two near a quarter of a small standard error of the chunk."""
-    typical = float(np.quantile(errors, 0.1)) if errors.size else 1.0
-    largest = float(np.abs(change).max(initial=0.0))
-    quantum = max(typical / 4, largest * 2.0**-29, np.finfo(np.float64).tiny * 2.0**60)
-    return float(2.0 ** np.floor(np.log2(quantum)))
+def _quanta(change: Floats, errors: Floats, predicted: Flags) -> Floats:
+    """Return powers of two (lead,) near a quarter of a small standard error of the chunk."""
+    leads = len(change)
+    every, known = errors.reshape(leads, -1), predicted.reshape(leads, -1)
+    if (known == known[:1]).all():  # as nearly always: at once
+        every = every[:, known[0]]
+        small = np.quantile(every, 0.1, axis=1) if every.size else np.ones(leads)
+    else:
+        parts = [errors_of[there] for errors_of, there in zip(every, known, strict=True)]
+        small = np.array([np.quantile(part, 0.1) if part.size else 1.0 for part in parts])
+    largest = np.abs(change.reshape(leads, -1)).max(axis=1, initial=0.0)
+    least = np.finfo(np.float64).tiny * 2.0**60
+    quanta = np.maximum(np.maximum(small / 4, largest * 2.0**-29), least)
+    return np.asarray(2.0 ** np.floor(np.log2(quanta)))
 
 
 def _logarithmic(errors: Floats, predicted: Flags) -> tuple[Codes, Floats]:
