@@ -70,11 +70,20 @@ looks take a sixth of the time that a command spends on importing."""
 def main() -> None:
     """Run the command line; every failure is one line and an exit code."""
     import gc
+
+    usual = gc.get_threshold()
+    gc.set_threshold(GARBAGE)
+    try:
+        _run()
+    finally:
+        gc.set_threshold(*usual)
+
+
+def _run() -> None:
     import warnings
 
     from gnomon.storage.errors import GnomonError
 
-    gc.set_threshold(GARBAGE)
     open_missing_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
