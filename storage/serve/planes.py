@@ -120,8 +120,9 @@ def plane_chunk(
         raw = _captured(captures, plane.step, index, into)
         error = np.where(np.isnan(into.to_physical(raw)), np.nan, 0.0)
         return raw, error, np.full(raw.shape, PROVENANCE["captured"], np.uint8)
-    raw = raw_estimate(captures, plane, index, estimate, into)
-    errors = estimate.standard_error / abs(into.factor)
+    # Arrays also where a state is one number, of which arithmetic makes no array.
+    raw = np.asarray(raw_estimate(captures, plane, index, estimate, into))
+    errors = np.asarray(estimate.standard_error / abs(into.factor))
     if shadow is None or plane.step is not None or variable.name in plane.estimators:
         return raw, errors, estimate.provenance
     confidence = np.full(raw.shape, shadow.confidence(plane.lead, index))
@@ -163,4 +164,4 @@ def _captured(
     """Return a captured chunk, bit for bit where it stands for what is asked for."""
     if read_alike(captures.reading(step), into):
         return captures.chunk(step, index)
-    return into.from_physical(captures.physical(step, index))
+    return np.asarray(into.from_physical(captures.physical(step, index)))

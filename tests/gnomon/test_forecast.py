@@ -237,3 +237,26 @@ def test_a_shadow_is_found_by_its_id(grown: Case) -> None:
     assert [stored.shadow_named(shadow.id) for shadow in stored.shadows] == list(stored.shadows)
     assert stored.shadow_named(None) is None
     assert stored.shadow_named("gone") is None
+
+
+@pytest.mark.parametrize("ending", ["zarr", "nc"])
+def test_a_state_of_one_number_is_exported_and_restored(ending: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    data = xr.Dataset(
+        {
+            "field": (("time", "x"), rng.normal(size=(20, 5)).cumsum(0)),
+            "index": ("time", rng.normal(size=20).cumsum()),
+            "packed": ("time", rng.integers(-90, 90, 20).astype("i2"), {"scale_factor": 0.01}),
+        },
+        coords={"time": ("time", np.arange(20.0), {"units": "days since 2000-01-01"})},
+    )
+    data.to_zarr(tmp_path / "s.zarr", consolidated=False)
+    repository = gnomon.create(tmp_path / "r", tmp_path / "s.zarr")
+    repository.update()
+    repository.export_shadow(tmp_path / f"shadow.{ending}")
+    repository.restore("2000-01-21", tmp_path / f"state.{ending}", accept_predicted=True)
+    shadow = xr.open_dataset(tmp_path / f"shadow.{ending}")
+    state = xr.open_dataset(tmp_path / f"state.{ending}")
+    for name in ("index", "packed"):
+        assert np.isfinite(shadow[name].values).all()
+        assert shadow[name].values[0] == state[name].values.item()
