@@ -312,6 +312,11 @@ def print_judged(verdict: "Judged", *, accepted: bool, dry_run: bool) -> None:
             f"{verdict.revisions} of the captures are revisions: they {will} served in place of "
             "what was captured first, which is kept"
         )
+    if not accepted and verdict.revisions:
+        note(
+            f"{verdict.revisions} of the captures are revisions: what was captured before of the "
+            f"same time {will} served again, where it is trusted"
+        )
     for time in verdict.times:
         note(f"the time {time} {will} {'believed' if accepted else 'doubted'}")
     if not dry_run:
