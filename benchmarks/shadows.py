@@ -1,11 +1,11 @@
 """What a predicted state takes beside a captured one: python -m benchmarks.shadows REPOSITORY.
 
-Of the newest shadow of each variable: the bytes of one lead over those of the newest capture that
-changed, as they are stored, tables included.  And in bits for each predicted value, what other ways
-to code it would take, with the same codec: each lead by itself, as before; all leads together; what
-each lead adds to the one before; and against the shadow before this one, where that had predicted
-the same time (all leads but the last).  `stored` chooses among the second and third, by a sample of
-large chunks.
+Of the newest shadow of each variable: the bytes of one lead over those of a capture, the median
+over commits of what one of their states takes, as they are stored, tables included.  And in bits
+for each predicted value, what other ways to code it would take, with the same codec: each lead by
+itself, as before; all leads together; what each lead adds to the one before; and against the shadow
+before this one, where that had predicted the same time (all leads but the last).  `stored` chooses
+among the second and third, by a sample of large chunks.
 """
 
 import argparse

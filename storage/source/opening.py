@@ -156,17 +156,16 @@ def target_of(
     return target, engine, options, notes
 
 
+@reading_quickly()
 def _open(spec: SourceSpec, target: Any, engine: str | None, options: dict[str, Any]) -> xr.Dataset:
     try:
-        with reading_quickly():
-            return xr.open_dataset(target, engine=engine, **options)
+        return xr.open_dataset(target, engine=engine, **options)
     except ValueError as error:
         if engine != "zarr" or "conflicting sizes" not in str(error):
             raise
     options = {n: v for n, v in options.items() if n not in ("group", "consolidated")}
     options |= {"engine": engine, "consolidated": False}
-    with reading_quickly():
-        return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
+    return open_whole_steps(target, spec.group, spec.time, spec.url, **options)
 
 
 def _open_above(spec: SourceSpec, group: str | None, target: Any, engine: str | None) -> xr.Dataset:

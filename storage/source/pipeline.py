@@ -17,8 +17,8 @@ __all__ = ["reading_quickly"]
 class SourcePipeline(FusedCodecPipeline):
     """Zarr's quick pipeline for chunks that are objects, and its usual one for shards.
 
-    The quick one takes two fifths of the time for chunks of a few hundred bytes.  Of shards it had
-    returned wrong numbers (zarr-python 4202, 4203) until it was released.
+    The quick one takes less than half of the time for chunks of a few hundred bytes.  Of shards it
+    returned wrong numbers (zarr-python 4202, 4203) until shortly before it was released.
     """
 
     @classmethod
