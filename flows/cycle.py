@@ -381,7 +381,14 @@ class Cycle:
         report.incidents += incidents
         if incidents:
             self._outbox.send()
-        shadowed = call(steps.materialize, url, learnt)
+        try:
+            shadowed = call(steps.materialize, url, learnt)
+        except Integrity:
+            if not learnt.went_on:
+                raise
+            # What it goes on from is damaged, and was not when the capture was compared with it.
+            learnt = call(steps.forecast, url, features, sequence, False)
+            shadowed = call(steps.materialize, url, learnt)
         verdict = call(checks.check_prediction, url, shadowed, self._settings)
         if verdict.suspect:
             shadowed = call(steps.withhold, url, shadowed, verdict)

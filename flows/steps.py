@@ -319,12 +319,25 @@ def features(
 
 
 def forecast(
-    url: str, by_name: dict[str, "Features"], sequence: int, *, mapper: Mapper
+    url: str,
+    by_name: dict[str, "Features"],
+    sequence: int,
+    trusts_ledger: bool = True,
+    *,
+    mapper: Mapper,
 ) -> "PendingState":
-    """Bring the forecaster up to the newest capture, as of the commit that the features are of."""
+    """Bring the forecaster up to the newest capture, as of the commit that the features are of.
+
+    Parameters
+    ----------
+    trusts_ledger
+        Whether what was measured at a capture is not measured again; False: what it was compared
+        with has been damaged since.
+    """
     from gnomon.tasks.learning.learn import forecast as learn_chunks
 
-    return learn_chunks(Repository.open(url, at=sequence), by_name, mapper)
+    repository = Repository.open(url, at=sequence)
+    return learn_chunks(repository, by_name, mapper, trusts_ledger=trusts_ledger)
 
 
 def keep_doubts(

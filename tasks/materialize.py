@@ -225,29 +225,31 @@ def _materialize_block(
     chunks: dict[Index, QuantisedChunk] = {}
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
-    for group in groups(variable.grid, list(places), 16 * (leads + sum(rows(spec)))):
-        state = forecaster.joined(group)
-        left_out = [g for g, index in enumerate(group) if index in refused]
-        predicted = _predicted(spec, state, outlook, times_s, left_out)
-        for g, index in enumerate(group):
-            local, cells = places[index]
-            part = slice(state.starts[g], state.starts[g + 1])
-            trusted = last_trusted(captures, index, numbers)
-            base_step, base = trusted if trusted is not None else (NO_BASE, None)
-            shape = (leads, *(s.stop - s.start for s in cells))
-            mean = predicted.mean[:, part].reshape(shape)
-            error = predicted.standard_error[:, part].reshape(shape)
-            claims = predicted.confidence[:, g], predicted.expected_rmse[:, g]
-            chunk = quantise(name, index, mean, error, base, base_step, *claims)
-            told = _statistics(variable, mean, error, base) | {
-                "confidence": claims[0],
-                "usual_change": usual_change,
-            }
-            place: tuple[Any, ...] = (slice(None), *local)
-            score[place] = chunk.score
-            for column, values in told.items():
-                statistics[column][place] = values
-            chunks[index] = chunk
+    for stored, whole in forecaster.joined(list(places)):
+        numbered = {index: k for k, index in enumerate(stored)}
+        for group in groups(variable.grid, stored, 16 * (leads + sum(rows(spec)))):
+            state = whole.take(np.array([numbered[index] for index in group]))
+            left_out = [g for g, index in enumerate(group) if index in refused]
+            predicted = _predicted(spec, state, outlook, times_s, left_out)
+            for g, index in enumerate(group):
+                local, cells = places[index]
+                part = slice(state.starts[g], state.starts[g + 1])
+                trusted = last_trusted(captures, index, numbers)
+                base_step, base = trusted if trusted is not None else (NO_BASE, None)
+                shape = (leads, *(s.stop - s.start for s in cells))
+                mean = predicted.mean[:, part].reshape(shape)
+                error = predicted.standard_error[:, part].reshape(shape)
+                claims = predicted.confidence[:, g], predicted.expected_rmse[:, g]
+                chunk = quantise(name, index, mean, error, base, base_step, *claims)
+                told = _statistics(variable, mean, error, base) | {
+                    "confidence": claims[0],
+                    "usual_change": usual_change,
+                }
+                place: tuple[Any, ...] = (slice(None), *local)
+                score[place] = chunk.score
+                for column, values in told.items():
+                    statistics[column][place] = values
+                chunks[index] = chunk
     written = write_block(batch, variable, block, chunks)
     return _Block(written, score, statistics, batch.entries)
 

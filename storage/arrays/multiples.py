@@ -8,7 +8,7 @@ the integers are the numbers' own bits.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BITS", "DIGITS", "from_multiples", "to_multiples"]
+__all__ = ["BITS", "DIGITS", "from_multiples", "to_multiples", "turned_to_numbers"]
 
 BITS = 2**15
 """In place of an exponent: the integers are the bits of float64."""
@@ -64,6 +64,36 @@ def from_multiples(multiples: Integers, exponents: Integers) -> Floats:
         bits = np.ascontiguousarray(multiples, np.int64).view(np.float64)
         values = np.where(as_bits, bits, values)
     return values
+
+
+def turned_to_numbers(multiples: Integers, exponents: Integers, counts: Integers) -> Floats:
+    """Turn multiples into the numbers that they stand for, where they lie, and return these.
+
+    Parameters
+    ----------
+    multiples
+        int64 (n,), written over.
+    exponents, counts
+        int64 (k,): so many multiples after one another have one exponent.
+
+    Returns
+    -------
+    float64 (n,), the same memory; its numbers are those of `from_multiples`.
+    """
+    numbers = multiples.view(np.float64)
+    as_bits = exponents == BITS
+    if as_bits.all():
+        return numbers
+    is_plain = not as_bits.any() and np.abs(exponents).max(initial=0) <= LARGEST_POWER
+    if (
+        is_plain
+        and -(2**DIGITS) <= multiples.min(initial=0) <= multiples.max(initial=0) <= 2**DIGITS
+    ):
+        scales = np.repeat(np.ldexp(1.0, exponents), counts)
+        np.multiply(multiples.astype(np.float64), scales, out=numbers)
+    else:
+        numbers[:] = from_multiples(multiples, np.repeat(exponents, counts))
+    return numbers
 
 
 def _times(values: Floats, exponents: Integers) -> Floats:

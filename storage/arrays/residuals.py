@@ -20,6 +20,7 @@ __all__ = [
     "added",
     "compressed_size",
     "digest",
+    "hasher",
     "needs_search",
     "ordered",
     "planar",
@@ -171,7 +172,14 @@ def digest(variable: str, index: tuple[int, ...], values: NDArray[np.generic]) -
     """
     data = np.asarray(values, order="C")
     kind = "text" if is_text(data.dtype) else data.dtype.str
-    # Parted by NUL, no two addresses are the same text.
-    state = xxhash.xxh3_128(f"{variable}\0{index}\0{kind}\0{data.shape}\0".encode())
+    state = hasher(variable, index, kind, data.shape)
     state.update(text_bytes(data) if kind == "text" else data.reshape(-1).view(np.uint8))
     return state.digest()
+
+
+def hasher(
+    variable: str, index: tuple[int, ...], kind: str, shape: tuple[int, ...]
+) -> xxhash.xxh3_128:
+    """Return what makes the `digest` of a chunk whose bytes come one part after the other."""
+    # Parted by NUL, no two addresses are the same text.
+    return xxhash.xxh3_128(f"{variable}\0{index}\0{kind}\0{shape}\0".encode())

@@ -6,7 +6,7 @@ sizes that stand in the files and makes zeros of what is missing.  Every buffer 
 the variable's grid declares, whatever a damaged or hostile file says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -27,7 +27,7 @@ from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
 
-__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_shard", "read_whole"]
+__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole", "unpack_shard"]
 
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
@@ -88,18 +88,19 @@ def pack_shard(grid: ChunkGrid, chunks: Mapping[Index, bytes]) -> bytes:
     return b"".join([*(chunks[p] for p in sorted(chunks)), _with_checksum(directory.tobytes())])
 
 
-def read_shard(
+def unpack_shard(
     location: Location, name: str, grid: ChunkGrid, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Return all chunks of a shard, in the shape of a whole one, *not yet verified*.
+) -> Iterator[tuple[Index, NDArray[Any] | None]]:
+    """Yield the place of each chunk of a shard and its values, *not yet verified*; None: all zero.
+
+    Only one of them takes memory at a time.
 
     Raises
     ------
     Integrity
-        It is missing or damaged.
+        The shard is missing or damaged.
     """
-    whole: NDArray[Any] = np.zeros(grid.shards, dtype)
-    limit = 2 * whole.nbytes + 4096 * prod(_per_shard(grid))
+    limit = 2 * dtype.itemsize * prod(grid.shards) + 4096 * prod(_per_shard(grid))
     try:
         data = location.read(name, (0, limit + 1))
     except NotFound as error:
@@ -112,15 +113,14 @@ def read_shard(
     for place in np.ndindex(_per_shard(grid)):
         start, length = map(int, directory[place])
         if start == length == _ABSENT:
+            yield place, None
             continue
         if start + length > len(data):
             raise Integrity(f"{name} is too short for what it says that it holds")
         out = np.zeros(grid.chunks, dtype)
         flat = out.reshape(-1) if pcodec else out.reshape(-1).view(np.uint8)
         _unpack(_checked(data[start : start + length], name), flat, name, pcodec=pcodec)
-        cells = (slice(i * n, (i + 1) * n) for i, n in zip(place, grid.chunks, strict=True))
-        whole[tuple(cells)] = out
-    return whole
+        yield place, out
 
 
 def _per_shard(grid: ChunkGrid) -> Index:

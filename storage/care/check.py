@@ -310,9 +310,12 @@ class _Check:
                 read()
                 self.report.chunks += 1
             except GnomonError as error:
-                # The file of a chunk lower in the chain is named by its own step.
-                if file() not in self.named and not self._explained(str(error)):
-                    self._problem(file(), where, str(error))
+                self._chunk(file(), where, error)
+
+    def _chunk(self, file: str, where: str, error: GnomonError) -> None:
+        # The file of a chunk lower in the chain is named by its own step.
+        if file not in self.named and not self._explained(str(error)):
+            self._problem(file, where, str(error))
 
     def _explained(self, error: str) -> bool:
         return any(name in error for name in (*self.named, *self.broken))
@@ -350,12 +353,14 @@ class _Check:
         ]
         # Of another form than the present one nobody reads the rest: it is learnt anew.
         if all(good) and self.read_data and state.is_current:
-            for indices in batched(variable.grid.indices(), 1024):
-                self._chunks(
-                    (partial(state.chunk, index) for index in indices),
-                    (partial(state.file, index) for index in indices),
-                    where,
-                )
+            for file, indices in state.by_file(variable.grid.indices()).items():
+                damaged: list[Integrity] = []
+                try:
+                    self.report.chunks += len(state.read(indices, damaged)[0])
+                except GnomonError as error:
+                    self._chunk(file, where, error)
+                for each in damaged:
+                    self._chunk(file, where, each)
 
 
 def _nbytes(variable: Variable) -> int:

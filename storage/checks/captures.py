@@ -113,6 +113,12 @@ CAPTURE_STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         "standardised_rms", "1", "of departures over standard errors; or NaN", origin="forecast"
     ),
+    Statistic(
+        "outside_interval",
+        "1",
+        "share of the cells that are outside their 90 % interval; or NaN",
+        origin="forecast",
+    ),
     Statistic("p_value", "1", "chance of such departures in sound data; or NaN", origin="forecast"),
     _METADATA_CHANGED,
     _BELOW_MINIMUM,

@@ -8,26 +8,27 @@ what captures do not give back.  ``outlook`` (number, 1) is what is known of the
 what it goes on with is in ``onward`` (slot, number).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_128
 
 from gnomon.storage.arrays.layout import residual_metadata
-from gnomon.storage.arrays.multiples import from_multiples, to_multiples
-from gnomon.storage.arrays.residuals import digest
-from gnomon.storage.arrays.shards import pack_chunk, pack_shard, read_shard
+from gnomon.storage.arrays.multiples import to_multiples, turned_to_numbers
+from gnomon.storage.arrays.residuals import hasher
+from gnomon.storage.arrays.shards import pack_chunk, pack_shard, unpack_shard
 from gnomon.storage.arrays.tables import Slab, create_table
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.recent import drop_oldest
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
 
@@ -45,8 +46,6 @@ __all__ = [
 
 STATE_BYTES = 2**26
 """Memory of a stored object of the state, about; more only where a single chunk needs it."""
-KEPT_BLOCKS = 2
-"""Objects that an open state keeps, as chunks are asked for one after the other."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -122,7 +121,9 @@ def write_state(
         spread = exponents[chunk].reshape(rows, *(1,) * len(inside))
         multiples = to_multiples(cells[where], spread)
         whole[where] = multiples
-        index[local] = *_digest(variable, address, multiples), *exponents[chunk]
+        hashed = _hasher(variable, address, multiples.size)
+        hashed.update(np.ascontiguousarray(multiples).reshape(-1).view(np.uint8))
+        index[local] = *np.frombuffer(hashed.digest(), _INTEGER), *exponents[chunk]
     row_grid = _row_grid(grid, rows)
     corner = (0,) * len(grid.shape)
     packed = {(row, *corner): pack_chunk(whole[row : row + 1]) for row in range(rows)}
@@ -164,11 +165,12 @@ def create_onward(batch: Batch, path: str, numbers: Floats) -> str:
     return create_table(batch, f"{path}/onward", numbers, [str(k) for k in range(numbers.shape[1])])
 
 
-def _digest(variable: str, index: Index, multiples: Integers) -> Integers:
-    """Return the two digest columns of one chunk's numbers per cell."""
-    # The number of cells stands in front: another split of the same numbers is another state.
-    both = np.concatenate([[multiples.size], multiples.ravel()])
-    return np.frombuffer(digest(variable, index, both), "<i8")
+def _hasher(variable: str, index: Index, size: int) -> xxh3_128:
+    """Return what makes the digest of one chunk, of so many numbers, row after row."""
+    result = hasher(variable, index, _INTEGER.str, (size + 1,))
+    # Their number stands in front: another split of the same numbers is another state.
+    result.update(np.array([size], _INTEGER).view(np.uint8))
+    return result
 
 
 def remove_states(location: Location, commits: Iterable[str]) -> None:
@@ -194,7 +196,6 @@ class ForecasterState:
     entry: LearntEntry
     """What the log record says of it."""
     _slabs: dict[str, Slab] = field(default_factory=dict)
-    _blocks: dict[str, Integers] = field(default_factory=dict)
 
     @property
     def is_current(self) -> bool:
@@ -267,46 +268,117 @@ class ForecasterState:
         number = "/".join(str(c.start // n) for c, n in starts)
         return _object(self._path(self.entry.anchor), number)
 
-    def chunk(self, index: Index) -> tuple[Floats, Floats]:
-        """Return ``cells`` (row, cell) and ``shared`` (column,) of a chunk, float64, verified.
+    def by_file(self, indices: Iterable[Index]) -> dict[str, list[Index]]:
+        """Return chunks by the stored object that holds their cells."""
+        files: dict[str, list[Index]] = {}
+        for index in indices:
+            files.setdefault(self.file(index), []).append(index)
+        return files
+
+    def beside(self, index: Index) -> list[Index]:
+        """Return the chunks that are stored in one object with a chunk, in row-major order."""
+        grid = self._grid
+        shards = zip(index, grid.chunks, grid.shards, grid.counts, strict=True)
+        ranges = []
+        for i, chunk, shard, count in shards:
+            whole = shard // chunk
+            first = i // whole * whole
+            ranges.append(range(first, min(first + whole, count)))
+        return [*product(*ranges)]
+
+    def read(
+        self, indices: Sequence[Index], damaged: list[Integrity] | None = None
+    ) -> tuple[list[Index], Floats, Floats]:
+        """Return the numbers of chunks that one object holds, verified.
+
+        Beside them a row of the object is all that takes memory.
+
+        Parameters
+        ----------
+        damaged
+            What is wrong with a chunk is added here, and it is left out; None: it is raised.
+
+        Returns
+        -------
+        list
+            The chunks that the others are of, in order.
+        float64 (row, cell), the cells of one chunk after the other
+        float64 (column, chunk)
 
         Raises
         ------
         Integrity
             Stored bytes are not what was written.
         """
-        about, shared = self.index()[index], self.shared()[index]
-        if (len(about) - 2, len(shared)) != (self.entry.rows, self.entry.columns):
-            raise Integrity(
-                f"forecaster state of {self.variable.name} has {len(about) - 2} rows and "
-                f"{len(shared)} columns, expected {self.entry.rows} and {self.entry.columns}; "
-                f"{_CURE}"
-            )
-        name = self.file(index)
+        about, shared = self._about(indices)
+        places, counts = self._places(indices)
+        ends = np.cumsum(counts)
+        numbers = np.zeros((self.entry.rows, len(places)))
+        multiples = numbers.view(np.int64)
+        hashers = [
+            _hasher(self.variable.name, index, self.entry.rows * int(count))
+            for index, count in zip(indices, counts, strict=True)
+        ]
+        name = self.file(indices[0])
         try:
-            block = self._block(name)
+            for (row, *_), values in unpack_shard(
+                self.location, name, _row_grid(self._grid, self.entry.rows), _INTEGER
+            ):
+                if values is not None:
+                    np.take(values.reshape(-1), places, out=multiples[row], mode="clip")
+                data = multiples[row].view(np.uint8)
+                for hasher, end, count in zip(hashers, 8 * ends, 8 * counts, strict=True):
+                    hasher.update(data[end - count : end])
         except Integrity as error:
-            raise Integrity(
-                f"forecaster state of {self.variable.name} chunk {index}: {error}; {_CURE}"
-            ) from error
-        inside = (
-            slice(c.start % n, c.start % n + c.stop - c.start)
-            for c, n in zip(self.variable.grid.cells(index), self._grid.shards, strict=True)
-        )
-        multiples = block[(slice(None), *inside)].reshape(len(block), -1)
-        if not np.array_equal(_digest(self.variable.name, index, multiples), about[:2]):
-            raise Integrity(
+            whole = Integrity(
+                f"forecaster state of {self.variable.name} chunk {indices[0]}: {error}; {_CURE}"
+            )
+            if damaged is None:
+                raise whole from error
+            damaged.append(whole)
+            return [], numbers[:, :0], shared[:, :0]
+        digests = np.frombuffer(b"".join(h.digest() for h in hashers), _INTEGER).reshape(-1, 2)
+        sound = (digests == about[:, :2]).all(axis=1)
+        for index in (indices[int(k)] for k in np.flatnonzero(~sound)):
+            broken = Integrity(
                 f"forecaster state of {self.variable.name} chunk {index} is damaged ({name}); "
                 f"{_CURE}"
             )
-        return from_multiples(multiples, about[2:, None]), np.asarray(shared)
+            if damaged is None:
+                raise broken
+            damaged.append(broken)
+        for row in range(len(multiples)):
+            turned_to_numbers(multiples[row], about[:, 2 + row], counts)
+        if sound.all():
+            return list(indices), numbers, shared
+        kept = [index for index, is_sound in zip(indices, sound, strict=True) if is_sound]
+        return kept, numbers[:, np.repeat(sound, counts)], shared[:, sound]
 
-    def _block(self, name: str) -> Integers:
-        """Return all numbers per cell (row, *cells) of an object; the last ones are kept."""
-        block = self._blocks.get(name)
-        if block is None:
-            grid = _row_grid(self._grid, self.entry.rows)
-            block = read_shard(self.location, name, grid, _INTEGER)
-            self._blocks[name] = block
-            drop_oldest(self._blocks, KEPT_BLOCKS)
-        return block
+    def chunk(self, index: Index) -> tuple[Floats, Floats]:
+        """Return ``cells`` (row, cell) and ``shared`` (column,) of a chunk; raises as `read`."""
+        _, cells, shared = self.read([index])
+        return cells, shared[:, 0]
+
+    def _about(self, indices: Sequence[Index]) -> tuple[Integers, Floats]:
+        """Return digests and exponents (chunk, 2 + rows), and numbers (column, chunk)."""
+        index, shared = self.index(), self.shared()
+        rows, columns = index.shape[-1] - 2, shared.shape[-1]
+        if (rows, columns) != (self.entry.rows, self.entry.columns):
+            raise Integrity(
+                f"forecaster state of {self.variable.name} has {rows} rows and {columns} columns, "
+                f"expected {self.entry.rows} and {self.entry.columns}; {_CURE}"
+            )
+        where = tuple(np.array(indices, np.intp).reshape(len(indices), -1).T)
+        picked = np.ascontiguousarray(shared[where].reshape(len(indices), columns).T)
+        return index[where].reshape(len(indices), -1), picked
+
+    def _places(self, indices: Sequence[Index]) -> tuple[NDArray[np.intp], Integers]:
+        """Return where the cells (cell,) of chunks are in their object, and how many (chunk,)."""
+        grid = self._grid
+        numbers = np.arange(prod(grid.shards)).reshape(grid.shards)
+        parts = []
+        for index in indices:
+            cells = zip(grid.cells(index), grid.shards, strict=True)
+            inside = tuple(slice(c.start % n, c.start % n + c.stop - c.start) for c, n in cells)
+            parts.append(numbers[inside].reshape(-1))
+        return np.concatenate(parts), np.array([part.size for part in parts])

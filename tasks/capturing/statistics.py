@@ -184,7 +184,13 @@ def unchanged_statistics(before: dict[str, float]) -> dict[str, float]:
     before
         The statistics of that capture.
     """
-    nothing = ("departure_mean", "departure_rms", "departure_maximum", "standardised_rms")
+    nothing = (
+        "departure_mean",
+        "departure_rms",
+        "departure_maximum",
+        "standardised_rms",
+        "outside_interval",
+    )
     valid = before["valid_count"] > 0
     return (
         before

@@ -22,6 +22,7 @@ from gnomon.tasks.forecasting.candidates import names_of
 from gnomon.tasks.forecasting.engine import (
     Departures,
     Forecast,
+    corrected,
     departures,
     forecast,
     replay,
@@ -34,7 +35,16 @@ from gnomon.tasks.forecasting.outlook import Outlook
 from gnomon.tasks.forecasting.outlook import fit as fit_outlook
 from gnomon.tasks.forecasting.precision import exponents, rounded
 from gnomon.tasks.forecasting.specification import Specification, usable
-from gnomon.tasks.forecasting.state import CARRIED, State, empty, join, pack, rows, unpack
+from gnomon.tasks.forecasting.state import (
+    CARRIED,
+    State,
+    empty,
+    join,
+    pack,
+    rows,
+    stored_correction,
+    unpack,
+)
 from gnomon.tasks.forecasting.tracking import GATE, drifted
 
 __all__ = [
@@ -49,6 +59,7 @@ __all__ = [
     "State",
     "Telling",
     "choose",
+    "corrected",
     "cost_s",
     "departures",
     "drifted",
@@ -66,6 +77,7 @@ __all__ = [
     "roll",
     "rounded",
     "rows",
+    "stored_correction",
     "unfitted",
     "unpack",
     "usable",

@@ -74,6 +74,8 @@ class Departures:
     """Greatest absolute value, variable's units."""
     standardised_rms: Array
     """Root mean square of departure over standard error, unitless."""
+    outside: Array
+    """Share of the cells that are outside their 90 % interval."""
     p_value: Array
     """Probability of so large a departure, by those learnt before; NaN while they are few."""
 
@@ -177,6 +179,7 @@ def departures(
     heads = state.starts[:-1]
     count = np.add.reduceat(compared, heads)
     filled = np.where(compared, departure, 0.0)
+    missed = np.abs(departure) > uncertainty.NOMINAL_Z * error
     standard = np.where(compared, departure / error, 0.0)
     p_values = tracking.advance(
         spec,
@@ -193,6 +196,7 @@ def departures(
         np.sqrt(per_chunk(np.add.reduceat(filled**2, heads))),
         np.where(count > 0, np.maximum.reduceat(np.abs(filled), heads), np.nan),
         np.sqrt(per_chunk(np.add.reduceat(standard**2, heads))),
+        per_chunk(np.add.reduceat(missed & compared, heads, dtype=np.int64)),
         np.where(count > 0, p_values, np.nan),
     )
 
@@ -239,18 +243,36 @@ def roll(
     learn = np.ones(state.chunks, bool) if trusted is None else trusted
     mean, error = _ahead(spec, state, outlook, slot, time_s)
     judged = _take_in(spec, result, slot, time_s, values, learn)
+    departure = values - mean
+    compared = np.isfinite(departure)
+    missed = compared & (np.abs(departure) > uncertainty.NOMINAL_Z * error)
+    heads = state.starts[:-1]
+    count = np.add.reduceat(compared, heads, dtype=np.int64)
+    outside = np.add.reduceat(missed, heads, dtype=np.int64) / np.where(count > 0, count, np.nan)
     learnt = judged.outcome[0] == LEARNT
-    tracking.drift(result, judged.p_values[0], learnt)
-    missed = np.abs(values - mean) > uncertainty.NOMINAL_Z * error
-    # What was doubted is not held against the bars: damage would widen them.
-    compared = np.isfinite(values - mean) & state.spread(learnt)
-    count = np.add.reduceat(compared, state.starts[:-1])
-    share = np.add.reduceat(missed & compared, state.starts[:-1]) / np.maximum(count, 1)
-    step = CORRECTION_RATE * np.where(count > 0, share - (1.0 - uncertainty.NOMINAL), 0.0)
-    result.correction[0] = np.clip(
-        result.correction[0] + step, -GREATEST_CORRECTION, GREATEST_CORRECTION
-    )
+    result.correction[:] = corrected(result.correction, outside, judged.p_values[0], learnt)
     return result
+
+
+def corrected(
+    correction: Array, outside: Array, p_values: Array, learnt: NDArray[np.bool_]
+) -> Array:
+    """`correction` of the state after a capture.
+
+    Parameters
+    ----------
+    correction : float64, (2, G)
+        Before it.
+    outside, p_values : float64, (G,)
+        As the `departures` of the capture are; NaN if nothing could be compared.
+    learnt : bool, (G,)
+        Whether the chunk was learnt: what was doubted is not held against the bars, as damage would
+        widen them.
+    """
+    counts = learnt & np.isfinite(outside)
+    step = np.where(counts, CORRECTION_RATE * (outside - (1.0 - uncertainty.NOMINAL)), 0.0)
+    bars = np.clip(correction[0] + step, -GREATEST_CORRECTION, GREATEST_CORRECTION)
+    return np.stack([bars, tracking.drift(correction[1], p_values, learnt)])
 
 
 def replay(
@@ -261,21 +283,18 @@ def replay(
     values: Array,
     *,
     trusted: NDArray[np.bool_],
-) -> State:
-    """State after a capture that it has learnt before, but for its `correction`.
+) -> None:
+    """Take a capture that was learnt before into a state, in place, but for its `correction`.
 
-    Nothing is predicted, so that it takes a fraction of `roll`; of the correction, which rests on
-    what was predicted then, the result has that of the argument.
+    Nothing is predicted, so that it takes a fraction of `roll`; the correction, which rests on what
+    was predicted then, stays as it is.
 
     Parameters
     ----------
     spec, state, slot, time_s, values, trusted
-        As for `roll`, and it returns and raises as that.
+        As for `roll`, and it raises as that.
     """
-    values = _checked(state, slot, time_s, values)
-    result = state.copy()
-    _take_in(spec, result, slot, time_s, values, trusted)
-    return result
+    _take_in(spec, state, slot, time_s, _checked(state, slot, time_s, values), trusted)
 
 
 def _take_in(

@@ -93,12 +93,14 @@ class State:
         return self.clock[3:, 0]
 
     @property
-    def is_sound(self) -> bool:
-        """Whether these can be the sums that captures leave behind."""
-        sums = self.variance, self.count, self.products[0], self.present, self.clock[1]
-        slots = self.clock[[0, 2]]
-        sound = [((s >= 0.0) & np.isfinite(s)).all() for s in sums]
-        return bool(all(sound) and (self.present <= 1.0).all() and np.isfinite(slots).all())
+    def sound(self) -> NDArray[np.bool_]:
+        """(G,) whether these can be the sums that captures leave behind."""
+        result = np.isfinite(self.clock[0]) & np.isfinite(self.clock[2])
+        result &= _are_sums(self.clock[1])
+        for sums in (self.variance, self.count, self.products[0], self.present):
+            result &= np.logical_and.reduceat(_are_sums(sums), self.starts[:-1])
+        result &= np.logical_and.reduceat(self.present <= 1.0, self.starts[:-1])
+        return np.asarray(result)
 
     def copy(self) -> State:
         """An equal state that shares nothing."""
@@ -137,8 +139,14 @@ class State:
         return np.concatenate([np.empty(0, np.intp), *ranges]).astype(np.intp)
 
 
+def _are_sums(values: Array) -> NDArray[np.bool_]:
+    return np.asarray((values >= 0.0) & (values < np.inf))  # NaN compares false
+
+
 def join(states: Sequence[State]) -> State:
-    """One state of the chunks of several, in order."""
+    """One state of the chunks of several, in order; of one alone, itself."""
+    if len(states) == 1:
+        return states[0]
     sizes = np.concatenate([np.diff(state.starts) for state in states])
     names = (*CELL_PARTS, *CHUNK_PARTS)
     parts = {n: np.concatenate([getattr(s, n) for s in states], axis=-1) for n in names}
@@ -166,6 +174,11 @@ CHUNK_PARTS = ("clock", "information", "pooled", "surprises", "swing", "correcti
 
 CARRIED = 2
 """Rows of `correction`: what `engine.replay` does not find again."""
+
+
+def stored_correction(packed: Array) -> Array:
+    """`correction` (2, ...) of chunks, of the rows (M, ...) that `pack` gives of them."""
+    return packed[-CARRIED:]  # the last of its parts
 
 
 def shapes(spec: Specification) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
@@ -228,7 +241,7 @@ def pack(spec: Specification, state: State) -> tuple[Array, Array]:
 
 
 def unpack(spec: Specification, starts: Ints, cells: Array, chunks: Array) -> State:
-    """State from the two arrays of `pack`.
+    """State from the two arrays of `pack`, whose memory is its own from now on.
 
     Raises
     ------
@@ -246,7 +259,6 @@ def unpack(spec: Specification, starts: Ints, cells: Array, chunks: Array) -> St
         row = 0
         for name, shape in part.items():
             size = prod(shape)
-            # A copy: the sweep writes in place, and what was read may be shared.
-            parts[name] = np.array(array[row : row + size]).reshape(*shape, array.shape[1])
+            parts[name] = array[row : row + size].reshape(*shape, array.shape[1])
             row += size
     return State(np.asarray(starts, np.int64), **parts)

@@ -201,17 +201,22 @@ def bridged(spec: Specification, state: State, damped: Array) -> Array:
     return result
 
 
-def drifted(state: State) -> NDArray[np.bool_]:
-    """Whether each chunk (G,) departs more, and has for long, than when it was learnt."""
-    return np.asarray(state.correction[1] > DRIFTED)
+def drifted(correction: Array) -> NDArray[np.bool_]:
+    """Whether chunks depart more, and have for long, than when they were learnt.
+
+    Parameters
+    ----------
+    correction : float64, (2, ...)
+        That of the state.
+    """
+    return np.asarray(correction[1] > DRIFTED)
 
 
-def drift(state: State, p_values: Array, learnt: NDArray[np.bool_]) -> None:
-    """Add a capture's p-values (G,) to the one-sided CUSUM of their normal scores (Page 1954)."""
+def drift(sums: Array, p_values: Array, learnt: NDArray[np.bool_]) -> Array:
+    """The one-sided CUSUM (G,) of normal scores (Page 1954) after a capture with p-values (G,)."""
     # At 1e-12 a score is 7.03: less the allowance, one capture alone is not beyond `DRIFTED`.
     score = special.ndtri(1.0 - np.clip(np.nan_to_num(p_values, nan=0.5), 1e-12, 1.0 - 1e-12))
-    cusum = np.maximum(0.0, state.correction[1] + score - ALLOWANCE)
-    state.correction[1] = np.where(learnt, cusum, state.correction[1])
+    return np.where(learnt, np.maximum(0.0, sums + score - ALLOWANCE), sums)
 
 
 def seasons(state: State, regressors: Array) -> Array:

@@ -155,7 +155,7 @@ class Replay:
         if reason is not None:
             self._refit()
         else:
-            fit.kept = Kept(fit.kept.captures, float(drifted(fit.state).mean()))
+            fit.kept = Kept(fit.kept.captures, float(drifted(fit.state.correction).mean()))
             fit.rolled += position - before
             if fit.rolled > MOST_ROLLED:
                 fit.state = rounded(fit.specification, fit.state, fit.outlook.amplitudes)
@@ -254,7 +254,7 @@ class Replay:
             amplitudes=outlook.amplitudes,
         )
         self._trusted[rows] &= ~(learnt.p_values < GATE)
-        share = float(drifted(learnt.state).mean())
+        share = float(drifted(learnt.state.correction).mean())
         state = rounded(spec, learnt.state, outlook.amplitudes)
         self._fit = _Fit(spec, cadence, outlook, columns, state, Kept(stop, share))
         self.seconds["refit"].append(perf_counter() - begun)

@@ -8,8 +8,9 @@ of it is stored apart, and may be damaged.  Answers depend on the record alone, 
 what was learnt changes none of them: it costs a refit, and `recorded.unreadable` tells.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,29 +104,22 @@ class Forecaster:
         list, State or None
             The chunks that it is of, and their state; None of none.
         """
-        found: dict[Index, State] = {}
-        for index in indices:
-            if index in self.withheld:
-                continue
+        wanted = [index for index in indices if index not in self.withheld]
+        found: list[Index] = []
+        parts: list[State] = []
+        for group in self.stored.by_file(wanted).values():
+            damaged: list[Integrity] = []
             try:
-                state = self._stored(index)
+                kept, state = _sound(*self._stored(group, damaged))
+                self._replay(kept, state)
+                kept, state = _sound(kept, state)
+                found += kept
+                parts += [state] if kept else []
             except Integrity as error:
-                pass_over(error, self.stored.location.url, self.stored.id)
-                continue
-            if state.is_sound:
-                found[index] = state
-        if not found:
-            return [], None
-        try:
-            state = self._replayed(list(found), join(list(found.values())))
-        except Integrity as error:
-            pass_over(error, self.stored.location.url, self.stored.id)
-            return [], None
-        if state.is_sound:
-            return list(found), state
-        parts = {index: state.take(np.array([k])) for k, index in enumerate(found)}
-        sound = {index: part for index, part in parts.items() if part.is_sound}
-        return list(sound), join(list(sound.values())) if sound else None
+                damaged.append(error)
+            for each in damaged:
+                pass_over(each, self.stored.location.url, self.stored.id)
+        return found, join(parts) if parts else None
 
     def states(self, indices: Sequence[Index]) -> dict[Index, State]:
         """Return the states of some chunks one by one; see `together`."""
@@ -134,34 +128,44 @@ class Forecaster:
             return {}
         return {index: state.take(np.array([k])) for k, index in enumerate(found)}
 
-    def joined(self, indices: Sequence[Index]) -> State:
-        """Return the states of some chunks as one, whatever they hold.
+    def beside(self, index: Index) -> list[Index]:
+        """Return the chunks that are read as soon as a chunk is."""
+        return self.stored.beside(index)
+
+    def joined(self, indices: Sequence[Index]) -> Iterator[tuple[list[Index], State]]:
+        """Yield the states of some chunks, those that are read together as one, whatever they hold.
 
         Raises
         ------
         Integrity
             Stored bytes are not what was written.
         """
-        return self._replayed(list(indices), join([self._stored(index) for index in indices]))
+        for group in self.stored.by_file(indices).values():
+            _, state = self._stored(group)
+            self._replay(group, state)
+            yield group, state
 
-    def _stored(self, index: Index) -> State:
-        cells, shared = self.stored.chunk(index)
-        starts = np.array([0, cells.shape[1]])
-        return unpack(self.specification, starts, cells, shared[:, None])
+    def _stored(
+        self, indices: list[Index], damaged: list[Integrity] | None = None
+    ) -> tuple[list[Index], State]:
+        """Return the chunks that are stored soundly, of one object, and their state as it is."""
+        found, cells, shared = self.stored.read(indices, damaged)
+        grid = self.captures.variable.grid
+        sizes = [prod(s.stop - s.start for s in grid.cells(index)) for index in found]
+        starts = np.cumsum([0, *sizes])
+        return found, unpack(self.specification, starts, cells, shared)
 
-    def _replayed(self, indices: list[Index], state: State) -> State:
-        """Return a stored state of some chunks with the captures since on top."""
-        if not self.instants:
-            return state
+    def _replay(self, indices: list[Index], state: State) -> None:
+        """Learn the captures since on top of a stored state of some chunks, in place."""
+        if not self.instants or not indices:
+            return
         carried = self.stored.carried()
         for step, instant in self.instants.items():
             slot = self.cadence.slot(instant)
             if slot > state.slot:
                 values, trusted = trusted_field(self.captures, step, indices)
                 time_s = instant / SECOND
-                state = replay(
-                    self.specification, state, slot, time_s, usable(values), trusted=trusted
-                )
+                replay(self.specification, state, slot, time_s, usable(values), trusted=trusted)
         if carried is not None:
             if carried.shape[-1] != CARRIED:
                 raise Integrity(
@@ -169,7 +173,15 @@ class Forecaster:
                     f"expected {CARRIED}; run 'gnomon update --refit' to learn it anew"
                 )
             state.correction[:] = np.stack([carried[index] for index in indices], axis=1)
-        return state
+
+
+def _sound(indices: list[Index], state: State) -> tuple[list[Index], State]:
+    """Return those of some chunks whose state can be what captures leave behind, and it."""
+    sound = state.sound
+    if sound.all():
+        return indices, state
+    kept = np.flatnonzero(sound)
+    return [indices[k] for k in kept], state.take(kept)
 
 
 def specification_of(repository: Repository, name: str) -> Specification | None:
@@ -223,6 +235,10 @@ class Expectation:
     """Whether no other capture comes, so that nothing need be kept for it: of a large dataset, a
     hundred times a field."""
     _states: dict[Index, State] = field(default_factory=dict)
+    _beside: dict[Index, int] = field(default_factory=dict)
+    """Chunks that were read last, by number in their state: they are stored together."""
+    _read: State | None = None
+    """Their state."""
     _met: dict[Index, "_Met"] = field(default_factory=dict)
     """What was compared last: it is learnt when there is another capture to compare."""
 
@@ -247,14 +263,11 @@ class Expectation:
         forecaster = self.forecaster
         spec, slot = forecaster.specification, forecaster.cadence.slot(instant)
         self._learn(chunks)
-        groups: dict[int, list[Index]] = {}
-        self._states |= forecaster.states([index for index in chunks if index not in self._states])
-        for index in chunks:
-            if index in self._states and slot > self._states[index].slot:
-                groups.setdefault(self._states[index].slot, []).append(index)
         result: dict[Index, dict[str, float]] = {}
-        for state_slot, indices in groups.items():
-            state = join([self._states[index] for index in indices])
+        for indices, state in self._groups(chunks):
+            state_slot = state.slot
+            if slot <= state_slot:
+                continue
             values = np.concatenate([chunks[index].ravel() for index in indices])
             outlook = forecaster.outlook
             if state_slot != outlook.slot:
@@ -270,12 +283,40 @@ class Expectation:
                     "departure_rms": float(departed.rms[k]),
                     "departure_maximum": float(departed.maximum[k]),
                     "standardised_rms": float(departed.standardised_rms[k]),
+                    "outside_interval": float(departed.outside[k]),
                     "p_value": float(departed.p_value[k]),
                 }
         if self.is_single:
-            self._states.clear()
             self._met.clear()
         return result
+
+    def _groups(self, chunks: Collection[Index]) -> Iterator[tuple[list[Index], State]]:
+        """Yield the states of some chunks, those of one slot as one."""
+        if self.is_single:
+            yield from self._fresh(chunks)
+            return
+        self._states |= self.forecaster.states([i for i in chunks if i not in self._states])
+        by_slot: dict[int, list[Index]] = {}
+        for index in chunks:
+            if index in self._states:
+                by_slot.setdefault(self._states[index].slot, []).append(index)
+        for indices in by_slot.values():
+            yield indices, join([self._states[index] for index in indices])
+
+    def _fresh(self, chunks: Collection[Index]) -> Iterator[tuple[list[Index], State]]:
+        """Yield states as they are kept, of chunks that are stored together as one."""
+        left = list(chunks)
+        while left:
+            if left[0] not in self._beside:
+                beside = self.forecaster.beside(left[0])
+                self._read = None  # two of them need not be in memory
+                found, self._read = self.forecaster.together(beside)
+                self._beside = dict.fromkeys(beside, -1) | {i: k for k, i in enumerate(found)}
+            here = [index for index in left if index in self._beside]
+            left = [index for index in left if index not in self._beside]
+            known = [index for index in here if self._beside[index] >= 0]
+            if known and self._read is not None:
+                yield known, self._read.take(np.array([self._beside[index] for index in known]))
 
     def _learn(self, chunks: Collection[Index]) -> None:
         """Learn what was compared before of some chunks."""

@@ -47,6 +47,7 @@ from gnomon.tasks.forecasting import (
     rows,
     usable,
 )
+from gnomon.tasks.learning.corrections import corrections, since_forecast
 from gnomon.tasks.learning.expectation import Forecaster, forecaster_of
 from gnomon.tasks.learning.features import Features, gated, window
 from gnomon.tasks.learning.refit import MOST_ROLLED
@@ -87,6 +88,11 @@ class PendingState:
     failed_candidates: dict[str, str]
     """Candidates of the user's choice that failed meanwhile or before, and why."""
 
+    @property
+    def went_on(self) -> bool:
+        """Whether some of it stays where it was written before."""
+        return any(entry.anchor for entry in self.states.values())
+
     def work(self, era: int, bases: Sequence[int] = ()) -> Work:
         """Return what commits of others may make stale.
 
@@ -101,8 +107,21 @@ class PendingState:
         return Work("shadow", self.sequence, era, self.id, self.reads | steps, steps)
 
 
-def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mapper) -> PendingState:
-    """Learn what was captured since the last forecast, and write the new state."""
+def forecast(
+    repository: Repository,
+    by_name: dict[str, Features],
+    mapper: Mapper,
+    *,
+    trusts_ledger: bool = True,
+) -> PendingState:
+    """Learn what was captured since the last forecast, and write the new state.
+
+    Parameters
+    ----------
+    trusts_ledger
+        Whether a state that was sound when the newest capture was compared with it is taken to be
+        so still: then it need not be read.
+    """
     batch = Batch(repository.location, fresh_id(len(repository.records)))
     states: dict[str, LearntEntry] = {}
     gated: dict[str, tuple[tuple[int, Index, float], ...]] = {}
@@ -110,11 +129,11 @@ def forecast(repository: Repository, by_name: dict[str, Features], mapper: Mappe
     failed: dict[str, str] = {}
     for name, features in by_name.items():
         failed = features.failed_candidates | failed
-        learning = _Learning(repository, batch, name, features, mapper)
+        learning = _Learning(repository, batch, name, features, mapper, trusts_ledger)
         entry, doubts = learning.went_on() or learning.written()
         states[name], gated[name] = entry, doubts
         failed = learning.failed | failed
-    reads = set(_since_forecast(repository))
+    reads = set(since_forecast(repository))
     for name, entry in states.items():
         reads.update(window(repository, repository.settings.variable(name)), entry.rolled)
     return PendingState(
@@ -142,6 +161,8 @@ class _Learning:
     name: str
     features: Features
     mapper: Mapper
+    trusts_ledger: bool
+    """Whether what was measured at a capture need not be measured again."""
     failed: dict[str, str] = field(default_factory=dict)
     """Candidates that failed meanwhile, and why."""
 
@@ -150,7 +171,7 @@ class _Learning:
         """The captures that would be learnt on top of what is written."""
         record = self.repository.forecaster
         assert record is not None
-        return (*record.learnt[self.name].rolled, *_since_forecast(self.repository))
+        return (*record.learnt[self.name].rolled, *since_forecast(self.repository))
 
     def went_on(self) -> tuple[LearntEntry, Doubts] | None:
         """Return what the record says of a state that stays where it is; None: it may not."""
@@ -161,17 +182,19 @@ class _Learning:
             return None
         entry = record.learnt[self.name]
         grid = self.repository.settings.variable(self.name).grid
-        carried = np.zeros((*grid.counts, CARRIED))
-        moved = 0
-        for block, result in self._blocks(_roll_block, entry.rows):
+        carried = corrections(self.repository, self.name) if self.trusts_ledger else None
+        if carried is None:
+            carried = np.full((*grid.counts, CARRIED), np.nan)
+        unknown = np.isnan(carried).any(axis=-1)
+        for block, result in self._blocks(_roll_block, entry.rows, where=unknown):
             if result is None:  # some of it must be learnt anew
                 return None
-            carried[block.chunks] = result.carried
-            moved += result.drifted
+            carried[block.chunks] = result
         root = create_carried(self.batch, self._path, carried)
         outlook, onward = self._went_on_outlook(entry)
+        moved = drifted(np.moveaxis(carried, -1, 0)).sum()
         learnt = replace(
-            self._entry(entry.root, entry.shared, moved, outlook),
+            self._entry(entry.root, entry.shared, int(moved), outlook),
             anchor=entry.anchor or record.id,
             rolled=self._rolled,
             carried=root,
@@ -216,11 +239,15 @@ class _Learning:
     def _path(self) -> str:
         return state_of(self.batch.id, self.repository.settings.variable(self.name))
 
-    def _blocks[R](self, work: Callable[..., R], cells: int) -> Iterator[tuple[Block, R]]:
-        """Yield what workers return of the blocks."""
+    def _blocks[R](
+        self, work: Callable[..., R], cells: int, *, where: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[Block, R]]:
+        """Yield what workers return of the blocks; of those only that have a chunk somewhere."""
         grid = state_grid(self.repository.settings.variable(self.name).grid, cells)
         pinned = self.repository.location.url, self.repository.records[-1].sequence
-        blocks = list(grid.blocks())
+        blocks = [b for b in grid.blocks() if where is None or where[b.chunks].any()]
+        if not blocks:
+            return
         # A worker opens the state once for several, where there are many.
         together = list(batched(blocks, -(-len(blocks) // MOST_ITEMS)))
         job = partial(_forecast_blocks, work, pinned, self.name, self.features, grid)
@@ -259,14 +286,6 @@ class _Block:
     entries: dict[str, Entry]
 
 
-@dataclass(frozen=True, slots=True)
-class _Carried:
-    """What a worker returns of a block whose state stays where it is."""
-
-    carried: Floats
-    drifted: int
-
-
 def _forecast_blocks[R](
     work: "Callable[[_Work, ChunkGrid, Block], R]",
     pinned: tuple[str, int],
@@ -295,7 +314,7 @@ def _forecast_block(work: "_Work", grid: ChunkGrid, block: Block, *, commit: str
     moved = 0
     places = {index: (local, inside) for index, local, inside in variable.grid.inner(block)}
     for indices, state in work.states(list(places), doubts):
-        moved += int(drifted(state).sum())
+        moved += int(drifted(state.correction).sum())
         flat, per_chunk = pack(spec, state)
         steps = exponents(spec, state, features.outlook.amplitudes)
         for k, index in enumerate(indices):
@@ -312,21 +331,19 @@ def _forecast_block(work: "_Work", grid: ChunkGrid, block: Block, *, commit: str
     return _Block(stored, shared, doubts, moved, batch.entries)
 
 
-def _roll_block(work: "_Work", grid: ChunkGrid, block: Block) -> _Carried | None:
-    """Learn the new captures of one block, and return what they do not give back.
+def _roll_block(work: "_Work", grid: ChunkGrid, block: Block) -> Floats | None:
+    """Learn the new captures of one block; return what they do not give back, (*chunks, number).
 
     None where a chunk must be learnt anew; runs on a worker.
     """
     carried = np.zeros((*block.grid, CARRIED))
-    moved = 0
     places = {index: local for index, local, _ in grid.inner(block)}
     for indices, state in work.rolled(list(places)):
         if state is None:
             return None
-        moved += int(drifted(state).sum())
         for k, index in enumerate(indices):
             carried[places[index]] = state.correction[:, k]
-    return _Carried(carried, moved)
+    return carried
 
 
 def groups(grid: ChunkGrid, indices: list[Index], nbytes: int) -> Iterator[list[Index]]:
@@ -381,14 +398,13 @@ class _Work:
         if self.before is None:
             yield indices, None
             return
-        per_cell = 8 * (rows(self.features.specification)[0] + 1)
-        for group in groups(self.captures.variable.grid, indices, per_cell):
-            learnt, state = self.before.together(group)
-            anew = [index for index in group if index not in learnt]
-            if anew:
-                yield anew, None
-            if state is not None:
-                yield learnt, self._rolled(self.before, learnt, state)
+        learnt, state = self.before.together(indices)
+        known = frozenset(learnt)
+        anew = [index for index in indices if index not in known]
+        if anew:
+            yield anew, None
+        if state is not None:
+            yield learnt, self._rolled(self.before, learnt, state)
 
     def _values(self, step: int, indices: list[Index]) -> tuple[Floats, NDArray[np.bool_]]:
         """Values (cell,) of some chunks, and which may be learnt from (chunk,)."""
@@ -429,7 +445,7 @@ class _Work:
 
     def _rolled(self, before: Forecaster, indices: list[Index], state: State) -> State:
         outlook = self.features.outlook
-        for step in _since_forecast(self.repository):
+        for step in since_forecast(self.repository):
             instant = self.repository.captured[step].instant
             slot = self.features.cadence.slot(instant)
             if slot <= state.slot:
@@ -443,10 +459,3 @@ class _Work:
                 past = self.passed[state.slot]
             state = roll(spec, state, past, slot, time_s, values, trusted=trusted)
         return state
-
-
-def _since_forecast(repository: Repository) -> list[int]:
-    """Return the captures later in time than what the newest state knows, in order."""
-    record = repository.forecaster
-    instant = None if record is None else repository.captured[record.step].instant
-    return [s.step for s in repository.timeline if instant is None or s.instant > instant]

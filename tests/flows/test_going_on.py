@@ -1,15 +1,19 @@
 """Between refits a state stays where it was written, and captures are learnt on top of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gnomon.flows import steps
+from gnomon.flows.cycle import Cycle
 from gnomon.flows.settings import Settings
 from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook
 from gnomon.tasks.learning import learn
+from gnomon.tasks.learning.corrections import corrections
 from gnomon.tasks.learning.expectation import forecaster_of
 from gnomon.tasks.learning.features import LATE
 from gnomon.tasks.learning.features import _sample as sample
@@ -93,6 +97,68 @@ def test_it_predicts_as_if_it_had_been_written(
     assert (moved[known] <= 0.3 * error[known]).all()  # both are stored in steps of a quarter
     ratio = error[known] / made[1].sst_standard_error.values[known]
     assert np.abs(np.log(ratio)).max() < 0.1  # and these in eighths of an octave
+
+
+def test_what_a_capture_was_like_need_not_be_measured_again(
+    grown: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has it: the same numbers as from the cells, which nobody reads."""
+    grown.open().update(refit=True, settings=ROLLING)
+    (tmp_path / "other").mkdir()
+    other = grown.copy(tmp_path / "other")
+    with monkeypatch.context() as patched:
+        patched.setattr(learn, "_roll_block", None)
+        for day in range(HISTORY, HISTORY + 3):
+            update(grown, day)
+    monkeypatch.setattr(learn, "corrections", lambda *_: None)
+    monkeypatch.chdir(other.folder)
+    for day in range(HISTORY, HISTORY + 3):
+        update(other, day)
+    kept, expected = (
+        case.open().stored.forecaster_state("sst").carried() for case in (grown, other)
+    )
+    assert kept is not None
+    assert expected is not None
+    assert len(np.unique(kept)) > 2
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_what_was_not_compared_or_is_judged_since_is_measured_again(
+    gone_on: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that is as it was before was compared with nothing."""
+    monkeypatch.setattr(Cycle, "_renew_shadow", lambda *_: None)
+    gone_on.data.sst.values[HISTORY + 2, 4:8, 4:8] = gone_on.data.sst.values[HISTORY + 1, 4:8, 4:8]
+    update(gone_on, HISTORY + 2)
+    found = corrections(gone_on.open().stored, "sst")
+    assert found is not None
+    assert np.argwhere(np.isnan(found).all(axis=-1)).tolist() == [[1, 1]]
+    gone_on.open().judge("2001-01-25", accept=False)
+    assert corrections(gone_on.open().stored, "sst") is None
+    update(gone_on, HISTORY + 3)  # one more to be learnt
+    assert corrections(gone_on.open().stored, "sst") is None
+
+
+def test_a_state_that_is_damaged_meanwhile_is_learnt_anew(
+    gone_on: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the capture was compared with it, and before it is predicted from."""
+    folder = gone_on.place / "forecaster" / entry(gone_on).anchor
+    keep = steps.keep_capture
+
+    def damaged(*arguments: Any) -> int:
+        for path in folder.rglob("cells/c/**/*"):
+            if path.is_file():
+                path.write_bytes(bytes(path.stat().st_size))
+        return keep(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "keep_capture", damaged)
+        update(gone_on, HISTORY + 2)
+    assert entry(gone_on).anchor == ""
+    assert entry(gone_on).rolled == ()
+    update(gone_on, HISTORY + 3)
+    assert gone_on.open().check(read_data=True).problems == ()
 
 
 def test_what_is_known_of_the_whole_goes_on_with_a_few_numbers(gone_on: Case) -> None:

@@ -121,4 +121,4 @@ def test_a_state_that_saw_nothing_stays_so() -> None:
     coarse = rounded(spec, state, amplitudes)
     assert np.isnan(coarse.coefficients[:, 32:64]).all()
     assert not coarse.count[32:64].any()
-    assert coarse.is_sound
+    assert coarse.sound.all()

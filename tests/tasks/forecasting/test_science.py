@@ -136,11 +136,11 @@ def test_a_lasting_change_is_called_drift() -> None:
     values[120:, :20] *= 3.0
     found = fit(specification((1, 0, 0)), values[:120], starts=(0, 20, 40))
     state, outlook = found.state, found.outlook
-    assert not drifted(state).any()
+    assert not drifted(state.correction).any()
     for slot in range(120, 160):
         state = roll(found.spec, state, outlook, slot, slot * HOUR, values[slot])
         outlook = outlook.roll(found.spec, slot, slot * HOUR, values[slot])
-    assert drifted(state).tolist() == [True, False]
+    assert drifted(state.correction).tolist() == [True, False]
 
 
 def test_confidence_is_the_rate_of_success() -> None:
