@@ -226,9 +226,10 @@ def _materialize_block(
     times_s = np.array(instants) / SECOND
     places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
     for stored, whole in forecaster.joined(list(places)):
-        numbered = {index: k for k, index in enumerate(stored)}
+        first = 0
         for group in groups(variable.grid, stored, 16 * (leads + sum(rows(spec)))):
-            state = whole.take(np.array([numbered[index] for index in group]))
+            state = whole.part(slice(first, first + len(group)))
+            first += len(group)
             left_out = [g for g, index in enumerate(group) if index in refused]
             predicted = _predicted(spec, state, outlook, times_s, left_out)
             for g, index in enumerate(group):

@@ -311,9 +311,10 @@ class ForecasterState:
             Stored bytes are not what was written.
         """
         about, shared = self._about(indices)
-        places, counts = self._places(indices)
+        regions = [self._region(index) for index in indices]
+        counts = np.array([prod(s.stop - s.start for s in region) for region in regions])
         ends = np.cumsum(counts)
-        numbers = np.zeros((self.entry.rows, len(places)))
+        numbers = np.zeros((self.entry.rows, int(ends[-1])))
         multiples = numbers.view(np.int64)
         hashers = [
             _hasher(self.variable.name, index, self.entry.rows * int(count))
@@ -325,7 +326,7 @@ class ForecasterState:
                 self.location, name, _row_grid(self._grid, self.entry.rows), _INTEGER
             ):
                 if values is not None:
-                    np.take(values.reshape(-1), places, out=multiples[row], mode="clip")
+                    _gather(values[0], regions, multiples[row])
                 data = multiples[row].view(np.uint8)
                 for hasher, end, count in zip(hashers, 8 * ends, 8 * counts, strict=True):
                     hasher.update(data[end - count : end])
@@ -372,13 +373,16 @@ class ForecasterState:
         picked = np.ascontiguousarray(shared[where].reshape(len(indices), columns).T)
         return index[where].reshape(len(indices), -1), picked
 
-    def _places(self, indices: Sequence[Index]) -> tuple[NDArray[np.intp], Integers]:
-        """Return where the cells (cell,) of chunks are in their object, and how many (chunk,)."""
-        grid = self._grid
-        numbers = np.arange(prod(grid.shards)).reshape(grid.shards)
-        parts = []
-        for index in indices:
-            cells = zip(grid.cells(index), grid.shards, strict=True)
-            inside = tuple(slice(c.start % n, c.start % n + c.stop - c.start) for c, n in cells)
-            parts.append(numbers[inside].reshape(-1))
-        return np.concatenate(parts), np.array([part.size for part in parts])
+    def _region(self, index: Index) -> tuple[slice, ...]:
+        """Return where the cells of a chunk are in their object."""
+        cells = zip(self.variable.grid.cells(index), self._grid.shards, strict=True)
+        return tuple(slice(c.start % n, c.start % n + c.stop - c.start) for c, n in cells)
+
+
+def _gather(values: Integers, regions: Sequence[tuple[slice, ...]], into: Integers) -> None:
+    """Copy regions of an array, the cells of one after those of the other."""
+    end = 0
+    for region in regions:
+        cells = values[region]
+        begin, end = end, end + cells.size
+        into[begin:end].reshape(cells.shape)[...] = cells

@@ -118,6 +118,13 @@ class State:
         sizes = np.diff(self.starts)[chunks]
         return State(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), **parts)
 
+    def part(self, chunks: slice) -> State:
+        """State of some chunks in a row, whose cells share the memory of this one."""
+        first, last = (int(self.starts[chunk]) for chunk in (chunks.start, chunks.stop))
+        parts = {n: getattr(self, n)[..., first:last] for n in CELL_PARTS}
+        parts |= {n: np.ascontiguousarray(getattr(self, n)[..., chunks]) for n in CHUNK_PARTS}
+        return State(self.starts[chunks.start : chunks.stop + 1] - first, **parts)
+
     def put(self, chunks: NDArray[np.intp], other: State) -> None:
         """Replace some of the chunks by those of another state, in place."""
         cells = self.cells_of(chunks)

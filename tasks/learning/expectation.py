@@ -316,7 +316,10 @@ class Expectation:
             left = [index for index in left if index not in self._beside]
             known = [index for index in here if self._beside[index] >= 0]
             if known and self._read is not None:
-                yield known, self._read.take(np.array([self._beside[index] for index in known]))
+                numbers = np.array([self._beside[index] for index in known])
+                is_row = (np.diff(numbers) == 1).all()
+                row = slice(int(numbers[0]), int(numbers[-1]) + 1)
+                yield known, self._read.part(row) if is_row else self._read.take(numbers)
 
     def _learn(self, chunks: Collection[Index]) -> None:
         """Learn what was compared before of some chunks."""
