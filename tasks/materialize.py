@@ -1,6 +1,6 @@
 """Materialize: write the shadow, the predicted states at leads 1..H, as small Zarr deltas."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
 from gnomon.storage.repository import Repository
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.ledger import create_predicted_statistics
 from gnomon.storage.stacks.quantising import NO_BASE, QuantisedChunk, quantise
 from gnomon.storage.stacks.shadows import (
@@ -213,7 +214,6 @@ def _materialize_block(
     repository = Repository.open(pinned[0], at=pinned[1])
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
-    spec = learnt.features[name].specification
     outlook = learnt.features[name].outlook
     forecaster = Forecaster.of(repository, name, learnt.id, learnt.states[name], outlook)
     batch = Batch(repository.location, learnt.id)
@@ -221,38 +221,61 @@ def _materialize_block(
     leads = len(instants)
     score = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
     statistics = {column: np.zeros((leads, *block.grid)) for column in PREDICTION_STATISTICS}
-    usual_change = _usual_change(spec, leads)
     chunks: dict[Index, QuantisedChunk] = {}
-    times_s = np.array(instants) / SECOND
-    places = {index: (local, cells) for index, local, cells in variable.grid.inner(block)}
-    for stored, whole in forecaster.joined(list(places)):
-        first = 0
+    places = {index: local for index, local, _ in variable.grid.inner(block)}
+    predicting = _Predicting(captures, forecaster, numbers, instants, refused)
+    for stored in forecaster.stored.by_file(places).values():
+        for index, chunk, told in predicting.chunks(stored):
+            place: tuple[Any, ...] = (slice(None), *places[index])
+            score[place] = chunk.score
+            for column, values in told.items():
+                statistics[column][place] = values
+            chunks[index] = chunk
+    written = write_block(batch, variable, block, chunks)
+    return _Block(written, score, statistics, batch.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicting:
+    """What a worker needs to predict chunks of a variable."""
+
+    captures: CaptureStack
+    forecaster: Forecaster
+    steps: Sequence[int]
+    """Captures that the changes may be counted from, in order of time."""
+    instants: tuple[int, ...]
+    """Valid times of leads 1..H."""
+    refused: frozenset[Index]
+    """Chunks that are not predicted."""
+
+    def chunks(
+        self, stored: list[Index]
+    ) -> Iterator[tuple[Index, QuantisedChunk, dict[str, Floats]]]:
+        """Yield chunks whose state is stored together as they are kept, and their statistics."""
+        spec, outlook = self.forecaster.specification, self.forecaster.outlook
+        variable, leads = self.captures.variable, len(self.instants)
+        usual_change = _usual_change(spec, leads)
+        times_s = np.array(self.instants) / SECOND
+        whole, first = self.forecaster.joined(stored), 0
         for group in groups(variable.grid, stored, 16 * (leads + sum(rows(spec)))):
             state = whole.part(slice(first, first + len(group)))
             first += len(group)
-            left_out = [g for g, index in enumerate(group) if index in refused]
+            left_out = [g for g, index in enumerate(group) if index in self.refused]
             predicted = _predicted(spec, state, outlook, times_s, left_out)
             for g, index in enumerate(group):
-                local, cells = places[index]
                 part = slice(state.starts[g], state.starts[g + 1])
-                trusted = last_trusted(captures, index, numbers)
+                trusted = last_trusted(self.captures, index, self.steps)
                 base_step, base = trusted if trusted is not None else (NO_BASE, None)
-                shape = (leads, *(s.stop - s.start for s in cells))
+                shape = (leads, *(s.stop - s.start for s in variable.grid.cells(index)))
                 mean = predicted.mean[:, part].reshape(shape)
                 error = predicted.standard_error[:, part].reshape(shape)
                 claims = predicted.confidence[:, g], predicted.expected_rmse[:, g]
-                chunk = quantise(name, index, mean, error, base, base_step, *claims)
+                chunk = quantise(variable.name, index, mean, error, base, base_step, *claims)
                 told = _statistics(variable, mean, error, base) | {
                     "confidence": claims[0],
                     "usual_change": usual_change,
                 }
-                place: tuple[Any, ...] = (slice(None), *local)
-                score[place] = chunk.score
-                for column, values in told.items():
-                    statistics[column][place] = values
-                chunks[index] = chunk
-    written = write_block(batch, variable, block, chunks)
-    return _Block(written, score, statistics, batch.entries)
+                yield index, chunk, told
 
 
 def _predicted(

@@ -318,8 +318,10 @@ class Location:
         with open(f"{self.path}/{name}", "rb") as file:
             if part is None:
                 return file.read()
-            file.seek(part[0])
-            return file.read(part[1])
+            start, length = part
+            file.seek(start)
+            # Python makes room for all that is asked for, however little there is.
+            return file.read(min(length, max(0, os.fstat(file.fileno()).st_size - start)))
 
     def read_end(self, name: str, length: int) -> bytes:
         """Return the last bytes of an object, all of a shorter one; raises as :meth:`read` does."""

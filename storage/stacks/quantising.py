@@ -87,8 +87,11 @@ def quantise(
     predicted = np.isfinite(difference) & np.isfinite(standard_error)
     difference[~predicted] = 0.0
     quanta = _quanta(difference, standard_error, predicted)
-    steps = np.rint(difference / quanta.reshape(leads, *(1,) * len(shape)))
-    change = np.where(predicted, steps, _NOTHING).astype(np.int32)
+    # In place from here on: of a large chunk at many leads, each copy is large.
+    difference /= quanta.reshape(leads, *(1,) * len(shape))
+    np.rint(difference, out=difference)
+    difference[~predicted] = _NOTHING
+    change = difference.astype(np.int32)
     error, scales = _logarithmic(standard_error, predicted)
     rows = np.zeros((leads, 3), np.int64)
     rows[:, 0] = NO_BASE if base is None else base_step
@@ -108,12 +111,13 @@ def _quanta(change: Floats, errors: Floats, predicted: Flags) -> Floats:
     leads = len(change)
     every, known = errors.reshape(leads, -1), predicted.reshape(leads, -1)
     if (known == known[:1]).all():  # as nearly always: at once
-        every = every[:, known[0]]
+        every = every if known[0].all() else every[:, known[0]]
         small = np.quantile(every, 0.1, axis=1) if every.size else np.ones(leads)
     else:
         parts = [errors_of[there] for errors_of, there in zip(every, known, strict=True)]
         small = np.array([np.quantile(part, 0.1) if part.size else 1.0 for part in parts])
-    largest = np.abs(change.reshape(leads, -1)).max(axis=1, initial=0.0)
+    flat = change.reshape(leads, -1)
+    largest = np.maximum(flat.max(axis=1, initial=0.0), -flat.min(axis=1, initial=0.0))
     least = np.finfo(np.float64).tiny * 2.0**60
     quanta = np.maximum(np.maximum(small / 4, largest * 2.0**-29), least)
     return np.asarray(2.0 ** np.floor(np.log2(quanta)))
@@ -134,19 +138,22 @@ def _logarithmic(errors: Floats, predicted: Flags) -> tuple[Codes, Floats]:
     if not known.any():
         return codes, scales
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithms = _PER_OCTAVE * np.log2(errors)
-    means = [float(logarithms[k][positive[k]].mean()) if known[k] else 0.0 for k in range(leads)]
-    middle = np.array(means)
-    steps = logarithms - middle.reshape(leads, *(1,) * (errors.ndim - 1))
-    steps = np.rint(np.where(positive, steps, 0.0))
+        steps = np.log2(errors)
+        steps *= _PER_OCTAVE
+        means = [float(steps[k][positive[k]].mean()) if known[k] else 0.0 for k in range(leads)]
+        middle = np.array(means)
+        steps -= middle.reshape(leads, *(1,) * (errors.ndim - 1))
+    np.rint(steps, out=steps)
+    steps[~positive] = 0.0
     flat, reach = steps.reshape(leads, -1), float(_LARGEST - _SMALLEST)
     lowest = np.full(leads, flat.min())
     if flat.max() - lowest[0] > reach or not np.exp2((middle + lowest) / _PER_OCTAVE).all():
         lowest = np.maximum(flat.min(axis=1), flat.max(axis=1) - reach)  # each by itself
-    steps -= lowest.reshape(leads, *(1,) * (errors.ndim - 1))
-    clipped = np.clip(steps + _SMALLEST, _SMALLEST, _LARGEST)
+    steps -= lowest.reshape(leads, *(1,) * (errors.ndim - 1)) - _SMALLEST
+    np.clip(steps, _SMALLEST, _LARGEST, out=steps)
     scales[known] = np.exp2((middle + lowest)[known] / _PER_OCTAVE)
-    return np.where(positive, clipped, codes).astype(np.uint8), scales
+    codes[positive] = steps[positive]
+    return codes, scales
 
 
 def dequantise(

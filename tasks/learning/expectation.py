@@ -128,22 +128,17 @@ class Forecaster:
             return {}
         return {index: state.take(np.array([k])) for k, index in enumerate(found)}
 
-    def beside(self, index: Index) -> list[Index]:
-        """Return the chunks that are read as soon as a chunk is."""
-        return self.stored.beside(index)
-
-    def joined(self, indices: Sequence[Index]) -> Iterator[tuple[list[Index], State]]:
-        """Yield the states of some chunks, those that are read together as one, whatever they hold.
+    def joined(self, indices: list[Index]) -> State:
+        """Return the states of some chunks that are stored together as one, whatever they hold.
 
         Raises
         ------
         Integrity
             Stored bytes are not what was written.
         """
-        for group in self.stored.by_file(indices).values():
-            _, state = self._stored(group)
-            self._replay(group, state)
-            yield group, state
+        _, state = self._stored(indices)
+        self._replay(indices, state)
+        return state
 
     def _stored(
         self, indices: list[Index], damaged: list[Integrity] | None = None
@@ -308,7 +303,7 @@ class Expectation:
         left = list(chunks)
         while left:
             if left[0] not in self._beside:
-                beside = self.forecaster.beside(left[0])
+                beside = self.forecaster.stored.beside(left[0])
                 self._read = None  # two of them need not be in memory
                 found, self._read = self.forecaster.together(beside)
                 self._beside = dict.fromkeys(beside, -1) | {i: k for k, i in enumerate(found)}
