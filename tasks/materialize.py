@@ -262,6 +262,8 @@ class _Predicting:
             first += len(group)
             left_out = [g for g, index in enumerate(group) if index in self.refused]
             predicted = _predicted(spec, state, outlook, times_s, left_out)
+            if self.steps:
+                self.captures.load(self.steps[-1], group)
             for g, index in enumerate(group):
                 part = slice(state.starts[g], state.starts[g + 1])
                 trusted = last_trusted(self.captures, index, self.steps)

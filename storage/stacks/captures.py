@@ -10,9 +10,11 @@ The index of a slab has one row of six integers per step and chunk:
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +64,9 @@ INDEX_BYTES = 2**26
 
 
 _ADVICE = "run 'gnomon repair'"
+
+type _Link = tuple[int, bool]
+"""A step whose bytes are added up, and whether they are planar differences."""
 
 
 @dataclass(slots=True)
@@ -154,6 +159,77 @@ class CaptureStack:
             )
         return values
 
+    def load(self, step: int, indices: Sequence[Index]) -> None:
+        """Decode chunks that are compressed together at once, for `chunk` to have them at hand.
+
+        Of small chunks, to decode each by itself takes ten times as long.  What cannot be read, and
+        what the cache has no room for, is passed over: `chunk` reads it, and says what is wrong.
+        """
+        if self.variable.is_text or step < self.variable.since:
+            return
+        room = CACHE_BYTES // max(
+            1, prod(self.variable.chunks) * self.variable.numpy_dtype.itemsize
+        )
+        units: dict[Index, list[Index]] = {}
+        for index in indices[:room]:
+            units.setdefault(self.variable.unit_of(index), []).append(index)
+        for unit, members in units.items():
+            if len(members) == 1:
+                continue
+            with suppress(Integrity):
+                for links, alike in self._alike(step, members):
+                    self._load(step, unit, links, alike)
+
+    def _alike(self, step: int, indices: list[Index]) -> Iterator[tuple[list[_Link], list[Index]]]:
+        """Yield the links, as of `chain`, of some chunks, and those of them that they are of."""
+        pending: list[tuple[int, list[_Link], list[Index]]] = [(step, [], indices)]
+        while pending:
+            at, links, members = pending.pop()
+            rows = self.rows(at)[tuple(np.array(members).T)]
+            parts: dict[tuple[int, int, int], list[Index]] = {}
+            for index, row in zip(members, rows[:, [BASE, CODING, FILTER]].tolist(), strict=True):
+                parts.setdefault(tuple(row), []).append(index)
+            for (base, coding, bent), part in parts.items():
+                longer = links if coding == UNCHANGED else [*links, (at, bool(bent))]
+                if coding == 0:
+                    yield longer, part
+                elif 0 <= base < at and len(longer) <= LONGEST_CHAIN:
+                    pending.append((base, longer, part))
+
+    def _load(self, step: int, unit: Index, links: list[_Link], indices: list[Index]) -> None:
+        """Decode chunks of a unit that are sums along the same links, and keep those that agree."""
+        holder = links[0][0]
+        known = [self._recent.get(index) for index in indices]
+        if all(recent is not None and recent[0] == holder for recent in known):
+            return
+        grid = self.variable.stored_grid
+        place = (*unit, *(0,) * (len(grid.shape) - len(unit)))
+        cells = tuple(
+            slice(i * n, min((i + 1) * n, size))
+            for i, n, size in zip(place, grid.chunks, grid.shape, strict=True)
+        )
+        sums: dict[bool, NDArray[np.signedinteger]] = {}
+        residuals = ahead(partial(self._whole, cells=cells), [link for link, _ in links])
+        for (_, bent), residual in zip(links, residuals, strict=True):
+            sums[bent] = added(residual, sums[bent]) if bent in sums else residual
+        expected = self.rows(step)
+        for index in indices:
+            inside = tuple(
+                slice(c.start - u.start, c.stop - u.start)
+                for c, u in zip(self.variable.stored_cells(index), cells, strict=True)
+            )
+            parts = {bent: np.asarray(whole[inside]) for bent, whole in sums.items()}
+            integers = straightened(parts[True]) if True in parts else parts[False]
+            if len(parts) > 1:
+                integers = added(integers, parts[False])
+            values = restored(integers, self.variable.numpy_dtype)
+            if digest(self.variable.name, index, values) == expected[index][DIGEST].tobytes():
+                self._keep(holder, index, values)
+
+    def _whole(self, step: int, cells: tuple[slice, ...]) -> NDArray[np.signedinteger]:
+        slab, local = self._slab(step)
+        return self._shards(slab).read(local, cells)
+
     def reading(self, step: int) -> Packing:
         """Return how the raw values of a step stand for numbers."""
         return self.readings[self.steps[step].description]
@@ -162,10 +238,22 @@ class CaptureStack:
         """Return a chunk as float64 in the units of init, NaN where missing; raises as `chunk`."""
         return self.reading(step).to_physical(self.chunk(step, index))
 
-    def held(self, step: int, index: Index) -> Held:
-        """Return a chunk as the base of the capture that follows."""
+    def held(self, step: int, index: Index, beside: Sequence[Index] = ()) -> Held:
+        """Return a chunk as the base of the capture that follows.
+
+        Parameters
+        ----------
+        beside
+            Chunks that are wanted as soon as this one is.
+        """
         holder = self._holder(step, index)
-        values, chunk_digest = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
+        chunk_digest = self.rows(step)[index][DIGEST]
+
+        def values() -> NDArray[np.generic]:
+            if self._recent.get(index, (-1,))[0] != holder:
+                self.load(step, beside)
+            return self.chunk(step, index)
+
         return Held(values, chunk_digest, holder, len(self.chain(step, index)) - 1)
 
     def chain(self, step: int, index: Index) -> list[int]:
@@ -213,6 +301,10 @@ class CaptureStack:
         if recent is not None and recent[0] == holder:
             return recent[1]
         values = self._decode(holder, index)
+        self._keep(holder, index, values)
+        return values
+
+    def _keep(self, holder: int, index: Index, values: NDArray[np.generic]) -> None:
         values.flags.writeable = False
         # Threads share a stack: each of these calls is atomic, and another may have come between.
         self._recent.pop(index, None)
@@ -222,7 +314,6 @@ class CaptureStack:
                 self._recent.popitem(last=False)
             except KeyError:
                 break
-        return values
 
     def _decode(self, holder: int, index: Index) -> NDArray[np.generic]:
         """Return a chunk from the bytes of its chain; only the sum has a digest to meet."""

@@ -87,7 +87,8 @@ class ChunkEncoder:
     ) -> list[tuple[EncodedChunk, dict[str, float]]]:
         """Return chunks of a unit of the k-th planned state as they are stored, and statistics."""
         step, base = self.first + k, self.plan.bases[k]
-        against = [(index, raw, self._base(base, index)) for index, raw in chunks]
+        beside = [index for index, _ in chunks]
+        against = [(index, raw, self._base(base, index, beside)) for index, raw in chunks]
         encoded = encode_unit(self.variable.name, step, against)
         statistics: dict[Index, dict[str, float]] = {}
         self._find_estimates(k, chunks)
@@ -112,13 +113,13 @@ class ChunkEncoder:
             if found := self.written[k].find(index, raw):
                 self.estimates[k, index] = found
 
-    def _base(self, base: int | None, index: Index) -> Held | None:
+    def _base(self, base: int | None, index: Index, beside: list[Index]) -> Held | None:
         if base is None or base < self.variable.since:
             return None
         if base >= self.first:
             return self.held[index][1]
         try:
-            return self.captures.held(base, index)
+            return self.captures.held(base, index, beside)
         except Integrity as error:
             pass_over(error, self.plan.url, self.variable.name, base)
             return None

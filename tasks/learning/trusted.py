@@ -54,10 +54,15 @@ def gather() -> Iterator[list[str]]:
 
 def trusted_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:
     """Return the physical values of a captured chunk; None if it is suspect or damaged."""
+    raw = _trusted_chunk(captures, step, index)
+    return None if raw is None else captures.reading(step).to_physical(raw)
+
+
+def _trusted_chunk(captures: CaptureStack, step: int, index: Index) -> NDArray[np.generic] | None:
     try:
         if captures.status_of(step, index) != TRUSTED:
             return None
-        return captures.physical(step, index)
+        return captures.chunk(step, index)
     except Integrity as error:
         pass_over(error, captures.location.url, captures.variable.name, step)
         return None
@@ -71,16 +76,22 @@ def trusted_field(
     Values are in the variable's units, NaN in chunks that are suspect or damaged, too.
     """
     grid = captures.variable.grid
-    parts, trusted = [], []
-    for index in indices:
-        values = trusted_values(captures, step, index)
-        trusted.append(values is not None)
-        if values is None:
-            size = prod(s.stop - s.start for s in grid.cells(index))
-            parts.append(np.full(size, np.nan))
-        else:
-            parts.append(values.ravel())
-    return np.concatenate(parts), np.array(trusted)
+    captures.load(step, indices)
+    chunks: list[NDArray[np.generic]] = []
+    sizes: list[int] = []
+    trusted = np.zeros(len(indices), bool)
+    for place, index in enumerate(indices):
+        raw = _trusted_chunk(captures, step, index)
+        sizes.append(prod(s.stop - s.start for s in grid.cells(index)))
+        if raw is not None:
+            trusted[place] = True
+            chunks.append(raw.reshape(-1))
+    values = np.full(sum(sizes), np.nan)
+    if chunks:
+        values[np.repeat(trusted, sizes)] = captures.reading(step).to_physical(
+            np.concatenate(chunks)
+        )
+    return values, trusted
 
 
 def readable_values(captures: CaptureStack, step: int, index: Index) -> NDArray[np.float64] | None:

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gnomon.storage.arrays.encoding import MAX_CHAIN, UNCHANGED, USUAL_CHAIN, encode_unit
-from gnomon.storage.errors import NotFound
+from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.location import Location
+from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.model import SUSPECT, TRUSTED, Variable
 from tests.storage.building import files_of, store_stack
 from tests.storage.strategies import DTYPES, dtypes, grids, special_values, values
@@ -179,3 +180,49 @@ def test_threads_may_share_a_stack(tmp_path: Any, monkeypatch: Any) -> None:
         found = list(pool.map(lambda job: stack.chunk(*job), jobs))
     for (step, index), chunk in zip(jobs, found, strict=True):
         assert chunk.tobytes() == states[step][grid.cells(index)].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_chunks_of_a_unit_are_decoded_together(dtype: Any, monkeypatch: Any) -> None:
+    """Those that changed, those that did not, edges: the same bits, and no further reading."""
+    sizes = (80, 90), np.dtype(dtype).str, (16, 24), (32, 48), (64, 96)
+    units = Variable("v", ("y", "x"), *sizes)
+    rng = np.random.default_rng(0)
+    bits = residual_like(dtype)
+    most = 2 if dtype.kind == "b" else 2 ** (8 * dtype.itemsize - 2)
+    states = [rng.integers(0, most, (80, 90), np.uint64).astype(bits).view(dtype)]
+    for k in range(4):
+        state = states[-1].copy()
+        state[20 * k : 20 * k + 9, :70] = state[0, 0]
+        states.append(state)
+    stored = store_stack(Location(f"memory://captures-{next(fresh)}"), units, states, per_slab=2)
+    indices = list(units.grid.indices())
+    codings = {int(coding) for k in range(5) for coding in stored.rows(k)[..., 1].flat}
+    assert codings > {UNCHANGED, 0}
+    for step, state in enumerate(states):
+        stack = again(stored)
+        stack.load(step, indices)
+        with monkeypatch.context() as patched:
+            patched.setattr(CaptureStack, "_decode", None)
+            assert whole(stack, step).tobytes() == state.tobytes()
+
+
+def test_what_is_damaged_is_not_decoded_together(tmp_path: Any) -> None:
+    """The chunks beside it are as they were, and it is told of when it is asked for."""
+    units = Variable("v", ("x",), (32,), "<i4", (4,), (8,), (16,))
+    states = [np.arange(32, dtype="<i4") ** k for k in range(2)]
+    stored = store_stack(Location(str(tmp_path)), units, states)
+    (tmp_path / stored.file(1, (4,))).write_bytes(b"something else")
+    stack = again(stored)
+    stack.load(1, list(units.grid.indices()))
+    for index in units.grid.indices():
+        if index >= (4,):  # of the same shard
+            with pytest.raises(Integrity, match="repair"):
+                stack.chunk(1, index)
+        else:
+            assert stack.chunk(1, index).tobytes() == states[1][units.grid.cells(index)].tobytes()
+
+
+def again(stack: CaptureStack) -> CaptureStack:
+    """The same, opened anew."""
+    return CaptureStack(stack.location, stack.variable, stack.steps, stack.slabs, stack.readings)
