@@ -199,9 +199,13 @@ class CaptureStack:
     def _load(self, step: int, unit: Index, links: list[_Link], indices: list[Index]) -> None:
         """Decode chunks of a unit that are sums along the same links, and keep those that agree."""
         holder = links[0][0]
-        known = [self._recent.get(index) for index in indices]
-        if all(recent is not None and recent[0] == holder for recent in known):
+        known = [self._recent.get(index, (-1, None)) for index in indices]
+        bases = {recent for recent, _ in known}
+        if bases == {holder}:
             return
+        steps = [link for link, _ in links]
+        base = bases.pop() if len(bases) == 1 else -1
+        links = links[: steps.index(base)] if base in steps else links
         grid = self.variable.stored_grid
         place = (*unit, *(0,) * (len(grid.shape) - len(unit)))
         cells = tuple(
@@ -213,7 +217,7 @@ class CaptureStack:
         for (_, bent), residual in zip(links, residuals, strict=True):
             sums[bent] = added(residual, sums[bent]) if bent in sums else residual
         expected = self.rows(step)
-        for index in indices:
+        for index, (_, below) in zip(indices, known, strict=True):
             inside = tuple(
                 slice(c.start - u.start, c.stop - u.start)
                 for c, u in zip(self.variable.stored_cells(index), cells, strict=True)
@@ -222,6 +226,8 @@ class CaptureStack:
             integers = straightened(parts[True]) if True in parts else parts[False]
             if len(parts) > 1:
                 integers = added(integers, parts[False])
+            if base in steps and below is not None:
+                integers = added(integers, ordered(below))
             values = restored(integers, self.variable.numpy_dtype)
             if digest(self.variable.name, index, values) == expected[index][DIGEST].tobytes():
                 self._keep(holder, index, values)

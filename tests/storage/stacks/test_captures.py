@@ -199,12 +199,13 @@ def test_chunks_of_a_unit_are_decoded_together(dtype: Any, monkeypatch: Any) -> 
     indices = list(units.grid.indices())
     codings = {int(coding) for k in range(5) for coding in stored.rows(k)[..., 1].flat}
     assert codings > {UNCHANGED, 0}
+    kept = again(stored)
     for step, state in enumerate(states):
-        stack = again(stored)
-        stack.load(step, indices)
-        with monkeypatch.context() as patched:
-            patched.setattr(CaptureStack, "_decode", None)
-            assert whole(stack, step).tobytes() == state.tobytes()
+        for stack in (again(stored), kept):  # from nothing, and on top of the state before
+            stack.load(step, indices)
+            with monkeypatch.context() as patched:
+                patched.setattr(CaptureStack, "_decode", None)
+                assert whole(stack, step).tobytes() == state.tobytes()
 
 
 def test_what_is_damaged_is_not_decoded_together(tmp_path: Any) -> None:
