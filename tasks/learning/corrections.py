@@ -20,6 +20,7 @@ from gnomon.tasks.learning.trusted import pass_over
 
 __all__ = ["corrections", "since_forecast"]
 
+_WANTED = "outside_interval", "p_value", "valid_count"
 _HARMLESS = frozenset({"capture", "patch", "tag", "repair", "rules", "source"})
 """Kinds of records that change nothing of what a capture was compared with."""
 
@@ -60,11 +61,10 @@ def corrections(repository: Repository, name: str) -> NDArray[np.float64] | None
     except Integrity as error:
         pass_over(error, repository.location.url, name, captured.step)
         return None
-    if "outside_interval" not in columns:  # an older release measured it
+    try:
+        outside, p_values, valid = (columns[column][captured.local] for column in _WANTED)
+    except LookupError:  # an older release measured other things
         return None
-    outside, p_values, valid = (
-        columns[column][captured.local] for column in ("outside_interval", "p_value", "valid_count")
-    )
     before = stored_correction(np.moveaxis(shared, -1, 0))
     if carried is not None:
         before = np.moveaxis(carried, -1, 0)
