@@ -18,7 +18,7 @@ from gnomon.storage.redaction import one_line
 if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
 
-__all__ = ["local_cluster", "prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
+__all__ = ["prefect_api", "prepare", "run_backfill", "run_restore", "run_update"]
 
 
 def prepare() -> None:
@@ -77,16 +77,6 @@ def _answering() -> Iterator[None]:
             f"the Prefect API does not answer ({one_line(error)}); start it, or correct "
             "PREFECT_API_URL, and run again: what was committed is kept"
         ) from error
-
-
-@contextmanager
-def local_cluster(workers: int) -> Iterator[str]:
-    """Start a Dask cluster on this machine and give its address, for several flows to share."""
-    from distributed import LocalCluster
-
-    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(n_workers=workers, **options) as cluster:  # type: ignore[no-untyped-call]
-        yield str(cluster.scheduler_address)
 
 
 def run_update(

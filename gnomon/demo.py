@@ -22,7 +22,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gnomon.cli import report, report_restore
 from gnomon.creation import create
-from gnomon.flows.launch import local_cluster, prefect_api, run_backfill, run_restore, run_update
+from gnomon.flows.cluster import local_cluster
+from gnomon.flows.launch import prefect_api, run_backfill, run_restore, run_update
 from gnomon.flows.settings import Settings
 from gnomon.plots import Heal, plot_heal
 from gnomon.repository import GnomonRepository, open_repository

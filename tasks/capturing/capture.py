@@ -42,7 +42,7 @@ from gnomon.tasks.capturing.estimates import Found, estimated_chunks
 from gnomon.tasks.capturing.measuring import Checks
 from gnomon.tasks.capturing.moved import refuse_redescribed, refuse_shifted
 from gnomon.tasks.capturing.plan import CapturePlan
-from gnomon.tasks.capturing.reading import reading_grid, spans
+from gnomon.tasks.capturing.reading import capturing_grid, spans
 from gnomon.tasks.capturing.statistics import STATISTICS, WINDOW, repeats
 from gnomon.tasks.capturing.versions import copied_chunks, revised_chunks, versions_of
 from gnomon.tasks.learning.trusted import SEARCH
@@ -151,8 +151,9 @@ def capture(
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
         create_captures(batch, variable, plan.instants, repository.settings.calendar)
-        _, along = chunk_sizes(_source(repository, plan), variable)
-        blocks = list(reading_grid(grid, along).blocks())
+        source_steps, along = chunk_sizes(_source(repository, plan), variable)
+        cell_nbytes = source_steps * variable.numpy_dtype.itemsize
+        blocks = list(capturing_grid(grid, along, cell_nbytes).blocks())
         # What is said of the source may be long, and is no matter to a worker.
         bare_plan = replace(plan, descriptions={}, notes=())
         results = mapper(partial(_capture_block, bare_plan, variable.name, measured), blocks)

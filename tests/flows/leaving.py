@@ -91,6 +91,7 @@ def main(folder: Path, url: str, webhook: str, control: Callable[[str], None]) -
     """Do everything in one folder; `control` tells the servers how to behave from now on."""
     import gnomon
     from gnomon.flows import launch as runs
+    from gnomon.flows.cluster import local_cluster
 
     runs.prepare()
     from distributed import Client
@@ -110,7 +111,7 @@ def main(folder: Path, url: str, webhook: str, control: Callable[[str], None]) -
     arrive(HISTORY)
     old_repository(place, bare, url)
     attempt("init", lambda: gnomon.create(str(folder / "new"), url))
-    with runs.prefect_api(), runs.local_cluster(1) as address:
+    with runs.prefect_api(), local_cluster(1) as address:
         with Client(address) as client:  # type: ignore[no-untyped-call]
             client.run(allow_http)
         settings = Settings(

@@ -39,6 +39,7 @@ def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -
     from gnomon.creation import create
     from gnomon.flows import launch as runs
     from gnomon.flows import registered
+    from gnomon.flows.cluster import local_cluster
     from gnomon.flows.restore import restore
     from gnomon.flows.run import EventAlert
     from gnomon.flows.settings import Settings
@@ -52,7 +53,7 @@ def life(server: None, _grown: Case, tmp_path_factory: pytest.TempPathFactory) -
     found: dict[str, Any] = {"data": data, "target": folder / "healed.zarr", "events": []}
     found["folder"] = folder
     post = EventAlert.post
-    with pytest.MonkeyPatch.context() as patch, runs.local_cluster(1) as address:
+    with pytest.MonkeyPatch.context() as patch, local_cluster(1) as address:
         # The settings alone say where the chunks go: nothing in the environment does.
         settings = Settings(
             scheduler=address,
