@@ -13,19 +13,24 @@ SPAN_BYTES = 2**27
 SHARED_BYTES = 2**24
 """A chunk of the source is read by each worker that needs part of it, if it is no larger: 8 MB take
 a hundredth of the time to read that they take to capture."""
+ENOUGH = 4
+"""Blocks that keep workers busy: with so many, nothing need be read twice."""
 
 
 def capturing_grid(grid: ChunkGrid, source_chunks: Index, cell_nbytes: int) -> ChunkGrid:
-    """Return the grid of the blocks that workers capture: shards, if that reads little twice.
+    """Return the grid of the blocks that workers capture: as of `reading_grid`, or shards.
+
+    Shards, where those would be few, and little is read twice.
 
     Parameters
     ----------
     cell_nbytes
         Bytes that a chunk of the source has for each cell, of all its steps.
     """
-    if prod(source_chunks) * cell_nbytes <= SHARED_BYTES:
-        return grid
-    return reading_grid(grid, source_chunks)
+    whole = reading_grid(grid, source_chunks)
+    count = prod(ceil(n / size) for n, size in zip(whole.shape, whole.shards, strict=True))
+    is_small = prod(source_chunks) * cell_nbytes <= SHARED_BYTES
+    return grid if is_small and count < ENOUGH else whole
 
 
 def reading_grid(grid: ChunkGrid, source_chunks: Index) -> ChunkGrid:

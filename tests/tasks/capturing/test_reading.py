@@ -18,3 +18,8 @@ def test_a_large_chunk_of_the_source_is_read_once() -> None:
 
 def test_smaller_chunks_of_the_source_change_nothing() -> None:
     assert capturing_grid(GRID, (250, 250), 4) == reading_grid(GRID, (250, 250)) == GRID
+
+
+def test_nothing_is_read_twice_where_there_is_work_enough() -> None:
+    grid = ChunkGrid((8000, 2000), (250, 500), (250, 2000))
+    assert capturing_grid(grid, (1000, 2000), 4) == reading_grid(grid, (1000, 2000))
