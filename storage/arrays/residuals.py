@@ -105,12 +105,19 @@ def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     The Lorenzo predictor (Ibarria, Lindstrom, Rossignac and Szymczak, 2003).  It is linear, so
     that a chain of residuals is added up first and undone once.
     """
-    bent = integers.copy()
-    bent[..., 1:, :] -= integers[..., :-1, :]
-    # A copy: in place, a difference would be taken from what is a difference already.
-    rows = bent.copy()
-    bent[..., :, 1:] -= rows[..., :, :-1]
-    return bent
+    return _differences(_differences(integers, -2), -1)
+
+
+def _differences(integers: NDArray[np.signedinteger], axis: int) -> NDArray[np.signedinteger]:
+    """Return differences along one of the last two axes; the first value stays."""
+    first, later, earlier = (
+        (..., part) if axis == -1 else (..., part, slice(None))
+        for part in (slice(1), slice(1, None), slice(-1))
+    )
+    result = np.empty(integers.shape, integers.dtype)
+    result[first] = integers[first]
+    np.subtract(integers[later], integers[earlier], out=result[later])
+    return result
 
 
 def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
@@ -140,10 +147,19 @@ def sample(
 
 
 def sampled_size(chunks: Sequence[NDArray[np.signedinteger]], *, bent: bool = False) -> int:
-    """Return the bytes that integers take when they are stored together."""
+    """Return the bytes that integers take when they are stored together.
+
+    Parameters
+    ----------
+    bent
+        Whether they are planar differences, which are searched only where it is worth its time.
+    """
     values = np.concatenate([chunk.reshape(-1) for chunk in chunks])
-    search = needs_search(values) if bent else True
-    return compressed_size(values, search=search)
+    size = compressed_size(values)
+    if not bent:
+        return size
+    plain = compressed_size(values, search=False)
+    return size if size < WORTH * plain else plain
 
 
 def compressed_size(values: NDArray[np.signedinteger], *, search: bool = True) -> int:
