@@ -5,7 +5,9 @@ the order of the numbers is kept; two states are then subtracted modulo 2^width.
 back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
 """
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xxhash
@@ -34,6 +36,9 @@ __all__ = [
 
 GAIN = 0.9
 """A delta is kept only at this share of a key's bytes or less: reading it costs more."""
+LOADED_BYTES, UNLOADED_BYTES = 2**24, 2**28
+"""What a process straightens in NumPy before it loads a compiled loop, which takes a tenth of the
+time: with Numba there already, and where it must be loaded, too."""
 LONG_ROW = 128
 """Cells from which on rows are added up one by one."""
 WORTH = 0.97
@@ -122,6 +127,14 @@ def _differences(integers: NDArray[np.signedinteger], axis: int) -> NDArray[np.s
 
 def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Undo :func:`planar`."""
+    if _loops.are_worth_loading(bent.nbytes):
+        from gnomon.storage.arrays.kernels import straighten
+
+        result = np.empty(bent.shape, bent.dtype)
+        sizes = bent.shape[-2:]
+        # Contiguous, as of every layout there would be another compiled loop.
+        straighten(np.ascontiguousarray(bent).reshape(-1, *sizes), result.reshape(-1, *sizes))
+        return result
     summed = np.asarray(np.cumsum(bent, axis=-1, dtype=bent.dtype))
     if bent[..., 0, :].size < LONG_ROW:
         return np.asarray(np.cumsum(summed, axis=-2, dtype=bent.dtype))
@@ -129,6 +142,23 @@ def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     for row in range(1, bent.shape[-2]):
         summed[..., row, :] += summed[..., row - 1, :]
     return summed
+
+
+@dataclass(slots=True)
+class _Loops:
+    """How much this process has straightened, by which it pays to load compiled loops."""
+
+    straightened: int = 0
+    """Bytes."""
+
+    def are_worth_loading(self, nbytes: int) -> bool:
+        """Tell whether loops are to straighten so many bytes more."""
+        self.straightened += nbytes
+        least = LOADED_BYTES if "numba" in sys.modules else UNLOADED_BYTES
+        return bool(nbytes) and self.straightened >= least
+
+
+_loops = _Loops()
 
 
 def sample(
