@@ -62,8 +62,8 @@ class Held:
     """Its two digest columns."""
     holder: int
     """The step that holds its bytes."""
-    chain: int
-    """Deltas that the holder needs below it."""
+    chain: Callable[[], int]
+    """Gives how many deltas the holder needs below it; asked for as `values` are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +118,16 @@ def encode_unit(
             continue
         chain = 0
         if is_delta and previous is not None:
-            chain = previous.chain + 1
+            chain = previous.chain() + 1
             row[[BASE, CODING]] = previous.holder, chain
         row[FILTER] = int(bent)
-        held = Held(partial(_same, values), row[DIGEST], step, chain)
+        held = Held(partial(_same, values), row[DIGEST], step, partial(_same, chain))
         encoded.append(EncodedChunk(row, coded.get(k), held))
     return encoded
 
 
-def _same(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return values
+def _same[T](thing: T) -> T:
+    return thing
 
 
 Integers = dict[int, NDArray[np.signedinteger]]
@@ -141,8 +141,11 @@ def _coded(
         return {}, False, False
     keys = {k: ordered(v) for k, v in values.items()}
     size, bent = _smallest(keys)
-    if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
+    if all(p is not None for p in previous.values()):
         try:
+            chain = max(p.chain() for p in previous.values() if p is not None)
+            if chain >= MAX_CHAIN:
+                return _bent(keys, bent), False, bent
             # Of integers: the difference of two floats is rounded, one modulo 2^width never.
             deltas = {
                 k: subtracted(keys[k], ordered(p.values()))
@@ -153,8 +156,7 @@ def _coded(
             logger.warning("%s; stored without it", error)
             return _bent(keys, bent), False, bent
         delta_size, delta_bent = _smallest(deltas)
-        is_long = any(p is not None and p.chain >= USUAL_CHAIN for p in previous.values())
-        if delta_size <= (LONG_GAIN if is_long else GAIN) * size:
+        if delta_size <= (LONG_GAIN if chain >= USUAL_CHAIN else GAIN) * size:
             return _bent(deltas, delta_bent), True, delta_bent
     return _bent(keys, bent), False, bent
 

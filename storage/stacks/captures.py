@@ -166,7 +166,10 @@ class CaptureStack:
         """Return a chunk as the base of the capture that follows."""
         holder = self._holder(step, index)
         values, chunk_digest = partial(self.chunk, step, index), self.rows(step)[index][DIGEST]
-        return Held(values, chunk_digest, holder, len(self.chain(step, index)) - 1)
+        return Held(values, chunk_digest, holder, partial(self._deltas, holder, index))
+
+    def _deltas(self, holder: int, index: Index) -> int:
+        return len(self.chain(holder, index)) - 1
 
     def chain(self, step: int, index: Index) -> list[int]:
         """Return the steps whose bytes a chunk is made of: its holder first, a key last.
