@@ -110,19 +110,13 @@ def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     The Lorenzo predictor (Ibarria, Lindstrom, Rossignac and Szymczak, 2003).  It is linear, so
     that a chain of residuals is added up first and undone once.
     """
-    return _differences(_differences(integers, -2), -1)
-
-
-def _differences(integers: NDArray[np.signedinteger], axis: int) -> NDArray[np.signedinteger]:
-    """Return differences along one of the last two axes; the first value stays."""
-    first, later, earlier = (
-        (..., part) if axis == -1 else (..., part, slice(None))
-        for part in (slice(1), slice(1, None), slice(-1))
-    )
-    result = np.empty(integers.shape, integers.dtype)
-    result[first] = integers[first]
-    np.subtract(integers[later], integers[earlier], out=result[later])
-    return result
+    rows = np.empty(integers.shape, integers.dtype)
+    rows[..., :1, :] = integers[..., :1, :]
+    np.subtract(integers[..., 1:, :], integers[..., :-1, :], out=rows[..., 1:, :])
+    bent = np.empty(integers.shape, integers.dtype)
+    bent[..., :1] = rows[..., :1]
+    np.subtract(rows[..., 1:], rows[..., :-1], out=bent[..., 1:])
+    return bent
 
 
 def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
