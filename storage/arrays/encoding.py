@@ -100,10 +100,11 @@ def encode_unit(
     """
     rows = []
     for index, values, previous in chunks:
-        chunk_digest = np.frombuffer(digest(variable, index, values), "<i8")
-        row = np.array([step, 0, 0, *chunk_digest, 0], np.int64)
+        chunk_digest = digest(variable, index, values)
+        row = np.zeros(len(COLUMNS), np.int64)
+        row[BASE], row[DIGEST] = step, np.frombuffer(chunk_digest, "<i8")
         # By digest: of what has not changed nothing needs to be read.
-        if previous is not None and np.array_equal(previous.digest, chunk_digest):
+        if previous is not None and previous.digest.tobytes() == chunk_digest:
             # Whoever holds the bytes, not the step before: unchanged steps add nothing to a read.
             row[[BASE, CODING]] = previous.holder, UNCHANGED
         rows.append(row)

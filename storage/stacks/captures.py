@@ -239,13 +239,13 @@ class CaptureStack:
             links = links[: links.index(recent[0])]
         integers = self._added(links, index, integers)
         values = restored(integers, self.variable.numpy_dtype)
-        expected = self.rows(holder)[index][DIGEST]
-        chunk_digest = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-        if not np.array_equal(chunk_digest, expected):
+        expected = self.rows(holder)[index][DIGEST].tobytes()
+        chunk_digest = digest(self.variable.name, index, values)
+        if chunk_digest != expected:
             culprit = self._culprit(self.chain(holder, index), index)
             raise Integrity(
-                f"{self._address(culprit, index)}: digest {chunk_digest.tobytes().hex()[:12]} "
-                f"found, {expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                f"{self._address(culprit, index)}: digest {chunk_digest.hex()[:12]} "
+                f"found, {expected.hex()[:12]} expected; the file is damaged or missing, "
                 "run 'gnomon repair'"
             )
         return values
