@@ -62,8 +62,8 @@ class Held:
     """Its two digest columns."""
     holder: int
     """The step that holds its bytes."""
-    chain: int
-    """Deltas that the holder needs below it."""
+    chain: Callable[[], int]
+    """Gives how many deltas the holder needs below it; asked for as `values` are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,11 @@ def encode_unit(
     """
     rows = []
     for index, values, previous in chunks:
-        chunk_digest = np.frombuffer(digest(variable, index, values), "<i8")
-        row = np.array([step, 0, 0, *chunk_digest, 0], np.int64)
+        chunk_digest = digest(variable, index, values)
+        row = np.zeros(len(COLUMNS), np.int64)
+        row[BASE], row[DIGEST] = step, np.frombuffer(chunk_digest, "<i8")
         # By digest: of what has not changed nothing needs to be read.
-        if previous is not None and np.array_equal(previous.digest, chunk_digest):
+        if previous is not None and previous.digest.tobytes() == chunk_digest:
             # Whoever holds the bytes, not the step before: unchanged steps add nothing to a read.
             row[[BASE, CODING]] = previous.holder, UNCHANGED
         rows.append(row)
@@ -118,16 +119,16 @@ def encode_unit(
             continue
         chain = 0
         if is_delta and previous is not None:
-            chain = previous.chain + 1
+            chain = previous.chain() + 1
             row[[BASE, CODING]] = previous.holder, chain
         row[FILTER] = int(bent)
-        held = Held(partial(_same, values), row[DIGEST], step, chain)
+        held = Held(partial(_same, values), row[DIGEST], step, partial(_same, chain))
         encoded.append(EncodedChunk(row, coded.get(k), held))
     return encoded
 
 
-def _same(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return values
+def _same[T](thing: T) -> T:
+    return thing
 
 
 Integers = dict[int, NDArray[np.signedinteger]]
@@ -141,8 +142,11 @@ def _coded(
         return {}, False, False
     keys = {k: ordered(v) for k, v in values.items()}
     size, bent = _smallest(keys)
-    if all(p is not None and p.chain < MAX_CHAIN for p in previous.values()):
+    if all(p is not None for p in previous.values()):
         try:
+            chain = max(p.chain() for p in previous.values() if p is not None)
+            if chain >= MAX_CHAIN:
+                return _bent(keys, bent), False, bent
             # Of integers: the difference of two floats is rounded, one modulo 2^width never.
             deltas = {
                 k: subtracted(keys[k], ordered(p.values()))
@@ -153,8 +157,7 @@ def _coded(
             logger.warning("%s; stored without it", error)
             return _bent(keys, bent), False, bent
         delta_size, delta_bent = _smallest(deltas)
-        is_long = any(p is not None and p.chain >= USUAL_CHAIN for p in previous.values())
-        if delta_size <= (LONG_GAIN if is_long else GAIN) * size:
+        if delta_size <= (LONG_GAIN if chain >= USUAL_CHAIN else GAIN) * size:
             return _bent(deltas, delta_bent), True, delta_bent
     return _bent(keys, bent), False, bent
 

@@ -5,7 +5,9 @@ the order of the numbers is kept; two states are then subtracted modulo 2^width.
 back: NaN payloads, signed zeros, all integers.  A *key* is the mapped state itself.
 """
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xxhash
@@ -34,6 +36,9 @@ __all__ = [
 
 GAIN = 0.9
 """A delta is kept only at this share of a key's bytes or less: reading it costs more."""
+LOADED_BYTES, UNLOADED_BYTES = 2**24, 2**28
+"""What a process straightens in NumPy before it loads a compiled loop, which takes a tenth of the
+time: with Numba there already, and where it must be loaded, too."""
 LONG_ROW = 128
 """Cells from which on rows are added up one by one."""
 WORTH = 0.97
@@ -105,16 +110,25 @@ def planar(integers: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     The Lorenzo predictor (Ibarria, Lindstrom, Rossignac and Szymczak, 2003).  It is linear, so
     that a chain of residuals is added up first and undone once.
     """
-    bent = integers.copy()
-    bent[..., 1:, :] -= integers[..., :-1, :]
-    # A copy: in place, a difference would be taken from what is a difference already.
-    rows = bent.copy()
-    bent[..., :, 1:] -= rows[..., :, :-1]
+    rows = np.empty(integers.shape, integers.dtype)
+    rows[..., :1, :] = integers[..., :1, :]
+    np.subtract(integers[..., 1:, :], integers[..., :-1, :], out=rows[..., 1:, :])
+    bent = np.empty(integers.shape, integers.dtype)
+    bent[..., :1] = rows[..., :1]
+    np.subtract(rows[..., 1:], rows[..., :-1], out=bent[..., 1:])
     return bent
 
 
 def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     """Undo :func:`planar`."""
+    if _loops.are_worth_loading(bent.nbytes):
+        from gnomon.storage.arrays.kernels import straighten
+
+        result = np.empty(bent.shape, bent.dtype)
+        sizes = bent.shape[-2:]
+        # Contiguous, as of every layout there would be another compiled loop.
+        straighten(np.ascontiguousarray(bent).reshape(-1, *sizes), result.reshape(-1, *sizes))
+        return result
     summed = np.asarray(np.cumsum(bent, axis=-1, dtype=bent.dtype))
     if bent[..., 0, :].size < LONG_ROW:
         return np.asarray(np.cumsum(summed, axis=-2, dtype=bent.dtype))
@@ -122,6 +136,23 @@ def straightened(bent: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
     for row in range(1, bent.shape[-2]):
         summed[..., row, :] += summed[..., row - 1, :]
     return summed
+
+
+@dataclass(slots=True)
+class _Loops:
+    """How much this process has straightened, by which it pays to load compiled loops."""
+
+    straightened: int = 0
+    """Bytes."""
+
+    def are_worth_loading(self, nbytes: int) -> bool:
+        """Tell whether loops are to straighten so many bytes more."""
+        self.straightened += nbytes
+        least = LOADED_BYTES if "numba" in sys.modules else UNLOADED_BYTES
+        return bool(nbytes) and self.straightened >= least
+
+
+_loops = _Loops()
 
 
 def sample(
@@ -140,10 +171,19 @@ def sample(
 
 
 def sampled_size(chunks: Sequence[NDArray[np.signedinteger]], *, bent: bool = False) -> int:
-    """Return the bytes that integers take when they are stored together."""
+    """Return the bytes that integers take when they are stored together.
+
+    Parameters
+    ----------
+    bent
+        Whether they are planar differences, which are searched only where it is worth its time.
+    """
     values = np.concatenate([chunk.reshape(-1) for chunk in chunks])
-    search = needs_search(values) if bent else True
-    return compressed_size(values, search=search)
+    size = compressed_size(values)
+    if not bent:
+        return size
+    plain = compressed_size(values, search=False)
+    return size if size < WORTH * plain else plain
 
 
 def compressed_size(values: NDArray[np.signedinteger], *, search: bool = True) -> int:

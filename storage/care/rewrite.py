@@ -157,7 +157,7 @@ def _rewrite_block(
                 if previous is not None:
                     same = np.array_equal(previous.digest, stack.rows(step)[index][DIGEST])
                     limit = limits.get((step, index), MAX_CHAIN)
-                    previous = previous if previous.chain + (not same) <= limit else None
+                    previous = previous if previous.chain() + (not same) <= limit else None
                 chunks.append((index, stack.chunk(step, index), previous))
             encoded_unit = encode_unit(variable.name, step, chunks)
             for (index, local, _), encoded in zip(unit, encoded_unit, strict=True):

@@ -2,16 +2,40 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import prod
 from threading import RLock
-from typing import Self
+from typing import Any, Self
 
 import zarr
-from zarr.abc.codec import Codec
+from zarr.abc.codec import Codec, GetResult
 from zarr.codecs import ShardingCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import NDBuffer
 from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
 from zarr.registry import register_pipeline
 
 __all__ = ["reading_quickly"]
+
+
+SMALL = 2**14
+"""Cells up to which a chunk is read and unpacked in less time than a task on a thread takes."""
+
+
+class QuickPipeline(FusedCodecPipeline):
+    """Zarr's quick pipeline, without a task on a thread for each small chunk."""
+
+    def read_sync(
+        self,
+        batch_info: Iterable[tuple[Any, ArraySpec, Any, Any, bool]],
+        out: NDBuffer,
+        drop_axes: tuple[int, ...] = (),
+        max_workers: int = 1,
+    ) -> tuple[GetResult, ...]:
+        """Read chunks into their places; small ones one after the other."""
+        batch = list(batch_info)
+        if all(prod(spec.shape) <= SMALL for _, spec, *_ in batch):
+            max_workers = 1
+        return super().read_sync(batch, out, drop_axes, max_workers)
 
 
 class SourcePipeline(FusedCodecPipeline):
@@ -26,7 +50,7 @@ class SourcePipeline(FusedCodecPipeline):
         """Return a pipeline of another class: which one, the codecs say."""
         chain = tuple(codecs)
         is_sharded = any(isinstance(codec, ShardingCodec) for codec in chain)
-        kind = BatchedCodecPipeline if is_sharded else FusedCodecPipeline
+        kind = BatchedCodecPipeline if is_sharded else QuickPipeline
         return kind.from_codecs(chain, batch_size=batch_size)  # type: ignore[return-value]
 
 

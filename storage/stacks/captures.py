@@ -260,7 +260,10 @@ class CaptureStack:
                 self.load(step, beside)
             return self.chunk(step, index)
 
-        return Held(values, chunk_digest, holder, len(self.chain(step, index)) - 1)
+        return Held(values, chunk_digest, holder, partial(self._deltas, holder, index))
+
+    def _deltas(self, holder: int, index: Index) -> int:
+        return len(self.chain(holder, index)) - 1
 
     def chain(self, step: int, index: Index) -> list[int]:
         """Return the steps whose bytes a chunk is made of: its holder first, a key last.
@@ -333,13 +336,13 @@ class CaptureStack:
             links = links[: links.index(recent[0])]
         integers = self._added(links, index, integers)
         values = restored(integers, self.variable.numpy_dtype)
-        expected = self.rows(holder)[index][DIGEST]
-        chunk_digest = np.frombuffer(digest(self.variable.name, index, values), "<i8")
-        if not np.array_equal(chunk_digest, expected):
+        expected = self.rows(holder)[index][DIGEST].tobytes()
+        chunk_digest = digest(self.variable.name, index, values)
+        if chunk_digest != expected:
             culprit = self._culprit(self.chain(holder, index), index)
             raise Integrity(
-                f"{self._address(culprit, index)}: digest {chunk_digest.tobytes().hex()[:12]} "
-                f"found, {expected.tobytes().hex()[:12]} expected; the file is damaged or missing, "
+                f"{self._address(culprit, index)}: digest {chunk_digest.hex()[:12]} "
+                f"found, {expected.hex()[:12]} expected; the file is damaged or missing, "
                 "run 'gnomon repair'"
             )
         return values

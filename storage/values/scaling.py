@@ -125,8 +125,10 @@ class Packing:
             return np.full(raw.shape, np.nan)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like the others
             values = np.asarray(raw.view(self.counted).astype(np.float64))
-        if self.scale != 1.0 or self.offset != 0.0:
-            values = np.asarray(values * self.scale + self.offset)
+        scale, offset = self.scale, self.offset
+        if scale != 1.0 or offset != 0.0:
+            values *= scale
+            values += offset
         fills = self.fills()
         if raw.dtype.kind == "f":
             fills = fills[~np.isnan(fills)]  # what it would mark is NaN already

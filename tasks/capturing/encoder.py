@@ -55,6 +55,8 @@ class ChunkEncoder:
     """The newest chunk of this commit, and its number."""
     trusted: dict[Index, "_Trusted"] = field(default_factory=dict)
     """The last trusted capture of a chunk."""
+    read_as: dict[tuple[int, int], bool] = field(default_factory=dict)
+    """By number of an earlier capture, and position in the plan: whether both are read alike."""
     reach: dict[int, float] = field(default_factory=dict)
     """By instant of a planned state: the earliest one at which a trusted capture is looked for."""
     newest: dict[int, float] = field(default_factory=dict)
@@ -128,7 +130,10 @@ class ChunkEncoder:
         """Tell whether the same bits stand for the same numbers as in an earlier capture."""
         if base >= self.first:
             return False
-        return read_alike(self.captures.reading(base), self.plan.readings[self.variable.name][k])
+        if (base, k) not in self.read_as:
+            reading = self.plan.readings[self.variable.name][k]
+            self.read_as[base, k] = read_alike(self.captures.reading(base), reading)
+        return self.read_as[base, k]
 
     def _as_before(self, base: int, index: Index) -> dict[str, float] | None:
         """Return the statistics of an unchanged chunk; None if they must be measured."""

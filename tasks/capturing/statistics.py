@@ -68,7 +68,10 @@ def chunk_statistics(
         Each of `STATISTICS`; NaN where there is no value, or nothing to compare with.
     """
     statistics = dict.fromkeys(STATISTICS, np.nan)
-    is_finite = _finite(values)
+    # A sum that overflows costs the slower way, and is not wrong.
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = float(values.ravel().sum())
+    is_finite = None if np.isfinite(total) else np.isfinite(values)
     finite = values.ravel() if is_finite is None else values[is_finite]
     infinite = 0 if is_finite is None else int(np.isinf(values).sum())
     low, high = bounds
@@ -84,7 +87,7 @@ def chunk_statistics(
     if finite.size:
         smallest, largest = float(finite.min()), float(finite.max())
         with np.errstate(over="ignore"):
-            mean = float(finite.mean())
+            mean = float(finite.mean()) if is_finite is not None else total / finite.size
         constant = finite.size > 1 and smallest == largest
         statistics |= {
             "minimum": smallest,
@@ -106,33 +109,32 @@ def chunk_statistics(
     return statistics
 
 
-def _finite(values: Floats) -> NDArray[np.bool_] | None:
-    """Return which values are finite; None, and much sooner, if all are."""
-    # A sum that overflows costs the slower way, and is not wrong.
-    with np.errstate(invalid="ignore", over="ignore"):
-        if np.isfinite(values.sum()):
-            return None
-    return np.isfinite(values)
-
-
 def _against(
     values: Floats, is_finite: NDArray[np.bool_] | None, before: Floats, infinite: int
 ) -> dict[str, float]:
-    """Return how a chunk differs from its last trusted capture."""
-    was_finite = _finite(before)
+    """Return how a chunk differs from its last trusted capture.
+
+    Parameters
+    ----------
+    is_finite
+        Which values are; None, and much sooner, if all are.
+    """
+    if is_finite is None and values.size:
+        change = _rms_difference(values.ravel(), before.ravel())
+        if np.isfinite(change):  # then so was all of the chunk before
+            return {"missing_change": 0.0, "change_rms": change}
     statistics = {}
     if infinite:
         statistics["infinite_count"] = float((np.isinf(values) & ~np.isinf(before)).sum())
-    count = before.size if was_finite is None else int(was_finite.sum())
+    was_finite = np.isfinite(before)
+    count = int(was_finite.sum())
     if count:
         # Other cells may have a value instead: stations in turn, clouds that move on.
         now = int(np.isnan(values).sum()) if is_finite is not None else 0
         lost = now - int(np.isnan(before).sum())
         statistics["missing_change"] = max(0, lost) / count
-    if is_finite is not None or was_finite is not None:
-        first = np.isfinite(values) if is_finite is None else is_finite
-        both = first if was_finite is None else first & was_finite
-        values, before = values[both], before[both]
+    both = was_finite if is_finite is None else is_finite & was_finite
+    values, before = values[both], before[both]
     if values.size:
         statistics["change_rms"] = _rms_difference(values.ravel(), before.ravel())
     return statistics
@@ -141,7 +143,8 @@ def _against(
 def _rms_difference(a: Floats, b: Floats | float) -> float:
     """Return the root mean square of a - b, in pieces that stay in the processor's cache."""
     total = 0.0
-    with np.errstate(over="ignore"):  # a difference beyond all numbers is infinite
+    # A difference beyond all numbers is infinite, and one of infinities is no number.
+    with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, a.size, PIECE):
             piece = a[start : start + PIECE]
             piece = piece - (b if isinstance(b, float) else b[start : start + PIECE])

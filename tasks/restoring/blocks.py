@@ -233,14 +233,15 @@ def _digests(job: _Job, captures: CaptureStack, name: str, field: NDArray[Any]) 
     Of a whole chunk as it was captured it is the digest that was stored with it; of what is only
     a part of one, or estimated, that of the values.
     """
-    variable = captures.variable
+    variable, step = captures.variable, job.plane.step
+    rows = None
+    if step is not None and name == variable.name and read_alike(captures.reading(step), job.into):
+        rows = captures.rows(step)
     digests = []
     for part in job.selection.parts(variable, job.start, job.stop):
-        step = job.plane.step
-        exact = name == variable.name and part.is_whole(variable)
-        exact = exact and (variable.name, part.index) not in job.plane.patches
-        if exact and step is not None and read_alike(captures.reading(step), job.into):
-            digests.append(captures.rows(step)[part.index][DIGEST].tobytes())
+        patched = (variable.name, part.index) in job.plane.patches
+        if rows is not None and part.is_whole(variable) and not patched:
+            digests.append(rows[part.index][DIGEST].tobytes())
         else:
             digests.append(digest(variable.name, part.index, native(cut(field, part.place))))
     return digests

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -5,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnomon.storage.arrays import residuals
 from gnomon.storage.arrays.residuals import (
     added,
     digest,
@@ -90,6 +94,39 @@ def test_bent_fields_are_straightened_bit_for_bit(array: Any) -> None:
         assert straightened(added(bent, bent)).tobytes() == added(integers, integers).tobytes()
     assert found.dtype == integers.dtype
     assert found.tobytes() == integers.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i4", "i8"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (3, 5, 4), (2, 0)])
+def test_compiled_loops_straighten_as_array_code_does(
+    dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = np.iinfo(dtype)
+    rng = np.random.default_rng(0)
+    bent = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    for name in ("LOADED_BYTES", "UNLOADED_BYTES"):
+        monkeypatch.setattr(residuals, name, inf)
+    expected = straightened(bent)
+    for name in ("LOADED_BYTES", "UNLOADED_BYTES"):
+        monkeypatch.setattr(residuals, name, 0)
+    found = straightened(bent)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_little_is_straightened_without_loading_what_compiles() -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from gnomon.storage.arrays import residuals\n"
+        "residuals.straightened(np.ones((512, 512), np.int32))\n"
+        "print('numba' in sys.modules)\n"
+        "residuals.UNLOADED_BYTES = 0\n"
+        "residuals.straightened(np.ones((512, 512), np.int32))\n"
+        "print('numba' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize("dtype", ["c8", "c16", "U3", "S5", "V6", "f8"])

@@ -1,5 +1,6 @@
 """Small chunks of a source are read quickly, and as they are."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from time import sleep
@@ -8,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import zarr
+from zarr.core import codec_pipeline
 from zarr.core.codec_pipeline import BatchedCodecPipeline, FusedCodecPipeline
 
 from gnomon.storage.source.opening import open_source
@@ -72,6 +74,28 @@ def test_shards_are_read_the_usual_way(tmp_path: Path) -> None:
         )
     assert isinstance(whole.async_array.codec_pipeline, FusedCodecPipeline)
     assert isinstance(sharded.async_array.codec_pipeline, BatchedCodecPipeline)
+
+
+@pytest.mark.parametrize(("side", "tasks"), [(8, 0), (256, 4)])
+def test_small_chunks_have_no_tasks_of_their_own(
+    side: int, tasks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(4 * side**2).reshape(2 * side, 2 * side)
+    zarr.create_array(tmp_path / "v", data=values, chunks=(side, side))
+    with reading_quickly():
+        array = zarr.open_array(tmp_path / "v", mode="r")
+    done = []
+
+    class Pool:
+        @staticmethod
+        def map(function: Callable[[object], object], batch: list[object]) -> Iterator[object]:
+            done.extend(batch)
+            return map(function, batch)
+
+    monkeypatch.setattr(codec_pipeline, "_get_pool", lambda _: Pool())
+    with zarr.config.set({"threading.max_workers": 2}):
+        np.testing.assert_array_equal(array[:], values)
+    assert len(done) == tasks
 
 
 def test_threads_that_open_at_once_leave_nothing_behind() -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gnomon.storage.arrays.encoding import MAX_CHAIN, UNCHANGED, USUAL_CHAIN, encode_unit
+from gnomon.storage.arrays.encoding import (
+    BASE,
+    CODING,
+    MAX_CHAIN,
+    UNCHANGED,
+    USUAL_CHAIN,
+    Held,
+    encode_unit,
+)
+from gnomon.storage.arrays.residuals import digest
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.location import Location
 from gnomon.storage.stacks.captures import CaptureStack
@@ -116,6 +125,26 @@ def test_a_base_that_continues_in_the_next_commit_is_found(tmp_path: Any) -> Non
     again = encode_unit("v", 5, [((0,), states[4], held)])[0]
     assert again.residual is None
     assert again.row[0] == held.holder
+
+
+def refuse() -> Any:
+    raise Integrity("capture 3 refers to capture 9, which is not before it")
+
+
+def test_an_unchanged_chunk_asks_nothing_of_what_holds_it() -> None:
+    values = np.arange(600.0)
+    known = np.frombuffer(digest("v", (0,), values), "<i8")
+    (again,) = encode_unit("v", 4, [((0,), values, Held(refuse, known, 3, refuse))])
+    assert again.is_unchanged
+    assert again.row[BASE] == 3
+
+
+def test_a_chunk_whose_base_has_no_end_is_stored_without_it() -> None:
+    values = np.arange(600.0)
+    base = Held(lambda: values, np.zeros(2, np.int64), 3, refuse)
+    (key,) = encode_unit("v", 4, [((0,), values + 1.0, base)])
+    assert key.row[[BASE, CODING]].tolist() == [4, 0]
+    assert key.residual is not None
 
 
 def test_unchanged_chunks_cost_no_data(tmp_path: Any) -> None:
