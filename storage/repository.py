@@ -55,8 +55,9 @@ logger = logging.getLogger(__name__)
 
 _PRUNED = "the repository was pruned meanwhile; nothing of this run was kept, run it again"
 
-_OPENED: "OrderedDict[tuple[str, str], Repository]" = OrderedDict()
-"""The repositories that this process opened last: their records are verified and never change."""
+_OPENED: "OrderedDict[str, Repository]" = OrderedDict()
+"""By URL, the repositories that this process opened last: their records are verified and never
+change."""
 _REMEMBERED = 8
 
 
@@ -141,14 +142,27 @@ class Repository:
             return repository
 
     @classmethod
+    def recall(cls, url: str, *, at: int | None = None) -> "Repository":
+        """Return a repository as this process has read it last; raises as `open`.
+
+        The store is asked only where this process has not read as much of it.  For the steps of a
+        run, which has opened it when it began: what others commit meanwhile shows when the run
+        commits, whatever its steps have seen.
+        """
+        known = _OPENED.get(Location(url).url)
+        if known is None or (at is not None and at >= len(known.records)):
+            return cls.open(url, at=at)
+        return known if at is None else known.at(at)
+
+    @classmethod
     def _open(cls, location: Location, name: str, at: int | None) -> "Repository":
         try:
             data = location.read(name)
         except NotFound as error:
             raise not_a_repository(location, SETTINGS) from error
         genesis = content_hash(data)
-        opened = _OPENED.get((location.url, genesis))
-        if opened is not None:
+        opened = _OPENED.get(location.url)
+        if opened is not None and opened.genesis == genesis:
             log = Log(location, genesis)
             if at is None or not log.still_has(opened.records, at):
                 opened = opened.refresh()
@@ -176,10 +190,14 @@ class Repository:
             repository = replace(
                 self, records=(*self.records, *records), eras=eras, era=len(eras) - 1
             )
-        key = (self.location.url, self.genesis)
-        opened = _OPENED.get(key)
-        if opened is None or len(opened.records) <= len(repository.records):
-            _OPENED[key] = repository
+        url = self.location.url
+        opened = _OPENED.get(url)
+        if (
+            opened is None
+            or opened.genesis != self.genesis
+            or len(opened.records) <= len(repository.records)
+        ):
+            _OPENED[url] = repository
         while len(_OPENED) > _REMEMBERED:
             _OPENED.popitem(last=False)
         return repository

@@ -193,16 +193,20 @@ class Log:
             A record that was read before is gone.
         """
         records = list(earlier)
-        if self._read_one(len(earlier) - 1).digest != earlier[-1].digest:
-            raise Integrity(
-                f"{record_name(len(earlier) - 1)} is not what it was when it was read; "
-                "the log was changed, open the repository again"
-            )
+        self._refuse_another(earlier[-1])
         while True:
             sequence = len(records)
             if not self._is_there(sequence):
                 return tuple(records)
             self._add(records, self._read_one(sequence))
+
+    def _refuse_another(self, newest: Record) -> None:
+        """Raise :class:`Integrity` if a record that was read before is not there any more."""
+        if self._read_one(newest.sequence).digest != newest.digest:
+            raise Integrity(
+                f"{record_name(newest.sequence)} is not what it was when it was read; "
+                "the log was changed, open the repository again"
+            )
 
     def still_has(self, records: tuple[Record, ...], sequence: int) -> bool:
         """Tell whether a record is among some that were read before, and is what it was."""
@@ -306,6 +310,8 @@ class Log:
         ------
         Conflict
             Another writer was first; nothing was changed.
+        Integrity
+            The newest of `records` is gone, or another.
         InvalidInput
             The record would be larger than any that is read back; nothing was changed.
         """
@@ -335,12 +341,19 @@ class Log:
 
     def _make_up(self, records: tuple[Record, ...]) -> None:
         """Put the copy and checkpoint of the newest record, if its writer was stopped before."""
-        name = COPIES + record_name(records[-1].sequence)
+        newest = records[-1]
+        name = COPIES + record_name(newest.sequence)
+        copy: bytes | None = b""
         with suppress(Integrity):  # a repair's business
             try:
-                self._location.read(name)
+                copy = self._location.read(name)
             except NotFound:
-                self._location.create(name, records[-1].to_json(), durable=True)
+                copy = None
+        if copy is None or content_hash(copy) != newest.digest:
+            # It was read a while ago: another repository may have been made here since.
+            self._refuse_another(newest)
+        if copy is None:
+            self._location.create(name, newest.to_json(), durable=True)
         if len(records) % SPAN == 0:
             self.roll_up(records)
 

@@ -7,6 +7,7 @@ refits only its newest captures are read, and the modes go on.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.steps import CapturedStep, Shadow
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
@@ -210,8 +212,8 @@ def features(
         return {}
     names = [v.name for v in repository.settings.variables if v.forecast]
     reasons = [refit or refit_reason(repository, n, share=share) for n in names]
-    pinned = repository.location.url, repository.records[-1].sequence
-    jobs = [(*pinned, name, reason) for name, reason in zip(names, reasons, strict=True)]
+    pin = Pin.of(repository)
+    jobs = [(pin, name, reason) for name, reason in zip(names, reasons, strict=True)]
     by_name = {}
     for name, (learnt, failures) in zip(names, mapper(Telling(_features_of), jobs), strict=True):
         if learnt is not None:
@@ -220,9 +222,9 @@ def features(
     return by_name
 
 
-def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
-    url, sequence, name, reason = job
-    repository = Repository.open(url, at=sequence)
+def _features_of(job: tuple[Pin, str, str | None]) -> Features | None:
+    pin, name, reason = job
+    repository = pin.recall()
     before = None if reason is not None else forecaster_of(repository, name)
     if before is not None and _changes(repository, name, before):
         reason, before = CHANGED, None
