@@ -23,11 +23,32 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.log.staging import Batch
+from gnomon.storage.recent import drop_oldest
 from gnomon.storage.values.grid import ChunkGrid
 
-__all__ = ["Slab", "StoredColumn", "create_index", "create_residual", "create_table", "root"]
+__all__ = [
+    "Slab",
+    "StoredColumn",
+    "create_index",
+    "create_residual",
+    "create_table",
+    "forget_tables",
+    "root",
+]
 
 logger = logging.getLogger(__name__)
+
+KEPT_BYTES, KEPT = 2**18, 128
+"""Tables of an object store up to this size are read once by a process; so many are kept."""
+_KEPT: dict[tuple[str, str, str], tuple[NDArray[Any], tuple[str, ...]]] = {}
+"""Verified tables and the names of their columns, by location, path and root.  The steps of a run
+want the same ones.  On a local disk they are read again: that costs little, and shows damage."""
+
+
+def forget_tables(location: Location) -> None:
+    """Let go of the tables of one location: what checks it is to read what is stored."""
+    for key in [key for key in [*_KEPT] if key[0] == location.url]:
+        _KEPT.pop(key, None)
 
 
 def create_residual(
@@ -174,7 +195,7 @@ class Slab:
         """
         if name not in self._tables:
             try:
-                values = self.table(name)
+                values = self._wanted(name, "", self._known(name))
             except Integrity as error:
                 try:
                     values = self.table(name, prefix=COPIES)
@@ -186,7 +207,13 @@ class Slab:
 
     def table(self, name: str, *, prefix: str = "") -> NDArray[Any]:
         """Return a small array as stored at one place, verified."""
-        values, names = self._stored(name, prefix)
+        return self._wanted(name, prefix, self._stored(name, prefix))
+
+    def _wanted(
+        self, name: str, prefix: str, stored: tuple[NDArray[Any], tuple[str, ...]]
+    ) -> NDArray[Any]:
+        """Return the columns that are wanted of a table."""
+        values, names = stored
         if name not in self.columns:
             return values
         path = f"{prefix}{self.path}/{name}"
@@ -195,9 +222,21 @@ class Slab:
 
     def by_name(self, name: str) -> dict[str, NDArray[Any]]:
         """Return every column of a small array, verified, by the name that it was stored with."""
-        values, names = self._stored(name, "")
+        values, names = self._known(name)
         _check_names(values, names, f"{self.path}/{name}", self.cure)
         return {column: values[..., k] for k, column in enumerate(names)}
+
+    def _known(self, name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """Return a table that this process may have read before, and the names of its columns."""
+        if self.location.path is not None:
+            return self._stored(name, "")
+        key = self.location.url, f"{self.path}/{name}", self.roots[name]
+        known = _KEPT.pop(key, None) or self._stored(name, "")
+        known[0].flags.writeable = False
+        if known[0].nbytes <= KEPT_BYTES:
+            _KEPT[key] = known
+            drop_oldest(_KEPT, KEPT)
+        return known
 
     def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
         path = f"{prefix}{self.path}/{name}"
