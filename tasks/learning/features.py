@@ -312,18 +312,21 @@ def _sample(
     A chunk that is suspect or damaged is NaN. It is not trusted (step, chunk) if it holds values:
     of others there is nothing to doubt.
     """
-    grid = captures.variable.grid
-    columns, sizes = [], [0]
+    variable = captures.variable
+    cells = [prod(s.stop - s.start for s in variable.grid.cells(index)) for index in chunks]
+    picked = [sampled_cells(count) for count in cells]
+    columns = [np.full((len(steps), each.size), np.nan) for each in picked]
     trusted = np.zeros((len(steps), len(chunks)), bool)
+    units: dict[Index, list[int]] = {}
     for place, index in enumerate(chunks):
-        cells = prod(s.stop - s.start for s in grid.cells(index))
-        picked = sampled_cells(cells)
-        history = np.full((len(steps), picked.size), np.nan)
-        for k, step in enumerate(steps):
-            values = trusted_values(captures, step, index)
+        units.setdefault(variable.unit_of(index), []).append(place)
+    # What is stored together is read together: the next state would drive it out of memory.
+    for places, (k, step) in product(units.values(), enumerate(steps)):
+        for place in places:
+            values = trusted_values(captures, step, chunks[place])
             if values is not None:
-                history[k] = usable(values.ravel()[picked])
-            trusted[k, place] = values is not None or not _has_values(captures, step, index)
-        columns.append(history)
-        sizes.append(picked.size)
+                columns[place][k] = usable(values.ravel()[picked[place]])
+            has_none = values is None and not _has_values(captures, step, chunks[place])
+            trusted[k, place] = values is not None or has_none
+    sizes = [0, *(each.size for each in picked)]
     return np.concatenate(columns, axis=1), np.cumsum(sizes), trusted
