@@ -199,6 +199,7 @@ class Cycle:
             self._renew_shadow(refit)
             self._heal_all()
             self._put_right()
+            self._summarise()
             self._refuse_nothing()
         except Exception:
             with suppress(GnomonError):
@@ -206,6 +207,15 @@ class Cycle:
             raise
         self._close()
         return self.report
+
+    def _summarise(self) -> None:
+        """Leave what the next run wants to know, if something was committed; never fails."""
+        repository = Repository.recall(self._url)
+        if len(repository.records) > self._begun:
+            try:
+                repository.summarise()
+            except GnomonError as error:  # the next run reads one by one what it would find there
+                logger.warning("no summary was left: %s", error)
 
     def _close(self) -> None:
         self._outbox.close()

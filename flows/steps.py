@@ -91,10 +91,10 @@ def valid_time(url: str, time: str | None) -> int | None:
     InvalidInput
         It is no time of the dataset's calendar.
     """
-    settings = Repository.open(url).settings
-    if time:
-        return parse(time, settings.calendar)
-    return clock(_now(), settings.calendar) if settings.source.kind == "state" else None
+    if not time and Repository.recall(url).settings.source.kind == "append":
+        return None  # whatever was committed since
+    calendar = Repository.open(url).settings.calendar
+    return parse(time, calendar) if time else clock(_now(), calendar)
 
 
 def last_time(url: str, until: str | None) -> int | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gnomon.storage.arrays.shards import forget_packed
+from gnomon.storage.arrays.summary import read_summary, write_summary
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -149,7 +151,7 @@ class Repository:
         run, which has opened it when it began: what others commit meanwhile shows when the run
         commits, whatever its steps have seen.
         """
-        known = _OPENED.get(Location(url).url)
+        known = _OPENED.get(url) or _OPENED.get(Location(url).url)
         if known is None or (at is not None and at >= len(known.records)):
             return cls.open(url, at=at)
         return known if at is None else known.at(at)
@@ -161,6 +163,7 @@ class Repository:
         except NotFound as error:
             raise not_a_repository(location, SETTINGS) from error
         genesis = content_hash(data)
+        forget_packed(location)
         opened = _OPENED.get(location.url)
         if opened is not None and opened.genesis == genesis:
             log = Log(location, genesis)
@@ -168,7 +171,7 @@ class Repository:
                 opened = opened.refresh()
             return opened if at is None else opened.at(at)
         settings = parse_settings(location, name, data)
-        records = Log(location, genesis).read()
+        records = Log(location, genesis).read(recent=read_summary(location))
         if not records:
             raise Integrity(
                 f"{location.url} has settings but no log; init was interrupted, "
@@ -268,6 +271,15 @@ class Repository:
         repository = self.commit(body, committed_at, batch, work)
         remove_states(self.location, self.state.forecasters - repository.state.forecasters)
         return repository
+
+    def summarise(self) -> None:
+        """Put together, for the next process, what this one has read of small objects.
+
+        Only in an object store, where each of them costs a request.
+        """
+        if self.location.path is None:
+            folders = frozenset().union(*(state.folders for state in self.eras))
+            write_summary(self.location, self.records, folders)
 
     def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
         """Return the repository as it would be after a commit, without its record."""

@@ -23,7 +23,7 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.recent import drop_oldest
+from gnomon.storage.recent import drop_to_size
 from gnomon.storage.values.grid import ChunkGrid
 
 __all__ = [
@@ -33,22 +33,41 @@ __all__ = [
     "create_residual",
     "create_table",
     "forget_tables",
+    "keep_table",
+    "kept_tables",
     "root",
 ]
 
 logger = logging.getLogger(__name__)
 
-KEPT_BYTES, KEPT = 2**18, 128
-"""Tables of an object store up to this size are read once by a process; so many are kept."""
-_KEPT: dict[tuple[str, str, str], tuple[NDArray[Any], tuple[str, ...]]] = {}
-"""Verified tables and the names of their columns, by location, path and root.  The steps of a run
-want the same ones.  On a local disk they are read again: that costs little, and shows damage."""
+Table = tuple[NDArray[Any], tuple[str, ...]]
+"""A small array, and the names of its columns."""
+
+KEPT_BYTES, KEPT = 2**25, 4096
+"""Memory of the tables of object stores that a process keeps, and how many they are."""
+_KEPT: dict[tuple[str, str, str], Table] = {}
+"""Verified tables by location, path and root, the last used last.  The steps of a run want the same
+ones.  On a local disk they are read again: that costs little, and shows damage."""
+
+
+def keep_table(location: Location, path: str, table_root: str, table: Table) -> None:
+    """Keep a verified table of an object store for whoever wants it next in this process."""
+    if location.path is not None or table[0].nbytes > KEPT_BYTES // 4:
+        return
+    table[0].flags.writeable = False
+    _KEPT[location.url, path, table_root] = table
+    drop_to_size(_KEPT, KEPT, KEPT_BYTES, lambda kept: kept[0].nbytes)
+
+
+def kept_tables(location: Location) -> dict[tuple[str, str], Table]:
+    """Return the tables of one location that are kept, by path and root, the last used last."""
+    return {key[1:]: table for key, table in [*_KEPT.items()] if key[0] == location.url}
 
 
 def forget_tables(location: Location) -> None:
     """Let go of the tables of one location: what checks it is to read what is stored."""
-    for key in [key for key in [*_KEPT] if key[0] == location.url]:
-        _KEPT.pop(key, None)
+    for key in kept_tables(location):
+        _KEPT.pop((location.url, *key), None)
 
 
 def create_residual(
@@ -103,6 +122,7 @@ def _create_whole(
         batch.create(f"{path}/zarr.json", about)
         if data:
             batch.create("/".join([path, "c", *"0" * values.ndim]), data)
+    keep_table(batch.location, paths[0], root(values), (values.copy(), tuple(columns)))
 
 
 def root(values: NDArray[Any]) -> str:
@@ -209,9 +229,7 @@ class Slab:
         """Return a small array as stored at one place, verified."""
         return self._wanted(name, prefix, self._stored(name, prefix))
 
-    def _wanted(
-        self, name: str, prefix: str, stored: tuple[NDArray[Any], tuple[str, ...]]
-    ) -> NDArray[Any]:
+    def _wanted(self, name: str, prefix: str, stored: Table) -> NDArray[Any]:
         """Return the columns that are wanted of a table."""
         values, names = stored
         if name not in self.columns:
@@ -226,19 +244,14 @@ class Slab:
         _check_names(values, names, f"{self.path}/{name}", self.cure)
         return {column: values[..., k] for k, column in enumerate(names)}
 
-    def _known(self, name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    def _known(self, name: str) -> Table:
         """Return a table that this process may have read before, and the names of its columns."""
-        if self.location.path is not None:
-            return self._stored(name, "")
-        key = self.location.url, f"{self.path}/{name}", self.roots[name]
-        known = _KEPT.pop(key, None) or self._stored(name, "")
-        known[0].flags.writeable = False
-        if known[0].nbytes <= KEPT_BYTES:
-            _KEPT[key] = known
-            drop_oldest(_KEPT, KEPT)
+        path, table_root = f"{self.path}/{name}", self.roots[name]
+        known = _KEPT.pop((self.location.url, path, table_root), None) or self._stored(name, "")
+        keep_table(self.location, path, table_root, known)
         return known
 
-    def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    def _stored(self, name: str, prefix: str) -> Table:
         path = f"{prefix}{self.path}/{name}"
         values, names = read_whole(self.location, path, self.cure)
         values_root = root(values)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,10 +159,18 @@ class Log:
         self._location = location
         self._genesis = genesis
 
-    def read(self, earlier: tuple[Record, ...] = ()) -> tuple[Record, ...]:
+    def read(
+        self, earlier: tuple[Record, ...] = (), *, recent: Sequence[Record] = ()
+    ) -> tuple[Record, ...]:
         """Return all records in order, reading only those that follow `earlier`.
 
         A record that is damaged or gone is taken from its copy, with a warning.
+
+        Parameters
+        ----------
+        recent
+            Records since a checkpoint, as somebody has put them together: they need not be read one
+            by one.  Those are taken that are stored, up to one that is compared with what is.
 
         Raises
         ------
@@ -172,9 +180,10 @@ class Log:
         """
         records = list(earlier)
         if not earlier:
-            self._read_checkpoints(records)
+            self._read_checkpoints(records, recent)
+        length = self._length(len(records))
+        self._take(records, recent, length)
         start = len(records)
-        length = self._length(start)
         if start == length:
             return tuple(records)
         with ThreadPoolExecutor(8) as pool:
@@ -226,9 +235,12 @@ class Log:
             return True
         return False
 
-    def _read_checkpoints(self, records: list[Record]) -> None:
-        """Read as many records as checkpoints hold without a gap."""
-        there = set(self._location.list("checkpoints/"))
+    def _read_checkpoints(self, records: list[Record], recent: Sequence[Record]) -> None:
+        """Read as many records as checkpoints hold without a gap, before the recent ones."""
+        if recent and recent[0].sequence % SPAN == 0:  # what is before them needs no listing
+            there = {checkpoint_name(start) for start in range(0, recent[0].sequence, SPAN)}
+        else:
+            there = set(self._location.list("checkpoints/"))
         while (name := checkpoint_name(len(records))) in there:
             try:
                 checkpoint = list(read_checkpoint(self._location.read(name), name))
@@ -238,6 +250,19 @@ class Log:
                 del records[len(records) // SPAN * SPAN :]
                 logger.warning("%s; the records themselves were read, run 'gnomon repair'", error)
                 return
+
+    def _take(self, records: list[Record], recent: Sequence[Record], length: int) -> None:
+        """Take recent records, if the last of them is the one that is stored: it vouches for all.
+
+        They may be of another log, or of a later one than was copied here.
+        """
+        taken = list(records)
+        with suppress(Integrity):
+            for record in recent[: length - len(records)]:
+                self._follow(taken, record, record_name(len(taken)))
+            if len(taken) > len(records):
+                self._refuse_another(taken[-1])
+                records[:] = taken
 
     def _read_one(self, sequence: int) -> Record:
         name = record_name(sequence)
