@@ -161,7 +161,7 @@ class Trial:
         self._store.taken()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{' '.join(command[-4:])}: {done.stderr[-2000:]}")
+            raise SystemExit(f"{what}: exit code {done.returncode}\n{done.stderr[-2000:]}")
         self.asked.setdefault(what, []).append(self._store.taken())
         return json.loads(done.stdout or "{}")
 
@@ -175,7 +175,9 @@ class Trial:
         state.to_zarr(one, mode="w", consolidated=False, zarr_format=3)
         append = [sys.executable, "-c", APPEND, str(one), url_of(PLAIN)]
         self.program("plain Zarr append", *append)
-        self.gnomon("update, one capture", "update")
+        learnt = self.gnomon("update", "update")["refit"]
+        what = "update that learns anew" if learnt else "update that rolls forward"
+        self.asked.setdefault(what, []).extend(self.asked.pop("update"))
 
     def look(self) -> None:
         """Run what finds nothing new, what looks, a restore, and a prune of all but two states."""
@@ -261,9 +263,9 @@ def main() -> None:
         print(json.dumps(figures))
         return
     rows = figures.pop("requests")
-    print(f"{'requests':24}" + "".join(f"{kind:>11}" for kind in next(iter(rows.values()))))
+    print(f"{'requests':28}" + "".join(f"{kind:>11}" for kind in next(iter(rows.values()))))
     for what, counts in rows.items():
-        print(f"{what:24}" + "".join(f"{n:11g}" for n in counts.values()))
+        print(f"{what:28}" + "".join(f"{n:11g}" for n in counts.values()))
     for what, number in figures.items():
         print(f"{what:34}{number}")
 
