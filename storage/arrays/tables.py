@@ -97,16 +97,14 @@ def create_table(
     batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
 ) -> str:
     """Store a small array whole, as one object, and return its root."""
-    _create_whole(batch, [path], values, columns, names)
-    return root(values)
+    return _create_whole(batch, [path], values, columns, names)
 
 
 def create_index(
     batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
 ) -> str:
     """Store a table that reading depends on, and a copy of it; return its root."""
-    _create_whole(batch, [path, COPIES + path], values, columns, names)
-    return root(values)
+    return _create_whole(batch, [path, COPIES + path], values, columns, names)
 
 
 def _create_whole(
@@ -115,14 +113,17 @@ def _create_whole(
     values: NDArray[Any],
     columns: list[str],
     names: Sequence[str],
-) -> None:
+) -> str:
     about = table_metadata(values.shape, values.dtype, columns, names)
     data = pack_whole(values) if values.size else b""
     for path in paths:
         batch.create(f"{path}/zarr.json", about)
         if data:
             batch.create("/".join([path, "c", *"0" * values.ndim]), data)
-    keep_table(batch.location, paths[0], root(values), (values.copy(), tuple(columns)))
+    table_root = root(values)
+    if batch.location.path is None:
+        keep_table(batch.location, paths[0], table_root, (values.copy(), tuple(columns)))
+    return table_root
 
 
 def root(values: NDArray[Any]) -> str:
