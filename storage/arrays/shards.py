@@ -44,11 +44,11 @@ _CHECKSUM = 4
 KEPT_BYTES, KEPT = 2**24, 4096
 """Memory of the packed chunks of object stores that a process keeps, and how many they are."""
 SMALL_BYTES = 2**18
-"""Of an object store, packed chunks up to this size are kept, and the ends of shards read whole: to
-ask once more takes longer than to read as much."""
-_KEPT: dict[tuple[str, str, int], bytes] = {}
-"""By location, name of the object and first byte.  The steps of a run read the same ones, each with
-what it has opened itself."""
+"""Of an object store, packed chunks up to this size are kept, and smaller shards read whole: to ask
+once more takes longer than to read as much."""
+_KEPT: dict[tuple[str, str, int, int], bytes] = {}
+"""By location, name of the object, first byte and how many were wanted.  The steps of a run read
+the same ones, each with what it has opened itself."""
 SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
 _RATIO = 2**15
@@ -65,18 +65,18 @@ def forget_packed(location: Location) -> None:
         _KEPT.pop(key, None)
 
 
-def _keep(location: Location, name: str, start: int, data: bytes) -> None:
+def _keep(location: Location, name: str, start: int, length: int, data: bytes) -> None:
     if location.path is None and len(data) <= SMALL_BYTES:
-        _KEPT[location.url, name, start] = data
+        _KEPT[location.url, name, start, length] = data
         drop_to_size(_KEPT, KEPT, KEPT_BYTES, len)
 
 
 def _read(location: Location, name: str, start: int, length: int) -> bytes:
     """Return a part of an object, which this process may have read before; raises as `read`."""
-    data = _KEPT.pop((location.url, name, start), None)
+    data = _KEPT.pop((location.url, name, start, length), None)
     if data is None:
         data = location.read(name, (start, length))
-    _keep(location, name, start, data)
+    _keep(location, name, start, length, data)
     return data
 
 
@@ -318,23 +318,19 @@ class Shards:
         """Return where the chunks of a shard start and how long they are."""
         if name not in self._directories:
             size = 16 * prod(_per_shard(self.grid)) + _CHECKSUM
-            end = self.location.read_end(name, self._ahead(size))
+            ahead = size if self.location.path is not None else max(size, SMALL_BYTES)
+            end = self.location.read_end(name, ahead)
             if len(end) < size:
                 raise Integrity(f"{name} was changed after it was written (it is too short)")
             data = _checked(end[-size:], name)
             where = np.frombuffer(data, "<u8").reshape(*_per_shard(self.grid), 2)
+            if len(end) < ahead:  # which is all of it
+                self._keep_chunks(name, where, end[:-size])
             self._directories[name] = where
-            self._keep_chunks(name, where, end[:-size])
         return self._directories[name]
 
-    def _ahead(self, size: int) -> int:
-        """Return how much of the end of a shard is read for its directory, of so many bytes."""
-        return size if self.location.path is not None else max(size, SMALL_BYTES)
-
-    def _keep_chunks(self, name: str, where: NDArray[np.uint64], read: bytes) -> None:
-        """Keep the chunks of a shard of which what stands before its directory was read."""
-        chunks = [(int(a), int(n)) for a, n in where.reshape(-1, 2) if a != _ABSENT]
-        first = max((start + length for start, length in chunks), default=0) - len(read)
-        for start, length in chunks:
-            if start >= first:
-                _keep(self.location, name, start, read[start - first : start - first + length])
+    def _keep_chunks(self, name: str, where: NDArray[np.uint64], chunks: bytes) -> None:
+        """Keep the chunks of a small shard, which were read with its directory."""
+        for start, length in where.reshape(-1, 2).tolist():
+            if start + length <= len(chunks):
+                _keep(self.location, name, start, length, chunks[start : start + length])
