@@ -16,6 +16,7 @@ BENCHMARKS = (
     "heal",
     "storage",
     "scale",
+    "requests",
     "restore copy",
     "memory",
     "faults",

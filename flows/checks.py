@@ -56,7 +56,7 @@ def check_actual(url: str, capture: "Capture", settings: Settings) -> Judgement:
     from gnomon.validations.incidents import group_incidents
     from gnomon.validations.table import actual_frame, actual_schema
 
-    repository = Repository.open(url, at=capture.plan.sequence)
+    repository = Repository.recall(url, at=capture.plan.sequence)
     calendar = repository.settings.calendar
     times = [format_instant(i, calendar) for i in capture.plan.instants]
     checks = (*CAPTURE_CHECKS, *capture.checks)
@@ -82,7 +82,7 @@ def check_prediction(url: str, shadowed: "Shadowed", settings: Settings) -> Judg
     from gnomon.validations.prediction import validate_prediction
     from gnomon.validations.table import PREDICTION, prediction_frame
 
-    calendar = Repository.open(url, at=shadowed.learnt.sequence).settings.calendar
+    calendar = Repository.recall(url, at=shadowed.learnt.sequence).settings.calendar
     times = [format_instant(i, calendar) for i in shadowed.instants]
     frame = prediction_frame(_long(shadowed.statistics, times, PREDICTION))
     reference = format_instant(shadowed.reference, calendar)

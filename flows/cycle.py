@@ -184,10 +184,11 @@ class Cycle:
             How many captures are compared with the source, which may have changed them; None: all.
         """
         self._settings.check_outputs()
-        self._begun = len(Repository.open(self._url).records)
+        repository = Repository.open(self._url)
+        self._begun = len(repository.records)
         for name, reason in self._checks.failures.items():
             self._note_failed(name, reason)
-        if now is not None and Repository.open(self._url).settings.source.kind == "append":
+        if now is not None and repository.settings.source.kind == "append":
             self.report.notes.append("the source brings its own times: --time says nothing of them")
             now = None
         try:
@@ -198,6 +199,7 @@ class Cycle:
             self._renew_shadow(refit)
             self._heal_all()
             self._put_right()
+            self._summarise()
             self._refuse_nothing()
         except Exception:
             with suppress(GnomonError):
@@ -205,6 +207,15 @@ class Cycle:
             raise
         self._close()
         return self.report
+
+    def _summarise(self) -> None:
+        """Leave what the next run wants to know, if something was committed; never fails."""
+        repository = Repository.recall(self._url)
+        if len(repository.records) > self._begun:
+            try:
+                repository.summarise()
+            except GnomonError as error:  # the next run reads one by one what it would find there
+                logger.warning("no summary was left: %s", error)
 
     def _close(self) -> None:
         self._outbox.close()
@@ -229,6 +240,7 @@ class Cycle:
             raise error
         self.report.repeated.append(f"{what}: {error}")
         logger.warning("done again what=%s because=%s", what, error)
+        Repository.open(self._url)  # what others have committed is known from now on
         if isinstance(error, Moved):
             sleep(PAUSE_S * 2**attempt)  # its writer is at work
 
@@ -290,7 +302,7 @@ class Cycle:
                 self._note_failed(check.name, capture.failures[check.column])
         judgement = self._call(checks.check_actual, self._url, capture, self._settings)
         sequence = steps.keep_capture(self._url, capture, judgement, self._outbox.channels)
-        calendar = Repository.open(self._url, at=sequence).settings.calendar
+        calendar = Repository.recall(self._url, at=sequence).settings.calendar
         times = [format_instant(i, calendar) for i in planned.instants]
         report = self.report
         report.captured += times
@@ -316,7 +328,7 @@ class Cycle:
     def _leave_out(self, planned: CapturePlan, capture: "Capture") -> frozenset[int]:
         """Note the states that the source holds damaged, or marked as predicted: the others are
         captured without them."""
-        calendar = Repository.open(self._url, at=planned.sequence).settings.calendar
+        calendar = Repository.recall(self._url, at=planned.sequence).settings.calendar
         for position, error in sorted(capture.unread.items()):
             time = format_instant(planned.instants[position], calendar)
             self.report.unread.append({"valid_time": time, "error": error})
@@ -345,7 +357,7 @@ class Cycle:
             return
         count, *ends = never or (0,)
         ends = sorted([*ends, *self._empty])
-        calendar = Repository.open(self._url).settings.calendar
+        calendar = Repository.recall(self._url).settings.calendar
         first, last = (format_instant(ends[k], calendar) for k in (0, -1))
         self.report.waiting = {"count": count + len(self._empty), "first": first, "last": last}
 
@@ -434,7 +446,7 @@ class Cycle:
             self._outbox.send()
 
     def _heal(self, damage: "Damage") -> None:
-        repository = Repository.open(self._url)
+        repository = Repository.recall(self._url)
         instant = repository.captured[damage.step].instant
         time = format_instant(instant, repository.settings.calendar)
         if time in self.report.unhealed:

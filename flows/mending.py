@@ -35,14 +35,13 @@ def put_right(url: str, channels: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     channels
         Where each is to be told.
     """
-    repository = Repository.open(url)
-    if repository.state.auto_heal is None:
+    if Repository.recall(url).state.auto_heal is None:
         return []  # most have no rule: what it needs is not loaded
     from gnomon.tasks.rollback.mending import mendings
 
     return [
         done
-        for mending in mendings(repository)
+        for mending in mendings(Repository.open(url))
         if (done := _put_right(url, mending, channels)) is not None
     ]
 
@@ -106,7 +105,7 @@ def left_alone(url: str, since: int, tried: Sequence[dict[str, Any]]) -> list[di
     tried
         What `put_right` has returned: what failed there is told there.
     """
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     if repository.state.auto_heal is None:
         return []
     from gnomon.tasks.rollback.mending import unmended

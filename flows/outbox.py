@@ -46,7 +46,7 @@ class Outbox:
         A channel that fails is left alone for the rest of the run: it would fail again, slowly.
         One that answers, and refuses this alert, is given the next.
         """
-        repository = Repository.open(self._url)
+        repository = Repository.recall(self._url)
         for due_alert in open_alerts(repository):
             if due_alert.channel not in self._channels or due_alert.channel in self._down:
                 continue
@@ -85,7 +85,7 @@ class Outbox:
         """Return what is due and was not sent, and why."""
         return [
             entry | {"error": self._why(entry["id"], entry["channel"])}
-            for entry in unsent_alerts(Repository.open(self._url))
+            for entry in unsent_alerts(Repository.recall(self._url))
         ]
 
     def _why(self, identity: str, channel: str) -> str:

@@ -1,8 +1,10 @@
 """The steps of a cycle as plain functions of plain values, for any runner.
 
-Each opens the repository at its newest commit, or at the one that it is told, does one thing and
-returns plain values.  Those that work on chunks take a mapper, which says where the chunks are
-worked on.  What commits is called ``keep_...``, and is never done by a worker.
+Each takes the repository at its newest commit, or at the one that it is told, does one thing and
+returns plain values.  The newest is the newest that this process knows of: a run asks the store
+when it begins, and again where it was not the only one to commit.  Those that work on chunks take a
+mapper, which says where the chunks are worked on.  What commits is called ``keep_...``, and is
+never done by a worker.
 
 What captures, forecasts, heals and undoes is loaded by the steps that do it: most runs find nothing
 new, and are to end at once.
@@ -89,10 +91,10 @@ def valid_time(url: str, time: str | None) -> int | None:
     InvalidInput
         It is no time of the dataset's calendar.
     """
-    settings = Repository.open(url).settings
-    if time:
-        return parse(time, settings.calendar)
-    return clock(_now(), settings.calendar) if settings.source.kind == "state" else None
+    if not time and Repository.recall(url).settings.source.kind == "append":
+        return None  # whatever was committed since
+    calendar = Repository.open(url).settings.calendar
+    return parse(time, calendar) if time else clock(_now(), calendar)
 
 
 def last_time(url: str, until: str | None) -> int | None:
@@ -140,7 +142,7 @@ def _begin_era(repository: Repository) -> int:
 
 def newest(url: str) -> int:
     """Return the sequence of the newest commit."""
-    return Repository.open(url).records[-1].sequence
+    return Repository.recall(url).records[-1].sequence
 
 
 def was_pruned(url: str, sequence: int) -> bool:
@@ -157,7 +159,7 @@ def settle(url: str) -> str | None:
     Conflict
         It is under way.
     """
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     if repository.state.open_rollback is None:
         return None
     from gnomon.tasks.rollback.undo import settle as settle_rollback
@@ -181,12 +183,12 @@ def settle(url: str) -> str | None:
 
 def revisions(url: str, count: int | None, *, mapper: Mapper) -> tuple[int, ...]:
     """Find captures that the source has changed since: the newest, and others drawn by lot."""
-    return find_revisions(Repository.open(url), mapper, count=count, rng=np.random.default_rng())
+    return find_revisions(Repository.recall(url), mapper, count=count, rng=np.random.default_rng())
 
 
 def repeats(url: str, *, mapper: Mapper) -> dict[int, int]:
     """Find times of which the source has several steps, and other data in one of them."""
-    return find_repeats(Repository.open(url), mapper)
+    return find_repeats(Repository.recall(url), mapper)
 
 
 def plan(
@@ -215,7 +217,7 @@ def plan(
     Conflict
         A rollback is writing into the source, which holds old chunks beside new ones.
     """
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     if repository.state.open_rollback is not None:
         from gnomon.tasks.rollback.undo import refuse_open
 
@@ -254,7 +256,7 @@ def capture(
     """
     from gnomon.tasks.capturing.capture import capture as capture_chunks
 
-    repository = Repository.open(url, at=planned.sequence)
+    repository = Repository.recall(url, at=planned.sequence)
     try:
         captured = capture_chunks(repository, planned, mapper, checks)
     except Unavailable:
@@ -284,7 +286,7 @@ def keep_capture(
     """
     from gnomon.tasks.capturing.capture import commit_capture
 
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     report = judgement.to_json()
     if channels and any(i["severity"] == CRITICAL for i in judgement.incidents):
         report["alerts"] = list(channels)
@@ -300,7 +302,7 @@ def keep_capture(
 
 def is_shadowed(url: str) -> bool:
     """Tell whether the newest capture, and the newest verdict, are in a shadow already."""
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     record = repository.forecaster
     if repository.shadows and not is_believed(repository, repository.shadows[-1].step):
         return False
@@ -314,7 +316,7 @@ def features(
     """Find periods, orders and tolerances where a refit is due; empty: too few captures."""
     from gnomon.tasks.learning.features import features as find_features
 
-    repository = Repository.open(url, at=sequence)
+    repository = Repository.recall(url, at=sequence)
     return find_features(repository, refit=refit, share=settings.refit_share, mapper=mapper)
 
 
@@ -336,7 +338,7 @@ def forecast(
     """
     from gnomon.tasks.learning.learn import forecast as learn_chunks
 
-    repository = Repository.open(url, at=sequence)
+    repository = Repository.recall(url, at=sequence)
     return learn_chunks(repository, by_name, mapper, trusts_ledger=trusts_ledger)
 
 
@@ -359,7 +361,7 @@ def keep_doubts(
     )
     if not chunks:
         return learnt, []
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     reason = "departs from the chunk's own history beyond belief"
     doubted = doubted_incidents(repository, chunks, reason)
     incidents = [incident.to_json() for incident in doubted.values()]
@@ -373,7 +375,7 @@ def materialize(url: str, learnt: "PendingState", *, mapper: Mapper) -> "Shadowe
     """Write the shadow; commits nothing yet."""
     from gnomon.tasks.materialize import materialize as predict_chunks
 
-    return predict_chunks(Repository.open(url), learnt, mapper)
+    return predict_chunks(Repository.recall(url), learnt, mapper)
 
 
 def withhold(url: str, shadowed: "Shadowed", judgement: Judgement, *, mapper: Mapper) -> "Shadowed":
@@ -382,12 +384,12 @@ def withhold(url: str, shadowed: "Shadowed", judgement: Judgement, *, mapper: Ma
 
     names = {name for name, _, _ in judgement.suspect}
     refused = {n: frozenset(i for name, _, i in judgement.suspect if name == n) for n in names}
-    return rewrite_shadow(Repository.open(url), shadowed, refused, mapper)
+    return rewrite_shadow(Repository.recall(url), shadowed, refused, mapper)
 
 
 def next_update(url: str, shadowed: "Shadowed", settings: Settings) -> Due:
     """Decide when the next update is due; at once while the newest capture is suspect."""
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     calendar = repository.settings.calendar
     doubts = sum(map(len, suspects(repository, shadowed.learnt.step).values()))
     confidence = dataset_confidence(list(shadowed.variables.values()))
@@ -400,13 +402,13 @@ def keep_shadow(url: str, shadowed: "Shadowed", judgement: Judgement, due: Due) 
     from gnomon.tasks.materialize import commit_shadow
 
     report = judgement.to_json() | {"due": due.to_json()}
-    committed = commit_shadow(Repository.open(url), shadowed, report=report, committed_at=_now())
+    committed = commit_shadow(Repository.recall(url), shadowed, report=report, committed_at=_now())
     return committed.records[-1].sequence
 
 
 def damages(url: str) -> tuple["Damage", ...]:
     """Find captures with suspect chunks that were forecast, and of which no estimate is kept."""
-    repository = Repository.open(url)
+    repository = Repository.recall(url)
     if not any(step.suspects for step in repository.timeline):
         return ()
     from gnomon.tasks.restoring.keeping import find_damage
@@ -418,20 +420,20 @@ def estimate(url: str, damage: "Damage", *, mapper: Mapper) -> "Patched":
     """Estimate the suspect chunks of a capture and write them; commits nothing yet."""
     from gnomon.tasks.restoring.keeping import estimate as estimate_chunks
 
-    return estimate_chunks(Repository.open(url, at=damage.sequence), damage, mapper)
+    return estimate_chunks(Repository.recall(url, at=damage.sequence), damage, mapper)
 
 
 def keep_patches(url: str, patched: "Patched") -> int:
     """Commit the estimates of a capture; returns the sequence of their record."""
     from gnomon.tasks.restoring.keeping import commit_patches
 
-    committed = commit_patches(Repository.open(url), patched, _now())
+    committed = commit_patches(Repository.recall(url), patched, _now())
     return committed.records[-1].sequence
 
 
 def forecast_excuse(url: str) -> str:
     """Say why there is nothing to forecast from."""
-    count = len(Repository.open(url).timeline)
+    count = len(Repository.recall(url).timeline)
     if count < MIN_CAPTURES:
         word = "capture" if count == 1 else "captures"
         return f"no forecast yet: {count} {word}, at least {MIN_CAPTURES} are needed"

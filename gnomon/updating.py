@@ -102,7 +102,7 @@ class Updating(Inspecting):
             refit="asked for" if refit else None,
             compare=None if wanted < 0 else wanted,
         )
-        self._repository = self._repository.refresh()
+        self._repository = Repository.recall(self.path)
         return report
 
     def backfill(self, until: str | None = None, **options: Any) -> UpdateReport:

@@ -35,6 +35,14 @@ class Pin:
         records = Repository.open(self.url).records
         return self.sequence < len(records) and records[self.sequence].digest == self.digest
 
+    def recall(self) -> Repository:
+        """Return the repository as it was when it was pinned, from what this process has read.
+
+        The store is asked only where this process has not read that commit; raises as `open`.
+        """
+        known = Repository.recall(self.url, at=self.sequence)
+        return known.in_era(self.era) if known.records[-1].digest == self.digest else self.open()
+
     def open(self) -> Repository:
         """Open the repository as it was when it was pinned.
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gnomon.storage.arrays.shards import forget_packed
+from gnomon.storage.arrays.summary import read_summary, write_summary
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -55,8 +57,9 @@ logger = logging.getLogger(__name__)
 
 _PRUNED = "the repository was pruned meanwhile; nothing of this run was kept, run it again"
 
-_OPENED: "OrderedDict[tuple[str, str], Repository]" = OrderedDict()
-"""The repositories that this process opened last: their records are verified and never change."""
+_OPENED: "OrderedDict[str, Repository]" = OrderedDict()
+"""By URL, the repositories that this process opened last: their records are verified and never
+change."""
 _REMEMBERED = 8
 
 
@@ -141,20 +144,34 @@ class Repository:
             return repository
 
     @classmethod
+    def recall(cls, url: str, *, at: int | None = None) -> "Repository":
+        """Return a repository as this process has read it last; raises as `open`.
+
+        The store is asked only where this process has not read as much of it.  For the steps of a
+        run, which has opened it when it began: what others commit meanwhile shows when the run
+        commits, whatever its steps have seen.
+        """
+        known = _OPENED.get(url) or _OPENED.get(Location(url).url)
+        if known is None or (at is not None and at >= len(known.records)):
+            return cls.open(url, at=at)
+        return known if at is None else known.at(at)
+
+    @classmethod
     def _open(cls, location: Location, name: str, at: int | None) -> "Repository":
         try:
             data = location.read(name)
         except NotFound as error:
             raise not_a_repository(location, SETTINGS) from error
         genesis = content_hash(data)
-        opened = _OPENED.get((location.url, genesis))
-        if opened is not None:
+        forget_packed(location)
+        opened = _OPENED.get(location.url)
+        if opened is not None and opened.genesis == genesis:
             log = Log(location, genesis)
             if at is None or not log.still_has(opened.records, at):
                 opened = opened.refresh()
             return opened if at is None else opened.at(at)
         settings = parse_settings(location, name, data)
-        records = Log(location, genesis).read()
+        records = Log(location, genesis).read(recent=read_summary(location))
         if not records:
             raise Integrity(
                 f"{location.url} has settings but no log; init was interrupted, "
@@ -176,10 +193,14 @@ class Repository:
             repository = replace(
                 self, records=(*self.records, *records), eras=eras, era=len(eras) - 1
             )
-        key = (self.location.url, self.genesis)
-        opened = _OPENED.get(key)
-        if opened is None or len(opened.records) <= len(repository.records):
-            _OPENED[key] = repository
+        url = self.location.url
+        opened = _OPENED.get(url)
+        if (
+            opened is None
+            or opened.genesis != self.genesis
+            or len(opened.records) <= len(repository.records)
+        ):
+            _OPENED[url] = repository
         while len(_OPENED) > _REMEMBERED:
             _OPENED.popitem(last=False)
         return repository
@@ -250,6 +271,15 @@ class Repository:
         repository = self.commit(body, committed_at, batch, work)
         remove_states(self.location, self.state.forecasters - repository.state.forecasters)
         return repository
+
+    def summarise(self) -> None:
+        """Put together, for the next process, what this one has read of small objects.
+
+        Only in an object store, where each of them costs a request.
+        """
+        if self.location.path is None:
+            folders = frozenset().union(*(state.folders for state in self.eras))
+            write_summary(self.location, self.records, folders)
 
     def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
         """Return the repository as it would be after a commit, without its record."""

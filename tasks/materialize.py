@@ -13,6 +13,7 @@ from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.shadow import PredictedEntry, ShadowBody
 from gnomon.storage.log.staging import Batch, Entry
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.ledger import create_predicted_statistics
@@ -89,7 +90,7 @@ def materialize(
     slot = first.cadence.slot(reference)
     leads = range(1, first.specification.leads + 1)
     instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
-    pinned = (repository.location.url, repository.records[-1].sequence)
+    pin = Pin.of(repository)
     batch = Batch(repository.location, learnt.id, dict(learnt.entries))
     calendar = repository.settings.calendar
     about = {
@@ -107,7 +108,7 @@ def materialize(
         create_shadow(batch, variable, len(leads), about)
         blocks = list(grid.blocks())
         refused = withheld.get(name, frozenset())
-        job = partial(_materialize_block, pinned, learnt, name, instants, refused)
+        job = partial(_materialize_block, pin, learnt, name, instants, refused)
         index = np.zeros((len(leads), *grid.counts, len(INDEX_COLUMNS)), np.int64)
         score = np.zeros((len(leads), *grid.counts, len(SCORE_COLUMNS)))
         columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
@@ -203,7 +204,7 @@ class _Block:
 
 
 def _materialize_block(
-    pinned: tuple[str, int],
+    pin: Pin,
     learnt: PendingState,
     name: str,
     instants: tuple[int, ...],
@@ -211,7 +212,7 @@ def _materialize_block(
     block: Block,
 ) -> _Block:
     """Predict and write one block; runs on a worker."""
-    repository = Repository.open(pinned[0], at=pinned[1])
+    repository = pin.recall()
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     outlook = learnt.features[name].outlook

@@ -22,16 +22,33 @@ from gnomon.storage.arrays.layout import ZSTD_LEVEL, compressor, is_pcodec
 from gnomon.storage.arrays.residuals import needs_search
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.location import Location
-from gnomon.storage.recent import drop_oldest
+from gnomon.storage.recent import drop_oldest, drop_to_size
 from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
 
-__all__ = ["Shards", "pack_chunk", "pack_shard", "pack_whole", "read_whole", "unpack_shard"]
+__all__ = [
+    "Shards",
+    "forget_packed",
+    "pack_chunk",
+    "pack_shard",
+    "pack_whole",
+    "read_whole",
+    "unpack_shard",
+    "unpack_whole",
+]
 
 _ABSENT = np.iinfo(np.uint64).max
 _CHECKSUM = 4
 """Bytes of a crc32c."""
+KEPT_BYTES, KEPT = 2**24, 4096
+"""Memory of the packed chunks of object stores that a process keeps, and how many they are."""
+SMALL_BYTES = 2**18
+"""Of an object store, packed chunks up to this size are kept, and smaller shards read whole: to ask
+once more takes longer than to read as much."""
+_KEPT: dict[tuple[str, str, int, int], bytes] = {}
+"""By location, name of the object, first byte and how many were wanted.  The steps of a run read
+the same ones, each with what it has opened itself."""
 SHARED_BYTES, SHARED = 2**19, 16
 """Stored chunks up to this size may be read in parts; so many of them are kept."""
 _RATIO = 2**15
@@ -40,6 +57,27 @@ REPAIR = "run 'gnomon repair'"
 """What to do about damage of what there is a copy of, or may be."""
 _LARGEST = 2**34
 """Bytes of a small array that is read whole; none that this program writes comes near."""
+
+
+def forget_packed(location: Location) -> None:
+    """Let go of what was read of one location: it may have been mended since."""
+    for key in [key for key in [*_KEPT] if key[0] == location.url]:
+        _KEPT.pop(key, None)
+
+
+def _keep(location: Location, name: str, start: int, length: int, data: bytes) -> None:
+    if location.path is None and len(data) <= SMALL_BYTES:
+        _KEPT[location.url, name, start, length] = data
+        drop_to_size(_KEPT, KEPT, KEPT_BYTES, len)
+
+
+def _read(location: Location, name: str, start: int, length: int) -> bytes:
+    """Return a part of an object, which this process may have read before; raises as `read`."""
+    data = _KEPT.pop((location.url, name, start, length), None)
+    if data is None:
+        data = location.read(name, (start, length))
+    _keep(location, name, start, length, data)
+    return data
 
 
 def _checked(data: bytes, name: str) -> memoryview:
@@ -102,7 +140,7 @@ def unpack_shard(
     """
     limit = 2 * dtype.itemsize * prod(grid.shards) + 4096 * prod(_per_shard(grid))
     try:
-        data = location.read(name, (0, limit + 1))
+        data = _read(location, name, 0, limit + 1)
     except NotFound as error:
         raise Integrity(f"{name} is missing") from error
     size = 16 * prod(_per_shard(grid)) + _CHECKSUM
@@ -139,6 +177,26 @@ def _unpack(packed: memoryview, out: NDArray[Any], name: str, *, pcodec: bool) -
         raise Integrity(f"{name} cannot be unpacked: {reason}") from error
 
 
+def unpack_whole(data: bytes, shape: Index, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Return a small array from what `pack_whole` made of it, none of an empty one.
+
+    Raises
+    ------
+    Integrity
+        It is damaged.
+    ValueError
+        It cannot have that shape.
+    """
+    nbytes = prod(shape) * dtype.itemsize
+    packed = _checked(data, name) if nbytes else memoryview(b"")
+    if nbytes > min(_LARGEST, _RATIO * len(packed)):
+        raise ValueError(f"its shape {shape} does not fit its {len(packed)} bytes")
+    values: NDArray[Any] = np.zeros(shape, dtype)
+    if nbytes:
+        _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
+    return values
+
+
 def read_whole(
     location: Location, path: str, cure: str = REPAIR
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -163,12 +221,7 @@ def read_whole(
         dtype = np.dtype({"int64": "<i8", "float64": "<f8"}[about["data_type"]])
         name = "/".join([path, "c", *"0" * len(shape)])
         nbytes = prod(shape) * dtype.itemsize
-        packed = _checked(location.read(name), name) if nbytes else memoryview(b"")
-        if nbytes > min(_LARGEST, _RATIO * len(packed)):
-            raise ValueError(f"its shape {shape} does not fit its {len(packed)} bytes")
-        values = np.zeros(shape, dtype)
-        if nbytes:
-            _unpack(packed, values.reshape(-1).view(np.uint8), name, pcodec=False)
+        values = unpack_whole(location.read(name) if nbytes else b"", shape, dtype, name)
     except (NotFound, Integrity) as error:
         raise Integrity(f"{error}; {cure}") from error
     except GnomonError:
@@ -247,7 +300,7 @@ class Shards:
         limit = 2 * nbytes + 4096
         try:
             if self.grid.shards == self.grid.chunks:
-                data = self.location.read(name, (0, limit + 1))
+                data = _read(self.location, name, 0, limit + 1)
                 if len(data) > limit:
                     raise Integrity(f"{name} has more than {limit} bytes, too many for one chunk")
                 return data
@@ -257,7 +310,7 @@ class Shards:
                 return None
             if length > limit:
                 raise Integrity(f"{name} holds a chunk of {length} bytes, expected {limit} at most")
-            return self.location.read(name, (start, length))
+            return _read(self.location, name, start, length)
         except NotFound:
             return None
 
@@ -265,9 +318,19 @@ class Shards:
         """Return where the chunks of a shard start and how long they are."""
         if name not in self._directories:
             size = 16 * prod(_per_shard(self.grid)) + _CHECKSUM
-            data = self.location.read_end(name, size)
-            if len(data) != size:
+            ahead = size if self.location.path is not None else max(size, SMALL_BYTES)
+            end = self.location.read_end(name, ahead)
+            if len(end) < size:
                 raise Integrity(f"{name} was changed after it was written (it is too short)")
-            where = np.frombuffer(_checked(data, name), "<u8").reshape(*_per_shard(self.grid), 2)
+            data = _checked(end[-size:], name)
+            where = np.frombuffer(data, "<u8").reshape(*_per_shard(self.grid), 2)
+            if len(end) < ahead:  # which is all of it
+                self._keep_chunks(name, where, end[:-size])
             self._directories[name] = where
         return self._directories[name]
+
+    def _keep_chunks(self, name: str, where: NDArray[np.uint64], chunks: bytes) -> None:
+        """Keep the chunks of a small shard, which were read with its directory."""
+        for start, length in where.reshape(-1, 2).tolist():
+            if start + length <= len(chunks):
+                _keep(self.location, name, start, length, chunks[start : start + length])

@@ -23,11 +23,51 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.log.staging import Batch
+from gnomon.storage.recent import drop_to_size
 from gnomon.storage.values.grid import ChunkGrid
 
-__all__ = ["Slab", "StoredColumn", "create_index", "create_residual", "create_table", "root"]
+__all__ = [
+    "Slab",
+    "StoredColumn",
+    "create_index",
+    "create_residual",
+    "create_table",
+    "forget_tables",
+    "keep_table",
+    "kept_tables",
+    "root",
+]
 
 logger = logging.getLogger(__name__)
+
+Table = tuple[NDArray[Any], tuple[str, ...]]
+"""A small array, and the names of its columns."""
+
+KEPT_BYTES, KEPT = 2**25, 4096
+"""Memory of the tables of object stores that a process keeps, and how many they are."""
+_KEPT: dict[tuple[str, str, str], Table] = {}
+"""Verified tables by location, path and root, the last used last.  The steps of a run want the same
+ones.  On a local disk they are read again: that costs little, and shows damage."""
+
+
+def keep_table(location: Location, path: str, table_root: str, table: Table) -> None:
+    """Keep a verified table of an object store for whoever wants it next in this process."""
+    if location.path is not None or table[0].nbytes > KEPT_BYTES // 4:
+        return
+    table[0].flags.writeable = False
+    _KEPT[location.url, path, table_root] = table
+    drop_to_size(_KEPT, KEPT, KEPT_BYTES, lambda kept: kept[0].nbytes)
+
+
+def kept_tables(location: Location) -> dict[tuple[str, str], Table]:
+    """Return the tables of one location that are kept, by path and root, the last used last."""
+    return {key[1:]: table for key, table in [*_KEPT.items()] if key[0] == location.url}
+
+
+def forget_tables(location: Location) -> None:
+    """Let go of the tables of one location: what checks it is to read what is stored."""
+    for key in kept_tables(location):
+        _KEPT.pop((location.url, *key), None)
 
 
 def create_residual(
@@ -57,16 +97,14 @@ def create_table(
     batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
 ) -> str:
     """Store a small array whole, as one object, and return its root."""
-    _create_whole(batch, [path], values, columns, names)
-    return root(values)
+    return _create_whole(batch, [path], values, columns, names)
 
 
 def create_index(
     batch: Batch, path: str, values: NDArray[Any], columns: list[str], names: Sequence[str] = ()
 ) -> str:
     """Store a table that reading depends on, and a copy of it; return its root."""
-    _create_whole(batch, [path, COPIES + path], values, columns, names)
-    return root(values)
+    return _create_whole(batch, [path, COPIES + path], values, columns, names)
 
 
 def _create_whole(
@@ -75,13 +113,17 @@ def _create_whole(
     values: NDArray[Any],
     columns: list[str],
     names: Sequence[str],
-) -> None:
+) -> str:
     about = table_metadata(values.shape, values.dtype, columns, names)
     data = pack_whole(values) if values.size else b""
     for path in paths:
         batch.create(f"{path}/zarr.json", about)
         if data:
             batch.create("/".join([path, "c", *"0" * values.ndim]), data)
+    table_root = root(values)
+    if batch.location.path is None:
+        keep_table(batch.location, paths[0], table_root, (values.copy(), tuple(columns)))
+    return table_root
 
 
 def root(values: NDArray[Any]) -> str:
@@ -174,7 +216,7 @@ class Slab:
         """
         if name not in self._tables:
             try:
-                values = self.table(name)
+                values = self._wanted(name, "", self._known(name))
             except Integrity as error:
                 try:
                     values = self.table(name, prefix=COPIES)
@@ -186,7 +228,11 @@ class Slab:
 
     def table(self, name: str, *, prefix: str = "") -> NDArray[Any]:
         """Return a small array as stored at one place, verified."""
-        values, names = self._stored(name, prefix)
+        return self._wanted(name, prefix, self._stored(name, prefix))
+
+    def _wanted(self, name: str, prefix: str, stored: Table) -> NDArray[Any]:
+        """Return the columns that are wanted of a table."""
+        values, names = stored
         if name not in self.columns:
             return values
         path = f"{prefix}{self.path}/{name}"
@@ -195,11 +241,18 @@ class Slab:
 
     def by_name(self, name: str) -> dict[str, NDArray[Any]]:
         """Return every column of a small array, verified, by the name that it was stored with."""
-        values, names = self._stored(name, "")
+        values, names = self._known(name)
         _check_names(values, names, f"{self.path}/{name}", self.cure)
         return {column: values[..., k] for k, column in enumerate(names)}
 
-    def _stored(self, name: str, prefix: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    def _known(self, name: str) -> Table:
+        """Return a table that this process may have read before, and the names of its columns."""
+        path, table_root = f"{self.path}/{name}", self.roots[name]
+        known = _KEPT.pop((self.location.url, path, table_root), None) or self._stored(name, "")
+        keep_table(self.location, path, table_root, known)
+        return known
+
+    def _stored(self, name: str, prefix: str) -> Table:
         path = f"{prefix}{self.path}/{name}"
         values, names = read_whole(self.location, path, self.cure)
         values_root = root(values)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,10 +159,18 @@ class Log:
         self._location = location
         self._genesis = genesis
 
-    def read(self, earlier: tuple[Record, ...] = ()) -> tuple[Record, ...]:
+    def read(
+        self, earlier: tuple[Record, ...] = (), *, recent: Sequence[Record] = ()
+    ) -> tuple[Record, ...]:
         """Return all records in order, reading only those that follow `earlier`.
 
         A record that is damaged or gone is taken from its copy, with a warning.
+
+        Parameters
+        ----------
+        recent
+            Records since a checkpoint, as somebody has put them together: they need not be read one
+            by one.  Those are taken that are stored, up to one that is compared with what is.
 
         Raises
         ------
@@ -172,9 +180,10 @@ class Log:
         """
         records = list(earlier)
         if not earlier:
-            self._read_checkpoints(records)
+            self._read_checkpoints(records, recent)
+        length = self._length(len(records))
+        self._take(records, recent, length)
         start = len(records)
-        length = self._length(start)
         if start == length:
             return tuple(records)
         with ThreadPoolExecutor(8) as pool:
@@ -193,16 +202,20 @@ class Log:
             A record that was read before is gone.
         """
         records = list(earlier)
-        if self._read_one(len(earlier) - 1).digest != earlier[-1].digest:
-            raise Integrity(
-                f"{record_name(len(earlier) - 1)} is not what it was when it was read; "
-                "the log was changed, open the repository again"
-            )
+        self._refuse_another(earlier[-1])
         while True:
             sequence = len(records)
             if not self._is_there(sequence):
                 return tuple(records)
             self._add(records, self._read_one(sequence))
+
+    def _refuse_another(self, newest: Record) -> None:
+        """Raise :class:`Integrity` if a record that was read before is not there any more."""
+        if self._read_one(newest.sequence).digest != newest.digest:
+            raise Integrity(
+                f"{record_name(newest.sequence)} is not what it was when it was read; "
+                "the log was changed, open the repository again"
+            )
 
     def still_has(self, records: tuple[Record, ...], sequence: int) -> bool:
         """Tell whether a record is among some that were read before, and is what it was."""
@@ -222,9 +235,12 @@ class Log:
             return True
         return False
 
-    def _read_checkpoints(self, records: list[Record]) -> None:
-        """Read as many records as checkpoints hold without a gap."""
-        there = set(self._location.list("checkpoints/"))
+    def _read_checkpoints(self, records: list[Record], recent: Sequence[Record]) -> None:
+        """Read as many records as checkpoints hold without a gap, before the recent ones."""
+        if recent and recent[0].sequence % SPAN == 0:  # what is before them needs no listing
+            there = {checkpoint_name(start) for start in range(0, recent[0].sequence, SPAN)}
+        else:
+            there = set(self._location.list("checkpoints/"))
         while (name := checkpoint_name(len(records))) in there:
             try:
                 checkpoint = list(read_checkpoint(self._location.read(name), name))
@@ -234,6 +250,19 @@ class Log:
                 del records[len(records) // SPAN * SPAN :]
                 logger.warning("%s; the records themselves were read, run 'gnomon repair'", error)
                 return
+
+    def _take(self, records: list[Record], recent: Sequence[Record], length: int) -> None:
+        """Take recent records, if the last of them is the one that is stored: it vouches for all.
+
+        They may be of another log, or of a later one than was copied here.
+        """
+        taken = list(records)
+        with suppress(Integrity):
+            for record in recent[: length - len(records)]:
+                self._follow(taken, record, record_name(len(taken)))
+            if len(taken) > len(records):
+                self._refuse_another(taken[-1])
+                records[:] = taken
 
     def _read_one(self, sequence: int) -> Record:
         name = record_name(sequence)
@@ -306,6 +335,8 @@ class Log:
         ------
         Conflict
             Another writer was first; nothing was changed.
+        Integrity
+            The newest of `records` is gone, or another.
         InvalidInput
             The record would be larger than any that is read back; nothing was changed.
         """
@@ -335,12 +366,19 @@ class Log:
 
     def _make_up(self, records: tuple[Record, ...]) -> None:
         """Put the copy and checkpoint of the newest record, if its writer was stopped before."""
-        name = COPIES + record_name(records[-1].sequence)
+        newest = records[-1]
+        name = COPIES + record_name(newest.sequence)
+        copy: bytes | None = b""
         with suppress(Integrity):  # a repair's business
             try:
-                self._location.read(name)
+                copy = self._location.read(name)
             except NotFound:
-                self._location.create(name, records[-1].to_json(), durable=True)
+                copy = None
+        if copy is None or content_hash(copy) != newest.digest:
+            # It was read a while ago: another repository may have been made here since.
+            self._refuse_another(newest)
+        if copy is None:
+            self._location.create(name, newest.to_json(), durable=True)
         if len(records) % SPAN == 0:
             self.roll_up(records)
 

@@ -28,6 +28,8 @@ __all__ = ["Objects", "objects_of"]
 
 MOST_LOOKED_AT = 20_000
 """Objects of which it is asked when they were written."""
+PAGE = 1000
+"""Objects that a store lists in one answer."""
 MOST_LISTED = 64
 """Rows in a bucket that are listed one by one."""
 
@@ -72,7 +74,9 @@ class Objects:
         """
         times: dict[int, float] = {}
         if not self.is_local:
-            folders = [f"{self._head}{row}/" for row in rows] if self._has_folders else [self._head]
+            folders = [self._head]
+            if self._has_folders and len(rows) * PAGE < prod(self.counts):
+                folders = [f"{self._head}{row}/" for row in rows]
             with suppress(BaseError):
                 for item in chain.from_iterable(map(self._listed, folders)):
                     index = self._index(str(item["path"]))
@@ -169,7 +173,10 @@ def objects_of(spec: SourceSpec, variable: Variable) -> Objects | None:
         store: Any = place
         if not local:
             store = zarr.storage.ObjectStore(from_url(place, retry_config=RETRIES), read_only=True)
-        array = zarr.open_array(store, mode="r")
+        try:
+            array = zarr.open_array(store, mode="r", zarr_format=3)
+        except FileNotFoundError:  # not told the version, Zarr asks for both
+            array = zarr.open_array(store, mode="r", zarr_format=2)
         metadata: Any = array.metadata
         sizes = array.shards or array.chunks
         if array.metadata.zarr_format == 2:

@@ -33,7 +33,7 @@ from gnomon.storage.source.identify import WAIT, error_of, groups_of, listed, to
 from gnomon.storage.source.inherited import with_inherited
 from gnomon.storage.source.marks import note_marks
 from gnomon.storage.source.pipeline import reading_quickly
-from gnomon.storage.source.zarrgroup import open_whole_steps, stale_arrays
+from gnomon.storage.source.zarrgroup import form_of, open_whole_steps, stale_arrays
 from gnomon.storage.values.attributes import NOTE
 from gnomon.storage.values.model import SourceSpec
 
@@ -103,6 +103,8 @@ def _opened(spec: SourceSpec, memory: "SourceMemory | None") -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if isinstance(target, ObjectStore):
+                options |= form_of(target, spec.group)
             dataset = _open(spec, target, engine, options)
             if spec.group:
                 dataset = with_inherited(

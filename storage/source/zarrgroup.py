@@ -5,15 +5,32 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import obstore
 import xarray as xr
 import zarr
+from zarr.storage import ObjectStore
 
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.source.axes import is_timelike
 
-__all__ = ["open_whole_steps", "stale_arrays"]
+__all__ = ["form_of", "open_whole_steps", "stale_arrays"]
 
 _SHOWN = 8
+
+
+def form_of(store: ObjectStore[Any], group: str | None) -> dict[str, Any]:
+    """Return in which form a group in a bucket is stored, as options of xarray.
+
+    Not told, Zarr and xarray ask for the metadata of every form, twice.  Of version 2, and of what
+    is no group, nothing is returned.
+    """
+    name = f"{group.strip('/')}/zarr.json" if group else "zarr.json"
+    try:
+        document = json.loads(bytes(obstore.get(store.store, name).bytes()))
+        is_consolidated = document.get("consolidated_metadata") is not None
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
+    return {"zarr_format": 3, "consolidated": is_consolidated}
 
 
 def stale_arrays(group: Path) -> list[str] | None:

@@ -21,6 +21,7 @@ from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.description import Change
 from gnomon.storage.log.folders import frame_of
 from gnomon.storage.log.staging import Batch, Entry
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest
 from gnomon.storage.source.opening import release_source, shared_source
@@ -147,6 +148,7 @@ def capture(
     predicted: set[int] = set()
     estimates: dict[str, dict[tuple[int, Index], Found]] = {}
     batch = Batch(repository.location, plan.id)
+    pin = Pin.of(repository)
     _keep_fixed(repository, plan, batch)
     for variable in repository.settings.variables:
         grid, steps = variable.grid, len(plan.instants)
@@ -156,7 +158,7 @@ def capture(
         blocks = list(capturing_grid(grid, along, cell_nbytes).blocks())
         # What is said of the source may be long, and is no matter to a worker.
         bare_plan = replace(plan, descriptions={}, notes=())
-        results = mapper(partial(_capture_block, bare_plan, variable.name, measured), blocks)
+        results = mapper(partial(_capture_block, pin, bare_plan, variable.name, measured), blocks)
         rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
         columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
         for block, result in zip(blocks, results, strict=True):
@@ -307,9 +309,11 @@ def _repeated(
     return repeated
 
 
-def _capture_block(plan: CapturePlan, name: str, checks: Checks, block: Block) -> _BlockCapture:
+def _capture_block(
+    pin: Pin, plan: CapturePlan, name: str, checks: Checks, block: Block
+) -> _BlockCapture:
     """Capture one block of one variable; runs on a worker."""
-    repository = Repository.open(plan.url, at=plan.sequence)
+    repository = pin.recall()
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)
     writer = BlockWriter(batch, variable)

@@ -23,6 +23,7 @@ from gnomon.storage.errors import Integrity, Moved, Unreadable
 from gnomon.storage.log.readings import is_close
 from gnomon.storage.log.staging import fresh_id
 from gnomon.storage.log.steps import CapturedStep
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.source.files.opening import rest, written_at
 from gnomon.storage.source.objects import objects_of
@@ -211,7 +212,7 @@ def _changed(
     _, along = chunk_sizes(dataset, variable)
     readings = readings_at(repository, dataset, variable, places)
     blocks = list(reading_grid(variable.grid, along).blocks())
-    pinned = (repository.location.url, repository.records[-1].sequence, run)
+    pinned = Pin.of(repository), run
     pairs = sorted(pairs, key=lambda pair: pair[1])
     results = mapper(partial(_changed_in_block, pinned, variable.name, pairs, readings), blocks)
     for text in dict.fromkeys(text for _, unread in results for text in unread):
@@ -220,7 +221,7 @@ def _changed(
 
 
 def _changed_in_block(
-    pinned: tuple[str, int, str],
+    pinned: tuple[Pin, str],
     name: str,
     pairs: list[tuple[int, int]],
     readings: Mapping[int, Packing],
@@ -230,8 +231,8 @@ def _changed_in_block(
 
     Runs on a worker.
     """
-    url, sequence, run = pinned
-    repository = Repository.open(url, at=sequence)
+    pin, run = pinned
+    repository = pin.recall()
     variable = repository.settings.variable(name)
     captures = repository.captures(name)
     changed: set[tuple[int, int]] = set()

@@ -7,6 +7,7 @@ refits only its newest captures are read, and the modes go on.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.bodies.verdict import VerdictBody
 from gnomon.storage.log.steps import CapturedStep, Shadow
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.grid import Index
@@ -210,8 +212,8 @@ def features(
         return {}
     names = [v.name for v in repository.settings.variables if v.forecast]
     reasons = [refit or refit_reason(repository, n, share=share) for n in names]
-    pinned = repository.location.url, repository.records[-1].sequence
-    jobs = [(*pinned, name, reason) for name, reason in zip(names, reasons, strict=True)]
+    pin = Pin.of(repository)
+    jobs = [(pin, name, reason) for name, reason in zip(names, reasons, strict=True)]
     by_name = {}
     for name, (learnt, failures) in zip(names, mapper(Telling(_features_of), jobs), strict=True):
         if learnt is not None:
@@ -220,9 +222,9 @@ def features(
     return by_name
 
 
-def _features_of(job: tuple[str, int, str, str | None]) -> Features | None:
-    url, sequence, name, reason = job
-    repository = Repository.open(url, at=sequence)
+def _features_of(job: tuple[Pin, str, str | None]) -> Features | None:
+    pin, name, reason = job
+    repository = pin.recall()
     before = None if reason is not None else forecaster_of(repository, name)
     if before is not None and _changes(repository, name, before):
         reason, before = CHANGED, None
@@ -310,18 +312,21 @@ def _sample(
     A chunk that is suspect or damaged is NaN. It is not trusted (step, chunk) if it holds values:
     of others there is nothing to doubt.
     """
-    grid = captures.variable.grid
-    columns, sizes = [], [0]
+    variable = captures.variable
+    cells = [prod(s.stop - s.start for s in variable.grid.cells(index)) for index in chunks]
+    picked = [sampled_cells(count) for count in cells]
+    columns = [np.full((len(steps), each.size), np.nan) for each in picked]
     trusted = np.zeros((len(steps), len(chunks)), bool)
+    units: dict[Index, list[int]] = {}
     for place, index in enumerate(chunks):
-        cells = prod(s.stop - s.start for s in grid.cells(index))
-        picked = sampled_cells(cells)
-        history = np.full((len(steps), picked.size), np.nan)
-        for k, step in enumerate(steps):
-            values = trusted_values(captures, step, index)
+        units.setdefault(variable.unit_of(index), []).append(place)
+    # What is stored together is read together: the next state would drive it out of memory.
+    for places, (k, step) in product(units.values(), enumerate(steps)):
+        for place in places:
+            values = trusted_values(captures, step, chunks[place])
             if values is not None:
-                history[k] = usable(values.ravel()[picked])
-            trusted[k, place] = values is not None or not _has_values(captures, step, index)
-        columns.append(history)
-        sizes.append(picked.size)
+                columns[place][k] = usable(values.ravel()[picked[place]])
+            has_none = values is None and not _has_values(captures, step, chunks[place])
+            trusted[k, place] = values is not None or has_none
+    sizes = [0, *(each.size for each in picked)]
     return np.concatenate(columns, axis=1), np.cumsum(sizes), trusted

@@ -20,6 +20,7 @@ from gnomon.storage.log.bodies.shadow import LearntEntry
 from gnomon.storage.log.conflicts import Work
 from gnomon.storage.log.folders import state_of
 from gnomon.storage.log.staging import Batch, Entry, fresh_id
+from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import (
@@ -244,13 +245,13 @@ class _Learning:
     ) -> Iterator[tuple[Block, R]]:
         """Yield what workers return of the blocks; of those only that have a chunk somewhere."""
         grid = state_grid(self.repository.settings.variable(self.name).grid, cells)
-        pinned = self.repository.location.url, self.repository.records[-1].sequence
+        pin = Pin.of(self.repository)
         blocks = [b for b in grid.blocks() if where is None or where[b.chunks].any()]
         if not blocks:
             return
         # A worker opens the state once for several, where there are many.
         together = list(batched(blocks, -(-len(blocks) // MOST_ITEMS)))
-        job = partial(_forecast_blocks, work, pinned, self.name, self.features, grid)
+        job = partial(_forecast_blocks, work, pin, self.name, self.features, grid)
         for items, (results, failures) in zip(
             together, self.mapper(Telling(job), together), strict=True
         ):
@@ -288,14 +289,14 @@ class _Block:
 
 def _forecast_blocks[R](
     work: "Callable[[_Work, ChunkGrid, Block], R]",
-    pinned: tuple[str, int],
+    pin: Pin,
     name: str,
     features: Features,
     grid: ChunkGrid,
     blocks: Sequence[Block],
 ) -> list[R]:
     """Work on some blocks, one after the other; runs on a worker."""
-    repository = Repository.open(pinned[0], at=pinned[1])
+    repository = pin.recall()
     before = forecaster_of(repository, name) if features.refit is None else None
     opened = _Work(repository, repository.captures(name), features, before)
     return [work(opened, grid, block) for block in blocks]

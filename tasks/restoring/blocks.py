@@ -149,7 +149,7 @@ def _jobs(
 @lru_cache(maxsize=2)
 def _opened(pinned: tuple[Pin, str], name: str) -> tuple[Repository, Variable, CaptureStack]:
     """Return a repository and the captures of a variable, open for all blocks of one restore."""
-    repository = pinned[0].open()
+    repository = pinned[0].recall()
     return repository, repository.settings.variable(name), repository.captures(name)
 
 

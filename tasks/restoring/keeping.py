@@ -149,7 +149,7 @@ def _estimate_part(
     pin: Pin, damage: Damage, folder: str, part: tuple[str, tuple[Index, ...]]
 ) -> tuple[dict[Index, tuple[str, Figures]], dict[str, Entry], list[str]]:
     """Estimate and write the chunks of one region; runs on a worker."""
-    repository = pin.open()
+    repository = pin.recall()
     variable = repository.settings.variable(part[0])
     shadow = repository.shadow_named(damage.shadow)
     assert shadow is not None

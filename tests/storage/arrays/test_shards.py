@@ -16,6 +16,7 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from gnomon.storage.arrays import tables
 from gnomon.storage.arrays.shards import Shards, read_whole
 from gnomon.storage.arrays.tables import Slab, create_index, create_table, root
 from gnomon.storage.errors import GnomonError, Integrity
@@ -42,6 +43,12 @@ fresh = itertools.count()
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     name = f"memory://shards-{next(fresh)}" if request.param == "memory" else str(tmp_path)
     return Location(name)
+
+
+@pytest.fixture(autouse=True)
+def another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read tables as a process that has not written them: of an object store they are kept."""
+    monkeypatch.setattr(tables, "KEPT_BYTES", -1)
 
 
 def read(shards: Shards, lead: int, index: Index) -> NDArray[Any]:
