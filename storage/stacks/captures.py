@@ -162,7 +162,7 @@ class CaptureStack:
     def load(self, step: int, indices: Sequence[Index]) -> None:
         """Decode chunks that are compressed together at once, for `chunk` to have them at hand.
 
-        Of small chunks, to decode each by itself takes ten times as long.  What cannot be read, and
+        Of small chunks, to decode each by itself takes several times as long.  What cannot be read, and
         what the cache has no room for, is passed over: `chunk` reads it, and says what is wrong.
         """
         if self.variable.is_text or step < self.variable.since:

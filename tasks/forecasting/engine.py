@@ -32,7 +32,7 @@ from gnomon.tasks.forecasting.tracking import CaptureRun
 
 TILE = 2**13
 """Cells that are predicted at once: what all candidates say of them stays in a cache of the
-processor.  With four times as many a prediction took twice as long."""
+processor."""
 LEAST_PRESENCE = 0.25
 """Presence below which a cell is gone, and not predicted: missing from four captures in a row."""
 LEAST_INNOVATIONS = 1.25
