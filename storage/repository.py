@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon.storage.arrays.shards import forget_packed
 from gnomon.storage.arrays.summary import read_summary, write_summary
+from gnomon.storage.arrays.tables import forget_tables
 from gnomon.storage.errors import (
     Conflict,
     Format,
@@ -280,6 +281,11 @@ class Repository:
         if self.location.path is None:
             folders = frozenset().union(*(state.folders for state in self.eras))
             write_summary(self.location, self.records, folders)
+
+    def forget_read(self) -> None:
+        """Let go of what this process has read: what is to be verified is what is stored."""
+        forget_tables(self.location)
+        forget_packed(self.location)
 
     def foreseen(self, body: Body, batch: Batch | None = None) -> "Repository":
         """Return the repository as it would be after a commit, without its record."""

@@ -11,8 +11,7 @@ from functools import partial
 from itertools import batched
 from typing import Any
 
-from gnomon.storage.arrays.shards import forget_packed
-from gnomon.storage.arrays.tables import Slab, forget_tables
+from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.care.inventory import Inventory, take_inventory, unreferenced
 from gnomon.storage.care.subset import Subset, remember, select
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
@@ -106,8 +105,7 @@ def check(
     subset
         Read only this part of the stored bytes; nothing is decoded then.
     """
-    forget_tables(repository.location)
-    forget_packed(repository.location)
+    repository.forget_read()
     while True:
         report = _Check(repository, read_data, subset, progress or _silent).run()
         newer = repository.refresh()

@@ -162,8 +162,9 @@ class CaptureStack:
     def load(self, step: int, indices: Sequence[Index]) -> None:
         """Decode chunks that are compressed together at once, for `chunk` to have them at hand.
 
-        Of small chunks, to decode each by itself takes several times as long.  What cannot be read, and
-        what the cache has no room for, is passed over: `chunk` reads it, and says what is wrong.
+        Of small chunks, to decode each by itself takes several times as long.  What cannot be read
+        is passed over, and so is what the cache has no room for: `chunk` reads it, and says what is
+        wrong.
         """
         if self.variable.is_text or step < self.variable.since:
             return

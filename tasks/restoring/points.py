@@ -59,6 +59,8 @@ def points(
     verify
         Read all that they rest on, to tell whether it is sound.
     """
+    if verify:
+        repository.forget_read()
     told = best_first([_told(repository, point) for point in candidates(repository, instant)])
     return suggest([stand(repository, point, verify=verify) for point in told])
 

@@ -16,6 +16,7 @@ from gnomon.storage.log.bodies.choices import TagBody
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, record_name
 from gnomon.storage.repository import _OPENED, Repository
+from gnomon.tasks.restoring.points import points
 from gnomon.updating import open_to_update
 from tests import sources
 from tests.requests import counted, forget_all
@@ -162,6 +163,16 @@ def test_a_check_reads_what_is_stored(tmp_path: Path) -> None:
     repository.status()
     location.replace(table, location.read(table)[::-1])
     assert any(table.startswith(p.file) for p in check(repository.stored).problems)
+
+
+def test_what_is_to_be_verified_is_read(tmp_path: Path) -> None:
+    repository = made(tmp_path)
+    location = Location(repository.path)
+    table = next(n for n in location.list("shadows/") if "/score/c/" in n)
+    time = repository.stored.shadows[-1].instants[0]
+    location.replace(table, location.read(table)[::-1])
+    assert {p.integrity for p in points(repository.stored, time)} == {"not read"}
+    assert any("score" in p.integrity for p in points(repository.stored, time, verify=True))
 
 
 @pytest.mark.parametrize("part", ["residual/c/", "index/c/"])
