@@ -31,6 +31,8 @@ from gnomon.tasks.capturing.plan import CapturePlan
 
 if TYPE_CHECKING:
     from gnomon.tasks.capturing.capture import Capture
+    from gnomon.tasks.learning.features import Features
+    from gnomon.tasks.learning.learn import PendingState
     from gnomon.tasks.restoring.keeping import Damage
 
 __all__ = ["Call", "Cycle", "UpdateReport"]
@@ -387,19 +389,14 @@ class Cycle:
         if not features:
             report.message = steps.forecast_excuse(url)
             return
-        learnt = call(steps.forecast, url, features, sequence)
-        learnt, incidents = steps.keep_doubts(url, learnt, self._outbox.channels)
-        report.doubted += sum(map(len, learnt.gated.values()))
-        report.incidents += incidents
-        if incidents:
-            self._outbox.send()
+        learnt = self._learn(features, sequence)
         try:
             shadowed = call(steps.materialize, url, learnt)
         except Integrity:
             if not learnt.went_on:
                 raise
             # What it goes on from is damaged, and was not when the capture was compared with it.
-            learnt = call(steps.forecast, url, features, sequence, False)
+            learnt = self._learn(features, learnt.sequence, trusts_ledger=False)
             shadowed = call(steps.materialize, url, learnt)
         verdict = call(checks.check_prediction, url, shadowed, self._settings)
         if verdict.suspect:
@@ -421,6 +418,18 @@ class Cycle:
         report.due = due.to_json()
         report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
         logger.info("forecast variables=%d due=%s", len(shadowed.variables), due.valid_time)
+
+    def _learn(
+        self, features: "dict[str, Features]", sequence: int, *, trusts_ledger: bool = True
+    ) -> "PendingState":
+        """Bring the forecaster up to date, and keep what history itself does not believe."""
+        learnt = self._call(steps.forecast, self._url, features, sequence, trusts_ledger)
+        learnt, incidents = steps.keep_doubts(self._url, learnt, self._outbox.channels)
+        self.report.doubted += sum(map(len, learnt.gated.values()))
+        self.report.incidents += incidents
+        if incidents:
+            self._outbox.send()
+        return learnt
 
     # Healing ---------------------------------------------------------------------------------
 

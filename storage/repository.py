@@ -202,6 +202,7 @@ class Repository:
             or len(opened.records) <= len(repository.records)
         ):
             _OPENED[url] = repository
+            _OPENED.move_to_end(url)
         while len(_OPENED) > _REMEMBERED:
             _OPENED.popitem(last=False)
         return repository

@@ -37,5 +37,5 @@ def _ask(
 def forget_all() -> None:
     """Know as little as a process that was started just now."""
     _OPENED.clear()
-    tables._KEPT.clear()
-    shards._KEPT.clear()
+    tables._kept.drop(lambda _: True)
+    shards._kept.drop(lambda _: True)

@@ -11,15 +11,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["straighten"]
+__all__ = ["compiled", "straighten"]
 
 
 def compiled[F: Callable[..., Any]](function: F) -> F:
     """Compile a function at its first call, once for each machine where that can be kept."""
     try:
-        return cast(F, njit(cache=True, nogil=True)(function))
+        return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:  # neither the package nor a home can be written to
-        return cast(F, njit(nogil=True)(function))
+        return cast(F, njit(nogil=True, error_model="numpy")(function))
 
 
 @compiled

@@ -7,6 +7,7 @@ the variable's grid declares, whatever a damaged or hostile file says.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -22,7 +23,7 @@ from gnomon.storage.arrays.layout import ZSTD_LEVEL, compressor, is_pcodec
 from gnomon.storage.arrays.residuals import needs_search
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
 from gnomon.storage.log.location import Location
-from gnomon.storage.recent import drop_oldest, drop_to_size
+from gnomon.storage.recent import Recent, drop_oldest
 from gnomon.storage.values.documents import NONSENSE, items, parse, text, whole
 from gnomon.storage.values.grid import ChunkGrid, Index
 from gnomon.storage.values.plausible import LARGEST_NDIM
@@ -46,7 +47,7 @@ KEPT_BYTES, KEPT = 2**24, 4096
 SMALL_BYTES = 2**18
 """Of an object store, packed chunks up to this size are kept, and smaller shards read whole: to ask
 once more takes longer than to read as much."""
-_KEPT: dict[tuple[str, str, int, int], bytes] = {}
+_kept: Recent[tuple[str, str, int, int], bytes] = Recent(KEPT, KEPT_BYTES, len)
 """By location, name of the object, first byte and how many were wanted.  The steps of a run read
 the same ones, each with what it has opened itself."""
 SHARED_BYTES, SHARED = 2**19, 16
@@ -61,23 +62,32 @@ _LARGEST = 2**34
 
 def forget_packed(location: Location) -> None:
     """Let go of what was read of one location: it may have been mended since."""
-    for key in [key for key in [*_KEPT] if key[0] == location.url]:
-        _KEPT.pop(key, None)
+    _kept.drop(lambda key: key[0] == location.url)
 
 
 def _keep(location: Location, name: str, start: int, length: int, data: bytes) -> None:
     if location.path is None and len(data) <= SMALL_BYTES:
-        _KEPT[location.url, name, start, length] = data
-        drop_to_size(_KEPT, KEPT, KEPT_BYTES, len)
+        _kept.put((location.url, name, start, length), data)
 
 
 def _read(location: Location, name: str, start: int, length: int) -> bytes:
     """Return a part of an object, which this process may have read before; raises as `read`."""
-    data = _KEPT.pop((location.url, name, start, length), None)
+    data = _kept.get((location.url, name, start, length))
     if data is None:
         data = location.read(name, (start, length))
-    _keep(location, name, start, length, data)
+        _keep(location, name, start, length, data)
     return data
+
+
+@contextmanager
+def _not_kept_if_damaged(location: Location, name: str) -> Iterator[None]:
+    """Read an object again the next time where it is damaged: the store may have answered wrongly,
+    and it may be mended."""
+    try:
+        yield
+    except Integrity:
+        _kept.drop(lambda key: key[:2] == (location.url, name))
+        raise
 
 
 def _checked(data: bytes, name: str) -> memoryview:
@@ -146,7 +156,9 @@ def unpack_shard(
     size = 16 * prod(_per_shard(grid)) + _CHECKSUM
     if not size <= len(data) <= limit:
         raise Integrity(f"{name} has {len(data)} bytes, expected {size} to {limit}")
-    directory = np.frombuffer(_checked(data[-size:], name), "<u8").reshape(*_per_shard(grid), 2)
+    with _not_kept_if_damaged(location, name):
+        directory = np.frombuffer(_checked(data[-size:], name), "<u8")
+    directory = directory.reshape(*_per_shard(grid), 2)
     pcodec = is_pcodec(dtype)
     for place in np.ndindex(_per_shard(grid)):
         start, length = map(int, directory[place])
@@ -157,7 +169,8 @@ def unpack_shard(
             raise Integrity(f"{name} is too short for what it says that it holds")
         out = np.zeros(grid.chunks, dtype)
         flat = out.reshape(-1) if pcodec else out.reshape(-1).view(np.uint8)
-        _unpack(_checked(data[start : start + length], name), flat, name, pcodec=pcodec)
+        with _not_kept_if_damaged(location, name):
+            _unpack(_checked(data[start : start + length], name), flat, name, pcodec=pcodec)
         yield place, out
 
 
@@ -288,7 +301,8 @@ class Shards:
         if packed is not None:
             pcodec = is_pcodec(self.dtype)
             out = whole.reshape(-1) if pcodec else whole.reshape(-1).view(np.uint8)
-            _unpack(_checked(packed, name), out, name, pcodec=pcodec)
+            with _not_kept_if_damaged(self.location, name):
+                _unpack(_checked(packed, name), out, name, pcodec=pcodec)
         whole.flags.writeable = False
         # All leads of several chunks may be large, and are asked for chunk by chunk.
         if whole.nbytes <= SHARED_BYTES or self.depth > 1:

@@ -23,7 +23,7 @@ from gnomon.storage.errors import Integrity
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES
 from gnomon.storage.log.staging import Batch
-from gnomon.storage.recent import drop_to_size
+from gnomon.storage.recent import Recent
 from gnomon.storage.values.grid import ChunkGrid
 
 __all__ = [
@@ -45,7 +45,7 @@ Table = tuple[NDArray[Any], tuple[str, ...]]
 
 KEPT_BYTES, KEPT = 2**25, 4096
 """Memory of the tables of object stores that a process keeps, and how many they are."""
-_KEPT: dict[tuple[str, str, str], Table] = {}
+_kept: Recent[tuple[str, str, str], Table] = Recent(KEPT, KEPT_BYTES, lambda t: t[0].nbytes)
 """Verified tables by location, path and root, the last used last.  The steps of a run want the same
 ones.  On a local disk they are read again: that costs little, and shows damage."""
 
@@ -55,19 +55,17 @@ def keep_table(location: Location, path: str, table_root: str, table: Table) -> 
     if location.path is not None or table[0].nbytes > KEPT_BYTES // 4:
         return
     table[0].flags.writeable = False
-    _KEPT[location.url, path, table_root] = table
-    drop_to_size(_KEPT, KEPT, KEPT_BYTES, lambda kept: kept[0].nbytes)
+    _kept.put((location.url, path, table_root), table)
 
 
 def kept_tables(location: Location) -> dict[tuple[str, str], Table]:
     """Return the tables of one location that are kept, by path and root, the last used last."""
-    return {key[1:]: table for key, table in [*_KEPT.items()] if key[0] == location.url}
+    return {key[1:]: table for key, table in _kept.items() if key[0] == location.url}
 
 
 def forget_tables(location: Location) -> None:
     """Let go of the tables of one location: what checks it is to read what is stored."""
-    for key in kept_tables(location):
-        _KEPT.pop((location.url, *key), None)
+    _kept.drop(lambda key: key[0] == location.url)
 
 
 def create_residual(
@@ -248,8 +246,10 @@ class Slab:
     def _known(self, name: str) -> Table:
         """Return a table that this process may have read before, and the names of its columns."""
         path, table_root = f"{self.path}/{name}", self.roots[name]
-        known = _KEPT.pop((self.location.url, path, table_root), None) or self._stored(name, "")
-        keep_table(self.location, path, table_root, known)
+        known = _kept.get((self.location.url, path, table_root))
+        if known is None:
+            known = self._stored(name, "")
+            keep_table(self.location, path, table_root, known)
         return known
 
     def _stored(self, name: str, prefix: str) -> Table:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import batched
 from typing import Any
 
+from gnomon.storage.arrays.summary import SUMMARY, misnamed
 from gnomon.storage.arrays.tables import Slab
 from gnomon.storage.care.inventory import Inventory, take_inventory, unreferenced
 from gnomon.storage.care.subset import Subset, remember, select
@@ -153,6 +154,9 @@ class _Check:
             self._bytes(inventory, there)
         for era in range(len(self.repository.eras)):
             self._meaning(self.repository.in_era(era))
+        if (path := misnamed(self.location)) is not None:
+            advice = "remove it: the next update leaves another"
+            self._problem(SUMMARY, "summary", f"it has other columns than {path}; {advice}")
         self.progress("done", 1, 1)
         self.report.problems = tuple(self.problems)
         return self.report

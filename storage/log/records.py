@@ -179,10 +179,14 @@ class Log:
             before it.
         """
         records = list(earlier)
+        first = recent[0].sequence if _are_of_a_span(recent) else None
         if not earlier:
-            self._read_checkpoints(records, recent)
+            self._read_checkpoints(records, first)
         length = self._length(len(records))
-        self._take(records, recent, length)
+        if first is not None and length <= first + SPAN:
+            self._take(records, recent, length)
+        elif first is not None and not earlier:  # there is a checkpoint since
+            self._read_checkpoints(records, None)
         start = len(records)
         if start == length:
             return tuple(records)
@@ -235,18 +239,26 @@ class Log:
             return True
         return False
 
-    def _read_checkpoints(self, records: list[Record], recent: Sequence[Record]) -> None:
-        """Read as many records as checkpoints hold without a gap, before the recent ones."""
-        if recent and recent[0].sequence % SPAN == 0:  # what is before them needs no listing
-            there = {checkpoint_name(start) for start in range(0, recent[0].sequence, SPAN)}
-        else:
-            there = set(self._location.list("checkpoints/"))
-        while (name := checkpoint_name(len(records))) in there:
+    def _read_checkpoints(self, records: list[Record], until: int | None) -> None:
+        """Read as many records as checkpoints hold without a gap.
+
+        Parameters
+        ----------
+        until
+            The record before which to stop: then they need not be listed.
+        """
+        there = set() if until is not None else set(self._location.list("checkpoints/"))
+        while True:
+            name = checkpoint_name(len(records))
+            if name not in there if until is None else len(records) >= until:
+                return
             try:
                 checkpoint = list(read_checkpoint(self._location.read(name), name))
                 for record in checkpoint:
                     self._follow(records, record, name)
             except (NotFound, Integrity) as error:
+                if until is not None and isinstance(error, NotFound):
+                    return  # it may never have been there
                 del records[len(records) // SPAN * SPAN :]
                 logger.warning("%s; the records themselves were read, run 'gnomon repair'", error)
                 return
@@ -390,6 +402,17 @@ class Log:
                 data = write_checkpoint(records[start : start + SPAN])
                 with suppress(Conflict):  # another writer's, packed by another release of zlib
                     self._location.create(name, data, durable=True)
+
+
+def _are_of_a_span(records: Sequence[Record]) -> bool:
+    """Tell whether records follow one another from where a checkpoint would begin."""
+    first = records[0].sequence if records else -1
+    numbers = [record.sequence for record in records]
+    return (
+        first % SPAN == 0
+        and len(records) <= SPAN
+        and numbers == [*range(first, first + len(numbers))]
+    )
 
 
 def record_name(sequence: int) -> str:

@@ -11,8 +11,8 @@ SPAN_BYTES = 2**27
 """Of a source that is chunked along time, as much of a block is read at once."""
 
 SHARED_BYTES = 2**24
-"""A chunk of the source is read by each worker that needs part of it, if it is no larger: 8 MB take
-a hundredth of the time to read that they take to capture."""
+"""A chunk of the source is read for each block that needs part of it, if it is no larger: to read
+it takes a fraction of the time that it takes to capture."""
 ENOUGH = 4
 """Blocks that keep workers busy: with so many, nothing need be read twice."""
 

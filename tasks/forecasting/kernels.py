@@ -7,24 +7,13 @@ the same bits as when they are run uncompiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from gnomon.storage.arrays.kernels import compiled
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
-
-
-def compiled[F: Callable[..., Any]](function: F) -> F:
-    """Compile a function at its first call, once for each machine where that can be kept."""
-    try:
-        # By NumPy's error model a division by zero is inf or NaN, as uncompiled, and not checked.
-        return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # neither the package nor a home can be written to
-        return cast(F, njit(nogil=True, error_model="numpy")(function))
 
 
 @compiled

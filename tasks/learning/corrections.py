@@ -14,7 +14,7 @@ from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.ledger import open_captured_statistics
 from gnomon.storage.values.model import TRUSTED
-from gnomon.tasks.forecasting import corrected, stored_correction
+from gnomon.tasks.forecasting import corrected
 from gnomon.tasks.learning.expectation import forecaster_of
 from gnomon.tasks.learning.trusted import pass_over
 
@@ -56,8 +56,7 @@ def corrections(repository: Repository, name: str) -> NDArray[np.float64] | None
             repository.location, repository.records[captured.sequence], variable
         )
         is_trusted = repository.captures(name).status(captured.step) == TRUSTED
-        carried = forecaster.stored.carried()
-        shared = forecaster.stored.shared()
+        before = forecaster.correction()
     except Integrity as error:
         pass_over(error, repository.location.url, name, captured.step)
         return None
@@ -65,9 +64,6 @@ def corrections(repository: Repository, name: str) -> NDArray[np.float64] | None
         outside, p_values, valid = (columns[column][captured.local] for column in _WANTED)
     except LookupError:  # an older release measured other things
         return None
-    before = stored_correction(np.moveaxis(shared, -1, 0))
-    if carried is not None:
-        before = np.moveaxis(carried, -1, 0)
     after = corrected(before, outside, p_values, is_trusted & (valid > 0))
     carried = np.moveaxis(after, 0, -1)
     carried[np.isnan(outside) & (valid > 0)] = np.nan
@@ -79,4 +75,6 @@ def _was_compared(repository: Repository, captured: CapturedStep) -> bool:
     record, planned = repository.forecaster, sequence_of(captured.slab)
     if record is None or planned is None or planned <= record.sequence:
         return False
+    if any(s.slab == captured.slab and s.step != captured.step for s in repository.captured):
+        return False  # of several states in one commit, one was compared on top of the other
     return all(later.kind in _HARMLESS for later in repository.records[planned:])

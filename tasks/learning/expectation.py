@@ -10,7 +10,7 @@ what was learnt changes none of them: it costs a refit, and `recorded.unreadable
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
+from math import nan, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.documents import NONSENSE
 from gnomon.storage.values.grid import Index
-from gnomon.storage.values.model import Variable
+from gnomon.storage.values.model import TRUSTED, Variable
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import (
     CARRIED,
@@ -34,6 +34,7 @@ from gnomon.tasks.forecasting import (
     join,
     replay,
     roll,
+    stored_correction,
     unpack,
     usable,
 )
@@ -63,6 +64,9 @@ class Forecaster:
     that was given up is left out, and the next update learns anew."""
     withheld: frozenset[Index] = frozenset()
     """Chunks whose prediction was refused: their state is not to be gone on with."""
+    incomplete: set[Index] = field(default_factory=set)
+    """Chunks that were read without a capture that is learnt on top of what is stored, as it is
+    damaged: a repair may give another state back."""
 
     @classmethod
     def of(
@@ -154,20 +158,38 @@ class Forecaster:
         """Learn the captures since on top of a stored state of some chunks, in place."""
         if not self.instants or not indices:
             return
-        carried = self.stored.carried()
+        correction = self.correction()
         for step, instant in self.instants.items():
             slot = self.cadence.slot(instant)
             if slot > state.slot:
                 values, trusted = trusted_field(self.captures, step, indices)
+                passed = [index for index, known in zip(indices, trusted, strict=True) if not known]
+                self.incomplete.update(
+                    index for index in passed if self.captures.status_of(step, index) == TRUSTED
+                )
                 time_s = instant / SECOND
                 replay(self.specification, state, slot, time_s, usable(values), trusted=trusted)
-        if carried is not None:
-            if carried.shape[-1] != CARRIED:
-                raise Integrity(
-                    f"what later captures left behind has {carried.shape[-1]} numbers a chunk, "
-                    f"expected {CARRIED}; run 'gnomon update --refit' to learn it anew"
-                )
-            state.correction[:] = np.stack([carried[index] for index in indices], axis=1)
+        by_chunk = np.moveaxis(correction, 0, -1)
+        state.correction[:] = np.stack([by_chunk[index] for index in indices], axis=1)
+
+    def correction(self) -> NDArray[np.float64]:
+        """Return what states go on with that captures do not give back, (number, *chunk grid).
+
+        Raises
+        ------
+        Integrity
+            Stored bytes are not what was written.
+        """
+        carried, entry = self.stored.carried(), self.stored.entry
+        kept = self.stored.shared() if carried is None else carried
+        expected = entry.columns if carried is None else CARRIED
+        if kept.shape[-1] != expected:
+            raise Integrity(
+                f"what captures left behind of {self.captures.variable.name} has {kept.shape[-1]} "
+                f"numbers a chunk, expected {expected}; run 'gnomon update --refit' to learn it "
+                "anew"
+            )
+        return stored_correction(np.moveaxis(kept, -1, 0))
 
 
 def _sound(indices: list[Index], state: State) -> tuple[list[Index], State]:
@@ -270,6 +292,9 @@ class Expectation:
             time_s = instant / SECOND
             departed = departures(spec, state, outlook, slot, time_s, values)
             trusted = ~(departed.p_value < GATE)
+            uncertain = (
+                forecaster.incomplete
+            )  # what they were compared with may come back as another
             met = _Met(indices, outlook, slot, time_s, values, trusted)
             self._met |= dict.fromkeys(indices, met)
             for k, index in enumerate(indices):
@@ -278,7 +303,7 @@ class Expectation:
                     "departure_rms": float(departed.rms[k]),
                     "departure_maximum": float(departed.maximum[k]),
                     "standardised_rms": float(departed.standardised_rms[k]),
-                    "outside_interval": float(departed.outside[k]),
+                    "outside_interval": nan if index in uncertain else float(departed.outside[k]),
                     "p_value": float(departed.p_value[k]),
                 }
         if self.is_single:

@@ -10,6 +10,7 @@ from gnomon.flows import steps
 from gnomon.flows.cycle import Cycle
 from gnomon.flows.settings import Settings
 from gnomon.storage.log.bodies.shadow import LearntEntry
+from gnomon.storage.stacks.forecaster import ForecasterState
 from gnomon.storage.values.times import SECOND
 from gnomon.tasks.forecasting import Outlook
 from gnomon.tasks.learning import learn
@@ -17,6 +18,7 @@ from gnomon.tasks.learning.corrections import corrections
 from gnomon.tasks.learning.expectation import forecaster_of
 from gnomon.tasks.learning.features import LATE
 from gnomon.tasks.learning.features import _sample as sample
+from gnomon.tasks.learning.learn import PendingState
 from gnomon.tasks.learning.refit import MOST_ROLLED
 from tests import sources
 from tests.cases import HISTORY, Case
@@ -144,7 +146,12 @@ def test_a_state_that_is_damaged_meanwhile_is_learnt_anew(
 ) -> None:
     """After the capture was compared with it, and before it is predicted from."""
     folder = gone_on.place / "forecaster" / entry(gone_on).anchor
-    keep = steps.keep_capture
+    keep, doubts = steps.keep_capture, steps.keep_doubts
+    went_on: list[bool] = []
+
+    def looked_at(url: str, learnt: PendingState, channels: tuple[str, ...]) -> Any:
+        went_on.append(learnt.went_on)
+        return doubts(url, learnt, channels)
 
     def damaged(*arguments: Any) -> int:
         for path in folder.rglob("cells/c/**/*"):
@@ -154,11 +161,39 @@ def test_a_state_that_is_damaged_meanwhile_is_learnt_anew(
 
     with monkeypatch.context() as patched:
         patched.setattr(steps, "keep_capture", damaged)
+        patched.setattr(steps, "keep_doubts", looked_at)
         update(gone_on, HISTORY + 2)
     assert entry(gone_on).anchor == ""
     assert entry(gone_on).rolled == ()
+    assert went_on == [True, False]  # what is learnt anew may be doubted
     update(gone_on, HISTORY + 3)
     assert gone_on.open().check(read_data=True).problems == ()
+
+
+def test_what_was_compared_without_a_damaged_capture_is_measured_again(
+    gone_on: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair would give another state back than the one that it was compared with."""
+    slab = gone_on.open().stored.captured[-1].slab
+    for path in (gone_on.place / "captures" / slab / "v-sst" / "residual" / "c").rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(path.stat().st_size))
+    monkeypatch.setattr(Cycle, "_renew_shadow", lambda *_: None)
+    update(gone_on, HISTORY + 2)
+    found = corrections(gone_on.open().stored, "sst")
+    assert found is not None
+    assert np.isnan(found).any()
+
+
+def test_a_forged_correction_is_passed_over(gone_on: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cycle, "_renew_shadow", lambda *_: None)
+    update(gone_on, HISTORY + 2)
+    stored = gone_on.open().stored
+    assert corrections(stored, "sst") is not None
+    carried = stored.forecaster_state("sst").carried()
+    assert carried is not None
+    monkeypatch.setattr(ForecasterState, "carried", lambda _: carried[..., :1])
+    assert corrections(stored, "sst") is None
 
 
 def test_what_is_known_of_the_whole_goes_on_with_a_few_numbers(gone_on: Case) -> None:

@@ -48,7 +48,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 @pytest.fixture(autouse=True)
 def another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read tables as a process that has not written them: of an object store they are kept."""
-    monkeypatch.setattr(tables, "KEPT_BYTES", -1)
+    monkeypatch.setattr(tables._kept, "nbytes", -1)
 
 
 def read(shards: Shards, lead: int, index: Index) -> NDArray[Any]:

@@ -1,15 +1,22 @@
 """The summary saves requests, and nothing rests on it: records and tables are verified."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gnomon.storage.arrays.summary import SUMMARY, TABLE_BYTES, read_summary, write_summary
+from gnomon.storage.arrays.summary import (
+    SUMMARY,
+    TABLE_BYTES,
+    misnamed,
+    read_summary,
+    write_summary,
+)
 from gnomon.storage.arrays.tables import create_table, keep_table, kept_tables, root
 from gnomon.storage.log import gz
 from gnomon.storage.log.location import Location
-from gnomon.storage.log.records import COPIES, SPAN, Log, record_name
+from gnomon.storage.log.records import COPIES, SPAN, Log, Record, content_hash, record_name
 from gnomon.storage.log.staging import Batch, fresh_id
 from tests.requests import counted, forget_all
 
@@ -56,7 +63,7 @@ def test_a_log_is_read_in_few_requests(location: Location) -> None:
     with counted() as counts:
         records = Log(location, GENESIS).read(recent=read_summary(location))
     assert len(records) == 5
-    assert counts == {"get": 2, "list": 2}
+    assert counts == {"get": 1, "get_range": 1, "list": 2}
 
 
 def test_what_came_later_is_read_from_the_log(location: Location) -> None:
@@ -102,6 +109,66 @@ def test_a_table_that_is_not_what_its_root_says_is_not_kept(location: Location) 
     forget_all()
     assert len(read_summary(location)) == 5
     assert not kept_tables(location)
+
+
+def rewritten(location: Location, head: dict[str, object], *lines: bytes) -> None:
+    """Put a summary with a fitting hash, as somebody who knows the format can."""
+    text = b"\n".join(lines)
+    about = {"version": 1, "records": 1, "hash": content_hash(text)} | head
+    location.replace(SUMMARY, gz.pack(json.dumps(about).encode() + b"\n" + text))
+
+
+def lines_of(location: Location) -> list[bytes]:
+    return gz.unpack(location.read(SUMMARY), 2**20).split(b"\n")[1:]
+
+
+def test_no_record_makes_a_reader_look_far(location: Location) -> None:
+    """Whatever number it has: a record vouches for itself alone."""
+    records = Log(location, GENESIS).read()
+    for sequence in (256, 256 * 10**15, 3):
+        record = Record(sequence, "parent", "tag", WHEN, {})
+        rewritten(location, {}, record.to_json())
+        with counted() as counts:
+            assert Log(location, GENESIS).read(recent=read_summary(location)) == records
+        assert counts.total() <= 12
+
+
+def test_a_summary_takes_no_more_memory_than_it_may(location: Location) -> None:
+    first, *_, table, _ = lines_of(location)
+    rewritten(location, {"records": 10**6}, first)
+    assert read_summary(location) == ()
+    huge = json.loads(table) | {"shape": [2**27, 1], "data": ""}
+    rewritten(location, {}, first, json.dumps(huge).encode(), table)
+    assert len(read_summary(location)) == 1
+    assert not kept_tables(location)
+
+
+def test_a_table_has_a_folder(location: Location) -> None:
+    """One without would stop whoever leaves the next summary."""
+    first, *_, table, _ = lines_of(location)
+    for path in ("table", "ledger/table", "", "/"):
+        rewritten(location, {}, first, json.dumps(json.loads(table) | {"path": path}).encode())
+        assert len(read_summary(location)) == 1
+        assert not kept_tables(location)
+
+
+def test_a_check_compares_the_names_of_columns(location: Location) -> None:
+    first, *_, table, _ = lines_of(location)
+    assert misnamed(location) is None
+    other = json.loads(table) | {"columns": list("dcba")}
+    rewritten(location, {}, first, json.dumps(other).encode())
+    assert misnamed(location) == PATH
+    location.replace(SUMMARY, gz.pack(gz.unpack(location.read(SUMMARY), 2**20).replace(b"d", b"e")))
+    assert read_summary(location) == ()  # by accident, the hash shows it
+
+
+def test_checkpoints_are_read_where_the_summary_is_of_long_before(location: Location) -> None:
+    recent = read_summary(location)
+    grow(location, 2 * SPAN + 20)
+    records = Log(location, GENESIS).read()
+    with counted() as counts:
+        assert Log(location, GENESIS).read(recent=recent) == records
+    assert counts["get"] <= 30
 
 
 def test_a_summary_of_another_log_is_not_believed(location: Location, tmp_path: Path) -> None:
