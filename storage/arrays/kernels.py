@@ -17,6 +17,7 @@ __all__ = ["compiled", "straighten"]
 def compiled[F: Callable[..., Any]](function: F) -> F:
     """Compile a function at its first call, once for each machine where that can be kept."""
     try:
+        # By NumPy's error model a division by zero is inf or NaN, as uncompiled, and not checked.
         return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:  # neither the package nor a home can be written to
         return cast(F, njit(nogil=True, error_model="numpy")(function))

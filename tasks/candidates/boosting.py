@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gnomon.storage.arrays.kernels import compiled
 from gnomon.tasks.candidates.ridge import AROUND, OWN, TERMS, Ridge, chunk_means
 from gnomon.tasks.forecasting.candidate import CellPast, CellRecord
-from gnomon.tasks.forecasting.kernels import Floats, compiled
+from gnomon.tasks.forecasting.kernels import Floats
 from gnomon.tasks.forecasting.specification import Array, Specification
 
 __all__ = ["Boosting"]

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gnomon.tasks.forecasting.kernels import Floats, Ints, compiled
+from gnomon.storage.arrays.kernels import compiled
+from gnomon.tasks.forecasting.kernels import Floats, Ints
 
 TILE = 512
 """Cells that are worked on at a time: twenty rows of them are 80 KiB, and stay in the cache."""
