@@ -16,6 +16,7 @@ Install = Callable[..., None]
 def installing(folder: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> Iterator[Install]:
     """Give a function that takes a name, the code of a module, and lines of entry points."""
     names: list[str] = []
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a test may list what is in the folder
 
     def install(name: str, code: str, *entries: str) -> None:
         facts = folder / f"{name}-1.0.dist-info"
