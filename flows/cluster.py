@@ -18,7 +18,7 @@ __all__ = ["Workers", "local_cluster", "thread_mapper"]
 
 _TRIMMING = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 """Dask's option that has workers give back freed memory at once.  The system then clears each page
-of every array anew: an update took twice the CPU time that it takes in threads."""
+of every array anew, a large part of the CPU time of an update."""
 
 
 def thread_mapper(workers: int, progress: Callable[[int, int], None] | None = None) -> Mapper:

@@ -292,9 +292,8 @@ class Expectation:
             time_s = instant / SECOND
             departed = departures(spec, state, outlook, slot, time_s, values)
             trusted = ~(departed.p_value < GATE)
-            uncertain = (
-                forecaster.incomplete
-            )  # what they were compared with may come back as another
+            # What these were compared with may come back as another state.
+            uncertain = forecaster.incomplete
             met = _Met(indices, outlook, slot, time_s, values, trusted)
             self._met |= dict.fromkeys(indices, met)
             for k, index in enumerate(indices):
