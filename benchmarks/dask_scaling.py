@@ -40,7 +40,7 @@ if not __package__:  # run as a file: the others are beside it
     sys.path[0] = str(Path(__file__).parents[1])
 
 import gnomon
-from benchmarks.scale import generated, recorded, write
+from benchmarks.scale import parsed, parser_of, states_of, write
 from gnomon.flows import steps
 from gnomon.flows.cluster import Workers, local_cluster, thread_mapper
 from gnomon.flows.cycle import Cycle
@@ -235,11 +235,7 @@ class Trial:
 
 def prepared(options: argparse.Namespace, folder: Path) -> None:
     """Write the source, and capture and forecast all of it but the last state."""
-    if options.grid:
-        states, total = generated(tuple(options.grid), options.variables), options.grid[0]
-    else:
-        kept = list(recorded(options.source, options.variable))
-        states, total = iter(kept), len(kept)
+    states, total = states_of(options)
     source = folder / "source.zarr"
     with Progress(console=Console(stderr=True)) as progress:
         for k, state in enumerate(progress.track(states, total=total, description="states")):
@@ -250,18 +246,10 @@ def prepared(options: argparse.Namespace, folder: Path) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", nargs="?")
-    parser.add_argument("--variable", default="v")
-    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
-    parser.add_argument("--variables", type=int, default=1, help="of a generated dataset (1)")
-    parser.add_argument("--chunk", type=int, nargs="+", help="cells; default: a state")
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where; default: a temporary folder")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if (options.source is None) == (options.grid is None):
-        parser.error("give SOURCE --variable V, or --grid T Y X")
+    options = parsed(parser)
     prepare()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(dir=options.folder) as name, ExitStack() as stack:

@@ -35,7 +35,7 @@ from zarr.storage import ObjectStore
 if not __package__:  # run as a file: the others are beside it
     sys.path[0] = str(Path(__file__).parents[1])
 
-from benchmarks.scale import GNOMON, generated, recorded
+from benchmarks.scale import GNOMON, parsed, parser_of, states_of
 
 BUCKET = "requests"
 REPOSITORY, SOURCE, PLAIN = "repository", "source", "plain"
@@ -192,11 +192,7 @@ class Trial:
 
 def measure(options: argparse.Namespace, folder: Path, store: Counting) -> dict[str, Any]:
     """Return all figures."""
-    if options.grid:
-        states, count = generated(tuple(options.grid), 1), options.grid[0]
-    else:
-        kept = list(recorded(options.source, options.variable))
-        states, count = iter(kept), len(kept)
+    states, count = states_of(options)
     history = count - options.updates
     if history < 1:
         raise SystemExit(f"found {count} states, expected more than {options.updates} updates")
@@ -242,16 +238,9 @@ def summary(counts: list[Counter[tuple[str, str]]]) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", nargs="?")
-    parser.add_argument("--variable", default="v")
-    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
-    parser.add_argument("--chunk", type=int, nargs="+", help="cells; default: a state")
+    parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=3, help="states that arrive late (3)")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if (options.source is None) == (options.grid is None):
-        parser.error("give SOURCE --variable V, or --grid T Y X")
+    options = parsed(parser)
     with (
         tempfile.TemporaryDirectory() as name,
         warnings.catch_warnings(),

@@ -145,6 +145,34 @@ def recorded(source: str, name: str) -> Iterator[xr.Dataset]:
             yield state.to_dataset()
 
 
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what is to be captured."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("--variable", default="v")
+    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
+    parser.add_argument("--variables", type=int, default=1, help="of a generated dataset (1)")
+    parser.add_argument("--chunk", type=int, nargs="+", help="cells; default: a state")
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the options; the program ends if not one of a dataset and a grid is given."""
+    options = parser.parse_args()
+    if (options.source is None) == (options.grid is None):
+        parser.error("give SOURCE --variable V, or --grid T Y X")
+    return options
+
+
+def states_of(options: argparse.Namespace) -> tuple[Iterator[xr.Dataset], int]:
+    """Return the states that options ask for, of a dataset or generated, and how many they are."""
+    if options.grid:
+        return generated(tuple(options.grid), options.variables), options.grid[0]
+    kept = list(recorded(options.source, options.variable))
+    return iter(kept), len(kept)
+
+
 def write(state: xr.Dataset, path: Path, chunks: list[int] | None, *, append: bool) -> None:
     """Write or append a state, one chunk of time."""
     options: dict[str, Any] = {"consolidated": False, "zarr_format": 3}
@@ -243,11 +271,7 @@ class Trial:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return all figures."""
-    if options.grid:
-        states, count = generated(tuple(options.grid), options.variables), options.grid[0]
-    else:
-        kept = list(recorded(options.source, options.variable))
-        states, count = iter(kept), len(kept)
+    states, count = states_of(options)
     history = count - options.updates
     if history < 1:
         raise SystemExit(f"found {count} states, expected more than {options.updates} updates")
@@ -296,18 +320,10 @@ def files(written: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", nargs="?")
-    parser.add_argument("--variable", default="v")
-    parser.add_argument("--grid", type=int, nargs=3, metavar=("T", "Y", "X"))
-    parser.add_argument("--variables", type=int, default=1, help="of a generated dataset (1)")
-    parser.add_argument("--chunk", type=int, nargs="+", help="cells; default: a state")
+    parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=3, help="states that arrive late (3)")
     parser.add_argument("--folder", type=Path, help="where; default: a temporary folder")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if (options.source is None) == (options.grid is None):
-        parser.error("give SOURCE --variable V, or --grid T Y X")
+    options = parsed(parser)
     with tempfile.TemporaryDirectory(dir=options.folder) as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figures = measure(options, Path(name))
