@@ -46,7 +46,7 @@ from gnomon.storage.source.groupfolder import not_a_repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.fixed import encode_frame, load_described, load_frame
 from gnomon.storage.stacks.forecaster import ForecasterState, remove_states
-from gnomon.storage.stacks.shadows import ShadowStack
+from gnomon.storage.stacks.shadows import ShadowStack, remove_later_leads
 from gnomon.storage.values.model import RepositorySettings
 
 if TYPE_CHECKING:
@@ -269,9 +269,10 @@ class Repository:
     def commit_shadow(
         self, body: ShadowBody, committed_at: str, batch: Batch, work: Work
     ) -> "Repository":
-        """Commit a shadow, as `commit` does, and remove states that no run reads any more."""
+        """Commit a shadow, as `commit` does, and remove the states and leads that it supersedes."""
         repository = self.commit(body, committed_at, batch, work)
         remove_states(self.location, self.state.forecasters - repository.state.forecasters)
+        remove_later_leads(self.location, repository.state.superseded - self.state.superseded)
         return repository
 
     def summarise(self) -> None:

@@ -40,6 +40,7 @@ from gnomon.tasks.forecasting import (
 )
 from gnomon.tasks.forecasting import forecast as predict
 from gnomon.tasks.forecasting.specification import LARGEST
+from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import Forecaster
 from gnomon.tasks.learning.features import Features
 from gnomon.tasks.learning.learn import PendingState, groups
@@ -64,6 +65,8 @@ class Shadowed:
     """Reference time, an instant."""
     instants: tuple[int, ...]
     """Valid times of leads 1..H."""
+    lasting: int
+    """How many leads, the first ones, stay when newer shadows predict the others."""
     variables: dict[str, PredictedEntry]
     """What the record will say of each variable, without the ledger."""
     statistics: dict[str, dict[str, NDArray[np.float64]]]
@@ -90,6 +93,7 @@ def materialize(
     slot = first.cadence.slot(reference)
     leads = range(1, first.specification.leads + 1)
     instants = tuple(first.cadence.instant(slot + lead) for lead in leads)
+    lasting = _lasting(repository, slot, first.cadence, len(leads))
     pin = Pin.of(repository)
     batch = Batch(repository.location, learnt.id, dict(learnt.entries))
     calendar = repository.settings.calendar
@@ -97,6 +101,7 @@ def materialize(
         "forecast_reference_time": format_instant(reference, calendar),
         "valid_time": [format_instant(instant, calendar) for instant in instants],
         "calendar": calendar,
+        "lasting_leads": lasting,
     }
     variables: dict[str, PredictedEntry] = {}
     statistics: dict[str, dict[str, Floats]] = {}
@@ -105,10 +110,10 @@ def materialize(
     for name, features in learnt.features.items():
         variable = repository.settings.variable(name)
         grid = variable.grid
-        create_shadow(batch, variable, len(leads), about)
+        create_shadow(batch, variable, len(leads), lasting, about)
         blocks = list(grid.blocks())
         refused = withheld.get(name, frozenset())
-        job = partial(_materialize_block, pin, learnt, name, instants, refused)
+        job = partial(_materialize_block, pin, learnt, name, instants, lasting, refused)
         index = np.zeros((len(leads), *grid.counts, len(INDEX_COLUMNS)), np.int64)
         score = np.zeros((len(leads), *grid.counts, len(SCORE_COLUMNS)))
         columns = {n: np.zeros((len(leads), *grid.counts)) for n in PREDICTION_STATISTICS}
@@ -132,12 +137,23 @@ def materialize(
         learnt,
         reference,
         instants,
+        lasting,
         variables,
         statistics,
         base_steps,
         batch.entries,
         failed,
     )
+
+
+def _lasting(repository: Repository, slot: int, cadence: Cadence, leads: int) -> int:
+    """Return how many leads will stay: as many as there were slots since the last shadow.
+
+    If the next one comes after as many, it predicts the times of all others from nearer.
+    """
+    before = repository.shadows[-1:]
+    since = slot - cadence.slot(before[0].reference) if before else 1
+    return min(max(since, 1), leads)
 
 
 def withhold(
@@ -208,6 +224,7 @@ def _materialize_block(
     learnt: PendingState,
     name: str,
     instants: tuple[int, ...],
+    lasting: int,
     refused: frozenset[Index],
     block: Block,
 ) -> _Block:
@@ -232,7 +249,7 @@ def _materialize_block(
             for column, values in told.items():
                 statistics[column][place] = values
             chunks[index] = chunk
-    written = write_block(batch, variable, block, chunks)
+    written = write_block(batch, variable, block, chunks, lasting)
     return _Block(written, score, statistics, batch.entries)
 
 
@@ -374,5 +391,6 @@ def commit_shadow(
         variables=variables,
         forecaster=learnt.states,
         report=Report(report),
+        lasting=shadowed.lasting,
     )
     return repository.commit_shadow(body, committed_at, batch, work)

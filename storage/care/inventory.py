@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gnomon.storage.errors import Integrity, NotFound
 from gnomon.storage.log.bodies.body import Header
 from gnomon.storage.log.bodies.care import RepairBody
-from gnomon.storage.log.folders import GROUPS, is_mark
+from gnomon.storage.log.folders import GROUPS, is_later, is_mark
 from gnomon.storage.log.history import History
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.records import COPIES, Record
@@ -86,7 +86,8 @@ def is_expected(state: History, folder: str, name: str) -> bool:
         return folder in state.written
     expected = {
         "forecaster": folder in state.forecasters,
-        "shadows": any(shadow.id == folder for shadow in state.shadows),
+        "shadows": any(shadow.id == folder for shadow in state.shadows)
+        and not (folder in state.superseded and is_later(parts[2:])),
         "patches": any(patches.id == folder for patches in state.patches.values()),
         "frame": name in state.frames,
         "replaced": folder in state.replaced or (folder in state.marked and is_mark(parts[2:])),

@@ -10,9 +10,11 @@ from gnomon.storage.values.model import Variable
 
 __all__ = [
     "GROUPS",
+    "LATER",
     "captured_statistics",
     "captures_of",
     "frame_of",
+    "is_later",
     "is_mark",
     "ledger_of",
     "patches_of",
@@ -24,6 +26,8 @@ __all__ = [
 
 GROUPS = ("captures", "shadows", "patches", "forecaster", "ledger", "frame", "replaced")
 """What a commit writes below folders of its name; copies of captures' indices apart."""
+LATER = "_later"
+"""How the names of arrays end that hold those leads of a shadow that newer ones supersede."""
 
 
 def captures_of(commit: str, variable: Variable) -> str:
@@ -34,6 +38,11 @@ def captures_of(commit: str, variable: Variable) -> str:
 def shadow_of(commit: str, variable: Variable | None = None) -> str:
     """Return the folder of the predicted states of a variable; None: of all of them."""
     return "/".join(["shadows", commit, *([variable.folder] if variable else [])])
+
+
+def is_later(parts: Sequence[str]) -> bool:
+    """Tell whether an object below a shadow's folder holds leads that newer shadows supersede."""
+    return len(parts) > 1 and parts[1].endswith(LATER)
 
 
 def patches_of(commit: str, variable: Variable) -> str:

@@ -259,8 +259,13 @@ class _Folding:
                 sequence=sequence,
                 bases=body.bases,
                 learnt=body.forecaster,
+                leads=len(body.instants),
+                lasting=len(body.instants) if body.lasting is None else body.lasting,
             )
         )
+        # Who began before this commit may still read the shadow before it.
+        if len(self._shadows) > 2:
+            self._shadows[-3] = self._shadows[-3].superseded_by(self._shadows[-2])
         # Runs that began before this commit may still read the state before it.
         self._forecasters = set().union(*(shadow.states for shadow in self._shadows[-2:]))
 

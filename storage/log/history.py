@@ -279,6 +279,11 @@ class History:
         return (*(s for s in self.shadows[:-1] if is_live(s)), *newest)
 
     @cached_property
+    def superseded(self) -> frozenset[str]:
+        """The shadows that have lost their later leads."""
+        return frozenset(s.id for s in self.shadows if not s.is_whole)
+
+    @cached_property
     def live_folders(self) -> frozenset[str]:
         """The commits of which a prune leaves something."""
         newest = self.forecaster.states if self.forecaster else frozenset()

@@ -1,7 +1,7 @@
 """What the log records say was captured, predicted, estimated and written back, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gnomon.storage.log.bodies.patch import PatchedEntry
 from gnomon.storage.log.bodies.rollback import RollbackState, Writer
@@ -54,7 +54,7 @@ class Shadow:
     reference: int
     """Reference time, an instant."""
     instants: tuple[int, ...]
-    """Valid times of leads 1..H."""
+    """Valid times of the leads that are there, from lead 1 on."""
     variables: Mapping[str, PredictedEntry]
     """What is predicted of each variable, and how well."""
     sequence: int
@@ -63,6 +63,26 @@ class Shadow:
     """Captured steps that its changes are counted from."""
     learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
     """Per variable, the forecaster's state that it was made from."""
+    leads: int = 0
+    """How many leads it was made with."""
+    lasting: int = 0
+    """How many of them stay when newer shadows predict the others."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all leads are there that it was made with."""
+        return len(self.instants) == self.leads
+
+    def superseded_by(self, later: "Shadow") -> "Shadow":
+        """Return what stays of it beside the shadow that was made after it.
+
+        Its later leads go if the other predicts all of their times from a capture that is nearer to
+        them: of one time, the forecast with the shortest lead is the one that is used.
+        """
+        nearer = all(instant > later.reference for instant in self.instants[self.lasting :])
+        if not nearer or not later.variables.keys() >= self.variables.keys():
+            return self
+        return replace(self, instants=self.instants[: self.lasting])
 
     @property
     def states(self) -> frozenset[str]:

@@ -1,10 +1,12 @@
 """Shadows: predicted states as small integers against the last capture, with error and confidence.
 
 What a chunk holds at every lead is compressed together, as one stored chunk: from lead to lead it
-goes on smoothly.  See :mod:`gnomon.storage.stacks.quantising` for what the integers are.
+goes on smoothly.  See :mod:`gnomon.storage.stacks.quantising` for what the integers are.  Only the
+leads that will go together, once newer shadows have predicted their times, are stored apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +17,8 @@ from gnomon.storage.arrays.layout import group_metadata
 from gnomon.storage.arrays.residuals import sample, sampled_size
 from gnomon.storage.arrays.shards import Shards, pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import Slab, StoredColumn, create_residual, create_table
-from gnomon.storage.errors import Integrity, NotFound
-from gnomon.storage.log.folders import shadow_of
+from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.log.folders import LATER, is_later, shadow_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.log.steps import Shadow
@@ -44,6 +46,7 @@ __all__ = [
     "create_shadow",
     "create_shadow_tables",
     "discard_shadow",
+    "remove_later_leads",
     "write_block",
 ]
 
@@ -52,8 +55,9 @@ SCORE_COLUMNS = ["quantum", "error_scale", "confidence", "expected_rmse"]
 _APART, _PLAIN, _ALONG = -1, 0, 1
 """Codings of a chunk's integers: each lead by itself, as before there were codings; all leads
 together; all together, as what each adds to the one before."""
-_INDEX = [StoredColumn(name) for name in INDEX_COLUMNS[:3]]
-_INDEX += [StoredColumn(name, default=_APART) for name in INDEX_COLUMNS[3:]]
+_WITHOUT_CODINGS, _CODINGS = slice(0, 3), slice(3, 5)
+_INDEX = [StoredColumn(name) for name in INDEX_COLUMNS[_WITHOUT_CODINGS]]
+_INDEX += [StoredColumn(name, default=_APART) for name in INDEX_COLUMNS[_CODINGS]]
 _SCORE = [StoredColumn("quantum"), StoredColumn("error_scale")]
 _SCORE += [
     StoredColumn("confidence", default=np.nan),
@@ -73,32 +77,47 @@ Coded = dict[Index, NDArray[Any]]
 """Integers (lead, *chunk) of the chunks of a unit."""
 
 
+def spans_of(leads: int, lasting: int) -> dict[str, slice]:
+    """Return which leads, from 0, are stored together, by what their arrays are called beside."""
+    spans = {"": slice(0, lasting), LATER: slice(lasting, leads)}
+    return {name: span for name, span in spans.items() if span.start < span.stop}
+
+
 def create_shadow(
-    batch: Batch, variable: Variable, leads: int, attributes: Mapping[str, Any]
+    batch: Batch, variable: Variable, leads: int, lasting: int, attributes: Mapping[str, Any]
 ) -> None:
     """Describe the predicted states of a variable in a commit; their blocks follow.
 
     Parameters
     ----------
+    lasting
+        How many leads, the first ones, stay when newer shadows predict the others.
     attributes
         What whoever opens the group is to know of it.
     """
     path = shadow_of(batch.id, variable)
     batch.create(f"{path}/zarr.json", group_metadata(variable.described() | dict(attributes)))
-    for part, dtype in _PARTS.items():
-        create_residual(
-            batch,
-            f"{path}/{part}",
-            lead=leads,
-            grid=variable.stored_grid,
-            dtype=dtype,
-            depth=leads,
-            names=["lead", *variable.dims],
-        )
+    for name, span in spans_of(leads, lasting).items():
+        depth = span.stop - span.start
+        along = "lead" if depth == leads else f"lead{name or '_lasting'}"
+        for part, dtype in _PARTS.items():
+            create_residual(
+                batch,
+                f"{path}/{part}{name}",
+                lead=depth,
+                grid=variable.stored_grid,
+                dtype=dtype,
+                depth=depth,
+                names=[along, *variable.dims],
+            )
 
 
 def write_block(
-    batch: Batch, variable: Variable, block: Block, chunks: Mapping[Index, QuantisedChunk]
+    batch: Batch,
+    variable: Variable,
+    block: Block,
+    chunks: Mapping[Index, QuantisedChunk],
+    lasting: int,
 ) -> NDArray[np.int64]:
     """Store the predictions of one block; returns its part of the index.
 
@@ -106,6 +125,8 @@ def write_block(
     ----------
     chunks
         All of the block's, by index.
+    lasting
+        How many leads, the first ones, stay when newer shadows predict the others.
 
     Returns
     -------
@@ -114,34 +135,43 @@ def write_block(
     path, grid = shadow_of(batch.id, variable), variable.stored_grid
     leads = len(next(iter(chunks.values())).change)
     index = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
-    packed: dict[str, dict[Index, bytes]] = {part: {} for part in _PARTS}
+    packed: dict[str, dict[Index, bytes]] = {}
     for unit in units_of(variable, block):
-        made = {i: chunks[i] for i, _, _ in unit}
-        changes: Coded = {i: chunk.change for i, chunk in made.items()}
-        added: Coded = {i: along_leads(c.change, c.score[:, 0]) for i, c in made.items()}
-        errors: Coded = {i: chunk.error.astype(np.int16) for i, chunk in made.items()}
-        grown: Coded = {i: np.diff(e, axis=0, prepend=np.int16(0)) for i, e in errors.items()}
-        chosen = {"change": (changes, added), "error": (errors, grown)}
-        codings = [_smaller(*both) for both in chosen.values()]
         corner = [cells.start for cells in variable.stored_cells(unit[0][0])]
         sizes = zip(corner, grid.shards, grid.chunks, strict=True)
         place = tuple(a % n // c for a, n, c in sizes)
-        for (part, both), coding in zip(chosen.items(), codings, strict=True):
-            data = pack_chunk(_unit(variable, both[coding], leads, _PARTS[part]))
-            if data is not None:
-                packed[part][place] = data
+        made = {i: chunks[i] for i, _, _ in unit}
         for i, local, _ in unit:
-            where: tuple[Any, ...] = (slice(None), *local)
-            index[where] = np.hstack([made[i].index, np.tile(codings, (leads, 1))])
+            every: tuple[Any, ...] = (slice(None), *local, _WITHOUT_CODINGS)
+            index[every] = made[i].index
+        for name, span in spans_of(leads, lasting).items():
+            for k, (part, coded) in enumerate(_coded(made, span).items()):
+                coding = _smaller(*coded)
+                for _, local, _ in unit:
+                    some: tuple[Any, ...] = (span, *local, _CODINGS.start + k)
+                    index[some] = coding
+                data = pack_chunk(_unit(variable, coded[coding], _PARTS[part]))
+                if data is not None:
+                    packed.setdefault(part + name, {})[place] = data
     shard = [str(a // n) for a, n in zip(block.start, grid.shards, strict=True)]
     for part, units in packed.items():
-        if units:
-            batch.create("/".join([path, part, "c", "0", *shard]), pack_shard(grid, units))
+        batch.create("/".join([path, part, "c", "0", *shard]), pack_shard(grid, units))
     return index
+
+
+def _coded(made: Mapping[Index, QuantisedChunk], span: slice) -> dict[str, tuple[Coded, Coded]]:
+    """Return some leads of chunks, by array: as they are, and from lead to lead."""
+    changes: Coded = {i: chunk.change[span] for i, chunk in made.items()}
+    added: Coded = {i: along_leads(c, made[i].score[span, 0]) for i, c in changes.items()}
+    errors: Coded = {i: chunk.error[span].astype(np.int16) for i, chunk in made.items()}
+    grown: Coded = {i: np.diff(e, axis=0, prepend=np.int16(0)) for i, e in errors.items()}
+    return {"change": (changes, added), "error": (errors, grown)}
 
 
 def _smaller(plain: Coded, along: Coded) -> int:
     """Return which of two codings of the chunks of a unit is smaller, by a sample if large."""
+    if len(next(iter(plain.values()))) == 1:
+        return _PLAIN
     sizes = []
     for coded in (plain, along):
         parts = [lead for chunk in coded.values() for lead in chunk]
@@ -150,10 +180,10 @@ def _smaller(plain: Coded, along: Coded) -> int:
     return _ALONG if sizes[1] < sizes[0] else _PLAIN
 
 
-def _unit(variable: Variable, chunks: Coded, leads: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _unit(variable: Variable, chunks: Coded, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the chunks of a unit as the array that is stored, zero beyond the edge."""
     sizes = variable.stored_grid.chunks
-    whole: NDArray[Any] = np.zeros((leads, *sizes), dtype)
+    whole: NDArray[Any] = np.zeros((len(next(iter(chunks.values()))), *sizes), dtype)
     for index, chunk in chunks.items():
         inside = zip(variable.stored_cells(index), sizes, strict=True)
         where = tuple(slice(c.start % n, (c.stop - 1) % n + 1) for c, n in inside)
@@ -178,6 +208,17 @@ def discard_shadow(location: Location, commit: str) -> None:
     location.delete(location.list(f"{shadow_of(commit)}/"))
 
 
+def remove_later_leads(location: Location, commits: Iterable[str]) -> None:
+    """Remove the leads of shadows whose times newer ones have predicted.
+
+    What a crash or a failing store leaves of them, a prune removes.
+    """
+    for commit in commits:
+        with suppress(GnomonError):
+            names = location.list(f"{shadow_of(commit)}/")
+            location.delete(name for name in names if is_later(name.split("/")[2:]))
+
+
 @dataclass(slots=True)
 class ShadowStack:
     """The predicted states of one variable in one shadow, open for reading."""
@@ -191,7 +232,7 @@ class ShadowStack:
     captures: CaptureStack
     """The captures that changes are counted from."""
     _slab: Slab | None = field(default=None)
-    _recent: dict[Index, tuple[Changes, Codes]] = field(default_factory=dict)
+    _recent: dict[tuple[str, Index], tuple[Changes, Codes]] = field(default_factory=dict)
 
     @property
     def slab(self) -> Slab:
@@ -200,7 +241,7 @@ class ShadowStack:
             path = shadow_of(self.shadow.id, self.variable)
             entry = self.shadow.variables[self.variable.name]
             roots = {"index": entry.index_root, "score": entry.score_root}
-            sizes = (len(self.shadow.instants), *self.variable.grid.counts)
+            sizes = (self.shadow.leads, *self.variable.grid.counts)
             self._slab = Slab(
                 self.location,
                 path,
@@ -234,19 +275,28 @@ class ShadowStack:
 
     def file(self, lead: int, index: Index) -> str:
         """Return the stored object that holds the predicted change of a chunk."""
-        change, _ = self._shards(self._is_apart(index))
-        return change.name(lead - 1, self.variable.stored_cells(index))
+        return self._files(lead, index)[0]
+
+    def _files(self, lead: int, index: Index) -> tuple[str, ...]:
+        cells, is_apart = self.variable.stored_cells(index), self._is_apart(index)
+        position = lead - 1 if is_apart else 0
+        return tuple(part.name(position, cells) for part in self._shards(lead, is_apart))
 
     def _is_apart(self, index: Index) -> bool:
         return int(self.slab.index()[(0, *index, 3)]) == _APART
 
-    def _shards(self, is_apart: bool) -> tuple[Shards, Shards]:
-        """Return the arrays of changes and of errors."""
-        leads = len(self.shadow.instants)
+    def _span(self, lead: int) -> tuple[str, slice]:
+        """Return the leads that are stored together with one, from 0, and their arrays' name."""
+        spans = spans_of(self.shadow.leads, self.shadow.lasting).items()
+        return next((name, span) for name, span in spans if lead <= span.stop)
+
+    def _shards(self, lead: int, is_apart: bool) -> tuple[Shards, Shards]:
+        """Return the arrays of changes and of errors that a lead is in."""
+        name, span = self._span(lead)
         dtypes = (_PARTS["change"], _ERROR_APART if is_apart else _PARTS["error"])
-        depth = 1 if is_apart else leads
+        depth = 1 if is_apart else span.stop - span.start
         change, error = (
-            self.slab.shards(part, self.variable.stored_grid, dtype, depth=depth)
+            self.slab.shards(part + name, self.variable.stored_grid, dtype, depth=depth)
             for part, dtype in zip(_PARTS, dtypes, strict=True)
         )
         return change, error
@@ -279,9 +329,7 @@ class ShadowStack:
                 f"{name}: {failure}; run 'gnomon update --refit' to make a new shadow"
             ) from failure
         if not np.array_equal(digest_of(self.variable.name, address, change, error), row[1:3]):
-            cells = self.variable.stored_cells(index)
-            shards = self._shards(self._is_apart(index))
-            files = " or ".join(part.name(lead - 1, cells) for part in shards)
+            files = " or ".join(self._files(lead, index))
             raise Integrity(
                 f"{name} ({files}): digest differs from what was written; "
                 "run 'gnomon update --refit' to make a new shadow"
@@ -305,19 +353,22 @@ class ShadowStack:
         """Return changes and codes of a chunk at one lead, *not yet verified*."""
         cells = self.variable.stored_cells(index)
         if self._is_apart(index):
-            change, error = (part.read(lead - 1, cells) for part in self._shards(True))
+            change, error = (part.read(lead - 1, cells) for part in self._shards(lead, True))
             return change, error.view(np.uint8)
-        recent = self._recent.get(index)
+        name, span = self._span(lead)
+        recent = self._recent.get((name, index))
         if recent is None:
-            shape = (len(self.shadow.instants), *(c.stop - c.start for c in cells))
-            change, error = (part.read(0, cells).reshape(shape) for part in self._shards(False))
-            codings = self.slab.index()[(0, *index)][3:]
+            shape = (span.stop - span.start, *(c.stop - c.start for c in cells))
+            shards = self._shards(lead, False)
+            change, error = (part.read(0, cells).reshape(shape) for part in shards)
+            codings = self.slab.index()[(span.start, *index)][_CODINGS]
             if codings[0] == _ALONG:
-                every: tuple[Any, ...] = (slice(None), *index, 0)
-                change = from_along_leads(change, self.slab.index("score")[every])
+                some: tuple[Any, ...] = (span, *index, 0)
+                change = from_along_leads(change, self.slab.index("score")[some])
             if codings[1] == _ALONG:
                 error = np.cumsum(error, axis=0, dtype=error.dtype)
             # Copies: what was read may be part of a unit of many chunks.
-            recent = self._recent[index] = change.copy(), error.astype(np.uint8)
+            recent = self._recent[name, index] = change.copy(), error.astype(np.uint8)
             drop_oldest(self._recent, max(1, CACHE_BYTES // max(1, 5 * change.size)))
-        return recent[0][lead - 1], recent[1][lead - 1]
+        position = lead - 1 - span.start
+        return recent[0][position], recent[1][position]

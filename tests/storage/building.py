@@ -136,7 +136,7 @@ def captured(url: str | Path, source: str | Path, **options: Any) -> Repository:
     return capture_new(make_repository(url, source, **options))
 
 
-def add_shadow(repository: Repository, leads: int = 2) -> Repository:
+def add_shadow(repository: Repository, leads: int = 2, lasting: int = 1) -> Repository:
     """Commit a made-up shadow of every forecast variable, and a made-up state."""
     batch = Batch(repository.location, fresh_id(len(repository.records)))
     last = repository.timeline[-1]
@@ -145,7 +145,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
     forecaster: dict[str, Any] = {}
     for variable in repository.settings.variables:
         if variable.forecast:
-            roots = _write_shadow(repository, variable, batch, leads, rng)
+            roots = _write_shadow(repository, variable, batch, leads, lasting, rng)
             ledger = create_table(
                 batch,
                 f"ledger/{batch.id}/prediction-{variable.folder}",
@@ -170,6 +170,7 @@ def add_shadow(repository: Repository, leads: int = 2) -> Repository:
         "variables": variables,
         "forecaster": forecaster,
         "report": {},
+        "lasting": lasting,
     }
     return repository.commit(OtherBody("shadow", body), WHEN, batch)
 
@@ -183,12 +184,17 @@ def residual_array(
 
 
 def _write_shadow(
-    repository: Repository, variable: Variable, batch: Batch, leads: int, rng: np.random.Generator
+    repository: Repository,
+    variable: Variable,
+    batch: Batch,
+    leads: int,
+    lasting: int,
+    rng: np.random.Generator,
 ) -> dict[str, str]:
     grid = variable.grid
     last = repository.timeline[-1].step
     stack = repository.captures(variable.name)
-    create_shadow(batch, variable, leads, {})
+    create_shadow(batch, variable, leads, lasting, {})
     rows = np.zeros((leads, *grid.counts, len(INDEX_COLUMNS)), np.int64)
     scores = np.zeros((leads, *grid.counts, len(SCORE_COLUMNS)))
     for block in grid.blocks():
@@ -202,7 +208,7 @@ def _write_shadow(
             chunks[index] = made
             place: tuple[Any, ...] = (slice(None), *index)
             scores[place] = made.score
-        rows[:, *block.chunks] = write_block(batch, variable, block, chunks)
+        rows[:, *block.chunks] = write_block(batch, variable, block, chunks, lasting)
     roots = create_shadow_tables(batch, variable, rows, scores)
     return dict(zip(("index", "score"), roots, strict=True))
 

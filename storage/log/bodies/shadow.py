@@ -227,12 +227,15 @@ class ShadowBody:
     """What was learnt of each variable."""
     report: Report = field(default_factory=lambda: Report({}))
     """What the check said."""
+    lasting: int | None = None
+    """How many leads, the first ones, stay when newer shadows predict the others; None: all."""
     margin: Margin = ALL_WRITTEN
     """What the record says beside."""
 
     _ALWAYS: ClassVar = frozenset(
         {"step", "reference", "instants", "bases", "variables", "forecaster", "report"}
     )
+    _SOMETIMES: ClassVar = frozenset({"lasting"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -245,6 +248,8 @@ class ShadowBody:
             "forecaster": {name: entry.to_json() for name, entry in self.forecaster.items()},
             "report": self.report.to_json(),
         }
+        if self.lasting is not None:
+            fields["lasting"] = self.lasting
         return self.margin.around(fields)
 
     @classmethod
@@ -262,5 +267,6 @@ class ShadowBody:
             {name: PredictedEntry.from_json(entry, leads) for name, entry in variables},
             {name: LearntEntry.from_json(entry) for name, entry in data["forecaster"].items()},
             Report.from_json(data.get("report", {})),
-            Margin.of(data, cls._ALWAYS),
+            whole(data["lasting"], "lasting", least=1, most=leads) if "lasting" in data else None,
+            Margin.of(data, cls._ALWAYS, cls._SOMETIMES),
         )

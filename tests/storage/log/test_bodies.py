@@ -153,6 +153,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("capture", CAPTURE | {"variables": {"t": {"root": "r", "ledger": "l"}}}),
     ("rewrite", HEADER | {"steps": [1, 0], "variables": {"t": {"root": "r"}}}),
     ("shadow", SHADOW),
+    ("shadow", SHADOW | {"lasting": 1}),
     (
         "shadow",
         SHADOW | {"variables": {"t": PREDICTED | NEWER}, "forecaster": {"t": LEARNT | NEWER}},

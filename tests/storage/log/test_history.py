@@ -247,6 +247,37 @@ def test_after_a_prune_only_what_is_live_is_there(story: Story) -> None:
     assert len(state.captured) == 4
 
 
+def leads_there(state: History) -> list[int]:
+    return [len(shadow.instants) for shadow in state.shadows]
+
+
+def test_leads_that_two_newer_shadows_come_nearer_to_are_not_there(story: Story) -> None:
+    """Of the second newest they stay: who began before the newest may still read them."""
+    story.shadow(0, 20, 30, 40, lasting=1)
+    assert leads_there(story.shadow(2, 30, 40, 50, lasting=1)) == [3, 3]
+    assert leads_there(story.shadow(3, 40, 50, 60, lasting=1)) == [1, 3, 3]
+    assert story.eras[-1].superseded == {"00000003-s"}
+    assert leads_there(story.shadow(1, 50, 60, 70, lasting=2)) == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("lasting", "next_base", "left"), [(None, 2, 3), (1, 3, 3), (2, 3, 2), (1, 0, 1)]
+)
+def test_leads_that_the_next_shadow_came_too_late_for_stay(
+    story: Story, lasting: int | None, next_base: int, left: int
+) -> None:
+    more = {} if lasting is None else {"lasting": lasting}
+    story.shadow(0, 20, 30, 40, **more)
+    story.shadow(next_base, 40, 50)
+    assert leads_there(story.shadow(1, 50, 60))[0] == left
+
+
+def test_leads_of_what_the_next_shadow_does_not_predict_stay(story: Story) -> None:
+    story.shadow(0, 20, 30, lasting=1)
+    story.shadow(2, 30, 40, variables={})
+    assert leads_there(story.shadow(3, 40, 50)) == [2, 2, 2]
+
+
 def test_a_prune_keeps_the_newest_shadow_and_those_that_captures_still_need(story: Story) -> None:
     story.shadow(0, 20)  # both its base and its time are kept
     story.shadow(2, 30)  # its base will be forgotten
@@ -373,6 +404,7 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("shadow", {"bases": None}),
     ("shadow", {"bases": [math.nan]}),
     ("shadow", {"variables": 3}),
+    *(("shadow", {"lasting": value}) for value in (0, 2, 0.5, "x", None)),
     ("verdict", {}),
     ("verdict", {"chunks": [3]}),
     ("verdict", {"chunks": [{}]}),
