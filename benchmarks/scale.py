@@ -140,9 +140,11 @@ def recorded(source: str, name: str) -> Iterator[xr.Dataset]:
         for k in range(ordered.sizes["time"]):
             state = ordered.isel(time=slice(k, k + 1)).load()
             state = state.copy(data=native(state.values))
-            if "_FillValue" in state.attrs:  # where xarray takes it from when it appends
-                state.encoding = {"_FillValue": state.attrs.pop("_FillValue")}
-            yield state.to_dataset()
+            made = state.to_dataset()
+            for stored in made.variables.values():  # where xarray takes it from when it appends
+                if "_FillValue" in stored.attrs:
+                    stored.encoding = {"_FillValue": stored.attrs.pop("_FillValue")}
+            yield made
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

@@ -56,8 +56,8 @@ def test_a_run_asks_seldom(tmp_path: Path) -> None:
     for step in (HISTORY, HISTORY + 1):
         grow(tmp_path, step)
         one = updated(url)
-    assert one.total() <= 53
-    assert one["put"] <= 33
+    assert one.total() <= 59
+    assert one["put"] <= 37  # leads that go later are four objects of their own
     assert updated(url).total() <= 11  # nothing is new
 
 
@@ -92,7 +92,7 @@ def test_many_commits_ask_no_more_than_few(tmp_path: Path) -> None:
     grow(tmp_path, HISTORY + 1)
     updated(url)
     grow(tmp_path, HISTORY + 2)
-    assert updated(url).total() <= few.total() + 3  # two old states are removed
+    assert updated(url).total() <= few.total() + 5  # two old states are removed, and leads of a shadow
 
 
 def test_a_commit_of_another_process_during_a_run_is_seen(
