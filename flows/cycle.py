@@ -61,6 +61,8 @@ class UpdateReport:
 
     repository: str
     """Where it lives."""
+    skipped: str = ""
+    """Why nothing was done, and the source not looked at: the next update is not due yet."""
     captured: list[str] = field(default_factory=list)
     """Valid times of the new captures."""
     judged: int = 0
@@ -168,6 +170,7 @@ class Cycle:
         until: int | None = None,
         refit: str | None = None,
         compare: int | None = 0,
+        if_due: bool = False,
     ) -> UpdateReport:
         """Capture what is new in the source, then bring the shadow up to date.
 
@@ -184,8 +187,15 @@ class Cycle:
             A reason to learn everything anew.
         compare
             How many captures are compared with the source, which may have changed them; None: all.
+        if_due
+            Do nothing if the next update is due later than now.
         """
         self._settings.check_outputs()
+        if if_due and (due := steps.waits_until(self._url)) is not None:
+            self.report.due = due.to_json()
+            self.report.skipped = f"not due until {due.at}: {due.reason}"
+            self.report.message = self.report.skipped
+            return self.report
         repository = Repository.open(self._url)
         self._begun = len(repository.records)
         for name, reason in self._checks.failures.items():

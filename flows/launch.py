@@ -86,6 +86,7 @@ def run_update(
     refit: bool,
     settings: "Settings",
     new_era: bool = False,
+    if_due: bool = False,
 ) -> dict[str, Any]:
     """Run the update flow."""
     settings.check_outputs()
@@ -94,7 +95,12 @@ def run_update(
         from gnomon.flows.update import update
 
         result: dict[str, Any] = update(
-            repository, time=time, refit=refit, new_era=new_era, settings=settings
+            repository,
+            time=time,
+            refit=refit,
+            new_era=new_era,
+            if_due=if_due,
+            settings=settings,
         )
     return result
 

@@ -17,13 +17,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Failed, Scheduled
 
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import Workers
 from gnomon.flows.cycle import Cycle, UpdateReport
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import checks_in_use
+from gnomon.flows.schedule import Due
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, page, sentence
 from gnomon.flows.tasks import tasks_on
@@ -32,12 +33,24 @@ from gnomon.storage.log.credentials import without_secrets
 from gnomon.storage.redaction import redacted
 from gnomon.validations.alerts import Alert, refusal_of
 
-__all__ = ["EventAlert", "keep_artifacts", "name_of", "prefect_cycle", "run_name", "told"]
+__all__ = [
+    "EventAlert",
+    "keep_artifacts",
+    "name_of",
+    "prefect_cycle",
+    "run_name",
+    "run_when_due",
+    "told",
+]
 
 logger = logging.getLogger(__name__)
 
 SUSPECT = "Suspect"
 """Name of the state of a run that is complete, and has found critical damage."""
+_ONCE = ("time", "refit", "new_era")
+"""Parameters of an update that are about one run."""
+NOT_DUE = "NotDue"
+"""Name of the state of a run that had nothing to do yet."""
 PAGE = "gnomon-update"
 """Key of the page that every update and backfill leaves."""
 
@@ -123,8 +136,37 @@ class EventAlert:
             client.request("POST", "/events", json=[event.model_dump(mode="json")])
 
 
+def run_when_due(repository: str, report: UpdateReport) -> None:
+    """Have the deployment of this run go on when the next update is due; never fails.
+
+    It is one run, however often it is asked for, with the parameters of this one.  The schedules of
+    the deployment stay as they are: whatever becomes of them, or of that run, loses nothing.
+    """
+    deployment = runtime.deployment.id
+    due = None if report.due is None else Due.from_json(report.due)
+    if deployment is None or due is None or due.at is None:
+        return
+    parameters = runtime.flow_run.parameters
+    try:
+        with get_client(sync_client=True) as client:
+            client.create_flow_run_from_deployment(
+                deployment,
+                parameters={n: v for n, v in parameters.items() if n not in _ONCE},
+                state=Scheduled(scheduled_time=datetime.fromisoformat(due.at)),
+                idempotency_key=f"gnomon:{repository}:{due.at}",
+            )
+    except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
+        logger.warning("not scheduled at=%s error=%s", due.at, type(error).__name__)
+    else:
+        logger.info("scheduled at=%s because=%s", due.at, due.reason)
+
+
 def prefect_cycle(
-    repository: str, settings: Settings, work: Callable[[Cycle], UpdateReport]
+    repository: str,
+    settings: Settings,
+    work: Callable[[Cycle], UpdateReport],
+    *,
+    again: bool = False,
 ) -> Any:
     """Run a cycle in a flow and return the flow's final state, with the report as its result.
 
@@ -132,6 +174,8 @@ def prefect_cycle(
     ----------
     work
         Runs the cycle.
+    again
+        Whether the deployment of the run is to run when the next update is due.
     """
     with told() as run_logger, Workers(settings) as workers:
         event = EventAlert(repository)
@@ -145,8 +189,12 @@ def prefect_cycle(
             keep_artifacts({PAGE: page(cycle.report, reason)})
             so_far = sentence(cycle.report)
             return Failed(message=f"{so_far}; then it failed: {reason}", data=error)
+        if again:
+            run_when_due(repository, report)
         summary = sentence(report)
         run_logger.log(logging.ERROR if is_suspect(report) else logging.INFO, summary)
+        if report.skipped:
+            return Completed(name=NOT_DUE, message=summary, data=report.to_json())
         keep_artifacts({PAGE: page(report)}, _confidence(report))
         name = SUSPECT if is_suspect(report) else None
         return Completed(name=name, message=summary, data=report.to_json())

@@ -1,11 +1,12 @@
 """Settings of a run, from arguments or the environment (``GNOMON_...``)."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gnomon.storage.errors import InvalidInput
@@ -97,6 +98,18 @@ class Settings(BaseSettings):
     target_confidence: float = Field(
         0.8, gt=0, lt=1, description="confidence below which the next update is due"
     )
+    min_interval: timedelta = Field(
+        timedelta(), ge=timedelta(), description="no update is due sooner after the last; PT10M"
+    )
+    max_interval: timedelta | None = Field(
+        None, gt=timedelta(), description="no update is due later after the last; P1D"
+    )
+    publication_delay: timedelta | None = Field(
+        None,
+        ge=timedelta(),
+        description="time from the valid time of a state until the source has it; default: learnt "
+        "from when captures found it",
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -168,6 +181,15 @@ class Settings(BaseSettings):
         if channels is not None and not all(map(CHANNEL.fullmatch, channels.split(","))):
             raise ValueError("expected names of letters a-z with commas between, no blanks")
         return channels
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> Self:
+        if self.max_interval is not None and self.min_interval > self.max_interval:
+            raise ValueError(
+                f"min_interval is {self.min_interval} and max_interval {self.max_interval}: "
+                "expected a least that is not above the most"
+            )
+        return self
 
     def check_outputs(self) -> None:
         """Refuse paths that cannot be written, before a run begins.

@@ -19,7 +19,8 @@ import numpy as np
 
 from gnomon.flows.checks import Judgement
 from gnomon.flows.doubts import doubted_incidents
-from gnomon.flows.schedule import Due, dataset_confidence, next_due
+from gnomon.flows.due import decide, due_of
+from gnomon.flows.schedule import Due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
 from gnomon.storage.checks.check import CRITICAL, Check
@@ -28,15 +29,15 @@ from gnomon.storage.log.bodies.choices import RulesBody
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.log.conflicts import ATTEMPTS
+from gnomon.storage.outbox import due as alerts_due
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
-from gnomon.storage.values.times import clock, format_instant, parse, period
+from gnomon.storage.values.times import clock, parse, period
 from gnomon.tasks.capturing.moved import refuse_moved
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
 from gnomon.tasks.learning.cadence import MIN_CAPTURES
 from gnomon.tasks.learning.recorded import is_believed
-from gnomon.tasks.restoring.suspected import suspects
 from gnomon.tasks.work import Mapper
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ __all__ = [
     "revisions",
     "settle",
     "valid_time",
+    "waits_until",
     "was_pruned",
     "withhold",
 ]
@@ -388,13 +390,21 @@ def withhold(url: str, shadowed: "Shadowed", judgement: Judgement, *, mapper: Ma
 
 
 def next_update(url: str, shadowed: "Shadowed", settings: Settings) -> Due:
-    """Decide when the next update is due; at once while the newest capture is suspect."""
-    repository = Repository.recall(url)
-    calendar = repository.settings.calendar
-    doubts = sum(map(len, suspects(repository, shadowed.learnt.step).values()))
-    confidence = dataset_confidence(list(shadowed.variables.values()))
-    times = [format_instant(i, calendar) for i in shadowed.instants]
-    return next_due(confidence, times, target=settings.target_confidence, suspects=doubts)
+    """Decide when the next update is due; at once while something is wrong."""
+    return decide(Repository.recall(url), shadowed, settings)
+
+
+def waits_until(url: str) -> Due | None:
+    """Return the next update that is due if that is later than now; None: one is due now.
+
+    One is due, too, while something is left to be done of what was captured before: a forecast
+    that a verdict has made stale, an alert that was not sent, a rollback that was stopped.
+    """
+    repository = Repository.open(url)
+    if not is_shadowed(url) or alerts_due(repository) or repository.state.open_rollback:
+        return None
+    due = due_of(repository)
+    return due if due is not None and due.is_later_than(datetime.now(UTC)) else None
 
 
 def keep_shadow(url: str, shadowed: "Shadowed", judgement: Judgement, due: Due) -> int:

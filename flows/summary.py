@@ -21,6 +21,8 @@ def is_suspect(report: UpdateReport) -> bool:
 
 def sentence(report: UpdateReport) -> str:
     """Return one line: what was captured, judged and forecast, what is suspect, what failed."""
+    if report.skipped:
+        return report.skipped
     parts = [_captured(report), _judged(report), _forecast(report)]
     if report.unread:
         count = _count(len(report.unread), "state")
@@ -64,6 +66,10 @@ def page(report: UpdateReport, failure: str = "") -> str:
     lines += _section("Checks that failed", failed)
     failed = [f"{name}: {reason}" for name, reason in report.failed_candidates.items()]
     lines += _section("Candidates that failed", failed)
+    if report.due is not None:
+        when = report.due.get("at") or "the clock time is not known"
+        state = report.due["valid_time"]
+        lines += _section("Next update", [f"{when}, for {state}: {report.due['reason']}"])
     lines += _section("Learnt anew", [f"{name}: {why}" for name, why in report.refit.items()])
     if report.confidence:
         leads = max(map(len, report.confidence.values()))

@@ -22,6 +22,7 @@ def update(
     refit: bool = False,
     settings: Settings | None = None,
     new_era: bool = False,
+    if_due: bool = False,
 ) -> dict[str, Any]:
     """Bring a repository up to date with its source.
 
@@ -40,6 +41,9 @@ def update(
         What the run may be told; default: from the environment.
     new_era
         Go on with a source whose grid, types or variables have changed.
+    if_due
+        Do nothing if the next update is due later than now; the run's state is then ``NotDue``, a
+        kind of completed.  A run of a deployment has this run again when the next update is due.
     """
     settings = settings or Settings()
     if new_era:
@@ -55,6 +59,8 @@ def update(
             now=now,
             refit="asked for" if refit else None,
             compare=None if settings.compare < 0 else settings.compare,
+            if_due=if_due,
         ),
+        again=if_due,
     )
     return report

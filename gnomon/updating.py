@@ -41,6 +41,7 @@ class Updating(Inspecting):
         refit: bool = False,
         new_era: bool = False,
         compare: int | None = None,
+        if_due: bool = False,
         checks: Sequence[Check] = (),
         alerts: "Sequence[Channel]" = (),
         settings: Settings | None = None,
@@ -62,6 +63,8 @@ class Updating(Inspecting):
         compare
             Least number of captures to compare with the source, which may have changed them since;
             -1: all.  Default: from the settings.
+        if_due
+            Do nothing if the next update is due later than now; the report says why.
         checks
             Checks of captures for this run, beside the built-in ones, those that packages register
             and those of the file that the settings name.
@@ -101,6 +104,7 @@ class Updating(Inspecting):
             until=last,
             refit="asked for" if refit else None,
             compare=None if wanted < 0 else wanted,
+            if_due=if_due,
         )
         self._repository = Repository.recall(self.path)
         return report

@@ -19,6 +19,7 @@ from gnomon.cli import maintenance as cli_maintenance
 from gnomon.cli import points as cli_points
 from gnomon.cli import restore as cli_restore
 from gnomon.cli import rollback as cli_rollback
+from gnomon.cli import running as cli_running
 from gnomon.cli import simulate as cli_simulate
 from gnomon.cli import source as cli_source
 from gnomon.cli.console import (
@@ -53,6 +54,7 @@ _joined = (
     cli_points,
     cli_restore,
     cli_rollback,
+    cli_running,
     cli_simulate,
     cli_source,
 )
@@ -135,6 +137,9 @@ def update(
         int | None,
         typer.Option(min=-1, help="Least number of captures to compare with the source; -1: all."),
     ] = None,
+    if_due: Annotated[
+        bool, typer.Option("--if-due", help="Do nothing if the next update is due later than now.")
+    ] = False,
     checks: Checks = None,
     flow: Flow = False,
     docs: Docs = None,
@@ -150,12 +155,24 @@ def update(
             from gnomon.flows.launch import run_update
 
             with apart():
-                return run_update(place, time=time, refit=refit, new_era=new_era, settings=settings)
+                return run_update(
+                    place,
+                    time=time,
+                    refit=refit,
+                    new_era=new_era,
+                    if_due=if_due,
+                    settings=settings,
+                )
         from gnomon.updating import open_to_update
 
         with progress_of(shown=not as_json) as progress:
             update_report = open_to_update(place).update(
-                time, refit=refit, new_era=new_era, settings=settings, progress=progress
+                time,
+                refit=refit,
+                new_era=new_era,
+                if_due=if_due,
+                settings=settings,
+                progress=progress,
             )
         return update_report.to_json()
 

@@ -88,14 +88,15 @@ PlaceOrFolder = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, in_a_line: bool = False) -> None:
     """Print a result as JSON, secrets hidden."""
     from gnomon.storage.redaction import redacted, redacted_values
 
     def other(leaf: Any) -> str:
         return redacted(str(leaf))
 
-    text = json.dumps(redacted_values(value), indent=1, allow_nan=False, default=other)
+    indent = None if in_a_line else 1
+    text = json.dumps(redacted_values(value), indent=indent, allow_nan=False, default=other)
     with printing():
         print(text)
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
     from gnomon.grouping import GroupsCreated
 
-__all__ = ["create_groups", "is_folder_of_groups", "show_status", "update_groups"]
+__all__ = [
+    "create_groups",
+    "end",
+    "is_folder_of_groups",
+    "places_of",
+    "show_status",
+    "told",
+    "told_of",
+    "update_groups",
+]
 
 _WORST_FIRST = (5, 1, 7, 2, 3, 4, 6)
 """Exit codes: damage comes first, and last what may work at the next try."""
@@ -35,14 +44,14 @@ def create_groups(
     from gnomon import grouping
 
     created = grouping.create_groups(folder, source, dry_run=dry_run, **options)
-    failures = _told(created.failed)
+    failures = told(created.failed)
     if as_json:
         print_json(_to_json(created, failures))
     else:
         from gnomon.cli import report_groups
 
         report_groups.print_created(created, dry_run=dry_run)
-    _end(failures)
+    end("group", failures)
 
 
 def _to_json(created: "GroupsCreated", failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def update_groups(
         return run(place, settings.model_copy(update={"docs": docs}))
 
     reports, failed = grouping.do_for_each(grouping.group_places(folder), act)
-    failures = _told(failed)
+    failures = told(failed)
     notes: list[str] = []
     unprotected: tuple[str, ...] = ()
     try:
@@ -107,7 +116,7 @@ def update_groups(
 
         report_groups.print_updates(reports)
         report_groups.print_unprotected(folder, unprotected, notes)
-    _end(failures)
+    end("group", failures)
 
 
 def show_status(folder: str, *, as_json: bool) -> None:
@@ -119,7 +128,7 @@ def show_status(folder: str, *, as_json: bool) -> None:
     statuses, failed = grouping.do_for_each(
         grouping.group_places(folder), lambda _, place: open_repository(place).status()
     )
-    failures = _told(failed)
+    failures = told(failed)
     if as_json:
         document = {
             "folder": Location(folder).url,
@@ -131,31 +140,42 @@ def show_status(folder: str, *, as_json: bool) -> None:
         from gnomon.cli import report_groups
 
         report_groups.print_statuses(statuses)
-    _end(failures)
+    end("group", failures)
 
 
-def _told(failed: Mapping[str, Exception]) -> dict[str, tuple[str, int]]:
+def places_of(repository: str) -> list[str]:
+    """Return the repositories that a place names: itself, or those of a folder of groups."""
+    if not is_folder_of_groups(repository):
+        return [repository]
+    from gnomon import grouping
+
+    return list(grouping.group_places(repository).values())
+
+
+def told(failed: Mapping[str, Exception]) -> dict[str, tuple[str, int]]:
     """Return by group what to say of a failure, and its exit code."""
+    return {group: told_of(error) for group, error in failed.items()}
+
+
+def told_of(error: Exception) -> tuple[str, int]:
+    """Return what to say of a failure, and its exit code."""
     from gnomon.cli.failures import tell
     from gnomon.storage.errors import GnomonError
 
-    return {
-        group: (str(error), error.exit_code) if isinstance(error, GnomonError) else tell(error)
-        for group, error in failed.items()
-    }
+    return (str(error), error.exit_code) if isinstance(error, GnomonError) else tell(error)
 
 
 def _failures_to_json(failures: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     return {group: {"error": text, "exit_code": code} for group, (text, code) in failures.items()}
 
 
-def _end(failures: Mapping[str, tuple[str, int]]) -> None:
-    """Say which groups failed, and end with the code of the worst."""
+def end(what: str, failures: Mapping[str, tuple[str, int]]) -> None:
+    """Say which of some groups or repositories failed, and end with the code of the worst."""
     from gnomon.storage.redaction import redacted
     from gnomon.storage.source.groupfolder import shown
 
-    for group, (text, _) in failures.items():
-        typer.echo(redacted(f"gnomon: error: group {shown(group)}: {text}"), err=True)
+    for name, (text, _) in failures.items():
+        typer.echo(redacted(f"gnomon: error: {what} {shown(name)}: {text}"), err=True)
     if failures:
         raise typer.Exit(_worst(code for _, code in failures.values()))
 

@@ -103,6 +103,12 @@ def _told_rollback(rollback: dict[str, Any]) -> str:
     )
 
 
+def _due(due: dict[str, Any]) -> str:
+    """Return when an update is due: the clock, if it is known, and the time of the state."""
+    at = due.get("at")
+    return f"{at}, for the state of {due['valid_time']}" if at else str(due["valid_time"])
+
+
 def print_status(status: dict[str, Any]) -> None:
     """Print what `GnomonRepository.status` returned."""
     due = status["due"]
@@ -121,7 +127,7 @@ def print_status(status: dict[str, Any]) -> None:
         ),
         ("open incidents", status["open_incidents"]),
         ("alerts not sent", _unsent(status["alerts_unsent"])),
-        ("next update due", f"{due['valid_time']} ({due['reason']})" if due else "after a capture"),
+        ("next update due", f"{_due(due)} ({due['reason']})" if due else "after a capture"),
     ]
     print_table(("", ""), rows)
     header = ("variable", "shape", "chunks", "units", "tolerance", "expected error", "confidence")
@@ -195,7 +201,14 @@ def _note_left_alone(entries: Sequence[dict[str, Any]]) -> None:
 
 
 def print_update(result: dict[str, Any]) -> None:
-    """Print what an update did."""
+    """Print what an update did, or why it did nothing."""
+    if result["skipped"]:
+        note(result["skipped"])
+    else:
+        _print_done(result)
+
+
+def _print_done(result: dict[str, Any]) -> None:
     from gnomon.storage.values.times import chronological
 
     captured = sorted(result["captured"], key=chronological)
@@ -230,7 +243,7 @@ def print_update(result: dict[str, Any]) -> None:
     for time, reason in result["unhealed"].items():
         note(f"warning: {time} cannot be healed: {reason}")
     if result["due"]:
-        note(f"next update due {result['due']['valid_time']}: {result['due']['reason']}")
+        note(f"next update due {_due(result['due'])}: {result['due']['reason']}")
     else:
         note(result["message"])
 

@@ -316,6 +316,11 @@ def test_one_bad_chunk_never_stops_the_others(
     assert len(report.captured) == 1
     assert (report.withheld, report.unpredicted) == ({"v": ["0/1"]}, {"v": 16})
     assert {f["chunk"] for f in report.findings} == {"0/1"}
+    assert report.due is not None
+    assert (report.due["lead"], report.due["reason"]) == (
+        1,
+        "a check refused the prediction of 1 chunk",
+    )
     for lead in (1, 2):
         mean, error = predicted(repository, lead=lead)
         assert np.isfinite(mean[:, :4]).all()

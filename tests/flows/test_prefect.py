@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -272,6 +272,35 @@ def test_a_schedule_creates_runs(server: None) -> None:
         runs = [r for r in client.read_flow_runs() if r.deployment_id == deployment]
     assert runs
     assert all(run.state is not None and run.state.is_scheduled() for run in runs)
+
+
+def test_a_run_of_a_deployment_has_it_run_once_when_the_next_update_is_due(
+    server: None, grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import get_client
+
+    from gnomon.flows.run import NOT_DUE
+    from gnomon.flows.settings import Settings
+    from gnomon.flows.update import update
+
+    name = f"adaptive-{uuid.uuid4()}"
+    place, settings = str(grown.place), Settings(workers=1)
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(flow_id=client.create_flow(update), name=name)
+        monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(deployment))
+        monkeypatch.chdir(grown.folder)
+        for _ in range(2):
+            state = update(place, settings=settings, if_due=True, return_state=True)
+            assert state.name == NOT_DUE
+        due = grown.open().status()["due"]
+        assert str(due["at"]) in str(state.message)
+        runs = [r for r in client.read_flow_runs() if r.deployment_id == deployment]
+    (run,) = runs
+    assert run.state is not None
+    assert run.state.is_scheduled()
+    assert run.expected_start_time == datetime.fromisoformat(due["at"])
+    assert run.parameters["repository"] == place
+    assert run.parameters["if_due"] is True
 
 
 def test_the_settings_of_a_run_decide_about_its_workers(server: None, tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_many_commits_ask_no_more_than_few(tmp_path: Path) -> None:
     grow(tmp_path, HISTORY + 1)
     updated(url)
     grow(tmp_path, HISTORY + 2)
-    assert updated(url).total() <= few.total() + 5  # two old states are removed, and leads of a shadow
+    # Two old states are removed, and leads of an old shadow.
+    assert updated(url).total() <= few.total() + 5
 
 
 def test_a_commit_of_another_process_during_a_run_is_seen(

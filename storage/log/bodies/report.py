@@ -61,4 +61,6 @@ class Report:
         if due is not None:
             text(members_of(due)["valid_time"], "valid_time")
             text(due["reason"], "reason")
+            if due.get("at") is not None:
+                text(due["at"], "at")
         return cls(report)

@@ -1,0 +1,97 @@
+"""When the next update of a repository is due, by what its log says."""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from gnomon.flows.schedule import (
+    Due,
+    Limits,
+    Look,
+    dataset_confidence,
+    due_at,
+    longest_lead,
+    next_due,
+    usual_delay,
+)
+from gnomon.flows.settings import Settings
+from gnomon.storage.log.bodies.report import Report
+from gnomon.storage.log.steps import CapturedStep
+from gnomon.storage.repository import Repository
+from gnomon.storage.values.believable import clock_or_none
+from gnomon.storage.values.times import SECOND, format_instant
+from gnomon.tasks.restoring.suspected import suspects
+
+if TYPE_CHECKING:
+    from gnomon.tasks.materialize import Shadowed
+
+__all__ = ["decide", "due_of"]
+
+LATE = 3
+"""Captures; while one of the last is suspect, an interval does not grow."""
+LOOKED_AT = 200
+"""Captures among which those are sought that tell how long a source takes to publish."""
+
+
+def decide(repository: Repository, shadowed: "Shadowed", settings: Settings) -> Due:
+    """Return when the update after a shadow, which is not committed yet, is due."""
+    calendar = repository.settings.calendar
+    cadence = next(iter(shadowed.learnt.features.values())).cadence
+    limits = Limits(settings.min_interval, settings.max_interval)
+    before = due_of(repository)
+    due = next_due(
+        dataset_confidence(list(shadowed.variables.values())),
+        [format_instant(i, calendar) for i in shadowed.instants],
+        target=settings.target_confidence,
+        trouble=_trouble(repository, shadowed),
+        before=None if before is None else before.lead,
+        is_calm=not any(step.suspects for step in repository.timeline[-LATE:]),
+        most=longest_lead(cadence.interval_s, limits),
+    )
+    looks = _looks(repository)
+    if not looks:
+        return due
+    at = due_at(
+        looks[-1],
+        (shadowed.instants[due.lead - 1] - shadowed.reference) / SECOND,
+        cadence.interval_s,
+        limits,
+        usual_s=usual_delay(looks),
+        delay=settings.publication_delay,
+    )
+    return replace(due, at=at.isoformat(timespec="seconds"))
+
+
+def due_of(repository: Repository) -> Due | None:
+    """Return what the newest shadow says of the next update; None if there is none, or no sense."""
+    record = repository.forecaster
+    report = Report.of(repository.records[record.sequence].body) if record else None
+    return None if report is None or report.due is None else Due.from_json(report.due)
+
+
+def _trouble(repository: Repository, shadowed: "Shadowed") -> str:
+    """Say what is wrong with the newest capture or its forecast; an empty text: nothing."""
+    doubts = sum(map(len, suspects(repository, shadowed.learnt.step).values()))
+    if doubts:
+        word = "chunk is" if doubts == 1 else "chunks are"
+        return f"{doubts} {word} suspect in the newest capture"
+    refused = sum(len(entry.withheld) for entry in shadowed.variables.values())
+    if refused:
+        return f"a check refused the prediction of {refused} chunk{'s' * (refused > 1)}"
+    return ""
+
+
+def _looks(repository: Repository) -> list[Look]:
+    """Return when the source was read and had a new newest state, in order of time."""
+    newest: dict[int, CapturedStep] = {}
+    for step in repository.timeline[-LOOKED_AT:]:
+        newest[step.sequence] = step  # the last of its commit stays
+    looks = []
+    for step in newest.values():
+        read = clock_or_none(step.read_at, repository.settings.calendar)
+        with suppress(ValueError):
+            at = datetime.fromisoformat(step.read_at)
+            if read is not None and at.tzinfo is not None:
+                looks.append(Look(at, (read - step.instant) / SECOND))
+    return looks
