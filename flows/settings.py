@@ -99,10 +99,12 @@ class Settings(BaseSettings):
         0.8, gt=0, lt=1, description="confidence below which the next update is due"
     )
     min_interval: timedelta = Field(
-        timedelta(), ge=timedelta(), description="no update is due sooner after the last; PT10M"
+        timedelta(),
+        ge=timedelta(),
+        description="no update is due sooner after the last; such as PT10M",
     )
     max_interval: timedelta | None = Field(
-        None, gt=timedelta(), description="no update is due later after the last; P1D"
+        None, gt=timedelta(), description="no update is due later after the last; such as P1D"
     )
     publication_delay: timedelta | None = Field(
         None,
