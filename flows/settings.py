@@ -244,6 +244,8 @@ def _told(error: ValidationError) -> str:
             continue
         value = HIDDEN if name in _SECRET else _shown(problem["input"])
         expected = problem["msg"].removeprefix("Value error, ")
+        if problem["type"].startswith("time_delta"):
+            expected = "expected a duration such as PT10M, P1D or 00:10:00"
         expected = expected[:1].lower() + expected[1:]
         parts.append(f"setting {name} ({PREFIX}{name.upper()}) is {value}: {expected}")
     return "; ".join(parts)

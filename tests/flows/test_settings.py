@@ -32,6 +32,9 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "CHECKS": ("https://host/checks.py?token=PASSWORD", "a path on this machine"),
     "APPRISE": ("json://host/PASSWORD hooks.example.org/PASSWORD", "entry 2 is no URL of Apprise"),
     "CHANNELS": ("pager, desk", "names of letters a-z"),
+    "MIN_INTERVAL": ("600", "expected a duration such as PT10M, P1D or 00:10:00"),
+    "MAX_INTERVAL": ("later", "expected a duration"),
+    "PUBLICATION_DELAY": ("soon", "expected a duration such as PT10M, P1D or 00:10:00"),
 }
 
 
