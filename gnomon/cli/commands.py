@@ -67,6 +67,14 @@ GARBAGE = 50_000
 looks take a sixth of the time that a command spends on importing."""
 
 
+def start() -> None:
+    """Run the command line in a process that is its own."""
+    from gnomon.validations.lean import permit
+
+    permit()
+    main()
+
+
 def main() -> None:
     """Run the command line; every failure is one line and an exit code."""
     import gc
