@@ -69,11 +69,11 @@ looks take a sixth of the time that a command spends on importing."""
 
 def start() -> None:
     """Run the command line in a process that is its own."""
-    from gnomon.cli.memory import share_freed_memory
+    from gnomon.cli.memory import settle_memory
     from gnomon.validations.lean import permit
 
     permit()
-    share_freed_memory()
+    settle_memory()
     main()
 
 

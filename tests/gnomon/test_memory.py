@@ -17,7 +17,7 @@ from gnomon.cli import memory
 if sys.argv[1] == "foreign":
     memory.ctypes.CDLL = lambda name: object()
 if sys.argv[1] != "usual":
-    memory.share_freed_memory()
+    memory.settle_memory()
 together = Barrier(4)
 
 def work(number):
