@@ -10,10 +10,11 @@ _SETTINGS = (
     # By default each thread has a heap, which stays as large as it ever was: threads that take
     # turns at large blocks held them several times, a quarter of the peak of an update.
     ("MALLOC_ARENA_MAX", -8, 1),
-    # By default the system is asked anew for each large block, and clears every page of it: that
-    # took a tenth of the time of an update.  More than 32 MiB is not allowed.
+    # By default a process finds out by itself that large blocks come again.  Until then the system
+    # is asked anew for each, and clears every page of it: a tenth of the time of an update.  These
+    # are the most that the library would find.
     ("MALLOC_MMAP_THRESHOLD_", -3, 32 * _MEBI),
-    ("MALLOC_TRIM_THRESHOLD_", -1, 128 * _MEBI),
+    ("MALLOC_TRIM_THRESHOLD_", -1, 64 * _MEBI),
 )
 """Variable of the environment, number in ``malloc.h`` of the GNU C library, value."""
 

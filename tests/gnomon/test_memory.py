@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from gnomon.cli import memory
 
 PROGRAM = """
 import ctypes, sys
@@ -53,3 +56,14 @@ def test_threads_share_a_heap() -> None:
     assert heaps("foreign") > 1
     assert heaps("shared") == 1
     assert heaps("shared", MALLOC_ARENA_MAX="2") == 2
+
+
+def test_large_blocks_stay_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: dict[int, int] = {}
+    library = SimpleNamespace(mallopt=settled.__setitem__)
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: library)
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    memory.settle_memory()
+    assert settled[-3] == 2**25
+    assert -1 not in settled
