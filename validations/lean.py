@@ -134,15 +134,21 @@ def _is_right() -> bool:
     from great_expectations.expectations.core.expect_column_values_to_be_in_set import (
         ExpectColumnValuesToBeInSet,
     )
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
+    told: dict[str, Any] = {
+        "severity": FailureSeverity("warning"),
+        "description": "why",
+        "meta": {"name": "of a check"},
+    }
     table = pd.DataFrame(
         {"number": [0.0, float("nan"), 2.0], "flag": [False, True, False]}, list("abc")
     )
     rules = (
-        ExpectColumnValuesToBeBetween(column="number", min_value=0.0, strict_min=True),
-        ExpectColumnValuesToBeBetween(column="number", max_value=1.0),
-        ExpectColumnValuesToBeInSet(column="flag", value_set=[False]),
-        ExpectColumnValuesToBeInSet(column="flag", value_set=[False, True]),
+        ExpectColumnValuesToBeBetween(column="number", min_value=0.0, strict_min=True, **told),
+        ExpectColumnValuesToBeBetween(column="number", max_value=1.0, **told),
+        ExpectColumnValuesToBeInSet(column="flag", value_set=[False], **told),
+        ExpectColumnValuesToBeInSet(column="flag", value_set=[False, True], **told),
     )
     form = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
     failing = [r.result.get("unexpected_index_list") for r in evaluate(table, rules, form)]
