@@ -1,5 +1,5 @@
 """``python -m gnomon``: the command line, where its script is not on the path."""
 
-from gnomon.cli import main
+from gnomon.cli import start
 
-main()
+start()

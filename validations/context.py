@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from gnomon.storage.redaction import one_line
 from gnomon.storage.userpath import blaming, check_output
+from gnomon.validations import lean
 from gnomon.validations.deferred import deferred
 
 if TYPE_CHECKING:
@@ -43,10 +44,6 @@ _INSIDE = (
 _PAGES = "great_expectations.render.renderer.site_builder"
 """Logger of what builds the pages; it logs what fails, and goes on."""
 
-_UNUSED = ("altair", "scipy.stats")
-"""Modules that a few of its metrics need, none of ours, and that take a third of the time that it
-takes to import."""
-
 LISTED_RUNS = 50
 """Newest runs that the index page lists; it reads the result of each anew in every update."""
 
@@ -55,8 +52,8 @@ LISTED_RUNS = 50
 class Context:
     """A place to validate in; it does not pickle, so make one where it is used."""
 
-    data_context: "AbstractDataContext"
-    """The context of Great Expectations."""
+    data_context: "AbstractDataContext | None"
+    """The context of Great Expectations; None where the lean import of it needs none."""
     folder: Path | None
     """Folder of the Data Docs site; None if none is written."""
     run_name: str | None
@@ -80,10 +77,14 @@ def open_context(folder: Path | None = None, *, run_name: str | None = None) -> 
         The folder, or one in it, cannot be made.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with deferred(*_UNUSED):
+    name = None if run_name is None else re.sub(r"[^\w.-]+|^\.+", "-", run_name, flags=re.ASCII)
+    place = None if folder is None else folder.absolute()
+    if place is None and lean.is_ready():
+        return Context(None, None, name)
+    lean.forget()
+    with deferred(*lean.UNUSED):
         import great_expectations
 
-    place = None if folder is None else folder.absolute()
     if place is None:
         context = great_expectations.get_context(mode="ephemeral", project_config=_config(None))
     else:
@@ -92,7 +93,6 @@ def open_context(folder: Path | None = None, *, run_name: str | None = None) -> 
             context = great_expectations.get_context(
                 mode="ephemeral", project_config=_config(place)
             )
-    name = None if run_name is None else re.sub(r"[^\w.-]+|^\.+", "-", run_name, flags=re.ASCII)
     return Context(context, place, name)
 
 

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 
 from gnomon.storage.checks.check import CRITICAL, Check
 from gnomon.storage.errors import GnomonError
+from gnomon.validations import lean
 from gnomon.validations.context import Context, open_context, writing_docs
 from gnomon.validations.expectations import Finding, Validation
 from gnomon.validations.table import row_labels
 
 if TYPE_CHECKING:
     from great_expectations.checkpoint.checkpoint import Checkpoint
-    from great_expectations.core import ExpectationSuite
+    from great_expectations.core import ExpectationSuite, ExpectationValidationResult
+    from great_expectations.data_context.data_context.abstract_data_context import (
+        AbstractDataContext,
+    )
     from great_expectations.expectations.expectation import Expectation as Rule
 
 __all__ = ["validate"]
@@ -104,33 +108,50 @@ def _run(
     name: str, frame: pd.DataFrame, checks: Sequence[Check], context: Context
 ) -> dict[str, list[str]]:
     """Return the labels of the rows that fail, by the name of the check."""
+    rules = [_rule(check) for check in checks]
+    if context.data_context is None:
+        results = lean.evaluate(frame, rules, _RESULT_FORMAT)
+    else:
+        results = _evaluate(name, frame, rules, context, context.data_context)
+    failing: dict[str, list[str]] = {}
+    for result in results:
+        config: Any = result.expectation_config
+        details: dict[str, Any] = result.result
+        if "unexpected_count" not in details:
+            raise GnomonError(
+                f"the expectation {config.meta['name']} could not be evaluated: "
+                f"{result.exception_info}; this is a defect of gnomon, report it"
+            )
+        failing[config.meta["name"]] = details.get("unexpected_index_list") or []
+    return failing
+
+
+def _evaluate(
+    name: str,
+    frame: pd.DataFrame,
+    rules: "Sequence[Rule]",
+    context: Context,
+    owner: "AbstractDataContext",
+) -> "list[ExpectationValidationResult]":
+    from great_expectations.core import ExpectationSuite
     from great_expectations.core.run_identifier import RunIdentifier
 
-    checkpoint = _checkpoint(name, _suite(name, checks), context)
+    suite = ExpectationSuite(name=name, expectations=[*rules])
+    checkpoint = _checkpoint(name, suite, owner, has_pages=context.folder is not None)
     # The table is in memory: nothing but the pages of the Data Docs is written or read here.
     with writing_docs(context.folder):
         outcome = checkpoint.run(
             batch_parameters={"dataframe": frame}, run_id=RunIdentifier(run_name=context.run_name)
         )
-    failing: dict[str, list[str]] = {}
-    for validation in outcome.run_results.values():
-        for result in validation.results:
-            config: Any = result.expectation_config
-            details: dict[str, Any] = result.result
-            if "unexpected_count" not in details:
-                raise GnomonError(
-                    f"the expectation {config.meta['name']} could not be evaluated: "
-                    f"{result.exception_info}; this is a defect of gnomon, report it"
-                )
-            failing[config.meta["name"]] = details.get("unexpected_index_list") or []
-    return failing
+    return [result for found in outcome.run_results.values() for result in found.results]
 
 
-def _checkpoint(name: str, suite: "ExpectationSuite", context: Context) -> "Checkpoint":
+def _checkpoint(
+    name: str, suite: "ExpectationSuite", owner: "AbstractDataContext", *, has_pages: bool
+) -> "Checkpoint":
     from great_expectations import Checkpoint, ValidationDefinition
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
 
-    owner = context.data_context
     source = owner.data_sources.add_or_update_pandas("chunk-statistics")
     table = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("table")
     definition = owner.validation_definitions.add_or_update(
@@ -140,16 +161,10 @@ def _checkpoint(name: str, suite: "ExpectationSuite", context: Context) -> "Chec
         Checkpoint(
             name=name,
             validation_definitions=[definition],
-            actions=[] if context.folder is None else [UpdateDataDocsAction(name="data docs")],
+            actions=[UpdateDataDocsAction(name="data docs")] if has_pages else [],
             result_format=_RESULT_FORMAT,
         )
     )
-
-
-def _suite(name: str, checks: Sequence[Check]) -> "ExpectationSuite":
-    from great_expectations.core import ExpectationSuite
-
-    return ExpectationSuite(name=name, expectations=[_rule(check) for check in checks])
 
 
 def _rule(check: Check) -> "Rule":

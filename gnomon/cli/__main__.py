@@ -1,5 +1,5 @@
 """``python -m gnomon.cli``."""
 
-from gnomon.cli.commands import main
+from gnomon.cli.commands import start
 
-main()
+start()

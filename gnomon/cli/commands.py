@@ -69,6 +69,16 @@ GARBAGE = 50_000
 looks take a sixth of the time that a command spends on importing."""
 
 
+def start() -> None:
+    """Run the command line in a process that is its own."""
+    from gnomon.cli.memory import settle_memory
+    from gnomon.validations.lean import permit
+
+    permit()
+    settle_memory()
+    main()
+
+
 def main() -> None:
     """Run the command line; every failure is one line and an exit code."""
     import gc

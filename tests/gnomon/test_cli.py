@@ -196,7 +196,7 @@ def test_what_answers_at_once_imports_nothing_heavy(grown: Case, arguments: list
     heavy += ["xarray", "zarr", "pandas", "scipy", "dask", "numba", "fsspec"]
     program = (
         f"import sys; from gnomon import cli; sys.argv = {['gnomon', *arguments]}\n"
-        "try: cli.main()\n"
+        "try: cli.start()\n"
         "except SystemExit: pass\n"
         f"print('HEAVY', [m for m in {heavy} if m in sys.modules])"
     )
@@ -210,6 +210,27 @@ def test_what_answers_at_once_imports_nothing_heavy(grown: Case, arguments: list
     )
     assert len(done.stdout.splitlines()) > 1
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_an_update_imports_of_great_expectations_what_it_needs(grown: Case) -> None:
+    program = (
+        "import atexit, runpy, sys; sys.argv = ['gnomon', 'update', 'repository', '--refit']\n"
+        "unneeded = ['sqlalchemy', 'great_expectations.datasource.fluent.pandas_datasource']\n"
+        "def tell():\n"
+        "    print([m for m in ['great_expectations', *unneeded] if m in sys.modules])\n"
+        "atexit.register(tell)\n"
+        "runpy.run_module('gnomon')"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    assert "learnt sst anew" in done.stdout
+    assert done.stdout.splitlines()[-1] == "['great_expectations']"
 
 
 # Mistakes: arguments, exit code, and what the line says. ---------------------------------------
