@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -228,44 +228,43 @@ class Location:
     def _inside(self, name: str) -> Path:
         """Return the path of an object, refusing what leads out of the folder."""
         assert self.path is not None
-        path = self.path / name
+        path = os.path.join(self.path, name)
         # In the name alone: a user may well say where the folder is by "..".
-        leads_out = ".." in Path(name).parts
-        if leads_out or not path.parent.resolve().is_relative_to(self.path.resolve()):
+        leads_out = ".." in name.split("/")
+        if leads_out or not _is_below(os.path.realpath(os.path.dirname(path)), self.path):
             raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
-        return path
+        return Path(path)
 
     def folders(self) -> list[str]:
         """Return the names of all folders (local); other stores have none."""
-        if self.path is None:
-            return []
-        return sorted(Path(p).relative_to(self.path).as_posix() for p, _, _ in os.walk(self.path))
+        return sorted(folder for folder, _ in self._walked())
 
-    def unfinished(self, folder: str) -> dict[str, str]:
-        """Return what interrupted puts left in a folder, and what they were to name (local)."""
-        place = None if self.path is None else self._inside(f"{folder}/x").parent
-        if place is None or not place.is_dir():
-            return {}
+    def unfinished(self) -> dict[str, str]:
+        """Return what interrupted puts left, and what they were to name (local)."""
         leftovers = {}
-        for path in place.glob("*#*"):
-            name, _, number = path.name.rpartition("#")
-            if number.isascii() and number.isdigit():
-                leftovers[f"{folder}/{path.name}"] = f"{folder}/{name}"
+        for folder, files in self._walked():
+            for file in files:
+                if name := _named(file):
+                    leftovers[f"{folder}/{file}"] = f"{folder}/{name}"
         return leftovers
+
+    def _walked(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the name of every folder, and what is in it but folders; follows no link."""
+        if self.path is not None:
+            for place, _, files in os.walk(self.path):
+                yield place[len(str(self.path)) + 1 :] or ".", files
 
     def remove_leftovers(self, folders: Iterable[str]) -> None:
         """Remove folders that became empty, and what interrupted puts left in them (local)."""
         if self.path is None:
             return
         for folder in sorted(folders, key=len, reverse=True):
-            self.delete(self.unfinished(folder))
-            path = self._inside(f"{folder}/x").parent
-            while path.parent != self.path and self.path in path.parents:
-                try:
-                    path.rmdir()
-                except OSError:
-                    break
-                path = path.parent
+            place = self._inside(f"{folder}/x").parent
+            with suppress(OSError):  # it is gone, or somebody has put something there just now
+                self.delete(f"{folder}/{file}" for file in os.listdir(place) if _named(file))
+                while not any(place.iterdir()) and self.path in place.parent.parents:
+                    place.rmdir()
+                    place = place.parent
 
     def read(self, name: str, part: tuple[int, int] | None = None) -> bytes:
         """Return the bytes of an object.
@@ -426,6 +425,18 @@ def _link(beside: Path, path: Path) -> None:
         if path.exists():  # another writer was first, and a prune has tidied up after both
             raise FileExistsError(f"{path} exists already") from error
         raise
+
+
+def _named(file: str) -> str | None:
+    """Return what an interrupted put was to name; None of any other file."""
+    name, _, number = file.rpartition("#")
+    return name if number.isascii() and number.isdigit() and name else None
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    """Tell whether a path without links is a folder, or leads into it."""
+    real = os.path.realpath(folder).rstrip("/")
+    return f"{path}/".startswith(f"{real}/")
 
 
 def _folders(path: Path, top: Path) -> list[Path]:
