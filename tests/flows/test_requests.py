@@ -91,6 +91,16 @@ def test_a_restore_of_several_variables_asks_for_more_chunks_only(tmp_path: Path
     assert asked[0] == asked[1] <= 6
 
 
+def test_a_run_reads_nothing_that_it_has_written(tmp_path: Path) -> None:
+    sources.write(tmp_path / "s.zarr", SEVERAL, 0, HISTORY)
+    url = f"memory://{tmp_path}"
+    gnomon.create(url, str(tmp_path / "s.zarr"), chunks={"lat": 4, "lon": 4})
+    forget_all()
+    with counted() as counts:
+        assert len(open_to_update(url).update().captured) == HISTORY
+    assert counts["get_range"] == 1  # a summary, had there been a run before
+
+
 def test_a_refit_reads_each_shard_once(tmp_path: Path) -> None:
     url = made(tmp_path).path
     forget_all()
