@@ -151,7 +151,7 @@ class Location:
         for pause in (*PAUSES_S, None):
             try:
                 if durable and self.path is not None:
-                    self._create_durable(self._inside(name), data)
+                    self._create_durable(name, data)
                 else:
                     obstore.put(self.objects, name, data, mode="create", use_multipart=False)
                 return
@@ -175,8 +175,9 @@ class Location:
             else:
                 raise Conflict(f"{name} exists already in {self.url}") from cause
 
-    def _create_durable(self, path: Path, data: bytes | memoryview) -> None:
+    def _create_durable(self, name: str, data: bytes | memoryview) -> None:
         """Write beside the name, force to the disk, then link: the name never shows half of it."""
+        path = self._inside(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Names that end in '#' and digits are what the object store calls unfinished, and skips.
         beside = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
@@ -188,8 +189,20 @@ class Location:
             _link(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-        for folder in _folders(path, self.path or path):
+        for folder in self._around([name]):
             force(folder)
+
+    def _around(self, names: Iterable[str]) -> list[Path]:
+        """Return the folders of objects, and those around them that may be new as well."""
+        assert self.path is not None
+        folders: set[str] = set()
+        for name in names:
+            folder = name.rpartition("/")[0]
+            while folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+        outside = [self.path.parent] if os.access(self.path.parent, os.R_OK) else []
+        return [*(self.path / folder for folder in sorted(folders)), *outside]
 
     def replace(self, name: str, data: bytes) -> None:
         """Overwrite an object, for a repair, or one that may be lost; a reader sees old or new."""
@@ -360,12 +373,11 @@ class Location:
         """Force objects to the disk (local folders; others are durable)."""
         if self.path is None:
             return
-        paths = [self.path / name for name in names]
-        folders = {folder for path in paths for folder in _folders(path, self.path)}
+        names = list(names)
         try:
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(force, paths))
-                list(pool.map(force, folders))
+                list(pool.map(force, (self.path / name for name in names)))
+                list(pool.map(force, self._around(names)))
         except OSError as error:
             raise Unavailable(
                 f"{self.url}: what was written could not be forced to the disk: {error}; "
@@ -437,8 +449,3 @@ def _is_below(path: str, folder: Path) -> bool:
     """Tell whether a path without links is a folder, or leads into it."""
     real = os.path.realpath(folder).rstrip("/")
     return f"{path}/".startswith(f"{real}/")
-
-
-def _folders(path: Path, top: Path) -> list[Path]:
-    inside = [parent for parent in path.parents if parent == top or top in parent.parents]
-    return [*inside, top.parent] if os.access(top.parent, os.R_OK) else inside
