@@ -31,6 +31,7 @@ from gnomon.storage.values.plausible import LARGEST_NDIM
 __all__ = [
     "Shards",
     "forget_packed",
+    "keep_packed",
     "pack_chunk",
     "pack_shard",
     "pack_whole",
@@ -47,6 +48,8 @@ KEPT_BYTES, KEPT = 2**24, 4096
 SMALL_BYTES = 2**18
 """Of an object store, packed chunks up to this size are kept, and smaller shards read whole: to ask
 once more takes longer than to read as much."""
+_ALL = -1
+"""How many bytes were wanted of an object that is kept whole."""
 _kept: Recent[tuple[str, str, int, int], bytes] = Recent(KEPT, KEPT_BYTES, len)
 """By location, name of the object, first byte and how many were wanted.  The steps of a run read
 the same ones, each with what it has opened itself."""
@@ -70,8 +73,16 @@ def _keep(location: Location, name: str, start: int, length: int, data: bytes) -
         _kept.put((location.url, name, start, length), data)
 
 
+def keep_packed(location: Location, name: str, data: bytes) -> None:
+    """Keep a small object of an object store, which was put or read just now, for later steps."""
+    _keep(location, name, 0, _ALL, data)
+
+
 def _read(location: Location, name: str, start: int, length: int) -> bytes:
     """Return a part of an object, which this process may have read before; raises as `read`."""
+    whole = _kept.get((location.url, name, 0, _ALL))
+    if whole is not None:
+        return whole[start : start + length]
     data = _kept.get((location.url, name, start, length))
     if data is None:
         data = location.read(name, (start, length))
@@ -333,18 +344,13 @@ class Shards:
         if name not in self._directories:
             size = 16 * prod(_per_shard(self.grid)) + _CHECKSUM
             ahead = size if self.location.path is not None else max(size, SMALL_BYTES)
-            end = self.location.read_end(name, ahead)
+            end = _kept.get((self.location.url, name, 0, _ALL))
+            end = self.location.read_end(name, ahead) if end is None else end
             if len(end) < size:
                 raise Integrity(f"{name} was changed after it was written (it is too short)")
             data = _checked(end[-size:], name)
             where = np.frombuffer(data, "<u8").reshape(*_per_shard(self.grid), 2)
             if len(end) < ahead:  # which is all of it
-                self._keep_chunks(name, where, end[:-size])
+                keep_packed(self.location, name, end)
             self._directories[name] = where
         return self._directories[name]
-
-    def _keep_chunks(self, name: str, where: NDArray[np.uint64], chunks: bytes) -> None:
-        """Keep the chunks of a small shard, which were read with its directory."""
-        for start, length in where.reshape(-1, 2).tolist():
-            if start + length <= len(chunks):
-                _keep(self.location, name, start, length, chunks[start : start + length])

@@ -158,7 +158,7 @@ def _tidy(
 ) -> None:
     """Remove empty folders, and what interrupted puts left beside names that they cannot give."""
     folders = location.folders()
-    left = {b: name for folder in folders for b, name in location.unfinished(folder).items()}
+    left = location.unfinished()
     gone = set(_dead(eras, left.values(), is_given_up))
     # Of what belongs to no run, a name that is taken: its writer was stopped, or was second.
     gone |= {name for name in left.values() if folder_of(name) is None and name in there}

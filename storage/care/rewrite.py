@@ -18,6 +18,7 @@ from gnomon.storage.arrays.encoding import (
     Held,
     encode_unit,
 )
+from gnomon.storage.arrays.shards import forget_packed
 from gnomon.storage.log.bodies.capture import RewriteBody
 from gnomon.storage.log.staging import Batch, fresh_id
 from gnomon.storage.repository import Repository
@@ -180,6 +181,8 @@ def _held(stack: CaptureStack, base: int, index: Index, rewritten: set[int]) -> 
 
 
 def _read_back(repository: Repository, steps: list[int]) -> None:
+    """Read what was written as it is stored; raises :class:`Integrity` if it is something else."""
+    forget_packed(repository.location)
     for variable in repository.settings.variables:
         stack = repository.captures(variable.name)
         for index in variable.grid.indices():

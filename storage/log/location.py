@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -151,7 +151,7 @@ class Location:
         for pause in (*PAUSES_S, None):
             try:
                 if durable and self.path is not None:
-                    self._create_durable(self._inside(name), data)
+                    self._create_durable(name, data)
                 else:
                     obstore.put(self.objects, name, data, mode="create", use_multipart=False)
                 return
@@ -175,8 +175,9 @@ class Location:
             else:
                 raise Conflict(f"{name} exists already in {self.url}") from cause
 
-    def _create_durable(self, path: Path, data: bytes | memoryview) -> None:
+    def _create_durable(self, name: str, data: bytes | memoryview) -> None:
         """Write beside the name, force to the disk, then link: the name never shows half of it."""
+        path = self._inside(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Names that end in '#' and digits are what the object store calls unfinished, and skips.
         beside = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
@@ -188,8 +189,20 @@ class Location:
             _link(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-        for folder in _folders(path, self.path or path):
+        for folder in self._around([name]):
             force(folder)
+
+    def _around(self, names: Iterable[str]) -> list[Path]:
+        """Return the folders of objects, and those around them that may be new as well."""
+        assert self.path is not None
+        folders: set[str] = set()
+        for name in names:
+            folder = name.rpartition("/")[0]
+            while folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+        outside = [self.path.parent] if os.access(self.path.parent, os.R_OK) else []
+        return [*(self.path / folder for folder in sorted(folders)), *outside]
 
     def replace(self, name: str, data: bytes) -> None:
         """Overwrite an object, for a repair, or one that may be lost; a reader sees old or new."""
@@ -228,44 +241,43 @@ class Location:
     def _inside(self, name: str) -> Path:
         """Return the path of an object, refusing what leads out of the folder."""
         assert self.path is not None
-        path = self.path / name
+        path = os.path.join(self.path, name)
         # In the name alone: a user may well say where the folder is by "..".
-        leads_out = ".." in Path(name).parts
-        if leads_out or not path.parent.resolve().is_relative_to(self.path.resolve()):
+        leads_out = ".." in name.split("/")
+        if leads_out or not _is_below(os.path.realpath(os.path.dirname(path)), self.path):
             raise Integrity(f"{name!r} leads out of {self.url}; it was left alone")
-        return path
+        return Path(path)
 
     def folders(self) -> list[str]:
         """Return the names of all folders (local); other stores have none."""
-        if self.path is None:
-            return []
-        return sorted(Path(p).relative_to(self.path).as_posix() for p, _, _ in os.walk(self.path))
+        return sorted(folder for folder, _ in self._walked())
 
-    def unfinished(self, folder: str) -> dict[str, str]:
-        """Return what interrupted puts left in a folder, and what they were to name (local)."""
-        place = None if self.path is None else self._inside(f"{folder}/x").parent
-        if place is None or not place.is_dir():
-            return {}
+    def unfinished(self) -> dict[str, str]:
+        """Return what interrupted puts left, and what they were to name (local)."""
         leftovers = {}
-        for path in place.glob("*#*"):
-            name, _, number = path.name.rpartition("#")
-            if number.isascii() and number.isdigit():
-                leftovers[f"{folder}/{path.name}"] = f"{folder}/{name}"
+        for folder, files in self._walked():
+            for file in files:
+                if name := _named(file):
+                    leftovers[f"{folder}/{file}"] = f"{folder}/{name}"
         return leftovers
+
+    def _walked(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the name of every folder, and what is in it but folders; follows no link."""
+        if self.path is not None:
+            for place, _, files in os.walk(self.path):
+                yield place[len(str(self.path)) + 1 :] or ".", files
 
     def remove_leftovers(self, folders: Iterable[str]) -> None:
         """Remove folders that became empty, and what interrupted puts left in them (local)."""
         if self.path is None:
             return
         for folder in sorted(folders, key=len, reverse=True):
-            self.delete(self.unfinished(folder))
-            path = self._inside(f"{folder}/x").parent
-            while path.parent != self.path and self.path in path.parents:
-                try:
-                    path.rmdir()
-                except OSError:
-                    break
-                path = path.parent
+            place = self._inside(f"{folder}/x").parent
+            with suppress(OSError):  # it is gone, or somebody has put something there just now
+                self.delete(f"{folder}/{file}" for file in os.listdir(place) if _named(file))
+                while not any(place.iterdir()) and self.path in place.parent.parents:
+                    place.rmdir()
+                    place = place.parent
 
     def read(self, name: str, part: tuple[int, int] | None = None) -> bytes:
         """Return the bytes of an object.
@@ -361,12 +373,11 @@ class Location:
         """Force objects to the disk (local folders; others are durable)."""
         if self.path is None:
             return
-        paths = [self.path / name for name in names]
-        folders = {folder for path in paths for folder in _folders(path, self.path)}
+        names = list(names)
         try:
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(force, paths))
-                list(pool.map(force, folders))
+                list(pool.map(force, (self.path / name for name in names)))
+                list(pool.map(force, self._around(names)))
         except OSError as error:
             raise Unavailable(
                 f"{self.url}: what was written could not be forced to the disk: {error}; "
@@ -428,6 +439,13 @@ def _link(beside: Path, path: Path) -> None:
         raise
 
 
-def _folders(path: Path, top: Path) -> list[Path]:
-    inside = [parent for parent in path.parents if parent == top or top in parent.parents]
-    return [*inside, top.parent] if os.access(top.parent, os.R_OK) else inside
+def _named(file: str) -> str | None:
+    """Return what an interrupted put was to name; None of any other file."""
+    name, _, number = file.rpartition("#")
+    return name if number.isascii() and number.isdigit() and name else None
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    """Tell whether a path without links is a folder, or leads into it."""
+    real = os.path.realpath(folder).rstrip("/")
+    return f"{path}/".startswith(f"{real}/")

@@ -22,7 +22,7 @@ from xxhash import xxh3_128
 from gnomon.storage.arrays.layout import residual_metadata
 from gnomon.storage.arrays.multiples import to_multiples, turned_to_numbers
 from gnomon.storage.arrays.residuals import hasher
-from gnomon.storage.arrays.shards import pack_chunk, pack_shard, unpack_shard
+from gnomon.storage.arrays.shards import keep_packed, pack_chunk, pack_shard, unpack_shard
 from gnomon.storage.arrays.tables import Slab, create_table
 from gnomon.storage.errors import GnomonError, Integrity
 from gnomon.storage.log.bodies.shadow import LearntEntry
@@ -129,7 +129,9 @@ def write_state(
     packed = {(row, *corner): pack_chunk(whole[row : row + 1]) for row in range(rows)}
     there = {place: data for place, data in packed.items() if data is not None}
     number = "/".join(str(a // n) for a, n in zip(block.start, grid.shards, strict=True))
-    batch.create(_object(path, number), pack_shard(row_grid, there))
+    name, data = _object(path, number), pack_shard(row_grid, there)
+    batch.create(name, data)
+    keep_packed(batch.location, name, data)
     return index
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.encoding import COLUMNS, FILTER, EncodedChunk
 from gnomon.storage.arrays.layout import group_metadata, residual_metadata
 from gnomon.storage.arrays.residuals import residual_dtype
-from gnomon.storage.arrays.shards import pack_chunk, pack_shard
+from gnomon.storage.arrays.shards import keep_packed, pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import create_index
 from gnomon.storage.arrays.text import pack_text, text_name
 from gnomon.storage.log.folders import captures_of
@@ -138,3 +138,4 @@ class BlockWriter:
         for shard, data in self._packer.shards().items():
             name = "/".join([f"{self._path}/residual/c", *map(str, (local, *shard))])
             self._batch.create(name, data)
+            keep_packed(self._batch.location, name, data)

@@ -150,35 +150,38 @@ def capture(
     batch = Batch(repository.location, plan.id)
     pin = Pin.of(repository)
     _keep_fixed(repository, plan, batch)
+    jobs: list[tuple[str, Block]] = []
     for variable in repository.settings.variables:
-        grid, steps = variable.grid, len(plan.instants)
+        name, counts = variable.name, (len(plan.instants), *variable.grid.counts)
         create_captures(batch, variable, plan.instants, repository.settings.calendar)
         source_steps, along = chunk_sizes(_source(repository, plan), variable)
         cell_nbytes = source_steps * variable.numpy_dtype.itemsize
-        blocks = list(capturing_grid(grid, along, cell_nbytes).blocks())
-        # What is said of the source may be long, and is no matter to a worker.
-        bare_plan = replace(plan, descriptions={}, notes=())
-        results = mapper(partial(_capture_block, pin, bare_plan, variable.name, measured), blocks)
-        rows[variable.name] = np.zeros((steps, *grid.counts, len(COLUMNS)), np.int64)
-        columns: dict[str, NDArray[Any]] = {n: np.zeros((steps, *grid.counts)) for n in names}
-        for block, result in zip(blocks, results, strict=True):
-            unread, failures = result.unread | unread, result.failures | failures
-            predicted |= result.predicted
-            batch.merge(result.entries)
-            estimates[variable.name] = estimates.get(variable.name, {}) | result.estimates
-            rows[variable.name][:, *block.chunks] = result.rows
-            for name, values in result.statistics.items():
-                columns[name][:, *block.chunks] = values
-        if unread:
-            continue  # look what else is damaged, so that all of it is left out at once
-        statistics[variable.name] = columns | _compared(repository, plan, variable.name, rows)
+        blocks = capturing_grid(variable.grid, along, cell_nbytes).blocks()
+        jobs += [(name, block) for block in blocks]
+        rows[name] = np.zeros((*counts, len(COLUMNS)), np.int64)
+        statistics[name] = {n: np.zeros(counts) for n in names}
+        estimates[name] = {}
+    # What is said of the source may be long, and is no matter to a worker.
+    bare_plan = replace(plan, descriptions={}, notes=())
+    # All variables at once: each may be a single block, and the other workers would wait for it.
+    results = mapper(partial(_capture_block, pin, bare_plan, measured), jobs)
+    for (name, block), result in zip(jobs, results, strict=True):
+        unread, failures = result.unread | unread, result.failures | failures
+        predicted |= result.predicted
+        batch.merge(result.entries)
+        estimates[name] |= result.estimates
+        rows[name][:, *block.chunks] = result.rows
+        for column, values in result.statistics.items():
+            statistics[name][column][:, *block.chunks] = values
     release_source()
     if not unread:
+        for name, columns in statistics.items():
+            columns.update(_compared(repository, plan, name, rows))
         replacements.settle(repository, plan, statistics)
         versions = versions_of(repository, plan)
         found = estimated_chunks(repository, versions, rows, estimates)
-        for name, column in found.items():
-            statistics[name]["estimated"] = column
+        for name, estimated in found.items():
+            statistics[name]["estimated"] = estimated
     empty = frozenset() if unread else _empty(repository, plan, statistics)
     if unread or empty:
         return Capture(
@@ -211,7 +214,7 @@ def _compared(
     Parameters
     ----------
     rows
-        Index rows of the variables that were read so far, this one among them.
+        Index rows by variable.
     """
     columns = _repeated(repository, plan, name, rows[name])
     columns["metadata_changed"] = np.zeros(rows[name].shape[:-1], bool)
@@ -310,9 +313,10 @@ def _repeated(
 
 
 def _capture_block(
-    pin: Pin, plan: CapturePlan, name: str, checks: Checks, block: Block
+    pin: Pin, plan: CapturePlan, checks: Checks, job: tuple[str, Block]
 ) -> _BlockCapture:
     """Capture one block of one variable; runs on a worker."""
+    name, block = job
     repository = pin.recall()
     variable = repository.settings.variable(name)
     batch = Batch(repository.location, plan.id)

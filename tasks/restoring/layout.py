@@ -1,5 +1,6 @@
 """How a restored dataset is cut: the chunks that it has, and the blocks that workers write."""
 
+import secrets
 from collections.abc import Mapping
 from math import prod
 
@@ -61,7 +62,11 @@ def _sizes(variable: Variable, shape: Index) -> tuple[Index, Index]:
 
 def in_blocks(dataset: xr.Dataset, layout: Mapping[str, Layout]) -> xr.Dataset:
     """Return a dataset whose arrays are lazy, one Dask chunk for each block."""
-    arrays = {name: dataset[name] for name in layout}
-    return dataset.assign(
-        {n: a.chunk(dict(zip(a.dims, layout[n].blocks, strict=True))) for n, a in arrays.items()}
-    )
+    # Dask makes names of what is in an array; to find that out it would open the repository anew.
+    own = secrets.token_hex(8)
+    arrays = {}
+    for name, laid_out in layout.items():
+        array = dataset[name]
+        blocks = dict(zip(array.dims, laid_out.blocks, strict=True))
+        arrays[name] = array.chunk(blocks, token=f"{own}-{name}")
+    return dataset.assign(arrays)

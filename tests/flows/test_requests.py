@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 import gnomon
 from gnomon.flows import steps
@@ -29,9 +30,13 @@ WHEN = "2026-01-01T00:00:00+00:00"
 DATA = sources.temperature(HISTORY + 3)[["sst"]]
 
 
-def made(folder: Path) -> GnomonRepository:
+SEVERAL = DATA.assign(second=DATA["sst"] + 1, third=DATA["sst"] - 1)
+"""Of three variables."""
+
+
+def made(folder: Path, data: xr.Dataset = DATA) -> GnomonRepository:
     """Return a repository in memory with a forecast, of a source in a folder."""
-    sources.write(folder / "s.zarr", DATA, 0, HISTORY)
+    sources.write(folder / "s.zarr", data, 0, HISTORY)
     url = f"memory://{folder}"
     repository = gnomon.create(url, str(folder / "s.zarr"), chunks={"lat": 4, "lon": 4})
     repository.update(settings=ROLLING)
@@ -72,6 +77,28 @@ def test_a_look_asks_seldom(tmp_path: Path) -> None:
     with counted() as counts:
         assert gnomon.open(url).points(last)
     assert counts.total() <= 5
+
+
+def test_a_restore_of_several_variables_asks_for_more_chunks_only(tmp_path: Path) -> None:
+    asked = []
+    for name, data in (("one", DATA), ("several", SEVERAL)):
+        url = made(tmp_path / name, data).path
+        last = inspect(url).status()["last"]
+        forget_all()
+        with counted() as counts:
+            gnomon.open(url).restore(last, tmp_path / name / "restored.zarr")
+        asked.append(counts.total() - counts["get_range"])
+    assert asked[0] == asked[1] <= 6
+
+
+def test_a_run_reads_nothing_that_it_has_written(tmp_path: Path) -> None:
+    sources.write(tmp_path / "s.zarr", SEVERAL, 0, HISTORY)
+    url = f"memory://{tmp_path}"
+    gnomon.create(url, str(tmp_path / "s.zarr"), chunks={"lat": 4, "lon": 4})
+    forget_all()
+    with counted() as counts:
+        assert len(open_to_update(url).update().captured) == HISTORY
+    assert counts["get_range"] == 1  # a summary, had there been a run before
 
 
 def test_a_refit_reads_each_shard_once(tmp_path: Path) -> None:

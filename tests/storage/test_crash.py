@@ -151,6 +151,28 @@ def test_a_rewrite_that_the_disk_spoils_is_not_committed(
     assert_identical(history(pruned), undecoded(source).isel(time=slice(2, None)))
 
 
+def test_a_rewrite_that_an_object_store_spoils_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process has put there it keeps, but not to verify it."""
+    source = write_zarr(weather(4), tmp_path / "source.zarr")
+    url = f"memory://{tmp_path}"
+    made = capture_new(make_repository(url, source))
+    made, _ = forget(made, policy=Policy(last=2), committed_at=WHEN)
+    create = Location.create
+
+    def spoil(self: Location, name: str, data: bytes, **options: Any) -> None:
+        create(self, name, data, **options)
+        if "/residual/c/" in name:
+            self.replace(name, data[:-1] + bytes([data[-1] ^ 1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "create", spoil)
+        with pytest.raises(Integrity):
+            prune(made, committed_at=WHEN)
+    assert Repository.open(url).records == made.records
+
+
 def test_a_prune_tidies_up_after_writers_that_were_killed(tmp_path: Path) -> None:
     source = write_zarr(weather(2), tmp_path / "source.zarr")
     made = captured(tmp_path / "r", source)
