@@ -17,7 +17,7 @@ from gnomon.storage.pin import Pin
 from gnomon.storage.repository import Repository
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.stacks.ledger import create_predicted_statistics
-from gnomon.storage.stacks.quantising import NO_BASE, QuantisedChunk, quantise
+from gnomon.storage.stacks.quantising import NO_BASE, QuantisedChunk, quantise_alike
 from gnomon.storage.stacks.shadows import (
     INDEX_COLUMNS,
     SCORE_COLUMNS,
@@ -44,7 +44,7 @@ from gnomon.tasks.learning.cadence import Cadence
 from gnomon.tasks.learning.expectation import Forecaster
 from gnomon.tasks.learning.features import Features
 from gnomon.tasks.learning.learn import PendingState, groups
-from gnomon.tasks.learning.trusted import SEARCH, last_trusted
+from gnomon.tasks.learning.trusted import SEARCH, last_trusted_field
 from gnomon.tasks.work import Mapper
 
 __all__ = ["PREDICTION_STATISTICS", "Shadowed", "commit_shadow", "materialize", "withhold"]
@@ -237,20 +237,22 @@ def _materialize_block(
     batch = Batch(repository.location, learnt.id)
     numbers = repository.state.before(repository.captured[learnt.step].instant + 1, SEARCH)
     leads = len(instants)
-    score = np.zeros((leads, *block.grid, len(SCORE_COLUMNS)))
-    statistics = {column: np.zeros((leads, *block.grid)) for column in PREDICTION_STATISTICS}
     chunks: dict[Index, QuantisedChunk] = {}
-    places = {index: local for index, local, _ in variable.grid.inner(block)}
+    places = {index: k for k, (index, _, _) in enumerate(variable.grid.inner(block))}
+    score = np.zeros((leads, len(places), len(SCORE_COLUMNS)))
+    statistics = {column: np.zeros((leads, len(places))) for column in PREDICTION_STATISTICS}
     predicting = _Predicting(captures, forecaster, numbers, instants, refused)
     for stored in forecaster.stored.by_file(places).values():
-        for index, chunk, told in predicting.chunks(stored):
-            place: tuple[Any, ...] = (slice(None), *places[index])
-            score[place] = chunk.score
+        for quantised, told in predicting.chunks(stored):
+            chunks |= quantised
+            here = [places[index] for index in quantised]
+            score[:, here] = np.stack([chunk.score for chunk in quantised.values()], axis=1)
             for column, values in told.items():
-                statistics[column][place] = values
-            chunks[index] = chunk
+                statistics[column][:, here] = values
     written = write_block(batch, variable, block, chunks, lasting)
-    return _Block(written, score, statistics, batch.entries)
+    whole = leads, *block.grid
+    columns = {column: values.reshape(whole) for column, values in statistics.items()}
+    return _Block(written, score.reshape(*whole, -1), columns, batch.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,11 @@ class _Predicting:
 
     def chunks(
         self, stored: list[Index]
-    ) -> Iterator[tuple[Index, QuantisedChunk, dict[str, Floats]]]:
-        """Yield chunks whose state is stored together as they are kept, and their statistics."""
+    ) -> Iterator[tuple[dict[Index, QuantisedChunk], dict[str, Floats]]]:
+        """Yield chunks whose state is stored together as they are kept, and their statistics.
+
+        The latter are (lead, chunk), of chunks of one shape.
+        """
         spec, outlook = self.forecaster.specification, self.forecaster.outlook
         variable, leads = self.captures.variable, len(self.instants)
         usual_change = _usual_change(spec, leads)
@@ -280,22 +285,20 @@ class _Predicting:
             first += len(group)
             left_out = [g for g, index in enumerate(group) if index in self.refused]
             predicted = _predicted(spec, state, outlook, times_s, left_out)
-            if self.steps:
-                self.captures.load(self.steps[-1], group)
-            for g, index in enumerate(group):
-                part = slice(state.starts[g], state.starts[g + 1])
-                trusted = last_trusted(self.captures, index, self.steps)
-                base_step, base = trusted if trusted is not None else (NO_BASE, None)
-                shape = (leads, *(s.stop - s.start for s in variable.grid.cells(index)))
-                mean = predicted.mean[:, part].reshape(shape)
-                error = predicted.standard_error[:, part].reshape(shape)
-                claims = predicted.confidence[:, g], predicted.expected_rmse[:, g]
-                chunk = quantise(variable.name, index, mean, error, base, base_step, *claims)
+            values, base_steps = last_trusted_field(self.captures, group, self.steps)
+            for shape, run in variable.grid.runs(group):
+                indices, part = group[run], slice(state.starts[run.start], state.starts[run.stop])
+                alike = (leads, len(indices), *shape)
+                mean = predicted.mean[:, part].reshape(alike)
+                error = predicted.standard_error[:, part].reshape(alike)
+                base = values[part].reshape(alike[1:])
+                claims = predicted.confidence[:, run], predicted.expected_rmse[:, run]
+                given = variable.name, indices, mean, error, base, base_steps[run]
                 told = _statistics(variable, mean, error, base) | {
                     "confidence": claims[0],
-                    "usual_change": usual_change,
+                    "usual_change": np.tile(usual_change[:, None], len(indices)),
                 }
-                yield index, chunk, told
+                yield dict(zip(indices, quantise_alike(*given, *claims), strict=True)), told
 
 
 def _predicted(
@@ -318,28 +321,31 @@ def _usual_change(spec: Specification, leads: int) -> Floats:
     return usual * np.sqrt(np.arange(1.0, leads + 1))
 
 
-def _statistics(
-    variable: Variable, mean: Floats, error: Floats, base: Floats | None
-) -> dict[str, Floats]:
-    """Return statistics (lead,) of the predictions (lead, *chunk) of a chunk."""
-    leads, cells = len(mean), mean[0].size
-    mean, error = mean.reshape(leads, cells), error.reshape(leads, cells)
+def _statistics(variable: Variable, mean: Floats, error: Floats, base: Floats) -> dict[str, Floats]:
+    """Return statistics (lead, chunk) of predictions (lead, chunk, *cells) from a base.
+
+    Parameters
+    ----------
+    base
+        float64 (chunk, *cells), NaN in chunks without one.
+    """
+    flat = (*mean.shape[:2], -1)
+    mean, error, base = mean.reshape(flat), error.reshape(flat), base.reshape(flat[1:])
     predicted = np.isfinite(mean) & np.isfinite(error)
     largest = np.fmax(np.abs(mean), np.abs(error))
     broken = ~np.isnan(mean) & (~predicted | (largest >= LARGEST))
-    reference = np.full(cells, np.nan) if base is None else base.ravel()
-    held = np.isfinite(reference)
+    held = np.isfinite(base)
     low, high = variable.bounds()
     outside = mean < (-np.inf if low is None else low)
     outside |= mean > (np.inf if high is None else high)
     with np.errstate(over="ignore", invalid="ignore"):
-        changes = (mean - reference) ** 2
+        changes = (mean - base) ** 2
     return {
-        "cells": np.full(leads, float(cells)),
-        "predicted": predicted.sum(axis=1),
-        "missing": (held & ~predicted).sum(axis=1),
-        "broken": broken.sum(axis=1),
-        "out_of_bounds": outside.sum(axis=1),
+        "cells": np.full(mean.shape[:2], float(mean.shape[2])),
+        "predicted": predicted.sum(axis=2),
+        "missing": (held & ~predicted).sum(axis=2),
+        "broken": broken.sum(axis=2),
+        "out_of_bounds": outside.sum(axis=2),
         "standard_error_minimum": _least(error, predicted),
         "standard_error_mean": _mean(error, predicted),
         "change_rms": np.sqrt(_mean(changes, predicted & held)),
@@ -347,15 +353,15 @@ def _statistics(
 
 
 def _least(values: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Return the least of the chosen values (lead, cell) of each lead; NaN where there is none."""
-    least = np.where(chosen, values, np.inf).min(axis=1, initial=np.inf)
-    return np.where(chosen.any(axis=1), least, np.nan)
+    """Return the least of the chosen values (..., cell) of each; NaN where there is none."""
+    least = np.where(chosen, values, np.inf).min(axis=-1, initial=np.inf)
+    return np.where(chosen.any(axis=-1), least, np.nan)
 
 
 def _mean(values: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """Return the mean of the chosen values (lead, cell) of each lead; NaN where there is none."""
-    count = chosen.sum(axis=1)
-    total = np.where(chosen, values, 0.0).sum(axis=1)
+    """Return the mean of the chosen values (..., cell) of each; NaN where there is none."""
+    count = chosen.sum(axis=-1)
+    total = np.where(chosen, values, 0.0).sum(axis=-1)
     return np.asarray(total / np.where(count > 0, count, np.nan))
 
 

@@ -1,9 +1,10 @@
 """Encoding: chunks of a capture as keys, as deltas, or as nothing where nothing has changed."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from gnomon.storage.arrays.residuals import (
     GAIN,
     digest,
+    digests,
     ordered,
     planar,
     sample,
     sampled_size,
+    stacks_of,
     subtracted,
 )
 from gnomon.storage.errors import Integrity
@@ -98,80 +101,89 @@ def encode_unit(
     chunks
         Index, values, and what the chunk is coded against, None for nothing.
     """
-    rows = []
-    for index, values, previous in chunks:
-        chunk_digest = digest(variable, index, values)
-        row = np.zeros(len(COLUMNS), np.int64)
-        row[BASE], row[DIGEST] = step, np.frombuffer(chunk_digest, "<i8")
+    rows = np.zeros((len(chunks), len(COLUMNS)), np.int64)
+    rows[:, BASE], rows[:, DIGEST] = step, _digests(variable, chunks)
+    for row, (_, _, previous) in zip(rows, chunks, strict=True):
         # By digest: of what has not changed nothing needs to be read.
-        if previous is not None and previous.digest.tobytes() == chunk_digest:
+        if previous is not None and previous.digest.tobytes() == row[DIGEST].tobytes():
             # Whoever holds the bytes, not the step before: unchanged steps add nothing to a read.
             row[[BASE, CODING]] = previous.holder, UNCHANGED
-        rows.append(row)
-    changed = [k for k, row in enumerate(rows) if row[CODING] != UNCHANGED]
-    coded, is_delta, bent = _coded(
-        {k: chunks[k][1] for k in changed}, {k: chunks[k][2] for k in changed}
+    changed = np.flatnonzero(rows[:, CODING] != UNCHANGED).tolist()
+    integers, is_delta, bent = _coded(
+        [chunks[k][1] for k in changed], [chunks[k][2] for k in changed]
     )
+    coded = dict(zip(changed, chain.from_iterable(integers), strict=False))
     encoded = []
     for k, ((_, values, previous), row) in enumerate(zip(chunks, rows, strict=True)):
         if row[CODING] == UNCHANGED and previous is not None:
             encoded.append(EncodedChunk(row, None, previous))
             continue
-        chain = 0
+        length = 0
         if is_delta and previous is not None:
-            chain = previous.chain() + 1
-            row[[BASE, CODING]] = previous.holder, chain
+            length = previous.chain() + 1
+            row[[BASE, CODING]] = previous.holder, length
         row[FILTER] = int(bent)
-        held = Held(partial(_same, values), row[DIGEST], step, partial(_same, chain))
+        held = Held(partial(_same, values), row[DIGEST], step, partial(_same, length))
         encoded.append(EncodedChunk(row, coded.get(k), held))
     return encoded
+
+
+def _digests(
+    variable: str, chunks: Sequence[tuple[Index, NDArray[np.generic], Held | None]]
+) -> NDArray[np.int64]:
+    """Return the digest columns of chunks, int64 (chunk, 2)."""
+    if is_text(chunks[0][1].dtype):
+        hashed = [digest(variable, index, values) for index, values, _ in chunks]
+        return np.frombuffer(b"".join(hashed), "<i8").reshape(-1, 2)
+    indices = iter([index for index, _, _ in chunks])
+    stacks = stacks_of(values for _, values, _ in chunks)
+    return np.concatenate([digests(variable, islice(indices, len(s)), s) for s in stacks])
 
 
 def _same[T](thing: T) -> T:
     return thing
 
 
-Integers = dict[int, NDArray[np.signedinteger]]
+Stacks = list[NDArray[np.signedinteger]]
+"""Integers of chunks, (chunk, *cells) of those that follow each other and have one shape."""
 
 
 def _coded(
-    values: Mapping[int, NDArray[np.generic]], previous: Mapping[int, Held | None]
-) -> tuple[Integers, bool, bool]:
+    values: Sequence[NDArray[np.generic]], previous: Sequence[Held | None]
+) -> tuple[Stacks, bool, bool]:
     """Return chunks as integers to be stored together, whether as deltas, and whether bent."""
-    if not values or is_text(next(iter(values.values())).dtype):
-        return {}, False, False
-    keys = {k: ordered(v) for k, v in values.items()}
+    if not values or is_text(values[0].dtype):
+        return [], False, False
+    keys = [ordered(chunks) for chunks in stacks_of(values)]
     size, bent = _smallest(keys)
-    if all(p is not None for p in previous.values()):
+    known = [p for p in previous if p is not None]
+    if len(known) == len(previous):
         try:
-            chain = max(p.chain() for p in previous.values() if p is not None)
-            if chain >= MAX_CHAIN:
+            longest = max(p.chain() for p in known)
+            if longest >= MAX_CHAIN:
                 return _bent(keys, bent), False, bent
             # Of integers: the difference of two floats is rounded, one modulo 2^width never.
-            deltas = {
-                k: subtracted(keys[k], ordered(p.values()))
-                for k, p in previous.items()
-                if p is not None
-            }
+            below = stacks_of(p.values() for p in known)
+            deltas = [subtracted(k, ordered(b)) for k, b in zip(keys, below, strict=True)]
         except Integrity as error:  # damage must not stop what comes after it
             logger.warning("%s; stored without it", error)
             return _bent(keys, bent), False, bent
         delta_size, delta_bent = _smallest(deltas)
-        if delta_size <= (LONG_GAIN if chain >= USUAL_CHAIN else GAIN) * size:
+        if delta_size <= (LONG_GAIN if longest >= USUAL_CHAIN else GAIN) * size:
             return _bent(deltas, delta_bent), True, delta_bent
     return _bent(keys, bent), False, bent
 
 
-def _bent(integers: Integers, bent: bool) -> Integers:
-    return {k: planar(v) for k, v in integers.items()} if bent else integers
+def _bent(integers: Stacks, bent: bool) -> Stacks:
+    return [planar(chunks) for chunks in integers] if bent else integers
 
 
-def _smallest(integers: Integers) -> tuple[int, bool]:
+def _smallest(integers: Stacks) -> tuple[int, bool]:
     """Return about how many bytes integers take, and whether planar differences take fewer."""
-    rows = sample([*integers.values()])
+    rows = sample(integers)
     size = sampled_size(rows)
-    first = next(iter(integers.values()))
-    if first.ndim >= 2 and first.dtype.itemsize > 1:
+    first = integers[0]
+    if first.ndim >= 3 and first.dtype.itemsize > 1:
         bent_size = sampled_size([planar(part) for part in rows], bent=True)
         if bent_size < size:
             return bent_size, True

@@ -33,6 +33,7 @@ from gnomon.storage.arrays.encoding import (
 from gnomon.storage.arrays.residuals import (
     added,
     digest,
+    digests,
     ordered,
     residual_dtype,
     restored,
@@ -48,6 +49,7 @@ from gnomon.storage.log.steps import CapturedStep
 from gnomon.storage.values.grid import Index
 from gnomon.storage.values.model import MISSING, Variable
 from gnomon.storage.values.scaling import Packing
+from gnomon.storage.values.tiling import chunks_of, parted
 
 __all__ = ["CaptureStack"]
 
@@ -119,20 +121,33 @@ class CaptureStack:
 
     def status(self, step: int) -> NDArray[np.int64]:
         """Return the status of all chunks, int64 (*chunk grid), with verdicts; raises as `rows`."""
+        status = self.rows(step)[..., STATUS].copy()
+        for index, verdict in self._judgements(step).items():
+            status[index] = verdict
+        return status
+
+    def _judgements(self, step: int) -> Mapping[Index, int]:
+        """Return the later judgements on the chunks of a step."""
         if self._judged is None:
             judged: dict[int, dict[Index, int]] = {}
             for (number, index), verdict in self.verdicts.items():
                 judged.setdefault(number, {})[index] = verdict
             self._judged = judged
-        status = self.rows(step)[..., STATUS].copy()
-        for index, verdict in self._judged.get(step, {}).items():
-            status[index] = verdict
-        return status
+        return self._judged.get(step, {})
 
     def status_of(self, step: int, index: Index) -> int:
         """Return the status of one chunk, verdicts included; raises as `rows`."""
         verdict = self.verdicts.get((step, index))
         return int(self.rows(step)[index][STATUS]) if verdict is None else verdict
+
+    def statuses(self, step: int, indices: Sequence[Index]) -> NDArray[np.int64]:
+        """Return the status of some chunks, int64 (chunk,), verdicts included; raises as `rows`."""
+        places = self.variable.grid.places(indices).T
+        status = np.asarray(self.rows(step)[*places, np.full(len(indices), STATUS)])
+        judged = self._judgements(step)
+        for k, index in enumerate(indices if judged else ()):
+            status[k] = judged.get(index, status[k])
+        return status
 
     def chunk(self, step: int, index: Index) -> NDArray[np.generic]:
         """Return a chunk exactly as it was captured: raw values of the stored type, read-only.
@@ -159,79 +174,104 @@ class CaptureStack:
             )
         return values
 
-    def load(self, step: int, indices: Sequence[Index]) -> None:
-        """Decode chunks that are compressed together at once, for `chunk` to have them at hand.
+    def load(self, step: int, indices: Sequence[Index]) -> dict[Index, NDArray[np.generic]]:
+        """Return chunks that are compressed together, decoded at once, for `chunk` to have as well.
 
         Of small chunks, to decode each by itself takes several times as long.  What cannot be read
-        is passed over, and so is what the cache has no room for: `chunk` reads it, and says what is
-        wrong.
+        is passed over, and so is what the cache has no room for, or what is alone in its unit:
+        `chunk` reads it, and says what is wrong.
         """
-        if self.variable.is_text or step < self.variable.since:
-            return
+        if self.variable.is_text or step < self.variable.since or len(indices) < 2:
+            return {}
         room = CACHE_BYTES // max(
             1, prod(self.variable.chunks) * self.variable.numpy_dtype.itemsize
         )
-        units: dict[Index, list[Index]] = {}
-        for index in indices[:room]:
-            units.setdefault(self.variable.unit_of(index), []).append(index)
-        for unit, members in units.items():
+        places = self.variable.grid.places(indices[:room])
+        loaded: dict[Index, NDArray[np.generic]] = {}
+        units = places * self.variable.chunks // self.variable.units
+        for members in parted(units):
             if len(members) == 1:
                 continue
             with suppress(Integrity):
-                for links, alike in self._alike(step, members):
-                    self._load(step, unit, links, alike)
+                for links, alike in self._alike(step, places[members]):
+                    loaded |= self._load(step, units[members[0]], links, alike)
+        return loaded
 
-    def _alike(self, step: int, indices: list[Index]) -> Iterator[tuple[list[_Link], list[Index]]]:
-        """Yield the links, as of `chain`, of some chunks, and those of them that they are of."""
-        pending: list[tuple[int, list[_Link], list[Index]]] = [(step, [], indices)]
+    def _alike(
+        self, step: int, places: NDArray[np.int64]
+    ) -> Iterator[tuple[list[_Link], NDArray[np.int64]]]:
+        """Yield the links, as of `chain`, of some chunks, and the (chunk, dim) that they are of."""
+        pending: list[tuple[int, list[_Link], NDArray[np.int64]]] = [(step, [], places)]
         while pending:
             at, links, members = pending.pop()
-            rows = self.rows(at)[tuple(np.array(members).T)]
-            parts: dict[tuple[int, int, int], list[Index]] = {}
-            for index, row in zip(members, rows[:, [BASE, CODING, FILTER]].tolist(), strict=True):
-                parts.setdefault(tuple(row), []).append(index)
-            for (base, coding, bent), part in parts.items():
+            rows = self.rows(at)[tuple(members.T)][:, [BASE, CODING, FILTER]]
+            for part in parted(rows):
+                base, coding, bent = rows[part[0]].tolist()
                 longer = links if coding == UNCHANGED else [*links, (at, bool(bent))]
                 if coding == 0:
-                    yield longer, part
+                    yield longer, members[part]
                 elif 0 <= base < at and len(longer) <= LONGEST_CHAIN:
-                    pending.append((base, longer, part))
+                    pending.append((base, longer, members[part]))
 
-    def _load(self, step: int, unit: Index, links: list[_Link], indices: list[Index]) -> None:
+    def _load(
+        self, step: int, unit: NDArray[np.int64], links: list[_Link], places: NDArray[np.int64]
+    ) -> dict[Index, NDArray[np.generic]]:
         """Decode chunks of a unit that are sums along the same links, and keep those that agree."""
-        holder = links[0][0]
-        known = [self._recent.get(index, (-1, None)) for index in indices]
-        bases = {recent for recent, _ in known}
+        holder, expected = links[0][0], self.rows(step)[..., DIGEST]
+        indices: list[Index] = [*map(tuple, places.tolist())]
+        known = dict(zip(indices, map(self._recent.get, indices), strict=True))
+        bases = {-1 if recent is None else recent[0] for recent in known.values()}
         if bases == {holder}:
-            return
+            told = expected if holder == step else self.rows(holder)[..., DIGEST]
+            where = tuple(places.T)
+            agree = (told[where] == expected[where]).all(axis=1).tolist()
+            recents = zip(known.items(), agree, strict=True)
+            return {index: recent[1] for (index, recent), ok in recents if ok and recent}
         steps = [link for link, _ in links]
         base = bases.pop() if len(bases) == 1 else -1
         links = links[: steps.index(base)] if base in steps else links
-        grid = self.variable.stored_grid
-        place = (*unit, *(0,) * (len(grid.shape) - len(unit)))
-        cells = tuple(
-            slice(i * n, min((i + 1) * n, size))
-            for i, n, size in zip(place, grid.chunks, grid.shape, strict=True)
-        )
-        sums: dict[bool, NDArray[np.signedinteger]] = {}
-        residuals = ahead(partial(self._whole, cells=cells), [link for link, _ in links])
-        for (_, bent), residual in zip(links, residuals, strict=True):
-            sums[bent] = added(residual, sums[bent]) if bent in sums else residual
-        expected = self.rows(step)
-        for index, (_, below) in zip(indices, known, strict=True):
-            inside = tuple(
-                slice(c.start - u.start, c.stop - u.start)
-                for c, u in zip(self.variable.stored_cells(index), cells, strict=True)
-            )
-            parts = {bent: np.asarray(whole[inside]) for bent, whole in sums.items()}
+        sums = self._sums(unit, links)
+        loaded: dict[Index, NDArray[np.generic]] = {}
+        for shape, run in self.variable.grid.runs(indices):
+            chosen, alike = indices[run], places[run]
+            parts = {bent: self._of_unit(whole, alike, shape) for bent, whole in sums.items()}
             integers = straightened(parts[True]) if True in parts else parts[False]
             if len(parts) > 1:
                 integers = added(integers, parts[False])
-            if base in steps and below is not None:
+            if base in steps:
+                below = np.stack([recent[1] for recent in map(known.get, chosen) if recent])
                 integers = added(integers, ordered(below))
             values = restored(integers, self.variable.numpy_dtype)
-            if digest(self.variable.name, index, values) == expected[index][DIGEST].tobytes():
-                self._keep(holder, index, values)
+            values.flags.writeable = False
+            found = digests(self.variable.name, chosen, values)
+            agree = (found == expected[tuple(alike.T)]).all(axis=1).tolist()
+            loaded |= {i: v for i, v, ok in zip(chosen, values, agree, strict=True) if ok}
+        for index, chunk in loaded.items():
+            self._keep(holder, index, chunk)
+        return loaded
+
+    def _sums(
+        self, unit: NDArray[np.int64], links: list[_Link]
+    ) -> dict[bool, NDArray[np.signedinteger]]:
+        """Return the sums of what is stored of a unit, bent and not, *not yet verified*."""
+        grid = self.variable.stored_grid
+        place = (*unit.tolist(), *(0,) * (len(grid.shape) - len(unit)))
+        read = partial(self._whole, cells=grid.cells(place))
+        sums: dict[bool, NDArray[np.signedinteger]] = {}
+        residuals = ahead(read, [link for link, _ in links])
+        for (_, bent), residual in zip(links, residuals, strict=True):
+            sums[bent] = added(residual, sums[bent]) if bent in sums else residual
+        return sums
+
+    def _of_unit(
+        self, whole: NDArray[np.signedinteger], places: NDArray[np.int64], shape: Index
+    ) -> NDArray[np.signedinteger]:
+        """Return chunks of one shape (chunk, *cells) out of what is stored of their unit."""
+        variable, width = self.variable, whole.shape[places.shape[1] :]
+        local = places % variable.per_unit
+        if width:  # values of several numbers
+            local = np.pad(local, [(0, 0), (0, 1)])
+        return chunks_of(whole[None], (*variable.chunks, *width), local, (*shape, *width))[:, 0]
 
     def _whole(self, step: int, cells: tuple[slice, ...]) -> NDArray[np.signedinteger]:
         slab, local = self._slab(step)

@@ -11,6 +11,7 @@ what it goes on with is in ``onward`` (slot, number).
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -31,6 +32,7 @@ from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
 from gnomon.storage.values.grid import Block, ChunkGrid, Index
 from gnomon.storage.values.model import Variable
+from gnomon.storage.values.tiling import chunks_of, joined, parted
 
 __all__ = [
     "ForecasterState",
@@ -47,6 +49,9 @@ __all__ = [
 STATE_BYTES = 2**26
 """Memory of a stored object of the state, about; more only where a single chunk needs it."""
 
+CELLS = 2**18
+"""Numbers of several chunks that are worked on at once, about."""
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -54,6 +59,7 @@ _CURE = "run 'gnomon update --refit' to learn it anew"
 _INTEGER = np.dtype("<i8")
 
 
+@lru_cache(maxsize=16)
 def state_grid(grid: ChunkGrid, rows: int) -> ChunkGrid:
     """Return the grid on which the state is written: shards small enough for its many rows.
 
@@ -113,20 +119,29 @@ def write_state(
     int64 (*chunks of the block, 2 + rows)
     """
     rows = len(cells)
-    whole = np.zeros((rows, *grid.shards), np.int64)
     index = np.zeros((*block.grid, 2 + rows), np.int64)
-    for address, local, inside in grid.inner(block):
-        where: tuple[Any, ...] = (slice(None), *inside)
-        chunk: tuple[Any, ...] = (slice(None), *local)
-        spread = exponents[chunk].reshape(rows, *(1,) * len(inside))
-        multiples = to_multiples(cells[where], spread)
-        whole[where] = multiples
-        hashed = _hasher(variable, address, multiples.size)
-        hashed.update(np.ascontiguousarray(multiples).reshape(-1).view(np.uint8))
-        index[local] = *np.frombuffer(hashed.digest(), _INTEGER), *exponents[chunk]
+    index[..., 2:] = np.moveaxis(exponents, 0, -1)
+    addresses, local, _ = (list(column) for column in zip(*grid.inner(block), strict=True))
+    places = grid.places(local)
+    runs, hashed = [], []
+    for shape, run in grid.runs(addresses, most=CELLS // rows):
+        numbers = chunks_of(cells, grid.chunks, places[run], shape)
+        spread = index[*places[run].T, 2:].reshape(len(numbers), rows, *(1,) * len(shape))
+        multiples = to_multiples(numbers, spread)
+        runs.append(multiples)
+        for address, chunk in zip(addresses[run], multiples.reshape(len(numbers), -1), strict=True):
+            state = _hasher(variable, address, chunk.size)
+            state.update(chunk.view(np.uint8))
+            hashed.append(state.digest())
+    digests = np.frombuffer(b"".join(hashed), _INTEGER)
+    index[..., :2] = digests.reshape(*block.grid, 2)
     row_grid = _row_grid(grid, rows)
     corner = (0,) * len(grid.shape)
-    packed = {(row, *corner): pack_chunk(whole[row : row + 1]) for row in range(rows)}
+    packed = {}
+    for row in range(rows):
+        of_row = [multiples[:, row : row + 1] for multiples in runs]
+        whole = joined(of_row, grid.chunks, places, grid.shards)
+        packed[row, *corner] = pack_chunk(whole)
     there = {place: data for place, data in packed.items() if data is not None}
     number = "/".join(str(a // n) for a, n in zip(block.start, grid.shards, strict=True))
     name, data = _object(path, number), pack_shard(row_grid, there)
@@ -272,10 +287,10 @@ class ForecasterState:
 
     def by_file(self, indices: Iterable[Index]) -> dict[str, list[Index]]:
         """Return chunks by the stored object that holds their cells."""
-        files: dict[str, list[Index]] = {}
-        for index in indices:
-            files.setdefault(self.file(index), []).append(index)
-        return files
+        every = list(indices)
+        grid = self._grid
+        together = parted(grid.places(every) * grid.chunks // grid.shards)
+        return {self.file(every[part[0]]): [every[k] for k in part] for part in together}
 
     def beside(self, index: Index) -> list[Index]:
         """Return the chunks that are stored in one object with a chunk, in row-major order."""
@@ -313,8 +328,7 @@ class ForecasterState:
             Stored bytes are not what was written.
         """
         about, shared = self._about(indices)
-        regions = [self._region(index) for index in indices]
-        counts = np.array([prod(s.stop - s.start for s in region) for region in regions])
+        counts = self._grid.sizes(indices)
         ends = np.cumsum(counts)
         numbers = np.zeros((self.entry.rows, int(ends[-1])))
         multiples = numbers.view(np.int64)
@@ -328,7 +342,7 @@ class ForecasterState:
                 self.location, name, _row_grid(self._grid, self.entry.rows), _INTEGER
             ):
                 if values is not None:
-                    _gather(values[0], regions, multiples[row])
+                    self._gather(values, indices, multiples[row])
                 data = multiples[row].view(np.uint8)
                 for hasher, end, count in zip(hashers, 8 * ends, 8 * counts, strict=True):
                     hasher.update(data[end - count : end])
@@ -371,20 +385,16 @@ class ForecasterState:
                 f"forecaster state of {self.variable.name} has {rows} rows and {columns} columns, "
                 f"expected {self.entry.rows} and {self.entry.columns}; {_CURE}"
             )
-        where = tuple(np.array(indices, np.intp).reshape(len(indices), -1).T)
+        where = tuple(self._grid.places(indices).T)
         picked = np.ascontiguousarray(shared[where].reshape(len(indices), columns).T)
         return index[where].reshape(len(indices), -1), picked
 
-    def _region(self, index: Index) -> tuple[slice, ...]:
-        """Return where the cells of a chunk are in their object."""
-        cells = zip(self.variable.grid.cells(index), self._grid.shards, strict=True)
-        return tuple(slice(c.start % n, c.start % n + c.stop - c.start) for c, n in cells)
-
-
-def _gather(values: Integers, regions: Sequence[tuple[slice, ...]], into: Integers) -> None:
-    """Copy regions of an array, the cells of one after those of the other."""
-    end = 0
-    for region in regions:
-        cells = values[region]
-        begin, end = end, end + cells.size
-        into[begin:end].reshape(cells.shape)[...] = cells
+    def _gather(self, values: Integers, indices: Sequence[Index], into: Integers) -> None:
+        """Copy the cells of chunks, one after the other, out of a row (1, *cells) of an object."""
+        grid, end = self._grid, 0
+        per_shard = [n // c for n, c in zip(grid.shards, grid.chunks, strict=True)]
+        places = grid.places(indices) % per_shard
+        for shape, run in grid.runs(indices):
+            cells = chunks_of(values, grid.chunks, places[run], shape)
+            begin, end = end, end + cells.size
+            into[begin:end] = cells.reshape(-1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.layout import group_metadata
-from gnomon.storage.arrays.residuals import sample, sampled_size
+from gnomon.storage.arrays.residuals import sample, sampled_size, stack
 from gnomon.storage.arrays.shards import Shards, pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import Slab, StoredColumn, create_residual, create_table
 from gnomon.storage.errors import GnomonError, Integrity, NotFound
@@ -38,6 +38,7 @@ from gnomon.storage.stacks.quantising import (
 from gnomon.storage.stacks.writing import units_of
 from gnomon.storage.values.grid import Block, Index
 from gnomon.storage.values.model import Variable
+from gnomon.storage.values.tiling import joined
 
 __all__ = [
     "INDEX_COLUMNS",
@@ -73,8 +74,8 @@ CACHE_BYTES = 2**26
 """Decoded chunks that a stack keeps: one is asked for lead after lead."""
 
 Floats = NDArray[np.float64]
-Coded = dict[Index, NDArray[Any]]
-"""Integers (lead, *chunk) of the chunks of a unit."""
+Coded = list[NDArray[Any]]
+"""Integers of the chunks of a unit, (chunk, lead, *cells) of those that have one shape."""
 
 
 def spans_of(leads: int, lasting: int) -> dict[str, slice]:
@@ -134,61 +135,58 @@ def write_block(
     """
     path, grid = shadow_of(batch.id, variable), variable.stored_grid
     leads = len(next(iter(chunks.values())).change)
-    index = np.zeros((leads, *block.grid, len(INDEX_COLUMNS)), np.int64)
+    places = {i: k for k, (i, _, _) in enumerate(variable.grid.inner(block))}
+    index = np.zeros((leads, len(places), len(INDEX_COLUMNS)), np.int64)
     packed: dict[str, dict[Index, bytes]] = {}
     for unit in units_of(variable, block):
-        corner = [cells.start for cells in variable.stored_cells(unit[0][0])]
+        indices = [i for i, _, _ in unit]
+        here = [places[i] for i in indices]
+        corner = [cells.start for cells in variable.stored_cells(indices[0])]
         sizes = zip(corner, grid.shards, grid.chunks, strict=True)
         place = tuple(a % n // c for a, n, c in sizes)
-        made = {i: chunks[i] for i, _, _ in unit}
-        for i, local, _ in unit:
-            every: tuple[Any, ...] = (slice(None), *local, _WITHOUT_CODINGS)
-            index[every] = made[i].index
+        made = [chunks[i] for i in indices]
+        index[:, here, _WITHOUT_CODINGS] = np.stack([chunk.index for chunk in made], axis=1)
+        runs = [made[run] for _, run in variable.grid.runs(indices)]
+        inside = variable.grid.places(indices) % variable.per_unit
         for name, span in spans_of(leads, lasting).items():
-            for k, (part, coded) in enumerate(_coded(made, span).items()):
+            for k, (part, coded) in enumerate(_coded(runs, span).items()):
                 coding = _smaller(*coded)
-                for _, local, _ in unit:
-                    some: tuple[Any, ...] = (span, *local, _CODINGS.start + k)
-                    index[some] = coding
-                data = pack_chunk(_unit(variable, coded[coding], _PARTS[part]))
+                index[span, here, _CODINGS.start + k] = coding
+                data = pack_chunk(joined(coded[coding], variable.chunks, inside, variable.units))
                 if data is not None:
                     packed.setdefault(part + name, {})[place] = data
     shard = [str(a // n) for a, n in zip(block.start, grid.shards, strict=True)]
     for part, units in packed.items():
         batch.create("/".join([path, part, "c", "0", *shard]), pack_shard(grid, units))
-    return index
+    return index.reshape(leads, *block.grid, len(INDEX_COLUMNS))
 
 
-def _coded(made: Mapping[Index, QuantisedChunk], span: slice) -> dict[str, tuple[Coded, Coded]]:
+def _coded(runs: list[list[QuantisedChunk]], span: slice) -> dict[str, tuple[Coded, Coded]]:
     """Return some leads of chunks, by array: as they are, and from lead to lead."""
-    changes: Coded = {i: chunk.change[span] for i, chunk in made.items()}
-    added: Coded = {i: along_leads(c, made[i].score[span, 0]) for i, c in changes.items()}
-    errors: Coded = {i: chunk.error[span].astype(np.int16) for i, chunk in made.items()}
-    grown: Coded = {i: np.diff(e, axis=0, prepend=np.int16(0)) for i, e in errors.items()}
+    changes: Coded = [stack([chunk.change[span] for chunk in run]) for run in runs]
+    quanta = [stack([chunk.score[span, 0] for chunk in run]) for run in runs]
+    added: Coded = [_along(*both) for both in zip(changes, quanta, strict=True)]
+    errors: Coded = [stack([c.error[span] for c in run]).astype(np.int16) for run in runs]
+    grown: Coded = [np.diff(e, axis=1, prepend=np.int16(0)) for e in errors]
     return {"change": (changes, added), "error": (errors, grown)}
+
+
+def _along(changes: Changes, quanta: Floats) -> Changes:
+    """Return changes (chunk, lead, *cells) as what leads add, by the quanta (chunk, lead)."""
+    by_lead = quanta.T.reshape(*quanta.T.shape, *(1,) * (changes.ndim - 2))
+    return along_leads(changes.swapaxes(0, 1), by_lead).swapaxes(0, 1)
 
 
 def _smaller(plain: Coded, along: Coded) -> int:
     """Return which of two codings of the chunks of a unit is smaller, by a sample if large."""
-    if len(next(iter(plain.values()))) == 1:
+    if plain[0].shape[1] == 1:
         return _PLAIN
     sizes = []
     for coded in (plain, along):
-        parts = [lead for chunk in coded.values() for lead in chunk]
+        parts = [chunks.reshape(-1, *chunks.shape[2:]) for chunks in coded]
         is_large = sum(part.size for part in parts) > LARGE
         sizes.append(sampled_size(sample(parts) if is_large else parts))
     return _ALONG if sizes[1] < sizes[0] else _PLAIN
-
-
-def _unit(variable: Variable, chunks: Coded, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the chunks of a unit as the array that is stored, zero beyond the edge."""
-    sizes = variable.stored_grid.chunks
-    whole: NDArray[Any] = np.zeros((len(next(iter(chunks.values()))), *sizes), dtype)
-    for index, chunk in chunks.items():
-        inside = zip(variable.stored_cells(index), sizes, strict=True)
-        where = tuple(slice(c.start % n, (c.stop - 1) % n + 1) for c, n in inside)
-        whole[(slice(None), *where)] = chunk
-    return whole
 
 
 def create_shadow_tables(

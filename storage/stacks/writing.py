@@ -1,6 +1,7 @@
 """Writing captures: the states of one variable go into a slab block by block."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,10 @@ def units_of(
 ) -> list[list[tuple[Index, Index, tuple[slice, ...]]]]:
     """Return the chunks of a block, as ``Grid.inner`` gives them, by the unit they are in."""
     units: dict[Index, list[tuple[Index, Index, tuple[slice, ...]]]] = {}
-    for chunk in variable.grid.inner(block):
-        units.setdefault(variable.unit_of(chunk[0]), []).append(chunk)
+    along = zip(block.first_chunk, block.grid, variable.chunks, variable.units, strict=True)
+    numbers = [[i * c // u for i in range(first, first + n)] for first, n, c, u in along]
+    for unit, chunk in zip(product(*numbers), variable.grid.inner(block), strict=True):
+        units.setdefault(unit, []).append(chunk)
     return list(units.values())
 
 

@@ -1,9 +1,10 @@
 """Regular chunk grids: which cells a chunk holds, and which chunks a worker takes together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, prod
+from sys import maxsize
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,44 @@ class ChunkGrid:
             for i, c, n in zip(index, self.chunks, self.shape, strict=True)
         )
 
+    def places(self, indices: Sequence[Index]) -> NDArray[np.int64]:
+        """Return the indices of some chunks as a table, int64 (chunk, dim)."""
+        return np.array(indices, np.int64).reshape(len(indices), len(self.shape))
+
+    def sizes(self, indices: Sequence[Index]) -> NDArray[np.int64]:
+        """Return how many cells each of some chunks has."""
+        return np.asarray(self._shapes(indices).prod(axis=1))
+
+    def _shapes(self, indices: Sequence[Index]) -> NDArray[np.int64]:
+        chunks, shape = np.array(self.chunks, np.int64), np.array(self.shape, np.int64)
+        return np.minimum(chunks, shape - self.places(indices) * chunks)
+
+    def runs(self, indices: Sequence[Index], most: int = maxsize) -> Iterator[tuple[Index, slice]]:
+        """Yield the shapes of chunks that follow each other and have the same, and which they are.
+
+        Of many small chunks nearly all have the same, so that they can be worked on as one array.
+
+        Parameters
+        ----------
+        most
+            Cells of a run; more only of a single chunk.
+        """
+        shapes = self._shapes(indices)
+        is_new = (shapes[1:] != shapes[:-1]).any(axis=1)
+        bounds = [0, *(np.flatnonzero(is_new) + 1).tolist(), len(indices)]
+        for start, stop in pairwise(bounds):
+            shape = tuple(shapes[start].tolist())
+            step = max(1, min(most // max(1, prod(shape)), stop - start))
+            for first in range(start, stop, step):
+                yield shape, slice(first, min(first + step, stop))
+
+    def split(self, indices: Sequence[Index], values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Yield views of the cells (*chunk) of chunks whose cells follow each other (cell,)."""
+        end = 0
+        for shape, run in self.runs(indices):
+            start, end = end, end + (run.stop - run.start) * prod(shape)
+            yield from values[start:end].reshape(-1, *shape)
+
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks that cover the array."""
         for corner in product(
@@ -102,10 +141,16 @@ class ChunkGrid:
         cells
             The slices of the block that it covers.
         """
-        for local in product(*(range(n) for n in block.grid)):
-            index = tuple(a + i for a, i in zip(block.first_chunk, local, strict=True))
-            cells = tuple(
-                slice(s.start - a, s.stop - a)
-                for s, a in zip(self.cells(index), block.start, strict=True)
-            )
-            yield index, local, cells
+        along = list(zip(block.first_chunk, block.grid, strict=True))
+        sizes = zip(along, self.chunks, self.shape, block.start, strict=True)
+        # Axis by axis: of many small chunks, what is done for each of them counts.
+        cells = [
+            [slice(i * c - a, min((i + 1) * c, n) - a) for i in range(first, first + count)]
+            for (first, count), c, n, a in sizes
+        ]
+        return zip(
+            product(*(range(first, first + count) for first, count in along)),
+            product(*(range(count) for _, count in along)),
+            product(*cells),
+            strict=True,
+        )

@@ -6,6 +6,7 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from math import ceil
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -181,6 +182,11 @@ class Variable:
         cells = self.grid.cells(index)
         grid = self.stored_grid
         return cells if len(grid.shape) == len(cells) else (*cells, slice(0, grid.shape[-1]))
+
+    @property
+    def per_unit(self) -> Index:
+        """Number of chunks of a unit along each dimension."""
+        return tuple(ceil(u / c) for u, c in zip(self.units, self.chunks, strict=True))
 
     def unit_of(self, index: Index) -> Index:
         """Return the index of the unit that a chunk is compressed in."""

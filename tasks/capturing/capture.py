@@ -324,7 +324,8 @@ def _capture_block(
     encoder = ChunkEncoder.on(repository, plan, variable, checks)
     units = units_of(variable, block)
     rows = np.zeros((len(plan.instants), *block.grid, len(COLUMNS)), np.int64)
-    table = {n: np.full((len(plan.instants), *block.grid), np.nan) for n in _columns(checks)}
+    names = _columns(checks)
+    table = np.full((len(plan.instants), *block.grid, len(names)), np.nan)
     dataset = _source(repository, plan)
     steps, _ = chunk_sizes(dataset, variable)
     unread: dict[int, str] = {}
@@ -347,17 +348,18 @@ def _capture_block(
             for unit in units:
                 chunks = [(index, cut(raw, cells)) for index, _, cells in unit]
                 results = encoder.take(k, chunks)
-                for (_, local, _), (encoded, statistics) in zip(unit, results, strict=True):
-                    rows[(k, *local)] = encoded.row
-                    for column, value in statistics.items():
-                        table[column][(k, *local)] = value
-                taken = ((i, m) for (i, _, _), (m, _) in zip(unit, results, strict=True))
-                writer.put(k, [*taken])
+                places = (k, *np.array([local for _, local, _ in unit]).T)
+                rows[places] = np.stack([encoded.row for encoded, _ in results])
+                measured = [[told.get(n, np.nan) for n in names] for _, told in results]
+                table[places] = np.array(measured)
+                taken = zip(chunks, results, strict=True)
+                writer.put(k, [(index, encoded) for (index, _), (encoded, _) in taken])
             writer.finish(k)
     rest(dataset)
     failures = encoder.measuring.failures
+    statistics = {name: table[..., column] for column, name in enumerate(names)}
     return _BlockCapture(
-        rows, table, batch.entries, unread, frozenset(refused), failures, encoder.estimates
+        rows, statistics, batch.entries, unread, frozenset(refused), failures, encoder.estimates
     )
 
 

@@ -4,6 +4,7 @@ Nothing is read of the source here, and nothing written.
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import inf
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnomon.storage.arrays.encoding import EncodedChunk, Held, encode_unit
+from gnomon.storage.arrays.residuals import stacks_of
 from gnomon.storage.checks.check import Chunk
 from gnomon.storage.errors import Integrity
 from gnomon.storage.log.readings import is_close
@@ -24,11 +26,17 @@ from gnomon.tasks.capturing.estimates import Estimates, Found
 from gnomon.tasks.capturing.ledger import read_ledger
 from gnomon.tasks.capturing.measuring import Checks, Measuring
 from gnomon.tasks.capturing.plan import CapturePlan
-from gnomon.tasks.capturing.statistics import STATISTICS, chunk_statistics, unchanged_statistics
+from gnomon.tasks.capturing.statistics import STATISTICS, many_statistics, unchanged_statistics
 from gnomon.tasks.capturing.versions import versions_of
 from gnomon.tasks.forecasting import GATE
 from gnomon.tasks.learning.expectation import Expectation
-from gnomon.tasks.learning.trusted import SEARCH, last_trusted, pass_over, trusted_values
+from gnomon.tasks.learning.trusted import (
+    SEARCH,
+    last_trusted,
+    last_trusted_field,
+    pass_over,
+    trusted_values,
+)
 
 __all__ = ["ChunkEncoder"]
 
@@ -153,20 +161,25 @@ class ChunkEncoder:
     ) -> dict[Index, dict[str, float]]:
         instant, variable = self.plan.instants[k], self.variable
         reading = self.plan.readings[variable.name][k]
-        values = {index: reading.to_physical(raw) for index, raw in chunks}
+        indices = [index for index, _ in chunks]
+        stacks = [reading.to_physical(raw) for raw in stacks_of(raw for _, raw in chunks)]
+        values = dict(zip(indices, chain.from_iterable(stacks), strict=True))
         departures: dict[Index, dict[str, float]] = {}
         if self.expectation is not None and self.plan.revises[k] is None:
             departures = self.expectation.meet(instant, values)
+        self._look_back(indices, instant)
+        before = {index: self._trusted(index, instant) for index in indices}
+        measured = many_statistics(
+            stacks, [*before.values()], reading.bounds(), categorical=variable.categorical
+        )
         result = {}
-        for index, physical in values.items():
-            before = self._trusted(index, instant)
-            statistics = chunk_statistics(
-                physical, before, reading.bounds(), categorical=variable.categorical
-            )
-            statistics |= departures.get(index, {})
-            statistics |= self._checked(index, physical, before, statistics)
-            statistics |= self._revision(k, index, physical, before)
-            if not self._doubts(k, index, statistics):
+        for (index, physical), told in zip(values.items(), measured, strict=True):
+            statistics = told | departures.get(index, {})
+            statistics |= self._checked(index, physical, before[index], statistics)
+            statistics |= self._revision(k, index, physical, before[index])
+            if k + 1 == len(self.plan.instants):  # nothing is compared with it
+                self.trusted.pop(index, None)
+            elif not self._doubts(k, index, statistics):
                 self.trusted[index] = _Trusted(instant, instant, physical)
             result[index] = statistics
         return result
@@ -260,18 +273,27 @@ class ChunkEncoder:
                 return False
         return others > 0
 
-    def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
-        trusted = self.trusted.get(index, _Trusted(-inf, -inf, None))
+    def _look_back(self, indices: list[Index], instant: int) -> None:
+        """Find the last trusted captures of chunks before an instant, where they are not known."""
         newest = self._newest(instant)
-        if newest > trusted.through:  # a late state, or a revision, is not the last one before
-            captured, numbers = self.repository.captured, self.repository.state.before
-            last = last_trusted(self.captures, index, numbers(instant, SEARCH))
-            at = -inf if last is None else captured[last[0]].instant
-            if last is not None and at > trusted.through:
-                trusted = _Trusted(newest, at, last[1])
+        # A late state, or a revision, is not the last one before.
+        sought = [i for i in indices if newest > self.trusted.get(i, _UNKNOWN).through]
+        if not sought:
+            return
+        steps = self.repository.state.before(instant, SEARCH)
+        values, numbers = last_trusted_field(self.captures, sought, steps)
+        for index, chunk, number in zip(
+            sought, self.variable.grid.split(sought, values), numbers.tolist(), strict=True
+        ):
+            trusted = self.trusted.get(index, _UNKNOWN)
+            at = -inf if number < 0 else self.repository.captured[number].instant
+            if at > trusted.through:
+                self.trusted[index] = _Trusted(newest, at, chunk)
             else:
-                trusted = replace(trusted, through=newest)
-            self.trusted[index] = trusted
+                self.trusted[index] = replace(trusted, through=newest)
+
+    def _trusted(self, index: Index, instant: int) -> NDArray[np.float64] | None:
+        trusted = self.trusted.get(index, _UNKNOWN)
         return trusted.values if trusted.instant >= self._reach(instant) else None
 
     def _reach(self, instant: int) -> float:
@@ -301,6 +323,9 @@ class _Trusted:
     """Its own."""
     values: NDArray[np.float64] | None
     """Physical values; None: there is none."""
+
+
+_UNKNOWN = _Trusted(-inf, -inf, None)
 
 
 def _unwritable(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ __all__ = [
     "SEARCH",
     "gather",
     "last_trusted",
+    "last_trusted_field",
     "pass_over",
     "readable_rows",
     "readable_values",
@@ -75,22 +75,30 @@ def trusted_field(
 
     Values are in the variable's units, NaN in chunks that are suspect or damaged, too.
     """
-    grid = captures.variable.grid
-    captures.load(step, indices)
+    try:
+        trusted = captures.statuses(step, indices) == TRUSTED
+    except Integrity as error:
+        pass_over(error, captures.location.url, captures.variable.name, step)
+        trusted = np.zeros(len(indices), bool)
+    loaded = captures.load(step, indices) if trusted.any() else {}
     chunks: list[NDArray[np.generic]] = []
-    sizes: list[int] = []
-    trusted = np.zeros(len(indices), bool)
-    for place, index in enumerate(indices):
-        raw = _trusted_chunk(captures, step, index)
-        sizes.append(prod(s.stop - s.start for s in grid.cells(index)))
-        if raw is not None:
-            trusted[place] = True
+    for place in np.flatnonzero(trusted).tolist():
+        raw = loaded.get(indices[place])
+        if raw is None:
+            raw = _trusted_chunk(captures, step, indices[place])
+        if raw is None:
+            trusted[place] = False
+        else:
             chunks.append(raw.reshape(-1))
-    values = np.full(sum(sizes), np.nan)
     if chunks:
-        values[np.repeat(trusted, sizes)] = captures.reading(step).to_physical(
-            np.concatenate(chunks)
-        )
+        raw = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        known = captures.reading(step).to_physical(raw)
+        if trusted.all():
+            return known, trusted
+    sizes = captures.variable.grid.sizes(indices)
+    values = np.full(sizes.sum(), np.nan)
+    if chunks:
+        values[np.repeat(trusted, sizes)] = known
     return values, trusted
 
 
@@ -142,3 +150,24 @@ def last_trusted(
         if values is not None:
             return step, values
     return None
+
+
+def last_trusted_field(
+    captures: CaptureStack, indices: Sequence[Index], steps: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return values (cell,) of some chunks as `last_trusted` does, and of which capture (chunk,).
+
+    Without one, values are NaN and the number is -1.
+    """
+    sizes = captures.variable.grid.sizes(indices)
+    if not steps:
+        return np.full(sizes.sum(), np.nan), np.full(len(indices), -1)
+    values, trusted = trusted_field(captures, steps[-1], indices)
+    numbers = np.where(trusted, steps[-1], -1)
+    ends = np.cumsum(sizes)
+    for place in np.flatnonzero(~trusted).tolist():
+        last = last_trusted(captures, indices[place], steps[-SEARCH:-1])
+        if last is not None:
+            numbers[place] = last[0]
+            values[ends[place] - sizes[place] : ends[place]] = last[1].ravel()
+    return values, numbers

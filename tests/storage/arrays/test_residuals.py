@@ -12,6 +12,7 @@ from gnomon.storage.arrays import residuals
 from gnomon.storage.arrays.residuals import (
     added,
     digest,
+    digests,
     ordered,
     planar,
     residual_dtype,
@@ -54,6 +55,14 @@ def test_ordered_keeps_the_order_of_floats(dtype: Any) -> None:
 def test_ordered_is_one_to_one() -> None:
     every = np.arange(2**16, dtype=np.uint16).view("<f2")
     assert np.unique(ordered(every)).size == 2**16
+
+
+@given(st.data(), dtypes, st.integers(1, 4))
+def test_digests_of_many_are_those_of_each(data: Any, dtype: Any, count: int) -> None:
+    chunks = data.draw(values(dtype, (count, 2, 3)))
+    indices = [(0, k) for k in range(count)]
+    each = [digest("v", index, chunk) for index, chunk in zip(indices, chunks, strict=True)]
+    assert digests("v", indices, chunks).tobytes() == b"".join(each)
 
 
 @given(dtype_and_values())

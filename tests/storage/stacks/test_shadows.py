@@ -15,6 +15,7 @@ from gnomon.storage.stacks.quantising import (
     dequantise,
     from_along_leads,
     quantise,
+    quantise_alike,
     reference_of,
 )
 
@@ -49,6 +50,30 @@ def test_predictions_come_back_within_half_a_quantum(mean: Any, sigma: Any, base
     quantum = made.score[0, 0]
     assert (np.abs(values - mean)[known] <= quantum / 2 + np.nan_to_num(rounding) + 1e-3).all()
     assert made.index[0, 0] == (NO_BASE if base is None else 3)
+
+
+def test_chunks_of_one_shape_are_quantised_as_each_by_itself() -> None:
+    """Bit for bit: cells without a prediction at some leads or all, errors of zero, wide ranges."""
+    rng = np.random.default_rng(5)
+    shape = 4, 9, *SHAPE
+    mean, sigma = rng.normal(size=shape), rng.lognormal(size=shape)
+    base = rng.normal(size=shape[1:])
+    mean[:, 1, 0], mean[2, 2, :, 1], mean[:, 3], mean[1, 4] = [np.nan] * 4
+    sigma[:, 2], sigma[0, 5, 0, 0], sigma[:, 6] = 0.0, 0.0, 1.0
+    sigma[:, 7, 0, 0], sigma[3, 7, 0, 1], mean[:, 8] = 1e-30, 1e30, 1e9
+    base[0, 1], base[5] = np.nan, np.nan
+    steps = np.where(np.arange(9) == 5, NO_BASE, np.arange(9))
+    claims = rng.uniform(size=(4, 9)), rng.uniform(size=(4, 9))
+    indices = [(2, k) for k in range(9)]
+    together = quantise_alike("v", indices, mean, sigma, base, steps, *claims)
+    for k, made in enumerate(together):
+        given = None if k == 5 else base[k]
+        told = [claim[:, k] for claim in claims]
+        alone = quantise("v", (2, k), mean[:, k], sigma[:, k], given, int(steps[k]), *told)
+        assert made.change.tobytes() == alone.change.tobytes()
+        assert made.error.tobytes() == alone.error.tobytes()
+        assert made.index.tobytes() == alone.index.tobytes()
+        assert made.score.tobytes() == alone.score.tobytes()
 
 
 @given(errors)

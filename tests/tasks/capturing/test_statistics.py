@@ -6,7 +6,14 @@ import pytest
 
 from gnomon.storage.stacks.captures import CaptureStack
 from gnomon.storage.values.model import SUSPECT, TRUSTED
-from gnomon.tasks.capturing.statistics import FEW_STATES, STATISTICS, chunk_statistics, repeats
+from gnomon.tasks.capturing import statistics
+from gnomon.tasks.capturing.statistics import (
+    FEW_STATES,
+    STATISTICS,
+    chunk_statistics,
+    many_statistics,
+    repeats,
+)
 
 OPEN = (None, None)
 
@@ -160,3 +167,30 @@ def test_a_cycle_is_told_of_once() -> None:
     states = [[k % 12, k % 12] for k in range(48)]
     found = repeats(stack([]), [], rows(states))["replayed"]
     assert np.flatnonzero(found[:, 0]).tolist() == [12]
+
+
+@pytest.mark.parametrize("bounds", [OPEN, (-1.0, 1.0)])
+def test_statistics_of_many_chunks_are_those_of_each(bounds: Any) -> None:
+    """Bit for bit: what is missing, infinite or constant, now or before, and what is not."""
+    rng = np.random.default_rng(6)
+    values, last = rng.normal(size=(2, 40, 5, 7)).round(3)
+    values[0, 0, 0], values[1, 0, 0], values[2], values[3] = np.nan, np.inf, np.nan, 2.0
+    last[4, 0, 0], last[5, 0, 0], last[6], last[7] = np.nan, np.inf, np.nan, 2.0
+    last[8, 0, 1], values[9], values[10] = last[8, 0, 0], last[9], 1e308
+    before = [None if k in (11, 12) else chunk for k, chunk in enumerate(last)]
+    edge = rng.normal(size=(1, 5, 2))
+    found = many_statistics([values, edge], [*before, None], bounds)
+    each = [chunk_statistics(c, b, bounds) for c, b in zip(values, before, strict=True)]
+    each.append(chunk_statistics(edge[0], None, bounds))
+    for many, one in zip(found, each, strict=True):
+        assert many.keys() == one.keys()
+        for name in one:
+            assert np.float64(many[name]).tobytes() == np.float64(one[name]).tobytes(), name
+
+
+def test_small_chunks_of_which_little_is_to_be_said_are_measured_at_once(monkeypatch: Any) -> None:
+    monkeypatch.setattr(statistics, "chunk_statistics", None)
+    values, last = np.random.default_rng(7).normal(size=(2, 100, 8, 8))
+    found = many_statistics([values], [*last], OPEN, categorical=True)
+    assert [told["maximum"] for told in found] == values.max(axis=(1, 2)).tolist()
+    assert {told["was_constant"] for told in found} == {1.0}
