@@ -214,6 +214,7 @@ class Trial:
 
     folder: Path
     chunk: list[int] | None
+    own_chunk: list[int] | None
     costs: dict[str, list[Cost]] = field(default_factory=dict)
     written: list[dict[str, float]] = field(default_factory=list)
     """By update, bytes of its new files by part."""
@@ -240,7 +241,10 @@ class Trial:
         """Capture and forecast what the source holds; `state` is the last of it."""
         shutil.copytree(self.source, self.folder / "plain.zarr")
         run(sys.executable, "-c", COMMIT, str(self.one(state)), str(self.folder / "ice"))
-        run(*GNOMON, "init", str(self.repository), str(self.source), "--json")
+        dims = next(iter(state.data_vars.values())).dims[1:]
+        sizes = zip(dims, self.own_chunk or (), strict=False)
+        chunks = [part for dim, size in sizes for part in ("--chunk", f"{dim}={size}")]
+        run(*GNOMON, "init", str(self.repository), str(self.source), *chunks, "--json")
         self.gnomon("first update", "update")
 
     def go_on(self, state: xr.Dataset) -> None:
@@ -277,7 +281,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     history = count - options.updates
     if history < 1:
         raise SystemExit(f"found {count} states, expected more than {options.updates} updates")
-    trial = Trial(folder, options.chunk)
+    trial = Trial(folder, options.chunk, options.own_chunk)
     cells = 0
     with Progress(console=Console(stderr=True)) as progress:
         for number, state in enumerate(progress.track(states, total=count, description="states")):
@@ -324,6 +328,12 @@ def main() -> None:
     """Print the tables."""
     parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=3, help="states that arrive late (3)")
+    parser.add_argument(
+        "--own-chunk",
+        type=int,
+        nargs="+",
+        help="cells of the repository's chunks; default: its own",
+    )
     parser.add_argument("--folder", type=Path, help="where; default: a temporary folder")
     options = parsed(parser)
     with tempfile.TemporaryDirectory(dir=options.folder) as name, warnings.catch_warnings():
