@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.schedule import (
     Due,
     Limits,
@@ -15,18 +16,20 @@ from gnomon.flows.schedule import (
     next_due,
     usual_delay,
 )
-from gnomon.flows.settings import Settings
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import CapturedStep
+from gnomon.storage.outbox import due as alerts_due
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.believable import clock_or_none
 from gnomon.storage.values.times import SECOND, format_instant
+from gnomon.tasks.learning.recorded import is_believed
 from gnomon.tasks.restoring.suspected import suspects
 
 if TYPE_CHECKING:
+    from gnomon.flows.settings import Settings
     from gnomon.tasks.materialize import Shadowed
 
-__all__ = ["decide", "due_of"]
+__all__ = ["decide", "due_of", "is_shadowed", "report_if_not_due"]
 
 LATE = 3
 """Captures; while one of the last is suspect, an interval does not grow."""
@@ -34,7 +37,7 @@ LOOKED_AT = 200
 """Captures among which those are sought that tell how long a source takes to publish."""
 
 
-def decide(repository: Repository, shadowed: "Shadowed", settings: Settings) -> Due:
+def decide(repository: Repository, shadowed: "Shadowed", settings: "Settings") -> Due:
     """Return when the update after a shadow, which is not committed yet, is due."""
     calendar = repository.settings.calendar
     cadence = next(iter(shadowed.learnt.features.values())).cadence
@@ -68,6 +71,32 @@ def due_of(repository: Repository) -> Due | None:
     record = repository.forecaster
     report = Report.of(repository.records[record.sequence].body) if record else None
     return None if report is None or report.due is None else Due.from_json(report.due)
+
+
+def is_shadowed(url: str) -> bool:
+    """Tell whether the newest capture, and the newest verdict, are in a shadow already."""
+    repository = Repository.recall(url)
+    record = repository.forecaster
+    if repository.shadows and not is_believed(repository, repository.shadows[-1].step):
+        return False
+    later = repository.records[record.sequence + 1 :] if record else repository.records
+    return not any(r.kind in ("capture", "verdict") for r in later)
+
+
+def report_if_not_due(url: str) -> UpdateReport | None:
+    """Return what an update reports that does nothing, as it is not due yet; None: one is due.
+
+    One is due, too, while something is left to be done of what was captured before: a forecast
+    that a verdict has made stale, an alert that was not sent, a rollback that was stopped.
+    """
+    repository = Repository.open(url)
+    if not is_shadowed(url) or alerts_due(repository) or repository.state.open_rollback:
+        return None
+    due = due_of(repository)
+    if due is None or not due.is_later_than(datetime.now(UTC)):
+        return None
+    why = f"not due until {due.at}: {due.reason}"
+    return UpdateReport(url, skipped=why, due=due.to_json(), message=why)
 
 
 def _trouble(repository: Repository, shadowed: "Shadowed") -> str:

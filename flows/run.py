@@ -21,9 +21,10 @@ from prefect.states import Completed, Failed, Scheduled
 
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cluster import Workers
-from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.cycle import Cycle
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import checks_in_use
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.schedule import Due
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect, page, sentence

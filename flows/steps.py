@@ -19,7 +19,7 @@ import numpy as np
 
 from gnomon.flows.checks import Judgement
 from gnomon.flows.doubts import doubted_incidents
-from gnomon.flows.due import decide, due_of
+from gnomon.flows.due import decide
 from gnomon.flows.schedule import Due
 from gnomon.flows.settings import Settings
 from gnomon.storage.changes.era import begin_era
@@ -29,7 +29,6 @@ from gnomon.storage.log.bodies.choices import RulesBody
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.bodies.verdict import JudgedChunk, VerdictBody
 from gnomon.storage.log.conflicts import ATTEMPTS
-from gnomon.storage.outbox import due as alerts_due
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.model import SUSPECT
 from gnomon.storage.values.times import clock, parse, period
@@ -37,7 +36,6 @@ from gnomon.tasks.capturing.moved import refuse_moved
 from gnomon.tasks.capturing.plan import CapturePlan, plan_capture
 from gnomon.tasks.capturing.revisions import find_repeats, find_revisions
 from gnomon.tasks.learning.cadence import MIN_CAPTURES
-from gnomon.tasks.learning.recorded import is_believed
 from gnomon.tasks.work import Mapper
 
 if TYPE_CHECKING:
@@ -54,7 +52,6 @@ __all__ = [
     "estimate",
     "features",
     "forecast",
-    "is_shadowed",
     "keep_capture",
     "keep_doubts",
     "keep_patches",
@@ -69,7 +66,6 @@ __all__ = [
     "revisions",
     "settle",
     "valid_time",
-    "waits_until",
     "was_pruned",
     "withhold",
 ]
@@ -302,16 +298,6 @@ def keep_capture(
     return committed.records[-1].sequence
 
 
-def is_shadowed(url: str) -> bool:
-    """Tell whether the newest capture, and the newest verdict, are in a shadow already."""
-    repository = Repository.recall(url)
-    record = repository.forecaster
-    if repository.shadows and not is_believed(repository, repository.shadows[-1].step):
-        return False
-    later = repository.records[record.sequence + 1 :] if record else repository.records
-    return not any(r.kind in ("capture", "verdict") for r in later)
-
-
 def features(
     url: str, refit: str | None, sequence: int, settings: Settings, *, mapper: Mapper
 ) -> dict[str, "Features"]:
@@ -392,19 +378,6 @@ def withhold(url: str, shadowed: "Shadowed", judgement: Judgement, *, mapper: Ma
 def next_update(url: str, shadowed: "Shadowed", settings: Settings) -> Due:
     """Decide when the next update is due; at once while something is wrong."""
     return decide(Repository.recall(url), shadowed, settings)
-
-
-def waits_until(url: str) -> Due | None:
-    """Return the next update that is due if that is later than now; None: one is due now.
-
-    One is due, too, while something is left to be done of what was captured before: a forecast
-    that a verdict has made stale, an alert that was not sent, a rollback that was stopped.
-    """
-    repository = Repository.open(url)
-    if not is_shadowed(url) or alerts_due(repository) or repository.state.open_rollback:
-        return None
-    due = due_of(repository)
-    return due if due is not None and due.is_later_than(datetime.now(UTC)) else None
 
 
 def keep_shadow(url: str, shadowed: "Shadowed", judgement: Judgement, due: Due) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.storage.checks.check import CRITICAL
 from gnomon.storage.values.times import chronological
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import sleep
 
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.schedule import Due
 
 __all__ = ["FIRST_WAIT", "LONGEST_WAIT", "Turn", "turns"]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
-from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.cycle import Cycle
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import checks_in_use
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.settings import Settings
 from gnomon.inspecting import Inspecting
 from gnomon.progress import Progress, mapper_of

@@ -173,6 +173,11 @@ def update(
                     if_due=if_due,
                     settings=settings,
                 )
+        from gnomon.flows.due import report_if_not_due
+
+        # Before all that an update needs is loaded.
+        if if_due and (waiting := report_if_not_due(place)) is not None:
+            return waiting.to_json()
         from gnomon.updating import open_to_update
 
         with progress_of(shown=not as_json) as progress:
@@ -180,7 +185,6 @@ def update(
                 time,
                 refit=refit,
                 new_era=new_era,
-                if_due=if_due,
                 settings=settings,
                 progress=progress,
             )

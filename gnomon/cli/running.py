@@ -11,6 +11,7 @@ from gnomon.cli import groups as cli_groups
 from gnomon.cli.console import app, print_json, printing
 
 if TYPE_CHECKING:
+    from gnomon.flows.report import UpdateReport
     from gnomon.running import Turn
 
 __all__: list[str] = []
@@ -33,17 +34,23 @@ def run(
     ] = False,
 ) -> None:
     """Update repositories of which an update is due; what goes wrong with one stops no other."""
+    from gnomon.flows.due import report_if_not_due
     from gnomon.flows.settings import Settings
     from gnomon.running import turns
-    from gnomon.updating import open_to_update
+
+    def update(place: str) -> "UpdateReport":
+        # Before all that an update needs is loaded.
+        if (waiting := report_if_not_due(place)) is not None:
+            return waiting
+        from gnomon.updating import open_to_update
+
+        return open_to_update(place).update(settings=settings)
 
     settings = Settings()
     settings.check_outputs()
     places = list(dict.fromkeys(p for r in repositories for p in cli_groups.places_of(r)))
-    endless = turns(
-        places, lambda place: open_to_update(place).update(if_due=True, settings=settings)
-    )
-    each: Iterable[Turn] = endless if loop else islice(endless, len(places))
+    each: "Iterable[Turn]" = turns(places, update)
+    each = each if loop else islice(each, len(places))
     failures: dict[str, Exception] = {}
     for turn in each:
         _show(turn, loop=loop, as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gnomon.flows.alerting import BUILT_IN, channels_of
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.settings import Settings
 from gnomon.storage.entrypoints import registered
 from gnomon.storage.errors import InvalidInput

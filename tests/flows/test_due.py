@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gnomon.flows import steps
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows import due as dues
 from gnomon.flows.due import due_of
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.schedule import Due
 from gnomon.flows.settings import Settings
 from gnomon.running import FIRST_WAIT, LONGEST_WAIT, Turn, turns
@@ -32,7 +32,7 @@ def at_a_later_time(monkeypatch: pytest.MonkeyPatch, after: timedelta) -> None:
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + after
 
-    monkeypatch.setattr(steps, "datetime", Later)
+    monkeypatch.setattr(dues, "datetime", Later)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_one_is_due_while_an_alert_was_not_sent(
     waiting: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert waiting.open().update(if_due=True).skipped
-    monkeypatch.setattr(steps, "alerts_due", lambda _: ("an alert",))
+    monkeypatch.setattr(dues, "alerts_due", lambda _: ("an alert",))
     assert not waiting.open().update(if_due=True).skipped
 
 

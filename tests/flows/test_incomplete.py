@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import gnomon
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.repository import GnomonRepository
 from gnomon.storage.errors import InvalidInput
 from gnomon.storage.serve.planes import PROVENANCE

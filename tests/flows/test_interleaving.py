@@ -8,7 +8,8 @@ import pytest
 
 import gnomon
 from gnomon.flows import checks, steps
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.due import is_shadowed
+from gnomon.flows.report import UpdateReport
 from gnomon.storage.care.retention import Policy
 from gnomon.storage.errors import Conflict
 from gnomon.storage.log.records import Log
@@ -110,7 +111,7 @@ def assert_whole(case: Case, report: UpdateReport) -> None:
     expected = source.sst.values[days]
     assert sources.bits(history.sst.values) == sources.bits(expected)
     assert repository.check(read_data=True).problems == ()
-    assert steps.is_shadowed(str(case.place))
+    assert is_shadowed(str(case.place))
     assert stored.shadows[-1].step == stored.timeline[-1].step
     assert repository.update().message == "nothing new in the source"
 

@@ -10,8 +10,9 @@ import pytest
 import gnomon
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
-from gnomon.flows.cycle import Cycle, UpdateReport
+from gnomon.flows.cycle import Cycle
 from gnomon.flows.outbox import Outbox
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import is_suspect
 from gnomon.storage import outbox as storage

@@ -1,6 +1,6 @@
 """What a run says of itself."""
 
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.summary import is_suspect, page, sentence
 
 INCIDENT = {

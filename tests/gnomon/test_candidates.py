@@ -15,7 +15,7 @@ from dask.utils import funcname
 
 import gnomon
 from gnomon.flows.cluster import Workers
-from gnomon.flows.cycle import UpdateReport
+from gnomon.flows.report import UpdateReport
 from gnomon.flows.settings import Settings
 from gnomon.flows.summary import sentence
 from gnomon.storage.errors import InvalidInput, NotFound

@@ -189,7 +189,13 @@ AT_ONCE = ("points", "status", "captures", "anomalies", "check")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([command, "repository", "--json"] for command in AT_ONCE)]
+    "arguments",
+    [
+        ["--help"],
+        *([command, "repository", "--json"] for command in AT_ONCE),
+        ["update", "repository", "--if-due", "--json"],
+        ["run", "repository", "--json"],
+    ],
 )
 def test_what_answers_at_once_imports_nothing_heavy(grown: Case, arguments: list[str]) -> None:
     heavy = ["prefect", "great_expectations", "distributed", "pmdarima", "matplotlib"]
