@@ -49,7 +49,7 @@ def run(
     settings = Settings()
     settings.check_outputs()
     places = list(dict.fromkeys(p for r in repositories for p in cli_groups.places_of(r)))
-    each: "Iterable[Turn]" = turns(places, update)
+    each: Iterable[Turn] = turns(places, update)
     each = each if loop else islice(each, len(places))
     failures: dict[str, Exception] = {}
     for turn in each:
