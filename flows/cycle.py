@@ -11,7 +11,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gnomon.flows import checks, steps
-from gnomon.flows.due import is_shadowed, report_if_not_due
+from gnomon.flows.due import due_of, is_shadowed, refuse_undue, report_if_not_due
 from gnomon.flows.mending import left_alone, put_right
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import InUse
@@ -116,9 +116,12 @@ class Cycle:
             Do nothing if the next update is due later than now.
         """
         self._settings.check_outputs()
-        if if_due and (skipped := report_if_not_due(self._url)) is not None:
-            self.report = skipped
-            return skipped
+        if if_due:
+            refuse_undue(refit=refit is not None)
+            skipped = report_if_not_due(self._url, self._settings, lambda: self._outbox.channels)
+            if skipped is not None:
+                self.report = skipped
+                return skipped
         repository = Repository.open(self._url)
         self._begun = len(repository.records)
         for name, reason in self._checks.failures.items():
@@ -301,7 +304,7 @@ class Cycle:
     def _renew_shadow(self, refit: str | None) -> None:
         for attempt in range(ATTEMPTS):
             if not refit and is_shadowed(self._url):
-                self.report.message = self._idle()
+                self._tell_idle()
                 return
             sequence = steps.newest(self._url)
             try:
@@ -311,10 +314,12 @@ class Cycle:
             except Conflict as error:
                 self._begin_again("shadow", error, attempt)
 
-    def _idle(self) -> str:
+    def _tell_idle(self) -> None:
+        self.report.message = "nothing new in the source"
         if self.report.captured or self.report.repeated:
-            return "another run has made the shadow"
-        return "nothing new in the source"
+            self.report.message = "another run has made the shadow"
+            due = due_of(Repository.recall(self._url))
+            self.report.due = None if due is None else due.to_json()
 
     def _forecast(self, refit: str | None, sequence: int) -> None:
         url, call, report = self._url, self._call, self.report
@@ -349,7 +354,8 @@ class Cycle:
         }
         report.findings = list(verdict.findings)
         report.due = due.to_json()
-        report.message = f"captured {len(report.captured)}, next update due {due.valid_time}"
+        when = due.at or due.valid_time
+        report.message = f"captured {len(report.captured)}, next update due {when}"
         logger.info("forecast variables=%d due=%s", len(shadowed.variables), due.valid_time)
 
     def _learn(

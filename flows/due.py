@@ -1,5 +1,6 @@
 """When the next update of a repository is due, by what its log says."""
 
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from gnomon.flows.schedule import (
     next_due,
     usual_delay,
 )
+from gnomon.flows.unsent import open_alerts
+from gnomon.storage.errors import InvalidInput
 from gnomon.storage.log.bodies.report import Report
 from gnomon.storage.log.steps import CapturedStep
-from gnomon.storage.outbox import due as alerts_due
 from gnomon.storage.repository import Repository
 from gnomon.storage.values.believable import clock_or_none
 from gnomon.storage.values.times import SECOND, format_instant
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from gnomon.flows.settings import Settings
     from gnomon.tasks.materialize import Shadowed
 
-__all__ = ["decide", "due_of", "is_shadowed", "report_if_not_due"]
+__all__ = ["decide", "due_of", "is_shadowed", "refuse_undue", "report_if_not_due"]
 
 LATE = 3
 """Captures; while one of the last is suspect, an interval does not grow."""
@@ -49,7 +51,7 @@ def decide(repository: Repository, shadowed: "Shadowed", settings: "Settings") -
         target=settings.target_confidence,
         trouble=_trouble(repository, shadowed),
         before=None if before is None else before.lead,
-        is_calm=not any(step.suspects for step in repository.timeline[-LATE:]),
+        held=_held(repository, shadowed),
         most=longest_lead(cadence.interval_s, limits),
     )
     looks = _looks(repository)
@@ -83,20 +85,63 @@ def is_shadowed(url: str) -> bool:
     return not any(r.kind in ("capture", "verdict") for r in later)
 
 
-def report_if_not_due(url: str) -> UpdateReport | None:
+def refuse_undue(*, refit: bool = False, new_era: bool = False) -> None:
+    """Raise :class:`InvalidInput` for what an update is to do at once, if it may not be due."""
+    for name, asked in (("refit", refit), ("new_era", new_era)):
+        if asked:
+            raise InvalidInput(
+                f"{name} and if_due contradict each other: what is asked for once is done at once; "
+                "leave one of them out"
+            )
+
+
+def report_if_not_due(
+    url: str, settings: "Settings", channels: Callable[[], Collection[str]]
+) -> UpdateReport | None:
     """Return what an update reports that does nothing, as it is not due yet; None: one is due.
 
     One is due, too, while something is left to be done of what was captured before: a forecast
     that a verdict has made stale, an alert that was not sent, a rollback that was stopped.
+
+    Parameters
+    ----------
+    channels
+        Gives the names of the channels at which the run sends alerts; asked if one is unsent.
     """
     repository = Repository.open(url)
-    if not is_shadowed(url) or alerts_due(repository) or repository.state.open_rollback:
+    if not is_shadowed(url) or repository.state.open_rollback:
         return None
-    due = due_of(repository)
-    if due is None or not due.is_later_than(datetime.now(UTC)):
+    unsent = {alert.channel for alert in open_alerts(repository)}
+    if unsent and unsent.intersection(channels()):
+        return None
+    now, looks = datetime.now(UTC), _looks(repository)
+    if not looks or looks[-1].at > now:  # by a clock that was wrong
+        return None
+    due = _limited(due_of(repository), looks[-1], settings)
+    if due is None or not due.is_later_than(now):
         return None
     why = f"not due until {due.at}: {due.reason}"
     return UpdateReport(url, skipped=why, due=due.to_json(), message=why)
+
+
+def _limited(due: Due | None, look: Look, settings: "Settings") -> Due | None:
+    """Return a due time within the longest interval that is allowed now."""
+    if due is None or settings.max_interval is None:
+        return due
+    latest = look.at + settings.max_interval
+    return (
+        replace(due, at=latest.isoformat(timespec="seconds")) if due.is_later_than(latest) else due
+    )
+
+
+def _held(repository: Repository, shadowed: "Shadowed") -> str:
+    """Say why an interval does not grow; an empty text: it may."""
+    newest = repository.shadows[-1:]
+    if newest and newest[0].reference >= shadowed.reference:
+        return "as nothing newer was captured"
+    if any(step.suspects for step in repository.timeline[-LATE:]):
+        return "as long as a late capture is suspect"
+    return ""
 
 
 def _trouble(repository: Repository, shadowed: "Shadowed") -> str:

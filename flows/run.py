@@ -154,7 +154,7 @@ def run_when_due(repository: str, report: UpdateReport) -> None:
                 deployment,
                 parameters={n: v for n, v in parameters.items() if n not in _ONCE},
                 state=Scheduled(scheduled_time=datetime.fromisoformat(due.at)),
-                idempotency_key=f"gnomon:{repository}:{due.at}",
+                idempotency_key=f"gnomon:{deployment}:{repository}:{due.at}",
             )
     except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as error:
         logger.warning("not scheduled at=%s error=%s", due.at, type(error).__name__)

@@ -99,7 +99,7 @@ def next_due(
     target: float,
     trouble: str = "",
     before: int | None = None,
-    is_calm: bool = True,
+    held: str = "",
     most: int | None = None,
 ) -> Due:
     """Return the longest lead whose confidence, and that of all before, meets the target.
@@ -115,8 +115,8 @@ def next_due(
         due at once.
     before
         The interval that was in force, in leads; None: none was.
-    is_calm
-        Whether nothing was wrong with the last captures; else an interval does not grow.
+    held
+        Why the interval does not grow, as in "it stays ..."; nothing: it may.
     most
         The longest interval that is allowed, in leads; None: any.
     """
@@ -126,12 +126,15 @@ def next_due(
     while lead < len(confidence) and confidence[lead] >= target:
         lead += 1
     if lead == 0:
-        return Due(
-            1, valid_times[0], f"confidence {confidence[0]:.2f} is below {target:.2f} at once"
-        )
+        reason = f"confidence {confidence[0]:.2f} at lead 1 is below {target:.2f} already"
+        return Due(1, valid_times[0], f"{reason}, so that the interval is the shortest")
     reason = f"confidence {confidence[lead - 1]:.2f} at lead {lead} still meets {target:.2f}"
-    if before is not None and lead > (grown := before * (RELAXES if is_calm else 1)):
-        why = f"may grow to {grown}" if is_calm else "stays as long as a late capture is suspect"
+    if lead == len(confidence):
+        reason += ", and it is the last"
+    else:
+        reason += f", that of {confidence[lead]:.2f} at lead {lead + 1} does not"
+    if before is not None and lead > (grown := before * (1 if held else RELAXES)):
+        why = f"stays {held}" if held else f"may grow to {grown}"
         lead, reason = grown, f"{reason}, and the interval of {before} {why}"
     if most is not None and lead > most:
         lead, reason = most, f"{reason}, and {most} is the longest that is allowed"
@@ -174,10 +177,11 @@ def due_at(
     usual_s
         Seconds that the source usually takes to publish; None: not known.
     delay
-        The time that it takes by what the user says, in place of that.
+        The time that it takes by what the user says, in place of that.  The look may have been
+        earlier than that, too, by an interval at most.
     """
     if delay is not None:
-        late_s = look.lag_s - delay.total_seconds()
+        late_s = min(max(look.lag_s - delay.total_seconds(), -interval_s), interval_s)
     else:
         late_s = 0.0 if usual_s is None else min(max(look.lag_s - usual_s, 0.0), interval_s)
     wait_s = lead_s - late_s

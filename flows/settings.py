@@ -237,7 +237,10 @@ def _told(error: ValidationError) -> str:
     """Return in one line what is wrong with settings; inputs that may be secret are hidden."""
     parts = []
     for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        if not problem["loc"]:
+            parts.append(problem["msg"].removeprefix("Value error, "))
+            continue
+        name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             there = ", ".join(Settings.model_fields)
             parts.append(f"there is no setting {name!r}; there are {there}")
@@ -254,6 +257,8 @@ def _told(error: ValidationError) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Path):
         value = shown(value)
+    if isinstance(value, timedelta):
+        value = f"{value.total_seconds():g} s"
     # The path of a web address may be the secret of a webhook, set in place of something else; of
     # an Apprise URL all but the scheme.
     text = _WEB_PATH.sub(rf"\1{HIDDEN}", redacted(repr(value)))

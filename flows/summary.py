@@ -121,7 +121,8 @@ def _forecast(report: UpdateReport) -> str:
     ]
     held = f" with confidence {_number(lowest[0])} to {_number(lowest[-1])}" if lowest else ""
     due: dict[str, Any] = report.due
-    text = f"forecast {_count(len(lowest), 'lead')}{held}, next update due {due['valid_time']}"
+    when = due.get("at") or due["valid_time"]
+    text = f"forecast {_count(len(lowest), 'lead')}{held}, next update due {when}"
     if report.withheld:
         count = _count(sum(map(len, report.withheld.values())), "chunk")
         text += f", {count} left out as a check refused the prediction"

@@ -6,6 +6,7 @@ from prefect import flow
 
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
+from gnomon.flows.due import refuse_undue
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.run import prefect_cycle, run_name
 from gnomon.flows.settings import Settings
@@ -46,6 +47,8 @@ def update(
         kind of completed.  A run of a deployment has this run again when the next update is due.
     """
     settings = settings or Settings()
+    if if_due:
+        refuse_undue(refit=refit, new_era=new_era)
     if new_era:
         # A wrong setting must not be found after the era.
         channels_of(settings)

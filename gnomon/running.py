@@ -51,6 +51,7 @@ def turns(
     """
     agenda = dict.fromkeys(places, datetime.min.replace(tzinfo=UTC))
     waits = dict.fromkeys(places, FIRST_WAIT)
+    told: set[str] = set()
     while agenda:
         place = min(agenda, key=agenda.__getitem__)
         if (seconds := (agenda[place] - now()).total_seconds()) > 0:
@@ -62,9 +63,15 @@ def turns(
         except Exception as failure:  # noqa: BLE001 - whatever it is, the others have their turn
             error = failure
         due = None if report is None or report.due is None else Due.from_json(report.due)
-        if due is not None and due.at is not None and due.is_later_than(now()):
-            waits[place], agenda[place] = FIRST_WAIT, datetime.fromisoformat(due.at)
-        else:
-            agenda[place] = now() + waits[place]
+        next_at = None if due is None or due.at is None else datetime.fromisoformat(due.at)
+        is_behind = report is not None and report.captured
+        if next_at is None or (next_at <= now() and not is_behind):
+            next_at = now() + waits[place]
             waits[place] = min(2 * waits[place], LONGEST_WAIT)
-        yield Turn(place, report, error, agenda[place])
+        else:
+            waits[place] = FIRST_WAIT
+        # A verdict, or whatever else makes an update due before that, is seen within the hour.
+        agenda[place] = min(next_at, now() + LONGEST_WAIT)
+        if error is not None or place not in told or not (report and report.skipped):
+            told.add(place)
+            yield Turn(place, report, error, next_at)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gnomon.flows import steps
 from gnomon.flows.alerting import channels_of
 from gnomon.flows.cycle import Cycle
+from gnomon.flows.due import refuse_undue
 from gnomon.flows.outbox import Outbox
 from gnomon.flows.registered import checks_in_use
 from gnomon.flows.report import UpdateReport
@@ -85,6 +86,8 @@ class Updating(Inspecting):
             cannot be. Nothing was done.
         """
         settings = settings or Settings()
+        if if_due:
+            refuse_undue(refit=refit, new_era=new_era)
         settings.check_outputs()
         in_use = checks_in_use(checks, settings.checks)
         outbox = Outbox(self.path, channels_of(settings, alerts))

@@ -173,11 +173,14 @@ def update(
                     if_due=if_due,
                     settings=settings,
                 )
-        from gnomon.flows.due import report_if_not_due
+        if if_due and not (refit or new_era):
+            from gnomon.flows.alerting import channels_of
+            from gnomon.flows.due import report_if_not_due
 
-        # Before all that an update needs is loaded.
-        if if_due and (waiting := report_if_not_due(place)) is not None:
-            return waiting.to_json()
+            # Before all that an update needs is loaded.
+            waiting = report_if_not_due(place, settings, lambda: channels_of(settings))
+            if waiting is not None:
+                return waiting.to_json()
         from gnomon.updating import open_to_update
 
         with progress_of(shown=not as_json) as progress:
@@ -185,6 +188,7 @@ def update(
                 time,
                 refit=refit,
                 new_era=new_era,
+                if_due=if_due,
                 settings=settings,
                 progress=progress,
             )

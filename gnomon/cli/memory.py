@@ -28,6 +28,8 @@ def settle_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return
+    if "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
+        return
     for variable, option, value in _SETTINGS:
         if variable not in os.environ:
             mallopt(option, value)

@@ -127,7 +127,10 @@ def print_status(status: dict[str, Any]) -> None:
         ),
         ("open incidents", status["open_incidents"]),
         ("alerts not sent", _unsent(status["alerts_unsent"])),
-        ("next update due", f"{_due(due)} ({due['reason']})" if due else "after a capture"),
+        (
+            "next update due",
+            f"{_due(due)} ({due['reason']})" if due else "now: there is no forecast yet",
+        ),
     ]
     print_table(("", ""), rows)
     header = ("variable", "shape", "chunks", "units", "tolerance", "expected error", "confidence")

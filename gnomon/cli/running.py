@@ -1,8 +1,9 @@
 """The command that keeps repositories up to date from one process."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,21 +35,25 @@ def run(
     ] = False,
 ) -> None:
     """Update repositories of which an update is due; what goes wrong with one stops no other."""
+    from gnomon.flows.alerting import channels_of
     from gnomon.flows.due import report_if_not_due
     from gnomon.flows.settings import Settings
     from gnomon.running import turns
 
     def update(place: str) -> "UpdateReport":
         # Before all that an update needs is loaded.
-        if (waiting := report_if_not_due(place)) is not None:
+        waiting = report_if_not_due(place, settings, lambda: channels_of(settings))
+        if waiting is not None:
             return waiting
         from gnomon.updating import open_to_update
 
-        return open_to_update(place).update(settings=settings)
+        apart = settings.model_copy(update={"docs": docs[place]})
+        return open_to_update(place).update(settings=apart)
 
     settings = Settings()
     settings.check_outputs()
     places = list(dict.fromkeys(p for r in repositories for p in cli_groups.places_of(r)))
+    docs = _docs_of(places, settings.docs)
     each: Iterable[Turn] = turns(places, update)
     each = each if loop else islice(each, len(places))
     failures: dict[str, Exception] = {}
@@ -57,6 +62,19 @@ def run(
         if turn.error is not None and not loop:
             failures[turn.place] = turn.error
     cli_groups.end("repository", cli_groups.told(failures))
+
+
+def _docs_of(places: Sequence[str], docs: Path | None) -> dict[str, Path | None]:
+    """Return the folder of the Data Docs of each place; several have one each, below the folder."""
+    if docs is None or len(places) == 1:
+        return dict.fromkeys(places, docs)
+    names: dict[str, int] = {}
+    folders: dict[str, Path | None] = {}
+    for place in places:
+        name = place.rstrip("/").rpartition("/")[2]
+        names[name] = names.get(name, 0) + 1
+        folders[place] = docs / (f"{name}-{names[name]}" if names[name] > 1 else name)
+    return folders
 
 
 def _show(turn: "Turn", *, loop: bool, as_json: bool) -> None:

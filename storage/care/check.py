@@ -90,6 +90,10 @@ class CheckReport:
         return asdict(self) | {"data_read": self.data_read}
 
 
+_REMOVING = ("prune", "shadow")
+"""Kinds of records after which objects are removed."""
+
+
 def check(
     repository: Repository,
     *,
@@ -110,10 +114,10 @@ def check(
     while True:
         report = _Check(repository, read_data, subset, progress or _silent).run()
         newer = repository.refresh()
-        pruned = any(r.kind == "prune" for r in newer.records[len(repository.records) :])
-        if not pruned or not report.problems:
+        removing = any(r.kind in _REMOVING for r in newer.records[len(repository.records) :])
+        if not removing or not report.problems:
             return report
-        repository = newer  # what was missing was pruned while it was looked for
+        repository = newer  # what was missing was removed while it was looked for
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:

@@ -79,8 +79,12 @@ class Shadow:
         Its later leads go if the other predicts all of their times from a capture that is nearer to
         them: of one time, the forecast with the shortest lead is the one that is used.
         """
-        nearer = all(instant > later.reference for instant in self.instants[self.lasting :])
-        if not nearer or not later.variables.keys() >= self.variables.keys():
+        gone = self.instants[self.lasting :]
+        if not gone or not later.instants or not later.variables.keys() >= self.variables.keys():
+            return self
+        # The grid moves a little between refits.
+        slack = max(0, later.instants[0] - later.reference) // 2
+        if not later.reference < min(gone) <= max(gone) <= later.instants[-1] + slack:
             return self
         return replace(self, instants=self.instants[: self.lasting])
 

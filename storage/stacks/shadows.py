@@ -17,7 +17,7 @@ from gnomon.storage.arrays.layout import group_metadata
 from gnomon.storage.arrays.residuals import sample, sampled_size, stack
 from gnomon.storage.arrays.shards import Shards, pack_chunk, pack_shard
 from gnomon.storage.arrays.tables import Slab, StoredColumn, create_residual, create_table
-from gnomon.storage.errors import GnomonError, Integrity, NotFound
+from gnomon.storage.errors import Conflict, GnomonError, Integrity, NotFound
 from gnomon.storage.log.folders import LATER, is_later, shadow_of
 from gnomon.storage.log.location import Location
 from gnomon.storage.log.staging import Batch
@@ -309,6 +309,8 @@ class ShadowStack:
         ------
         NotFound
             The shadow has no such lead.
+        Conflict
+            Newer shadows have superseded the lead since the shadow was opened.
         Integrity
             Stored bytes, of the shadow or of the capture below it, are not what was written.
         """
@@ -323,10 +325,12 @@ class ShadowStack:
         try:
             change, error = self._integers(lead, index)
         except Integrity as failure:
+            self._refuse_superseded(lead)
             raise Integrity(
                 f"{name}: {failure}; run 'gnomon update --refit' to make a new shadow"
             ) from failure
         if not np.array_equal(digest_of(self.variable.name, address, change, error), row[1:3]):
+            self._refuse_superseded(lead)
             files = " or ".join(self._files(lead, index))
             raise Integrity(
                 f"{name} ({files}): digest differs from what was written; "
@@ -346,6 +350,15 @@ class ShadowStack:
                 )
             base = self.captures.physical(int(row[0]), index)
         return dequantise(change, error, score, reference_of(base, change.shape))
+
+    def _refuse_superseded(self, lead: int) -> None:
+        """Raise :class:`Conflict` if a lead that cannot be read has been removed meanwhile."""
+        path, (later, _) = shadow_of(self.shadow.id, self.variable), self._span(lead)
+        if later and not self.location.list(f"{path}/change{later}/"):
+            raise Conflict(
+                f"the forecast of {self.variable.name} at lead {lead} is no longer there: newer "
+                "ones have taken its place since it was opened; open it anew"
+            )
 
     def _integers(self, lead: int, index: Index) -> tuple[Changes, Codes]:
         """Return changes and codes of a chunk at one lead, *not yet verified*."""

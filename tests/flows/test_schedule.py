@@ -50,10 +50,15 @@ def test_an_interval_is_shortened_at_once_and_grows_twofold_at_most() -> None:
 
 
 def test_an_interval_does_not_grow_while_a_late_capture_is_suspect() -> None:
-    due = next_due(CALM, TIMES, target=0.8, before=2, is_calm=False)
+    due = next_due(CALM, TIMES, target=0.8, before=2, held="as long as a late capture is suspect")
     assert due.lead == 2
     assert "the interval of 2 stays as long as a late capture is suspect" in due.reason
-    assert next_due([0.95, 0.5], TIMES, target=0.8, before=2, is_calm=False).lead == 1
+    assert (
+        next_due(
+            [0.95, 0.5], TIMES, target=0.8, before=2, held="as long as a late capture is suspect"
+        ).lead
+        == 1
+    )
 
 
 def test_no_interval_is_longer_than_is_allowed() -> None:

@@ -8,7 +8,8 @@ import xarray as xr
 
 from gnomon.flows.settings import Settings
 from gnomon.repository import GnomonRepository
-from gnomon.storage.errors import NotFound
+from gnomon.storage.errors import Conflict, NotFound
+from gnomon.storage.log.location import Location
 from gnomon.storage.log.steps import Shadow
 from tests.cases import HISTORY, Case
 
@@ -101,6 +102,32 @@ def test_a_lead_that_is_gone_is_not_found_and_the_message_says_what_is_there(gro
     stack = repository.stored.shadow("sst", repository.stored.shadows[0])
     with pytest.raises(NotFound, match="the shadow has no lead 2; its leads are 1 to 1"):
         stack.chunk(2, (0, 0))
+
+
+def test_a_forecast_that_was_opened_before_says_what_has_become_of_it(grown: Case) -> None:
+    opened = grown.open().shadow_dataset()
+    for day in range(HISTORY, HISTORY + 2):
+        update(grown, day)
+    opened.sst.isel(lead=0).load()
+    with pytest.raises(Conflict, match=r"at lead 2 is no longer there.*open it anew"):
+        opened.sst.isel(lead=1).load()
+
+
+def test_a_check_beside_an_update_finds_no_damage(
+    grown: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(grown, HISTORY)
+    sizes, begun = Location.sizes, [False]
+
+    def and_meanwhile(location: Location, *where: Any, **options: Any) -> dict[str, int]:
+        if not begun[0]:
+            begun[0] = True
+            update(grown, HISTORY + 1)
+        return sizes(location, *where, **options)
+
+    monkeypatch.setattr(Location, "sizes", and_meanwhile)
+    assert grown.open().check(read_data=True).problems == ()
+    assert begun[0]
 
 
 def test_what_a_killed_run_leaves_of_them_goes_with_a_prune(

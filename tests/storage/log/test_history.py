@@ -278,6 +278,13 @@ def test_leads_of_what_the_next_shadow_does_not_predict_stay(story: Story) -> No
     assert leads_there(story.shadow(3, 40, 50)) == [2, 2, 2]
 
 
+def test_leads_that_the_next_shadow_does_not_reach_stay(story: Story) -> None:
+    """Its intervals may be shorter, or its leads fewer."""
+    story.shadow(0, 20, 30, 40, 50, lasting=1)
+    story.shadow(2, 25, 30)
+    assert leads_there(story.shadow(3, 40, 50)) == [4, 2, 2]
+
+
 def test_a_prune_keeps_the_newest_shadow_and_those_that_captures_still_need(story: Story) -> None:
     story.shadow(0, 20)  # both its base and its time are kept
     story.shadow(2, 30)  # its base will be forgotten
