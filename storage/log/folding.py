@@ -259,7 +259,7 @@ class _Folding:
                 sequence=sequence,
                 bases=body.bases,
                 learnt=body.forecaster,
-                leads=len(body.instants),
+                made=body.instants,
                 lasting=len(body.instants) if body.lasting is None else body.lasting,
             )
         )

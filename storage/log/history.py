@@ -273,7 +273,7 @@ class History:
 
         def is_live(shadow: Shadow) -> bool:
             readable = numbers.issuperset(shadow.bases)
-            return readable and bool(instants.intersection(shadow.instants))
+            return readable and bool(instants.intersection(shadow.made))
 
         newest = self.shadows[-1:]
         return (*(s for s in self.shadows[:-1] if is_live(s)), *newest)

@@ -63,10 +63,15 @@ class Shadow:
     """Captured steps that its changes are counted from."""
     learnt: Mapping[str, LearntEntry] = field(default_factory=dict)
     """Per variable, the forecaster's state that it was made from."""
-    leads: int = 0
-    """How many leads it was made with."""
+    made: tuple[int, ...] = ()
+    """Valid times of all leads that it was made with."""
     lasting: int = 0
     """How many of them stay when newer shadows predict the others."""
+
+    @property
+    def leads(self) -> int:
+        """How many leads it was made with."""
+        return len(self.made)
 
     @property
     def is_whole(self) -> bool:

@@ -21,11 +21,13 @@ def test_a_shadow_says_what_it_is(grown: Case) -> None:
     assert group.attrs["forecast_reference_time"] == format_instant(shadow.reference, calendar)
     assert group.attrs["valid_time"] == times
     dims = stored.settings.variable("sst").dims
-    for name in ("change", "error"):
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-        assert array.metadata.dimension_names == ("lead", *dims)  # type: ignore[union-attr]
-        assert array.shape[0] == len(times)
+    assert group.attrs["lasting_leads"] == 1
+    for name, lead, count in (("", "lead_lasting", 1), ("_later", "lead_later", len(times) - 1)):
+        for part in ("change", "error"):
+            array = group[part + name]
+            assert isinstance(array, zarr.Array)
+            assert array.metadata.dimension_names == (lead, *dims)  # type: ignore[union-attr]
+            assert array.shape[0] == count
     for name, columns in (("score", ["quantum", "error_scale"]), ("index", ["base"])):
         table = group[name]
         assert isinstance(table, zarr.Array)
@@ -44,16 +46,20 @@ def test_predictions_can_be_made_of_what_plain_zarr_reads(grown: Case) -> None:
     stored = grown.open().stored
     shadow = stored.shadows[-1]
     group = zarr.open_group(Path(stored.location.url) / "shadows" / shadow.id / "v-sst", mode="r")
-    change, score, index = (read(group, name) for name in ("change", "score", "index"))
+    parts, score, index = (
+        [read(group, name) for name in ("change", "change_later")],
+        *(read(group, name) for name in ("score", "index")),
+    )
     variable, captures = stored.settings.variable("sst"), stored.captures("sst")
     stack = stored.shadow("sst", shadow)
     for place in variable.grid.indices():
         cells: tuple[Any, ...] = (slice(None), *variable.grid.cells(place))
         of_leads: tuple[Any, ...] = (slice(None), *place, 0)
         quanta = score[of_leads]
-        counts = change[cells].astype(np.int64)
-        if index[(0, *place, 3)] == 1:  # what each lead adds to the one before
-            for lead in range(1, len(counts)):
+        counts = np.concatenate([part[cells] for part in parts]).astype(np.int64)
+        for lead in range(1, len(counts)):
+            is_first = lead == len(parts[0])  # of its array
+            if index[(lead, *place, 3)] == 1 and not is_first:  # what it adds to the one before
                 before = np.rint(counts[lead - 1] * (quanta[lead - 1] / quanta[lead]))
                 nothing = counts[lead - 1] == -(2**31)
                 added = np.where(nothing, -(2**31), before).astype(np.int64) + counts[lead]

@@ -12,6 +12,7 @@ import gnomon
 from gnomon.flows.settings import Settings
 from gnomon.hindcasting import forecasts, open_replay
 from gnomon.repository import GnomonRepository
+from gnomon.storage.log.steps import Shadow
 from gnomon.tasks.forecasting import orders
 from gnomon.tasks.hindcasting.hindcast import first_origin
 from gnomon.tasks.hindcasting.replay import Replay
@@ -101,6 +102,14 @@ ALONE: dict[str, Callable[[], xr.Dataset]] = {
     "missing captures": without_a_day,
     "two in a slot": twice_a_day,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _whole_shadows() -> Iterator[None]:
+    """Leads that newer shadows supersede are compared as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shadow, "superseded_by", lambda shadow, _: shadow)
+        yield
 
 
 def replay_of(source: Path, variable: str, share: float = 0.0) -> Replay:
