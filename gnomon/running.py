@@ -35,6 +35,7 @@ def turns(
     places: Sequence[str],
     update: Update,
     *,
+    least: timedelta = timedelta(),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     wait: Callable[[float], None] = sleep,
 ) -> Iterator[Turn]:
@@ -46,6 +47,8 @@ def turns(
     ----------
     update
         Takes the place of a repository, does nothing if no update is due, and reports.
+    least
+        No repository is updated again sooner after it captured something.
     now, wait
         The clock, and what waits for some seconds.
     """
@@ -70,6 +73,8 @@ def turns(
             waits[place] = min(2 * waits[place], LONGEST_WAIT)
         else:
             waits[place] = FIRST_WAIT
+        if report is not None and report.captured:
+            next_at = max(next_at, now() + least)
         # A verdict, or whatever else makes an update due before that, is seen within the hour.
         agenda[place] = min(next_at, now() + LONGEST_WAIT)
         if error is not None or place not in told or not (report and report.skipped):

@@ -54,7 +54,7 @@ def run(
     settings.check_outputs()
     places = list(dict.fromkeys(p for r in repositories for p in cli_groups.places_of(r)))
     docs = _docs_of(places, settings.docs)
-    each: Iterable[Turn] = turns(places, update)
+    each: Iterable[Turn] = turns(places, update, least=settings.min_interval)
     each = each if loop else islice(each, len(places))
     failures: dict[str, Exception] = {}
     for turn in each:

@@ -295,6 +295,17 @@ def test_one_that_captures_something_each_time_does_not_wait() -> None:
     assert all(turn.next_at <= clock.time for turn in first(several, 4))
 
 
+def test_a_source_that_has_always_a_state_is_not_captured_ever_faster() -> None:
+    """Before there is a forecast nothing says when an update is due."""
+    clock = Clock()
+
+    def captured(place: str) -> UpdateReport:
+        return UpdateReport(place, captured=["2001-01-01"])
+
+    several = turns(["a"], captured, least=timedelta(hours=3), now=clock.now, wait=clock.wait)
+    assert [next(several).next_at - clock.time for _ in range(3)] == [timedelta(hours=3)] * 3
+
+
 def test_one_command_updates_several_repositories_and_names_those_that_fail(
     waiting: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
