@@ -274,7 +274,8 @@ class Location:
         for folder in sorted(folders, key=len, reverse=True):
             place = self._inside(f"{folder}/x").parent
             with suppress(OSError):  # it is gone, or somebody has put something there just now
-                files = [entry.name for entry in os.scandir(place) if entry.is_file()]
+                with os.scandir(place) as entries:
+                    files = [entry.name for entry in entries if entry.is_file()]
                 self.delete(f"{folder}/{file}" for file in files if _named(file))
                 while not any(place.iterdir()) and self.path in place.parent.parents:
                     place.rmdir()
