@@ -11,6 +11,7 @@ against that of fixed schedules with as many captures, and their captures at the
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
+if not __package__:  # run as a file: the others are beside it
+    sys.path[0] = str(Path(__file__).parents[1])
 
 import gnomon
 from benchmarks.scale import recorded
