@@ -25,7 +25,7 @@ if not __package__:  # run as a file: the others are beside it
     sys.path[0] = str(Path(__file__).parents[1])
 
 import gnomon
-from benchmarks.scale import recorded
+from benchmarks.scale import parsed, recorded
 from gnomon.flows.settings import Settings
 from gnomon.storage.values.times import chronological
 from gnomon.updating import open_to_update
@@ -160,9 +160,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 2, 3, 4, 6])
     parser.add_argument("--target", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9])
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if (options.source is None) == (options.grid is None):
-        parser.error("give SOURCE --variable V, or --grid T Y X")
+    options = parsed(parser)
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figures = measure(options, Path(name))
